@@ -1,0 +1,58 @@
+# RNNKERNELS_SETS: the instruction sets to compile, slowest first, and rnnkernels_flags_<set>.
+# To add one: its processor's line, its flags, csrc/math/vec_<set>.h.
+
+set(rnnkernels_flags_scalar "")
+set(rnnkernels_flags_avx2 -mavx2 -mfma)
+set(rnnkernels_flags_avx512
+  -mavx2 -mfma -mavx512f -mavx512vl -mavx512dq -mavx512bw)
+set(rnnkernels_flags_neon "")  # part of every arm64 processor
+
+# The compiler is asked what it compiles for: CMAKE_SYSTEM_PROCESSOR names the machine that runs
+# CMake, which is another one when cross-compiling and may be on macOS.
+include(CheckCXXSourceCompiles)
+list(LENGTH CMAKE_OSX_ARCHITECTURES rnnkernels_architectures)
+if(rnnkernels_architectures GREATER 1)
+  message(FATAL_ERROR
+    "rnnkernels compiles for one processor at a time, CMAKE_OSX_ARCHITECTURES names several: "
+    "${CMAKE_OSX_ARCHITECTURES}. Build each and join them with delocate-merge.")
+endif()
+check_cxx_source_compiles("
+  #if !defined(__x86_64__) && !defined(_M_X64)
+  #error another processor
+  #endif
+  int main() { return 0; }" RNNKERNELS_TARGET_IS_X86_64)
+check_cxx_source_compiles("
+  #if !defined(__aarch64__) && !defined(_M_ARM64)
+  #error another processor
+  #endif
+  int main() { return 0; }" RNNKERNELS_TARGET_IS_ARM64)
+
+if(RNNKERNELS_TARGET_IS_X86_64)
+  set(rnnkernels_possible scalar avx2 avx512)
+elseif(RNNKERNELS_TARGET_IS_ARM64)
+  set(rnnkernels_possible scalar neon)
+else()
+  set(rnnkernels_possible scalar)
+endif()
+
+if(RNNKERNELS_INSTRUCTION_SETS STREQUAL "AUTO")
+  set(RNNKERNELS_SETS ${rnnkernels_possible})
+else()
+  set(RNNKERNELS_SETS "")
+  foreach(set IN LISTS RNNKERNELS_INSTRUCTION_SETS)
+    if(NOT set IN_LIST rnnkernels_possible)
+      message(FATAL_ERROR
+        "RNNKERNELS_INSTRUCTION_SETS names '${set}'; this compiler's target has: "
+        "${rnnkernels_possible}")
+    endif()
+  endforeach()
+  foreach(set IN LISTS rnnkernels_possible)  # keeps the order, drops repeats
+    if(set IN_LIST RNNKERNELS_INSTRUCTION_SETS)
+      list(APPEND RNNKERNELS_SETS ${set})
+    endif()
+  endforeach()
+  if(NOT "scalar" IN_LIST RNNKERNELS_SETS)
+    message(FATAL_ERROR "RNNKERNELS_INSTRUCTION_SETS must contain 'scalar': every machine has it.")
+  endif()
+endif()
+message(STATUS "rnnkernels: instruction sets ${RNNKERNELS_SETS}")

@@ -1,0 +1,48 @@
+// The one door between the kernels and everything above them: function pointers and plain data.
+// No templates, no Python, no CUDA types. Each backend implements backend() (cpu/select.cpp); binding.cpp
+// calls it and nothing else of the C++ side.
+#pragma once
+
+#include <cstddef>
+
+#include "recurrence/problem.h"
+
+namespace rnnkernels {
+
+// How a call is cut among threads and over time (cpu/plan.h).
+struct PlanInfo {
+    int row_groups;
+    int unit_groups;
+    Index forward_chunk;
+    Index backward_chunk;
+};
+
+struct Backend {
+    const char* name;
+
+    // The cells; everywhere below `cell` is an index into them.
+    int (*cell_count)();
+    const CellInfo& (*cell)(int cell);
+
+    // Instruction sets, slowest first: those this build has and this machine can run.
+    int (*set_count)();
+    const char* (*set_name)(int set);
+    int (*current_set)();
+    void (*choose_set)(int set);
+
+    int (*num_threads)();
+    void (*set_num_threads)(int threads);
+    void (*set_poison)(bool poison);
+    bool (*poison)();
+
+    // Bytes of reserve per step; its layout belongs to the set, so the backward must name the forward's.
+    Index (*reserve_size)(int set, int cell, Dtype dtype, const Shape& shape);
+    PlanInfo (*plan)(int set, int cell, Dtype dtype, const Shape& shape, int threads);
+    void (*forward)(int set, int cell, Dtype dtype, const ForwardCall& call);
+    void (*backward)(int set, int cell, Dtype dtype, const BackwardCall& call);
+    void (*evaluate)(int set, int function, Dtype dtype, const void* x, void* out, Index count);
+};
+
+const Backend& backend();
+
+}  // namespace rnnkernels

@@ -1,0 +1,16 @@
+// The list of cells. A new one is its header and one line here.
+#pragma once
+
+#include "gru.h"
+#include "gru_reset_before.h"
+#include "lstm.h"
+#include "vanilla.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+template <template <class> class... Cells>
+struct CellList {};
+
+using AllCells = CellList<RnnTanh, RnnRelu, Lstm, Gru, GruResetBefore>;
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -1,0 +1,321 @@
+// The CPU's backward engine: one thread's work in each phase of recurrence/order.h, from the last step down.
+//
+// Step t multiplies step t+1's gate gradients with W_hh^T into a strip and runs the cell's backward over it,
+// so one meeting per step is enough. Gate gradients live for one chunk of steps; at a chunk's end the sums
+// over its rows (weights, biases, x) are made as large products (weight_gradients.h).
+// The forward's arrays are only read: a run can be differentiated again.
+#pragma once
+
+#include "../recurrence/order.h"
+#include "geometry.h"
+#include "weight_gradients.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+template <class Cell, class T>
+struct BackwardShared {
+    using G = Geometry<Cell>;
+    static constexpr int lanes = Vec<T>::lanes;
+
+    BackwardShared(const BackwardCall& backward_call, Workspace& space) : call(backward_call), workspace(space) {}
+
+    const BackwardCall& call;
+    Workspace& workspace;
+    Plan plan{};
+    Index blocks = 0;
+    Barrier* barriers = nullptr;
+    Panels<T> w_hidden{}, w_gated{}, w_input{};  // transposed: k runs over gates and units
+    // Offsets, in a gradient row, of the slots that each product sums over.
+    Index hidden_slots[16] = {}, gated_slots[16] = {}, input_slots[16] = {};
+    const T* zeros = nullptr;
+    const T* initial[G::states] = {};  // each (B, H)
+    T* gradient = nullptr;             // ((chunk+1)*B, slots, blocks*lanes)
+    T* carried = nullptr;              // (B, blocks*states*lanes): dL/ds on its way to the step before
+    T* gated = nullptr;                // (chunk*B, blocks*lanes)
+    T* slot_sums = nullptr;            // (slots, blocks*lanes)
+    T* token_sums = nullptr;           // (I, inputs, blocks*lanes)
+    OuterProduct<T> outer{};
+
+    Index padded() const { return blocks * lanes; }
+    Index gradient_row() const { return G::slots * padded(); }
+
+    void prepare(int threads) {
+        const Shape& shape = call.in.shape;
+        plan = plan_of<Cell, T>(shape, threads);
+        blocks = blocks_of<T>(shape.hidden);
+        barriers = take_barriers(workspace, plan);
+        w_hidden = take_panels<T>(workspace, G::hiddens * shape.hidden, 1, shape.hidden);
+        Index widest = w_hidden.vectors;
+        for (int i = 0; i < G::hiddens; ++i) hidden_slots[i] = Cell::gates[hidden_gates<Cell>.gate[i]].du * padded();
+        for (int i = 0; i < G::inputs; ++i) input_slots[i] = Cell::gates[input_gates<Cell>.gate[i]].dx * padded();
+        if constexpr (two_products<Cell>) {
+            w_gated = take_panels<T>(workspace, G::gateds * shape.hidden, 1, shape.hidden);
+            for (int i = 0; i < G::gateds; ++i) gated_slots[i] = Cell::gates[gated_gates<Cell>.gate[i]].du * padded();
+            gated = workspace.take<T>(plan.backward_chunk * shape.batch * padded());
+        }
+        if (call.dx) {
+            w_input = take_panels<T>(workspace, G::inputs * shape.hidden, 1, shape.input);
+            widest = w_input.vectors > widest ? w_input.vectors : widest;
+        }
+        zeros = take_zeros<T>(workspace, widest * lanes);
+        for (int s = 0; s < G::states; ++s) initial[s] = state_or_zeros<T>(workspace, call.in.state[s], shape);
+        gradient = workspace.take<T>((plan.backward_chunk + 1) * shape.batch * gradient_row());
+        carried = workspace.take<T>(shape.batch * blocks * G::states * lanes);
+        slot_sums = take_zeros<T>(workspace, gradient_row());
+        if (call.in.tokens) token_sums = workspace.take<T>(shape.input * G::inputs * padded());
+        outer = take_outer_product<T>(workspace, shape.input > shape.hidden ? shape.input : shape.hidden);
+    }
+};
+
+template <class Cell, class T>
+class BackwardEngine {
+    using V = Vec<T>;
+    using G = Geometry<Cell>;
+    static constexpr int lanes = V::lanes;
+
+public:
+    BackwardEngine(const BackwardShared<Cell, T>& shared, int thread)
+        : shared_(shared),
+          shape_(shared.call.in.shape),
+          part_(make_part<Cell>(shared.plan, shape_, shared.blocks, thread, shared.barriers)),
+          item_(item_blocks<Cell>(part_.rows.last - part_.rows.first)) {}
+
+    // Packs this thread's share of the weights and takes over the gradients of the final states.
+    void begin() {
+        const T* weight_hh = static_cast<const T*>(shared_.call.in.weight_hh);
+        const T* weight_ih = static_cast<const T*>(shared_.call.in.weight_ih);
+        const int thread = part_.thread, threads = part_.threads;
+        pack_transposed(shared_.w_hidden, weight_hh, hidden_rows<Cell>.row, shape_.hidden, shape_.hidden, thread,
+                        threads);
+        if constexpr (two_products<Cell>)
+            pack_transposed(shared_.w_gated, weight_hh, gated_rows<Cell>.row, shape_.hidden, shape_.hidden, thread,
+                            threads);
+        if (shared_.call.dx)
+            pack_transposed(shared_.w_input, weight_ih, input_rows<Cell>.row, shape_.hidden, shape_.input, thread,
+                            threads);
+        each_block([&](Index row, Index block) {
+            for (int s = 0; s < G::states; ++s) {
+                const T* from = static_cast<const T*>(shared_.call.d_final_state[s]);
+                const V d = from ? V::load(from + row * shape_.hidden + block * lanes, valid(block)) : V(T(0));
+                d.store(carried(row, block, s));
+            }
+        });
+        part_.everyone->wait();
+    }
+
+    void begin_chunk(Index first, Index last) {
+        // The first step of the chunk above stands at the buffer's start; it becomes the step after this chunk.
+        if (last < shape_.steps)
+            each_block([&](Index row, Index block) {
+                const T* from = shared_.gradient + row * shared_.gradient_row() + block * lanes;
+                T* to = shared_.gradient + ((last - first) * shape_.batch + row) * shared_.gradient_row() + block * lanes;
+                for (int i = 0; i < G::slots; ++i)
+                    V::load(from + i * shared_.padded()).store(to + i * shared_.padded());
+            });
+        chunk_first_ = first;
+        wait_for_step();
+    }
+
+    void step(Index t) {
+        carry_to(t, [&](Index row, Index block, V* dn) {
+            V saved[G::saved + 1], s[G::states], n[G::states], d[G::slots], ds[G::states];
+            load_saved(t, row, block, saved);
+            load_step(t, row, block, s, n, dn);
+            Cell::backward(saved, s, n, dn, d, ds);
+            store_gradients(t, row, block, d);
+            store_carried(row, block, ds);
+        });
+    }
+
+    void state(Index t) {
+        carry_to(t, [&](Index row, Index block, V* dn) {
+            V saved[G::saved + 1], s[G::states], n[G::states], d[G::slots] = {}, ds[G::states];
+            load_saved(t, row, block, saved);
+            load_step(t, row, block, s, n, dn);
+            Cell::backward_state(saved, s, n, dn, d, ds);
+            store_gradients(t, row, block, d);
+            store_carried(row, block, ds);
+        });
+    }
+
+    void gates(Index t) {
+        multiply(shared_.w_gated, shared_.gated_slots, G::gateds, t, [&](Index row, Index block, const T* strip) {
+            V saved[G::saved + 1], s[G::states], d[G::slots], ds[G::states], gated;
+            load_saved(t, row, block, saved);
+            load_states(t, row, block, s);
+            for (int i = 0; i < G::slots; ++i)
+                d[i] = V::load(gradient(t, row) + i * shared_.padded() + block * lanes);
+            load_carried(row, block, ds);
+            Cell::backward_gates(saved, s, V::load(strip), d, ds, gated);
+            store_gradients(t, row, block, d);
+            store_carried(row, block, ds);
+            gated.store(shared_.gated + ((t - chunk_first_) * shape_.batch + row) * shared_.padded() + block * lanes);
+        });
+    }
+
+    void wait_for_step() { part_.row_group->wait(); }
+
+    // The chunk's rows summed into the weights' gradients, and its dx.
+    void end_chunk(Index first, Index last) {
+        part_.everyone->wait();
+        const BackwardCall& call = shared_.call;
+        const bool begins = last == shape_.steps;  // the first chunk to be summed
+        const Index count = (last - first) * shape_.batch;
+        const GradientRows<T> rows{shared_.gradient, shared_.gradient_row(), count};
+        sum_slots(rows, shared_.slot_sums, part_.thread, part_.threads);
+        if (call.dx)
+            input_gradient(rows, shared_.w_input, shared_.input_slots, G::inputs, shape_, shared_.zeros,
+                           static_cast<T*>(call.dx) + first * shape_.batch * shape_.input, part_.thread, part_.threads);
+        if (call.in.tokens) {
+            sum_tokens(rows, call.in.tokens + first * shape_.batch, shared_.input_slots, G::inputs, shape_,
+                       shared_.token_sums, begins, part_.thread, part_.threads);
+        } else {
+            const T* x = static_cast<const T*>(call.in.x) + first * shape_.batch * shape_.input;
+            shared_.outer.add(
+                rows, shared_.input_slots, input_rows<Cell>.row, G::inputs, shape_.hidden,
+                [&](Index row) { return x + row * shape_.input; }, shape_.input, static_cast<T*>(call.dweight_ih),
+                begins, part_);
+        }
+        shared_.outer.add(
+            rows, shared_.hidden_slots, hidden_rows<Cell>.row, G::hiddens, shape_.hidden,
+            [&](Index row) { return h_before(first + row / shape_.batch) + row % shape_.batch * shape_.hidden; },
+            shape_.hidden, static_cast<T*>(call.dweight_hh), begins, part_);
+        if constexpr (two_products<Cell>)
+            shared_.outer.add(
+                rows, shared_.gated_slots, gated_rows<Cell>.row, G::gateds, shape_.hidden,
+                [&](Index row) { return shared_.gated + row * shared_.padded(); }, shape_.hidden,
+                static_cast<T*>(call.dweight_hh), begins, part_);
+        part_.everyone->wait();
+    }
+
+    // The gradients of the initial states; the sums into the caller's arrays.
+    void finish() {
+        if (shape_.steps > 0) {
+            carry_to(-1, [&](Index row, Index block, const V* dn) { store_d_states(row, block, dn); });
+        } else {
+            each_block([&](Index row, Index block) {
+                V dn[G::states];
+                load_carried(row, block, dn);
+                store_d_states(row, block, dn);
+            });
+        }
+        if (part_.thread != 0) return;
+        const BackwardCall& call = shared_.call;
+        write_bias(shared_.slot_sums, shared_.input_slots, input_rows<Cell>.row, G::inputs, shape_.hidden,
+                   static_cast<T*>(call.dbias_ih));
+        write_bias(shared_.slot_sums, shared_.hidden_slots, hidden_rows<Cell>.row, G::hiddens, shape_.hidden,
+                   static_cast<T*>(call.dbias_hh));
+        write_bias(shared_.slot_sums, shared_.gated_slots, gated_rows<Cell>.row, G::gateds, shape_.hidden,
+                   static_cast<T*>(call.dbias_hh));
+        const bool empty = shape_.steps * shape_.batch == 0;
+        if (call.in.tokens && !empty)
+            write_tokens(shared_.token_sums, G::inputs, shape_, static_cast<T*>(call.dweight_ih));
+    }
+
+private:
+    // Rows of the gradient buffer: step t's while its chunk is at work, the step after the chunk included.
+    T* gradient(Index t, Index row) const {
+        return shared_.gradient + ((t - chunk_first_) * shape_.batch + row) * shared_.gradient_row();
+    }
+    T* carried(Index row, Index block, int s) const {
+        return shared_.carried + ((row * shared_.blocks + block) * G::states + s) * lanes;
+    }
+    const T* reserve(Index t, Index row, Index block) const {
+        return static_cast<const T*>(shared_.call.reserve) +
+               ((t * shape_.batch + row) * shared_.blocks + block) * G::reserve * lanes;
+    }
+    const T* output(Index t) const {
+        return static_cast<const T*>(shared_.call.output) + t * shape_.batch * shape_.hidden;
+    }
+    const T* h_before(Index t) const { return t == 0 ? shared_.initial[0] : output(t - 1); }
+    Index valid(Index block) const { return shape_.hidden - block * lanes; }
+
+    template <class Function>
+    RNNKERNELS_INLINE void each_block(Function function) {
+        for (Index row = part_.rows.first; row < part_.rows.last; ++row)
+            for (Index block = part_.blocks.first; block < part_.blocks.last; ++block) function(row, block);
+    }
+
+    RNNKERNELS_INLINE void load_saved(Index t, Index row, Index block, V* saved) const {
+        for (int i = 0; i < G::saved; ++i) saved[i] = V::load(reserve(t, row, block) + i * lanes);
+    }
+    // The states before step t.
+    RNNKERNELS_INLINE void load_states(Index t, Index row, Index block, V* s) const {
+        const Index at = row * shape_.hidden + block * lanes;
+        s[0] = V::load(h_before(t) + at, valid(block));
+        for (int k = 1; k < G::states; ++k)
+            s[k] = t == 0 ? V::load(shared_.initial[k] + at, valid(block))
+                          : V::load(reserve(t - 1, row, block) + (G::saved + k - 1) * lanes);
+    }
+    RNNKERNELS_INLINE void store_gradients(Index t, Index row, Index block, const V* d) const {
+        for (int i = 0; i < G::slots; ++i) d[i].store(gradient(t, row) + i * shared_.padded() + block * lanes);
+    }
+    RNNKERNELS_INLINE void store_carried(Index row, Index block, const V* ds) const {
+        for (int k = 0; k < G::states; ++k) ds[k].store(carried(row, block, k));
+    }
+    RNNKERNELS_INLINE void load_carried(Index row, Index block, V* ds) const {
+        for (int k = 0; k < G::states; ++k) ds[k] = V::load(carried(row, block, k));
+    }
+    RNNKERNELS_INLINE void store_d_states(Index row, Index block, const V* dn) const {
+        for (int k = 0; k < G::states; ++k)
+            dn[k].store(static_cast<T*>(shared_.call.d_state[k]) + row * shape_.hidden + block * lanes, valid(block));
+    }
+    // The states before and after step t; dn[0] takes in the gradient of the step's output.
+    RNNKERNELS_INLINE void load_step(Index t, Index row, Index block, V* s, V* n, V* dn) const {
+        const Index at = row * shape_.hidden + block * lanes;
+        load_states(t, row, block, s);
+        n[0] = V::load(output(t) + at, valid(block));
+        for (int k = 1; k < G::states; ++k) n[k] = V::load(reserve(t, row, block) + (G::saved + k - 1) * lanes);
+        if (!shared_.call.d_output) return;
+        const T* d_output = static_cast<const T*>(shared_.call.d_output) + t * shape_.batch * shape_.hidden;
+        dn[0] = V::load(d_output + at, valid(block)) + dn[0];
+    }
+
+    // A tile of step t's gradient rows times the panels of an item into the strip, then the epilogue over it.
+    template <class Epilogue>
+    RNNKERNELS_INLINE void multiply(const Panels<T>& w, const Index* slots, int gates, Index t, Epilogue epilogue) {
+        alignas(64) T strip[strip_size<Cell>(1, lanes)];
+        const Index stride = item_ * lanes;
+        for (Index block = part_.blocks.first; block < part_.blocks.last; block += item_) {
+            const Index end = block + item_ < part_.blocks.last ? block + item_ : part_.blocks.last;
+            for (Index row = part_.rows.first; row < part_.rows.last;) {
+                const int rows = next_tile(part_.rows.last - row, tile_rows(w.width));
+                const RowBlock<T> a{gradient(t, row), shared_.gradient_row(), slots, gates, shape_.hidden};
+                product(a, rows, w, block, end, shared_.zeros, 0, strip, stride);
+                for (int r = 0; r < rows; ++r)
+                    for (Index b = block; b < end; ++b) epilogue(row + r, b, strip + r * stride + (b - block) * lanes);
+                row += rows;
+            }
+        }
+    }
+
+    // dL/d(states after step t) from the steps behind it: what was carried along the element-wise paths plus
+    // the recurrent product of step t+1. The step's own output comes last (load_step): in this order a
+    // sequence cut in two calls gives the same bits as one. t = -1: the initial states.
+    template <class Function>
+    RNNKERNELS_INLINE void carry_to(Index t, Function function) {
+        if (t + 1 == shape_.steps) {
+            each_block([&](Index row, Index block) {
+                V dn[G::states];
+                load_carried(row, block, dn);
+                function(row, block, dn);
+            });
+        } else {
+            multiply(shared_.w_hidden, shared_.hidden_slots, G::hiddens, t + 1,
+                     [&](Index row, Index block, const T* strip) {
+                         V dn[G::states];
+                         load_carried(row, block, dn);
+                         dn[0] = dn[0] + V::load(strip);
+                         function(row, block, dn);
+                     });
+        }
+    }
+
+    const BackwardShared<Cell, T>& shared_;
+    const Shape& shape_;
+    const Part part_;
+    const Index item_;
+    Index chunk_first_ = 0;
+};
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -1,0 +1,137 @@
+// What a cell's gate table means for memory: sizes that every part of the CPU engine agrees on.
+//
+// Units come in blocks of one vector. Per row (one step of one sequence):
+//   x part    [block][input gate][lane]
+//   reserve   [block][saved, then the states after h][lane]
+//   carried   [block][state][lane]
+//   gradient  [slot][unit, padded to whole blocks]: a slot is contiguous, as the products read it
+#pragma once
+
+#include "../cells/cell.h"
+#include "panels.h"
+#include "plan.h"
+#include "threads.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+using cpu::Barrier;
+using cpu::make_plan;
+using cpu::Plan;
+using cpu::PlanInput;
+using cpu::Range;
+using cpu::split_range;
+
+constexpr int greatest_divisor(int a, int b) { return b == 0 ? a : greatest_divisor(b, a % b); }
+
+// Blocks of units after which a product with `gates` gates per block ends on a panel's edge.
+constexpr int blocks_per_edge(int gates) {
+    if (gates == 0) return 1;
+    return panel_vectors(gates) / greatest_divisor(gates, panel_vectors(gates));
+}
+
+constexpr int common_multiple(int a, int b) { return a / greatest_divisor(a, b) * b; }
+
+template <class Cell>
+struct Geometry {
+    static constexpr int gates = gate_count<Cell>;
+    static constexpr int inputs = input_gates<Cell>.count;
+    static constexpr int hiddens = hidden_gates<Cell>.count;
+    static constexpr int gateds = gated_gates<Cell>.count;
+    static constexpr int states = state_count<Cell>;
+    static constexpr int saved = Cell::saved_count;
+    static constexpr int slots = Cell::slot_count;
+    static constexpr int reserve = saved + states - 1;  // vectors per block
+
+    // The least work a thread takes: blocks that end on a panel's edge in every product of the cell.
+    static constexpr int item_blocks =
+        common_multiple(common_multiple(blocks_per_edge(inputs), blocks_per_edge(hiddens)),
+                        common_multiple(blocks_per_edge(gateds), blocks_per_edge(1)));
+    static constexpr int widest = hiddens > gateds ? hiddens : gateds;
+};
+
+// With one or two rows several panels run side by side, so an item is made larger.
+inline constexpr int kFewRows = 2;
+inline constexpr int kFewRowsItems = 4;
+
+template <class Cell>
+constexpr int item_blocks(Index rows) {
+    return Geometry<Cell>::item_blocks * (rows <= kFewRows ? kFewRowsItems : 1);
+}
+
+// Lanes of the strip between a product with `gates` gates per block and the cell: tile rows x an item.
+template <class Cell>
+constexpr int strip_size(int gates, int lanes) {
+    constexpr int most = kMostRows > kFewRows * kFewRowsItems ? kMostRows : kFewRows * kFewRowsItems;
+    return most * Geometry<Cell>::item_blocks * gates * lanes;
+}
+
+// Rows of weight_ih (weight_hh) in units of H, for each gate of a list.
+struct GateRows {
+    int row[16];
+};
+constexpr GateRows rows_in(const GateList& wanted, const GateList& all) {
+    GateRows rows{};
+    for (int i = 0; i < wanted.count; ++i) rows.row[i] = position(all, wanted.gate[i]);
+    return rows;
+}
+template <class Cell>
+inline constexpr GateRows input_rows = rows_in(input_gates<Cell>, input_gates<Cell>);
+template <class Cell>
+inline constexpr GateRows hidden_rows = rows_in(hidden_gates<Cell>, recurrent_gates<Cell>);
+template <class Cell>
+inline constexpr GateRows gated_rows = rows_in(gated_gates<Cell>, recurrent_gates<Cell>);
+
+// A thread's part of the work: rows of the batch, blocks of units.
+struct Part {
+    int thread;
+    int threads;
+    Range rows;
+    Range blocks;
+    Barrier* everyone;
+    Barrier* row_group;
+};
+
+template <class Cell>
+Part make_part(const Plan& plan, const Shape& shape, Index blocks, int thread, Barrier* barriers) {
+    const int row_group = thread / plan.unit_groups;
+    const int unit_group = thread % plan.unit_groups;
+    return {thread,
+            plan.row_groups * plan.unit_groups,
+            split_range(shape.batch, 1, plan.row_groups, row_group),
+            split_range(blocks, Geometry<Cell>::item_blocks, plan.unit_groups, unit_group),
+            barriers,
+            barriers + 1 + row_group};
+}
+
+// One barrier for everyone, then one per row group. A plan may use fewer threads than there are: the others
+// do nothing at all.
+inline Barrier* take_barriers(Workspace& workspace, const Plan& plan) {
+    Barrier* barriers = workspace.take<Barrier>(1 + plan.row_groups);
+    barriers[0].reset(plan.row_groups * plan.unit_groups);
+    for (int i = 0; i < plan.row_groups; ++i) barriers[1 + i].reset(plan.unit_groups);
+    return barriers;
+}
+
+template <class Cell, class T>
+Plan plan_of(const Shape& shape, int threads) {
+    return make_plan({shape, threads, recurrent_gates<Cell>.count, Cell::slot_count,
+                      Geometry<Cell>::item_blocks * Vec<T>::lanes, static_cast<Index>(sizeof(T))});
+}
+
+// `count` zeros.
+template <class T>
+T* take_zeros(Workspace& workspace, Index count) {
+    T* zeros = workspace.take<T>(count);
+    std::memset(zeros, 0, static_cast<std::size_t>(count) * sizeof(T));
+    return zeros;
+}
+
+// The states before the first step: the caller's, zeros where none were given. h alone may be read as a whole
+// (B, H) array by the products.
+template <class T>
+const T* state_or_zeros(Workspace& workspace, const void* state, const Shape& shape) {
+    if (state) return static_cast<const T*>(state);
+    return take_zeros<T>(workspace, shape.batch * shape.hidden);
+}
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -1,0 +1,162 @@
+// Every kernel of one instruction set. Compiled once per set, each time with -DRNNKERNELS_TARGET=<set>.
+#include "set_kernels.h"
+
+#include "../math/functions.h"
+
+#include "../cells/all.h"
+#include "backward.h"
+#include "forward.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+namespace {
+
+using cpu::SetKernels;
+
+template <class Cell, class T>
+void forward_task(void* context, int thread) {
+    const auto& shared = *static_cast<ForwardShared<Cell, T>*>(context);
+    if (thread >= shared.plan.row_groups * shared.plan.unit_groups) return;
+    ForwardEngine<Cell, T> engine(shared, thread);
+    engine.begin();
+    run_forward<Cell>(engine, shared.call.in.shape.steps, shared.plan.forward_chunk);
+}
+
+template <class Cell, class T>
+void backward_task(void* context, int thread) {
+    const auto& shared = *static_cast<BackwardShared<Cell, T>*>(context);
+    if (thread >= shared.plan.row_groups * shared.plan.unit_groups) return;
+    BackwardEngine<Cell, T> engine(shared, thread);
+    engine.begin();
+    run_backward<Cell>(engine, shared.call.in.shape.steps, shared.plan.backward_chunk);
+}
+
+template <class Shared>
+void prepare(void* context, int threads) {
+    static_cast<Shared*>(context)->prepare(threads);
+}
+
+// The threads a call can use at all, so that no other is woken.
+template <class Cell, class T>
+int threads_of(const Shape& shape, int threads) {
+    const Plan plan = plan_of<Cell, T>(shape, threads);
+    return plan.row_groups * plan.unit_groups;
+}
+
+template <class Cell, class T>
+void forward(const ForwardCall& call, int threads) {
+    Workspace workspace;
+    using Shared = ForwardShared<Cell, T>;
+    Shared shared(call, workspace);
+    cpu::run_parallel(threads_of<Cell, T>(call.in.shape, threads), prepare<Shared>, forward_task<Cell, T>, &shared);
+}
+
+template <class Cell, class T>
+void backward(const BackwardCall& call, int threads) {
+    const Shape& shape = call.in.shape;
+    if (shape.steps * shape.batch == 0) {
+        const auto units = static_cast<std::size_t>(shape.hidden) * sizeof(T);
+        std::memset(call.dweight_ih, 0, units * input_gates<Cell>.count * static_cast<std::size_t>(shape.input));
+        std::memset(call.dweight_hh, 0, units * recurrent_gates<Cell>.count * static_cast<std::size_t>(shape.hidden));
+    }
+    Workspace workspace;
+    using Shared = BackwardShared<Cell, T>;
+    Shared shared(call, workspace);
+    cpu::run_parallel(threads_of<Cell, T>(shape, threads), prepare<Shared>, backward_task<Cell, T>, &shared);
+}
+
+template <class Cell, class T>
+Index reserve_size(const Shape& shape) {
+    return shape.batch * blocks_of<T>(shape.hidden) * Geometry<Cell>::reserve * Vec<T>::lanes *
+           static_cast<Index>(sizeof(T));
+}
+
+template <class Cell>
+constexpr CellInfo info_of() {
+    CellInfo info{};
+    info.name = Cell::name;
+    info.state_count = state_count<Cell>;
+    for (int s = 0; s < state_count<Cell>; ++s) info.states[s] = Cell::states[s];
+    info.gate_count = gate_count<Cell>;
+    for (int g = 0; g < gate_count<Cell>; ++g) {
+        const Gate gate = Cell::gates[g];
+        const char* operand = gate.operand == Operand::none     ? "none"
+                              : gate.operand == Operand::hidden ? "hidden"
+                                                                : "gated";
+        info.gates[g] = {gate.name, gate.input, operand};
+    }
+    return info;
+}
+
+template <class T>
+struct CellKernels {
+    Index (*reserve_size)(const Shape&);
+    Plan (*plan)(const Shape&, int);
+    void (*forward)(const ForwardCall&, int);
+    void (*backward)(const BackwardCall&, int);
+};
+
+template <class List>
+struct Tables;
+
+template <template <class> class... Cells>
+struct Tables<CellList<Cells...>> {
+    static constexpr int count = sizeof...(Cells);
+    static constexpr CellInfo info[] = {info_of<Cells<Vec<float>>>()...};
+    template <class T>
+    static constexpr CellKernels<T> kernels[] = {{reserve_size<Cells<Vec<T>>, T>, plan_of<Cells<Vec<T>>, T>,
+                                                  forward<Cells<Vec<T>>, T>, backward<Cells<Vec<T>>, T>}...};
+};
+
+using All = Tables<AllCells>;
+
+Index any_reserve_size(int cell, Dtype dtype, const Shape& shape) {
+    return dtype == Dtype::float32 ? All::kernels<float>[cell].reserve_size(shape)
+                                   : All::kernels<double>[cell].reserve_size(shape);
+}
+
+Plan any_plan(int cell, Dtype dtype, const Shape& shape, int threads) {
+    return dtype == Dtype::float32 ? All::kernels<float>[cell].plan(shape, threads)
+                                   : All::kernels<double>[cell].plan(shape, threads);
+}
+
+void any_forward(int cell, Dtype dtype, const ForwardCall& call, int threads) {
+    dtype == Dtype::float32 ? All::kernels<float>[cell].forward(call, threads)
+                            : All::kernels<double>[cell].forward(call, threads);
+}
+
+void any_backward(int cell, Dtype dtype, const BackwardCall& call, int threads) {
+    dtype == Dtype::float32 ? All::kernels<float>[cell].backward(call, threads)
+                            : All::kernels<double>[cell].backward(call, threads);
+}
+
+template <class T>
+void evaluate(int function, const T* x, T* out, Index count) {
+    for (Index i = 0; i < count; i += Vec<T>::lanes) {
+        const Vec<T> in = Vec<T>::load(x + i, count - i);
+        (function == 0 ? exp(in) : function == 1 ? sigmoid(in) : tanh(in)).store(out + i, count - i);
+    }
+}
+
+void any_evaluate(int function, Dtype dtype, const void* x, void* out, Index count) {
+    dtype == Dtype::float32
+        ? evaluate(function, static_cast<const float*>(x), static_cast<float*>(out), count)
+        : evaluate(function, static_cast<const double*>(x), static_cast<double*>(out), count);
+}
+
+#define RNNKERNELS_NAME_(set) #set
+#define RNNKERNELS_NAME(set) RNNKERNELS_NAME_(set)
+
+constexpr SetKernels table{RNNKERNELS_NAME(RNNKERNELS_TARGET),
+                           All::count,
+                           All::info,
+                           any_reserve_size,
+                           any_plan,
+                           any_forward,
+                           any_backward,
+                           any_evaluate};
+
+}  // namespace
+
+const SetKernels& kernels() { return table; }
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET

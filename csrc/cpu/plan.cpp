@@ -1,0 +1,60 @@
+// The rules behind plan.h, with the measurements they come from.
+#include "plan.h"
+
+namespace rnnkernels::cpu {
+namespace {
+
+// Below this many multiply-adds a step is shorter than what a second thread costs (about 1 us).
+constexpr Index kStepWork = 48 * 1024;
+// Rows below which a tile no longer fills the registers.
+constexpr Index kTileRows = 6;
+// A thread's share of the recurrent weights should live in its L2 cache.
+constexpr Index kWeightShare = 3 * 512 * 1024;
+// Rows of x projected at once: enough for whole tiles, few enough to stay in cache.
+constexpr Index kForwardRows = 256;
+// Gradient rows kept for one sum: many for the product, bounded in bytes.
+constexpr Index kBackwardRows = 4096;
+constexpr Index kBackwardBytes = 32 * 1024 * 1024;
+
+constexpr Index clamp_index(Index value, Index low, Index high) {
+    return value < low ? low : value > high ? high : value;
+}
+
+}  // namespace
+
+Plan make_plan(const PlanInput& in) {
+    const Shape& s = in.shape;
+    Plan plan{1, 1, 1, 1};
+
+    const Index batch = s.batch > 0 ? s.batch : 1;
+    const Index steps = s.steps > 0 ? s.steps : 1;
+    const Index weights = in.gates * s.hidden * s.hidden;  // products of one row and step
+    if (in.threads > 1 && weights * batch > kStepWork) {
+        const Index most_unit_groups = (s.hidden + in.item_units - 1) / in.item_units;
+        const Index most_row_groups = batch / kTileRows > 0 ? batch / kTileRows : 1;
+        // As few unit groups as leave each thread weights that fit its cache.
+        const Index wanted = (weights * in.element_bytes + kWeightShare - 1) / kWeightShare;
+        Index unit_groups = clamp_index(wanted, 1, most_unit_groups < in.threads ? most_unit_groups : in.threads);
+        Index row_groups = clamp_index(in.threads / unit_groups, 1, most_row_groups);
+        // Too few rows for all threads: give the rest units.
+        unit_groups = clamp_index(in.threads / row_groups, 1, most_unit_groups);
+        plan.row_groups = static_cast<int>(row_groups);
+        plan.unit_groups = static_cast<int>(unit_groups);
+    }
+
+    plan.forward_chunk = clamp_index(kForwardRows / batch, batch == 1 ? 1 : 4, steps);
+    if (plan.forward_chunk > steps) plan.forward_chunk = steps;
+    const Index row_bytes = in.slots * s.hidden * in.element_bytes;
+    const Index rows = clamp_index(kBackwardBytes / (row_bytes > 0 ? row_bytes : 1), 1, kBackwardRows);
+    plan.backward_chunk = clamp_index(rows / batch, 1, steps);
+    return plan;
+}
+
+Range split_range(Index count, Index unit, int parts, int index) {
+    const Index units = (count + unit - 1) / unit;
+    const Index first = units * index / parts * unit;
+    const Index last = units * (index + 1) / parts * unit;
+    return {first < count ? first : count, last < count ? last : count};
+}
+
+}  // namespace rnnkernels::cpu

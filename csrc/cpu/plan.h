@@ -1,0 +1,37 @@
+// How a call is cut: threads, rows and units for each, steps per chunk. A pure function of the problem, the
+// number of threads and the sizes of the set's vectors; it is tested without running a kernel.
+//
+// Threads stand in a grid of row groups x unit groups. Row groups share nothing and never wait for each
+// other inside a step; the unit groups of one row group need each other's h and meet after every step.
+#pragma once
+
+#include "../recurrence/problem.h"
+
+namespace rnnkernels::cpu {
+
+struct Plan {
+    int row_groups;
+    int unit_groups;
+    Index forward_chunk;   // steps projected at once
+    Index backward_chunk;  // steps whose weight gradients are summed at once
+};
+
+struct PlanInput {
+    Shape shape;
+    int threads;
+    Index gates;       // rows of weight_hh / H
+    Index slots;       // gradient slots
+    Index item_units;  // the least number of units a thread can take
+    Index element_bytes;
+};
+
+Plan make_plan(const PlanInput& in);
+
+// Part `index` of `parts` of the range [0, count) in whole multiples of `unit`, as even as can be.
+struct Range {
+    Index first;
+    Index last;
+};
+Range split_range(Index count, Index unit, int parts, int index);
+
+}  // namespace rnnkernels::cpu

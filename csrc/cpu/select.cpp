@@ -1,0 +1,102 @@
+// Which instruction set serves: those that are built in, less those the machine cannot run. The CPU's backend.
+// Compiled once, for the baseline; the kernels behind it are compiled once per set (kernels.cpp).
+#include <atomic>
+#include <vector>
+
+#include "../backend_table.h"
+#include "set_kernels.h"
+#include "threads.h"
+#include "workspace.h"
+
+namespace rnnkernels {
+
+#if defined(RNNKERNELS_HAS_SCALAR)
+namespace scalar {
+const cpu::SetKernels& kernels();
+}
+#endif
+#if defined(RNNKERNELS_HAS_AVX2)
+namespace avx2 {
+const cpu::SetKernels& kernels();
+}
+#endif
+#if defined(RNNKERNELS_HAS_AVX512)
+namespace avx512 {
+const cpu::SetKernels& kernels();
+}
+#endif
+#if defined(RNNKERNELS_HAS_NEON)
+namespace neon {
+const cpu::SetKernels& kernels();
+}
+#endif
+
+namespace {
+
+using cpu::SetKernels;
+
+// Slowest first. __builtin_cpu_supports also asks whether the system saves the wide registers.
+std::vector<const SetKernels*> usable_sets() {
+    std::vector<const SetKernels*> sets;
+#if defined(RNNKERNELS_HAS_SCALAR)
+    sets.push_back(&scalar::kernels());
+#endif
+#if defined(RNNKERNELS_HAS_AVX2)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) sets.push_back(&avx2::kernels());
+#endif
+#if defined(RNNKERNELS_HAS_AVX512)
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma"))
+        sets.push_back(&avx512::kernels());
+#endif
+#if defined(RNNKERNELS_HAS_NEON)
+    sets.push_back(&neon::kernels());
+#endif
+    return sets;
+}
+
+const std::vector<const SetKernels*>& sets() {
+    static const std::vector<const SetKernels*> usable = usable_sets();
+    return usable;
+}
+
+const SetKernels& set_at(int set) { return *sets()[static_cast<std::size_t>(set)]; }
+
+std::atomic<int>& chosen() {
+    static std::atomic<int> set{static_cast<int>(sets().size()) - 1};
+    return set;
+}
+
+const Backend table{
+    "cpu",
+    [] { return set_at(0).cell_count; },
+    [](int cell) -> const CellInfo& { return set_at(0).cells[cell]; },
+    [] { return static_cast<int>(sets().size()); },
+    [](int set) { return set_at(set).name; },
+    [] { return chosen().load(); },
+    [](int set) { chosen().store(set); },
+    cpu::num_threads,
+    cpu::set_num_threads,
+    cpu::set_poison,
+    cpu::poison,
+    [](int set, int cell, Dtype dtype, const Shape& shape) { return set_at(set).reserve_size(cell, dtype, shape); },
+    [](int set, int cell, Dtype dtype, const Shape& shape, int threads) {
+        const cpu::Plan plan = set_at(set).plan(cell, dtype, shape, threads);
+        return PlanInfo{plan.row_groups, plan.unit_groups, plan.forward_chunk, plan.backward_chunk};
+    },
+    [](int set, int cell, Dtype dtype, const ForwardCall& call) {
+        set_at(set).forward(cell, dtype, call, cpu::num_threads());
+    },
+    [](int set, int cell, Dtype dtype, const BackwardCall& call) {
+        set_at(set).backward(cell, dtype, call, cpu::num_threads());
+    },
+    [](int set, int function, Dtype dtype, const void* x, void* out, Index count) {
+        set_at(set).evaluate(function, dtype, x, out, count);
+    },
+};
+
+}  // namespace
+
+const Backend& backend() { return table; }
+
+}  // namespace rnnkernels

@@ -1,0 +1,22 @@
+// What one instruction set offers: the table that kernels.cpp fills, once per set, and select.cpp chooses from.
+#pragma once
+
+#include "../recurrence/problem.h"
+#include "plan.h"
+
+namespace rnnkernels::cpu {
+
+// Cells are numbered as in cells/all.h.
+struct SetKernels {
+    const char* name;
+    int cell_count;
+    const CellInfo* cells;
+    Index (*reserve_size)(int cell, Dtype dtype, const Shape& shape);  // bytes per step
+    Plan (*plan)(int cell, Dtype dtype, const Shape& shape, int threads);
+    void (*forward)(int cell, Dtype dtype, const ForwardCall& call, int threads);
+    void (*backward)(int cell, Dtype dtype, const BackwardCall& call, int threads);
+    // function: 0 exp, 1 sigmoid, 2 tanh
+    void (*evaluate)(int function, Dtype dtype, const void* x, void* out, Index count);
+};
+
+}  // namespace rnnkernels::cpu

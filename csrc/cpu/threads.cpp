@@ -1,0 +1,189 @@
+// The thread pool of threads.h. Compiled once, for the baseline instruction set.
+#include "threads.h"
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+#if defined(__x86_64__) || defined(_M_X64)
+#include <immintrin.h>
+#endif
+#if !defined(_WIN32)
+#include <pthread.h>
+#include <sched.h>
+#endif
+
+namespace rnnkernels::cpu {
+namespace {
+
+void relax() {
+#if defined(__x86_64__) || defined(_M_X64)
+    _mm_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
+// Flush denormals to zero, for as long as it lives.
+class FlushDenormals {
+public:
+#if defined(__x86_64__) || defined(_M_X64)
+    FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040U); }  // FTZ and DAZ
+    ~FlushDenormals() { _mm_setcsr(saved_); }
+
+private:
+    unsigned saved_;
+#elif defined(__aarch64__)
+    FlushDenormals() {
+        asm volatile("mrs %0, fpcr" : "=r"(saved_));
+        asm volatile("msr fpcr, %0" ::"r"(saved_ | (1ULL << 24)));  // FZ
+    }
+    ~FlushDenormals() { asm volatile("msr fpcr, %0" ::"r"(saved_)); }
+
+private:
+    unsigned long long saved_ = 0;
+#endif
+public:
+    FlushDenormals(const FlushDenormals&) = delete;
+    FlushDenormals& operator=(const FlushDenormals&) = delete;
+};
+
+class Pool {
+public:
+    // Returns false, having done nothing, when another caller holds the pool or no worker can be started.
+    bool run(int threads, Prepare prepare, Task task, void* context) {
+        const std::unique_lock<std::mutex> hold(in_use_, std::try_to_lock);
+        if (!hold.owns_lock()) return false;
+        threads = start_workers(threads - 1) + 1;
+        if (threads == 1) return false;
+        prepare(context, threads);
+        task_ = task;
+        context_ = context;
+        running_.store(threads - 1, std::memory_order_relaxed);
+        const std::uint64_t call = (signal_.load(std::memory_order_relaxed) >> 16) + 1;
+        signal_.store(call << 16 | static_cast<std::uint64_t>(threads), std::memory_order_seq_cst);
+        if (sleepers_.load(std::memory_order_seq_cst) > 0) {
+            const std::lock_guard<std::mutex> lock(sleep_);
+            wake_.notify_all();
+        }
+        {
+            const FlushDenormals flush;
+            task(context, 0);
+        }
+        while (running_.load(std::memory_order_acquire) > 0) relax();
+        return true;
+    }
+
+private:
+    // How many workers stand ready, up to `wanted`.
+    int start_workers(int wanted) {
+        while (workers_ < wanted) {
+            try {
+                std::thread(&Pool::work, this, workers_ + 1, signal_.load()).detach();
+            } catch (const std::system_error&) {
+                break;  // the system refuses more threads: go on with those there are
+            }
+            ++workers_;
+        }
+        return workers_ < wanted ? workers_ : wanted;
+    }
+
+    // A worker's life. The number of participants travels in the signal itself: a worker that is not needed
+    // may look late, and must not read one call's number with another call's task.
+    void work(int thread, std::uint64_t seen) {
+        const FlushDenormals flush;
+        for (;;) {
+            seen = wait_for_signal(seen);
+            if (thread >= static_cast<int>(seen & 0xffff)) continue;
+            task_(context_, thread);
+            running_.fetch_sub(1, std::memory_order_release);
+        }
+    }
+
+    // Spin a little for the next call (its dispatch then costs about 1 us), then sleep.
+    std::uint64_t wait_for_signal(std::uint64_t seen) {
+        const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(50);
+        do {
+            for (int i = 0; i < 64; ++i) {
+                const std::uint64_t signal = signal_.load(std::memory_order_acquire);
+                if (signal != seen) return signal;
+                relax();
+            }
+        } while (std::chrono::steady_clock::now() < until);
+        std::unique_lock<std::mutex> lock(sleep_);
+        sleepers_.fetch_add(1, std::memory_order_seq_cst);
+        wake_.wait(lock, [&] { return signal_.load(std::memory_order_seq_cst) != seen; });
+        sleepers_.fetch_sub(1, std::memory_order_seq_cst);
+        return signal_.load(std::memory_order_seq_cst);
+    }
+
+    std::mutex in_use_;
+    int workers_ = 0;
+    Task task_ = nullptr;
+    void* context_ = nullptr;
+    std::atomic<int> running_{0};
+    std::atomic<std::uint64_t> signal_{0};  // the call's number << 16 | its participants
+    std::atomic<int> sleepers_{0};
+    std::mutex sleep_;
+    std::condition_variable wake_;
+};
+
+std::atomic<int> thread_limit{1};
+// Never destroyed: workers may still wait in it while the process ends.
+std::atomic<Pool*> pool{nullptr};
+
+void forget_pool() { pool.store(nullptr); }  // in the child of a fork: the workers did not come along
+
+Pool& the_pool() {
+    Pool* current = pool.load(std::memory_order_acquire);
+    if (current != nullptr) return *current;
+#if !defined(_WIN32)
+    static const int registered = pthread_atfork(nullptr, nullptr, forget_pool);
+    (void)registered;
+#endif
+    auto fresh = std::make_unique<Pool>();
+    if (pool.compare_exchange_strong(current, fresh.get())) return *fresh.release();
+    return *current;
+}
+
+}  // namespace
+
+int num_threads() { return thread_limit.load(); }
+void set_num_threads(int threads) { thread_limit.store(threads); }
+
+void Barrier::reset(int threads) {
+    size = threads;
+    waiting = 0;
+    generation = 0;
+}
+
+void Barrier::wait() {
+    if (size == 1) return;
+    const unsigned now = __atomic_load_n(&generation, __ATOMIC_RELAXED);
+    if (__atomic_add_fetch(&waiting, 1, __ATOMIC_ACQ_REL) == size) {
+        __atomic_store_n(&waiting, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&generation, now + 1, __ATOMIC_RELEASE);
+        return;
+    }
+    for (int spins = 0; __atomic_load_n(&generation, __ATOMIC_ACQUIRE) == now; ++spins) {
+        relax();
+#if !defined(_WIN32)
+        // Someone else needs this core, perhaps the thread we wait for.
+        if (spins > 10000) sched_yield();
+#endif
+    }
+}
+
+void run_parallel(int threads, Prepare prepare, Task task, void* context) {
+    if (threads > 1 && the_pool().run(threads, prepare, task, context)) return;
+    prepare(context, 1);
+    const FlushDenormals flush;
+    task(context, 0);
+}
+
+}  // namespace rnnkernels::cpu

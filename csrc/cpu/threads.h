@@ -1,0 +1,30 @@
+// The thread pool: one dispatch per call, a spinning barrier per step, asleep in between.
+//
+// Every participant runs with denormals flushed to zero (a denormal operand costs a hundredfold); the
+// caller's setting is restored. A second caller while the pool is busy runs its call alone on its own
+// thread: results do not depend on the number of threads, so only its speed does. After a fork the child
+// starts a pool of its own.
+#pragma once
+
+namespace rnnkernels::cpu {
+
+int num_threads();
+void set_num_threads(int threads);
+
+// Meeting point of a few threads, usable again at once. Plain memory: reset() makes it ready.
+struct alignas(64) Barrier {
+    int size;
+    int waiting;
+    unsigned generation;
+
+    void reset(int threads);
+    void wait();
+};
+
+// task(context, thread) on 1 to `threads` threads, the caller being thread 0; returns when all have.
+// prepare(context, threads) runs first, on the caller, when the number of threads is settled.
+using Task = void (*)(void* context, int thread);
+using Prepare = void (*)(void* context, int threads);
+void run_parallel(int threads, Prepare prepare, Task task, void* context);
+
+}  // namespace rnnkernels::cpu

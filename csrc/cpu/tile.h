@@ -1,0 +1,125 @@
+// The register tile: rows of A times packed panels of W, accumulated over all of k.
+//
+//   out[r][v] = init[r][v] + sum over k, ascending, of A[r][k] * W[k][v]          v counts vectors of columns
+//
+// Every output is one chain of fused multiply-adds in ascending k from its initial value, whatever the
+// tile's shape. That one rule makes results independent of batch, threads and cutting; never split k here.
+// Not here: how W is packed (packing.h), who computes which tile (forward.h, backward.h).
+#pragma once
+
+#include "../math/vec.h"
+#include "../recurrence/problem.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+// Accumulators per tile are MR rows x NV vectors. Two limits: the accumulators, one row of W and a broadcast
+// must fit the registers, and 8 or more accumulators are needed to hide the latency of the multiply-add.
+inline constexpr int kMostPanelVectors = kRegisters == 32 ? 4 : 3;
+
+constexpr int tile_rows(int vectors) {
+    if (kRegisters == 32) return vectors == 4 ? 6 : vectors == 3 ? 8 : 12;
+    return vectors == 3 ? 4 : vectors == 2 ? 6 : 12;
+}
+inline constexpr int kMostRows = 12;
+
+// Vectors per panel for a product with `gates` vectors per unit block: a panel should end where a unit
+// block (or a whole number of them) ends.
+constexpr int panel_vectors(int gates) {
+    if (kRegisters == 32) return gates % 3 == 0 && gates % 4 != 0 ? 3 : 4;
+    return gates % 3 == 0 && gates % 2 != 0 ? 3 : 2;
+}
+
+// The side that is broadcast: `rows` rows whose k runs through `segments` pieces of equal length (the gates
+// of a gradient row, say; one piece in the plain case). Interleaved: element (r, k) at [k * MR + r].
+template <class T>
+struct RowBlock {
+    const T* data;
+    Index row_stride;
+    const Index* offsets;  // of each segment
+    int segments;
+    Index length;  // of each segment
+};
+
+template <class T, int MR, int NV, int NP, bool Interleaved>
+__attribute__((noinline)) void tile(const RowBlock<T>& a, const T* panel, Index panel_stride, const T* init,
+                                    Index init_stride, T* out, Index out_stride) {
+    using V = Vec<T>;
+    V sum[MR][NP][NV];
+#pragma GCC unroll 16
+    for (int r = 0; r < MR; ++r)
+#pragma GCC unroll 16
+        for (int p = 0; p < NP; ++p)
+#pragma GCC unroll 16
+            for (int v = 0; v < NV; ++v) sum[r][p][v] = V::load(init + r * init_stride + (p * NV + v) * V::lanes);
+
+    for (int s = 0; s < a.segments; ++s) {
+        const T* at = a.data + a.offsets[s];
+        for (Index k = 0; k < a.length; ++k) {
+            V w[NP][NV];
+#pragma GCC unroll 16
+            for (int p = 0; p < NP; ++p)
+#pragma GCC unroll 16
+                for (int v = 0; v < NV; ++v) w[p][v] = V::load(panel + p * panel_stride + v * V::lanes);
+#pragma GCC unroll 16
+            for (int r = 0; r < MR; ++r) {
+                const V x = V(Interleaved ? at[k * MR + r] : at[r * a.row_stride + k]);
+#pragma GCC unroll 16
+                for (int p = 0; p < NP; ++p)
+#pragma GCC unroll 16
+                    for (int v = 0; v < NV; ++v) sum[r][p][v] = fma(x, w[p][v], sum[r][p][v]);
+            }
+            panel += NV * V::lanes;
+        }
+    }
+
+#pragma GCC unroll 16
+    for (int r = 0; r < MR; ++r)
+#pragma GCC unroll 16
+        for (int p = 0; p < NP; ++p)
+#pragma GCC unroll 16
+            for (int v = 0; v < NV; ++v) sum[r][p][v].store(out + r * out_stride + (p * NV + v) * V::lanes);
+}
+
+template <class T>
+using TileFunction = void (*)(const RowBlock<T>&, const T*, Index, const T*, Index, T*, Index);
+
+// The tile for `rows` rows of a panel of `vectors` vectors, `panels` (1, 2 or 4) panels side by side.
+template <class T, int NV, int NP, int MR = 1>
+RNNKERNELS_INLINE TileFunction<T> find_rows(int rows) {
+    // Panels side by side are for few rows only, where one panel leaves too few accumulators.
+    constexpr int most = NP == 1 ? tile_rows(NV) : 2;
+    if constexpr (MR < most) {
+        if (rows > MR) return find_rows<T, NV, NP, MR + 1>(rows);
+    }
+    return tile<T, MR, NV, NP, false>;
+}
+
+template <class T, int NV>
+RNNKERNELS_INLINE TileFunction<T> find_panels(int rows, int panels) {
+    if constexpr (NV * 4 <= 8) {
+        if (panels == 4) return find_rows<T, NV, 4>(rows);
+    }
+    if (panels == 2) return find_rows<T, NV, 2>(rows);
+    return find_rows<T, NV, 1>(rows);
+}
+
+template <class T>
+RNNKERNELS_INLINE TileFunction<T> find_tile(int rows, int vectors, int panels) {
+    switch (vectors) {
+        case 1: return find_panels<T, 1>(rows, panels);
+        case 2: return find_panels<T, 2>(rows, panels);
+        case 3: return find_panels<T, 3>(rows, panels);
+        default:
+            if constexpr (kMostPanelVectors >= 4) return find_panels<T, 4>(rows, panels);
+            return find_panels<T, 3>(rows, panels);
+    }
+}
+
+// Panels to run side by side for so few rows.
+constexpr int panels_side_by_side(int rows, int vectors) {
+    if (rows > 2) return 1;
+    if (rows == 2) return kRegisters == 32 || vectors == 1 ? 2 : vectors == 2 ? 2 : 1;
+    return vectors <= 2 ? 4 : 2;
+}
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET

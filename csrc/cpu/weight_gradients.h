@@ -1,0 +1,198 @@
+// Sums over the rows of a chunk: gradients of weights, biases and x, as large products after the step loop.
+//
+// Every sum has one fixed order: blocks of kRowBlock rows, ascending inside a block, blocks in the order they
+// come, chunks from the last to the first. Threads own outputs, never a part of a sum: no atomics, and the
+// same bits for any number of threads.
+#pragma once
+
+#include "geometry.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+// The gradient rows of a chunk, (count, slots, padded units).
+template <class T>
+struct GradientRows {
+    const T* data;
+    Index stride;
+    Index count;
+};
+
+// dW[gate's row + unit][column] += sum over rows of gradient[row][slot + unit] * matrix[row][column]
+template <class T>
+struct OuterProduct {
+    static constexpr Index kRowBlock = 128;
+    static constexpr Index kColumnPanels = 16;  // packed at once
+    static constexpr int width = panel_vectors(1);
+    static constexpr int tile_height = tile_rows(width);
+    static constexpr int lanes = Vec<T>::lanes;
+
+    T* packed;       // (panels, kRowBlock, width*lanes), shared by all threads
+    const T* zeros;  // one row of a tile
+
+    template <class MatrixRow>
+    void add(const GradientRows<T>& rows, const Index* slots, const int* weight_rows, int gates, Index units,
+             MatrixRow matrix_row, Index columns, T* out, bool begins, const Part& part) const {
+        const Index panel_columns = width * lanes;
+        const Index panels = (columns + panel_columns - 1) / panel_columns;
+        const Index tiles_per_gate = (units + tile_height - 1) / tile_height;
+        const Index tiles = tiles_per_gate * gates;
+        alignas(64) T a[kRowBlock * tile_height];
+        alignas(64) T strip[tile_height * width * lanes];
+        for (Index first = 0; first < rows.count; first += kRowBlock) {
+            const Index count = rows.count - first < kRowBlock ? rows.count - first : kRowBlock;
+            const bool set = begins && first == 0;  // the first to write: set, do not add
+            for (Index panel0 = 0; panel0 < panels; panel0 += kColumnPanels) {
+                const Index here = panels - panel0 < kColumnPanels ? panels - panel0 : kColumnPanels;
+                for (Index p = here * part.thread / part.threads; p < here * (part.thread + 1) / part.threads; ++p)
+                    pack_matrix(matrix_row, first, count, (panel0 + p) * panel_columns, columns,
+                                packed + p * kRowBlock * panel_columns);
+                part.everyone->wait();
+                for (Index tile_index = tiles * part.thread / part.threads;
+                     tile_index < tiles * (part.thread + 1) / part.threads; ++tile_index) {
+                    const int gate = static_cast<int>(tile_index / tiles_per_gate);
+                    const Index unit = tile_index % tiles_per_gate * tile_height;
+                    const Index height = units - unit < tile_height ? units - unit : tile_height;
+                    pack_gradient(rows, first, count, slots[gate] + unit, height, a);
+                    const RowBlock<T> left{a, 0, kNoOffset, 1, count};
+                    for (Index p = 0; p < here; ++p) {
+                        tile<T, tile_height, width, 1, true>(left, packed + p * kRowBlock * panel_columns, 0, zeros, 0,
+                                                             strip, panel_columns);
+                        const Index column = (panel0 + p) * panel_columns;
+                        for (Index r = 0; r < height; ++r)
+                            add_row(strip + r * panel_columns, columns - column, set,
+                                    out + (weight_rows[gate] * units + unit + r) * columns + column);
+                    }
+                }
+                part.everyone->wait();
+            }
+        }
+    }
+
+private:
+    // [row][tile_height]: the gradients of `height` units; zeros beyond.
+    static void pack_gradient(const GradientRows<T>& rows, Index first, Index count, Index offset, Index height, T* a) {
+        const T* from = rows.data + first * rows.stride + offset;
+        if (height == tile_height) {
+            for (Index k = 0; k < count; ++k, from += rows.stride)
+#pragma GCC unroll 16
+                for (int r = 0; r < tile_height; ++r) a[k * tile_height + r] = from[r];
+            return;
+        }
+        for (Index k = 0; k < count; ++k, from += rows.stride)
+            for (Index r = 0; r < tile_height; ++r) a[k * tile_height + r] = r < height ? from[r] : T(0);
+    }
+
+    template <class MatrixRow>
+    static void pack_matrix(MatrixRow matrix_row, Index first, Index count, Index column, Index columns, T* to) {
+        for (Index k = 0; k < count; ++k) {
+            const T* from = matrix_row(first + k) + column;
+            for (int v = 0; v < width; ++v, to += lanes) {
+                const Index valid = columns - column - v * lanes;
+                (valid > 0 ? Vec<T>::load(from + v * lanes, valid) : Vec<T>(T(0))).store(to);
+            }
+        }
+    }
+
+    static void add_row(const T* strip, Index valid, bool set, T* out) {
+        for (int v = 0; v < width; ++v) {
+            const Index left = valid - v * lanes;
+            if (left <= 0) return;
+            const Vec<T> sum = Vec<T>::load(strip + v * lanes);
+            (set ? sum : Vec<T>::load(out + v * lanes, left) + sum).store(out + v * lanes, left);
+        }
+    }
+};
+
+// `most_columns`: of the widest matrix that will be summed.
+template <class T>
+OuterProduct<T> take_outer_product(Workspace& workspace, Index most_columns) {
+    using O = OuterProduct<T>;
+    const Index panel_columns = O::width * O::lanes;
+    Index panels = (most_columns + panel_columns - 1) / panel_columns;
+    if (panels > O::kColumnPanels) panels = O::kColumnPanels;
+    return {workspace.take<T>(panels * O::kRowBlock * panel_columns), take_zeros<T>(workspace, panel_columns)};
+}
+
+// Adds the rows of each slot: the biases' gradients.
+template <class T>
+void sum_slots(const GradientRows<T>& rows, T* sums, int thread, int threads) {
+    using V = Vec<T>;
+    constexpr int together = 4;
+    const Index vectors = rows.stride / V::lanes;
+    const Index last = vectors * (thread + 1) / threads;
+    for (Index vector = vectors * thread / threads; vector < last; vector += together) {
+        const int width = last - vector < together ? static_cast<int>(last - vector) : together;
+        V sum[together];
+        for (int v = 0; v < width; ++v) sum[v] = V(T(0));
+        for (Index row = 0; row < rows.count; ++row)
+            for (int v = 0; v < width; ++v)
+                sum[v] = sum[v] + V::load(rows.data + row * rows.stride + (vector + v) * V::lanes);
+        for (int v = 0; v < width; ++v) {
+            T* to = sums + (vector + v) * V::lanes;
+            (V::load(to) + sum[v]).store(to);
+        }
+    }
+}
+
+template <class T>
+void write_bias(const T* sums, const Index* slots, const int* weight_rows, int gates, Index units, T* out) {
+    if (!out) return;
+    for (int i = 0; i < gates; ++i)
+        std::memcpy(out + weight_rows[i] * units, sums + slots[i], static_cast<std::size_t>(units) * sizeof(T));
+}
+
+// dx[row] = sum over gates of gradient[row][slot] W_ih[gate], this thread's rows.
+template <class T>
+void input_gradient(const GradientRows<T>& rows, const Panels<T>& w, const Index* slots, int gates, const Shape& shape,
+                    const T* zeros, T* out, int thread, int threads) {
+    using V = Vec<T>;
+    alignas(64) T strip[kMostRows * kMostPanelVectors * V::lanes];
+    const Index first = rows.count * thread / threads, last = rows.count * (thread + 1) / threads;
+    for (Index panel = 0; panel < w.count(); ++panel) {
+        const Index vector = panel * w.width;
+        const int width = w.width_of(panel);
+        for (Index row = first; row < last;) {
+            const int height = next_tile(last - row, tile_rows(w.width));
+            const RowBlock<T> a{rows.data + row * rows.stride, rows.stride, slots, gates, shape.hidden};
+            product(a, height, w, vector, vector + width, zeros, 0, strip, width * V::lanes);
+            for (int r = 0; r < height; ++r)
+                for (int v = 0; v < width; ++v) {
+                    const Index column = (vector + v) * V::lanes;
+                    V::load(strip + (r * width + v) * V::lanes)
+                        .store(out + (row + r) * shape.input + column, shape.input - column);
+                }
+            row += height;
+        }
+    }
+}
+
+// sums[token][gate][unit] += the gradient of every row that read the token. Threads own blocks of units.
+template <class T>
+void sum_tokens(const GradientRows<T>& rows, const std::int64_t* tokens, const Index* slots, int gates,
+                const Shape& shape, T* sums, bool begins, int thread, int threads) {
+    using V = Vec<T>;
+    const Index blocks = blocks_of<T>(shape.hidden);
+    const Index padded = blocks * V::lanes;
+    const Index first = blocks * thread / threads, last = blocks * (thread + 1) / threads;
+    if (begins)
+        for (Index line = 0; line < shape.input * gates; ++line)
+            for (Index block = first; block < last; ++block) V(T(0)).store(sums + line * padded + block * V::lanes);
+    for (Index row = 0; row < rows.count; ++row)
+        for (int i = 0; i < gates; ++i) {
+            T* to = sums + (tokens[row] * gates + i) * padded;
+            const T* from = rows.data + row * rows.stride + slots[i];
+            for (Index block = first; block < last; ++block)
+                (V::load(to + block * V::lanes) + V::load(from + block * V::lanes)).store(to + block * V::lanes);
+        }
+}
+
+template <class T>
+void write_tokens(const T* sums, int gates, const Shape& shape, T* out) {
+    const Index padded = blocks_of<T>(shape.hidden) * Vec<T>::lanes;
+    for (int i = 0; i < gates; ++i)
+        for (Index unit = 0; unit < shape.hidden; ++unit)
+            for (Index token = 0; token < shape.input; ++token)
+                out[(i * shape.hidden + unit) * shape.input + token] = sums[(token * gates + i) * padded + unit];
+}
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -1,0 +1,129 @@
+// The arenas behind workspace.h: blocks that are kept between calls.
+#include "workspace.h"
+
+#include <atomic>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <vector>
+
+#if !defined(_WIN32)
+#include <pthread.h>
+#endif
+
+namespace rnnkernels::cpu {
+
+namespace {
+
+constexpr std::size_t kAlignment = 64;
+constexpr std::size_t kSmallestBlock = std::size_t{1} << 20;
+// A kept arena above this is given back to the system after the call.
+constexpr std::size_t kKept = std::size_t{256} << 20;
+
+struct Free {
+    void operator()(void* block) const { ::operator delete(block, std::align_val_t{kAlignment}); }
+};
+
+struct Block {
+    std::unique_ptr<void, Free> memory;
+    std::size_t size;
+};
+
+std::atomic<bool> poisoned{false};
+
+}  // namespace
+
+struct Arena {
+    std::vector<Block> blocks;
+    std::size_t used = 0;  // of the last block
+
+    void* take(std::size_t size) {
+        size = (size + kAlignment - 1) / kAlignment * kAlignment;
+        if (blocks.empty() || blocks.back().size - used < size) {
+            const std::size_t grown = size > kSmallestBlock ? size : kSmallestBlock;
+            blocks.push_back({std::unique_ptr<void, Free>(::operator new(grown, std::align_val_t{kAlignment})), grown});
+            used = 0;
+        }
+        void* piece = static_cast<char*>(blocks.back().memory.get()) + used;
+        used += size;
+        if (poisoned) std::memset(piece, 0xff, size);
+        return piece;
+    }
+
+    // Ready for the next call: all in one block, so that a repeated call finds its memory warm.
+    void reset() noexcept {
+        used = 0;
+        if (blocks.size() > 1) {
+            std::size_t total = 0;
+            for (const Block& block : blocks) total += block.size;
+            blocks.clear();
+            if (total > kKept) return;
+            try {
+                blocks.push_back(
+                    {std::unique_ptr<void, Free>(::operator new(total, std::align_val_t{kAlignment})), total});
+            } catch (const std::bad_alloc&) {
+                blocks.clear();
+            }
+        } else if (!blocks.empty() && blocks.back().size > kKept) {
+            blocks.clear();
+        }
+    }
+};
+
+namespace {
+
+// The arenas no call is using. Never destroyed: a worker may outlive static destructors.
+struct Idle {
+    std::mutex mutex;
+    std::vector<Arena*> arenas;
+};
+
+Idle& idle() {
+    static Idle* const instance = [] {
+#if !defined(_WIN32)
+        // A fork must not catch the mutex locked by a thread that the child does not have.
+        pthread_atfork([] { idle().mutex.lock(); }, [] { idle().mutex.unlock(); }, [] { idle().mutex.unlock(); });
+#endif
+        return new Idle;
+    }();
+    return *instance;
+}
+
+}  // namespace
+
+Workspace::Workspace() {
+    Idle& shelf = idle();
+    const std::lock_guard<std::mutex> lock(shelf.mutex);
+    if (shelf.arenas.empty()) {
+        shelf.arenas.reserve(shelf.arenas.capacity() + 1);  // so that the destructor's push_back cannot throw
+        arena_ = new Arena;
+    } else {
+        arena_ = shelf.arenas.back();
+        shelf.arenas.pop_back();
+    }
+}
+
+Workspace::~Workspace() {
+    arena_->reset();
+    Idle& shelf = idle();
+    const std::lock_guard<std::mutex> lock(shelf.mutex);
+    if (shelf.arenas.size() < shelf.arenas.capacity()) {
+        shelf.arenas.push_back(arena_);
+    } else {
+        delete arena_;
+    }
+}
+
+void* Workspace::take(long long count, std::size_t size) {
+    std::size_t bytes = 0;
+    if (count < 0 || __builtin_mul_overflow(static_cast<std::size_t>(count), size, &bytes) ||
+        bytes > static_cast<std::size_t>(-1) / 4)
+        throw std::bad_alloc();
+    return arena_->take(bytes);
+}
+
+void set_poison(bool poison) { poisoned = poison; }
+bool poison() { return poisoned; }
+
+}  // namespace rnnkernels::cpu

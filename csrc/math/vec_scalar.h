@@ -1,0 +1,22 @@
+// One lane per "vector": the set for processors without a vector header of their own, and the plainest
+// thing to debug. There is no fused multiply-add: fma() rounds twice, so its results differ in the last
+// bits from the other sets'.
+#pragma once
+
+#include "target.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+inline constexpr int kVectorBytes = 0;  // a register is one lane
+inline constexpr int kRegisters = 16;
+
+template <class T>
+struct Register {
+    using type = T;
+    static constexpr int lanes = 1;
+};
+
+RNNKERNELS_INLINE float raw_fma(float a, float b, float c) { return a * b + c; }
+RNNKERNELS_INLINE double raw_fma(double a, double b, double c) { return a * b + c; }
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -1,0 +1,58 @@
+// The order of a recurrence's steps, for any cell and any engine. An engine (cpu/forward.h, cpu/backward.h)
+// does the work of one phase; what follows what, and where every participant must wait, is said here only.
+//
+//   one product,  forward  per step: step
+//                 backward per step: step                      (the product carries step t+1's gradient to t)
+//   two products, forward  per step: gates · state
+//                 backward per step: state · gates
+//
+// The sequence is cut into chunks: the forward projects x for a whole chunk at once, the backward sums a
+// chunk's weight gradients at once. Chunks depend on the problem only, never on the number of threads.
+#pragma once
+
+#include "../cells/cell.h"
+#include "problem.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+template <class Cell, class Engine>
+void run_forward(Engine& engine, Index steps, Index chunk) {
+    for (Index first = 0; first < steps; first += chunk) {
+        const Index last = first + chunk < steps ? first + chunk : steps;
+        engine.project(first, last);
+        for (Index t = first; t < last; ++t) {
+            if constexpr (two_products<Cell>) {
+                engine.gates(t);
+                engine.wait_for_step();
+                engine.state(t);
+            } else {
+                engine.step(t);
+            }
+            engine.wait_for_step();
+        }
+    }
+    engine.finish();
+}
+
+template <class Cell, class Engine>
+void run_backward(Engine& engine, Index steps, Index chunk) {
+    for (Index last = steps; last > 0;) {
+        const Index first = last > chunk ? last - chunk : 0;
+        engine.begin_chunk(first, last);
+        for (Index t = last - 1; t >= first; --t) {
+            if constexpr (two_products<Cell>) {
+                engine.state(t);
+                engine.wait_for_step();
+                engine.gates(t);
+            } else {
+                engine.step(t);
+            }
+            engine.wait_for_step();
+        }
+        engine.end_chunk(first, last);
+        last = first;
+    }
+    engine.finish();
+}
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET

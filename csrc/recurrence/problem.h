@@ -1,0 +1,77 @@
+// A call on a backend as plain data: sizes, arrays, nothing computed. No templates, no Python, no CUDA types,
+// one copy for all instruction sets.
+//
+// Sizes: T steps, B batch, I input size, H hidden size. All arrays are C-contiguous and time-major:
+//   x (T, B, I) or tokens (T, B) · weight_ih (Gx*H, I) · weight_hh (Gh*H, H) · bias_ih (Gx*H) · bias_hh (Gh*H)
+//   states (B, H) each · output (T, B, H)
+// with Gx the gates x feeds and Gh those with a recurrent operand, rows in the order of the gate table.
+// Arrays are float or double, all of one call alike. x == nullptr means tokens. A null bias is zero.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace rnnkernels {
+
+using Index = std::int64_t;
+
+inline constexpr int kMaxStates = 8;
+inline constexpr int kMaxGates = 16;
+
+enum class Dtype { float32, float64 };
+
+// A cell's gate table, for those who know cells at run time only.
+struct GateInfo {
+    const char* name;
+    bool input;           // a row of weight_ih
+    const char* operand;  // of its row of weight_hh: "none" (no row), "hidden", "gated"
+};
+
+struct CellInfo {
+    const char* name;
+    int state_count;
+    const char* states[kMaxStates];
+    int gate_count;
+    GateInfo gates[kMaxGates];
+};
+
+struct Shape {
+    Index steps;
+    Index batch;
+    Index input;
+    Index hidden;
+};
+
+struct Inputs {
+    Shape shape;
+    const void* x;                // (T, B, I)
+    const std::int64_t* tokens;   // (T, B), each in [0, I)
+    const void* weight_ih;        // (Gx*H, I)
+    const void* weight_hh;        // (Gh*H, H)
+    const void* bias_ih;          // (Gx*H) or null
+    const void* bias_hh;          // (Gh*H) or null
+    const void* state[kMaxStates];  // each (B, H) or null for zeros
+};
+
+struct ForwardCall {
+    Inputs in;
+    void* output;                  // (T, B, H)
+    void* final_state[kMaxStates];  // each (B, H)
+    void* reserve;                 // what the backward needs, or null: inference
+};
+
+struct BackwardCall {
+    Inputs in;
+    const void* output;                     // (T, B, H), the forward's
+    const void* reserve;                    // the forward's
+    const void* d_output;                   // (T, B, H) or null for zeros
+    const void* d_final_state[kMaxStates];  // each (B, H) or null for zeros
+    void* dx;                               // (T, B, I) or null: tokens, or not wanted
+    void* dweight_ih;                       // (Gx*H, I)
+    void* dweight_hh;                       // (Gh*H, H)
+    void* dbias_ih;                         // (Gx*H) or null
+    void* dbias_hh;                         // (Gh*H) or null
+    void* d_state[kMaxStates];              // each (B, H)
+};
+
+}  // namespace rnnkernels

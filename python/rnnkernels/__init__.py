@@ -1,0 +1,44 @@
+"""rnnkernels: fused kernels for recurrent cells, forward and backward.
+
+    import rnnkernels as rk
+
+    params = rk.init_params("lstm", input_size, hidden_size, rng=0)
+    run = rk.forward("lstm", x, params)            # run.output (T, B, H), run.state ((B, H), (B, H))
+    grads = rk.backward(run, d_output)             # grads.x, grads.params, grads.state
+
+One layer as functions is in `rnnkernels.functional`, layers on layers in `rnnkernels.stack`, drivers
+for backpropagation through time in `rnnkernels.bptt`, optimisers in `rnnkernels.optim`, the
+character language model in `rnnkernels.charlm`.
+"""
+
+from ._runtime import (
+    backends,
+    instruction_set,
+    instruction_sets,
+    num_threads,
+    set_instruction_set,
+    set_num_threads,
+)
+from .functional import Gradients, Run, backward, forward, step
+from .parameters import cell_info, cells, init_params, parameter_shapes
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Gradients",
+    "Run",
+    "__version__",
+    "backends",
+    "backward",
+    "cell_info",
+    "cells",
+    "forward",
+    "init_params",
+    "instruction_set",
+    "instruction_sets",
+    "num_threads",
+    "parameter_shapes",
+    "set_instruction_set",
+    "set_num_threads",
+    "step",
+]

@@ -1,0 +1,67 @@
+# Types of the compiled CPU backend (csrc/binding.cpp). Held true by stubtest, see ./check.
+#
+# Not a public interface: rnnkernels.functional checks arguments in the user's words and calls this.
+# Shapes: T steps, B batch, I input size, H hidden size; Gx gates fed by the input, Gh gates with a
+# recurrent weight. A `state` is one (B, H) array per state of the cell; None stands for zeros.
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias, TypedDict, final, type_check_only
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Float: TypeAlias = NDArray[np.floating[Any]]  # float32 or float64, one of them in one call
+_Token: TypeAlias = NDArray[np.int64]
+_State: TypeAlias = Sequence[_Float]
+
+@type_check_only
+class _Cell(TypedDict):
+    name: str
+    states: tuple[str, ...]
+    gates: tuple[tuple[str, bool, str], ...]  # name, fed by x, operand: "none" "hidden" "gated"
+
+@type_check_only
+class _Plan(TypedDict):  # how a call is cut among threads and over time
+    row_groups: int
+    unit_groups: int
+    forward_chunk: int
+    backward_chunk: int
+
+@final
+class Reserve:
+    @property
+    def nbytes(self) -> int: ...
+
+def cells() -> list[_Cell]: ...
+def forward(
+    cell: str,
+    x: _Float | _Token,  # (T, B, I), or int64 tokens (T, B)
+    weight_ih: _Float,  # (Gx*H, I)
+    weight_hh: _Float,  # (Gh*H, H)
+    bias_ih: _Float | None,  # (Gx*H,)
+    bias_hh: _Float | None,  # (Gh*H,)
+    state: _State | None,
+    training: bool,
+) -> tuple[_Float, tuple[_Float, ...], Reserve | None]: ...  # output (T, B, H), state, reserve if training
+def backward(
+    cell: str,
+    x: _Float | _Token,
+    weight_ih: _Float,
+    weight_hh: _Float,
+    bias_ih: _Float | None,
+    bias_hh: _Float | None,
+    state: _State | None,
+    output: _Float,  # (T, B, H)
+    reserve: Reserve,
+    d_output: _Float | None,  # (T, B, H)
+    d_state: _State | None,
+    need_dx: bool = True,
+) -> tuple[_Float | None, _Float, _Float, _Float | None, _Float | None, tuple[_Float, ...]]: ...  # dx first
+def instruction_sets() -> list[str]: ...
+def instruction_set() -> str: ...
+def set_instruction_set(name: str) -> None: ...
+def num_threads() -> int: ...
+def set_num_threads(threads: int) -> None: ...
+def set_poison(poison: bool) -> None: ...
+def evaluate(function: str, x: _Float) -> _Float: ...
+def plan(cell: str, steps: int, batch: int, input: int, hidden: int, dtype: str, threads: int) -> _Plan: ...

@@ -1,0 +1,309 @@
+"""The process's settings: which backend serves, with which instructions, on how many threads.
+
+Importing this module loads the compiled CPU backend and applies two environment variables, once:
+
+- ``RNNKERNELS_ISA``: the instruction set to use (``scalar``, ``avx2``, ``avx512``, ``neon``).
+  Unset or empty: the fastest one that was compiled and that the machine has.
+- ``RNNKERNELS_NUM_THREADS``: the number of threads. Unset or empty: `available_cpus`.
+
+A value that cannot be honoured makes the import fail with a ``ValueError``: a run that is silently
+slower, or silently not what was being tested, is worse than one that does not start.
+
+It does no arithmetic and knows no cell; those are in `rnnkernels.functional`.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+import platform
+import re
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, SupportsIndex
+
+try:
+    from rnnkernels import _cpu
+except ImportError as error:  # pragma: no cover - a broken installation
+    raise ImportError(
+        "rnnkernels' compiled part (rnnkernels._cpu) cannot be loaded: "
+        f"{error}. Install the package with `pip install .` instead of importing its source tree."
+    ) from error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+ISA_VARIABLE = "RNNKERNELS_ISA"
+THREADS_VARIABLE = "RNNKERNELS_NUM_THREADS"
+
+# Above any machine of today, below what exhausts a process: a mistyped number of threads ends in a
+# sentence, not in a thousand million attempts to start one.
+MAX_THREADS = 1024
+
+_OPTIONAL = ("torch", "safetensors", "tqdm")
+
+
+# ---- instruction sets ---------------------------------------------------------------------------
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """Return the instruction sets that were compiled and that this machine has, slowest first."""
+    return tuple(_cpu.instruction_sets())
+
+
+def instruction_set() -> str:
+    """Return the instruction set in use."""
+    return _cpu.instruction_set()
+
+
+def set_instruction_set(name: str) -> None:
+    """Use another instruction set from the next call on, in every Python thread.
+
+    Results differ between instruction sets in the last digits (``docs/reproducibility.md``).
+
+    Parameters
+    ----------
+    name : str
+        One of `instruction_sets`.
+
+    Raises
+    ------
+    TypeError
+        If `name` is not a string.
+    ValueError
+        If `name` was not compiled, or this machine lacks it.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"name: expected a string, got {type(name).__name__}")
+    _check_instruction_set("name", name)
+    _cpu.set_instruction_set(name)
+
+
+def _check_instruction_set(what: str, name: str) -> None:
+    known = instruction_sets()
+    if name not in known:
+        raise ValueError(
+            f"{what}: expected an instruction set that was compiled and that this machine "
+            f"({platform.machine()}) has, one of {', '.join(known)}; got {name!r}"
+        )
+
+
+# ---- threads ------------------------------------------------------------------------------------
+
+
+def num_threads() -> int:
+    """Return how many threads a call may use, the calling one included."""
+    return _cpu.num_threads()
+
+
+def set_num_threads(n: SupportsIndex) -> None:
+    """Set how many threads a call may use, the calling one included.
+
+    The number changes the time of a call and never its result: every output is accumulated in one
+    fixed order, whichever thread does it (``docs/reproducibility.md``).
+
+    Parameters
+    ----------
+    n : int
+        At least 1 and at most 1024. More threads than `available_cpus` only slow things down.
+
+    Raises
+    ------
+    TypeError
+        If `n` is not an integer.
+    ValueError
+        If `n` is out of range.
+    """
+    if isinstance(n, bool):
+        raise TypeError(f"n: expected an integer, got {n!r}")
+    try:
+        count = operator.index(n)
+    except TypeError:
+        raise TypeError(f"n: expected an integer, got {type(n).__name__}") from None
+    if not 1 <= count <= MAX_THREADS:
+        raise ValueError(f"n: expected 1 to {MAX_THREADS} threads, got {count}")
+    _cpu.set_num_threads(count)
+
+
+def available_cpus(root: Path = Path("/")) -> int:
+    """Return how many CPUs this process can keep busy: the default number of threads.
+
+    The smaller of its CPU affinity (``taskset``, batch systems) and its cgroup's CPU quota, version
+    1 or 2, rounded up (containers: a process that may run on 64 cores for 2 cores' worth of time
+    is stopped for most of every period if it starts 64 threads).
+
+    Parameters
+    ----------
+    root : Path
+        Where ``/proc`` and ``/sys`` are looked for; the tests put others there.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    cpus = _affinity()
+    for quota in _cgroup_quotas(root):
+        cpus = min(cpus, quota)
+    return max(1, cpus)
+
+
+def _affinity() -> int:
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cgroup_quotas(root: Path) -> Iterator[int]:
+    """Yield the CPU quotas, in whole CPUs rounded up, of this process's cgroups and their parents.
+
+    Nothing here is essential, so whatever cannot be read or understood counts as "no quota".
+    """
+    paths = dict(_cgroup_paths(_read(root / "proc/self/cgroup")))
+    for version, mounted, mount_point in _cgroup_mounts(_read(root / "proc/self/mountinfo")):
+        if version not in paths:
+            continue
+        # The mount shows the hierarchy from `mounted` down. A container's own cgroup is often
+        # mounted as the root of what it sees, while its path is still told from the host's root.
+        path = PurePosixPath(paths[version])
+        below = path.relative_to(mounted).parts if path.is_relative_to(mounted) else ()
+        directory = root.joinpath(*mount_point.parts[1:])
+        quota = _quota_v1 if version == 1 else _quota_v2
+        for part in ("", *below):
+            directory = directory / part
+            cpus = quota(directory)
+            if cpus is not None:
+                yield cpus
+
+
+def _cgroup_paths(text: str) -> Iterator[tuple[int, str]]:
+    """Parse ``/proc/self/cgroup``: (version, path) of the hierarchies that can limit CPU time."""
+    for line in text.splitlines():
+        fields = line.split(":", 2)  # hierarchy : controllers : path
+        if len(fields) != 3 or not fields[2].startswith("/") or ".." in fields[2].split("/"):
+            continue
+        if fields[0] == "0" and not fields[1]:
+            yield 2, fields[2]
+        elif "cpu" in fields[1].split(","):
+            yield 1, fields[2]
+
+
+def _cgroup_mounts(text: str) -> Iterator[tuple[int, PurePosixPath, PurePosixPath]]:
+    """Parse ``/proc/self/mountinfo``: (version, path of the mounted cgroup, mount point)."""
+    for line in text.splitlines():
+        # id parent device root mount_point options ... - type source options
+        before, separator, after = line.partition(" - ")
+        fields, kind = before.split(), after.split()
+        if not separator or len(fields) < 5 or len(kind) < 3:
+            continue
+        places = (PurePosixPath(_unescape(fields[3])), PurePosixPath(_unescape(fields[4])))
+        if kind[0] == "cgroup2":
+            yield 2, *places
+        elif kind[0] == "cgroup" and "cpu" in kind[2].split(","):
+            yield 1, *places
+
+
+def _unescape(text: str) -> str:
+    """Undo mountinfo's octal escapes, such as 040 after a backslash for a space."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
+
+
+def _quota_v2(directory: Path) -> int | None:
+    fields = _read(directory / "cpu.max").split()  # "max 100000" or "150000 100000"
+    return _whole_cpus(fields[0], fields[1]) if len(fields) == 2 else None
+
+
+def _quota_v1(directory: Path) -> int | None:
+    return _whole_cpus(
+        _read(directory / "cpu.cfs_quota_us").strip(),  # -1: none
+        _read(directory / "cpu.cfs_period_us").strip(),
+    )
+
+
+def _whole_cpus(quota: str, period: str) -> int | None:
+    if not (quota.isdecimal() and period.isdecimal() and int(quota) and int(period)):
+        return None
+    return -(-int(quota) // int(period))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+# ---- what is there ------------------------------------------------------------------------------
+
+
+def backends() -> dict[str, str]:
+    """Return each backend's name and what serves it, or why nothing does.
+
+    Returns
+    -------
+    dict of str to str
+        For example ``{"cpu": "avx512 (of scalar, avx2, avx512), 2 threads",
+        "cuda": "not built: ..."}``.
+    """
+    threads = num_threads()
+    return {
+        "cpu": (
+            f"{instruction_set()} (of {', '.join(instruction_sets())}), {threads} thread{'' if threads == 1 else 's'}"
+        ),
+        "cuda": "not built: this version of rnnkernels has no CUDA backend",
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a bug report should name.
+
+    Returns
+    -------
+    dict of str to str
+        ``rnnkernels``, ``python``, ``platform``, ``numpy`` and, where they are installed, the
+        optional packages. None of them is imported for it.
+    """
+    found = {
+        "rnnkernels": _version("rnnkernels") or "unknown: not installed by pip",
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "numpy": _version("numpy") or "unknown",
+    }
+    for package in _OPTIONAL:
+        version = _version(package)
+        if version is not None:
+            found[package] = version
+    return found
+
+
+def _version(package: str) -> str | None:
+    import importlib.metadata  # noqa: PLC0415 - slow, and few programs ask
+
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+# ---- import -------------------------------------------------------------------------------------
+
+
+def _apply_environment(environment: Mapping[str, str]) -> None:
+    name = environment.get(ISA_VARIABLE, "").strip()
+    if name:
+        _check_instruction_set(f"environment variable {ISA_VARIABLE}", name)
+        _cpu.set_instruction_set(name)
+
+    text = environment.get(THREADS_VARIABLE, "").strip()
+    if not text:
+        _cpu.set_num_threads(min(available_cpus(), MAX_THREADS))
+        return
+    # Checked before int(): it also takes "1_0", and is slow on a very long string of digits.
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= MAX_THREADS:
+        raise ValueError(
+            f"environment variable {THREADS_VARIABLE}: expected a number of threads from 1 to "
+            f"{MAX_THREADS}, got {text!r}"
+        )
+    _cpu.set_num_threads(int(text))
+
+
+_apply_environment(os.environ)

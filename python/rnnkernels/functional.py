@@ -1,0 +1,298 @@
+"""One layer as functions: `forward`, `backward`, `step`.
+
+Arrays in, arrays out: nothing that is passed is modified, and what is returned is fresh. Arrays are
+time-major, (T, B, ...), all of one call of one dtype, float32 or float64. A call that cannot be served
+raises; none falls back to something slower.
+
+Here names, dtypes and layouts are settled; shapes and tokens are checked where they are used, in the
+extension. Layers on layers are in `rnnkernels.stack`, gradients through long sequences in
+`rnnkernels.bptt`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _cpu
+from .parameters import BIASES, WEIGHTS, Array, Params, cell_info, cells
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+__all__ = ["Gradients", "Run", "backward", "cells", "forward", "step"]
+
+State = tuple[Array, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A forward pass: its results, and what its backward needs.
+
+    It refers to the arrays it was called with and does not copy them: change the parameters (an
+    optimiser's step) only after `backward`.
+
+    Attributes
+    ----------
+    output : ndarray, (T, B, H)
+        h after every step.
+    state : tuple of ndarray, each (B, H)
+        The states after the last step, h first; the initial states where T is 0.
+    cell : str
+        The cell's name.
+    reserve_bytes : int
+        Memory kept for the backward, beside the arrays above.
+    """
+
+    output: Array
+    state: State
+    cell: str
+    _x: Array = field(repr=False)
+    _params: Params = field(repr=False)
+    _initial: State | None = field(repr=False)
+    _reserve: _cpu.Reserve | None = field(repr=False)
+
+    @property
+    def reserve_bytes(self) -> int:
+        return 0 if self._reserve is None else self._reserve.nbytes
+
+    def __repr__(self) -> str:
+        steps, batch, hidden = self.output.shape
+        return f"Run(cell={self.cell!r}, T={steps}, B={batch}, H={hidden}, reserve_bytes={self.reserve_bytes})"
+
+
+@dataclass(frozen=True, eq=False)
+class Gradients:
+    """What `backward` found.
+
+    Attributes
+    ----------
+    x : ndarray, (T, B, I), or None
+        dL/dx; None where the input was tokens.
+    params : dict of str to ndarray
+        dL/dparameter, the same keys and shapes as the parameters.
+    state : tuple of ndarray, each (B, H)
+        dL/d(initial state), one per state of the cell.
+    """
+
+    x: Array | None
+    params: Params
+    state: State
+
+
+def forward(
+    cell: str,
+    x: npt.ArrayLike,
+    params: Mapping[str, npt.ArrayLike],
+    state: Sequence[npt.ArrayLike] | None = None,
+    *,
+    training: bool = True,
+) -> Run:
+    """Run one layer over a sequence.
+
+    With x_g = W_ih[g] x + b_ih[g] and u_g = W_hh[g] h + b_hh[g] a step is
+
+    - ``rnn_tanh``, ``rnn_relu`` (Elman 1990): h' = f(x_a + u_a)
+    - ``lstm`` (Hochreiter, Schmidhuber 1997; Gers et al. 2000): i, f, o = σ(x + u), g = tanh(x_g + u_g),
+      c' = f c + i g, h' = o tanh(c')
+    - ``gru`` (the form of cuDNN and PyTorch): r, z = σ(x + u), n = tanh(x_n + r u_n), h' = (1-z) n + z h
+    - ``gru_reset_before`` (Cho et al. 2014): likewise, with u_n = W_hn (r h) + b_hn and
+      n = tanh(x_n + u_n)
+
+    Parameters
+    ----------
+    cell : str
+        One of `cells`.
+    x : array_like, (T, B, I) of the parameters' dtype, or (T, B) of integers
+        Vectors, or tokens in [0, I): a token is the vector that is 1 at its place, 0 elsewhere,
+        without that vector ever being made.
+    params : mapping of str to array_like
+        ``weight_ih``, ``weight_hh`` and, where the layer has biases, ``bias_ih``, ``bias_hh``; see
+        `parameter_shapes`.
+    state : sequence of array_like, each (B, H), optional
+        The states before the first step, h first, one per state of the cell. Default: zeros.
+    training : bool, default True
+        Keep what `backward` needs. False keeps nothing; the results are the same, bit for bit.
+
+    Returns
+    -------
+    Run
+        With ``output`` (T, B, H) and ``state``, a tuple of (B, H).
+
+    Raises
+    ------
+    TypeError
+        If an array has another dtype than the parameters, or is no array of numbers.
+    ValueError
+        If the cell is unknown, a parameter is missing or unknown, a shape does not fit, or a token
+        is out of range. The message names the argument, what was expected and what came.
+    """
+    info = cell_info(cell)
+    arrays = _parameters(params)
+    dtype = arrays["weight_ih"].dtype
+    inputs = _input("x", x, dtype)
+    initial = _states("state", state, info["states"], dtype)
+    output, final, reserve = _cpu.forward(cell, inputs, *_in_order(arrays), initial, bool(training))
+    return Run(output, final, cell, inputs, arrays, initial, reserve)
+
+
+def backward(
+    run: Run,
+    d_output: npt.ArrayLike | None,
+    d_state: Sequence[npt.ArrayLike] | None = None,
+    *,
+    need_x: bool = True,
+) -> Gradients:
+    """Backpropagate through a run, over all of its steps.
+
+    Parameters
+    ----------
+    run : Run
+        Of `forward` with ``training=True``. It is not used up: it may be differentiated again.
+    d_output : array_like, (T, B, H), or None
+        dL/d(run.output). None: the loss reads the final states only.
+    d_state : sequence of array_like, each (B, H), optional
+        dL/d(run.state), one per state of the cell. Default: zeros.
+    need_x : bool, default True
+        False spares the product for dL/dx; ``Gradients.x`` is then None.
+
+    Returns
+    -------
+    Gradients
+        dL/dx, dL/dparameters, dL/d(initial state).
+
+    Raises
+    ------
+    TypeError
+        If `run` is no Run or an array has another dtype.
+    ValueError
+        If the run was made for inference, or a shape does not fit.
+    """
+    if not isinstance(run, Run):
+        raise TypeError(f"run: expected what forward returned, got {type(run).__name__}")
+    if run._reserve is None:
+        raise ValueError("run: expected one made with training=True, got one made for inference")
+    dtype = run.output.dtype
+    grads = _cpu.backward(
+        run.cell,
+        run._x,
+        *_in_order(run._params),
+        run._initial,
+        run.output,
+        run._reserve,
+        None if d_output is None else _floats("d_output", d_output, dtype),
+        _states("d_state", d_state, cell_info(run.cell)["states"], dtype),
+        bool(need_x),
+    )
+    dx, *of_params, d_initial = grads
+    named = zip((*WEIGHTS, *BIASES), of_params, strict=True)
+    return Gradients(dx, {name: grad for name, grad in named if grad is not None}, d_initial)
+
+
+def step(
+    cell: str,
+    x_t: npt.ArrayLike,
+    params: Mapping[str, npt.ArrayLike],
+    state: Sequence[npt.ArrayLike] | None = None,
+) -> State:
+    """Run one layer for one step, for inference.
+
+    Stepping through a sequence gives the bits that `forward` gives for the whole of it.
+
+    Parameters
+    ----------
+    cell, params, state
+        As in `forward`.
+    x_t : array_like, (B, I) of the parameters' dtype, or (B,) of integers
+        One step's input.
+
+    Returns
+    -------
+    tuple of ndarray, each (B, H)
+        The states after the step, h first.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `forward`.
+    """
+    info = cell_info(cell)
+    arrays = _parameters(params)
+    dtype = arrays["weight_ih"].dtype
+    inputs = _input("x_t", x_t, dtype)
+    wanted = 1 if inputs.dtype.kind == "i" else 2
+    if inputs.ndim != wanted:
+        form = "(B,) of tokens" if wanted == 1 else "(B, I)"
+        raise ValueError(f"x_t: expected shape {form}, got {inputs.shape}")
+    initial = _states("state", state, info["states"], dtype)
+    final: State = _cpu.forward(cell, inputs[np.newaxis], *_in_order(arrays), initial, False)[1]
+    return final
+
+
+def _parameters(params: Mapping[str, npt.ArrayLike]) -> Params:
+    """The parameters as contiguous arrays of one dtype; the biases may be absent."""
+    try:
+        names = set(params)
+        missing = [name for name in WEIGHTS if name not in names]
+    except TypeError:
+        raise TypeError(f"params: expected a mapping of names to arrays, got {type(params).__name__}") from None
+    unknown = sorted(map(str, names - {*WEIGHTS, *BIASES}))
+    if missing or unknown:
+        expected = f"{', '.join(WEIGHTS)} and optionally {', '.join(BIASES)}"
+        found = [f"no {name}" for name in missing] + [f"an unknown {name!r}" for name in unknown]
+        raise ValueError(f"params: expected {expected}; got {', '.join(found)}")
+    first = params["weight_ih"]
+    dtype = first.dtype if isinstance(first, np.ndarray) else np.dtype(np.float64)
+    if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise TypeError(f"params['weight_ih']: expected dtype float32 or float64, got {dtype}")
+    return {name: _floats(f"params[{name!r}]", params[name], dtype) for name in (*WEIGHTS, *BIASES) if name in names}
+
+
+def _in_order(params: Params) -> tuple[Array, Array, Array | None, Array | None]:
+    return params["weight_ih"], params["weight_hh"], params.get("bias_ih"), params.get("bias_hh")
+
+
+def _floats(name: str, value: npt.ArrayLike, dtype: np.dtype[Any]) -> Array:
+    """`value` as an array the kernels can read: itself where it is one already, else a copy."""
+    if isinstance(value, np.ndarray):
+        if value.dtype != dtype:
+            raise TypeError(f"{name}: expected dtype {dtype}, the parameters', got {value.dtype}")
+        if type(value) is np.ndarray and value.flags.c_contiguous and value.flags.aligned:
+            return value
+    try:
+        return np.require(np.asarray(value, dtype=dtype), requirements=["C", "A"])
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}: expected an array of {dtype}, got {_kind(value)}: {error}") from None
+
+
+def _input(name: str, value: npt.ArrayLike, dtype: np.dtype[Any]) -> Array:
+    """x as the kernels take it: floats of the parameters' dtype, or tokens as int64."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}: expected an array of numbers, got {_kind(value)}: {error}") from None
+    if array.dtype.kind not in "iu" or array.size == 0 and not isinstance(value, np.ndarray):
+        return _floats(name, value, dtype)
+    if array.dtype == np.uint64 and array.size and int(array.max()) >= 2**63:
+        raise ValueError(f"{name}: expected tokens below the input size, got {int(array.max())}")
+    return np.require(array, dtype=np.int64, requirements=["C", "A"])
+
+
+def _states(
+    name: str, state: Sequence[npt.ArrayLike] | None, names: tuple[str, ...], dtype: np.dtype[Any]
+) -> State | None:
+    if state is None:
+        return None
+    if isinstance(state, np.ndarray) or not hasattr(state, "__len__"):
+        raise TypeError(f"{name}: expected a tuple of arrays ({', '.join(names)}), got {_kind(state)}")
+    if len(state) != len(names):
+        raise ValueError(f"{name}: expected {len(names)} arrays ({', '.join(names)}), got {len(state)}")
+    return tuple(_floats(f"{name}[{i}]", part, dtype) for i, part in enumerate(state))
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__

@@ -1,0 +1,188 @@
+"""Parameters of one layer: their names, shapes and initial values.
+
+A layer's parameters are a plain ``dict`` of arrays, named as PyTorch names them. This module knows
+shapes and random numbers; the arithmetic is in `rnnkernels.functional`.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _cpu
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Array: TypeAlias = npt.NDArray[Any]
+Params: TypeAlias = dict[str, Array]
+
+WEIGHTS = ("weight_ih", "weight_hh")
+BIASES = ("bias_ih", "bias_hh")
+
+_CELLS = {str(info["name"]): info for info in _cpu.cells()}
+
+
+def cells() -> tuple[str, ...]:
+    """Return the names of the cells, as every ``cell`` argument takes them."""
+    return tuple(_CELLS)
+
+
+def cell_info(cell: str) -> Mapping[str, Any]:
+    """Return a cell's table: its ``name``, ``states`` and ``gates``.
+
+    Parameters
+    ----------
+    cell : str
+        One of `cells`.
+
+    Returns
+    -------
+    dict
+        ``"states"``: names of the states, h first. ``"gates"``: for each gate its name, whether x
+        feeds it, and what its recurrent weight multiplies (``"none"``, ``"hidden"``, ``"gated"``).
+
+    Raises
+    ------
+    TypeError
+        If `cell` is not a string.
+    ValueError
+        If there is no such cell.
+    """
+    if not isinstance(cell, str):
+        raise TypeError(f"cell: expected a string, got {type(cell).__name__}")
+    try:
+        return _CELLS[cell]
+    except KeyError:
+        raise ValueError(f"cell: expected one of {', '.join(_CELLS)}; got {cell!r}") from None
+
+
+def parameter_shapes(cell: str, input_size: int, hidden_size: int, *, bias: bool = True) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every parameter of a layer, in the order of `init_params`.
+
+    Parameters
+    ----------
+    cell : str
+        One of `cells`.
+    input_size : int
+        I: numbers per step, or the number of different tokens.
+    hidden_size : int
+        H: units.
+    bias : bool, default True
+        Whether there are ``bias_ih`` and ``bias_hh``.
+
+    Returns
+    -------
+    dict of str to tuple of int
+        ``weight_ih`` (Gx·H, I), ``weight_hh`` (Gh·H, H), ``bias_ih`` (Gx·H,), ``bias_hh`` (Gh·H,),
+        with Gx the gates that x feeds and Gh those with a recurrent operand.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a size is not an integer of at least 1, or the parameters would not fit in memory
+        that can be addressed.
+    """
+    gates = cell_info(cell)["gates"]
+    inputs = _size("input_size", input_size)
+    hidden = _size("hidden_size", hidden_size)
+    rows_ih = sum(fed for _, fed, _ in gates) * hidden
+    rows_hh = sum(operand != "none" for _, _, operand in gates) * hidden
+    if max(rows_ih * inputs, rows_hh * hidden) >= 2**60:
+        raise ValueError(
+            f"input_size, hidden_size: expected sizes whose weights can be addressed, got {inputs} and {hidden}"
+        )
+    shapes: dict[str, tuple[int, ...]] = {
+        "weight_ih": (rows_ih, inputs),
+        "weight_hh": (rows_hh, hidden),
+    }
+    if bias:
+        shapes["bias_ih"] = (rows_ih,)
+        shapes["bias_hh"] = (rows_hh,)
+    return shapes
+
+
+def init_params(
+    cell: str,
+    input_size: int,
+    hidden_size: int,
+    *,
+    rng: int | np.random.Generator | None = None,
+    dtype: npt.DTypeLike = "float32",
+    bias: bool = True,
+) -> Params:
+    """Draw the parameters of one layer, each from U(-1/√H, 1/√H) as PyTorch does.
+
+    Parameters
+    ----------
+    cell : str
+        One of `cells`.
+    input_size : int
+        I: numbers per step, or the number of different tokens.
+    hidden_size : int
+        H: units.
+    rng : int, numpy.random.Generator or None
+        A seed, a generator to draw from, or None for fresh randomness.
+    dtype : {"float32", "float64"}
+        Of every parameter, and so of every array of a call.
+    bias : bool, default True
+        Whether there are biases.
+
+    Returns
+    -------
+    dict of str to ndarray
+        See `parameter_shapes`. Gates stand in the order of the cell's table: LSTM i f g o, GRU r z n.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `parameter_shapes`; if `dtype` is neither of the two; if `rng` is none of the three.
+    """
+    shapes = parameter_shapes(cell, input_size, hidden_size, bias=bias)
+    kind = float_dtype("dtype", dtype)
+    generator = as_generator("rng", rng)
+    bound = 1.0 / math.sqrt(hidden_size)
+    return {name: generator.uniform(-bound, bound, shape).astype(kind) for name, shape in shapes.items()}
+
+
+def float_dtype(name: str, dtype: npt.DTypeLike) -> np.dtype[Any]:
+    """Return `dtype` as one of the two the kernels compute in, or raise naming argument `name`."""
+    try:
+        kind = np.dtype(dtype)
+    except TypeError:
+        kind = None
+    if dtype is None or kind not in (np.dtype(np.float32), np.dtype(np.float64)):
+        error = TypeError if kind is None else ValueError
+        raise error(f"{name}: expected 'float32' or 'float64', got {dtype!r}")
+    return kind
+
+
+def as_generator(name: str, rng: int | np.random.Generator | None) -> np.random.Generator:
+    """Return a generator for a seed, a generator or None, or raise naming argument `name`."""
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if rng is not None:
+        try:
+            seed = operator.index(rng)
+        except TypeError:
+            raise TypeError(
+                f"{name}: expected an integer seed, a numpy.random.Generator or None, got {type(rng).__name__}"
+            ) from None
+        if seed < 0:
+            raise ValueError(f"{name}: expected a seed of at least 0, got {seed}")
+        return np.random.default_rng(seed)
+    return np.random.default_rng()
+
+
+def _size(name: str, value: int) -> int:
+    try:
+        size = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {type(value).__name__}") from None
+    if size < 1:
+        raise ValueError(f"{name}: expected at least 1, got {size}")
+    return size

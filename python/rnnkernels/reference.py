@@ -1,0 +1,418 @@
+"""The cells a second time: NumPy, forward only, written from the papers.
+
+What this is: the statement that the kernels are tested against. One function
+per cell, in the notation of its paper, on float64 or complex128 arrays. No
+derivative is written here: gradients are complex steps, Im f(p + i*h*v) / h,
+which have no cancellation and are exact to rounding because h can be 1e-30
+(Squire & Trapp, SIAM Review 40(1), 1998). So the only hand-written derivatives
+of the package are the kernels', and what checks them cannot share a mistake.
+
+What it is not: fast, or used by anything but tests, benchmarks and readers.
+
+A cell function maps (x, states, p) of one step to the new states, the first of
+which is the output. Every array may carry leading axes "..." (many perturbed
+copies at once); ``p.weight_*`` are called, ``p.bias_*`` are added:
+
+    x                 (..., B, I)
+    a state           (..., B, H)
+    p.weight_ih(x)    (..., B, G*H)    = x @ weight_ih.T
+    p.bias_ih         (..., 1, G*H)    or the number 0 when there is none
+
+To add a cell: write its function below under ``@cell(name, states)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+State = tuple[Array, ...]
+StepFunction = Callable[[Array, State, Any], State]
+
+__all__ = ["cells", "directional_derivative", "forward", "gradients"]
+
+STEP = 1e-30
+"""The h of the complex step: h**2 is lost in any sum, h times a slope of 1e-200 still normal."""
+
+BLOCK_BYTES = 32 << 20
+"""How large one array of perturbed gates may become in `gradients`."""
+
+
+class _Cell(NamedTuple):
+    states: tuple[str, ...]
+    step: StepFunction
+
+
+_CELLS: dict[str, _Cell] = {}
+
+
+def cell(name: str, states: str) -> Callable[[StepFunction], StepFunction]:
+    """Enter the decorated function as the reference of cell `name`."""
+
+    def enter(step: StepFunction) -> StepFunction:
+        _CELLS[name] = _Cell(tuple(states.split()), step)
+        return step
+
+    return enter
+
+
+# --- functions that hold on the complex plane near the real axis ----------------------------------
+
+
+def tanh(z: Array) -> Array:
+    """Hyperbolic tangent; NumPy's own is safe for any argument, real or complex."""
+    return np.tanh(z)
+
+
+def sigmoid(z: Array) -> Array:
+    """1 / (1 + exp(-z)), never raising e to a large positive power."""
+    positive = z.real >= 0
+    e = np.exp(np.where(positive, -z, z))  # |e| <= 1
+    return np.where(positive, 1.0, e) / (1.0 + e)
+
+
+def relu(z: Array) -> Array:
+    """max(0, z), decided by the real part; a NaN stays one."""
+    return np.where(z.real <= 0, 0.0, z)
+
+
+# --- the cells ------------------------------------------------------------------------------------
+
+
+@cell("rnn_tanh", states="h")
+def rnn_tanh(x: Array, states: State, p: Any) -> State:
+    """Elman, Finding structure in time, Cognitive Science 14(2), 1990.
+
+    h' = tanh(W_ih x + b_ih + W_hh h + b_hh)
+    """
+    (h,) = states
+    return (tanh(p.weight_ih(x) + p.bias_ih + p.weight_hh(h) + p.bias_hh),)
+
+
+@cell("rnn_relu", states="h")
+def rnn_relu(x: Array, states: State, p: Any) -> State:
+    """Le, Jaitly & Hinton, A simple way to initialize recurrent networks ..., arXiv 1504.00941.
+
+    h' = max(0, W_ih x + b_ih + W_hh h + b_hh)
+    """
+    (h,) = states
+    return (relu(p.weight_ih(x) + p.bias_ih + p.weight_hh(h) + p.bias_hh),)
+
+
+@cell("lstm", states="h c")
+def lstm(x: Array, states: State, p: Any) -> State:
+    """Hochreiter & Schmidhuber, Long short-term memory, Neural Computation 9(8), 1997.
+
+    With the forget gate of Gers, Schmidhuber & Cummins, ibid. 12(10), 2000; no peepholes;
+    rows of the weights in the order i, f, g, o.
+
+    i, f, o = sigmoid(...);  g = tanh(...)
+    c' = f * c + i * g
+    h' = o * tanh(c')
+    """
+    h, c = states
+    i, f, g, o = _split(p.weight_ih(x) + p.bias_ih + p.weight_hh(h) + p.bias_hh, 4)
+    c_new = sigmoid(f) * c + sigmoid(i) * tanh(g)
+    return sigmoid(o) * tanh(c_new), c_new
+
+
+@cell("gru", states="h")
+def gru(x: Array, states: State, p: Any) -> State:
+    """Cho et al., arXiv 1406.1078v1: the reset gate acts after the product.
+
+    The form of cuDNN and PyTorch. z keeps the OLD state; rows of the weights in the order r, z, n.
+
+    r = sigmoid(W_r x + b_r + U_r h + c_r);  z = sigmoid(W_z x + b_z + U_z h + c_z)
+    n = tanh(W_n x + b_n + r * (U_n h + c_n))
+    h' = (1 - z) * n + z * h
+    """
+    (h,) = states
+    x_r, x_z, x_n = _split(p.weight_ih(x) + p.bias_ih, 3)
+    u_r, u_z, u_n = _split(p.weight_hh(h) + p.bias_hh, 3)
+    r = sigmoid(x_r + u_r)
+    z = sigmoid(x_z + u_z)
+    n = tanh(x_n + r * u_n)
+    return ((1 - z) * n + z * h,)
+
+
+@cell("gru_reset_before", states="h")
+def gru_reset_before(x: Array, states: State, p: Any) -> State:
+    """Cho et al., EMNLP 2014 (arXiv 1406.1078v3): the reset gate acts before the product.
+
+    Equations (5) to (8). z keeps the OLD state (7); rows of the weights in the order r, z, n.
+
+    r = sigmoid(W_r x + b_r + U_r h + c_r);  z = sigmoid(W_z x + b_z + U_z h + c_z)
+    n = tanh(W_n x + b_n + U_n (r * h) + c_n)
+    h' = z * h + (1 - z) * n
+    """
+    (h,) = states
+    size = h.shape[-1]
+    x_r, x_z, x_n = _split(p.weight_ih(x) + p.bias_ih + p.bias_hh, 3)
+    u_r, u_z = _split(p.weight_hh(h, slice(0, 2 * size)), 2)
+    r = sigmoid(x_r + u_r)
+    z = sigmoid(x_z + u_z)
+    n = tanh(x_n + p.weight_hh(r * h, slice(2 * size, 3 * size)))
+    return (z * h + (1 - z) * n,)
+
+
+# --- running them ---------------------------------------------------------------------------------
+
+
+def cells() -> tuple[str, ...]:
+    """Names of the cells that have a reference."""
+    return tuple(_CELLS)
+
+
+def forward(
+    cell: str,
+    x: npt.ArrayLike,
+    params: Mapping[str, npt.ArrayLike],
+    state: Sequence[npt.ArrayLike] | None = None,
+) -> tuple[Array, State]:
+    """Run a cell over a sequence.
+
+    Parameters
+    ----------
+    cell : str
+        One of `cells`.
+    x : array_like, (..., T, B, I) of floats or complex numbers, or (T, B) of integer tokens
+        A token k is the unit vector e_k.
+    params : mapping of str to array_like
+        weight_ih (..., G*H, I), weight_hh (..., G*H, H), and, or not, bias_ih and bias_hh
+        (..., G*H).
+    state : sequence of array_like, (..., B, H), optional
+        One per state of the cell; zeros by default.
+
+    Returns
+    -------
+    output : ndarray, (..., T, B, H)
+        float64, or complex128 when anything that came in was complex.
+    state : tuple of ndarray, (..., B, H)
+        After the last step.
+    """
+    step, x, arrays, state = _prepare(cell, x, params, state)
+    p = _namespace(arrays)
+    outputs = []
+    for t in range(x.shape[-3]):
+        state = step(x[..., t, :, :], state, p)
+        outputs.append(state[0])
+    if not outputs:
+        return np.zeros((0, *state[0].shape), state[0].dtype), state
+    return np.stack(outputs, axis=-3), state
+
+
+def directional_derivative(
+    cell: str,
+    x: npt.ArrayLike,
+    params: Mapping[str, npt.ArrayLike],
+    state: Sequence[npt.ArrayLike] | None,
+    d_output: npt.ArrayLike,
+    d_state: Sequence[npt.ArrayLike] | None,
+    direction: Mapping[str, npt.ArrayLike],
+) -> float:
+    """Slope of f = sum(d_output * output) + sum(d_state * state) along `direction`.
+
+    One complex step, so one forward run for any size; also what `gradients` is tested with.
+
+    Parameters
+    ----------
+    cell, x, params, state, d_output, d_state
+        As for `gradients`.
+    direction : mapping of str to array_like
+        Keys: any names of `params`, "x" (vectors only), and "state0", "state1", ...; shapes:
+        those of the arrays named.
+    """
+    _, x, arrays, state = _prepare(cell, x, params, state)
+    shift = {name: 1j * STEP * np.asarray(value) for name, value in direction.items()}
+    x = x + shift.pop("x", 0.0)
+    state = tuple(s + shift.pop(f"state{k}", 0.0) for k, s in enumerate(state))
+    arrays = {name: value + shift.pop(name, 0.0) for name, value in arrays.items()}
+    if shift:
+        raise ValueError(f"direction: no array is named {', '.join(shift)}")
+    output, final = forward(cell, x, arrays, state)
+    value = (np.asarray(d_output) * output).sum()
+    for weight, s in zip(d_state or (), final, strict=d_state is not None):
+        value = value + (np.asarray(weight) * s).sum()
+    return float(value.imag / STEP)
+
+
+def gradients(
+    cell: str,
+    x: npt.ArrayLike,
+    params: Mapping[str, npt.ArrayLike],
+    state: Sequence[npt.ArrayLike] | None,
+    d_output: npt.ArrayLike,
+    d_state: Sequence[npt.ArrayLike] | None = None,
+) -> tuple[Array | None, dict[str, Array], State]:
+    """Gradients of f = sum(d_output * output) + sum(d_state * state) by complex steps.
+
+    For small sizes. Two facts keep the count of steps down, and neither is a derivative of a
+    cell: rows of the batch do not see each other, so one run perturbs the same place of every
+    row; and a weight enters by products only, so its gradient is the sum, over steps t and rows,
+    of (slope of f in the product) x (what was multiplied), and that slope needs the steps from t
+    on only.
+
+    Parameters
+    ----------
+    cell, params, state
+        As for `forward`, real, without leading axes.
+    x : array_like, (T, B, I) of floats or (T, B) of integer tokens
+    d_output : array_like, (T, B, H)
+    d_state : sequence of array_like, (B, H), optional
+        One per state; zeros by default.
+
+    Returns
+    -------
+    dx : ndarray, (T, B, I), or None for tokens
+    d_params : dict of ndarray
+        Keys and shapes of `params`.
+    d_state : tuple of ndarray, (B, H)
+        With respect to the initial state.
+    """
+    tokens = np.asarray(x).dtype.kind in "iu"
+    step, x, arrays, initial = _prepare(cell, x, params, state)
+    d_out = np.asarray(d_output, np.float64)
+    d_final = (
+        [np.asarray(d, np.float64) for d in d_state] if d_state is not None else [np.zeros_like(s) for s in initial]
+    )
+    steps, batch, input_size = x.shape
+    hidden = initial[0].shape[-1]
+    weights = [name for name in arrays if name.startswith("weight_")]
+    p = _namespace(arrays)
+
+    def slopes(t: int, x_t: Array, states: State, first: Any, later: Any) -> Array:
+        """Im f / h per row (P, B) of what lies in steps t, t+1, ...; `first` serves step t."""
+        states = step(x_t, states, first)
+        value = (d_out[t] * states[0]).sum(-1)
+        for s in range(t + 1, steps):
+            states = step(x[s], states, later)
+            value = value + (d_out[s] * states[0]).sum(-1)
+        for weight, final in zip(d_final, states, strict=True):
+            value = value + (weight * final).sum(-1)
+        return np.asarray(value.imag / STEP)
+
+    dx = np.zeros_like(x)
+    d_params = {name: np.zeros_like(value) for name, value in arrays.items()}
+    d_initial = tuple(np.zeros_like(s) if steps else d.copy() for s, d in zip(initial, d_final, strict=True))
+    rows = batch * arrays["weight_hh"].shape[0]
+
+    states = initial
+    for t in range(steps):
+        noting = {name: _Probe(arrays[name]) for name in weights}
+        after = step(x[t], states, _namespace(arrays, noting))
+        for part, unit in _units(input_size if not tokens else 0, rows):
+            dx[t, :, part] = slopes(t, x[t] + unit, states, p, p).T
+        for name in weights:
+            for part, unit in _units(len(d_params[name]), rows):
+                shifted = _namespace(arrays, {name: _Probe(arrays[name], unit)})
+                slope = slopes(t, x[t], states, shifted, p)  # (P, B)
+                _outer(d_params[name], part, slope, noting[name].operands)
+        states = after
+
+    for k, s in enumerate(initial if steps else ()):
+        for part, unit in _units(hidden, rows):
+            start = (*initial[:k], s + unit, *initial[k + 1 :])
+            d_initial[k][:, part] = slopes(0, x[0], start, p, p).T
+    for name in d_params.keys() - set(weights) if steps else ():
+        for part, unit in _units(len(d_params[name]), rows):
+            shifted = _namespace({**arrays, name: arrays[name] + unit[:, 0]})
+            d_params[name][part] = slopes(0, x[0], initial, shifted, shifted).sum(-1)
+    return (None if tokens else dx), d_params, d_initial
+
+
+# --- pieces ---------------------------------------------------------------------------------------
+
+
+class _Product:
+    """Product with a weight (..., R, K), or some of its rows: (..., B, K) to (..., B, R)."""
+
+    def __init__(self, weight: Array) -> None:
+        self.transposed = np.swapaxes(weight, -1, -2)
+
+    def __call__(self, vector: Array, rows: slice = slice(None)) -> Array:
+        transposed = self.transposed[..., rows]
+        if np.iscomplexobj(vector) and not np.iscomplexobj(transposed):  # half the work of a complex product
+            return np.asarray(vector.real @ transposed + 1j * (vector.imag @ transposed))
+        return np.asarray(vector @ transposed)
+
+
+class _Probe(_Product):
+    """A product that notes what it multiplies and adds a shift (P, 1, R), if any, to the result."""
+
+    def __init__(self, weight: Array, shift: Array | None = None) -> None:
+        super().__init__(weight)
+        self.shift = shift
+        self.operands: list[tuple[slice, Array]] = []
+
+    def __call__(self, vector: Array, rows: slice = slice(None)) -> Array:
+        self.operands.append((rows, vector))
+        result = super().__call__(vector, rows)
+        return result if self.shift is None else result + self.shift[..., rows]
+
+
+def _outer(gradient: Array, part: slice, slope: Array, operands: list[tuple[slice, Array]]) -> None:
+    """gradient[j] += sum over b of slope[j, b] * (what row j multiplied for b), for j in `part`."""
+    count = len(gradient)
+    used = np.zeros(count, int)
+    for rows, vector in operands:  # vector (B, K)
+        used[rows] += 1
+        mine = [j for j in range(*part.indices(count)) if j in range(*rows.indices(count))]
+        gradient[mine] += slope[[j - part.start for j in mine]] @ vector
+    if (used > 1).any():
+        raise NotImplementedError("a row of a weight multiplies two vectors in one step")
+
+
+def _units(count: int, rows: int) -> Iterator[tuple[slice, Array]]:
+    """Yield the shifts i*h*e_j (P, 1, count) of `count` places, in blocks under BLOCK_BYTES."""
+    block = max(1, BLOCK_BYTES // (16 * max(rows, 1)))
+    for start in range(0, count, block):
+        part = slice(start, min(start + block, count))
+        yield part, 1j * STEP * np.eye(count)[part, None, :]
+
+
+def _namespace(arrays: Mapping[str, Array], probes: Mapping[str, _Probe] | None = None) -> Any:
+    """Make the `p` of the cell functions, with some products replaced by probes."""
+    probes = probes or {}
+    p = SimpleNamespace(bias_ih=0.0, bias_hh=0.0)
+    for name, value in arrays.items():
+        if name.startswith("weight_"):
+            setattr(p, name, probes.get(name) or _Product(value))
+        else:
+            setattr(p, name, value[..., None, :])
+    return p
+
+
+def _prepare(
+    name: str,
+    x: npt.ArrayLike,
+    params: Mapping[str, npt.ArrayLike],
+    state: Sequence[npt.ArrayLike] | None,
+) -> tuple[StepFunction, Array, dict[str, Array], State]:
+    """Arrays of float64 or complex128, tokens as unit vectors, the initial state."""
+    if name not in _CELLS:
+        raise ValueError(f"cell: expected one of {', '.join(_CELLS)}, got {name!r}")
+    states, step = _CELLS[name]
+    arrays = {key: _exact(value) for key, value in params.items()}
+    input_size, hidden = arrays["weight_ih"].shape[-1], arrays["weight_hh"].shape[-1]
+    vectors = np.asarray(x)
+    vectors = np.eye(input_size)[vectors] if vectors.dtype.kind in "iu" else _exact(vectors)
+    if state is None:
+        return step, vectors, arrays, tuple(np.zeros((vectors.shape[-2], hidden)) for _ in states)
+    if len(state) != len(states):
+        raise ValueError(f"state: expected {len(states)} arrays ({', '.join(states)}), got {len(state)}")
+    return step, vectors, arrays, tuple(_exact(s) for s in state)
+
+
+def _exact(value: npt.ArrayLike) -> Array:
+    array = np.asarray(value)
+    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+
+
+def _split(gates: Array, count: int) -> list[Array]:
+    """(..., B, count*H) to count arrays (..., B, H)."""
+    return np.split(gates, count, axis=-1)
