@@ -264,6 +264,8 @@ def _floats(name: str, value: npt.ArrayLike, dtype: np.dtype[Any]) -> Array:
         if type(value) is np.ndarray and value.flags.c_contiguous and value.flags.aligned:
             return value
     try:
+        if value is None:  # NumPy would read it as NaN
+            raise TypeError("no array at all")
         return np.require(np.asarray(value, dtype=dtype), requirements=["C", "A"])
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name}: expected an array of {dtype}, got {_kind(value)}: {error}") from None

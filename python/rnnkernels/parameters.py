@@ -151,13 +151,13 @@ def init_params(
 
 def float_dtype(name: str, dtype: npt.DTypeLike) -> np.dtype[Any]:
     """Return `dtype` as one of the two the kernels compute in, or raise naming argument `name`."""
+    wanted = f"{name}: expected 'float32' or 'float64', got {dtype!r}"
     try:
         kind = np.dtype(dtype)
     except TypeError:
-        kind = None
-    if dtype is None or kind not in (np.dtype(np.float32), np.dtype(np.float64)):
-        error = TypeError if kind is None else ValueError
-        raise error(f"{name}: expected 'float32' or 'float64', got {dtype!r}")
+        raise TypeError(wanted) from None
+    if dtype is None or kind not in (np.dtype(np.float32), np.dtype(np.float64)):  # None is NumPy's float64
+        raise ValueError(wanted)
     return kind
 
 

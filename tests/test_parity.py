@@ -1,0 +1,214 @@
+"""Every cell, on every instruction set, in both dtypes, on odd shapes, against the float64 reference.
+
+Forward and backward, vectors and tokens, with and without biases. Memory is poisoned with NaN (conftest.py), so
+an element that a kernel forgets to write, or reads before it is written, shows. Tolerances: tolerances.py.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pytest
+from problems import EMPTY_SHAPES, SHAPES, Array, Problem, make
+from tolerances import assert_close, forward_length, gradient_length
+
+import rnnkernels as rk
+from rnnkernels import reference
+
+CELLS = rk.cells()
+DTYPES = ("float32", "float64")
+Shape = tuple[int, int, int, int]
+
+
+@lru_cache(maxsize=None)
+def expected(cell: str, shape: Shape, dtype: str, tokens: bool, bias: bool) -> dict[str, Array]:
+    """What Problem.results should give, from the reference in float64 on the same values."""
+    p = make(cell, shape, dtype, tokens=tokens, bias=bias)
+
+    def exact(value: Any) -> Any:
+        return value.astype(np.float64) if value.dtype.kind == "f" else value
+
+    params = {name: exact(value) for name, value in p.params.items()}
+    state, d_state = tuple(map(exact, p.state)), tuple(map(exact, p.d_state))
+    output, final = reference.forward(cell, exact(p.x), params, state)
+    dx, d_params, d_initial = reference.gradients(cell, exact(p.x), params, state, exact(p.d_output), d_state)
+    named = {"output": output}
+    named |= {f"state[{i}]": s for i, s in enumerate(final)}
+    named |= {f"d {name}": g for name, g in d_params.items()}
+    named |= {f"d state[{i}]": s for i, s in enumerate(d_initial)}
+    if dx is not None:
+        named["d x"] = dx
+    return named
+
+
+def check(p: Problem, shape: Shape, dtype: str, wanted: dict[str, Array]) -> None:
+    steps, batch, inputs, hidden = shape
+    found = p.results()
+    assert found.keys() == wanted.keys()
+    for name, value in found.items():
+        assert value.dtype == dtype
+        if name.startswith("d "):
+            gates = len(rk.cell_info(p.cell)["gates"])
+            assert_close(value, wanted[name], "gradient", gradient_length(steps, batch, inputs, hidden, gates), name)
+        else:
+            quantity = "output" if name == "output" else "state"
+            assert_close(value, wanted[name], quantity, forward_length(steps, inputs, hidden), name)
+
+
+def test_every_cell_has_a_reference() -> None:
+    assert set(CELLS) == set(reference.cells())
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cell", CELLS)
+def test_vectors(cell: str, dtype: str, shape: Shape, isa: str) -> None:
+    check(make(cell, shape, dtype), shape, dtype, expected(cell, shape, dtype, False, True))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 2, 40, 7), (5, 6, 4, 17), (2, 13, 9, 33)], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cell", CELLS)
+def test_tokens(cell: str, dtype: str, shape: Shape, isa: str) -> None:
+    """More different tokens than tokens in the call (gathered) and fewer (laid out as a table)."""
+    check(make(cell, shape, dtype, tokens=True), shape, dtype, expected(cell, shape, dtype, True, True))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_without_biases(cell: str, isa: str) -> None:
+    shape = (4, 3, 5, 18)
+    check(make(cell, shape, bias=False), shape, "float64", expected(cell, shape, "float64", False, False))
+
+
+@pytest.mark.parametrize("threads", [2, 3, 5])
+@pytest.mark.parametrize("cell", CELLS)
+def test_shared_among_threads(cell: str, threads: int, isa: str) -> None:
+    """Large enough that both cuts happen: rows among threads, and units among threads (few rows)."""
+    rk.set_num_threads(threads)
+    for shape in [(2, 40, 3, 50), (2, 3, 3, 150)]:
+        p = make(cell, shape)
+        output, state = reference.forward(cell, p.x, p.params, p.state)
+        run = p.forward()
+        assert_close(run.output, output, "output", forward_length(shape[0], *shape[2:]))
+        grads = rk.backward(run, p.d_output, p.d_state)
+        rng = np.random.default_rng(1)
+        direction = {name: rng.standard_normal(value.shape) for name, value in p.params.items()} | {
+            "x": rng.standard_normal(p.x.shape),
+            **{f"state{k}": rng.standard_normal(s.shape) for k, s in enumerate(p.state)},
+        }
+        slope = reference.directional_derivative(cell, p.x, p.params, p.state, p.d_output, p.d_state, direction)
+        assert grads.x is not None
+        found = grads.params | {"x": grads.x} | {f"state{k}": s for k, s in enumerate(grads.state)}
+        ours = sum(float((found[name] * value).sum()) for name, value in direction.items())
+        assert ours == pytest.approx(slope, rel=1e-11)
+
+
+@pytest.mark.parametrize("shape", EMPTY_SHAPES, ids=str)
+@pytest.mark.parametrize("cell", CELLS)
+def test_nothing_to_do(cell: str, shape: Shape, isa: str) -> None:
+    """T = 0 hands the state through; every gradient of a weight is zero."""
+    for tokens in (False, True):
+        p = make(cell, shape, tokens=tokens)
+        found = p.results()
+        for i, (s, d) in enumerate(zip(p.state, p.d_state, strict=True)):
+            np.testing.assert_array_equal(found[f"state[{i}]"], s)
+            np.testing.assert_array_equal(found[f"d state[{i}]"], d)
+        for name in p.params:
+            assert found[f"d {name}"].shape == p.params[name].shape
+            assert not found[f"d {name}"].any()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_default_state_is_zero(cell: str) -> None:
+    p = make(cell, (3, 2, 4, 5))
+    zeros = tuple(np.zeros_like(s) for s in p.state)
+    np.testing.assert_array_equal(
+        rk.forward(cell, p.x, p.params).output, rk.forward(cell, p.x, p.params, zeros).output
+    )
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_missing_gradients_are_zero(cell: str) -> None:
+    p = make(cell, (3, 2, 4, 5))
+    run = p.forward()
+    for given, zero in [
+        (rk.backward(run, None, p.d_state), rk.backward(run, np.zeros_like(p.d_output), p.d_state)),
+        (rk.backward(run, p.d_output), rk.backward(run, p.d_output, tuple(np.zeros_like(s) for s in p.state))),
+    ]:
+        for name, value in given.params.items():
+            np.testing.assert_array_equal(value, zero.params[name])
+    without = rk.backward(run, p.d_output, need_x=False)
+    assert without.x is None
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_arrays_are_not_modified_and_results_are_fresh(cell: str) -> None:
+    p = make(cell, (4, 3, 5, 18))
+    inputs = [p.x, *p.params.values(), *p.state, p.d_output, *p.d_state]
+    before = [a.copy() for a in inputs]
+    for a in inputs:
+        a.flags.writeable = False
+    run = p.forward()
+    kept = run.output.copy()
+    first = rk.backward(run, p.d_output, p.d_state)
+    second = rk.backward(run, p.d_output, p.d_state)  # a run is not used up
+    for a, b in zip(inputs, before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(run.output, kept)
+    for name in p.params:
+        np.testing.assert_array_equal(first.params[name], second.params[name])
+        assert not np.shares_memory(first.params[name], second.params[name])
+    assert not np.shares_memory(run.state[0], run.output)
+    assert run.output.flags.writeable
+
+
+def test_nan_in_the_input_stays_in_its_row(isa: str) -> None:
+    for cell in CELLS:
+        p = make(cell, (5, 4, 3, 20))
+        clean = p.forward().output
+        p.x[2, 1, 0] = np.nan
+        output = p.forward().output
+        assert np.isnan(output[2:, 1]).all()
+        others = [0, 2, 3]
+        np.testing.assert_array_equal(output[:, others], clean[:, others])
+
+
+def test_infinite_and_huge_inputs_end(isa: str) -> None:
+    """Saturated gates, not NaN: the functions clamp their range."""
+    for cell in ("rnn_tanh", "lstm", "gru", "gru_reset_before"):
+        for value in (1e30, -1e30):
+            p = make(cell, (3, 2, 3, 9), "float32")
+            p.x[...] = value
+            assert np.isfinite(p.forward().output).all()
+
+
+def test_torch_agrees() -> None:
+    """A second opinion where PyTorch has the cell."""
+    torch = pytest.importorskip("torch")
+    modules = {
+        "rnn_tanh": torch.nn.RNN,
+        "rnn_relu": lambda *size: torch.nn.RNN(*size, nonlinearity="relu"),
+        "lstm": torch.nn.LSTM,
+        "gru": torch.nn.GRU,
+    }
+    for cell, module in modules.items():
+        p = make(cell, (5, 3, 7, 19))
+        layer = module(7, 19).double()
+        layer.load_state_dict({f"{name}_l0": torch.tensor(value) for name, value in p.params.items()})
+        x = torch.tensor(p.x, requires_grad=True)
+        state = [torch.tensor(s[None], requires_grad=True) for s in p.state]
+        output, final = layer(x, tuple(state) if len(state) > 1 else state[0])
+        finals = final if isinstance(final, tuple) else (final,)
+        loss = (output * torch.tensor(p.d_output)).sum()
+        for value, d in zip(finals, p.d_state, strict=True):
+            loss = loss + (value[0] * torch.tensor(d)).sum()
+        loss.backward()
+        found = p.results()
+        np.testing.assert_allclose(found["output"], output.detach().numpy(), atol=1e-13)
+        np.testing.assert_allclose(found["d x"], x.grad.numpy(), atol=1e-12)
+        for name in p.params:
+            np.testing.assert_allclose(found[f"d {name}"], getattr(layer, f"{name}_l0").grad.numpy(), atol=1e-12)
+        for i, s in enumerate(state):
+            np.testing.assert_allclose(found[f"d state[{i}]"], s.grad[0].numpy(), atol=1e-12)
