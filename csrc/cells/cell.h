@@ -24,8 +24,6 @@
 // where backward_gates receives d[] and ds[] as backward_state left them and completes them.
 #pragma once
 
-#include <type_traits>
-
 #include "../math/target.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
@@ -41,11 +39,12 @@ struct Gate {
     int du;           // gradient slot of u[g]
 };
 
+// (sizeof, not std::extent_v: Clang completes the type of `gates[] = {...}` in a template only when it must.)
 template <class Cell>
-inline constexpr int gate_count = static_cast<int>(std::extent_v<decltype(Cell::gates)>);
+inline constexpr int gate_count = static_cast<int>(sizeof(Cell::gates) / sizeof(Gate));
 
 template <class Cell>
-inline constexpr int state_count = static_cast<int>(std::extent_v<decltype(Cell::states)>);
+inline constexpr int state_count = static_cast<int>(sizeof(Cell::states) / sizeof(const char*));
 
 // The gates that satisfy a predicate, in table order.
 struct GateList {

@@ -15,18 +15,20 @@
 #endif
 #if !defined(_WIN32)
 #include <pthread.h>
-#include <sched.h>
 #endif
 
 namespace rnnkernels::cpu {
 namespace {
 
-void relax() {
+// One turn of a waiting loop, its `spins`-th. After some 20 us the core is offered to others: whoever we wait
+// for may need it (more threads than cores; another process).
+void relax(int spins) {
 #if defined(__x86_64__) || defined(_M_X64)
     _mm_pause();
 #elif defined(__aarch64__)
     asm volatile("yield");
 #endif
+    if (spins > 1000) std::this_thread::yield();
 }
 
 // Flush denormals to zero, for as long as it lives.
@@ -75,7 +77,7 @@ public:
             const FlushDenormals flush;
             task(context, 0);
         }
-        while (running_.load(std::memory_order_acquire) > 0) relax();
+        for (int spins = 0; running_.load(std::memory_order_acquire) > 0; ++spins) relax(spins);
         return true;
     }
 
@@ -112,7 +114,7 @@ private:
             for (int i = 0; i < 64; ++i) {
                 const std::uint64_t signal = signal_.load(std::memory_order_acquire);
                 if (signal != seen) return signal;
-                relax();
+                relax(i);
             }
         } while (std::chrono::steady_clock::now() < until);
         std::unique_lock<std::mutex> lock(sleep_);
@@ -170,13 +172,7 @@ void Barrier::wait() {
         __atomic_store_n(&generation, now + 1, __ATOMIC_RELEASE);
         return;
     }
-    for (int spins = 0; __atomic_load_n(&generation, __ATOMIC_ACQUIRE) == now; ++spins) {
-        relax();
-#if !defined(_WIN32)
-        // Someone else needs this core, perhaps the thread we wait for.
-        if (spins > 10000) sched_yield();
-#endif
-    }
+    for (int spins = 0; __atomic_load_n(&generation, __ATOMIC_ACQUIRE) == now; ++spins) relax(spins);
 }
 
 void run_parallel(int threads, Prepare prepare, Task task, void* context) {
