@@ -15,7 +15,7 @@ from problems import EMPTY_SHAPES, SHAPES, Array, Problem, make
 from tolerances import assert_close, forward_length, gradient_length
 
 import rnnkernels as rk
-from rnnkernels import reference
+from rnnkernels import _cpu, reference
 
 CELLS = rk.cells()
 DTYPES = ("float32", "float64")
@@ -82,27 +82,39 @@ def test_without_biases(cell: str, isa: str) -> None:
     check(make(cell, shape, bias=False), shape, "float64", expected(cell, shape, "float64", False, False))
 
 
+def check_slope(p: Problem, seed: int = 1) -> None:
+    """Compare all gradients at once, along one random direction: one complex step, for any size."""
+    run = p.forward()
+    output, _ = reference.forward(p.cell, p.x, p.params, p.state)
+    steps, _, inputs = p.x.shape
+    assert_close(run.output, output, "output", forward_length(steps, inputs, output.shape[-1]))
+    grads = rk.backward(run, p.d_output, p.d_state)
+    assert grads.x is not None
+    found = grads.params | {"x": grads.x} | {f"state{k}": s for k, s in enumerate(grads.state)}
+    rng = np.random.default_rng(seed)
+    direction = {name: rng.standard_normal(value.shape) for name, value in found.items()}
+    slope = reference.directional_derivative(p.cell, p.x, p.params, p.state, p.d_output, p.d_state, direction)
+    ours = sum(float((found[name] * value).sum()) for name, value in direction.items())
+    assert ours == pytest.approx(slope, rel=1e-11)
+
+
 @pytest.mark.parametrize("threads", [2, 3, 5])
 @pytest.mark.parametrize("cell", CELLS)
 def test_shared_among_threads(cell: str, threads: int, isa: str) -> None:
     """Large enough that both cuts happen: rows among threads, and units among threads (few rows)."""
     rk.set_num_threads(threads)
     for shape in [(2, 40, 3, 50), (2, 3, 3, 150)]:
-        p = make(cell, shape)
-        output, state = reference.forward(cell, p.x, p.params, p.state)
-        run = p.forward()
-        assert_close(run.output, output, "output", forward_length(shape[0], *shape[2:]))
-        grads = rk.backward(run, p.d_output, p.d_state)
-        rng = np.random.default_rng(1)
-        direction = {name: rng.standard_normal(value.shape) for name, value in p.params.items()} | {
-            "x": rng.standard_normal(p.x.shape),
-            **{f"state{k}": rng.standard_normal(s.shape) for k, s in enumerate(p.state)},
-        }
-        slope = reference.directional_derivative(cell, p.x, p.params, p.state, p.d_output, p.d_state, direction)
-        assert grads.x is not None
-        found = grads.params | {"x": grads.x} | {f"state{k}": s for k, s in enumerate(grads.state)}
-        ours = sum(float((found[name] * value).sum()) for name, value in direction.items())
-        assert ours == pytest.approx(slope, rel=1e-11)
+        check_slope(make(cell, shape))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_several_chunks(cell: str, isa: str) -> None:
+    """More rows than one chunk of the backward holds, and a chunk that the steps do not fill."""
+    shape = (75, 90, 2, 3)
+    assert 1 < _cpu.plan(cell, *shape, "float64", 1)["backward_chunk"] < 75 / 1.5
+    for threads in (1, 2):
+        rk.set_num_threads(threads)
+        check_slope(make(cell, shape))
 
 
 @pytest.mark.parametrize("shape", EMPTY_SHAPES, ids=str)

@@ -5,6 +5,7 @@ Not here: the kernels, which are compared with the reference in the parity tests
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,7 @@ SIZES = [(1, 1, 1, 1), (4, 3, 5, 2), (3, 2, 1, 7), (5, 4, 9, 8)]  # T, B, I, H
 Problem = dict[str, Any]
 
 
-def problem(
-    cell: str, size: tuple[int, int, int, int], *, bias: bool = True, seed: int = 0
-) -> Problem:
+def problem(cell: str, size: tuple[int, int, int, int], *, bias: bool = True, seed: int = 0) -> Problem:
     """Random values of every argument of `reference.gradients`."""
     steps, batch, inputs, hidden = size
     rng = np.random.default_rng(seed)
@@ -33,10 +32,7 @@ def problem(
     states = range(STATES.get(cell, 1))
     return {
         "x": rng.normal(size=(steps, batch, inputs)),
-        "params": {
-            name: rng.uniform(-1, 1, shape) * 1.2 / np.sqrt(hidden)
-            for name, shape in shapes.items()
-        },
+        "params": {name: rng.uniform(-1, 1, shape) * 1.2 / np.sqrt(hidden) for name, shape in shapes.items()},
         "state": tuple(rng.normal(size=(batch, hidden)) for _ in states),
         "d_output": rng.normal(size=(steps, batch, hidden)),
         "d_state": tuple(rng.normal(size=(batch, hidden)) for _ in states),
@@ -45,10 +41,7 @@ def problem(
 
 def objective(cell: str, p: Problem) -> float:
     output, final = reference.forward(cell, p["x"], p["params"], p["state"])
-    return float(
-        (p["d_output"] * output).sum()
-        + sum((d * s).sum() for d, s in zip(p["d_state"], final, strict=True))
-    )
+    return float((p["d_output"] * output).sum() + sum((d * s).sum() for d, s in zip(p["d_state"], final, strict=True)))
 
 
 def arrays_of(p: Problem) -> dict[str, np.ndarray]:
@@ -62,9 +55,7 @@ def gradients_of(cell: str, p: Problem) -> dict[str, np.ndarray]:
 
 
 def test_the_cells_of_this_file_are_the_cells_of_the_reference() -> None:
-    assert set(reference.cells()) == set(GATES), (
-        "a cell was added: say here how many gates and states it has"
-    )
+    assert set(reference.cells()) == set(GATES), "a cell was added: say here how many gates and states it has"
 
 
 # --- PyTorch's opinion ----------------------------------------------------------------------------
@@ -73,9 +64,7 @@ def test_the_cells_of_this_file_are_the_cells_of_the_reference() -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("size", [*SIZES, (7, 5, 33, 33)])
 @pytest.mark.parametrize("cell", ["rnn_tanh", "rnn_relu", "lstm", "gru"])
-def test_pytorch_agrees_within_a_part_of_the_tolerance(
-    cell: str, size: tuple[int, int, int, int], dtype: str
-) -> None:
+def test_pytorch_agrees_within_a_part_of_the_tolerance(cell: str, size: tuple[int, int, int, int], dtype: str) -> None:
     torch = pytest.importorskip("torch")
     steps, batch, inputs, hidden = size
     p = problem(cell, size)
@@ -103,9 +92,7 @@ def test_pytorch_agrees_within_a_part_of_the_tolerance(
         value = value + (s[0] * torch.from_numpy(weight)).sum()
     value.backward()
 
-    part = (
-        1 / 3
-    )  # of the tolerance: it would have to be widened before a kernel like PyTorch's failed it
+    part = 1 / 3  # of the tolerance: it would have to be widened before a kernel like PyTorch's failed it
     expected, expected_state = reference.forward(cell, p["x"], p["params"], p["state"])
     length = tolerances.forward_length(steps, inputs, hidden)
     allowed = part * tolerances.tolerance(dtype, "output", length)
@@ -123,23 +110,32 @@ def test_pytorch_agrees_within_a_part_of_the_tolerance(
 # --- the cells by hand ----------------------------------------------------------------------------
 
 
-def test_reset_before_is_the_printed_equation_number_by_number() -> None:
-    """One unit, one input: Cho et al. (5) to (8) written out; z = 1 would keep the old state."""
+def test_both_grus_are_the_printed_equations_number_by_number() -> None:
+    """Two units, one input: Cho et al. (5) to (8) written out; z = 1 would keep the old state.
+
+    With one unit U (r h) = r (U h), and the two could not be told apart.
+    """
 
     def s(v: float) -> float:
-        return float(1 / (1 + np.exp(-v)))
+        return 1 / (1 + math.exp(-v))
 
-    w, u, b, c = [0.3, -0.7, 1.1], [0.2, 0.5, -0.9], [0.1, 0.2, 0.3], [-0.4, 0.6, 0.05]
-    x, h = 0.8, -0.35
-    r = s(w[0] * x + b[0] + u[0] * h + c[0])
-    z = s(w[1] * x + b[1] + u[1] * h + c[1])
-    before = np.tanh(w[2] * x + b[2] + u[2] * (r * h) + c[2])
-    after = np.tanh(w[2] * x + b[2] + r * (u[2] * h + c[2]))
-    params = {"weight_ih": np.c_[w], "weight_hh": np.c_[u], "bias_ih": b, "bias_hh": c}
-    for cell, n in (("gru_reset_before", before), ("gru", after)):
-        output, (final,) = reference.forward(cell, [[[x]]], params, ([[h]],))
-        np.testing.assert_allclose(output.item(), z * h + (1 - z) * n, rtol=1e-15)
-        assert final.item() == output.item()
+    p = problem("gru", (1, 1, 1, 2))
+    x, h = p["x"][0, 0, 0], p["state"][0][0]
+    w, u = p["params"]["weight_ih"][:, 0].reshape(3, 2), p["params"]["weight_hh"].reshape(3, 2, 2)
+    b, c = p["params"]["bias_ih"].reshape(3, 2), p["params"]["bias_hh"].reshape(3, 2)
+
+    def gate(g: int, j: int) -> float:
+        return s(w[g, j] * x + b[g, j] + u[g, j, 0] * h[0] + u[g, j, 1] * h[1] + c[g, j])
+
+    r, z = [gate(0, 0), gate(0, 1)], [gate(1, 0), gate(1, 1)]
+    for j in (0, 1):
+        from_x = w[2, j] * x + b[2, j]
+        before = math.tanh(from_x + u[2, j, 0] * (r[0] * h[0]) + u[2, j, 1] * (r[1] * h[1]) + c[2, j])
+        after = math.tanh(from_x + r[j] * (u[2, j, 0] * h[0] + u[2, j, 1] * h[1] + c[2, j]))
+        for cell, n in (("gru_reset_before", before), ("gru", after)):
+            output, (final,) = reference.forward(cell, p["x"], p["params"], p["state"])
+            assert output[0, 0, j] == pytest.approx(z[j] * h[j] + (1 - z[j]) * n, rel=1e-15)
+            assert final[0, j] == output[0, 0, j]
 
 
 @pytest.mark.parametrize("cell", ["gru", "gru_reset_before"])
@@ -174,9 +170,7 @@ def test_an_lstm_with_open_forget_gate_and_closed_input_gate_carries_its_cell() 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("cell", sorted(GATES))
-def test_gradients_against_finite_differences(
-    cell: str, size: tuple[int, int, int, int], bias: bool
-) -> None:
+def test_gradients_against_finite_differences(cell: str, size: tuple[int, int, int, int], bias: bool) -> None:
     p = problem(cell, size, bias=bias)
     found = gradients_of(cell, p)
     assert found.keys() == arrays_of(p).keys()
@@ -199,9 +193,7 @@ def test_gradients_against_finite_differences(
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("cell", sorted(GATES))
-def test_gradients_against_the_plain_complex_step_of_every_number(
-    cell: str, size: tuple[int, int, int, int]
-) -> None:
+def test_gradients_against_the_plain_complex_step_of_every_number(cell: str, size: tuple[int, int, int, int]) -> None:
     """`gradients` adds its steps to products; here each parameter itself takes the step."""
     p = problem(cell, size)
     found = gradients_of(cell, p)
@@ -213,28 +205,20 @@ def test_gradients_against_the_plain_complex_step_of_every_number(
             unit.flat[place] = 1
             plain.flat[place] = reference.directional_derivative(cell, **p, direction={name: unit})
         worst = max(worst, tolerances.error(found[name], plain))
-    assert worst <= tolerances.tolerance(
-        "float64", "gradient", tolerances.gradient_length(*size, GATES[cell])
-    )
+    assert worst <= tolerances.tolerance("float64", "gradient", tolerances.gradient_length(*size, GATES[cell]))
     assert worst < 1e-12
 
 
 @pytest.mark.parametrize("cell", sorted(GATES))
-def test_gradients_of_a_larger_size_along_a_random_direction(
-    cell: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gradients_of_a_larger_size_along_a_random_direction(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     p = problem(cell, (6, 3, 21, 19))
-    monkeypatch.setattr(
-        reference, "BLOCK_BYTES", 16 * 3 * 19 * GATES[cell] * 7
-    )  # several blocks, the last one ragged
+    monkeypatch.setattr(reference, "BLOCK_BYTES", 16 * 3 * 19 * GATES[cell] * 7)  # several blocks, the last one ragged
     found = gradients_of(cell, p)
     rng = np.random.default_rng(2)
     for _ in range(4):
         direction = {name: rng.normal(size=a.shape) for name, a in arrays_of(p).items()}
         slope = reference.directional_derivative(cell, **p, direction=direction)
-        assert sum((found[name] * v).sum() for name, v in direction.items()) == pytest.approx(
-            slope, rel=1e-12
-        )
+        assert sum((found[name] * v).sum() for name, v in direction.items()) == pytest.approx(slope, rel=1e-12)
 
 
 @pytest.mark.parametrize("cell", sorted(GATES))

@@ -1,0 +1,413 @@
+"""The stack of layers: against the reference layer by layer, PyTorch's stacked layers, its own promises.
+
+Not here: the kernels of one layer, which have the parity tests.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from tolerances import assert_close, forward_length, gradient_length
+
+import rnnkernels as rk
+from rnnkernels import reference
+from rnnkernels.stack import Stack, StackGradients, StackRun
+
+STATES = {"lstm": 2}
+T, B, I, H = 5, 3, 4, 6  # noqa: E741 - the sizes' names everywhere in this package
+
+
+def values(stack: Stack, *, tokens: bool = False, seed: int = 1) -> dict[str, Any]:
+    """An input, an initial state and gradients for the stack's dtype."""
+    rng = np.random.default_rng(seed)
+
+    def normal(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape).astype(stack.dtype)
+
+    def nested() -> tuple[tuple[np.ndarray, ...], ...]:
+        return tuple(
+            tuple(normal(B, stack.hidden_size) for _ in range(STATES.get(stack.cell, 1)))
+            for _ in range(stack.num_layers)
+        )
+
+    return {
+        "x": rng.integers(0, stack.input_size, (T, B)) if tokens else normal(T, B, stack.input_size),
+        "state": nested(),
+        "d_output": normal(T, B, stack.hidden_size),
+        "d_state": nested(),
+    }
+
+
+def layer_params(params: Any, layer: int) -> dict[str, np.ndarray]:
+    end = f"_l{layer}"
+    return {name.removesuffix(end): value for name, value in params.items() if name.endswith(end)}
+
+
+def by_reference(stack: Stack, x: Any, params: Any, state: Any, masks: Any = None) -> tuple[Any, Any]:
+    """`Stack.forward` by the reference; works on complex numbers."""
+    final = []
+    for layer in range(stack.num_layers):
+        if masks and masks[layer] is not None:
+            x = x * masks[layer]
+        x, after = reference.forward(stack.cell, x, layer_params(params, layer), state[layer])
+        final.append(after)
+    return x, tuple(final)
+
+
+def flat(x: Any, params: Any, state: Any) -> dict[str, Any]:
+    """Everything that has a gradient, by name."""
+    named = {f"state{i}{k}": s for i, layer in enumerate(state) for k, s in enumerate(layer)}
+    return {**({} if x is None else {"x": x}), **params, **named}
+
+
+def check_gradients(stack: Stack, v: dict[str, Any], run: StackRun, grads: StackGradients) -> None:
+    """Slopes along a few random directions, by complex steps through the whole stack of references."""
+    tokens = v["x"].dtype.kind in "iu"
+    found = flat(grads.x, grads.params, grads.state)
+    places = flat(None if tokens else v["x"], stack.params, v["state"])
+    assert found.keys() == places.keys()
+    assert all(found[name].shape == places[name].shape for name in found)
+    assert all(found[name].dtype == stack.dtype for name in found)
+    rng = np.random.default_rng(2)
+    for attempt in range(6):
+        names = list(places) if attempt < 3 else [rng.choice(list(places))]
+        step = {name: 1e-30j * rng.normal(size=places[name].shape) for name in names}
+        moved = {name: value + step.get(name, 0) for name, value in places.items()}
+        state = [[moved[f"state{i}{k}"] for k in range(len(layer))] for i, layer in enumerate(v["state"])]
+        params = {name: moved[name] for name in stack.params}
+        output, final = by_reference(stack, moved.get("x", v["x"]), params, state, run._masks)
+        slope = (v["d_output"] * output).sum()
+        for weights, layer in zip(v["d_state"], final, strict=True):
+            slope += sum((d * s).sum() for d, s in zip(weights, layer, strict=True))
+        expected = slope.imag / 1e-30
+        terms = np.concatenate([(found[name] * step[name].imag / 1e-30).ravel() for name in names])
+        length = stack.num_layers * gradient_length(T, B, I, H)
+        scale = max(1.0, float(np.sqrt((terms**2).sum())))
+        assert_close(np.array(terms.sum() / scale, stack.dtype), expected / scale, "gradient", length, f"{names}")
+
+
+# --- results --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("tokens", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("cell", rk.cells())
+def test_against_the_reference(cell: str, layers: int, bias: bool, tokens: bool, dtype: str) -> None:
+    stack = Stack(cell, I, H, layers, bias=bias, dtype=dtype, rng=0)
+    v = values(stack, tokens=tokens)
+    run = stack.forward(v["x"], v["state"])
+    output, final = by_reference(stack, v["x"], stack.params, v["state"])
+    length = layers * forward_length(T, H, H)
+    assert_close(run.output, output, "output", length)
+    for layer, expected in zip(run.state, final, strict=True):
+        for ours, theirs in zip(layer, expected, strict=True):
+            assert_close(ours, theirs, "state", length)
+    grads = stack.backward(run, v["d_output"], v["d_state"])
+    assert (grads.x is None) == tokens
+    assert list(grads.params) == list(stack.params)
+    check_gradients(stack, v, run, grads)
+
+
+@pytest.mark.parametrize("cell", ["rnn_tanh", "rnn_relu", "lstm", "gru"])
+def test_against_pytorchs_stacked_layers(cell: str) -> None:
+    torch = pytest.importorskip("torch")
+    stack = Stack(cell, I, H, 3, dtype="float64", rng=0)
+    v = values(stack)
+    kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}.get(cell, torch.nn.RNN)
+    options = {"nonlinearity": cell.removeprefix("rnn_")} if kind is torch.nn.RNN else {}
+    layer = kind(I, H, 3, dtype=torch.float64, **options)
+    tensors = {name: torch.from_numpy(p.copy()) for name, p in stack.params.items()}
+    layer.load_state_dict(tensors, strict=True)  # the same names and shapes
+    assert [name for name, _ in layer.named_parameters()] == list(stack.params)
+
+    x = torch.from_numpy(v["x"]).requires_grad_()
+    state = [torch.from_numpy(np.stack(s)).requires_grad_() for s in zip(*v["state"], strict=True)]
+    output, final = layer(x, tuple(state) if cell == "lstm" else state[0])
+    final = final if cell == "lstm" else (final,)
+    value = (output * torch.from_numpy(v["d_output"])).sum()
+    for d, s in zip(zip(*v["d_state"], strict=True), final, strict=True):
+        value = value + (torch.from_numpy(np.stack(d)) * s).sum()
+    value.backward()
+
+    run = stack.forward(v["x"], v["state"])
+    grads = stack.backward(run, v["d_output"], v["d_state"])
+    np.testing.assert_allclose(run.output, output.detach(), rtol=1e-11, atol=1e-12)
+    assert grads.x is not None
+    np.testing.assert_allclose(grads.x, x.grad, rtol=1e-11, atol=1e-12)
+    for k, s in enumerate(state):
+        np.testing.assert_allclose([after[k] for after in run.state], final[k].detach(), rtol=1e-11, atol=1e-12)
+        np.testing.assert_allclose([d[k] for d in grads.state], s.grad, rtol=1e-11, atol=1e-12)
+    for name, p in layer.named_parameters():
+        np.testing.assert_allclose(grads.params[name], p.grad, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("cell", rk.cells())
+def test_it_is_a_chain_of_layers_bit_for_bit(cell: str) -> None:
+    stack = Stack(cell, I, H, 2, rng=0)
+    v = values(stack)
+    run = stack.forward(v["x"], v["state"])
+    low = rk.forward(cell, v["x"], layer_params(stack.params, 0), v["state"][0])
+    top = rk.forward(cell, low.output, layer_params(stack.params, 1), v["state"][1])
+    np.testing.assert_array_equal(run.output, top.output)
+    d_top = rk.backward(top, v["d_output"], v["d_state"][1])
+    d_low = rk.backward(low, d_top.x, v["d_state"][0])
+    grads = stack.backward(run, v["d_output"], v["d_state"])
+    np.testing.assert_array_equal(grads.x, d_low.x)
+    for layer, expected in enumerate((d_low, d_top)):
+        for name, value in expected.params.items():
+            np.testing.assert_array_equal(grads.params[f"{name}_l{layer}"], value)
+        np.testing.assert_array_equal(grads.state[layer], expected.state)
+
+
+@pytest.mark.parametrize("cell", rk.cells())
+@pytest.mark.parametrize("tokens", [False, True])
+def test_stepping_and_pieces_give_the_bits_of_the_whole(cell: str, tokens: bool) -> None:
+    stack = Stack(cell, I, H, 3, rng=0)
+    v = values(stack, tokens=tokens)
+    whole = stack.forward(v["x"], training=False)
+    state: Any = None
+    for t in range(T):
+        state = stack.step(v["x"][t], state)
+        np.testing.assert_array_equal(state[-1][0], whole.output[t])
+    head = stack.forward(v["x"][:2], training=False)
+    tail = stack.forward(v["x"][2:], head.state, training=True)
+    np.testing.assert_array_equal(tail.output, whole.output[2:])
+    for one, two, three in zip(state, tail.state, whole.state, strict=True):
+        np.testing.assert_array_equal(one, three)
+        np.testing.assert_array_equal(two, three)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_missing_state_is_zeros(cell: str) -> None:
+    stack = Stack(cell, I, H, 2, rng=0)
+    v = values(stack)
+    zeros = tuple(np.zeros((B, H), np.float32) for _ in range(STATES.get(cell, 1)))
+    states = [None, (zeros, zeros), [None, list(zeros)], (zeros, None)]
+    runs = [stack.forward(v["x"], state) for state in states]
+    grads = [stack.backward(runs[0], v["d_output"], state) for state in states]
+    for run, grad, state in zip(runs, grads, states, strict=True):
+        np.testing.assert_array_equal(run.output, runs[0].output)
+        np.testing.assert_array_equal(grad.params["weight_hh_l0"], grads[0].params["weight_hh_l0"])
+        np.testing.assert_array_equal(stack.step(v["x"][0], state)[-1][0], runs[0].output[0])
+
+
+def test_what_the_backward_may_leave_out() -> None:
+    stack = Stack("gru", I, H, 2, rng=0)
+    v = values(stack)
+    run = stack.forward(v["x"])
+    full = stack.backward(run, v["d_output"], v["d_state"])
+    spared = stack.backward(run, v["d_output"], v["d_state"], need_x=False)
+    assert spared.x is None
+    states_only = stack.backward(run, None, v["d_state"])
+    zeros = stack.backward(run, np.zeros_like(v["d_output"]), v["d_state"])
+    for name, value in full.params.items():
+        np.testing.assert_array_equal(spared.params[name], value)
+        np.testing.assert_array_equal(states_only.params[name], zeros.params[name])
+
+
+@pytest.mark.parametrize(("steps", "batch"), [(0, 3), (4, 0), (0, 0)])
+def test_no_steps_and_no_rows(steps: int, batch: int) -> None:
+    stack = Stack("lstm", I, H, 2, dropout=0.5, rng=0)
+    run = stack.forward(np.zeros((steps, batch, I), np.float32), rng=np.random.default_rng(0))
+    assert run.output.shape == (steps, batch, H)
+    assert [s.shape for layer in run.state for s in layer] == [(batch, H)] * 4
+    grads = stack.backward(run, np.zeros((steps, batch, H), np.float32))
+    assert grads.x is not None
+    assert grads.x.shape == (steps, batch, I)
+    assert not any(g.any() for g in grads.params.values())
+
+
+def test_nothing_that_comes_in_is_changed() -> None:
+    stack = Stack("lstm", I, H, 2, dropout=0.5, rng=0)
+    v = values(stack)
+    arrays = [v["x"], v["d_output"], *sum(v["state"] + v["d_state"], ()), *stack.params.values()]
+    copies = [a.copy() for a in arrays]
+    for a in arrays:
+        a.flags.writeable = False
+    run = stack.forward(v["x"], v["state"], rng=np.random.default_rng(0))
+    before = run.output.copy()
+    first = stack.backward(run, v["d_output"], v["d_state"])
+    again = stack.backward(run, v["d_output"], v["d_state"])  # a run may be used twice
+    stack.step(v["x"][0], v["state"])
+    for a, copy in zip(arrays, copies, strict=True):
+        np.testing.assert_array_equal(a, copy)
+    np.testing.assert_array_equal(run.output, before)
+    for name, value in first.params.items():
+        np.testing.assert_array_equal(again.params[name], value)
+
+
+# --- parameters -----------------------------------------------------------------------------------
+
+
+def test_names_shapes_and_order_of_the_parameters() -> None:
+    stack = Stack("gru", I, H, 2, dtype="float64", rng=0)
+    assert {name: p.shape for name, p in stack.params.items()} == {
+        "weight_ih_l0": (3 * H, I),
+        "weight_hh_l0": (3 * H, H),
+        "bias_ih_l0": (3 * H,),
+        "bias_hh_l0": (3 * H,),
+        "weight_ih_l1": (3 * H, H),
+        "weight_hh_l1": (3 * H, H),
+        "bias_ih_l1": (3 * H,),
+        "bias_hh_l1": (3 * H,),
+    }
+    assert all(p.dtype == np.float64 for p in stack.params.values())
+    assert not any("bias" in name for name in Stack("gru", I, H, 2, bias=False).params)
+
+
+def test_initial_parameters_are_init_params_drawn_layer_by_layer() -> None:
+    rng = np.random.default_rng(7)
+    low = rk.init_params("lstm", I, H, rng=rng)
+    top = rk.init_params("lstm", H, H, rng=rng)
+    one, two = Stack("lstm", I, H, 2, rng=7), Stack("lstm", I, H, 2, rng=np.random.default_rng(7))
+    for layer, expected in enumerate((low, top)):
+        for name, value in expected.items():
+            np.testing.assert_array_equal(one.params[f"{name}_l{layer}"], value)
+            np.testing.assert_array_equal(two.params[f"{name}_l{layer}"], value)
+    assert (one.params["weight_hh_l0"] != one.params["weight_hh_l1"]).any()
+    assert (Stack("lstm", I, H, rng=8).params["weight_hh_l0"] != low["weight_hh"]).any()
+
+
+def test_updated_and_replaced_parameters_are_used() -> None:
+    stack = Stack("gru", I, H, 2, rng=0)
+    other = Stack("gru", I, H, 2, rng=1)
+    x = values(stack)["x"]
+    for k, (name, value) in enumerate(other.params.items()):
+        if k % 2:
+            stack.params[name] = value.copy()
+        else:
+            stack.params[name][...] = value
+    np.testing.assert_array_equal(stack.forward(x).output, other.forward(x).output)
+    np.testing.assert_array_equal(stack.step(x[0])[1][0], other.step(x[0])[1][0])
+
+
+# --- dropout --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
+@pytest.mark.parametrize("tokens", [False, True])
+def test_gradients_pass_through_the_masks(cell: str, tokens: bool) -> None:
+    stack = Stack(cell, I, H, 3, dropout=0.4, dtype="float64", rng=0)
+    v = values(stack, tokens=tokens)
+    run = stack.forward(v["x"], v["state"], rng=np.random.default_rng(5))
+    output, _ = by_reference(stack, v["x"], stack.params, v["state"], run._masks)
+    assert_close(run.output, output, "output", 3 * forward_length(T, H, H))
+    plain, _ = by_reference(stack, v["x"], stack.params, v["state"])
+    assert np.abs(run.output - plain).max() > 1e-3  # it does something
+    check_gradients(stack, v, run, stack.backward(run, v["d_output"], v["d_state"]))
+
+
+def test_dropout_lies_between_layers_and_nowhere_else() -> None:
+    """The layer above copies its input: what is dropped and scaled is then seen as it is."""
+    stack = Stack("rnn_relu", 64, 64, 2, dropout=0.25, bias=False, dtype="float64", rng=0)
+    for layer in (0, 1):
+        stack.params[f"weight_ih_l{layer}"][...] = np.eye(64)
+        stack.params[f"weight_hh_l{layer}"][...] = 0
+    x = np.ones((50, 20, 64))
+    output = stack.forward(x, rng=np.random.default_rng(3)).output
+    assert set(np.unique(output)) == {0.0, 1 / 0.75}
+    count = output.size
+    assert abs((output == 0).sum() - count / 4) < 5 * np.sqrt(count * 3 / 16)  # five sigma
+    for axis in ((1, 2), (0, 2), (0, 1)):  # every step, row and unit has draws of its own
+        assert (np.unique((output == 0).sum(axis)).size) > 1
+    single = Stack("rnn_relu", 64, 64, 1, dropout=0.25, rng=0)
+    one = single.forward(x.astype(np.float32))  # no layer above: nothing to draw, no rng needed
+    np.testing.assert_array_equal(one.output, single.forward(x.astype(np.float32), training=False).output)
+
+
+def test_masks_come_from_the_generator_alone() -> None:
+    x = values(Stack("gru", I, H, rng=0))["x"]
+    runs = []
+    for dtype in ("float32", "float32", "float64"):
+        stack = Stack("gru", I, H, 3, dropout=0.5, dtype=dtype, rng=0)
+        runs.append(stack.forward(x.astype(dtype), rng=np.random.default_rng(9)))
+    np.testing.assert_array_equal(runs[0].output, runs[1].output)
+    for low, high in zip(runs[0]._masks, runs[2]._masks, strict=True):
+        assert (low is None) == (high is None)
+        if low is not None and high is not None:
+            np.testing.assert_array_equal(low, high)  # the same elements in either dtype
+    rng = np.random.default_rng(9)
+    stack = Stack("gru", I, H, 3, dropout=0.5, rng=0)
+    first, second = stack.forward(x, rng=rng).output, stack.forward(x, rng=rng).output
+    np.testing.assert_array_equal(first, runs[0].output)
+    assert (first != second).any()
+
+
+def test_no_dropout_in_inference() -> None:
+    with_dropout = Stack("lstm", I, H, 2, dropout=0.5, rng=0)
+    without = Stack("lstm", I, H, 2, rng=0)
+    x = values(without)["x"]
+    rng = np.random.default_rng(9)
+    expected = without.forward(x, training=False)
+    np.testing.assert_array_equal(with_dropout.forward(x, training=False, rng=rng).output, expected.output)
+    np.testing.assert_array_equal(with_dropout.step(x[0])[-1][0], expected.output[0])
+    without.forward(x, rng=rng)
+    assert rng.bit_generator.state == np.random.default_rng(9).bit_generator.state  # left untouched
+
+
+# --- bad input ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"cell": "ltsm"}, ValueError, "cell: expected"),
+        ({"num_layers": 0}, ValueError, "num_layers: expected at least 1, got 0"),
+        ({"num_layers": 1.5}, TypeError, "num_layers: expected an integer, got 1.5"),
+        ({"num_layers": True}, TypeError, "num_layers: expected an integer"),
+        ({"dropout": 1.0}, ValueError, r"dropout: expected a number in \[0, 1\), got 1.0"),
+        ({"dropout": -0.1}, ValueError, "dropout: expected"),
+        ({"dropout": float("nan")}, ValueError, "dropout: expected"),
+        ({"dropout": "0.5"}, TypeError, "dropout: expected a number, got '0.5'"),
+        ({"hidden_size": 0}, ValueError, "hidden_size: expected"),
+        ({"input_size": -1}, ValueError, "input_size: expected"),
+        ({"dtype": "float16"}, ValueError, "dtype: expected"),
+        ({"rng": "seed"}, TypeError, "rng: expected"),
+    ],
+)
+def test_bad_arguments_of_the_constructor(change: dict[str, Any], error: type[Exception], message: str) -> None:
+    arguments: dict[str, Any] = {"cell": "lstm", "input_size": I, "hidden_size": H, **change}
+    with pytest.raises(error, match=message):
+        Stack(**arguments)
+
+
+def test_bad_arguments_of_the_methods() -> None:
+    stack = Stack("lstm", I, H, 2, rng=0)
+    v = values(stack)
+    x, state = v["x"], v["state"]
+    bad_states: list[tuple[Any, type[Exception], str]] = [
+        (state[:1], ValueError, "expected 2 layers, got 1"),
+        (np.zeros((2, 2, B, H), np.float32), TypeError, "expected a tuple over layers, got ndarray"),
+        (3, TypeError, "expected a tuple over layers, got int"),
+        ((state[0], state[1][0]), TypeError, r"\[1\]: expected a tuple of arrays, got ndarray"),
+        ((state[0], state[1][:1]), ValueError, "expected 2 arrays"),
+    ]
+    run = stack.forward(x)
+    for bad, error, message in bad_states:
+        with pytest.raises(error, match=rf"^state.*{message}"):
+            stack.forward(x, bad)
+        with pytest.raises(error, match=rf"^state.*{message}"):
+            stack.step(x[0], bad)
+        with pytest.raises(error, match=rf"^d_state.*{message}"):
+            stack.backward(run, v["d_output"], bad)
+    with pytest.raises(TypeError, match="x: expected dtype float32"):
+        stack.forward(x.astype(np.float64))
+    with pytest.raises(ValueError, match=r"^x"):
+        stack.forward(x[..., 1:])
+    with pytest.raises(ValueError, match=r"^d_output"):
+        stack.backward(run, v["d_output"][1:])
+    not_a_stacks: Any = rk.forward("lstm", x, layer_params(stack.params, 0))
+    with pytest.raises(TypeError, match="run: expected a StackRun, got Run"):
+        stack.backward(not_a_stacks, v["d_output"])
+    with pytest.raises(ValueError, match="run: expected one of 2 layers, got 3"):
+        stack.backward(Stack("lstm", I, H, 3).forward(x), v["d_output"])
+    with pytest.raises(ValueError, match="run: expected one made with training=True"):
+        stack.backward(stack.forward(x, training=False), v["d_output"])
+    no_generators: list[Any] = [None, 3]
+    for rng in no_generators:
+        with pytest.raises(TypeError, match=r"rng: expected a numpy.*Generator, as dropout is 0.5"):
+            Stack("lstm", I, H, 2, dropout=0.5).forward(x, rng=rng)
