@@ -17,6 +17,10 @@ from typing import Any
 
 import rnnkernels as rk
 
+HEADING = (
+    f"{'cell':17} {'mode':10} {'T':>4} {'B':>3} {'I':>5} {'H':>5} "
+    f"{'ours ms':>9} {'torch ms':>9} {'ratio':>6} {'GFLOP/s':>8}"
+)
 ROOT = Path(__file__).resolve().parent
 
 
@@ -56,7 +60,7 @@ def main() -> int:
         "python": platform.python_version(),
     }
     print(", ".join(f"{name} {value}" for name, value in setting.items()))
-    print(f"{'cell':17} {'mode':10} {'T':>4} {'B':>3} {'I':>5} {'H':>5} {'ours ms':>9} {'torch ms':>9} {'ratio':>6} {'GFLOP/s':>8}")
+    print(HEADING)
     lines: list[dict[str, Any]] = []
     for cell in args.cells:
         for shape in QUICK_SHAPES if args.quick else SHAPES:

@@ -30,7 +30,8 @@ SHAPES = [
 QUICK_SHAPES = [SHAPES[1], SHAPES[3], SHAPES[6]]
 MODES = ("inference", "training")
 
-# Largest error allowed, relative to the largest value: float32 rounding over these lengths. A wrong answer is off by 1e-2.
+# Largest error allowed, relative to the largest value: float32 rounding over these lengths. A wrong answer is
+# off by 1e-2.
 TOLERANCE = 2e-4
 
 
@@ -137,8 +138,7 @@ def _torch_layer(cell: str, params: dict[str, Any]) -> Any:
     }
     module = modules[cell](inputs, hidden)
     module.load_state_dict({f"{name}_l0": torch.tensor(value) for name, value in params.items()})
-    run = _First(module)
-    return run
+    return _First(module)
 
 
 class _First(torch.nn.Module):

@@ -50,8 +50,8 @@ bool is_dtype(const py::array& array, Dtype dtype) {
 const char* name_of(Dtype dtype) { return dtype == Dtype::float32 ? "float32" : "float64"; }
 
 void check_layout(const py::array& array, const char* name) {
-    constexpr int wanted = static_cast<int>(py::array::c_style) |
-                           static_cast<int>(py::detail::npy_api::NPY_ARRAY_ALIGNED_);
+    constexpr int wanted =
+        static_cast<int>(py::array::c_style) | static_cast<int>(py::detail::npy_api::NPY_ARRAY_ALIGNED_);
     if ((array.flags() & wanted) != wanted)
         throw py::value_error(std::string(name) + ": expected a C-contiguous, aligned array");
 }
@@ -92,8 +92,8 @@ int find_set(const std::string& name) {
 
 // A fresh array; NaN all over when tests ask for it.
 py::array fresh(Dtype dtype, const Dims& shape) {
-    py::array array = dtype == Dtype::float32 ? py::array(py::dtype::of<float>(), shape)
-                                              : py::array(py::dtype::of<double>(), shape);
+    py::array array =
+        dtype == Dtype::float32 ? py::array(py::dtype::of<float>(), shape) : py::array(py::dtype::of<double>(), shape);
     if (backend().poison() && array.nbytes() > 0)
         std::memset(array.mutable_data(), 0xff, static_cast<std::size_t>(array.nbytes()));
     return array;
@@ -327,15 +327,15 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
           py::arg("training"));
     m.def("backward", &backward, py::arg("cell"), py::arg("x"), py::arg("weight_ih"), py::arg("weight_hh"),
           py::arg("bias_ih").none(true), py::arg("bias_hh").none(true), py::arg("state").none(true), py::arg("output"),
-          py::arg("reserve"), py::arg("d_output").none(true), py::arg("d_state").none(true),
-          py::arg("need_dx") = true);
+          py::arg("reserve"), py::arg("d_output").none(true), py::arg("d_state").none(true), py::arg("need_dx") = true);
     m.def("instruction_sets", [] {
         py::list names;
         for (int i = 0; i < backend().set_count(); ++i) names.append(backend().set_name(i));
         return names;
     });
     m.def("instruction_set", [] { return backend().set_name(backend().current_set()); });
-    m.def("set_instruction_set", [](const std::string& name) { backend().choose_set(find_set(name)); }, py::arg("name"));
+    m.def(
+        "set_instruction_set", [](const std::string& name) { backend().choose_set(find_set(name)); }, py::arg("name"));
     m.def("num_threads", [] { return backend().num_threads(); });
     m.def(
         "set_num_threads",

@@ -48,8 +48,16 @@ def params(**changes: Any) -> dict[str, Any]:
         ({"params": params(weight_ih=P.params["weight_ih"].astype("i4"))}, TypeError, r"weight_ih.*int32"),
         ({"params": params(weight_ih=P.params["weight_ih"].astype("f2"))}, TypeError, r"weight_ih.*float16"),
         ({"params": params(weight_hh=P.params["weight_hh"].astype("f8"))}, TypeError, r"weight_hh.*float64"),
-        ({"params": params(weight_ih=P.params["weight_ih"][:20])}, ValueError, r"weight_ih'\].*\(24, 5\), got \(20, 5\)"),
-        ({"params": params(weight_hh=P.params["weight_hh"][:, :5])}, ValueError, r"params\['weight_.h'\]: expected shape"),
+        (
+            {"params": params(weight_ih=P.params["weight_ih"][:20])},
+            ValueError,
+            r"weight_ih'\].*\(24, 5\), got \(20, 5\)",
+        ),
+        (
+            {"params": params(weight_hh=P.params["weight_hh"][:, :5])},
+            ValueError,
+            r"params\['weight_.h'\]: expected shape",
+        ),
         ({"params": params(weight_hh=np.zeros((24,), "f4"))}, ValueError, r"weight_hh'\]: expected shape"),
         ({"params": params(weight_hh=np.zeros((0, 0), "f4"))}, ValueError, r"weight_hh'\].*H at least 1"),
         ({"params": params(weight_ih=np.zeros((24, 0), "f4"))}, ValueError, r"weight_ih'\].*I at least 1"),
@@ -127,7 +135,7 @@ def test_init_params_says_what_is_wrong(arguments: Any, error: type[Exception], 
 def test_init_params_checks_its_options() -> None:
     for dtype in ("float16", "int32", None):
         with pytest.raises(ValueError, match="dtype: expected 'float32' or 'float64'"):
-            rk.init_params("lstm", 2, 3, dtype=dtype)
+            rk.init_params("lstm", 2, 3, dtype=dtype)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="dtype"):
         rk.init_params("lstm", 2, 3, dtype="nonsense")
     with pytest.raises(TypeError, match="rng: expected an integer seed"):

@@ -6,7 +6,7 @@ an element that a kernel forgets to write, or reads before it is written, shows.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ DTYPES = ("float32", "float64")
 Shape = tuple[int, int, int, int]
 
 
-@lru_cache(maxsize=None)
+@cache
 def expected(cell: str, shape: Shape, dtype: str, tokens: bool, bias: bool) -> dict[str, Array]:
     """What Problem.results should give, from the reference in float64 on the same values."""
     p = make(cell, shape, dtype, tokens=tokens, bias=bias)
@@ -136,9 +136,7 @@ def test_nothing_to_do(cell: str, shape: Shape, isa: str) -> None:
 def test_default_state_is_zero(cell: str) -> None:
     p = make(cell, (3, 2, 4, 5))
     zeros = tuple(np.zeros_like(s) for s in p.state)
-    np.testing.assert_array_equal(
-        rk.forward(cell, p.x, p.params).output, rk.forward(cell, p.x, p.params, zeros).output
-    )
+    np.testing.assert_array_equal(rk.forward(cell, p.x, p.params).output, rk.forward(cell, p.x, p.params, zeros).output)
 
 
 @pytest.mark.parametrize("cell", CELLS)

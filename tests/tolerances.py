@@ -47,9 +47,7 @@ def forward_length(steps: int, input_size: int, hidden_size: int) -> int:
     return max(steps, 1) * (input_size + hidden_size + 8)
 
 
-def gradient_length(
-    steps: int, batch: int, input_size: int, hidden_size: int, gates: int = 4
-) -> int:
+def gradient_length(steps: int, batch: int, input_size: int, hidden_size: int, gates: int = 4) -> int:
     """Roundings behind a gradient: forward's, per step back a product over G*H, T*B rows summed."""
     forward = forward_length(steps, input_size, hidden_size)
     return forward + max(steps, 1) * (gates * hidden_size + 8) + steps * batch
@@ -81,12 +79,9 @@ def error(actual: npt.ArrayLike, expected: npt.ArrayLike) -> float:
     return worst / max(1.0, float(np.max(np.abs(e)))) if math.isfinite(worst) else math.inf
 
 
-def assert_close(
-    actual: npt.NDArray[Any], expected: npt.ArrayLike, quantity: str, length: int, what: str = ""
-) -> None:
+def assert_close(actual: npt.NDArray[Any], expected: npt.ArrayLike, quantity: str, length: int, what: str = "") -> None:
     """Compare a kernel's array, whose dtype sets the tolerance, with the reference's."""
     allowed, found = tolerance(actual.dtype, quantity, length), error(actual, expected)
     assert found <= allowed, (
-        f"{what or quantity} ({actual.dtype}, shape {actual.shape}): "
-        f"error {found:.3g}, allowed {allowed:.3g}"
+        f"{what or quantity} ({actual.dtype}, shape {actual.shape}): error {found:.3g}, allowed {allowed:.3g}"
     )

@@ -108,7 +108,8 @@ public:
         if (last < shape_.steps)
             each_block([&](Index row, Index block) {
                 const T* from = shared_.gradient + row * shared_.gradient_row() + block * lanes;
-                T* to = shared_.gradient + ((last - first) * shape_.batch + row) * shared_.gradient_row() + block * lanes;
+                T* to =
+                    shared_.gradient + ((last - first) * shape_.batch + row) * shared_.gradient_row() + block * lanes;
                 for (int i = 0; i < G::slots; ++i)
                     V::load(from + i * shared_.padded()).store(to + i * shared_.padded());
             });
@@ -143,8 +144,7 @@ public:
             V saved[G::saved + 1], s[G::states], d[G::slots], ds[G::states], gated;
             load_saved(t, row, block, saved);
             load_states(t, row, block, s);
-            for (int i = 0; i < G::slots; ++i)
-                d[i] = V::load(gradient(t, row) + i * shared_.padded() + block * lanes);
+            for (int i = 0; i < G::slots; ++i) d[i] = V::load(gradient(t, row) + i * shared_.padded() + block * lanes);
             load_carried(row, block, ds);
             Cell::backward_gates(saved, s, V::load(strip), d, ds, gated);
             store_gradients(t, row, block, d);

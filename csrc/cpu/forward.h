@@ -162,8 +162,7 @@ public:
         each_block([&](Index row, Index block) {
             const Index at = row * shape_.hidden + block * lanes;
             V::load(h + at, valid(block)).store(final_state(0) + at, valid(block));
-            for (int s = 1; s < G::states; ++s)
-                V::load(extra(row, block, s)).store(final_state(s) + at, valid(block));
+            for (int s = 1; s < G::states; ++s) V::load(extra(row, block, s)).store(final_state(s) + at, valid(block));
         });
     }
 

@@ -138,9 +138,8 @@ void evaluate(int function, const T* x, T* out, Index count) {
 }
 
 void any_evaluate(int function, Dtype dtype, const void* x, void* out, Index count) {
-    dtype == Dtype::float32
-        ? evaluate(function, static_cast<const float*>(x), static_cast<float*>(out), count)
-        : evaluate(function, static_cast<const double*>(x), static_cast<double*>(out), count);
+    dtype == Dtype::float32 ? evaluate(function, static_cast<const float*>(x), static_cast<float*>(out), count)
+                            : evaluate(function, static_cast<const double*>(x), static_cast<double*>(out), count);
 }
 
 #define RNNKERNELS_NAME_(set) #set

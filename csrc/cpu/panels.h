@@ -46,8 +46,7 @@ Panels<T> take_panels(Workspace& workspace, Index k, int gates, Index columns) {
 // Packs the share of thread `thread` of `threads` of panels whose k runs along the rows of W:
 //   element (k, gate i, unit) = W[(row[i] * units + unit) * k_length + k]
 template <class T>
-void pack_gates(const Panels<T>& to, const T* weight, const int* row, int gates, Index units, int thread,
-                int threads) {
+void pack_gates(const Panels<T>& to, const T* weight, const int* row, int gates, Index units, int thread, int threads) {
     constexpr int lanes = Vec<T>::lanes;
     const Index k_length = to.k;
     for (Index p = to.count() * thread / threads; p < to.count() * (thread + 1) / threads; ++p) {

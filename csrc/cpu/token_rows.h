@@ -24,14 +24,14 @@ TokenRows<T> take_token_rows(Workspace& workspace, const Shape& shape, Index row
 
 // One token's column for one block of units, at its place in `row_out`.
 template <class T>
-void gather_token(const Shape& shape, const T* weight, const T* bias, int gates, Index block, Index token,
-                  T* row_out) {
+void gather_token(const Shape& shape, const T* weight, const T* bias, int gates, Index block, Index token, T* row_out) {
     constexpr int lanes = Vec<T>::lanes;
     for (int i = 0; i < gates; ++i)
         for (int l = 0; l < lanes; ++l) {
             const Index unit = block * lanes + l;
             const Index at = (block * gates + i) * lanes + l;
-            row_out[at] = unit < shape.hidden ? bias[at] + weight[(i * shape.hidden + unit) * shape.input + token] : T(0);
+            row_out[at] =
+                unit < shape.hidden ? bias[at] + weight[(i * shape.hidden + unit) * shape.input + token] : T(0);
         }
 }
 

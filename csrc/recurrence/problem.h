@@ -44,20 +44,20 @@ struct Shape {
 
 struct Inputs {
     Shape shape;
-    const void* x;                // (T, B, I)
-    const std::int64_t* tokens;   // (T, B), each in [0, I)
-    const void* weight_ih;        // (Gx*H, I)
-    const void* weight_hh;        // (Gh*H, H)
-    const void* bias_ih;          // (Gx*H) or null
-    const void* bias_hh;          // (Gh*H) or null
+    const void* x;                  // (T, B, I)
+    const std::int64_t* tokens;     // (T, B), each in [0, I)
+    const void* weight_ih;          // (Gx*H, I)
+    const void* weight_hh;          // (Gh*H, H)
+    const void* bias_ih;            // (Gx*H) or null
+    const void* bias_hh;            // (Gh*H) or null
     const void* state[kMaxStates];  // each (B, H) or null for zeros
 };
 
 struct ForwardCall {
     Inputs in;
-    void* output;                  // (T, B, H)
+    void* output;                   // (T, B, H)
     void* final_state[kMaxStates];  // each (B, H)
-    void* reserve;                 // what the backward needs, or null: inference
+    void* reserve;                  // what the backward needs, or null: inference
 };
 
 struct BackwardCall {

@@ -44,8 +44,6 @@ class Run:
         The states after the last step, h first; the initial states where T is 0.
     cell : str
         The cell's name.
-    reserve_bytes : int
-        Memory kept for the backward, beside the arrays above.
     """
 
     output: Array
@@ -58,6 +56,7 @@ class Run:
 
     @property
     def reserve_bytes(self) -> int:
+        """Memory kept for the backward, beside ``output``; 0 after inference."""
         return 0 if self._reserve is None else self._reserve.nbytes
 
     def __repr__(self) -> str:
@@ -234,7 +233,7 @@ def step(
 
 
 def _parameters(params: Mapping[str, npt.ArrayLike]) -> Params:
-    """The parameters as contiguous arrays of one dtype; the biases may be absent."""
+    """Return the parameters as contiguous arrays of one dtype; the biases may be absent."""
     try:
         names = set(params)
         missing = [name for name in WEIGHTS if name not in names]
@@ -272,12 +271,12 @@ def _floats(name: str, value: npt.ArrayLike, dtype: np.dtype[Any]) -> Array:
 
 
 def _input(name: str, value: npt.ArrayLike, dtype: np.dtype[Any]) -> Array:
-    """x as the kernels take it: floats of the parameters' dtype, or tokens as int64."""
+    """X as the kernels take it: floats of the parameters' dtype, or tokens as int64."""
     try:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name}: expected an array of numbers, got {_kind(value)}: {error}") from None
-    if array.dtype.kind not in "iu" or array.size == 0 and not isinstance(value, np.ndarray):
+    if array.dtype.kind not in "iu" or (array.size == 0 and not isinstance(value, np.ndarray)):
         return _floats(name, value, dtype)
     if array.dtype == np.uint64 and array.size and int(array.max()) >= 2**63:
         raise ValueError(f"{name}: expected tokens below the input size, got {int(array.max())}")
