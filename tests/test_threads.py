@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -115,8 +116,8 @@ def test_denormals_are_flushed_inside_a_call_and_the_setting_is_restored(isa: st
 
 
 def test_plans_are_sensible() -> None:
-    def plan(batch: int, hidden: int, threads: int) -> dict[str, int]:
-        return {**_cpu.plan("lstm", 100, batch, hidden, hidden, "float32", threads)}
+    def plan(batch: int, hidden: int, threads: int) -> Any:
+        return _cpu.plan("lstm", 100, batch, hidden, hidden, "float32", threads)
 
     for batch in (1, 2, 7, 32, 129):
         for hidden in (1, 8, 100, 512, 2000):

@@ -29,6 +29,7 @@ class _Plan(TypedDict):  # how a call is cut among threads and over time
 
 @final
 class Reserve:
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...  # TypeError: only forward makes one
     @property
     def nbytes(self) -> int: ...
 

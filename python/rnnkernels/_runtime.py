@@ -262,8 +262,10 @@ def versions() -> dict[str, str]:
         ``rnnkernels``, ``python``, ``platform``, ``numpy`` and, where they are installed, the
         optional packages. None of them is imported for it.
     """
+    from rnnkernels import __version__  # noqa: PLC0415 - the package imports this module
+
     found = {
-        "rnnkernels": _version("rnnkernels") or "unknown: not installed by pip",
+        "rnnkernels": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "numpy": _version("numpy") or "unknown",
