@@ -11,6 +11,7 @@ for backpropagation through time in `rnnkernels.bptt`, optimisers in `rnnkernels
 character language model in `rnnkernels.charlm`.
 """
 
+from . import bptt, optim
 from ._runtime import (
     backends,
     instruction_set,
@@ -21,15 +22,18 @@ from ._runtime import (
 )
 from .functional import Gradients, Run, backward, forward, step
 from .parameters import cell_info, cells, init_params, parameter_shapes
+from .stack import Stack
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Gradients",
     "Run",
+    "Stack",
     "__version__",
     "backends",
     "backward",
+    "bptt",
     "cell_info",
     "cells",
     "forward",
@@ -37,6 +41,7 @@ __all__ = [
     "instruction_set",
     "instruction_sets",
     "num_threads",
+    "optim",
     "parameter_shapes",
     "set_instruction_set",
     "set_num_threads",

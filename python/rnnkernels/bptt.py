@@ -1,0 +1,320 @@
+"""Backpropagation through time: full, and truncated with (k1, k2).
+
+What this is: three drivers over any model with ``forward`` and ``backward``, such as `Stack`.
+What this is not: a training loop. A driver returns a loss and gradients; what is done with them,
+and where the losses come from, is the caller's.
+
+Truncated, every k1 steps the errors of the last k1 steps go back through the last k2 >= k1 steps:
+Williams & Peng's BPTT(h; h') with h = k2 and h' = k1 (Neural Computation 2(4), 1990). The error of
+a step so passes k2 - k1 earlier steps at least and k2 - 1 at most. The state is carried for ever.
+
+            s              s + split = next s            e
+    steps   |--- first run ---|------- second run -------|        e - s <= k2
+    errors                           |---- last k1 ------|
+
+For k2 > k1 the windows overlap: each is run forward again from the state carried at its start,
+with the present parameters, as two chained runs, so that the state at the start of the next window
+comes out where the first ends. Kept from window to window: that state and the input of the
+overlap, which does not grow with the number of steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+Array = npt.NDArray[Any]
+Loss: TypeAlias = "Callable[[Array, int], tuple[float, Array, Mapping[str, Array]]]"
+"""``loss(output, start) -> (value, d_output, grads)``, see `full_bptt`."""
+
+__all__ = ["Loss", "Model", "Result", "full_bptt", "truncated_bptt", "windows"]
+
+
+class Model(Protocol):
+    """What the drivers need of a model; `Stack` has it."""
+
+    def forward(self, x: Array, state: Any = None, *, training: bool = True) -> Any:
+        """Run over x (T, B, ...) from `state`; the result has ``output`` (T, B, H) and ``state``.
+
+        It may take an `rng` as well, which is passed when the driver is given one.
+        """
+
+    def backward(self, run: Any, d_output: Array, d_state: Any = None) -> Any:
+        """Differentiate; the result has ``params``, a dict of arrays, and ``state``."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a driver gives.
+
+    Attributes
+    ----------
+    loss : float
+        Sum of what the loss function returned.
+    grads : dict of str to ndarray
+        Of the model's parameters and of the loss function's own.
+    state
+        The model's state after the last step, to go on from.
+    start : int
+        The step at which the losses summed here begin; 0 for a whole sequence.
+    """
+
+    loss: float
+    grads: dict[str, Array]
+    state: Any
+    start: int
+
+
+def full_bptt(
+    model: Model,
+    x: Array,
+    loss: Loss,
+    state: Any = None,
+    *,
+    rng: np.random.Generator | None = None,
+) -> Result:
+    """Loss and gradients of a whole sequence.
+
+    Parameters
+    ----------
+    model : Model
+        For example a `Stack`.
+    x : ndarray, (T, B, I) of floats or (T, B) of tokens
+    loss : callable
+        ``loss(output, start) -> (value, d_output, grads)``: from the outputs (T', B, H) of the
+        steps from `start` on, their loss, its gradient (T', B, H) with respect to them, and a dict
+        of gradients of parameters of the loss function's own (an output layer; may be empty).
+    state
+        The model's initial state.
+    rng : numpy.random.Generator, optional
+        Handed to ``model.forward``, for dropout.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    TypeError, ValueError
+        The loss function returned something else; or what the model raises.
+    """
+    result, _ = _window(model, x, state, len(x), len(x), loss, 0, rng)
+    return result
+
+
+def truncated_bptt(
+    model: Model,
+    x: Array,
+    loss: Loss,
+    *,
+    k1: int,
+    k2: int,
+    state: Any = None,
+    rng: np.random.Generator | None = None,
+) -> Result:
+    """Loss and truncated gradient of a whole sequence, summed over its windows.
+
+    The parameters stay the same in all windows, so that this is the estimate of `full_bptt`'s
+    gradient that truncation gives; in training see `windows`.
+
+    Parameters
+    ----------
+    model, x, state, rng
+        As for `full_bptt`.
+    loss : callable
+        As for `full_bptt`; called once per window. It should be a sum over steps: a mean over the
+        steps that it is given would weight a short last window more.
+    k1, k2 : int
+        Steps from one window to the next, and steps that errors go back; 1 <= k1 <= k2. With
+        k2 >= T nothing is truncated: the result is `full_bptt`'s, bit for bit, in one pass.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `full_bptt`; k1 and k2 are no integers or out of their range.
+    """
+    _check_lengths(k1, k2)
+    if k2 >= len(x):
+        return full_bptt(model, x, loss, state, rng=rng)
+    parts = windows(model, [x], loss, k1=k1, k2=k2, state=state, rng=rng)
+    total = next(parts)  # there is one, as T > k2 >= 1
+    for part in parts:
+        total = Result(total.loss + part.loss, _add(total.grads, part.grads), part.state, 0)
+    return total
+
+
+def windows(
+    model: Model,
+    chunks: Iterable[Array],
+    loss: Loss,
+    *,
+    k1: int,
+    k2: int,
+    state: Any = None,
+    rng: np.random.Generator | None = None,
+) -> Iterator[Result]:
+    """Loss and gradients of every k1 steps of an endless sequence, one after the other.
+
+    The parameters may be updated between two results (an optimiser's step in place): the next
+    window uses the new ones. Memory is that of k2 steps and of a chunk, however long the sequence.
+
+    Parameters
+    ----------
+    model, state, rng
+        As for `full_bptt`.
+    chunks : iterable of ndarray, (T_i, B, I) of floats or (T_i, B) of tokens
+        The sequence in pieces of any lengths, cut anew into windows of k1 steps; the last window
+        is shorter when the lengths ask for it. A chunk must not be changed before the next one
+        has been asked for.
+    loss : callable
+        As for `full_bptt`; called with the outputs of the window's last k1 steps and the number of
+        the first of them, counted from the start of the sequence.
+    k1, k2 : int
+        Steps from one window to the next, and steps that errors go back; 1 <= k1 <= k2.
+
+    Yields
+    ------
+    Result
+        Of one window. Its state is the one after its last step. For k2 > k1 windows overlap, and
+        in training dropout draws new masks for steps that are run again.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `full_bptt`; k1 and k2 are no integers or out of their range; chunks differ in B, I
+        or dtype.
+    """
+    _check_lengths(k1, k2)  # here, not when the first result is asked for
+    return _windows(model, chunks, loss, k1, k2, state, rng)
+
+
+def _windows(
+    model: Model,
+    chunks: Iterable[Array],
+    loss: Loss,
+    k1: int,
+    k2: int,
+    state: Any,
+    rng: np.random.Generator | None,
+) -> Iterator[Result]:
+    overlap: Array | None = None  # steps s .. e of the window before that belong to the next one too
+    end = 0
+    for piece in _recut(chunks, k1):
+        x = piece if overlap is None or not len(overlap) else np.concatenate([overlap, piece])
+        start, end = end, end + len(piece)
+        split = max(0, end + k1 - k2) - (end - len(x))  # next s - this s
+        result, state = _window(model, x, state, split, len(piece), loss, start, rng)
+        overlap = x[split:].copy() if split < len(x) else None  # a view would keep the chunk
+        del x, piece
+        yield result
+        del result  # else this frame keeps the gradients during the next window
+
+
+def _window(
+    model: Model,
+    x: Array,
+    state: Any,
+    split: int,
+    errors: int,
+    loss: Loss,
+    start: int,
+    rng: np.random.Generator | None,
+) -> tuple[Result, Any]:
+    """One window over x from `state`, with errors in its last `errors` steps, the first of which is `start`.
+
+    Also returns the state after `split` steps: there the first run ends and the second begins.
+    """
+    options: dict[str, Any] = {} if rng is None else {"rng": rng}
+    parts = [part for part in (x[:split], x[split:]) if len(part)] or [x]
+    runs: list[Any] = []
+    for part in parts:
+        runs.append(model.forward(part, runs[-1].state if runs else state, training=True, **options))
+    carried = runs[0].state if split else state
+
+    outputs = [run.output for run in runs]
+    output = outputs[-1] if len(outputs[-1]) >= errors else np.concatenate(outputs)
+    output = output[len(output) - errors :]  # (errors, B, H)
+    value, d_errors, own = loss(output, start)
+    _check_like(d_errors, output)
+    d_output = d_errors
+    if errors < len(x):
+        d_output = np.zeros((len(x), *output.shape[1:]), output.dtype)
+        d_output[len(x) - errors :] = d_errors
+
+    grads: dict[str, Array] = {}
+    d_state: Any = None
+    stop = len(x)
+    for run in reversed(runs):
+        begin = stop - len(run.output)
+        back = model.backward(run, d_output[begin:stop], d_state)
+        grads = _add(grads, back.params) if grads else dict(back.params)
+        d_state, stop = back.state, begin
+    if shared := sorted(grads.keys() & own.keys()):
+        raise ValueError(f"loss: its gradients must not bear names of the model's parameters, got {', '.join(shared)}")
+    return Result(float(value), {**grads, **own}, runs[-1].state, start), carried
+
+
+def _recut(chunks: Iterable[Array], length: int) -> Iterator[Array]:
+    """Yield the same steps in pieces of `length`, the last one maybe shorter; views where one chunk has it all."""
+    waiting: list[Array] = []  # fewer than `length` steps
+    count = 0
+    like: tuple[object, ...] | None = None
+    number = 0
+    for chunk in chunks:
+        if getattr(chunk, "ndim", 0) < 2:
+            raise TypeError(f"chunks: expected arrays (T, B, I) or (T, B), got number {number} = {chunk!r:.60}")
+        like = like or (chunk.shape[1:], chunk.dtype)
+        if (chunk.shape[1:], chunk.dtype) != like:
+            raise ValueError(
+                f"chunks: expected rows of shape {like[0]} and dtype {like[1]} as in the first, "
+                f"got {chunk.shape[1:]} and {chunk.dtype} in number {number}"
+            )
+        begin = 0
+        while count + len(chunk) - begin >= length:
+            stop = begin + length - count
+            waiting.append(chunk[begin:stop])
+            yield waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
+            waiting, count, begin = [], 0, stop
+        if begin < len(chunk):
+            waiting.append(chunk[begin:].copy())  # a view would keep the chunk
+            count += len(chunk) - begin
+        number += 1  # noqa: SIM113 - enumerate holds on to a chunk while it asks for the next
+        del chunk
+    if waiting:
+        yield np.concatenate(waiting)
+
+
+def _add(one: Mapping[str, Array], two: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: array + two[name] for name, array in one.items()}
+
+
+def _check_lengths(k1: int, k2: int) -> None:
+    for name, value in (("k1", k1), ("k2", k2)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+            raise TypeError(f"{name}: expected an integer, got {value!r}")
+        if value < 1:
+            raise ValueError(f"{name}: expected at least 1, got {value}")
+    if k2 < k1:
+        raise ValueError(
+            f"k2: expected at least k1 = {k1}, got {k2}: errors would go back through only {k2} of the {k1} steps "
+            f"of their window, and the losses of the other {k1 - k2} would be dropped in silence"
+        )
+
+
+def _check_like(d_output: Array, output: Array) -> None:
+    if not isinstance(d_output, np.ndarray):
+        raise TypeError(f"loss: expected an array as the gradient, got {type(d_output).__name__}")
+    if d_output.shape != output.shape:
+        raise ValueError(f"loss: expected a gradient of shape {output.shape}, got {d_output.shape}")
+    if d_output.dtype != output.dtype:
+        raise TypeError(f"loss: expected a gradient of dtype {output.dtype}, got {d_output.dtype}")

@@ -1,0 +1,282 @@
+"""A stack of layers of one cell: the output of a layer is the input of the next.
+
+What this is: parameters under PyTorch's names, forward, backward and step over `functional`, and
+dropout between the layers. What this is not: a trainer, an embedding or an output layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import functional
+from .parameters import as_generator, float_dtype, init_params
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Array = npt.NDArray[Any]
+State = tuple[Array, ...]
+StackState = tuple[State, ...]
+
+__all__ = ["Stack", "StackGradients", "StackRun"]
+
+
+@dataclass(frozen=True)
+class StackRun:
+    """What `Stack.forward` returns.
+
+    Attributes
+    ----------
+    output : ndarray, (T, B, H)
+        Of the top layer.
+    state : tuple over layers of tuple of ndarray, (B, H)
+        After the last step.
+    """
+
+    output: Array
+    state: StackState
+    _runs: tuple[functional.Run, ...] = field(repr=False)
+    _masks: tuple[Array | None, ...] = field(repr=False)  # of each layer's input, (T, B, H)
+
+
+@dataclass(frozen=True)
+class StackGradients:
+    """What `Stack.backward` returns.
+
+    Attributes
+    ----------
+    x : ndarray, (T, B, I), or None
+        None when the input was tokens.
+    params : dict of str to ndarray
+        The names and shapes of `Stack.params`.
+    state : tuple over layers of tuple of ndarray, (B, H)
+        With respect to the initial state.
+    """
+
+    x: Array | None
+    params: dict[str, Array]
+    state: StackState
+
+
+class Stack:
+    """Layers of one cell, each over the output of the one below.
+
+    Parameters
+    ----------
+    cell : str
+        One of `rnnkernels.cells`.
+    input_size, hidden_size : int
+        I and H; every layer has H units, the layers above the first have H inputs.
+    num_layers : int
+        At least 1.
+    dropout : float
+        In [0, 1): the probability with which an element of a layer's output is dropped on its way
+        to the next layer (not after the last), in training. What is kept is divided by
+        1 - dropout, so that nothing is scaled in inference. Every step has masks of its own.
+    bias : bool
+    dtype : {"float32", "float64"}
+    rng : int, numpy.random.Generator or None
+        For the initial parameters, see `init_params`; the layers draw one after the other.
+
+    Attributes
+    ----------
+    params : dict of str to ndarray
+        PyTorch's names: weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, weight_ih_l1, ... The
+        arrays may be updated in place, or replaced by others of the same shape and dtype.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is not what is said here.
+
+    Notes
+    -----
+    ``h_t^l = f(h_t^(l-1), h_(t-1)^l)`` with ``h_t^0 = x_t``; dropout as in Zaremba, Sutskever &
+    Vinyals, arXiv 1409.2329, equation (4), without the dropout at input and output.
+    """
+
+    def __init__(
+        self,
+        cell: str,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        dropout: float = 0.0,
+        bias: bool = True,
+        dtype: npt.DTypeLike = "float32",
+        rng: int | np.random.Generator | None = None,
+    ) -> None:
+        if isinstance(num_layers, bool) or not isinstance(num_layers, (int, np.integer)):
+            raise TypeError(f"num_layers: expected an integer, got {num_layers!r}")
+        if num_layers < 1:
+            raise ValueError(f"num_layers: expected at least 1, got {num_layers}")
+        if isinstance(dropout, bool) or not isinstance(dropout, (int, float, np.floating)):
+            raise TypeError(f"dropout: expected a number, got {dropout!r}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout: expected a number in [0, 1), got {dropout}")
+        self.cell = cell
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.num_layers = int(num_layers)
+        self.dropout = float(dropout)
+        self.bias = bool(bias)
+        self.dtype = float_dtype("dtype", dtype)
+        self.params: dict[str, Array] = {}
+        generator = as_generator("rng", rng)
+        for layer in range(num_layers):
+            size = hidden_size if layer else input_size
+            params = init_params(cell, size, hidden_size, rng=generator, dtype=self.dtype, bias=self.bias)
+            self._names = tuple(params)
+            self.params |= {f"{name}_l{layer}": array for name, array in params.items()}
+
+    def forward(
+        self,
+        x: npt.ArrayLike,
+        state: Sequence[Sequence[npt.ArrayLike] | None] | None = None,
+        *,
+        training: bool = True,
+        rng: np.random.Generator | None = None,
+    ) -> StackRun:
+        """Run the layers over a sequence.
+
+        Parameters
+        ----------
+        x : array_like, (T, B, I) of the stack's dtype, or (T, B) of integer tokens in [0, I)
+        state : sequence over layers of sequence of array_like, (B, H), optional
+            The initial state; zeros by default, also for a layer whose entry is None.
+        training : bool
+            Keep what `backward` needs, and apply dropout.
+        rng : numpy.random.Generator, optional
+            Draws the masks. Needed when `training` and `dropout` > 0 and there is a layer above
+            the first, otherwise left untouched.
+
+        Returns
+        -------
+        StackRun
+
+        Raises
+        ------
+        TypeError, ValueError
+            An argument is not what is said here.
+        """
+        states = self._per_layer("state", state)
+        drops = training and self.dropout > 0 and self.num_layers > 1
+        if drops and not isinstance(rng, np.random.Generator):
+            raise TypeError(f"rng: expected a numpy.random.Generator, as dropout is {self.dropout}, got {rng!r}")
+        runs: list[functional.Run] = []
+        masks: list[Array | None] = []
+        for layer in range(self.num_layers):
+            mask = None
+            if layer:
+                x = runs[-1].output  # (T, B, H)
+                if drops and rng is not None:
+                    mask = self._mask(x.shape, rng)
+                    x = x * mask
+            masks.append(mask)
+            runs.append(functional.forward(self.cell, x, self._layer(layer), states[layer], training=training))
+        return StackRun(runs[-1].output, tuple(run.state for run in runs), tuple(runs), tuple(masks))
+
+    def backward(
+        self,
+        run: StackRun,
+        d_output: npt.ArrayLike | None,
+        d_state: Sequence[Sequence[npt.ArrayLike] | None] | None = None,
+        *,
+        need_x: bool = True,
+    ) -> StackGradients:
+        """Gradients of a loss with respect to the input, the parameters and the initial state.
+
+        Parameters
+        ----------
+        run : StackRun
+            Of this stack's `forward` with ``training=True``. The parameters must still be what
+            they were then; it may be used again.
+        d_output : array_like, (T, B, H), or None
+            Gradient of the loss with respect to ``run.output``. None: the loss reads states only.
+        d_state : sequence over layers of sequence of array_like, (B, H), optional
+            The same for ``run.state``; zeros by default, also for a layer whose entry is None.
+        need_x : bool
+            False spares the work for the gradient of the input, which is None then.
+
+        Returns
+        -------
+        StackGradients
+
+        Raises
+        ------
+        TypeError, ValueError
+            An argument is not what is said here.
+        """
+        if not isinstance(run, StackRun):
+            raise TypeError(f"run: expected a StackRun, got {type(run).__name__}")
+        if len(run._runs) != self.num_layers:
+            raise ValueError(f"run: expected one of {self.num_layers} layers, got {len(run._runs)}")
+        d_states = self._per_layer("d_state", d_state)
+        params: dict[str, Array] = {}
+        states: list[State] = []
+        dx: Array | None = None
+        above = d_output  # gradient with respect to a layer's output
+        for layer in reversed(range(self.num_layers)):
+            wanted = need_x or layer > 0
+            grads = functional.backward(run._runs[layer], above, d_states[layer], need_x=wanted)
+            params |= {f"{name}_l{layer}": array for name, array in grads.params.items()}
+            states.append(grads.state)
+            mask = run._masks[layer]
+            above = dx = grads.x if grads.x is None or mask is None else grads.x * mask
+        return StackGradients(dx, {name: params[name] for name in self.params}, tuple(reversed(states)))
+
+    def step(self, x_t: npt.ArrayLike, state: Sequence[Sequence[npt.ArrayLike] | None] | None = None) -> StackState:
+        """One step, in inference: no dropout, nothing kept.
+
+        Parameters
+        ----------
+        x_t : array_like, (B, I) of the stack's dtype, or (B,) of integer tokens
+        state : sequence over layers of sequence of array_like, (B, H), optional
+            Before the step; zeros by default, also for a layer whose entry is None.
+
+        Returns
+        -------
+        tuple over layers of tuple of ndarray, (B, H)
+            After the step, bitwise what `forward` over the sequence gives; the top layer's output
+            is ``state[-1][0]``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An argument is not what is said here.
+        """
+        states = self._per_layer("state", state)
+        after: list[State] = []
+        for layer in range(self.num_layers):
+            after.append(functional.step(self.cell, x_t, self._layer(layer), states[layer]))
+            x_t = after[-1][0]
+        return tuple(after)
+
+    def _layer(self, layer: int) -> Mapping[str, Array]:
+        """Parameters of one layer under the names of `functional`."""
+        return {name: self.params[f"{name}_l{layer}"] for name in self._names}
+
+    def _mask(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        """Zeros and 1 / (1 - dropout); drawn in float32 for either dtype: the same elements drop."""
+        kept = rng.random(shape, np.float32) >= np.float32(self.dropout)
+        return kept.astype(self.dtype) * (1 / (1 - self.dropout))
+
+    def _per_layer(
+        self, what: str, state: Sequence[Sequence[npt.ArrayLike] | None] | None
+    ) -> tuple[tuple[npt.ArrayLike, ...] | None, ...]:
+        """Make a nested state one of tuples, checked as far as this file can tell."""
+        if state is None:
+            return (None,) * self.num_layers
+        if not isinstance(state, (tuple, list)):
+            raise TypeError(f"{what}: expected a tuple over layers, got {type(state).__name__}")
+        if len(state) != self.num_layers:
+            raise ValueError(f"{what}: expected {self.num_layers} layers, got {len(state)}")
+        for layer, entry in enumerate(state):
+            if not isinstance(entry, (tuple, list, type(None))):
+                raise TypeError(f"{what}[{layer}]: expected a tuple of arrays, got {type(entry).__name__}")
+        return tuple(None if entry is None else tuple(entry) for entry in state)
