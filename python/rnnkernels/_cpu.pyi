@@ -20,13 +20,6 @@ class _Cell(TypedDict):
     states: tuple[str, ...]
     gates: tuple[tuple[str, bool, str], ...]  # name, fed by x, operand: "none" "hidden" "gated"
 
-@type_check_only
-class _Plan(TypedDict):  # how a call is cut among threads and over time
-    row_groups: int
-    unit_groups: int
-    forward_chunk: int
-    backward_chunk: int
-
 @final
 class Reserve:
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...  # TypeError: only forward makes one
@@ -65,4 +58,6 @@ def num_threads() -> int: ...
 def set_num_threads(threads: int) -> None: ...
 def set_poison(poison: bool) -> None: ...
 def evaluate(function: str, x: _Float) -> _Float: ...
-def plan(cell: str, steps: int, batch: int, input: int, hidden: int, dtype: str, threads: int) -> _Plan: ...
+def plan(  # how a call is cut: row_groups, unit_groups, forward_chunk, backward_chunk
+    cell: str, steps: int, batch: int, input: int, hidden: int, dtype: str, threads: int
+) -> dict[str, int]: ...
