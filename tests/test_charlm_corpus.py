@@ -9,6 +9,7 @@ import pytest
 
 from rnnkernels import charlm
 from rnnkernels.charlm import Corpus, Document, Vocabulary
+from rnnkernels.charlm import vocabulary as vocabulary_module
 
 
 def corpus_of(*lengths: int) -> Corpus:
@@ -152,6 +153,14 @@ def test_unknown_characters_are_token_0() -> None:
     assert vocabulary.encode("abcz\U0010ffff\ud800").tolist() == [1, 2, 0, 0, 0, 0]
     assert vocabulary.decode([0, 1]) == charlm.UNKNOWN + "a"
     assert ["a" in vocabulary, "c" in vocabulary, "" in vocabulary] == [True, False, False]
+
+
+def test_encoding_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    vocabulary = Vocabulary("abc")
+    whole = vocabulary.encode("abcxabcba")
+    monkeypatch.setattr(vocabulary_module, "ENCODED_AT_ONCE", 4)
+    assert np.array_equal(vocabulary.encode("abcxabcba"), whole)
+    assert vocabulary.encode("").size == 0
 
 
 def test_strict_encoding_names_the_characters() -> None:

@@ -215,6 +215,13 @@ def test_reading_is_stepping(model: CharModel) -> None:
     assert np.array_equal(state[0][1], stepped_state[0][1])
 
 
+def test_sample_of_a_broken_model_is_an_error() -> None:
+    model = CharModel(Vocabulary("ab"), hidden=4, rng=0)
+    model.params["readout.bias"][1] = np.nan
+    with pytest.raises(ValueError, match="model: expected finite"):
+        charlm.sample(model, "a", length=5, seed=0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [

@@ -1,0 +1,177 @@
+"""What a terminal shows of a training run: a bar, a line and a sample per validation; and how Ctrl-C ends it.
+
+Lines and samples go to standard output, the bar and notes to standard error; the bar is drawn on terminals only.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .sampling import sample
+from .training import Observer
+
+try:
+    from tqdm import tqdm
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        'the progress bar needs the package tqdm: pip install "rnnkernels[cli]"', name=error.name
+    ) from None
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from .trainer import Record, Trainer
+
+__all__ = ["Bar", "Stop"]
+
+
+class Stop:
+    """Turns the first Ctrl-C or SIGTERM into a wish, so that the run can end between two windows.
+
+    A second one has its usual effect, at once. Use as a context; the instance is the `stop` of `train`.
+
+    Attributes
+    ----------
+    exit_code : int
+        0, or 128 plus the number of the signal, as shells have it.
+    """
+
+    def __init__(self) -> None:
+        self.exit_code = 0
+        self._before: dict[int, Any] = {}
+
+    def __call__(self) -> bool:
+        """Return whether a signal has asked for the end."""
+        return self.exit_code != 0
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # nobody else may set handlers
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        self.exit_code = 128 + number
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+
+class Bar(Observer):
+    """Draws a training run.
+
+    Parameters
+    ----------
+    path : path
+        Of the checkpoint, for the notes.
+    sample_length : int
+        Characters in the sample shown at each validation; 0 for none.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], sample_length: int = 300) -> None:
+        self.path = path
+        self.sample_length = sample_length
+        self._bar: Any = None
+        self._trainer: Trainer | None = None
+        self._valid = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        if kind is None and self._trainer is not None:
+            trainer = self._trainer
+            what = "finished" if trainer.finished else "stopped"
+            rate = trainer.characters / max(trainer.seconds, 1e-9)
+            best = f", best validation {trainer.best_loss:.4f}" if trainer.history else ""
+            self._note(
+                f"{what} after {trainer.seconds:.0f} s, {trainer.epoch:.2f} epochs, {rate / 1000:.1f}k characters "
+                f"per second with validation{best}; saved to {os.fspath(self.path)}"
+            )
+
+    def started(self, trainer: Trainer) -> None:
+        """Say what is trained on what."""
+        self._trainer = trainer
+        config, corpus = trainer.config, trainer.corpus
+        for sentence in corpus.skipped:
+            self._note(f"skipped {sentence}")
+        files = len(corpus.documents)
+        self._note(
+            f"{files} file{'s' * (files > 1)}: {len(trainer.train_tokens):,} characters to train on, "
+            f"{len(trainer.valid_tokens):,} held out, vocabulary {trainer.vocabulary.size}"
+        )
+        count = sum(array.size for array in trainer.model.params.values())
+        self._note(
+            f"{config.cell}, {config.layers} x {config.hidden} units, {count:,} parameters; batch {config.batch}, "
+            f"{config.seq_length} steps, {config.optimizer} {config.lr:g}, {config.epochs:g} epochs"
+        )
+        if trainer.step:
+            self._note(f"resumed after {trainer.step:,} windows, {trainer.epoch:.2f} epochs, {trainer.seconds:.0f} s")
+        self._bar = tqdm(
+            total=self._total(trainer),
+            initial=trainer.characters,
+            unit="char",
+            unit_scale=True,
+            smoothing=0.05,
+            disable=None,  # off where standard error is no terminal
+            dynamic_ncols=True,
+        )
+
+    def stepped(self, trainer: Trainer, loss: float) -> None:
+        """Move the bar."""
+        del loss
+        self._bar.set_postfix_str(f"train {trainer.train_loss:.3f}{self._valid}", refresh=False)
+        if trainer.config.minutes is not None:
+            self._bar.total = self._total(trainer)
+        self._bar.update(trainer.config.batch * trainer.config.seq_length)
+
+    def validated(self, trainer: Trainer, record: Record) -> None:
+        """Print a line and a sample."""
+        valid = "" if record.valid_loss is None else f"  valid {record.valid_loss:.4f}"
+        best = "  best" if valid and record.valid_loss == trainer.best_loss else ""
+        self._valid = valid
+        self._print(
+            f"epoch {trainer.epoch:.2f}  {record.characters / 1e6:.2f}M characters  {record.seconds:.0f} s  "
+            f"train {record.train_loss:.4f}{valid}{best}"
+        )
+        if self.sample_length:
+            # A seed of its own: samples leave the run's random numbers alone.
+            text = sample(
+                trainer.model,
+                "\n" if "\n" in trainer.vocabulary else trainer.vocabulary.characters[0],
+                length=self.sample_length,
+                seed=np.random.default_rng([trainer.config.seed, record.step]),
+            )
+            self._print("\n".join(f"    | {line}" for line in text.strip("\n").split("\n")) + "\n")
+
+    def _total(self, trainer: Trainer) -> float:
+        """Characters in the whole run: known, or what the share of the time limit that is used lets expect."""
+        window = trainer.config.batch * trainer.config.seq_length
+        if trainer.config.minutes is None or not trainer.fraction:
+            return trainer.total_steps * window
+        return trainer.characters / trainer.fraction
+
+    def _print(self, text: str) -> None:
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
+
+    def _note(self, text: str) -> None:
+        tqdm.write(text, file=sys.stderr)

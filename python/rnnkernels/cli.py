@@ -1,0 +1,235 @@
+"""The command line: `rnnkernels train | sample | evaluate | info`.
+
+Arguments and printing only; the work is in `rnnkernels.charlm` and in the package's settings. Results go to standard
+output; the progress bar, notes and errors to standard error. Exit codes: 0 done, 1 failed in the work (a diverged
+training, a missing package), 2 a wrong argument or input, 130 stopped by Ctrl-C and 143 by SIGTERM: a stopped run is
+saved, but it is not done, and `train && sample` should not go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import rnnkernels as rk
+from rnnkernels import charlm
+from rnnkernels.charlm.blas import one_blas_thread
+
+__all__ = ["main"]
+
+CHECKPOINT = "charlm.safetensors"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; return its exit code."""
+    options = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        with one_blas_thread():
+            return command(options)
+    except (ValueError, TypeError) as error:
+        return _fail(error, 2)
+    except (FloatingPointError, ModuleNotFoundError) as error:
+        return _fail(error, 1)
+    except MemoryError as error:
+        return _fail(f"out of memory: {error}", 1)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `rnnkernels sample ... | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _fail(error: object, code: int) -> int:
+    print(f"rnnkernels: error: {error}".replace("\n", " "), file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="rnnkernels", description="Recurrent networks on fused kernels.")
+    parser.add_argument("--version", action="version", version=f"rnnkernels {rk.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="train | sample | evaluate | info")
+    _add_train(commands)
+    _add_sample(commands)
+    _add_evaluate(commands)
+    info = commands.add_parser("info", help="show version, backends, instruction set and threads")
+    info.set_defaults(command=_info)
+    return parser
+
+
+# ---- train --------------------------------------------------------------------------------------
+
+
+def _add_train(commands: Any) -> None:
+    default = charlm.Config()
+    train = commands.add_parser(
+        "train",
+        help="train a character-level language model",
+        description="Train a character-level language model; the defaults need about ten minutes on two cores.",
+        argument_default=argparse.SUPPRESS,  # what is not given is not in the namespace: see _changes
+    )
+    train.set_defaults(command=_train)
+
+    def add(group: Any, flag: str, kind: type, text: str, **more: Any) -> None:
+        value = getattr(default, flag[2:].replace("-", "_"))
+        shown = "none" if value is None else value
+        group.add_argument(flag, type=kind, help=f"{text} (default: {shown})" if value != "" else text, **more)
+
+    text = train.add_argument_group("text")
+    add(text, "--text", str, "a text file or a folder of them (default: the Python standard library's source)")
+    add(text, "--pattern", str, "which files of a folder", metavar="GLOB")
+    add(text, "--limit", int, "the most characters of training text", metavar="N")
+    add(text, "--valid-fraction", float, "share of the text held out for validation", metavar="X")
+    add(text, "--min-count", int, "rarer characters become 'unknown'", metavar="N")
+
+    model = train.add_argument_group("model")
+    add(model, "--cell", str, "recurrent cell", choices=rk.cells())
+    add(model, "--layers", int, "recurrent layers", metavar="N")
+    add(model, "--hidden", int, "units in a layer", metavar="N")
+    add(model, "--dropout", float, "dropout between layers", metavar="X")
+    add(model, "--dtype", str, "float32 or float64", choices=("float32", "float64"))
+
+    run = train.add_argument_group("training")
+    add(run, "--seq-length", int, "steps of backpropagation through time", metavar="T")
+    add(run, "--batch", int, "streams read side by side", metavar="B")
+    add(run, "--optimizer", str, "optimiser", choices=charlm.OPTIMIZERS)
+    add(run, "--lr", float, "learning rate; falls to 0 in the second half", metavar="X")
+    add(run, "--clip", float, "largest norm of the gradient, 0 for any", metavar="X")
+    add(run, "--seed", int, "seed of everything random", metavar="N")
+    add(run, "--epochs", float, "passes over the text", metavar="X")
+    add(run, "--minutes", float, "time limit, validation included", metavar="X")
+    add(run, "--valid-every", float, "epochs between validations", metavar="X")
+
+    files = train.add_argument_group("files and machine")
+    files.add_argument("--checkpoint", default=CHECKPOINT, metavar="PATH", help=f"(default: {CHECKPOINT})")
+    files.add_argument("--resume", action="store_true", default=False, help="go on from the checkpoint")
+    files.add_argument("--overwrite", action="store_true", default=False, help="replace a checkpoint that is there")
+    files.add_argument(
+        "--sample-length", type=int, default=300, metavar="N", help="of the samples shown (default: 300)"
+    )
+    files.add_argument("--backend", choices=("cpu",), default="cpu", help="what computes (default: cpu)")
+    files.add_argument("--threads", type=int, default=None, metavar="N", help="threads (default: the cores available)")
+
+
+def _train(options: argparse.Namespace) -> int:
+    from rnnkernels.charlm import progress  # noqa: PLC0415 - needs tqdm
+
+    fields = vars(charlm.Config())
+    changes = {name: value for name, value in vars(options).items() if name in fields}
+    _set_threads(options.threads)
+    path = Path(options.checkpoint)
+    if options.sample_length < 0:
+        raise ValueError(f"--sample-length: expected at least 0, got {options.sample_length}")
+    if options.resume and options.overwrite:
+        raise ValueError("--overwrite: cannot be combined with --resume")
+    if not options.resume and not options.overwrite and path.exists():
+        raise ValueError(f"{path}: is there already; --resume goes on with it, --overwrite begins anew")
+    with progress.Stop() as stop, progress.Bar(path, options.sample_length) as bar:
+        if options.resume:
+            trainer = charlm.resume(path, observer=bar, stop=stop, **changes)
+        else:
+            trainer = charlm.train(None, charlm.Config(**changes), checkpoint=path, observer=bar, stop=stop)
+    return 0 if trainer.finished else stop.exit_code
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads is not None:
+        rk.set_num_threads(threads)
+
+
+# ---- sample -------------------------------------------------------------------------------------
+
+
+def _add_sample(commands: Any) -> None:
+    sample = commands.add_parser("sample", help="let a trained model write", description="Let a trained model write.")
+    sample.set_defaults(command=_sample)
+    sample.add_argument("checkpoint", metavar="CHECKPOINT")
+    sample.add_argument("--prime", default="\n", metavar="TEXT", help="what the model reads first (default: a newline)")
+    sample.add_argument("--temperature", type=float, default=0.7, metavar="X", help="above 0 (default: 0.7)")
+    sample.add_argument("--length", type=int, default=500, metavar="N", help="characters to write (default: 500)")
+    sample.add_argument("--seed", type=int, default=None, metavar="N", help="the same seed, the same text")
+    sample.add_argument("--last", action="store_true", help="the last parameters, not those of the best validation")
+    sample.add_argument("--threads", type=int, default=None, metavar="N", help="threads (default: the cores available)")
+
+
+def _sample(options: argparse.Namespace) -> int:
+    _set_threads(options.threads)
+    if options.length < 0:
+        raise ValueError(f"--length: expected at least 0, got {options.length}")
+    model = charlm.load_model(options.checkpoint, best=not options.last)
+    characters = charlm.sample_characters(model, options.prime, temperature=options.temperature, seed=options.seed)
+    sys.stdout.write(options.prime.lstrip("\n"))
+    for _, character in zip(range(options.length), characters, strict=False):
+        sys.stdout.write(character)
+        if character == "\n":
+            sys.stdout.flush()
+    sys.stdout.write("\n")
+    sys.stdout.flush()
+    return 0
+
+
+# ---- evaluate -----------------------------------------------------------------------------------
+
+
+def _add_evaluate(commands: Any) -> None:
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="compare a trained model with an n-gram model",
+        description="Loss on the held-out text, and the share of well-formed Python lines in samples, "
+        "beside those of an n-gram model of the same text.",
+    )
+    evaluate.set_defaults(command=_evaluate)
+    evaluate.add_argument("checkpoint", metavar="CHECKPOINT")
+    evaluate.add_argument("--order", type=int, default=6, metavar="N", help="of the n-gram model (default: 6)")
+    evaluate.add_argument("--length", type=int, default=20_000, metavar="N", help="of the samples (default: 20000)")
+    evaluate.add_argument("--temperature", type=float, default=0.7, metavar="X", help="of the samples (default: 0.7)")
+    evaluate.add_argument("--seed", type=int, default=0, metavar="N", help="of the samples (default: 0)")
+    evaluate.add_argument(
+        "--threads", type=int, default=None, metavar="N", help="threads (default: the cores available)"
+    )
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    _set_threads(options.threads)
+    if options.length < 1:
+        raise ValueError(f"--length: expected at least 1, got {options.length}")
+    checkpoint = charlm.read_checkpoint(options.checkpoint)
+    trainer = charlm.Trainer.from_checkpoint(checkpoint)  # finds the texts, and checks that they are the same
+    train, valid = trainer.train_tokens, trainer.valid_tokens
+    model = checkpoint.model()
+    vocabulary = model.vocabulary
+    ngram = charlm.NGram(train, vocabulary.size, options.order)
+    names = ("model", f"{options.order}-gram", "held out")
+    print(f"{len(train):,} characters to train on, {len(valid):,} held out, vocabulary {vocabulary.size}")
+    print("\nnats per character on the held-out text")
+    for name, loss in zip(names, (model.evaluate(valid), ngram.loss(valid)), strict=False):
+        print(f"  {name:9}{loss:.4f}")
+    prime = vocabulary.decode(valid[: options.order])
+    settings = {"temperature": options.temperature, "length": options.length, "seed": options.seed}
+    samples = (
+        charlm.sample(model, prime.replace(charlm.UNKNOWN, ""), **settings),
+        vocabulary.decode(ngram.sample(valid[: options.order], **settings)),
+        vocabulary.decode(valid),
+    )
+    print(f"\nlines that are well-formed Python (samples: {options.length:,} characters at {options.temperature})")
+    for name, sample in zip(names, samples, strict=True):
+        print(f"  {name:9}{charlm.python_lines(sample)}")
+    return 0
+
+
+# ---- info ---------------------------------------------------------------------------------------
+
+
+def _info(options: argparse.Namespace) -> int:
+    del options
+    print(f"rnnkernels {rk.__version__}")
+    for name, serves in rk.backends().items():
+        print(f"{name + ' backend:':17}{serves}")
+    print(f"{'instruction set:':17}{rk.instruction_set()} (of {', '.join(rk.instruction_sets())})")
+    print(f"{'threads:':17}{rk.num_threads()}")
+    print(f"{'cells:':17}{', '.join(rk.cells())}")
+    return 0
