@@ -22,8 +22,15 @@ class Timing:
     rounds: int
 
 
+# A library's idle threads may spin for some milliseconds after its call (libgomp's do) and would take a core from
+# whoever comes next: wait until they sleep.
+PAUSE = 0.01
+# A sample is as many calls as fill this time.
+SAMPLE = 0.004
+
+
 def alternate(
-    work: Mapping[str, Callable[[], object]], *, seconds: float = 1.0, least: int = 5, most: int = 200
+    work: Mapping[str, Callable[[], object]], *, seconds: float = 1.0, least: int = 5, most: int = 60
 ) -> dict[str, Timing]:
     """Time every callable in turn, round after round.
 
@@ -38,20 +45,22 @@ def alternate(
     """
     for call in work.values():
         call()
-    slowest = max(_seconds(call) for call in work.values())
-    rounds = int(min(most, max(least, seconds / max(slowest, 1e-9))))
+    slowest = max(_seconds(call, 1) for call in work.values())
+    rounds = int(min(most, max(least, seconds / max(slowest, SAMPLE))))
     samples: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(rounds):
         for name, call in work.items():
-            call()  # once untimed: the call before belonged to another library, and so did the caches
-            samples[name].append(_seconds(call))
+            time.sleep(PAUSE)
+            once = _seconds(call, 1)  # not kept: the caches belonged to the other library
+            samples[name].append(_seconds(call, max(1, round(SAMPLE / max(once, 1e-6)))))
     return {name: _summary(times) for name, times in samples.items()}
 
 
-def _seconds(call: Callable[[], object]) -> float:
+def _seconds(call: Callable[[], object], calls: int) -> float:
     begin = time.perf_counter()
-    call()
-    return time.perf_counter() - begin
+    for _ in range(calls):
+        call()
+    return (time.perf_counter() - begin) / calls
 
 
 def _summary(times: list[float]) -> Timing:

@@ -33,6 +33,8 @@ MODES = ("inference", "training")
 # Largest error allowed, relative to the largest value: float32 rounding over these lengths. A wrong answer is
 # off by 1e-2.
 TOLERANCE = 2e-4
+# Between two right gradients, in the mean: where a relu's input is a rounding away from 0 single elements differ.
+PEER_TOLERANCE = 5e-3
 
 
 @dataclass
@@ -90,15 +92,15 @@ class Workload:
             error = abs(float((found * direction).sum(dtype=np.float64)) - slope) / scale
             if not error < TOLERANCE:
                 raise AssertionError(f"{self}: gradient of {name} off by {error:.1e}")
-        _compare("dL/dx", self.torch("training").numpy(), grads.x)
+        _compare("torch's dL/dx", self.torch("training").numpy(), grads.x, PEER_TOLERANCE)
 
     def calls(self, mode: str) -> dict[str, Callable[[], object]]:
         return {"rnnkernels": lambda: self.ours(mode), "torch": lambda: self.torch(mode)}
 
 
-def _compare(what: str, found: Any, expected: Any) -> None:
-    error = float(np.max(np.abs(found - expected)) / max(1.0, np.max(np.abs(expected))))
-    if not error < TOLERANCE:
+def _compare(what: str, found: Any, expected: Any, tolerance: float = TOLERANCE) -> None:
+    error = float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+    if not error < tolerance:
         raise AssertionError(f"{what} off by {error:.1e}")
 
 

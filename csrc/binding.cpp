@@ -32,6 +32,8 @@ using rnnkernels::Shape;
 
 using Dims = std::vector<Index>;
 
+constexpr Index kMostUnits = Index{1} << 31;
+
 std::string text_of(const Dims& shape) {
     std::string text = "(";
     for (std::size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
@@ -171,6 +173,9 @@ Problem read_problem(const std::string& cell, const py::array& x, const py::arra
         throw py::value_error(std::string("x: expected shape ") + (tokens ? "(T, B) of tokens" : "(T, B, I)") +
                               ", got " + text_of(shape_of(x)));
     const Index hidden = weight_hh.shape(1), input = weight_ih.shape(1);
+    if (hidden > kMostUnits)  // an empty array can have any width; products of sizes below must not overflow
+        throw py::value_error("params['weight_hh']: expected H at most " + std::to_string(kMostUnits) + ", got " +
+                              text_of(shape_of(weight_hh)));
     p.in.shape = {x.shape(0), x.shape(1), input, hidden};
     const Shape& s = p.in.shape;
     p.in.weight_ih = checked(weight_ih, "params['weight_ih']", p.dtype, {inputs * hidden, input}, "(G*H, I)");

@@ -60,6 +60,7 @@ def params(**changes: Any) -> dict[str, Any]:
         ),
         ({"params": params(weight_hh=np.zeros((24,), "f4"))}, ValueError, r"weight_hh'\]: expected shape"),
         ({"params": params(weight_hh=np.zeros((0, 0), "f4"))}, ValueError, r"weight_hh'\].*H at least 1"),
+        ({"params": params(weight_hh=np.zeros((0, 2**40), "f4"))}, ValueError, r"weight_hh'\].*H at most"),
         ({"params": params(weight_ih=np.zeros((24, 0), "f4"))}, ValueError, r"weight_ih'\].*I at least 1"),
         ({"params": params(bias_ih=P.params["bias_ih"][:-1])}, ValueError, r"bias_ih'\].*\(24,\), got \(23,\)"),
         ({"params": params(bias_hh=P.params["bias_hh"][None])}, ValueError, r"bias_hh'\].*got \(1, 24\)"),

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -15,6 +16,7 @@
 #endif
 #if !defined(_WIN32)
 #include <pthread.h>
+#include <sched.h>
 #endif
 
 namespace rnnkernels::cpu {
@@ -55,6 +57,32 @@ public:
     FlushDenormals& operator=(const FlushDenormals&) = delete;
 };
 
+// The processor this thread runs on, -1 where the system does not say.
+int current_processor() {
+#if defined(__linux__)
+    return sched_getcpu();
+#else
+    return -1;
+#endif
+}
+
+// A worker that wakes on its caller's processor would take turns with it, a slice at a time, until the system
+// moves one of them: for the next milliseconds every meeting would cost 30 us instead of 0.2. So it goes away by
+// itself: barred from that processor for the moment, then free again.
+void leave_processor(int processor) {
+#if defined(__linux__)
+    if (processor < 0 || sched_getcpu() != processor || processor >= CPU_SETSIZE) return;
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < 2) return;
+    cpu_set_t others = allowed;
+    CPU_CLR(static_cast<std::size_t>(processor), &others);
+    sched_setaffinity(0, sizeof others, &others);
+    sched_setaffinity(0, sizeof allowed, &allowed);
+#else
+    (void)processor;
+#endif
+}
+
 class Pool {
 public:
     // Returns false, having done nothing, when another caller holds the pool or no worker can be started.
@@ -66,6 +94,7 @@ public:
         prepare(context, threads);
         task_ = task;
         context_ = context;
+        processor_ = current_processor();
         running_.store(threads - 1, std::memory_order_relaxed);
         const std::uint64_t call = (signal_.load(std::memory_order_relaxed) >> 16) + 1;
         signal_.store(call << 16 | static_cast<std::uint64_t>(threads), std::memory_order_seq_cst);
@@ -102,6 +131,7 @@ private:
         for (;;) {
             seen = wait_for_signal(seen);
             if (thread >= static_cast<int>(seen & 0xffff)) continue;
+            leave_processor(processor_);
             task_(context_, thread);
             running_.fetch_sub(1, std::memory_order_release);
         }
@@ -128,6 +158,7 @@ private:
     int workers_ = 0;
     Task task_ = nullptr;
     void* context_ = nullptr;
+    int processor_ = -1;  // the caller's
     std::atomic<int> running_{0};
     std::atomic<std::uint64_t> signal_{0};  // the call's number << 16 | its participants
     std::atomic<int> sleepers_{0};

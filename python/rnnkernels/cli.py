@@ -69,7 +69,7 @@ def _add_train(commands: Any) -> None:
     train = commands.add_parser(
         "train",
         help="train a character-level language model",
-        description="Train a character-level language model; the defaults need about ten minutes on two cores.",
+        description="Train a character-level language model; the defaults need ten to fifteen minutes on two cores.",
         argument_default=argparse.SUPPRESS,  # what is not given is not in the namespace: see _changes
     )
     train.set_defaults(command=_train)

@@ -273,7 +273,7 @@ class Trainer:
             raise ValueError("text: expected the text that the checkpoint was trained on, got another one")
         try:
             trainer._restore(checkpoint)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"checkpoint: expected parts that agree: {error!r}") from error
         return trainer
 
