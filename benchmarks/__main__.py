@@ -77,8 +77,7 @@ def main() -> int:
                 lines.append(
                     setting
                     | {"cell": cell, "mode": mode, "shape": shape, "ratio": ratio, "gflops": speed}
-                    | {name: vars(t) for name, t in timing.items() if name != "torch"}
-                    | {"peer": vars(peer)}
+                    | {"ours": vars(ours), "peer": vars(peer)}
                 )
     for cell in args.cells:
         for mode in MODES:
