@@ -208,7 +208,8 @@ py::tuple forward(const std::string& cell, const py::array& x, const py::array& 
                   const std::optional<std::vector<py::array>>& state, bool training) {
     const Problem p = read_problem(cell, x, weight_ih, weight_hh, bias_ih, bias_hh, state);
     const Shape& s = p.in.shape;
-    ForwardCall call{p.in, nullptr, {}, nullptr};
+    ForwardCall call{};
+    call.in = p.in;
     py::array output = fresh(p.dtype, {s.steps, s.batch, s.hidden});
     call.output = output.mutable_data();
     py::tuple final_state(p.info().state_count);

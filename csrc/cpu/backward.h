@@ -44,17 +44,17 @@ struct BackwardShared {
         plan = plan_of<Cell, T>(shape, threads);
         blocks = blocks_of<T>(shape.hidden);
         barriers = take_barriers(workspace, plan);
-        w_hidden = take_panels<T>(workspace, G::hiddens * shape.hidden, 1, shape.hidden);
+        w_hidden = take_panels<T>(workspace, G::hiddens * shape.hidden, 1, blocks);
         Index widest = w_hidden.vectors;
         for (int i = 0; i < G::hiddens; ++i) hidden_slots[i] = Cell::gates[hidden_gates<Cell>.gate[i]].du * padded();
         for (int i = 0; i < G::inputs; ++i) input_slots[i] = Cell::gates[input_gates<Cell>.gate[i]].dx * padded();
         if constexpr (two_products<Cell>) {
-            w_gated = take_panels<T>(workspace, G::gateds * shape.hidden, 1, shape.hidden);
+            w_gated = take_panels<T>(workspace, G::gateds * shape.hidden, 1, blocks);
             for (int i = 0; i < G::gateds; ++i) gated_slots[i] = Cell::gates[gated_gates<Cell>.gate[i]].du * padded();
             gated = workspace.take<T>(plan.backward_chunk * shape.batch * padded());
         }
         if (call.dx) {
-            w_input = take_panels<T>(workspace, G::inputs * shape.hidden, 1, shape.input);
+            w_input = take_panels<T>(workspace, G::inputs * shape.hidden, 1, blocks_of<T>(shape.input));
             widest = w_input.vectors > widest ? w_input.vectors : widest;
         }
         zeros = take_zeros<T>(workspace, widest * lanes);

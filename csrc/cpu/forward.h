@@ -6,8 +6,7 @@
 #pragma once
 
 #include "../recurrence/order.h"
-#include "geometry.h"
-#include "token_rows.h"
+#include "weights.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -24,9 +23,7 @@ struct ForwardShared {
     Plan plan{};
     Index blocks = 0;
     Barrier* barriers = nullptr;
-    Panels<T> w_input{}, w_hidden{}, w_gated{};
-    const T *b_input = nullptr, *b_hidden = nullptr, *b_gated = nullptr;
-    TokenRows<T> token_rows{};
+    ForwardWeights<Cell, T> weights{};
     const T* initial[G::states] = {};  // each (B, H)
     T* x_part = nullptr;               // (chunk*B, blocks*inputs*lanes)
     T* extra = nullptr;                // (B, blocks*(states-1)*lanes): the states after h, updated in place
@@ -38,24 +35,17 @@ struct ForwardShared {
         plan = plan_of<Cell, T>(shape, threads);
         blocks = blocks_of<T>(shape.hidden);
         barriers = take_barriers(workspace, plan);
-        const T* bias_ih = static_cast<const T*>(call.in.bias_ih);
-        const T* bias_hh = static_cast<const T*>(call.in.bias_hh);
-        b_input = pack_bias(workspace, bias_ih, input_rows<Cell>.row, G::inputs, shape.hidden);
-        b_hidden = pack_bias(workspace, bias_hh, hidden_rows<Cell>.row, G::hiddens, shape.hidden);
-        w_hidden = take_panels<T>(workspace, shape.hidden, G::hiddens, shape.hidden);
+        if (call.prepared) {
+            weights = *static_cast<const ForwardWeights<Cell, T>*>(call.prepared);
+        } else {
+            weights.take(workspace, call.in, false, WeightStorage::full);
+        }
+        if (!weights.token_rows.table)
+            x_part = workspace.take<T>(plan.forward_chunk * shape.batch * weights.input_columns(shape).row());
         if constexpr (two_products<Cell>) {
-            b_gated = pack_bias(workspace, bias_hh, gated_rows<Cell>.row, G::gateds, shape.hidden);
-            w_gated = take_panels<T>(workspace, shape.hidden, G::gateds, shape.hidden);
             gated = workspace.take<T>(shape.batch * blocks * lanes);
             if (!call.reserve) saved = workspace.take<T>(shape.batch * blocks * G::saved * lanes);
         }
-        const Index x_row = blocks * G::inputs * lanes;
-        if (call.in.tokens) {
-            token_rows = take_token_rows<T>(workspace, shape, x_row);
-        } else {
-            w_input = take_panels<T>(workspace, shape.input, G::inputs, shape.hidden);
-        }
-        if (!token_rows.table) x_part = workspace.take<T>(plan.forward_chunk * shape.batch * x_row);
         for (int s = 0; s < G::states; ++s) initial[s] = state_or_zeros<T>(workspace, call.in.state[s], shape);
         if (G::states > 1) extra = workspace.take<T>(shape.batch * blocks * (G::states - 1) * lanes);
     }
@@ -70,24 +60,15 @@ class ForwardEngine {
 public:
     ForwardEngine(const ForwardShared<Cell, T>& shared, int thread)
         : shared_(shared),
+          weights_(shared.weights),
           shape_(shared.call.in.shape),
+          x_columns_(weights_.input_columns(shape_)),
           part_(make_part<Cell>(shared.plan, shape_, shared.blocks, thread, shared.barriers)),
           item_(item_blocks<Cell>(part_.rows.last - part_.rows.first)) {}
 
-    // Packs this thread's share of the weights and takes over the initial states.
+    // Packs this thread's share of the weights, unless they are prepared, and takes over the initial states.
     void begin() {
-        const Inputs& in = shared_.call.in;
-        const T* weight_ih = static_cast<const T*>(in.weight_ih);
-        const T* weight_hh = static_cast<const T*>(in.weight_hh);
-        const int thread = part_.thread, threads = part_.threads;
-        if (in.tokens) {
-            fill_token_table(shared_.token_rows, shape_, weight_ih, shared_.b_input, G::inputs, thread, threads);
-        } else {
-            pack_gates(shared_.w_input, weight_ih, input_rows<Cell>.row, G::inputs, shape_.hidden, thread, threads);
-        }
-        pack_gates(shared_.w_hidden, weight_hh, hidden_rows<Cell>.row, G::hiddens, shape_.hidden, thread, threads);
-        if constexpr (two_products<Cell>)
-            pack_gates(shared_.w_gated, weight_hh, gated_rows<Cell>.row, G::gateds, shape_.hidden, thread, threads);
+        if (!shared_.call.prepared) shared_.weights.pack(shared_.call.in, part_.thread, part_.threads);
         each_block([&](Index row, Index block) {
             for (int s = 1; s < G::states; ++s)
                 V::load(shared_.initial[s] + row * shape_.hidden + block * lanes, valid(block))
@@ -99,12 +80,13 @@ public:
     // x W_ih^T + b_ih for the steps [first, last), into the x part.
     void project(Index first, Index last) {
         chunk_first_ = first;
-        if (shared_.token_rows.table) return;
+        if (weights_.token_rows.table) return;
         if (shared_.call.in.tokens) {
             for (Index t = first; t < last; ++t)
                 each_block([&](Index row, Index block) {
-                    gather_token(shape_, static_cast<const T*>(shared_.call.in.weight_ih), shared_.b_input, G::inputs,
-                                 block, shared_.call.in.tokens[t * shape_.batch + row], x_chunk(t, row));
+                    gather_token(shape_.input, static_cast<const T*>(shared_.call.in.weight_ih), weights_.b_input,
+                                 x_columns_, block, shared_.call.in.tokens[t * shape_.batch + row], WeightStorage::full,
+                                 x_chunk(t, row));
                 });
         } else if (part_.rows.last - part_.rows.first == shape_.batch) {
             project_rows(first * shape_.batch, (last - first) * shape_.batch);
@@ -115,11 +97,11 @@ public:
     }
 
     void step(Index t) {
-        multiply(shared_.w_hidden, shared_.b_hidden, G::hiddens, h_before(t), shape_.hidden,
+        multiply(weights_.hidden, weights_.b_hidden, weights_.hidden_columns(shape_), h_before(t), shape_.hidden,
                  [&](Index row, Index block, const T* strip) {
                      V x[G::gates], u[G::gates], s[G::states], n[G::states], saved[G::saved + 1];
                      load_x(t, row, block, x);
-                     load_u(hidden_gates<Cell>, strip, u);
+                     load_u(hidden_gates<Cell>, strip, gate_stride(block), u);
                      load_states(t, row, block, s);
                      Cell::forward(x, u, s, n, saved);
                      store_states(t, row, block, n);
@@ -128,11 +110,11 @@ public:
     }
 
     void gates(Index t) {
-        multiply(shared_.w_hidden, shared_.b_hidden, G::hiddens, h_before(t), shape_.hidden,
+        multiply(weights_.hidden, weights_.b_hidden, weights_.hidden_columns(shape_), h_before(t), shape_.hidden,
                  [&](Index row, Index block, const T* strip) {
                      V x[G::gates], u[G::gates], s[G::states], saved[G::saved + 1] = {}, gated;
                      load_x(t, row, block, x);
-                     load_u(hidden_gates<Cell>, strip, u);
+                     load_u(hidden_gates<Cell>, strip, gate_stride(block), u);
                      load_states(t, row, block, s);
                      Cell::forward_gates(x, u, s, saved, gated);
                      store_saved(saved_between(t, row, block), saved);
@@ -141,11 +123,11 @@ public:
     }
 
     void state(Index t) {
-        multiply(shared_.w_gated, shared_.b_gated, G::gateds, shared_.gated, shared_.blocks * lanes,
+        multiply(weights_.gated, weights_.b_gated, weights_.gated_columns(shape_), shared_.gated, shared_.blocks * lanes,
                  [&](Index row, Index block, const T* strip) {
                      V x[G::gates], u[G::gates], s[G::states], n[G::states], saved[G::saved + 1];
                      load_x(t, row, block, x);
-                     load_u(gated_gates<Cell>, strip, u);
+                     load_u(gated_gates<Cell>, strip, gate_stride(block), u);
                      load_states(t, row, block, s);
                      T* between = saved_between(t, row, block);
                      for (int i = 0; i < G::saved; ++i) saved[i] = V::load(between + i * lanes);
@@ -184,7 +166,8 @@ private:
         if (shared_.call.reserve) return reserve(t, row, block);
         return shared_.saved + (row * shared_.blocks + block) * G::saved * lanes;
     }
-    Index x_row() const { return shared_.blocks * G::inputs * lanes; }
+    Index x_row() const { return x_columns_.row(); }
+    Index gate_stride(Index block) const { return x_columns_.gate_stride(block); }
     T* x_chunk(Index t, Index row) const {
         return shared_.x_part + ((t - chunk_first_) * shape_.batch + row) * x_row();
     }
@@ -198,16 +181,16 @@ private:
     }
 
     RNNKERNELS_INLINE void load_x(Index t, Index row, Index block, V* x) const {
-        const T* from = shared_.token_rows.table
-                            ? shared_.token_rows.table + shared_.call.in.tokens[t * shape_.batch + row] * x_row()
+        const T* from = weights_.token_rows.table
+                            ? weights_.token_rows.table + shared_.call.in.tokens[t * shape_.batch + row] * x_row()
                             : x_chunk(t, row);
         for (int g = 0; g < G::gates; ++g) x[g] = V(T(0));
         for (int i = 0; i < G::inputs; ++i)
-            x[input_gates<Cell>.gate[i]] = V::load(from + (block * G::inputs + i) * lanes);
+            x[input_gates<Cell>.gate[i]] = V::load(from + block * G::inputs * lanes + i * gate_stride(block));
     }
-    RNNKERNELS_INLINE static void load_u(const GateList& list, const T* strip, V* u) {
+    RNNKERNELS_INLINE static void load_u(const GateList& list, const T* strip, Index stride, V* u) {
         for (int g = 0; g < G::gates; ++g) u[g] = V(T(0));
-        for (int i = 0; i < list.count; ++i) u[list.gate[i]] = V::load(strip + i * lanes);
+        for (int i = 0; i < list.count; ++i) u[list.gate[i]] = V::load(strip + i * stride);
     }
     RNNKERNELS_INLINE void load_states(Index t, Index row, Index block, V* s) const {
         s[0] = V::load(h_before(t) + row * shape_.hidden + block * lanes, valid(block));
@@ -227,16 +210,18 @@ private:
 
     // A tile of rows of `a` times the panels of an item into the strip, then the epilogue over it.
     template <class Epilogue>
-    RNNKERNELS_INLINE void multiply(const Panels<T>& w, const T* bias, int gates, const T* a, Index a_stride,
-                                    Epilogue epilogue) {
+    RNNKERNELS_INLINE void multiply(const Panels<T>& w, const T* bias, const UnitColumns<T>& columns, const T* a,
+                                    Index a_stride, Epilogue epilogue) {
         alignas(64) T strip[strip_size<Cell>(G::widest, lanes)];
+        const int gates = columns.gates;
         const Index stride = item_ * gates * lanes;
         for (Index block = part_.blocks.first; block < part_.blocks.last; block += item_) {
             const Index end = block + item_ < part_.blocks.last ? block + item_ : part_.blocks.last;
             for (Index row = part_.rows.first; row < part_.rows.last;) {
                 const int rows = next_tile(part_.rows.last - row, tile_rows(w.width));
                 const RowBlock<T> tile_of_a{a + row * a_stride, a_stride, kNoOffset, 1, w.k};
-                product(tile_of_a, rows, w, block * gates, end * gates, bias + block * gates * lanes, 0, strip, stride);
+                product(tile_of_a, rows, w, columns.vector(block), columns.vector(end),
+                        bias + columns.vector(block) * lanes, 0, strip, stride);
                 for (int r = 0; r < rows; ++r)
                     for (Index b = block; b < end; ++b)
                         epilogue(row + r, b, strip + r * stride + (b - block) * gates * lanes);
@@ -247,17 +232,18 @@ private:
 
     // Rows [first, first + count) of x, seen as (T*B, I), into the x part.
     void project_rows(Index first, Index count) {
-        const Panels<T>& w = shared_.w_input;
+        const Panels<T>& w = weights_.input;
         const T* x = static_cast<const T*>(shared_.call.in.x) + first * shape_.input;
         T* out = shared_.x_part + (first - chunk_first_ * shape_.batch) * x_row();
         const Index item = item_blocks<Cell>(count);
         for (Index block = part_.blocks.first; block < part_.blocks.last; block += item) {
             const Index end = block + item < part_.blocks.last ? block + item : part_.blocks.last;
-            const Index column = block * G::inputs * lanes;
+            const Index first_vector = x_columns_.vector(block), last_vector = x_columns_.vector(end);
+            const Index column = first_vector * lanes;
             for (Index row = 0; row < count;) {
                 const int rows = next_tile(count - row, tile_rows(w.width));
                 const RowBlock<T> a{x + row * shape_.input, shape_.input, kNoOffset, 1, shape_.input};
-                product(a, rows, w, block * G::inputs, end * G::inputs, shared_.b_input + column, 0,
+                product(a, rows, w, first_vector, last_vector, weights_.b_input + column, 0,
                         out + row * x_row() + column, x_row());
                 row += rows;
             }
@@ -265,7 +251,9 @@ private:
     }
 
     const ForwardShared<Cell, T>& shared_;
+    const ForwardWeights<Cell, T>& weights_;
     const Shape& shape_;
+    const UnitColumns<T> x_columns_;
     const Part part_;
     const Index item_;
     Index chunk_first_ = 0;

@@ -1,7 +1,7 @@
 // What a cell's gate table means for memory: sizes that every part of the CPU engine agrees on.
 //
 // Units come in blocks of one vector. Per row (one step of one sequence):
-//   x part    [block][input gate][lane]
+//   x part    [block][input gate][lane], the last block closer (UnitColumns, panels.h)
 //   reserve   [block][saved, then the states after h][lane]
 //   carried   [block][state][lane]
 //   gradient  [slot][unit, padded to whole blocks]: a slot is contiguous, as the products read it

@@ -1,11 +1,12 @@
 // Packed weights, and the product of rows with them.
 //
 // The columns of a product are cut into vectors; several vectors make a panel, stored [k][vectors][lanes] so
-// that a tile streams through it. Columns that belong to gates stand unit-major, vector = block * gates + i:
-// all gates of a block of units lie side by side, and the cell can run as soon as their panels are done.
+// that a tile streams through it. Columns that belong to gates stand unit-major (UnitColumns): all gates of a
+// block of units lie side by side, and the cell can run as soon as their panels are done.
 // The last panel may be narrower; columns beyond the last unit hold zeros.
 #pragma once
 
+#include "storage.h"
 #include "tile.h"
 #include "workspace.h"
 
@@ -16,13 +17,55 @@ using cpu::Workspace;
 inline constexpr Index kNoOffset[1] = {0};
 
 template <class T>
+Index blocks_of(Index columns) {
+    return (columns + Vec<T>::lanes - 1) / Vec<T>::lanes;
+}
+
+// Where the columns of `gates` gates stand: block of units after block, in a block gate after gate, a vector
+// each. In a last block of fewer units than lanes the gates follow each other without gaps, so that 100 units of
+// 4 gates are 25 vectors and not 28. A vector loaded there holds its gate's units first, then what follows.
+template <class T>
+struct UnitColumns {
+    static constexpr int lanes = Vec<T>::lanes;
+    Index units;
+    int gates;
+
+    Index blocks() const { return blocks_of<T>(units); }
+    Index units_in(Index block) const { return units - block * lanes < lanes ? units - block * lanes : lanes; }
+    Index vectors_in(Index block) const { return (units_in(block) * gates + lanes - 1) / lanes; }
+    Index vectors() const { return blocks() == 0 ? 0 : (blocks() - 1) * gates + vectors_in(blocks() - 1); }
+    // The first vector of a block; the end of the last one for the block after it.
+    Index vector(Index block) const { return block < blocks() ? block * gates : vectors(); }
+    // Lanes of a row that holds them all, where every gate of every block can be loaded as a whole vector.
+    Index row() const { return blocks() * gates * lanes; }
+    // Lanes from one gate's units to the next gate's.
+    Index gate_stride(Index block) const { return units_in(block); }
+
+    // What stands in a lane of a vector; gate -1: nothing.
+    struct Column {
+        int gate;
+        Index unit;
+    };
+    Column at(Index vector, int lane) const {
+        const Index block = vector / gates < blocks() ? vector / gates : blocks() - 1;
+        const Index within = (vector - block * gates) * lanes + lane;
+        for (int gate = 0; gate < gates; ++gate) {
+            const Index unit = within - gate * units_in(block);
+            if (unit < units_in(block)) return {gate, block * lanes + unit};
+        }
+        return {-1, 0};
+    }
+};
+
+template <class T>
 struct Panels {
     T* data;
-    Index k;        // length of the sum
-    Index vectors;  // of columns, padding included
-    int width;      // vectors per panel (the last may have fewer)
+    Index k;         // length of the sum
+    Index vectors;   // of columns, padding included
+    int width;       // vectors per panel (the last may have fewer)
+    WeightStorage storage;
 
-    Index panel_size() const { return k * width * Vec<T>::lanes; }
+    Index panel_size() const { return stored_rows(k, storage) * width * Vec<T>::lanes; }
     Index count() const { return (vectors + width - 1) / width; }
     int width_of(Index panel) const {
         const Index left = vectors - panel * width;
@@ -30,37 +73,45 @@ struct Panels {
     }
 };
 
+// Room for the panels of a product over k with columns in `vectors` vectors, `gates` of them a block of units.
 template <class T>
-Index blocks_of(Index columns) {
-    return (columns + Vec<T>::lanes - 1) / Vec<T>::lanes;
-}
-
-// Room for the panels of a product of `gates` gates (1: plain columns) of `columns` columns over k.
-template <class T>
-Panels<T> take_panels(Workspace& workspace, Index k, int gates, Index columns) {
-    Panels<T> panels{nullptr, k, blocks_of<T>(columns) * gates, panel_vectors(gates)};
+Panels<T> take_panels(Workspace& workspace, Index k, int gates, Index vectors, WeightStorage storage = WeightStorage::full) {
+    Panels<T> panels{nullptr, k, vectors, panel_vectors(gates), storage};
     panels.data = workspace.take<T>(panels.count() * panels.panel_size());
     return panels;
+}
+
+// `lanes` rows from `row[]` (null: zeros), `valid` values each, as columns: V::lanes vectors.
+template <class T>
+RNNKERNELS_INLINE void load_transposed(const T* const* row, Index offset, Index valid, Vec<T>* column) {
+#pragma GCC unroll 16
+    for (int l = 0; l < Vec<T>::lanes; ++l)
+        column[l] = row[l] ? Vec<T>::load(row[l] + offset, valid) : Vec<T>(T(0));
+    transpose(column);
 }
 
 // Packs the share of thread `thread` of `threads` of panels whose k runs along the rows of W:
 //   element (k, gate i, unit) = W[(row[i] * units + unit) * k_length + k]
 template <class T>
-void pack_gates(const Panels<T>& to, const T* weight, const int* row, int gates, Index units, int thread, int threads) {
-    constexpr int lanes = Vec<T>::lanes;
-    const Index k_length = to.k;
+void pack_gates(const Panels<T>& to, const T* weight, const int* row, const UnitColumns<T>& columns, int thread,
+                int threads) {
+    using V = Vec<T>;
+    constexpr int lanes = V::lanes;
     for (Index p = to.count() * thread / threads; p < to.count() * (thread + 1) / threads; ++p) {
         const int width = to.width_of(p);
-        T* panel = to.data + p * to.panel_size();
+        const Index stride = width * lanes;
         for (int v = 0; v < width; ++v) {
-            const Index vector = p * to.width + v;
-            const Index block = vector / gates;
-            const T* source = weight + (row[vector % gates] * units + block * lanes) * k_length;
-            const Index valid = units - block * lanes < lanes ? units - block * lanes : lanes;
-            for (Index k = 0; k < k_length; ++k) {
-                T* target = panel + (k * width + v) * lanes;
-                for (Index l = 0; l < valid; ++l) target[l] = source[l * k_length + k];
-                for (Index l = valid; l < lanes; ++l) target[l] = T(0);
+            const T* from[lanes];
+            for (int l = 0; l < lanes; ++l) {
+                const auto [gate, unit] = columns.at(p * to.width + v, l);
+                from[l] = gate < 0 ? nullptr : weight + (row[gate] * columns.units + unit) * to.k;
+            }
+            T* target = to.data + p * to.panel_size() + v * lanes;
+            for (Index k = 0; k < to.k; k += lanes) {
+                V column[lanes];
+                const Index here = to.k - k < lanes ? to.k - k : lanes;
+                load_transposed(from, k, here, column);
+                target = store_panel_rows(to.storage, column, here, target, stride);
             }
         }
     }
@@ -86,18 +137,16 @@ void pack_transposed(const Panels<T>& to, const T* weight, const int* row, Index
     }
 }
 
-// The bias in the order of the columns, zeros where there is none: [blocks][gates][lanes].
+// The bias in the order of the columns, zeros where there is none.
 template <class T>
-T* pack_bias(Workspace& workspace, const T* bias, const int* row, int gates, Index units) {
-    constexpr int lanes = Vec<T>::lanes;
-    const Index blocks = blocks_of<T>(units);
-    T* packed = workspace.take<T>(blocks * gates * lanes);
-    for (Index b = 0; b < blocks; ++b)
-        for (int i = 0; i < gates; ++i)
-            for (int l = 0; l < lanes; ++l) {
-                const Index unit = b * lanes + l;
-                packed[(b * gates + i) * lanes + l] = bias && unit < units ? bias[row[i] * units + unit] : T(0);
-            }
+T* pack_bias(Workspace& workspace, const T* bias, const int* row, const UnitColumns<T>& columns) {
+    const Index count = columns.vectors() * Vec<T>::lanes;
+    T* packed = workspace.take<T>(count);
+    for (Index vector = 0; vector < columns.vectors(); ++vector)
+        for (int l = 0; l < Vec<T>::lanes; ++l) {
+            const auto [gate, unit] = columns.at(vector, l);
+            packed[vector * Vec<T>::lanes + l] = bias && gate >= 0 ? bias[row[gate] * columns.units + unit] : T(0);
+        }
     return packed;
 }
 
@@ -112,7 +161,7 @@ void product(const RowBlock<T>& a, int rows, const Panels<T>& w, Index first, In
         const int width = w.width_of(panel);
         int together = panels_side_by_side(rows, width);
         if (vector + together * w.width > last) together = 1;
-        const TileFunction<T> run = find_tile<T>(rows, width, together);
+        const TileFunction<T> run = find_tile<T>(rows, width, together, w.storage);
         const Index column = (vector - first) * lanes;
         run(a, w.data + panel * w.panel_size(), w.panel_size(), init + column, init_stride, out + column, out_stride);
         vector += together * width;

@@ -4,11 +4,10 @@
 //
 // Every output is one chain of fused multiply-adds in ascending k from its initial value, whatever the
 // tile's shape. That one rule makes results independent of batch, threads and cutting; never split k here.
-// Not here: how W is packed (packing.h), who computes which tile (forward.h, backward.h).
+// Not here: how W is packed (panels.h), who computes which tile (forward.h, backward.h).
 #pragma once
 
-#include "../math/vec.h"
-#include "../recurrence/problem.h"
+#include "storage.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -40,7 +39,20 @@ struct RowBlock {
     Index length;  // of each segment
 };
 
+// sum[r][p][v] += A[r][k] * w[p][v]; x points at A[0][k].
 template <class T, int MR, int NV, int NP, bool Interleaved>
+RNNKERNELS_INLINE void multiply_add(const T* x, Index row_stride, const Vec<T> (&w)[NP][NV], Vec<T> (&sum)[MR][NP][NV]) {
+#pragma GCC unroll 16
+    for (int r = 0; r < MR; ++r) {
+        const Vec<T> a = Vec<T>(x[Interleaved ? r : r * row_stride]);
+#pragma GCC unroll 16
+        for (int p = 0; p < NP; ++p)
+#pragma GCC unroll 16
+            for (int v = 0; v < NV; ++v) sum[r][p][v] = fma(a, w[p][v], sum[r][p][v]);
+    }
+}
+
+template <class T, int MR, int NV, int NP, bool Interleaved, WeightStorage Stored = WeightStorage::full>
 __attribute__((noinline)) void tile(const RowBlock<T>& a, const T* panel, Index panel_stride, const T* init,
                                     Index init_stride, T* out, Index out_stride) {
     using V = Vec<T>;
@@ -52,23 +64,34 @@ __attribute__((noinline)) void tile(const RowBlock<T>& a, const T* panel, Index 
 #pragma GCC unroll 16
             for (int v = 0; v < NV; ++v) sum[r][p][v] = V::load(init + r * init_stride + (p * NV + v) * V::lanes);
 
+    constexpr Index step = Interleaved ? MR : 1;
     for (int s = 0; s < a.segments; ++s) {
-        const T* at = a.data + a.offsets[s];
-        for (Index k = 0; k < a.length; ++k) {
-            V w[NP][NV];
-#pragma GCC unroll 16
-            for (int p = 0; p < NP; ++p)
-#pragma GCC unroll 16
-                for (int v = 0; v < NV; ++v) w[p][v] = V::load(panel + p * panel_stride + v * V::lanes);
-#pragma GCC unroll 16
-            for (int r = 0; r < MR; ++r) {
-                const V x = V(Interleaved ? at[k * MR + r] : at[r * a.row_stride + k]);
+        const T* x = a.data + a.offsets[s];
+        V w[NP][NV];
+        if constexpr (Stored == WeightStorage::full) {
+            for (Index k = 0; k < a.length; ++k, x += step, panel += NV * V::lanes) {
 #pragma GCC unroll 16
                 for (int p = 0; p < NP; ++p)
 #pragma GCC unroll 16
-                    for (int v = 0; v < NV; ++v) sum[r][p][v] = fma(x, w[p][v], sum[r][p][v]);
+                    for (int v = 0; v < NV; ++v) w[p][v] = V::load(panel + p * panel_stride + v * V::lanes);
+                multiply_add<T, MR, NV, NP, Interleaved>(x, a.row_stride, w, sum);
             }
-            panel += NV * V::lanes;
+        } else {
+            for (Index k = 0; k < a.length; k += 2, x += 2 * step, panel += NV * V::lanes) {
+#pragma GCC unroll 16
+                for (int p = 0; p < NP; ++p)
+#pragma GCC unroll 16
+                    for (int v = 0; v < NV; ++v)
+                        w[p][v] = first_of_pair(V::load(panel + p * panel_stride + v * V::lanes));
+                multiply_add<T, MR, NV, NP, Interleaved>(x, a.row_stride, w, sum);
+                if (k + 1 == a.length) break;
+#pragma GCC unroll 16
+                for (int p = 0; p < NP; ++p)
+#pragma GCC unroll 16
+                    for (int v = 0; v < NV; ++v)
+                        w[p][v] = second_of_pair(V::load(panel + p * panel_stride + v * V::lanes));
+                multiply_add<T, MR, NV, NP, Interleaved>(x + step, a.row_stride, w, sum);
+            }
         }
     }
 
@@ -84,35 +107,42 @@ template <class T>
 using TileFunction = void (*)(const RowBlock<T>&, const T*, Index, const T*, Index, T*, Index);
 
 // The tile for `rows` rows of a panel of `vectors` vectors, `panels` (1, 2 or 4) panels side by side.
-template <class T, int NV, int NP, int MR = 1>
+template <class T, WeightStorage Stored, int NV, int NP, int MR = 1>
 RNNKERNELS_INLINE TileFunction<T> find_rows(int rows) {
     // Panels side by side are for few rows only, where one panel leaves too few accumulators.
     constexpr int most = NP == 1 ? tile_rows(NV) : 2;
     if constexpr (MR < most) {
-        if (rows > MR) return find_rows<T, NV, NP, MR + 1>(rows);
+        if (rows > MR) return find_rows<T, Stored, NV, NP, MR + 1>(rows);
     }
-    return tile<T, MR, NV, NP, false>;
+    return tile<T, MR, NV, NP, false, Stored>;
 }
 
-template <class T, int NV>
+template <class T, WeightStorage Stored, int NV>
 RNNKERNELS_INLINE TileFunction<T> find_panels(int rows, int panels) {
     if constexpr (NV * 4 <= 8) {
-        if (panels == 4) return find_rows<T, NV, 4>(rows);
+        if (panels == 4) return find_rows<T, Stored, NV, 4>(rows);
     }
-    if (panels == 2) return find_rows<T, NV, 2>(rows);
-    return find_rows<T, NV, 1>(rows);
+    if (panels == 2) return find_rows<T, Stored, NV, 2>(rows);
+    return find_rows<T, Stored, NV, 1>(rows);
+}
+
+template <class T, WeightStorage Stored>
+RNNKERNELS_INLINE TileFunction<T> find_vectors(int rows, int vectors, int panels) {
+    switch (vectors) {
+        case 1: return find_panels<T, Stored, 1>(rows, panels);
+        case 2: return find_panels<T, Stored, 2>(rows, panels);
+        case 3: return find_panels<T, Stored, 3>(rows, panels);
+        default: return find_panels<T, Stored, kMostPanelVectors>(rows, panels);
+    }
 }
 
 template <class T>
-RNNKERNELS_INLINE TileFunction<T> find_tile(int rows, int vectors, int panels) {
-    switch (vectors) {
-        case 1: return find_panels<T, 1>(rows, panels);
-        case 2: return find_panels<T, 2>(rows, panels);
-        case 3: return find_panels<T, 3>(rows, panels);
-        default:
-            if constexpr (kMostPanelVectors >= 4) return find_panels<T, 4>(rows, panels);
-            return find_panels<T, 3>(rows, panels);
+RNNKERNELS_INLINE TileFunction<T> find_tile(int rows, int vectors, int panels, WeightStorage storage) {
+    if constexpr (sizeof(T) == 4) {
+        if (storage == WeightStorage::bfloat16)
+            return find_vectors<T, WeightStorage::bfloat16>(rows, vectors, panels);
     }
+    return find_vectors<T, WeightStorage::full>(rows, vectors, panels);
 }
 
 // Panels to run side by side for so few rows.

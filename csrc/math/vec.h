@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #include "target.h"
 
@@ -62,15 +63,23 @@ struct Vec {
     // The first `count` lanes only; the other lanes read as zero and are not written.
     static RNNKERNELS_INLINE Vec load(const T* from, std::int64_t count) {
         if (count >= lanes) return load(from);
-        T lane[lanes] = {};
-        for (std::int64_t i = 0; i < count; ++i) lane[i] = from[i];
-        return load(lane);
+        if constexpr (kMaskedMemory) {
+            return Vec(raw_load_first(from, static_cast<int>(count)));
+        } else {
+            T lane[lanes] = {};
+            for (std::int64_t i = 0; i < count; ++i) lane[i] = from[i];
+            return load(lane);
+        }
     }
     RNNKERNELS_INLINE void store(T* to, std::int64_t count) const {
         if (count >= lanes) return store(to);
-        T lane[lanes];
-        store(lane);
-        for (std::int64_t i = 0; i < count; ++i) to[i] = lane[i];
+        if constexpr (kMaskedMemory) {
+            raw_store_first(to, static_cast<int>(count), raw);
+        } else {
+            T lane[lanes];
+            store(lane);
+            for (std::int64_t i = 0; i < count; ++i) to[i] = lane[i];
+        }
     }
 
     RNNKERNELS_INLINE Bits bits() const { return __builtin_bit_cast(Bits, raw); }
@@ -81,6 +90,12 @@ struct Vec {
     friend RNNKERNELS_INLINE Vec operator*(Vec a, Vec b) { return Vec(a.raw * b.raw); }
     friend RNNKERNELS_INLINE Vec operator/(Vec a, Vec b) { return Vec(a.raw / b.raw); }
     friend RNNKERNELS_INLINE Vec operator-(Vec a) { return Vec(-a.raw); }
+
+    // The lanes of a and b in turn, a first: of their lower halves (high = 0) or of their upper ones (high = 1).
+    template <int high>
+    friend RNNKERNELS_INLINE Vec zip(Vec a, Vec b) {
+        return zip_lanes<high>(a.raw, b.raw, std::make_index_sequence<static_cast<std::size_t>(lanes)>{});
+    }
 
     // a*b + c, rounded once (twice on the scalar set).
     friend RNNKERNELS_INLINE Vec fma(Vec a, Vec b, Vec c) { return Vec(raw_fma(a.raw, b.raw, c.raw)); }
@@ -94,6 +109,36 @@ struct Vec {
     friend RNNKERNELS_INLINE Vec where_positive(Vec x, Vec value) { return Vec(x.raw > Raw{} ? value.raw : Raw{}); }
     // max(0, x); a NaN stays a NaN.
     friend RNNKERNELS_INLINE Vec relu(Vec x) { return Vec(x.raw < Raw{} ? Raw{} : x.raw); }
+
+private:
+    template <int high, std::size_t... lane>
+    static RNNKERNELS_INLINE Vec zip_lanes(Raw a, Raw b, std::index_sequence<lane...>) {
+#if defined(__clang__)
+        return Vec(__builtin_shufflevector(a, b, (high * lanes / 2 + lane / 2 + lane % 2 * lanes)...));
+#else
+        return Vec(__builtin_shuffle(a, b, Bits{static_cast<BitsLane>(high * lanes / 2 + lane / 2 + lane % 2 * lanes)...}));
+#endif
+    }
 };
+
+// Rows become columns: lane j of rows[i] and lane i of rows[j] change places. Each round of zips turns the
+// number of an element, (row, lane) in binary, by one digit; after log2(lanes) rounds row and lane are swapped.
+template <class V>
+RNNKERNELS_INLINE void transpose(V* rows) {
+    if constexpr (V::lanes > 1) {
+        constexpr int half = V::lanes / 2;
+#pragma GCC unroll 8
+        for (int digit = V::lanes; digit > 1; digit /= 2) {
+            V zipped[V::lanes];
+#pragma GCC unroll 16
+            for (int i = 0; i < half; ++i) {
+                zipped[2 * i] = zip<0>(rows[i], rows[i + half]);
+                zipped[2 * i + 1] = zip<1>(rows[i], rows[i + half]);
+            }
+#pragma GCC unroll 16
+            for (int i = 0; i < V::lanes; ++i) rows[i] = zipped[i];
+        }
+    }
+}
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

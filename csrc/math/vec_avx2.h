@@ -13,4 +13,25 @@ inline constexpr int kRegisters = 16;
 RNNKERNELS_INLINE __m256 raw_fma(__m256 a, __m256 b, __m256 c) { return _mm256_fmadd_ps(a, b, c); }
 RNNKERNELS_INLINE __m256d raw_fma(__m256d a, __m256d b, __m256d c) { return _mm256_fmadd_pd(a, b, c); }
 
+// The first `count` lanes, count in [0, lanes): no other byte of memory is touched.
+inline constexpr bool kMaskedMemory = true;
+RNNKERNELS_INLINE __m256i first_lanes_of_8(int count) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+RNNKERNELS_INLINE __m256i first_lanes_of_4(int count) {
+    return _mm256_cmpgt_epi64(_mm256_set1_epi64x(count), _mm256_setr_epi64x(0, 1, 2, 3));
+}
+RNNKERNELS_INLINE __m256 raw_load_first(const float* from, int count) {
+    return _mm256_maskload_ps(from, first_lanes_of_8(count));
+}
+RNNKERNELS_INLINE __m256d raw_load_first(const double* from, int count) {
+    return _mm256_maskload_pd(from, first_lanes_of_4(count));
+}
+RNNKERNELS_INLINE void raw_store_first(float* to, int count, __m256 value) {
+    _mm256_maskstore_ps(to, first_lanes_of_8(count), value);
+}
+RNNKERNELS_INLINE void raw_store_first(double* to, int count, __m256d value) {
+    _mm256_maskstore_pd(to, first_lanes_of_4(count), value);
+}
+
 }  // namespace rnnkernels::RNNKERNELS_TARGET

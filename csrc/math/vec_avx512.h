@@ -13,4 +13,20 @@ inline constexpr int kRegisters = 32;
 RNNKERNELS_INLINE __m512 raw_fma(__m512 a, __m512 b, __m512 c) { return _mm512_fmadd_ps(a, b, c); }
 RNNKERNELS_INLINE __m512d raw_fma(__m512d a, __m512d b, __m512d c) { return _mm512_fmadd_pd(a, b, c); }
 
+// The first `count` lanes, count in [0, lanes): no other byte of memory is touched.
+inline constexpr bool kMaskedMemory = true;
+RNNKERNELS_INLINE unsigned first_lanes(int count) { return (1U << (count > 0 ? count : 0)) - 1U; }
+RNNKERNELS_INLINE __m512 raw_load_first(const float* from, int count) {
+    return _mm512_maskz_loadu_ps(static_cast<__mmask16>(first_lanes(count)), from);
+}
+RNNKERNELS_INLINE __m512d raw_load_first(const double* from, int count) {
+    return _mm512_maskz_loadu_pd(static_cast<__mmask8>(first_lanes(count)), from);
+}
+RNNKERNELS_INLINE void raw_store_first(float* to, int count, __m512 value) {
+    _mm512_mask_storeu_ps(to, static_cast<__mmask16>(first_lanes(count)), value);
+}
+RNNKERNELS_INLINE void raw_store_first(double* to, int count, __m512d value) {
+    _mm512_mask_storeu_pd(to, static_cast<__mmask8>(first_lanes(count)), value);
+}
+
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -19,4 +19,6 @@ struct Register {
 RNNKERNELS_INLINE float raw_fma(float a, float b, float c) { return a * b + c; }
 RNNKERNELS_INLINE double raw_fma(double a, double b, double c) { return a * b + c; }
 
+inline constexpr bool kMaskedMemory = false;  // no loads and stores of some lanes: vec.h goes lane by lane
+
 }  // namespace rnnkernels::RNNKERNELS_TARGET

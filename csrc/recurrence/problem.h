@@ -20,6 +20,9 @@ inline constexpr int kMaxGates = 16;
 
 enum class Dtype { float32, float64 };
 
+// How packed weights are kept: in their own dtype, or (float32 only) rounded to bfloat16.
+enum class WeightStorage { full, bfloat16 };
+
 // A cell's gate table, for those who know cells at run time only.
 struct GateInfo {
     const char* name;
@@ -55,6 +58,7 @@ struct Inputs {
 
 struct ForwardCall {
     Inputs in;
+    const void* prepared;           // the weights, packed before (Backend::prepare), or null: pack them now
     void* output;                   // (T, B, H)
     void* final_state[kMaxStates];  // each (B, H)
     void* reserve;                  // what the backward needs, or null: inference

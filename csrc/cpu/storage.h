@@ -1,0 +1,51 @@
+// How packed weights are stored: as they are, or as bfloat16 (the upper half of a float, rounded to nearest
+// even; Kalamkar et al. 2019), two consecutive k in one 32-bit lane, the first in its lower half.
+//
+// Only the memory is smaller: a tile turns each pair back into two floats and sums in float. A product with
+// bfloat16 panels is bit for bit the product with weights that were rounded beforehand.
+#pragma once
+
+#include "../math/vec.h"
+#include "../recurrence/problem.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+// Rows of a panel in memory.
+constexpr Index stored_rows(Index k, WeightStorage storage) {
+    return storage == WeightStorage::bfloat16 ? (k + 1) / 2 : k;
+}
+
+// x rounded to the nearest bfloat16, as a float; a NaN stays a NaN.
+RNNKERNELS_INLINE Vec<float> round_to_bfloat16(Vec<float> x) {
+    using V = Vec<float>;
+    const V::Bits bits = x.bits();
+    const V::Bits rounded = (bits + 0x7fffU + ((bits >> 16) & 1U)) & 0xffff0000U;
+    const V::Bits quiet = (bits | 0x00400000U) & 0xffff0000U;
+    return V::from_bits(x.raw == x.raw ? rounded : quiet);
+}
+
+// The two floats of a lane.
+RNNKERNELS_INLINE Vec<float> first_of_pair(Vec<float> pair) { return Vec<float>::from_bits(pair.bits() << 16); }
+RNNKERNELS_INLINE Vec<float> second_of_pair(Vec<float> pair) {
+    return Vec<float>::from_bits(pair.bits() & 0xffff0000U);
+}
+
+// Stores `count` consecutive rows of a panel, one vector of columns each, `stride` apart; count is even but for
+// the panel's last rows. Returns where the next row goes.
+template <class T>
+RNNKERNELS_INLINE T* store_panel_rows(WeightStorage storage, const Vec<T>* row, Index count, T* to, Index stride) {
+    if constexpr (sizeof(T) == 4) {
+        if (storage == WeightStorage::bfloat16) {
+            for (Index k = 0; k < count; k += 2, to += stride) {
+                const Vec<T> first = round_to_bfloat16(row[k]);
+                const Vec<T> second = k + 1 < count ? round_to_bfloat16(row[k + 1]) : Vec<T>(T(0));
+                Vec<T>::from_bits((first.bits() >> 16) | second.bits()).store(to);
+            }
+            return to;
+        }
+    }
+    for (Index k = 0; k < count; ++k, to += stride) row[k].store(to);
+    return to;
+}
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -1,0 +1,58 @@
+// The forward's weights in the layout of its products: packed for one call (in the call's scratch memory), or
+// once for many (a prepared layer, which owns its memory).
+// Not here: the backward's, which are other products' (backward.h).
+#pragma once
+
+#include "geometry.h"
+#include "token_rows.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+template <class Cell, class T>
+struct ForwardWeights {
+    using G = Geometry<Cell>;
+
+    Panels<T> input{}, hidden{}, gated{};
+    const T *b_input = nullptr, *b_hidden = nullptr, *b_gated = nullptr;
+    TokenRows<T> token_rows{};
+
+    // Room for what `in` needs, and the biases; `all_tokens`: the token table even where it is larger than the call.
+    void take(Workspace& workspace, const Inputs& in, bool all_tokens, WeightStorage storage) {
+        const Shape& shape = in.shape;
+        const T* bias_ih = static_cast<const T*>(in.bias_ih);
+        const T* bias_hh = static_cast<const T*>(in.bias_hh);
+        b_input = pack_bias(workspace, bias_ih, input_rows<Cell>.row, input_columns(shape));
+        b_hidden = pack_bias(workspace, bias_hh, hidden_rows<Cell>.row, hidden_columns(shape));
+        hidden = take_panels<T>(workspace, shape.hidden, G::hiddens, hidden_columns(shape).vectors(), storage);
+        if constexpr (two_products<Cell>) {
+            b_gated = pack_bias(workspace, bias_hh, gated_rows<Cell>.row, gated_columns(shape));
+            gated = take_panels<T>(workspace, shape.hidden, G::gateds, gated_columns(shape).vectors(), storage);
+        }
+        if (in.x) {
+            input = take_panels<T>(workspace, shape.input, G::inputs, input_columns(shape).vectors(), storage);
+        } else if (all_tokens || shape.input <= shape.steps * shape.batch) {
+            token_rows = take_token_rows<T>(workspace, shape.input, input_columns(shape).row());
+        }
+    }
+
+    // This thread's share of the packing.
+    void pack(const Inputs& in, int thread, int threads) const {
+        const T* weight_ih = static_cast<const T*>(in.weight_ih);
+        const T* weight_hh = static_cast<const T*>(in.weight_hh);
+        if (in.x) {
+            pack_gates(input, weight_ih, input_rows<Cell>.row, input_columns(in.shape), thread, threads);
+        } else if (token_rows.table) {
+            fill_token_table(token_rows, in.shape.input, weight_ih, b_input, input_columns(in.shape), hidden.storage,
+                             thread, threads);
+        }
+        pack_gates(hidden, weight_hh, hidden_rows<Cell>.row, hidden_columns(in.shape), thread, threads);
+        if constexpr (two_products<Cell>)
+            pack_gates(gated, weight_hh, gated_rows<Cell>.row, gated_columns(in.shape), thread, threads);
+    }
+
+    static UnitColumns<T> input_columns(const Shape& shape) { return {shape.hidden, G::inputs}; }
+    static UnitColumns<T> hidden_columns(const Shape& shape) { return {shape.hidden, G::hiddens}; }
+    static UnitColumns<T> gated_columns(const Shape& shape) { return {shape.hidden, G::gateds}; }
+};
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET
