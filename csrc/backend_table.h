@@ -38,6 +38,12 @@ struct Backend {
     // Bytes of reserve per step; its layout belongs to the set, so the backward must name the forward's.
     Index (*reserve_size)(int set, int cell, Dtype dtype, const Shape& shape);
     PlanInfo (*plan)(int set, int cell, Dtype dtype, const Shape& shape, int threads);
+    // The weights of `in`, packed once for many forward calls (ForwardCall::prepared) of this set, cell and dtype.
+    // They are copied: later changes of the arrays are not seen. Of in.shape only the sizes of the weights count;
+    // in.x or in.tokens (any non-null pointer, never read) says which kind of input will come. Ended by discard.
+    void* (*prepare)(int set, int cell, Dtype dtype, const Inputs& in, WeightStorage storage);
+    Index (*prepared_bytes)(int set, int cell, Dtype dtype, const void* prepared);
+    void (*discard)(int set, int cell, Dtype dtype, void* prepared);
     void (*forward)(int set, int cell, Dtype dtype, const ForwardCall& call);
     void (*backward)(int set, int cell, Dtype dtype, const BackwardCall& call);
     void (*evaluate)(int set, int function, Dtype dtype, const void* x, void* out, Index count);

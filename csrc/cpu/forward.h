@@ -36,7 +36,7 @@ struct ForwardShared {
         blocks = blocks_of<T>(shape.hidden);
         barriers = take_barriers(workspace, plan);
         if (call.prepared) {
-            weights = *static_cast<const ForwardWeights<Cell, T>*>(call.prepared);
+            weights = static_cast<const PreparedWeights<Cell, T>*>(call.prepared)->weights;
         } else {
             weights.take(workspace, call.in, false, WeightStorage::full);
         }
@@ -123,8 +123,8 @@ public:
     }
 
     void state(Index t) {
-        multiply(weights_.gated, weights_.b_gated, weights_.gated_columns(shape_), shared_.gated, shared_.blocks * lanes,
-                 [&](Index row, Index block, const T* strip) {
+        multiply(weights_.gated, weights_.b_gated, weights_.gated_columns(shape_), shared_.gated,
+                 shared_.blocks * lanes, [&](Index row, Index block, const T* strip) {
                      V x[G::gates], u[G::gates], s[G::states], n[G::states], saved[G::saved + 1];
                      load_x(t, row, block, x);
                      load_u(gated_gates<Cell>, strip, gate_stride(block), u);

@@ -65,6 +65,38 @@ void backward(const BackwardCall& call, int threads) {
 }
 
 template <class Cell, class T>
+void prepare_task(void* context, int thread) {
+    const auto& prepared = *static_cast<PreparedWeights<Cell, T>*>(context);
+    prepared.weights.pack(*prepared.in, thread, prepared.threads);
+}
+
+template <class Cell, class T>
+void* prepare_weights(const Inputs& in, WeightStorage storage, int threads) {
+    auto* prepared = new PreparedWeights<Cell, T>;
+    try {
+        prepared->in = &in;
+        prepared->weights.take(prepared->workspace, in, true, storage);
+        cpu::run_parallel(
+            threads, [](void* context, int count) { static_cast<PreparedWeights<Cell, T>*>(context)->threads = count; },
+            prepare_task<Cell, T>, prepared);
+    } catch (...) {
+        delete prepared;
+        throw;
+    }
+    return prepared;
+}
+
+template <class Cell, class T>
+Index prepared_bytes(const void* prepared) {
+    return static_cast<const PreparedWeights<Cell, T>*>(prepared)->workspace.bytes();
+}
+
+template <class Cell, class T>
+void discard_weights(void* prepared) {
+    delete static_cast<PreparedWeights<Cell, T>*>(prepared);
+}
+
+template <class Cell, class T>
 Index reserve_size(const Shape& shape) {
     return shape.batch * blocks_of<T>(shape.hidden) * Geometry<Cell>::reserve * Vec<T>::lanes *
            static_cast<Index>(sizeof(T));
@@ -91,6 +123,9 @@ template <class T>
 struct CellKernels {
     Index (*reserve_size)(const Shape&);
     Plan (*plan)(const Shape&, int);
+    void* (*prepare)(const Inputs&, WeightStorage, int);
+    Index (*prepared_bytes)(const void*);
+    void (*discard)(void*);
     void (*forward)(const ForwardCall&, int);
     void (*backward)(const BackwardCall&, int);
 };
@@ -104,7 +139,9 @@ struct Tables<CellList<Cells...>> {
     static constexpr CellInfo info[] = {info_of<Cells<Vec<float>>>()...};
     template <class T>
     static constexpr CellKernels<T> kernels[] = {{reserve_size<Cells<Vec<T>>, T>, plan_of<Cells<Vec<T>>, T>,
-                                                  forward<Cells<Vec<T>>, T>, backward<Cells<Vec<T>>, T>}...};
+                                                  prepare_weights<Cells<Vec<T>>, T>, prepared_bytes<Cells<Vec<T>>, T>,
+                                                  discard_weights<Cells<Vec<T>>, T>, forward<Cells<Vec<T>>, T>,
+                                                  backward<Cells<Vec<T>>, T>}...};
 };
 
 using All = Tables<AllCells>;
@@ -117,6 +154,21 @@ Index any_reserve_size(int cell, Dtype dtype, const Shape& shape) {
 Plan any_plan(int cell, Dtype dtype, const Shape& shape, int threads) {
     return dtype == Dtype::float32 ? All::kernels<float>[cell].plan(shape, threads)
                                    : All::kernels<double>[cell].plan(shape, threads);
+}
+
+void* any_prepare(int cell, Dtype dtype, const Inputs& in, WeightStorage storage, int threads) {
+    return dtype == Dtype::float32 ? All::kernels<float>[cell].prepare(in, storage, threads)
+                                   : All::kernels<double>[cell].prepare(in, storage, threads);
+}
+
+Index any_prepared_bytes(int cell, Dtype dtype, const void* prepared) {
+    return dtype == Dtype::float32 ? All::kernels<float>[cell].prepared_bytes(prepared)
+                                   : All::kernels<double>[cell].prepared_bytes(prepared);
+}
+
+void any_discard(int cell, Dtype dtype, void* prepared) {
+    dtype == Dtype::float32 ? All::kernels<float>[cell].discard(prepared)
+                            : All::kernels<double>[cell].discard(prepared);
 }
 
 void any_forward(int cell, Dtype dtype, const ForwardCall& call, int threads) {
@@ -150,6 +202,9 @@ constexpr SetKernels table{RNNKERNELS_NAME(RNNKERNELS_TARGET),
                            All::info,
                            any_reserve_size,
                            any_plan,
+                           any_prepare,
+                           any_prepared_bytes,
+                           any_discard,
                            any_forward,
                            any_backward,
                            any_evaluate};

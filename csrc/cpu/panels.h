@@ -60,9 +60,9 @@ struct UnitColumns {
 template <class T>
 struct Panels {
     T* data;
-    Index k;         // length of the sum
-    Index vectors;   // of columns, padding included
-    int width;       // vectors per panel (the last may have fewer)
+    Index k;        // length of the sum
+    Index vectors;  // of columns, padding included
+    int width;      // vectors per panel (the last may have fewer)
     WeightStorage storage;
 
     Index panel_size() const { return stored_rows(k, storage) * width * Vec<T>::lanes; }
@@ -75,19 +75,28 @@ struct Panels {
 
 // Room for the panels of a product over k with columns in `vectors` vectors, `gates` of them a block of units.
 template <class T>
-Panels<T> take_panels(Workspace& workspace, Index k, int gates, Index vectors, WeightStorage storage = WeightStorage::full) {
+Panels<T> take_panels(Workspace& workspace, Index k, int gates, Index vectors,
+                      WeightStorage storage = WeightStorage::full) {
     Panels<T> panels{nullptr, k, vectors, panel_vectors(gates), storage};
     panels.data = workspace.take<T>(panels.count() * panels.panel_size());
     return panels;
 }
 
-// `lanes` rows from `row[]` (null: zeros), `valid` values each, as columns: V::lanes vectors.
+// Values of k that are packed at a time: even, as bfloat16 stores pairs.
 template <class T>
-RNNKERNELS_INLINE void load_transposed(const T* const* row, Index offset, Index valid, Vec<T>* column) {
+inline constexpr int kPackedAtOnce = Vec<T>::lanes > 1 ? Vec<T>::lanes : 2;
+
+// The next `valid` values of `lanes` rows (a null row: zeros) as columns: a vector for each k.
+template <class T>
+RNNKERNELS_INLINE void load_columns(const T* const* row, Index k, Index valid, Vec<T>* column) {
+    using V = Vec<T>;
+    if constexpr (V::lanes == 1) {
+        for (Index i = 0; i < valid; ++i) column[i] = row[0] ? V(row[0][k + i]) : V(T(0));
+    } else {
 #pragma GCC unroll 16
-    for (int l = 0; l < Vec<T>::lanes; ++l)
-        column[l] = row[l] ? Vec<T>::load(row[l] + offset, valid) : Vec<T>(T(0));
-    transpose(column);
+        for (int l = 0; l < V::lanes; ++l) column[l] = row[l] ? V::load(row[l] + k, valid) : V(T(0));
+        transpose(column);
+    }
 }
 
 // Packs the share of thread `thread` of `threads` of panels whose k runs along the rows of W:
@@ -107,10 +116,10 @@ void pack_gates(const Panels<T>& to, const T* weight, const int* row, const Unit
                 from[l] = gate < 0 ? nullptr : weight + (row[gate] * columns.units + unit) * to.k;
             }
             T* target = to.data + p * to.panel_size() + v * lanes;
-            for (Index k = 0; k < to.k; k += lanes) {
-                V column[lanes];
-                const Index here = to.k - k < lanes ? to.k - k : lanes;
-                load_transposed(from, k, here, column);
+            for (Index k = 0; k < to.k; k += kPackedAtOnce<T>) {
+                V column[kPackedAtOnce<T>];
+                const Index here = to.k - k < kPackedAtOnce<T> ? to.k - k : kPackedAtOnce<T>;
+                load_columns(from, k, here, column);
                 target = store_panel_rows(to.storage, column, here, target, stride);
             }
         }

@@ -84,6 +84,13 @@ const Backend table{
         const cpu::Plan plan = set_at(set).plan(cell, dtype, shape, threads);
         return PlanInfo{plan.row_groups, plan.unit_groups, plan.forward_chunk, plan.backward_chunk};
     },
+    [](int set, int cell, Dtype dtype, const Inputs& in, WeightStorage storage) {
+        return set_at(set).prepare(cell, dtype, in, storage, cpu::num_threads());
+    },
+    [](int set, int cell, Dtype dtype, const void* prepared) {
+        return set_at(set).prepared_bytes(cell, dtype, prepared);
+    },
+    [](int set, int cell, Dtype dtype, void* prepared) { set_at(set).discard(cell, dtype, prepared); },
     [](int set, int cell, Dtype dtype, const ForwardCall& call) {
         set_at(set).forward(cell, dtype, call, cpu::num_threads());
     },

@@ -13,6 +13,10 @@ struct SetKernels {
     const CellInfo* cells;
     Index (*reserve_size)(int cell, Dtype dtype, const Shape& shape);  // bytes per step
     Plan (*plan)(int cell, Dtype dtype, const Shape& shape, int threads);
+    // Weights packed once for many forward calls; ended by discard. Bytes: what they hold in memory.
+    void* (*prepare)(int cell, Dtype dtype, const Inputs& in, WeightStorage storage, int threads);
+    Index (*prepared_bytes)(int cell, Dtype dtype, const void* prepared);
+    void (*discard)(int cell, Dtype dtype, void* prepared);
     void (*forward)(int cell, Dtype dtype, const ForwardCall& call, int threads);
     void (*backward)(int cell, Dtype dtype, const BackwardCall& call, int threads);
     // function: 0 exp, 1 sigmoid, 2 tanh

@@ -41,7 +41,8 @@ struct RowBlock {
 
 // sum[r][p][v] += A[r][k] * w[p][v]; x points at A[0][k].
 template <class T, int MR, int NV, int NP, bool Interleaved>
-RNNKERNELS_INLINE void multiply_add(const T* x, Index row_stride, const Vec<T> (&w)[NP][NV], Vec<T> (&sum)[MR][NP][NV]) {
+RNNKERNELS_INLINE void multiply_add(const T* x, Index row_stride, const Vec<T> (&w)[NP][NV],
+                                    Vec<T> (&sum)[MR][NP][NV]) {
 #pragma GCC unroll 16
     for (int r = 0; r < MR; ++r) {
         const Vec<T> a = Vec<T>(x[Interleaved ? r : r * row_stride]);
@@ -139,8 +140,7 @@ RNNKERNELS_INLINE TileFunction<T> find_vectors(int rows, int vectors, int panels
 template <class T>
 RNNKERNELS_INLINE TileFunction<T> find_tile(int rows, int vectors, int panels, WeightStorage storage) {
     if constexpr (sizeof(T) == 4) {
-        if (storage == WeightStorage::bfloat16)
-            return find_vectors<T, WeightStorage::bfloat16>(rows, vectors, panels);
+        if (storage == WeightStorage::bfloat16) return find_vectors<T, WeightStorage::bfloat16>(rows, vectors, panels);
     }
     return find_vectors<T, WeightStorage::full>(rows, vectors, panels);
 }

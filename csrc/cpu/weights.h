@@ -55,4 +55,13 @@ struct ForwardWeights {
     static UnitColumns<T> gated_columns(const Shape& shape) { return {shape.hidden, G::gateds}; }
 };
 
+// Weights that stay packed, in memory of their own: what ForwardCall::prepared points to.
+template <class Cell, class T>
+struct PreparedWeights {
+    Workspace workspace{Workspace::kFresh};
+    ForwardWeights<Cell, T> weights{};
+    const Inputs* in = nullptr;  // only while they are being packed
+    int threads = 1;
+};
+
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -37,11 +37,12 @@ std::atomic<bool> poisoned{false};
 struct Arena {
     std::vector<Block> blocks;
     std::size_t used = 0;  // of the last block
+    std::size_t smallest_block = kSmallestBlock;
 
     void* take(std::size_t size) {
         size = (size + kAlignment - 1) / kAlignment * kAlignment;
         if (blocks.empty() || blocks.back().size - used < size) {
-            const std::size_t grown = size > kSmallestBlock ? size : kSmallestBlock;
+            const std::size_t grown = size > smallest_block ? size : smallest_block;
             blocks.push_back({std::unique_ptr<void, Free>(::operator new(grown, std::align_val_t{kAlignment})), grown});
             used = 0;
         }
@@ -92,7 +93,7 @@ Idle& idle() {
 
 }  // namespace
 
-Workspace::Workspace() {
+Workspace::Workspace() : kept_(true) {
     Idle& shelf = idle();
     const std::lock_guard<std::mutex> lock(shelf.mutex);
     if (shelf.arenas.empty()) {
@@ -104,7 +105,13 @@ Workspace::Workspace() {
     }
 }
 
+Workspace::Workspace(Fresh) : arena_(new Arena), kept_(false) { arena_->smallest_block = kAlignment; }
+
 Workspace::~Workspace() {
+    if (!kept_) {
+        delete arena_;
+        return;
+    }
     arena_->reset();
     Idle& shelf = idle();
     const std::lock_guard<std::mutex> lock(shelf.mutex);
@@ -121,6 +128,12 @@ void* Workspace::take(long long count, std::size_t size) {
         bytes > static_cast<std::size_t>(-1) / 4)
         throw std::bad_alloc();
     return arena_->take(bytes);
+}
+
+long long Workspace::bytes() const {
+    std::size_t total = 0;
+    for (const Block& block : arena_->blocks) total += block.size;
+    return static_cast<long long>(total);
 }
 
 void set_poison(bool poison) { poisoned = poison; }

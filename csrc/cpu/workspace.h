@@ -12,6 +12,9 @@ struct Arena;
 class Workspace {
 public:
     Workspace();
+    // Memory for longer than a call: its own, none that other calls left, given back to the system at its end.
+    enum Fresh { kFresh };
+    explicit Workspace(Fresh);
     ~Workspace();
     Workspace(const Workspace&) = delete;
     Workspace& operator=(const Workspace&) = delete;
@@ -25,8 +28,12 @@ public:
         return static_cast<T*>(take(count, sizeof(T)));
     }
 
+    // Held in all, in use or not.
+    long long bytes() const;
+
 private:
     Arena* arena_;
+    bool kept_;  // on the shelf, after the call
 };
 
 // Tests: every piece starts as NaN.

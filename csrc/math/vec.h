@@ -116,7 +116,8 @@ private:
 #if defined(__clang__)
         return Vec(__builtin_shufflevector(a, b, (high * lanes / 2 + lane / 2 + lane % 2 * lanes)...));
 #else
-        return Vec(__builtin_shuffle(a, b, Bits{static_cast<BitsLane>(high * lanes / 2 + lane / 2 + lane % 2 * lanes)...}));
+        return Vec(
+            __builtin_shuffle(a, b, Bits{static_cast<BitsLane>(high * lanes / 2 + lane / 2 + lane % 2 * lanes)...}));
 #endif
     }
 };

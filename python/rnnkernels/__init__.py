@@ -6,7 +6,8 @@
     run = rk.forward("lstm", x, params)            # run.output (T, B, H), run.state ((B, H), (B, H))
     grads = rk.backward(run, d_output)             # grads.x, grads.params, grads.state
 
-One layer as functions is in `rnnkernels.functional`, layers on layers in `rnnkernels.stack`, drivers
+One layer as functions is in `rnnkernels.functional`, weights packed once for many calls and single
+steps in `rnnkernels.prepared`, layers on layers in `rnnkernels.stack`, drivers
 for backpropagation through time in `rnnkernels.bptt`, optimisers in `rnnkernels.optim`, the
 character language model in `rnnkernels.charlm`.
 """
@@ -22,14 +23,17 @@ from ._runtime import (
 )
 from .functional import Gradients, Run, backward, forward, step
 from .parameters import cell_info, cells, init_params, parameter_shapes
+from .prepared import Prepared, Stepper
 from .stack import Stack
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Gradients",
+    "Prepared",
     "Run",
     "Stack",
+    "Stepper",
     "__version__",
     "backends",
     "backward",

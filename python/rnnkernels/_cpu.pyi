@@ -1,4 +1,4 @@
-# Types of the compiled CPU backend (csrc/binding.cpp). Held true by stubtest, see ./check.
+# Types of the compiled CPU backend (csrc/binding/). Held true by stubtest, see ./check.
 #
 # Not a public interface: rnnkernels.functional checks arguments in the user's words and calls this.
 # Shapes: T steps, B batch, I input size, H hidden size; Gx gates fed by the input, Gh gates with a
@@ -25,6 +25,31 @@ class Reserve:
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...  # TypeError: only forward makes one
     @property
     def nbytes(self) -> int: ...
+
+@final
+class Prepared:
+    def __init__(
+        self,
+        cell: str,
+        weight_ih: _Float,
+        weight_hh: _Float,
+        bias_ih: _Float | None,
+        bias_hh: _Float | None,
+        weights: str,  # "full" or "bfloat16"
+        tokens: bool,
+    ) -> None: ...
+    @property
+    def nbytes(self) -> int: ...
+    def forward(
+        self, x: _Float | _Token, state: _State | None
+    ) -> tuple[_Float, tuple[_Float, ...]]: ...  # output (T, B, H), state
+
+@final
+class Stepper:
+    def __init__(self, layer: Prepared, batch_size: int) -> None: ...
+    def step(self, x: _Float | _Token) -> _Float: ...  # x (B, I) or (B,); h (B, H), overwritten by a later step
+    def state(self) -> tuple[_Float, ...]: ...  # copies
+    def reset(self, state: _State | None) -> None: ...
 
 def cells() -> list[_Cell]: ...
 def forward(

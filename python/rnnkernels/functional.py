@@ -4,19 +4,19 @@ Arrays in, arrays out: nothing that is passed is modified, and what is returned 
 time-major, (T, B, ...), all of one call of one dtype, float32 or float64. A call that cannot be served
 raises; none falls back to something slower.
 
-Here names, dtypes and layouts are settled; shapes and tokens are checked where they are used, in the
-extension. Layers on layers are in `rnnkernels.stack`, gradients through long sequences in
-`rnnkernels.bptt`.
+Weights that serve many calls are in `rnnkernels.prepared`, layers on layers in `rnnkernels.stack`,
+gradients through long sequences in `rnnkernels.bptt`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import _cpu
+from ._arguments import as_floats, as_input, as_parameters, as_states, in_order
 from .parameters import BIASES, WEIGHTS, Array, Params, cell_info, cells
 
 if TYPE_CHECKING:
@@ -131,11 +131,11 @@ def forward(
         is out of range. The message names the argument, what was expected and what came.
     """
     info = cell_info(cell)
-    arrays = _parameters(params)
+    arrays = as_parameters(params)
     dtype = arrays["weight_ih"].dtype
-    inputs = _input("x", x, dtype)
-    initial = _states("state", state, info["states"], dtype)
-    output, final, reserve = _cpu.forward(cell, inputs, *_in_order(arrays), initial, bool(training))
+    inputs = as_input("x", x, dtype)
+    initial = as_states("state", state, info["states"], dtype)
+    output, final, reserve = _cpu.forward(cell, inputs, *in_order(arrays), initial, bool(training))
     return Run(output, final, cell, inputs, arrays, initial, reserve)
 
 
@@ -179,12 +179,12 @@ def backward(
     grads = _cpu.backward(
         run.cell,
         run._x,
-        *_in_order(run._params),
+        *in_order(run._params),
         run._initial,
         run.output,
         run._reserve,
-        None if d_output is None else _floats("d_output", d_output, dtype),
-        _states("d_state", d_state, cell_info(run.cell)["states"], dtype),
+        None if d_output is None else as_floats("d_output", d_output, dtype),
+        as_states("d_state", d_state, cell_info(run.cell)["states"], dtype),
         bool(need_x),
     )
     dx, *of_params, d_initial = grads
@@ -220,80 +220,13 @@ def step(
         As `forward`.
     """
     info = cell_info(cell)
-    arrays = _parameters(params)
+    arrays = as_parameters(params)
     dtype = arrays["weight_ih"].dtype
-    inputs = _input("x_t", x_t, dtype)
+    inputs = as_input("x_t", x_t, dtype)
     wanted = 1 if inputs.dtype.kind == "i" else 2
     if inputs.ndim != wanted:
         form = "(B,) of tokens" if wanted == 1 else "(B, I)"
         raise ValueError(f"x_t: expected shape {form}, got {inputs.shape}")
-    initial = _states("state", state, info["states"], dtype)
-    final: State = _cpu.forward(cell, inputs[np.newaxis], *_in_order(arrays), initial, False)[1]
+    initial = as_states("state", state, info["states"], dtype)
+    final: State = _cpu.forward(cell, inputs[np.newaxis], *in_order(arrays), initial, False)[1]
     return final
-
-
-def _parameters(params: Mapping[str, npt.ArrayLike]) -> Params:
-    """Return the parameters as contiguous arrays of one dtype; the biases may be absent."""
-    try:
-        names = set(params)
-        missing = [name for name in WEIGHTS if name not in names]
-    except TypeError:
-        raise TypeError(f"params: expected a mapping of names to arrays, got {type(params).__name__}") from None
-    unknown = sorted(map(str, names - {*WEIGHTS, *BIASES}))
-    if missing or unknown:
-        expected = f"{', '.join(WEIGHTS)} and optionally {', '.join(BIASES)}"
-        found = [f"no {name}" for name in missing] + [f"an unknown {name!r}" for name in unknown]
-        raise ValueError(f"params: expected {expected}; got {', '.join(found)}")
-    first = params["weight_ih"]
-    dtype = first.dtype if isinstance(first, np.ndarray) else np.dtype(np.float64)
-    if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise TypeError(f"params['weight_ih']: expected dtype float32 or float64, got {dtype}")
-    return {name: _floats(f"params[{name!r}]", params[name], dtype) for name in (*WEIGHTS, *BIASES) if name in names}
-
-
-def _in_order(params: Params) -> tuple[Array, Array, Array | None, Array | None]:
-    return params["weight_ih"], params["weight_hh"], params.get("bias_ih"), params.get("bias_hh")
-
-
-def _floats(name: str, value: npt.ArrayLike, dtype: np.dtype[Any]) -> Array:
-    """`value` as an array the kernels can read: itself where it is one already, else a copy."""
-    if isinstance(value, np.ndarray):
-        if value.dtype != dtype:
-            raise TypeError(f"{name}: expected dtype {dtype}, the parameters', got {value.dtype}")
-        if type(value) is np.ndarray and value.flags.c_contiguous and value.flags.aligned:
-            return value
-    try:
-        if value is None:  # NumPy would read it as NaN
-            raise TypeError("no array at all")
-        return np.require(np.asarray(value, dtype=dtype), requirements=["C", "A"])
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name}: expected an array of {dtype}, got {_kind(value)}: {error}") from None
-
-
-def _input(name: str, value: npt.ArrayLike, dtype: np.dtype[Any]) -> Array:
-    """X as the kernels take it: floats of the parameters' dtype, or tokens as int64."""
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name}: expected an array of numbers, got {_kind(value)}: {error}") from None
-    if array.dtype.kind not in "iu" or (array.size == 0 and not isinstance(value, np.ndarray)):
-        return _floats(name, value, dtype)
-    if array.dtype == np.uint64 and array.size and int(array.max()) >= 2**63:
-        raise ValueError(f"{name}: expected tokens below the input size, got {int(array.max())}")
-    return np.require(array, dtype=np.int64, requirements=["C", "A"])
-
-
-def _states(
-    name: str, state: Sequence[npt.ArrayLike] | None, names: tuple[str, ...], dtype: np.dtype[Any]
-) -> State | None:
-    if state is None:
-        return None
-    if isinstance(state, np.ndarray) or not hasattr(state, "__len__"):
-        raise TypeError(f"{name}: expected a tuple of arrays ({', '.join(names)}), got {_kind(state)}")
-    if len(state) != len(names):
-        raise ValueError(f"{name}: expected {len(names)} arrays ({', '.join(names)}), got {len(state)}")
-    return tuple(_floats(f"{name}[{i}]", part, dtype) for i, part in enumerate(state))
-
-
-def _kind(value: object) -> str:
-    return type(value).__name__

@@ -1,0 +1,173 @@
+// The checks of arguments.h.
+#include "arguments.h"
+
+#include <cstdint>
+#include <cstring>
+
+namespace rnnkernels::binding {
+namespace {
+
+constexpr Index kMostUnits = Index{1} << 31;
+
+std::string text_of(const Dims& shape) {
+    std::string text = "(";
+    for (std::size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
+    return text + (shape.size() == 1 ? ",)" : ")");
+}
+
+std::string dtype_text(const py::array& array) { return py::str(array.dtype()); }
+
+const char* name_of(Dtype dtype) { return dtype == Dtype::float32 ? "float32" : "float64"; }
+
+void check_layout(const py::array& array, const char* name) {
+    constexpr int wanted =
+        static_cast<int>(py::array::c_style) | static_cast<int>(py::detail::npy_api::NPY_ARRAY_ALIGNED_);
+    if ((array.flags() & wanted) != wanted)
+        throw py::value_error(std::string(name) + ": expected a C-contiguous, aligned array");
+}
+
+void check_tokens(const std::int64_t* tokens, Index count, Index batch, Index limit) {
+    for (Index i = 0; i < count; ++i)
+        if (tokens[i] < 0 || tokens[i] >= limit)
+            throw py::value_error("x: expected tokens in [0, " + std::to_string(limit) + "), got " +
+                                  std::to_string(tokens[i]) + " at [" + std::to_string(i / batch) + ", " +
+                                  std::to_string(i % batch) + "]");
+}
+
+}  // namespace
+
+Dims shape_of(const py::array& array) { return Dims(array.shape(), array.shape() + array.ndim()); }
+
+bool is_dtype(const py::array& array, Dtype dtype) {
+    return dtype == Dtype::float32 ? py::isinstance<py::array_t<float>>(array)
+                                   : py::isinstance<py::array_t<double>>(array);
+}
+
+const void* checked(const py::array& array, const char* name, Dtype dtype, const Dims& shape, const char* symbols) {
+    if (!is_dtype(array, dtype))
+        throw py::type_error(std::string(name) + ": expected dtype " + name_of(dtype) + ", got " + dtype_text(array));
+    if (shape_of(array) != shape)
+        throw py::value_error(std::string(name) + ": expected shape " + symbols + " = " + text_of(shape) + ", got " +
+                              text_of(shape_of(array)));
+    check_layout(array, name);
+    return array.data();
+}
+
+const void* checked(const OptionalArray& array, const char* name, Dtype dtype, const Dims& shape, const char* symbols) {
+    return array ? checked(*array, name, dtype, shape, symbols) : nullptr;
+}
+
+int find_cell(const std::string& name) {
+    std::string known;
+    for (int i = 0; i < backend().cell_count(); ++i) {
+        if (name == backend().cell(i).name) return i;
+        known += (i ? ", " : "") + std::string(backend().cell(i).name);
+    }
+    throw py::value_error("cell: expected one of " + known + ", got '" + name + "'");
+}
+
+int find_set(const std::string& name) {
+    std::string known;
+    for (int i = 0; i < backend().set_count(); ++i) {
+        if (name == backend().set_name(i)) return i;
+        known += (i ? ", " : "") + std::string(backend().set_name(i));
+    }
+    throw py::value_error("instruction set: this machine and build have " + known + "; got '" + name + "'");
+}
+
+py::array fresh(Dtype dtype, const Dims& shape) {
+    py::array array =
+        dtype == Dtype::float32 ? py::array(py::dtype::of<float>(), shape) : py::array(py::dtype::of<double>(), shape);
+    if (backend().poison() && array.nbytes() > 0)
+        std::memset(array.mutable_data(), 0xff, static_cast<std::size_t>(array.nbytes()));
+    return array;
+}
+
+Problem read_parameters(const std::string& cell, const py::array& weight_ih, const py::array& weight_hh,
+                        const OptionalArray& bias_ih, const OptionalArray& bias_hh) {
+    Problem p;
+    p.cell = find_cell(cell);
+    const CellInfo& info = p.info();
+    Index inputs = 0, recurrent = 0;
+    for (int g = 0; g < info.gate_count; ++g) {
+        inputs += info.gates[g].input ? 1 : 0;
+        recurrent += std::strcmp(info.gates[g].operand, "none") != 0 ? 1 : 0;
+    }
+    if (is_dtype(weight_ih, Dtype::float64)) {
+        p.dtype = Dtype::float64;
+    } else if (!is_dtype(weight_ih, Dtype::float32)) {
+        throw py::type_error("params['weight_ih']: expected dtype float32 or float64, got " + dtype_text(weight_ih));
+    }
+    if (weight_hh.ndim() != 2 || weight_hh.shape(1) < 1)
+        throw py::value_error("params['weight_hh']: expected shape (G*H, H) with H at least 1, got " +
+                              text_of(shape_of(weight_hh)));
+    if (weight_ih.ndim() != 2 || weight_ih.shape(1) < 1)
+        throw py::value_error("params['weight_ih']: expected shape (G*H, I) with I at least 1, got " +
+                              text_of(shape_of(weight_ih)));
+    const Index hidden = weight_hh.shape(1), input = weight_ih.shape(1);
+    if (hidden > kMostUnits)  // an empty array can have any width; products of sizes below must not overflow
+        throw py::value_error("params['weight_hh']: expected H at most " + std::to_string(kMostUnits) + ", got " +
+                              text_of(shape_of(weight_hh)));
+    p.in.shape = {0, 0, input, hidden};
+    p.in.weight_ih = checked(weight_ih, "params['weight_ih']", p.dtype, {inputs * hidden, input}, "(G*H, I)");
+    p.in.weight_hh = checked(weight_hh, "params['weight_hh']", p.dtype, {recurrent * hidden, hidden}, "(G*H, H)");
+    p.in.bias_ih = checked(bias_ih, "params['bias_ih']", p.dtype, {inputs * hidden}, "(G*H,)");
+    p.in.bias_hh = checked(bias_hh, "params['bias_hh']", p.dtype, {recurrent * hidden}, "(G*H,)");
+    return p;
+}
+
+void read_x(Problem& problem, const py::array& x, bool one_step) {
+    const bool tokens = py::isinstance<py::array_t<std::int64_t>>(x);
+    const int time = one_step ? 0 : 1;  // dimensions before B
+    if (x.ndim() != time + (tokens ? 1 : 2)) {
+        const char* symbols[2][2] = {{"(B, I)", "(T, B, I)"}, {"(B,) of tokens", "(T, B) of tokens"}};
+        throw py::value_error(std::string("x: expected shape ") + symbols[tokens][time] + ", got " +
+                              text_of(shape_of(x)));
+    }
+    Shape& s = problem.in.shape;
+    s.steps = one_step ? 1 : x.shape(0);
+    s.batch = x.shape(time);
+    if (tokens) {
+        check_layout(x, "x");
+        problem.in.tokens = static_cast<const std::int64_t*>(x.data());
+        check_tokens(problem.in.tokens, s.steps * s.batch, s.batch, s.input);
+    } else if (one_step) {
+        problem.in.x = checked(x, "x", problem.dtype, {s.batch, s.input}, "(B, I)");
+    } else {
+        problem.in.x = checked(x, "x", problem.dtype, {s.steps, s.batch, s.input}, "(T, B, I)");
+    }
+}
+
+void read_state(const Problem& problem, const char* name, const OptionalState& state, const void** to) {
+    if (!state) return;
+    const CellInfo& info = problem.info();
+    if (static_cast<int>(state->size()) != info.state_count)
+        throw py::value_error(std::string(name) + ": expected " + std::to_string(info.state_count) + " arrays for " +
+                              info.name + ", got " + std::to_string(state->size()));
+    for (int i = 0; i < info.state_count; ++i) {
+        const std::string part = std::string(name) + "[" + std::to_string(i) + "]";
+        to[i] = checked((*state)[static_cast<std::size_t>(i)], part.c_str(), problem.dtype, problem.state_shape(),
+                        "(B, H)");
+    }
+}
+
+Problem read_problem(const std::string& cell, const py::array& x, const py::array& weight_ih,
+                     const py::array& weight_hh, const OptionalArray& bias_ih, const OptionalArray& bias_hh,
+                     const OptionalState& state) {
+    Problem p = read_parameters(cell, weight_ih, weight_hh, bias_ih, bias_hh);
+    read_x(p, x);
+    read_state(p, "state", state, p.in.state);
+    return p;
+}
+
+py::tuple fresh_states(const Problem& problem, void** where) {
+    py::tuple states(problem.info().state_count);
+    for (int i = 0; i < problem.info().state_count; ++i) {
+        py::array array = fresh(problem.dtype, problem.state_shape());
+        where[i] = array.mutable_data();
+        states[static_cast<std::size_t>(i)] = array;
+    }
+    return states;
+}
+
+}  // namespace rnnkernels::binding

@@ -1,0 +1,62 @@
+// What comes from Python, checked: dtype, layout, every shape, every token, so that no call can reach memory it
+// should not. Every error names the argument, what was expected and what came.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "../backend_table.h"
+
+namespace rnnkernels::binding {
+
+namespace py = pybind11;
+
+using Dims = std::vector<Index>;
+using OptionalArray = std::optional<py::array>;
+using OptionalState = std::optional<std::vector<py::array>>;
+
+Dims shape_of(const py::array& array);
+bool is_dtype(const py::array& array, Dtype dtype);
+
+// The array's data, once it is known to be what the kernels expect. `symbols` describes the shape.
+const void* checked(const py::array& array, const char* name, Dtype dtype, const Dims& shape, const char* symbols);
+const void* checked(const OptionalArray& array, const char* name, Dtype dtype, const Dims& shape, const char* symbols);
+
+int find_cell(const std::string& name);
+int find_set(const std::string& name);
+
+// A fresh array; NaN all over when tests ask for it.
+py::array fresh(Dtype dtype, const Dims& shape);
+
+// A layer and what it is given, as a backend reads it. The readers below fill it part by part.
+struct Problem {
+    int cell = 0;
+    Dtype dtype = Dtype::float32;
+    Inputs in{};
+
+    const CellInfo& info() const { return backend().cell(cell); }
+    Dims state_shape() const { return {in.shape.batch, in.shape.hidden}; }
+};
+
+// The cell, the dtype, I, H and the parameters.
+Problem read_parameters(const std::string& cell, const py::array& weight_ih, const py::array& weight_hh,
+                        const OptionalArray& bias_ih, const OptionalArray& bias_hh);
+// T, B and x: vectors or tokens. One step: x is (B, I) or (B,), and T is 1.
+void read_x(Problem& problem, const py::array& x, bool one_step = false);
+// One array per state of the cell, each (B, H), into `to`.
+void read_state(const Problem& problem, const char* name, const OptionalState& state, const void** to);
+
+// The arguments of forward and backward.
+Problem read_problem(const std::string& cell, const py::array& x, const py::array& weight_ih,
+                     const py::array& weight_hh, const OptionalArray& bias_ih, const OptionalArray& bias_hh,
+                     const OptionalState& state);
+
+// Fresh arrays for the states after a call, and where they are.
+py::tuple fresh_states(const Problem& problem, void** where);
+
+}  // namespace rnnkernels::binding

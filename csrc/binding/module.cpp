@@ -1,0 +1,181 @@
+// The Python module of one backend (_cpu): arrays in, arrays out. Built once per backend.
+//
+// Checks are in arguments.h, layers with packed weights in prepared.cpp. Names, conversions and defaults are the
+// Python layer's (python/rnnkernels/functional.py). The GIL is released while kernels run.
+#include <cstring>
+#include <memory>
+#include <new>
+
+#include "prepared.h"
+
+namespace rnnkernels::binding {
+namespace {
+
+// What a forward kept for its backward. Its layout is the instruction set's.
+class Reserve {
+public:
+    Reserve(int set, Index bytes) : set_(set), bytes_(static_cast<std::size_t>(bytes)) {
+        memory_.reset(::operator new(bytes_, std::align_val_t{64}));
+        if (backend().poison()) std::memset(memory_.get(), 0xff, bytes_);
+    }
+    int set() const { return set_; }
+    std::size_t bytes() const { return bytes_; }
+    void* data() { return memory_.get(); }
+    const void* data() const { return memory_.get(); }
+
+private:
+    struct Free {
+        void operator()(void* memory) const { ::operator delete(memory, std::align_val_t{64}); }
+    };
+    int set_;
+    std::size_t bytes_;
+    std::unique_ptr<void, Free> memory_;
+};
+
+Index reserve_bytes(int set, int cell, Dtype dtype, const Shape& shape) {
+    Index bytes = 0;
+    if (__builtin_mul_overflow(backend().reserve_size(set, cell, dtype, shape), shape.steps, &bytes))
+        throw std::bad_alloc();
+    return bytes;
+}
+
+py::tuple forward(const std::string& cell, const py::array& x, const py::array& weight_ih, const py::array& weight_hh,
+                  const OptionalArray& bias_ih, const OptionalArray& bias_hh, const OptionalState& state,
+                  bool training) {
+    const Problem p = read_problem(cell, x, weight_ih, weight_hh, bias_ih, bias_hh, state);
+    const Shape& s = p.in.shape;
+    ForwardCall call{};
+    call.in = p.in;
+    py::array output = fresh(p.dtype, {s.steps, s.batch, s.hidden});
+    call.output = output.mutable_data();
+    const py::tuple final_state = fresh_states(p, call.final_state);
+    const int set = backend().current_set();
+    py::object reserve = py::none();
+    if (training) {
+        auto kept = std::make_unique<Reserve>(set, reserve_bytes(set, p.cell, p.dtype, s));
+        call.reserve = kept->data();
+        reserve = py::cast(std::move(kept));
+    }
+    {
+        const py::gil_scoped_release released;
+        backend().forward(set, p.cell, p.dtype, call);
+    }
+    return py::make_tuple(output, final_state, reserve);
+}
+
+py::tuple backward(const std::string& cell, const py::array& x, const py::array& weight_ih, const py::array& weight_hh,
+                   const OptionalArray& bias_ih, const OptionalArray& bias_hh, const OptionalState& state,
+                   const py::array& output, const Reserve& reserve, const OptionalArray& d_output,
+                   const OptionalState& d_state, bool need_dx) {
+    const Problem p = read_problem(cell, x, weight_ih, weight_hh, bias_ih, bias_hh, state);
+    const Shape& s = p.in.shape;
+    BackwardCall call{};
+    call.in = p.in;
+    const Dims sequence{s.steps, s.batch, s.hidden};
+    call.output = checked(output, "output", p.dtype, sequence, "(T, B, H)");
+    call.d_output = checked(d_output, "d_output", p.dtype, sequence, "(T, B, H)");
+    if (reserve.bytes() != static_cast<std::size_t>(reserve_bytes(reserve.set(), p.cell, p.dtype, s)))
+        throw py::value_error("reserve: expected the one of this forward, got one of another size");
+    call.reserve = reserve.data();
+    read_state(p, "d_state", d_state, call.d_final_state);
+    py::object dx = py::none(), dbias_ih = py::none(), dbias_hh = py::none();
+    const auto give = [&](void*& where, const Dims& shape) {
+        py::array array = fresh(p.dtype, shape);
+        where = array.mutable_data();
+        return array;
+    };
+    if (p.in.x && need_dx) dx = give(call.dx, {s.steps, s.batch, s.input});
+    const py::array dweight_ih = give(call.dweight_ih, shape_of(weight_ih));
+    const py::array dweight_hh = give(call.dweight_hh, shape_of(weight_hh));
+    if (bias_ih) dbias_ih = give(call.dbias_ih, shape_of(*bias_ih));
+    if (bias_hh) dbias_hh = give(call.dbias_hh, shape_of(*bias_hh));
+    const py::tuple d_initial = fresh_states(p, call.d_state);
+    {
+        const py::gil_scoped_release released;
+        backend().backward(reserve.set(), p.cell, p.dtype, call);
+    }
+    return py::make_tuple(dx, dweight_ih, dweight_hh, dbias_ih, dbias_hh, d_initial);
+}
+
+py::list cells() {
+    py::list list;
+    for (int i = 0; i < backend().cell_count(); ++i) {
+        const CellInfo& info = backend().cell(i);
+        py::tuple states(info.state_count), gates(info.gate_count);
+        for (int k = 0; k < info.state_count; ++k) states[static_cast<std::size_t>(k)] = info.states[k];
+        for (int k = 0; k < info.gate_count; ++k)
+            gates[static_cast<std::size_t>(k)] =
+                py::make_tuple(info.gates[k].name, info.gates[k].input, info.gates[k].operand);
+        py::dict cell;
+        cell["name"] = info.name;
+        cell["states"] = states;
+        cell["gates"] = gates;
+        list.append(cell);
+    }
+    return list;
+}
+
+py::array evaluate(const std::string& function, const py::array& x) {
+    const int number = function == "exp" ? 0 : function == "sigmoid" ? 1 : function == "tanh" ? 2 : -1;
+    if (number < 0) throw py::value_error("function: expected exp, sigmoid or tanh, got '" + function + "'");
+    const Dtype dtype = is_dtype(x, Dtype::float64) ? Dtype::float64 : Dtype::float32;
+    const void* data = checked(x, "x", dtype, shape_of(x), "any");
+    py::array out = fresh(dtype, shape_of(x));
+    backend().evaluate(backend().current_set(), number, dtype, data, out.mutable_data(), x.size());
+    return out;
+}
+
+py::dict plan(const std::string& cell, Index steps, Index batch, Index input, Index hidden, const std::string& dtype,
+              int threads) {
+    if (steps < 0 || batch < 0 || input < 1 || hidden < 1 || threads < 1 || (dtype != "float32" && dtype != "float64"))
+        throw py::value_error("plan: expected T, B >= 0, I, H, threads >= 1 and dtype float32 or float64");
+    const PlanInfo info =
+        backend().plan(backend().current_set(), find_cell(cell), dtype == "float32" ? Dtype::float32 : Dtype::float64,
+                       {steps, batch, input, hidden}, threads);
+    py::dict out;
+    out["row_groups"] = info.row_groups;
+    out["unit_groups"] = info.unit_groups;
+    out["forward_chunk"] = info.forward_chunk;
+    out["backward_chunk"] = info.backward_chunk;
+    return out;
+}
+
+}  // namespace
+}  // namespace rnnkernels::binding
+
+PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
+    using namespace rnnkernels::binding;
+    using rnnkernels::backend;
+    m.doc() = "rnnkernels' kernels on one backend. Use the rnnkernels package; this module may change.";
+    py::class_<Reserve>(m, "Reserve", "What a training forward keeps for its backward; opaque.")
+        .def_property_readonly("nbytes", &Reserve::bytes);
+    m.def("cells", &cells);
+    m.def("forward", &forward, py::arg("cell"), py::arg("x"), py::arg("weight_ih"), py::arg("weight_hh"),
+          py::arg("bias_ih").none(true), py::arg("bias_hh").none(true), py::arg("state").none(true),
+          py::arg("training"));
+    m.def("backward", &backward, py::arg("cell"), py::arg("x"), py::arg("weight_ih"), py::arg("weight_hh"),
+          py::arg("bias_ih").none(true), py::arg("bias_hh").none(true), py::arg("state").none(true), py::arg("output"),
+          py::arg("reserve"), py::arg("d_output").none(true), py::arg("d_state").none(true), py::arg("need_dx") = true);
+    bind_prepared(m);
+    m.def("instruction_sets", [] {
+        py::list names;
+        for (int i = 0; i < backend().set_count(); ++i) names.append(backend().set_name(i));
+        return names;
+    });
+    m.def("instruction_set", [] { return backend().set_name(backend().current_set()); });
+    m.def(
+        "set_instruction_set", [](const std::string& name) { backend().choose_set(find_set(name)); }, py::arg("name"));
+    m.def("num_threads", [] { return backend().num_threads(); });
+    m.def(
+        "set_num_threads",
+        [](int threads) {
+            if (threads < 1 || threads > 1024)
+                throw py::value_error("threads: expected 1 to 1024, got " + std::to_string(threads));
+            backend().set_num_threads(threads);
+        },
+        py::arg("threads"));
+    m.def("set_poison", [](bool poison) { backend().set_poison(poison); }, py::arg("poison"));
+    m.def("evaluate", &evaluate, py::arg("function"), py::arg("x"));
+    m.def("plan", &plan, py::arg("cell"), py::arg("steps"), py::arg("batch"), py::arg("input"), py::arg("hidden"),
+          py::arg("dtype"), py::arg("threads"));
+}

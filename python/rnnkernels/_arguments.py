@@ -1,0 +1,85 @@
+"""What callers pass, turned into what the kernels read: names, dtypes and layouts settled.
+
+Shapes and tokens are checked where they are used, in the extension. Errors name the argument in the caller's words,
+what was expected and what came.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .parameters import BIASES, WEIGHTS, Array, Params
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+
+def as_parameters(params: Mapping[str, npt.ArrayLike]) -> Params:
+    """Return the parameters as contiguous arrays of one dtype; the biases may be absent."""
+    try:
+        names = set(params)
+        missing = [name for name in WEIGHTS if name not in names]
+    except TypeError:
+        raise TypeError(f"params: expected a mapping of names to arrays, got {type(params).__name__}") from None
+    unknown = sorted(map(str, names - {*WEIGHTS, *BIASES}))
+    if missing or unknown:
+        expected = f"{', '.join(WEIGHTS)} and optionally {', '.join(BIASES)}"
+        found = [f"no {name}" for name in missing] + [f"an unknown {name!r}" for name in unknown]
+        raise ValueError(f"params: expected {expected}; got {', '.join(found)}")
+    first = params["weight_ih"]
+    dtype = first.dtype if isinstance(first, np.ndarray) else np.dtype(np.float64)
+    if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise TypeError(f"params['weight_ih']: expected dtype float32 or float64, got {dtype}")
+    return {name: as_floats(f"params[{name!r}]", params[name], dtype) for name in (*WEIGHTS, *BIASES) if name in names}
+
+
+def in_order(params: Params) -> tuple[Array, Array, Array | None, Array | None]:
+    return params["weight_ih"], params["weight_hh"], params.get("bias_ih"), params.get("bias_hh")
+
+
+def as_floats(name: str, value: npt.ArrayLike, dtype: np.dtype[Any]) -> Array:
+    """`value` as an array the kernels can read: itself where it is one already, else a copy."""
+    if isinstance(value, np.ndarray):
+        if value.dtype != dtype:
+            raise TypeError(f"{name}: expected dtype {dtype}, the parameters', got {value.dtype}")
+        if type(value) is np.ndarray and value.flags.c_contiguous and value.flags.aligned:
+            return value
+    try:
+        if value is None:  # NumPy would read it as NaN
+            raise TypeError("no array at all")
+        return np.require(np.asarray(value, dtype=dtype), requirements=["C", "A"])
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}: expected an array of {dtype}, got {kind_of(value)}: {error}") from None
+
+
+def as_input(name: str, value: npt.ArrayLike, dtype: np.dtype[Any]) -> Array:
+    """X as the kernels take it: floats of the parameters' dtype, or tokens as int64."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}: expected an array of numbers, got {kind_of(value)}: {error}") from None
+    if array.dtype.kind not in "iu" or (array.size == 0 and not isinstance(value, np.ndarray)):
+        return as_floats(name, value, dtype)
+    if array.dtype == np.uint64 and array.size and int(array.max()) >= 2**63:
+        raise ValueError(f"{name}: expected tokens below the input size, got {int(array.max())}")
+    return np.require(array, dtype=np.int64, requirements=["C", "A"])
+
+
+def as_states(
+    name: str, state: Sequence[npt.ArrayLike] | None, names: tuple[str, ...], dtype: np.dtype[Any]
+) -> tuple[Array, ...] | None:
+    if state is None:
+        return None
+    if isinstance(state, np.ndarray) or not hasattr(state, "__len__"):
+        raise TypeError(f"{name}: expected a tuple of arrays ({', '.join(names)}), got {kind_of(state)}")
+    if len(state) != len(names):
+        raise ValueError(f"{name}: expected {len(names)} arrays ({', '.join(names)}), got {len(state)}")
+    return tuple(as_floats(f"{name}[{i}]", part, dtype) for i, part in enumerate(state))
+
+
+def kind_of(value: object) -> str:
+    return type(value).__name__

@@ -1,0 +1,240 @@
+"""Layers for inference whose weights are packed once: `Prepared`, and one step at a time on it, `Stepper`.
+
+`rnnkernels.forward` packs the weights into the kernels' layout in every call, since training changes them between
+calls. Where they stay the same, packing them once makes short calls several times faster. Training is not here.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _cpu
+from ._arguments import as_input, as_parameters, as_states, in_order
+from .parameters import Array, cell_info
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import SupportsIndex
+
+    import numpy.typing as npt
+
+__all__ = ["Prepared", "Stepper"]
+
+State = tuple[Array, ...]
+
+
+class Prepared:
+    """One layer with its weights packed, for inference.
+
+    It holds a copy: parameters that change later are not seen; prepare them again. Results are those of
+    `rnnkernels.forward` on the same parameters, bit for bit. It is never changed by a call, so several threads may use
+    one at the same time. It keeps the instruction set it was made under.
+
+    Parameters
+    ----------
+    cell, params
+        As in `rnnkernels.forward`.
+    weights : {"full", "bfloat16"}
+        How the packed weights are stored. ``"full"``: in the parameters' dtype. ``"bfloat16"`` (float32 parameters
+        only): ``weight_ih`` and ``weight_hh`` are rounded to the nearest bfloat16, 8 significant bits, a relative
+        error of at most 2⁻⁹ each, in half the memory; biases, states and all sums stay float32. The results are,
+        bit for bit, those of a float32 layer whose weights were rounded so. It pays where reading the weights
+        takes the time: a batch of one or two and weights larger than the caches near the core.
+    tokens : bool, default False
+        What the layer will be given: vectors, or tokens (integers). For tokens all columns of ``weight_ih`` are laid
+        out as a table of (I, gates·H), biases added.
+
+    Attributes
+    ----------
+    cell : str
+    input_size, hidden_size : int
+    dtype : numpy.dtype
+        Of inputs, states and results.
+    weights : str
+    tokens : bool
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `rnnkernels.forward`; also where `weights` is unknown or is bfloat16 for float64 parameters.
+    """
+
+    __slots__ = ("_layer", "_states", "cell", "dtype", "hidden_size", "input_size", "tokens", "weights")
+
+    def __init__(
+        self, cell: str, params: Mapping[str, npt.ArrayLike], *, weights: str = "full", tokens: bool = False
+    ) -> None:
+        self._states = cell_info(cell)["states"]
+        arrays = as_parameters(params)
+        if not isinstance(weights, str):
+            raise TypeError(f"weights: expected a string, full or bfloat16, got {type(weights).__name__}")
+        self._layer = _cpu.Prepared(cell, *in_order(arrays), weights, bool(tokens))
+        self.cell = cell
+        self.dtype: np.dtype[Any] = arrays["weight_ih"].dtype
+        self.input_size = int(arrays["weight_ih"].shape[1])
+        self.hidden_size = int(arrays["weight_hh"].shape[1])
+        self.weights = weights
+        self.tokens = bool(tokens)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held by the packed weights, in bytes."""
+        return self._layer.nbytes
+
+    def forward(self, x: npt.ArrayLike, state: Sequence[npt.ArrayLike] | None = None) -> tuple[Array, State]:
+        """Run the layer over a sequence, for inference.
+
+        Parameters
+        ----------
+        x : array_like, (T, B, I) of `dtype`, or (T, B) of integers where `tokens`
+        state : sequence of array_like, each (B, H), optional
+            The states before the first step, h first. Default: zeros.
+
+        Returns
+        -------
+        output : ndarray, (T, B, H)
+            h after every step.
+        state : tuple of ndarray, each (B, H)
+            The states after the last step.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `rnnkernels.forward`; also where vectors come instead of tokens, or the other way round.
+        """
+        return self._layer.forward(as_input("x", x, self.dtype), as_states("state", state, self._states, self.dtype))
+
+    def step(self, x_t: npt.ArrayLike, state: Sequence[npt.ArrayLike] | None = None) -> State:
+        """Run the layer for one step; a `stepper` is faster where many steps follow each other.
+
+        Parameters
+        ----------
+        x_t : array_like, (B, I) of `dtype`, or (B,) of integers where `tokens`
+        state : sequence of array_like, each (B, H), optional
+
+        Returns
+        -------
+        tuple of ndarray, each (B, H)
+            The states after the step, h first.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `forward`.
+        """
+        inputs = as_input("x_t", x_t, self.dtype)
+        wanted = 1 if self.tokens else 2
+        if inputs.ndim != wanted:
+            raise ValueError(f"x_t: expected shape {'(B,)' if wanted == 1 else '(B, I)'}, got {inputs.shape}")
+        return self.forward(inputs[np.newaxis], state)[1]
+
+    def stepper(self, batch_size: SupportsIndex = 1, state: Sequence[npt.ArrayLike] | None = None) -> Stepper:
+        """Return a `Stepper`: the layer with states of its own, to run step by step.
+
+        Parameters
+        ----------
+        batch_size : int, default 1
+            B.
+        state : sequence of array_like, each (B, H), optional
+            The states to start from. Default: zeros.
+        """
+        return Stepper(self, batch_size, state)
+
+    def __repr__(self) -> str:
+        kind = "tokens" if self.tokens else "vectors"
+        return (
+            f"Prepared({self.cell!r}, I={self.input_size}, H={self.hidden_size}, {self.dtype}, "
+            f"weights={self.weights!r}, {kind}, {self.nbytes} bytes)"
+        )
+
+
+class Stepper:
+    """A prepared layer and its states: call it with one step's input after another.
+
+    A step allocates nothing, and gives the bits that `Prepared.forward` gives for the whole sequence. One thread
+    at a time may use it.
+
+    Parameters
+    ----------
+    layer : Prepared
+    batch_size : int, default 1
+        B.
+    state : sequence of array_like, each (B, H), optional
+        The states to start from. Default: zeros.
+
+    Raises
+    ------
+    TypeError
+        If `layer` is no `Prepared`, or `batch_size` no integer.
+    ValueError
+        If `batch_size` is negative, or a state's shape does not fit.
+    """
+
+    __slots__ = ("_states", "_step", "_stepper", "batch_size", "layer")
+
+    def __init__(
+        self, layer: Prepared, batch_size: SupportsIndex = 1, state: Sequence[npt.ArrayLike] | None = None
+    ) -> None:
+        if not isinstance(layer, Prepared):
+            raise TypeError(f"layer: expected a Prepared, got {type(layer).__name__}")
+        try:
+            self.batch_size = operator.index(batch_size)
+        except TypeError:
+            raise TypeError(f"batch_size: expected an integer, got {type(batch_size).__name__}") from None
+        if not 0 <= self.batch_size < 2**31:
+            raise ValueError(f"batch_size: expected 0 to 2**31 - 1, got {self.batch_size}")
+        self.layer = layer
+        self._stepper = _cpu.Stepper(layer._layer, self.batch_size)
+        self._step = self._stepper.step
+        if state is not None:
+            self.reset(state)
+
+    def __call__(self, x_t: npt.ArrayLike) -> Array:
+        """Take one step.
+
+        Parameters
+        ----------
+        x_t : array_like, (B, I) of the layer's dtype, or (B,) of integers where it takes tokens
+            It may be the last step's result.
+
+        Returns
+        -------
+        ndarray, (B, H)
+            h after the step, in memory that the step after the next one overwrites: copy what is to be kept.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the dtype or the shape does not fit, or a token is out of range. The states are then as before.
+        RuntimeError
+            If another thread is in a step of this stepper.
+        """
+        if type(x_t) is np.ndarray and x_t.flags.c_contiguous and x_t.dtype.kind != "u":
+            return self._step(x_t)
+        return self._step(as_input("x_t", x_t, self.layer.dtype))
+
+    @property
+    def state(self) -> State:
+        """The states after the last step, h first, each (B, H): copies."""
+        return self._stepper.state()
+
+    def reset(self, state: Sequence[npt.ArrayLike] | None = None) -> None:
+        """Go on from other states.
+
+        Parameters
+        ----------
+        state : sequence of array_like, each (B, H), optional
+            Default: zeros.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they do not fit; nothing is changed then.
+        """
+        self._stepper.reset(as_states("state", state, self.layer._states, self.layer.dtype))
+
+    def __repr__(self) -> str:
+        return f"Stepper({self.layer!r}, batch_size={self.batch_size})"
