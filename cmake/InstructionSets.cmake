@@ -6,6 +6,11 @@ set(rnnkernels_flags_avx2 -mavx2 -mfma)
 set(rnnkernels_flags_avx512
   -mavx2 -mfma -mavx512f -mavx512vl -mavx512dq -mavx512bw)
 set(rnnkernels_flags_neon "")  # part of every arm64 processor
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # On arm64 GCC orders instructions before it gives out registers, and clones functions for constant
+  # arguments; either leaves accumulators of the register tile on the stack (seen with GCC 12.2).
+  set(rnnkernels_flags_neon -fno-schedule-insns -fno-ipa-cp-clone)
+endif()
 
 # The compiler is asked what it compiles for: CMAKE_SYSTEM_PROCESSOR names the machine that runs
 # CMake, which is another one when cross-compiling and may be on macOS.

@@ -85,8 +85,7 @@ public:
             for (Index t = first; t < last; ++t)
                 each_block([&](Index row, Index block) {
                     gather_token(shape_.input, static_cast<const T*>(shared_.call.in.weight_ih), weights_.b_input,
-                                 x_columns_, block, shared_.call.in.tokens[t * shape_.batch + row], WeightStorage::full,
-                                 x_chunk(t, row));
+                                 x_columns_, block, shared_.call.in.tokens[t * shape_.batch + row], x_chunk(t, row));
                 });
         } else if (part_.rows.last - part_.rows.first == shape_.batch) {
             project_rows(first * shape_.batch, (last - first) * shape_.batch);

@@ -86,18 +86,33 @@ Panels<T> take_panels(Workspace& workspace, Index k, int gates, Index vectors,
 template <class T>
 inline constexpr int kPackedAtOnce = Vec<T>::lanes > 1 ? Vec<T>::lanes : 2;
 
-// The next `valid` values of `lanes` rows (a null row: zeros) as columns: a vector for each k.
+// Rows of W that become the lanes of one vector of columns, read along k.
 template <class T>
-RNNKERNELS_INLINE void load_columns(const T* const* row, Index k, Index valid, Vec<T>* column) {
+class ColumnRows {
+public:
     using V = Vec<T>;
-    if constexpr (V::lanes == 1) {
-        for (Index i = 0; i < valid; ++i) column[i] = row[0] ? V(row[0][k + i]) : V(T(0));
-    } else {
-#pragma GCC unroll 16
-        for (int l = 0; l < V::lanes; ++l) column[l] = row[l] ? V::load(row[l] + k, valid) : V(T(0));
-        transpose(column);
+
+    ColumnRows(const UnitColumns<T>& columns, Index vector, const T* weight, const int* row, Index k_length) {
+        for (int l = 0; l < V::lanes; ++l) {
+            const auto [gate, unit] = columns.at(vector, l);
+            from_[l] = gate < 0 ? nullptr : weight + (row[gate] * columns.units + unit) * k_length;
+        }
     }
-}
+
+    // The values at k, k + 1, ... as `count` vectors; count is at most kPackedAtOnce.
+    RNNKERNELS_INLINE void load(Index k, Index count, V* column) const {
+        if constexpr (V::lanes == 1) {
+            for (Index i = 0; i < count; ++i) column[i] = from_[0] ? V(from_[0][k + i]) : V(T(0));
+        } else {
+#pragma GCC unroll 16
+            for (int l = 0; l < V::lanes; ++l) column[l] = from_[l] ? V::load(from_[l] + k, count) : V(T(0));
+            transpose(column);
+        }
+    }
+
+private:
+    const T* from_[V::lanes];  // null: zeros
+};
 
 // Packs the share of thread `thread` of `threads` of panels whose k runs along the rows of W:
 //   element (k, gate i, unit) = W[(row[i] * units + unit) * k_length + k]
@@ -105,22 +120,16 @@ template <class T>
 void pack_gates(const Panels<T>& to, const T* weight, const int* row, const UnitColumns<T>& columns, int thread,
                 int threads) {
     using V = Vec<T>;
-    constexpr int lanes = V::lanes;
     for (Index p = to.count() * thread / threads; p < to.count() * (thread + 1) / threads; ++p) {
         const int width = to.width_of(p);
-        const Index stride = width * lanes;
         for (int v = 0; v < width; ++v) {
-            const T* from[lanes];
-            for (int l = 0; l < lanes; ++l) {
-                const auto [gate, unit] = columns.at(p * to.width + v, l);
-                from[l] = gate < 0 ? nullptr : weight + (row[gate] * columns.units + unit) * to.k;
-            }
-            T* target = to.data + p * to.panel_size() + v * lanes;
+            const ColumnRows<T> from(columns, p * to.width + v, weight, row, to.k);
+            T* target = to.data + p * to.panel_size() + v * V::lanes;
             for (Index k = 0; k < to.k; k += kPackedAtOnce<T>) {
                 V column[kPackedAtOnce<T>];
                 const Index here = to.k - k < kPackedAtOnce<T> ? to.k - k : kPackedAtOnce<T>;
-                load_columns(from, k, here, column);
-                target = store_panel_rows(to.storage, column, here, target, stride);
+                from.load(k, here, column);
+                target = store_panel_rows(to.storage, column, here, target, width * V::lanes);
             }
         }
     }

@@ -30,6 +30,13 @@ RNNKERNELS_INLINE Vec<float> second_of_pair(Vec<float> pair) {
     return Vec<float>::from_bits(pair.bits() & 0xffff0000U);
 }
 
+// What a weight is worth once it has been stored.
+template <class T>
+RNNKERNELS_INLINE Vec<T> as_stored(WeightStorage storage, Vec<T> weight) {
+    if constexpr (sizeof(T) == 4) return storage == WeightStorage::bfloat16 ? round_to_bfloat16(weight) : weight;
+    return weight;
+}
+
 // Stores `count` consecutive rows of a panel, one vector of columns each, `stride` apart; count is even but for
 // the panel's last rows. Returns where the next row goes.
 template <class T>

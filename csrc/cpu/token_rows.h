@@ -23,27 +23,32 @@ TokenRows<T> take_token_rows(Workspace& workspace, Index tokens, Index row) {
 // One token's column for one block of units, at its place in `row_out`.
 template <class T>
 void gather_token(Index tokens, const T* weight, const T* bias, const UnitColumns<T>& columns, Index block, Index token,
-                  WeightStorage storage, T* row_out) {
+                  T* row_out) {
     const Index units = columns.units_in(block);
-    for (int gate = 0; gate < columns.gates; ++gate)
-        for (Index unit = 0; unit < units; ++unit) {
-            const Index at = columns.vector(block) * columns.lanes + gate * units + unit;
-            T w = weight[((gate * columns.units) + block * columns.lanes + unit) * tokens + token];
-            if constexpr (sizeof(T) == 4) {
-                if (storage == WeightStorage::bfloat16) round_to_bfloat16(Vec<float>(w)).store(&w, 1);
-            }
-            row_out[at] = bias[at] + w;
-        }
+    for (int gate = 0; gate < columns.gates; ++gate) {
+        const Index at = columns.vector(block) * columns.lanes + gate * units;
+        const T* from = weight + (gate * columns.units + block * columns.lanes) * tokens + token;
+        for (Index unit = 0; unit < units; ++unit) row_out[at + unit] = bias[at + unit] + from[unit * tokens];
+    }
 }
 
-// This thread's share of the table's columns.
+// This thread's share of the table's columns; `gate_rows`: the gates' rows of the weight, in units of H.
 template <class T>
-void fill_token_table(const TokenRows<T>& rows, Index tokens, const T* weight, const T* bias,
+void fill_token_table(const TokenRows<T>& rows, Index tokens, const T* weight, const int* gate_rows, const T* bias,
                       const UnitColumns<T>& columns, WeightStorage storage, int thread, int threads) {
-    const Index blocks = columns.blocks();
-    for (Index block = blocks * thread / threads; block < blocks * (thread + 1) / threads; ++block)
-        for (Index token = 0; token < tokens; ++token)
-            gather_token(tokens, weight, bias, columns, block, token, storage, rows.table + token * rows.row);
+    using V = Vec<T>;
+    const Index vectors = columns.vectors();
+    for (Index vector = vectors * thread / threads; vector < vectors * (thread + 1) / threads; ++vector) {
+        const ColumnRows<T> from(columns, vector, weight, gate_rows, tokens);
+        const V b = V::load(bias + vector * V::lanes);
+        for (Index token = 0; token < tokens; token += kPackedAtOnce<T>) {
+            V column[kPackedAtOnce<T>];
+            const Index here = tokens - token < kPackedAtOnce<T> ? tokens - token : kPackedAtOnce<T>;
+            from.load(token, here, column);
+            for (Index i = 0; i < here; ++i)
+                (b + as_stored(storage, column[i])).store(rows.table + (token + i) * rows.row + vector * V::lanes);
+        }
+    }
 }
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -42,8 +42,8 @@ struct ForwardWeights {
         if (in.x) {
             pack_gates(input, weight_ih, input_rows<Cell>.row, input_columns(in.shape), thread, threads);
         } else if (token_rows.table) {
-            fill_token_table(token_rows, in.shape.input, weight_ih, b_input, input_columns(in.shape), hidden.storage,
-                             thread, threads);
+            fill_token_table(token_rows, in.shape.input, weight_ih, input_rows<Cell>.row, b_input,
+                             input_columns(in.shape), hidden.storage, thread, threads);
         }
         pack_gates(hidden, weight_hh, hidden_rows<Cell>.row, hidden_columns(in.shape), thread, threads);
         if constexpr (two_products<Cell>)

@@ -1,0 +1,210 @@
+// A random call on the backend and the memory it needs: what check_sets and count_instructions have in common.
+//
+// Arrays are as a caller may have them, no better aligned than their elements. The values are the same on every
+// machine, and for float and double. Not here: what is compared (check_sets.cpp) or counted (count.cpp).
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "backend_table.h"
+
+namespace native {
+
+using rnnkernels::backend;
+using rnnkernels::CellInfo;
+using rnnkernels::Dtype;
+using rnnkernels::Index;
+using rnnkernels::Shape;
+
+template <class T>
+inline constexpr Dtype dtype_of = std::is_same_v<T, float> ? Dtype::float32 : Dtype::float64;
+
+// Numbers that are the same everywhere, which <random>'s distributions are not (PCG-XSH-RR).
+class Random {
+public:
+    explicit Random(std::uint64_t seed) : state_(seed) { next(); }
+    std::uint32_t next() {
+        const std::uint64_t old = state_;
+        state_ = old * 6364136223846793005ULL + 1442695040888963407ULL;
+        const auto mixed = static_cast<std::uint32_t>(((old >> 18U) ^ old) >> 27U);
+        const auto turn = static_cast<std::uint32_t>(old >> 59U);
+        return (mixed >> turn) | (mixed << ((32U - turn) & 31U));
+    }
+    // Uniform in [-bound, bound).
+    float uniform(float bound) { return (static_cast<float>(next() >> 8U) / 8388608.0F - 1.0F) * bound; }
+
+private:
+    std::uint64_t state_;
+};
+
+// An array between two fences, NaN all over until it is written.
+template <class T>
+class Array {
+public:
+    Array() : Array(0) {}
+    explicit Array(Index count) : count_(static_cast<std::size_t>(count)), memory_(count_ + 2 * kFence) {
+        std::memset(memory_.data(), 0xff, memory_.size() * sizeof(T));
+    }
+    Array(Index count, Random& random, float bound) : Array(count) {
+        for (std::size_t i = 0; i < count_; ++i) data()[i] = static_cast<T>(random.uniform(bound));
+    }
+    T* data() { return memory_.data() + kFence; }
+    const T* data() const { return memory_.data() + kFence; }
+    std::size_t size() const { return count_; }
+    T operator[](std::size_t i) const { return data()[i]; }
+
+    bool fences_stand() const {
+        constexpr std::size_t bytes = kFence * sizeof(T);
+        unsigned char fence[bytes];
+        std::memset(fence, 0xff, bytes);
+        return std::memcmp(memory_.data(), fence, bytes) == 0 && std::memcmp(data() + count_, fence, bytes) == 0;
+    }
+
+private:
+    static constexpr std::size_t kFence = 33;  // odd, and two vectors of any set
+    std::size_t count_;
+    std::vector<T> memory_;
+};
+
+// What a forward keeps for its backward, aligned as csrc/binding aligns it, and as NaN as an Array.
+class Reserve {
+public:
+    Reserve() : Reserve(0) {}
+    explicit Reserve(Index bytes) : bytes_(bytes + kAlignment) {}
+    void* data() {
+        return bytes_.data() + (kAlignment - reinterpret_cast<std::uintptr_t>(bytes_.data()) % kAlignment) % kAlignment;
+    }
+    bool fences_stand() const { return bytes_.fences_stand(); }
+
+private:
+    static constexpr Index kAlignment = 64;
+    Array<unsigned char> bytes_;
+};
+
+// What a call may have or lack.
+struct Options {
+    bool bias;
+    bool tokens;   // instead of vectors
+    bool state;    // an initial state
+    bool d_state;  // a gradient of the final state
+};
+
+// The arguments of a forward and its backward.
+template <class T>
+struct Problem {
+    int cell;
+    Shape shape;
+    Options options;
+    Array<T> weight_ih, weight_hh, bias_ih, bias_hh;
+    Array<T> x, d_output;
+    std::vector<std::int64_t> tokens;
+    std::vector<Array<T>> state, d_state;
+
+    const CellInfo& info() const { return backend().cell(cell); }
+
+    rnnkernels::Inputs inputs() const {
+        rnnkernels::Inputs in{};
+        in.shape = shape;
+        in.x = options.tokens ? nullptr : x.data();
+        static constexpr std::int64_t none = 0;  // not null, or the backend would not know the kind
+        in.tokens = !options.tokens ? nullptr : tokens.empty() ? &none : tokens.data();
+        in.weight_ih = weight_ih.data();
+        in.weight_hh = weight_hh.data();
+        in.bias_ih = options.bias ? bias_ih.data() : nullptr;
+        in.bias_hh = options.bias ? bias_hh.data() : nullptr;
+        if (options.state)
+            for (std::size_t s = 0; s < state.size(); ++s) in.state[s] = state[s].data();
+        return in;
+    }
+};
+
+template <class T>
+Problem<T> make_problem(int cell, const Shape& shape, const Options& options) {
+    const auto& [steps, batch, input, hidden] = shape;
+    const CellInfo& info = backend().cell(cell);
+    Index input_rows = 0, recurrent_rows = 0;
+    for (int g = 0; g < info.gate_count; ++g) {
+        input_rows += info.gates[g].input ? hidden : 0;
+        recurrent_rows += std::strcmp(info.gates[g].operand, "none") != 0 ? hidden : 0;
+    }
+    Random random(static_cast<std::uint64_t>((((cell * 1009 + steps) * 1009 + batch) * 1009 + input) * 1009 + hidden));
+    const float bound = 1.0F / std::sqrt(static_cast<float>(hidden));
+    const float spread = 1.7F;  // about a standard normal's
+    Problem<T> p;
+    p.cell = cell;
+    p.shape = shape;
+    p.options = options;
+    p.weight_ih = Array<T>(input_rows * input, random, bound);
+    p.weight_hh = Array<T>(recurrent_rows * hidden, random, bound);
+    p.bias_ih = Array<T>(input_rows, random, bound);
+    p.bias_hh = Array<T>(recurrent_rows, random, bound);
+    p.x = Array<T>(steps * batch * input, random, spread);
+    for (Index i = 0; i < steps * batch; ++i) p.tokens.push_back(random.next() % static_cast<std::uint32_t>(input));
+    p.d_output = Array<T>(steps * batch * hidden, random, spread);
+    for (int s = 0; s < info.state_count; ++s) {
+        p.state.emplace_back(batch * hidden, random, spread);
+        p.d_state.emplace_back(batch * hidden, random, spread);
+    }
+    return p;
+}
+
+// The arrays that a call makes. A forward's: the output, then the final states. Calls point into it.
+template <class T>
+struct Results {
+    std::vector<std::string> names;
+    std::vector<Array<T>> arrays;
+    Reserve reserve;
+
+    T* add(const std::string& name, Index count) {
+        names.push_back(name);
+        arrays.emplace_back(count);
+        return arrays.back().data();
+    }
+};
+
+// A forward (`training`: that keeps a reserve) of `p`, into arrays that it adds to `made`.
+template <class T>
+rnnkernels::ForwardCall forward_call(int set, const Problem<T>& p, bool training, Results<T>& made) {
+    const Shape& s = p.shape;
+    rnnkernels::ForwardCall call{};
+    call.in = p.inputs();
+    call.output = made.add("output", s.steps * s.batch * s.hidden);
+    for (int i = 0; i < p.info().state_count; ++i)
+        call.final_state[i] = made.add("final " + std::string(p.info().states[i]), s.batch * s.hidden);
+    if (training) {
+        made.reserve = Reserve(backend().reserve_size(set, p.cell, dtype_of<T>, s) * s.steps);
+        call.reserve = made.reserve.data();
+    }
+    return call;
+}
+
+// The backward of a forward that was run, likewise.
+template <class T>
+rnnkernels::BackwardCall backward_call(const Problem<T>& p, const rnnkernels::ForwardCall& forward, Results<T>& made) {
+    const auto count = [](const Array<T>& array) { return static_cast<Index>(array.size()); };
+    rnnkernels::BackwardCall call{};
+    call.in = p.inputs();
+    call.output = forward.output;
+    call.reserve = forward.reserve;
+    call.d_output = p.d_output.data();
+    if (!p.options.tokens) call.dx = made.add("dx", count(p.x));
+    call.dweight_ih = made.add("dweight_ih", count(p.weight_ih));
+    call.dweight_hh = made.add("dweight_hh", count(p.weight_hh));
+    if (p.options.bias) {
+        call.dbias_ih = made.add("dbias_ih", count(p.bias_ih));
+        call.dbias_hh = made.add("dbias_hh", count(p.bias_hh));
+    }
+    for (int i = 0; i < p.info().state_count; ++i) {
+        if (p.options.d_state) call.d_final_state[i] = p.d_state[static_cast<std::size_t>(i)].data();
+        call.d_state[i] = made.add("initial d" + std::string(p.info().states[i]), p.shape.batch * p.shape.hidden);
+    }
+    return call;
+}
+
+}  // namespace native
