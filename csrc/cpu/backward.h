@@ -41,7 +41,7 @@ struct BackwardShared {
 
     void prepare(int threads) {
         const Shape& shape = call.in.shape;
-        plan = plan_of<Cell, T>(shape, threads);
+        plan = plan_of<Cell, T>(Pass::backward, shape, threads);
         blocks = blocks_of<T>(shape.hidden);
         barriers = take_barriers(workspace, plan);
         w_hidden = take_panels<T>(workspace, G::hiddens * shape.hidden, 1, blocks);
@@ -77,8 +77,8 @@ public:
     BackwardEngine(const BackwardShared<Cell, T>& shared, int thread)
         : shared_(shared),
           shape_(shared.call.in.shape),
-          part_(make_part<Cell>(shared.plan, shape_, shared.blocks, thread, shared.barriers)),
-          item_(item_blocks<Cell>(part_.rows.last - part_.rows.first)) {}
+          part_(make_part<Cell>(Pass::backward, shared.plan, shape_, shared.blocks, thread, shared.barriers)),
+          item_(item_blocks<Cell>(Pass::backward, part_.rows.last - part_.rows.first)) {}
 
     // Packs this thread's share of the weights and takes over the gradients of the final states.
     void begin() {
@@ -274,7 +274,7 @@ private:
     // A tile of step t's gradient rows times the panels of an item into the strip, then the epilogue over it.
     template <class Epilogue>
     RNNKERNELS_INLINE void multiply(const Panels<T>& w, const Index* slots, int gates, Index t, Epilogue epilogue) {
-        alignas(64) T strip[strip_size<Cell>(1, lanes)];
+        alignas(64) T strip[strip_size<Cell>(Pass::backward, 1, lanes)];
         const Index stride = item_ * lanes;
         for (Index block = part_.blocks.first; block < part_.blocks.last; block += item_) {
             const Index end = block + item_ < part_.blocks.last ? block + item_ : part_.blocks.last;

@@ -32,7 +32,7 @@ struct ForwardShared {
 
     void prepare(int threads) {
         const Shape& shape = call.in.shape;
-        plan = plan_of<Cell, T>(shape, threads);
+        plan = plan_of<Cell, T>(Pass::forward, shape, threads);
         blocks = blocks_of<T>(shape.hidden);
         barriers = take_barriers(workspace, plan);
         if (call.prepared) {
@@ -63,8 +63,8 @@ public:
           weights_(shared.weights),
           shape_(shared.call.in.shape),
           x_columns_(weights_.input_columns(shape_)),
-          part_(make_part<Cell>(shared.plan, shape_, shared.blocks, thread, shared.barriers)),
-          item_(item_blocks<Cell>(part_.rows.last - part_.rows.first)) {}
+          part_(make_part<Cell>(Pass::forward, shared.plan, shape_, shared.blocks, thread, shared.barriers)),
+          item_(item_blocks<Cell>(Pass::forward, part_.rows.last - part_.rows.first)) {}
 
     // Packs this thread's share of the weights, unless they are prepared, and takes over the initial states.
     void begin() {
@@ -96,7 +96,7 @@ public:
     }
 
     void step(Index t) {
-        multiply(weights_.hidden, weights_.b_hidden, weights_.hidden_columns(shape_), h_before(t), shape_.hidden,
+        multiply(t, weights_.hidden, weights_.b_hidden, weights_.hidden_columns(shape_), h_before(t), shape_.hidden,
                  [&](Index row, Index block, const T* strip) {
                      V x[G::gates], u[G::gates], s[G::states], n[G::states], saved[G::saved + 1];
                      load_x(t, row, block, x);
@@ -109,7 +109,7 @@ public:
     }
 
     void gates(Index t) {
-        multiply(weights_.hidden, weights_.b_hidden, weights_.hidden_columns(shape_), h_before(t), shape_.hidden,
+        multiply(t, weights_.hidden, weights_.b_hidden, weights_.hidden_columns(shape_), h_before(t), shape_.hidden,
                  [&](Index row, Index block, const T* strip) {
                      V x[G::gates], u[G::gates], s[G::states], saved[G::saved + 1] = {}, gated;
                      load_x(t, row, block, x);
@@ -122,7 +122,7 @@ public:
     }
 
     void state(Index t) {
-        multiply(weights_.gated, weights_.b_gated, weights_.gated_columns(shape_), shared_.gated,
+        multiply(t, weights_.gated, weights_.b_gated, weights_.gated_columns(shape_), shared_.gated,
                  shared_.blocks * lanes, [&](Index row, Index block, const T* strip) {
                      V x[G::gates], u[G::gates], s[G::states], n[G::states], saved[G::saved + 1];
                      load_x(t, row, block, x);
@@ -207,14 +207,17 @@ private:
         for (int i = 0; i < G::saved; ++i) saved[i].store(to + i * lanes);
     }
 
-    // A tile of rows of `a` times the panels of an item into the strip, then the epilogue over it.
+    // A tile of rows of `a` times the panels of an item into the strip, then the epilogue over it. Odd steps go
+    // through the items backwards: the weights read last are still near, where not all of them fit a cache.
     template <class Epilogue>
-    RNNKERNELS_INLINE void multiply(const Panels<T>& w, const T* bias, const UnitColumns<T>& columns, const T* a,
-                                    Index a_stride, Epilogue epilogue) {
-        alignas(64) T strip[strip_size<Cell>(G::widest, lanes)];
+    RNNKERNELS_INLINE void multiply(Index t, const Panels<T>& w, const T* bias, const UnitColumns<T>& columns,
+                                    const T* a, Index a_stride, Epilogue epilogue) {
+        alignas(64) T strip[strip_size<Cell>(Pass::forward, G::widest, lanes)];
         const int gates = columns.gates;
         const Index stride = item_ * gates * lanes;
-        for (Index block = part_.blocks.first; block < part_.blocks.last; block += item_) {
+        const Index items = (part_.blocks.last - part_.blocks.first + item_ - 1) / item_;
+        for (Index i = 0; i < items; ++i) {
+            const Index block = part_.blocks.first + (t % 2 == 0 ? i : items - 1 - i) * item_;
             const Index end = block + item_ < part_.blocks.last ? block + item_ : part_.blocks.last;
             for (Index row = part_.rows.first; row < part_.rows.last;) {
                 const int rows = next_tile(part_.rows.last - row, tile_rows(w.width));
@@ -234,7 +237,7 @@ private:
         const Panels<T>& w = weights_.input;
         const T* x = static_cast<const T*>(shared_.call.in.x) + first * shape_.input;
         T* out = shared_.x_part + (first - chunk_first_ * shape_.batch) * x_row();
-        const Index item = item_blocks<Cell>(count);
+        const Index item = item_blocks<Cell>(Pass::forward, count);
         for (Index block = part_.blocks.first; block < part_.blocks.last; block += item) {
             const Index end = block + item < part_.blocks.last ? block + item : part_.blocks.last;
             const Index first_vector = x_columns_.vector(block), last_vector = x_columns_.vector(end);

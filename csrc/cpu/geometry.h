@@ -23,13 +23,13 @@ using cpu::split_range;
 
 constexpr int greatest_divisor(int a, int b) { return b == 0 ? a : greatest_divisor(b, a % b); }
 
-// Blocks of units after which a product with `gates` gates per block ends on a panel's edge.
-constexpr int blocks_per_edge(int gates) {
-    if (gates == 0) return 1;
-    return panel_vectors(gates) / greatest_divisor(gates, panel_vectors(gates));
-}
-
 constexpr int common_multiple(int a, int b) { return a / greatest_divisor(a, b) * b; }
+
+// Blocks of units after which a product with `gates` gates per block ends on the edge of so many panels.
+constexpr int blocks_per_edge(int gates, int panels) {
+    if (gates == 0) return 1;
+    return common_multiple(gates, panels * panel_vectors(gates)) / gates;
+}
 
 template <class Cell>
 struct Geometry {
@@ -42,27 +42,32 @@ struct Geometry {
     static constexpr int slots = Cell::slot_count;
     static constexpr int reserve = saved + states - 1;  // vectors per block
 
-    // The least work a thread takes: blocks that end on a panel's edge in every product of the cell.
-    static constexpr int item_blocks =
-        common_multiple(common_multiple(blocks_per_edge(inputs), blocks_per_edge(hiddens)),
-                        common_multiple(blocks_per_edge(gateds), blocks_per_edge(1)));
     static constexpr int widest = hiddens > gateds ? hiddens : gateds;
 };
 
-// With one or two rows several panels run side by side, so an item is made larger.
-inline constexpr int kFewRows = 2;
-inline constexpr int kFewRowsItems = 4;
+enum class Pass { forward, backward };
 
+// With so few rows several panels run side by side (panels_side_by_side, tile.h).
+inline constexpr Index kFewRows = 2;
+
+// An item: the blocks of units that a thread works on at a time, and the least it takes. It ends on the edge of
+// the panels that run side by side in every product of the pass.
 template <class Cell>
-constexpr int item_blocks(Index rows) {
-    return Geometry<Cell>::item_blocks * (rows <= kFewRows ? kFewRowsItems : 1);
+constexpr int item_blocks(Pass pass, Index rows) {
+    using G = Geometry<Cell>;
+    const auto edge = [rows](int gates) {
+        return blocks_per_edge(gates, panels_side_by_side(rows <= kFewRows ? 1 : kMostRows, panel_vectors(gates)));
+    };
+    if (pass == Pass::backward) return edge(1);
+    return common_multiple(common_multiple(edge(G::inputs), edge(G::hiddens)), edge(G::gateds));
 }
 
 // Lanes of the strip between a product with `gates` gates per block and the cell: tile rows x an item.
 template <class Cell>
-constexpr int strip_size(int gates, int lanes) {
-    constexpr int most = kMostRows > kFewRows * kFewRowsItems ? kMostRows : kFewRows * kFewRowsItems;
-    return most * Geometry<Cell>::item_blocks * gates * lanes;
+constexpr Index strip_size(Pass pass, int gates, int lanes) {
+    const Index many = kMostRows * item_blocks<Cell>(pass, kMostRows);
+    const Index few = kFewRows * item_blocks<Cell>(pass, kFewRows);
+    return (many > few ? many : few) * gates * lanes;
 }
 
 // Rows of weight_ih (weight_hh) in units of H, for each gate of a list.
@@ -92,13 +97,13 @@ struct Part {
 };
 
 template <class Cell>
-Part make_part(const Plan& plan, const Shape& shape, Index blocks, int thread, Barrier* barriers) {
+Part make_part(Pass pass, const Plan& plan, const Shape& shape, Index blocks, int thread, Barrier* barriers) {
     const int row_group = thread / plan.unit_groups;
     const int unit_group = thread % plan.unit_groups;
     return {thread,
             plan.row_groups * plan.unit_groups,
             split_range(shape.batch, 1, plan.row_groups, row_group),
-            split_range(blocks, Geometry<Cell>::item_blocks, plan.unit_groups, unit_group),
+            split_range(blocks, item_blocks<Cell>(pass, kMostRows), plan.unit_groups, unit_group),
             barriers,
             barriers + 1 + row_group};
 }
@@ -113,9 +118,9 @@ inline Barrier* take_barriers(Workspace& workspace, const Plan& plan) {
 }
 
 template <class Cell, class T>
-Plan plan_of(const Shape& shape, int threads) {
+Plan plan_of(Pass pass, const Shape& shape, int threads) {
     return make_plan({shape, threads, recurrent_gates<Cell>.count, Cell::slot_count,
-                      Geometry<Cell>::item_blocks * Vec<T>::lanes, static_cast<Index>(sizeof(T))});
+                      item_blocks<Cell>(pass, kMostRows) * Vec<T>::lanes, static_cast<Index>(sizeof(T))});
 }
 
 // `count` zeros.

@@ -37,8 +37,8 @@ void prepare(void* context, int threads) {
 
 // The threads a call can use at all, so that no other is woken.
 template <class Cell, class T>
-int threads_of(const Shape& shape, int threads) {
-    const Plan plan = plan_of<Cell, T>(shape, threads);
+int threads_of(Pass pass, const Shape& shape, int threads) {
+    const Plan plan = plan_of<Cell, T>(pass, shape, threads);
     return plan.row_groups * plan.unit_groups;
 }
 
@@ -47,7 +47,8 @@ void forward(const ForwardCall& call, int threads) {
     Workspace workspace;
     using Shared = ForwardShared<Cell, T>;
     Shared shared(call, workspace);
-    cpu::run_parallel(threads_of<Cell, T>(call.in.shape, threads), prepare<Shared>, forward_task<Cell, T>, &shared);
+    cpu::run_parallel(threads_of<Cell, T>(Pass::forward, call.in.shape, threads), prepare<Shared>,
+                      forward_task<Cell, T>, &shared);
 }
 
 template <class Cell, class T>
@@ -61,7 +62,8 @@ void backward(const BackwardCall& call, int threads) {
     Workspace workspace;
     using Shared = BackwardShared<Cell, T>;
     Shared shared(call, workspace);
-    cpu::run_parallel(threads_of<Cell, T>(shape, threads), prepare<Shared>, backward_task<Cell, T>, &shared);
+    cpu::run_parallel(threads_of<Cell, T>(Pass::backward, shape, threads), prepare<Shared>, backward_task<Cell, T>,
+                      &shared);
 }
 
 template <class Cell, class T>
@@ -94,6 +96,12 @@ Index prepared_bytes(const void* prepared) {
 template <class Cell, class T>
 void discard_weights(void* prepared) {
     delete static_cast<PreparedWeights<Cell, T>*>(prepared);
+}
+
+// The forward's plan, for those who ask.
+template <class Cell, class T>
+Plan forward_plan(const Shape& shape, int threads) {
+    return plan_of<Cell, T>(Pass::forward, shape, threads);
 }
 
 template <class Cell, class T>
@@ -138,7 +146,7 @@ struct Tables<CellList<Cells...>> {
     static constexpr int count = sizeof...(Cells);
     static constexpr CellInfo info[] = {info_of<Cells<Vec<float>>>()...};
     template <class T>
-    static constexpr CellKernels<T> kernels[] = {{reserve_size<Cells<Vec<T>>, T>, plan_of<Cells<Vec<T>>, T>,
+    static constexpr CellKernels<T> kernels[] = {{reserve_size<Cells<Vec<T>>, T>, forward_plan<Cells<Vec<T>>, T>,
                                                   prepare_weights<Cells<Vec<T>>, T>, prepared_bytes<Cells<Vec<T>>, T>,
                                                   discard_weights<Cells<Vec<T>>, T>, forward<Cells<Vec<T>>, T>,
                                                   backward<Cells<Vec<T>>, T>}...};

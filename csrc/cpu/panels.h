@@ -41,19 +41,18 @@ struct UnitColumns {
     // Lanes from one gate's units to the next gate's.
     Index gate_stride(Index block) const { return units_in(block); }
 
-    // What stands in a lane of a vector; gate -1: nothing.
-    struct Column {
-        int gate;
-        Index unit;
-    };
-    Column at(Index vector, int lane) const {
+    // Calls lane_is(lane, gate, unit) for every lane of a vector; gate -1: nothing stands there.
+    template <class Function>
+    RNNKERNELS_INLINE void each_lane(Index vector, Function lane_is) const {
         const Index block = vector / gates < blocks() ? vector / gates : blocks() - 1;
-        const Index within = (vector - block * gates) * lanes + lane;
-        for (int gate = 0; gate < gates; ++gate) {
-            const Index unit = within - gate * units_in(block);
-            if (unit < units_in(block)) return {gate, block * lanes + unit};
+        const Index here = units_in(block);
+        Index unit = (vector - block * gates) * lanes;  // among the block's gates x units, then in its gate
+        int gate = 0;
+        for (; unit >= here && gate < gates; unit -= here) ++gate;
+        for (int lane = 0; lane < lanes; ++lane) {
+            lane_is(lane, gate < gates ? gate : -1, block * lanes + unit);
+            if (++unit == here) unit = 0, ++gate;
         }
-        return {-1, 0};
     }
 };
 
@@ -93,10 +92,9 @@ public:
     using V = Vec<T>;
 
     ColumnRows(const UnitColumns<T>& columns, Index vector, const T* weight, const int* row, Index k_length) {
-        for (int l = 0; l < V::lanes; ++l) {
-            const auto [gate, unit] = columns.at(vector, l);
-            from_[l] = gate < 0 ? nullptr : weight + (row[gate] * columns.units + unit) * k_length;
-        }
+        columns.each_lane(vector, [&](int lane, int gate, Index unit) {
+            from_[lane] = gate < 0 ? nullptr : weight + (row[gate] * columns.units + unit) * k_length;
+        });
     }
 
     // The values at k, k + 1, ... as `count` vectors; count is at most kPackedAtOnce.
@@ -161,10 +159,9 @@ T* pack_bias(Workspace& workspace, const T* bias, const int* row, const UnitColu
     const Index count = columns.vectors() * Vec<T>::lanes;
     T* packed = workspace.take<T>(count);
     for (Index vector = 0; vector < columns.vectors(); ++vector)
-        for (int l = 0; l < Vec<T>::lanes; ++l) {
-            const auto [gate, unit] = columns.at(vector, l);
-            packed[vector * Vec<T>::lanes + l] = bias && gate >= 0 ? bias[row[gate] * columns.units + unit] : T(0);
-        }
+        columns.each_lane(vector, [&](int lane, int gate, Index unit) {
+            packed[vector * Vec<T>::lanes + lane] = bias && gate >= 0 ? bias[row[gate] * columns.units + unit] : T(0);
+        });
     return packed;
 }
 
