@@ -1,1 +1,1 @@
-"""Benchmarks: ours and the peers' in turn, in one run, on equal threads. `python -m benchmarks --help`."""
+"""Benchmarks: ours and the peers' in turn, in one run, on equal threads. docs/benchmarks.md says how and why."""

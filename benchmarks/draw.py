@@ -1,46 +1,263 @@
-"""The README's picture: how many times faster than PyTorch, per cell and shape, from committed results."""
+"""The pictures in docs/, from a file of results: ratios.svg, roofline.svg, scaling.svg, latency.svg.
+
+`python -m benchmarks draw [FILE.jsonl]`
+
+The same file gives the same bytes. What has no lines in the file is not drawn.
+"""
 
 from __future__ import annotations
 
-import json
+import argparse
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+from . import results
+from .machine import REPOSITORY
+from .results import Line
+from .shapes import CORE_SHAPES
+
+COLORS = ("#4477aa", "#66ccee", "#228833", "#ccbb44", "#ee6677", "#aa3377", "#bbbbbb")
+SETTINGS = {
+    "svg.hashsalt": "rnnkernels",
+    "svg.fonttype": "none",
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+}
+READING_SIZES = {"16 KB": 16 << 10, "2 MB": 2 << 20, "64 MB": 64 << 20}
 
 
-def draw(results: Path, picture: Path) -> None:
-    """Draw bars of `results` (JSON lines of `python -m benchmarks --out`) into the SVG file `picture`."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    mpl.rcParams.update({"svg.hashsalt": "rnnkernels", "font.size": 8, "svg.fonttype": "none"})
+def ratios(lines: Sequence[Line]) -> Any:
+    """Bars from 1×: how many times faster than the best peer, per core shape and cell, on all threads measured."""
     from matplotlib import pyplot as plt
 
-    lines = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
-    cells = list(dict.fromkeys(line["cell"] for line in lines))
-    shapes = list(dict.fromkeys(tuple(line["shape"]) for line in lines))
-    figure, axes = plt.subplots(2, 1, figsize=(9, 5), sharex=True)
+    speeds = [x for x in _speeds(lines) if tuple(x["shape"]) in CORE_SHAPES and "ratio" in x]
+    speeds = [x for x in speeds if x["mode"] in {"inference", "training"}]
+    if not speeds:
+        return None
+    threads = max(x["threads"] for x in speeds)
+    speeds = [x for x in speeds if x["threads"] == threads]
+    cells = list(dict.fromkeys(x["cell"] for x in speeds))
+    shapes = [shape for shape in CORE_SHAPES if any(tuple(x["shape"]) == shape for x in speeds)]
+    figure, axes = plt.subplots(2, 1, figsize=(9, 5.4), sharex=True)
     width = 0.8 / len(cells)
     for axis, mode in zip(axes, ("inference", "training"), strict=True):
         for i, cell in enumerate(cells):
-            ratios = {tuple(x["shape"]): x["ratio"] for x in lines if x["cell"] == cell and x["mode"] == mode}
-            places = [k + (i - (len(cells) - 1) / 2) * width for k in range(len(shapes))]
-            peer = "PyTorch loop" if cell == "gru_reset_before" else "torch.nn"
-            axis.bar(places, [ratios[s] for s in shapes], width, label=f"{cell} / {peer}")
-        axis.axhline(1, color="black", linewidth=0.8)
+            found = {tuple(x["shape"]): x["ratio"] for x in speeds if (x["cell"], x["mode"]) == (cell, mode)}
+            places = [shapes.index(shape) + (i - (len(cells) - 1) / 2) * width for shape in found]
+            heights = [ratio - 1 for ratio in found.values()]
+            axis.bar(places, heights, 0.92 * width, bottom=1, label=cell, color=COLORS[i % len(COLORS)])
         axis.set_yscale("log")
-        ticks = [0.5, 1, 2, 5, 10, 20, 50]
-        axis.set_yticks(ticks, [f"{t:g}×" for t in ticks])
-        axis.minorticks_off()
-        axis.set_title(f"{mode}: times faster than PyTorch", loc="left")
-        axis.spines[["top", "right"]].set_visible(False)
+        _times(axis, [x["ratio"] for x in speeds if x["mode"] == mode])
+        axis.axhline(1, color="black", linewidth=0.8)
+        axis.grid(axis="y", color="#e0e0e0", linewidth=0.6)
+        axis.set_title(f"{mode}, {_threads(threads)}: times faster than the fastest peer", loc="left")
     axes[1].set_xticks(range(len(shapes)), [f"T{t} B{b}\nI{i} H{h}" for t, b, i, h in shapes])
-    axes[0].legend(ncols=3, frameon=False)
-    first = lines[0]
+    axes[1].set_xlim(-0.6, len(shapes) - 0.4)
+    axes[0].legend(ncols=len(cells), loc="upper right", bbox_to_anchor=(1, 1.16), columnspacing=1, handlelength=1)
+    peers = sorted({name for x in speeds for name, peer in x["peers"].items() if "median" in peer} & _counted(speeds))
+    note = f"fastest of {', '.join(peers)}; medians of alternated calls, weight packing and the Python call included"
+    _footnote(figure, lines, speeds[0], note)
+    return figure
+
+
+def roofline(lines: Sequence[Line]) -> Any:
+    """Speed over flops per byte of weights, under the limits that were measured."""
+    from matplotlib import pyplot as plt
+
+    limits = {x["threads"]: x for x in results.of_kind(lines, "roofline")}
+    speeds = [x for x in _speeds(lines) if x["threads"] in limits and "flops_per_byte" in x and x["mode"] != "bfloat16"]
+    if not speeds:
+        return None
+    counts = sorted({x["threads"] for x in speeds})
+    cells = list(dict.fromkeys(x["cell"] for x in speeds))
+    figure, axes = plt.subplots(1, len(counts), figsize=(max(6, 4.5 * len(counts)), 4), sharey=True, squeeze=False)
+    for axis, threads in zip(axes[0], counts, strict=True):
+        mine = [x for x in speeds if x["threads"] == threads]
+        peak = limits[threads]["flops"][mine[0]["instruction_set"]]["float32"]
+        right = 2 * max(x["flops_per_byte"] for x in mine)
+        reading = dict(limits[threads]["bandwidth"])
+        for name, size in READING_SIZES.items():
+            knee = peak / reading[size]
+            axis.plot([0.25, knee, right], [0.25 * reading[size], peak, peak], color="black", linewidth=0.7)
+            axis.text(
+                0.32, 0.32 * reading[size], name, fontsize=6, va="center", bbox={"fc": "white", "ec": "none", "pad": 1}
+            )
+        axis.annotate(f"{peak:.0f} GFLOP/s", (right, peak), xytext=(0, 3), textcoords="offset points", ha="right")
+        for i, cell in enumerate(cells):
+            for mode, marker in (("inference", "o"), ("streaming", "^")):
+                points = [(x["flops_per_byte"], x["gflops"]) for x in mine if (x["cell"], x["mode"]) == (cell, mode)]
+                if points:
+                    color = COLORS[i % len(COLORS)]
+                    axis.plot(*zip(*points, strict=True), marker, markersize=4, color=color, label=f"{cell} {mode}")
+        _log(axis)
+        axis.set_xlabel("flops per byte of the weights that each step reads")
+        axis.set_title(_threads(threads), loc="left")
+    axes[0][0].set_ylabel("GFLOP/s")
+    axes[0][-1].legend(fontsize=6, loc="lower right")
+    _footnote(figure, lines, speeds[0], "lines: measured multiply-add peak, and reading of working sets of these sizes")
+    return figure
+
+
+def scaling(lines: Sequence[Line]) -> Any:
+    """Time over each size; the fitted slope beside each line."""
+    from matplotlib import pyplot as plt
+
+    found = results.of_kind(lines, "scaling")
+    if not found:
+        return None
+    names = list(dict.fromkeys(x["axis"] for x in found))
+    series = list(dict.fromkeys((x["cell"], x["mode"]) for x in found))
+    figure, axes = plt.subplots(1, len(names), figsize=(2.6 * len(names), 3.4), squeeze=False)
+    for axis, name in zip(axes[0], names, strict=True):
+        for line in (x for x in found if x["axis"] == name):
+            values, medians, low, high = zip(*line["points"], strict=True)
+            color = COLORS[series.index((line["cell"], line["mode"])) % len(COLORS)]
+            slope = "" if line["slope"] is None else f" {line['slope']:.2f}"
+            axis.plot(values, [1e3 * s for s in medians], "o-", color=color, markersize=3, linewidth=1)
+            axis.fill_between(values, [1e3 * s for s in low], [1e3 * s for s in high], color=color, alpha=0.2, lw=0)
+            axis.plot([], [], "o-", color=color, markersize=3, label=f"{line['cell']} {line['mode']}{slope}")
+        _log(axis, values)
+        axis.set_xlabel(name)
+        shape = next(x["shape"] for x in found if x["axis"] == name)
+        fixed = [f"{letter}{size}" for letter, size in zip("TBIH", shape, strict=True) if size]
+        axis.set_title(" ".join(fixed), loc="left")
+        axis.legend(fontsize=6, title="slope", title_fontsize=6)
+    axes[0][0].set_ylabel("ms")
+    _footnote(figure, lines, found[0], "median and quartiles; the slope is that of log time over log size")
+    return figure
+
+
+def latency(lines: Sequence[Line]) -> Any:
+    """One step at batch 1: microseconds over H, ours and the peers'."""
+    from matplotlib import pyplot as plt
+
+    found = [x for x in _speeds(lines) if x["mode"] == "streaming"]
+    if not found:
+        return None
+    cells = list(dict.fromkeys(x["cell"] for x in found))
+    counts = sorted({x["threads"] for x in found})
+    sizes = sorted({x["shape"][3] for x in found})
+    names = list(dict.fromkeys(name for x in found for name, peer in x["peers"].items() if "median" in peer))
+    figure, axes = plt.subplots(
+        len(counts), len(cells), figsize=(2.1 * len(cells), 2.2 * len(counts)), sharex=True, sharey=True, squeeze=False
+    )
+    for i, threads in enumerate(counts):
+        for j, cell in enumerate(cells):
+            axis = axes[i][j]
+            mine = [x for x in found if (x["threads"], x["cell"]) == (threads, cell)]
+            for k, name in enumerate(["ours", *names]):
+                timed = {x["shape"][3]: x["ours"] if name == "ours" else x["peers"].get(name, {}) for x in mine}
+                points = [(size, 1e6 * timing["median"]) for size, timing in timed.items() if "median" in timing]
+                if points:
+                    wide = 1.8 if name == "ours" else 1
+                    axis.plot(
+                        *zip(*points, strict=True), "o-", color=COLORS[k], markersize=3, linewidth=wide, label=name
+                    )
+            _log(axis, sizes)
+            axis.set_title(f"{cell}, {_threads(threads)}", loc="left")
+            axis.set_xlabel("H" if i == len(counts) - 1 else "")
+            axis.set_ylabel("µs per step" if j == 0 else "")
+    axes[0][0].legend(fontsize=6)
+    _footnote(figure, lines, found[0], "batch 1, I = H, from Python, the state carried from step to step")
+    return figure
+
+
+PICTURES: dict[str, Callable[[Sequence[Line]], Any]] = {
+    "ratios": ratios,
+    "roofline": roofline,
+    "scaling": scaling,
+    "latency": latency,
+}
+
+
+def draw(lines: Sequence[Line], folder: Path) -> list[Path]:
+    """Draw what the lines have into `folder`; return the files."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot as plt
+
+    drawn = []
+    with mpl.rc_context(SETTINGS):
+        for name, picture in PICTURES.items():
+            figure = picture(lines)
+            if figure is not None:
+                drawn.append(folder / f"{name}.svg")
+                figure.savefig(drawn[-1], metadata={"Date": None})
+                plt.close(figure)
+    return drawn
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks draw", description="Draw the pictures in docs/.")
+    parser.add_argument("file", type=Path, nargs="?", help="default: the one in benchmarks/results/")
+    parser.add_argument("--folder", type=Path, default=REPOSITORY / "docs", help="default: docs/")
+    args = parser.parse_args(arguments)
+    try:
+        lines = results.read(args.file or results.committed())
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    drawn = draw(lines, args.folder)
+    print("\n".join(map(str, drawn)) or "nothing to draw in this file")
+    return 0
+
+
+def _speeds(lines: Sequence[Line]) -> list[Line]:
+    """Speeds of the instruction set that most lines have: the machine's own."""
+    speeds = results.of_kind(lines, "speed")
+    names = [x["instruction_set"] for x in speeds]
+    return [x for x in speeds if x["instruction_set"] == max(set(names), key=lambda name: (names.count(name), name))]
+
+
+def _counted(speeds: Sequence[Line]) -> set[str]:
+    """Peers that were the best somewhere or might have been: all but the yardsticks."""
+    return {name for x in speeds for name in x["peers"]} - {"prepared", "numpy"}
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' if count > 1 else ''}"
+
+
+def _times(axis: Any, values: Sequence[float]) -> None:
+    """Ticks of a log axis of ratios, as far as the values go."""
+    ticks = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]
+    low, high = min([*values, 0.9]), max([*values, 2.2])
+    axis.set_ylim(low * 0.9, high * 1.15)
+    shown = [tick for tick in ticks if low * 0.9 <= tick <= high * 1.15]
+    axis.set_yticks(shown, [f"{tick:g}×" for tick in shown])
+    axis.minorticks_off()
+
+
+def _log(axis: Any, places: Sequence[int] | None = None) -> None:
+    """Two log axes with plain numbers, on x those of `places` if given."""
+    from matplotlib import ticker
+
+    axis.set(xscale="log", yscale="log")
+    axis.grid(color="#e8e8e8", linewidth=0.5)
+    for one in (axis.xaxis, axis.yaxis):
+        one.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    low, high = axis.get_ylim()
+    if high < 30 * low:
+        axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    if places:
+        axis.set_xticks(places)
+    axis.minorticks_off()
+
+
+def _footnote(figure: Any, lines: Sequence[Line], line: Line, note: str) -> None:
+    run = results.run_of(lines, line)
+    versions = ", ".join(f"{n} {v}" for n, v in run["versions"].items() if n not in {"numpy", "jaxlib"})
     figure.text(
         0.01,
-        0.005,
-        f"float32, {first['threads']} threads, {first['machine']} ({first['instruction_set']}), "
-        f"PyTorch {first['torch']}, medians of alternated calls; weight packing and the Python call included",
-        fontsize=7,
+        0.01,
+        f"float32, {run['machine']} ({line['instruction_set']}); {versions}\n{note}",
+        fontsize=6,
+        color="#444444",
     )
-    figure.tight_layout(rect=(0, 0.02, 1, 1))
-    figure.savefig(picture, metadata={"Date": None})
+    figure.tight_layout(rect=(0, 0.06, 1, 1))

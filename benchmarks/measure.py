@@ -22,9 +22,10 @@ class Timing:
     rounds: int
 
 
-# A library's idle threads may spin for some milliseconds after its call (libgomp's do) and would take a core from
-# whoever comes next: wait until they sleep.
+# A library's idle threads may spin after its call, libgomp's for some milliseconds, ONNX Runtime's for about fifty,
+# and would take a core from whoever comes next: wait at least PAUSE, then until the process is idle, at most LONGEST.
 PAUSE = 0.01
+LONGEST = 0.25
 # A sample is as many calls as fill this time.
 SAMPLE = 0.004
 
@@ -50,10 +51,26 @@ def alternate(
     samples: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(rounds):
         for name, call in work.items():
-            time.sleep(PAUSE)
+            _settle()
             once = _seconds(call, 1)  # not kept: the caches belonged to the other library
             samples[name].append(_seconds(call, max(1, round(SAMPLE / max(once, 1e-6)))))
-    return {name: _summary(times) for name, times in samples.items()}
+    return {name: summary(times) for name, times in samples.items()}
+
+
+def summary(times: list[float]) -> Timing:
+    """Median and quartiles of at least two samples."""
+    low, median, high = statistics.quantiles(times, n=4)
+    return Timing(median, low, high, len(times))
+
+
+def _settle() -> None:
+    """Sleep until no thread of this process runs any more."""
+    end = time.monotonic() + LONGEST
+    while True:
+        used = time.process_time()  # of all threads
+        time.sleep(PAUSE)
+        if time.process_time() - used < 0.1 * PAUSE or time.monotonic() > end:
+            return
 
 
 def _seconds(call: Callable[[], object], calls: int) -> float:
@@ -61,8 +78,3 @@ def _seconds(call: Callable[[], object], calls: int) -> float:
     for _ in range(calls):
         call()
     return (time.perf_counter() - begin) / calls
-
-
-def _summary(times: list[float]) -> Timing:
-    low, median, high = statistics.quantiles(times, n=4)
-    return Timing(median, low, high, len(times))

@@ -1,154 +1,135 @@
-"""What is measured: a cell at a shape, in inference or training, by us and by a peer; and the check of its answer.
+"""What is measured: a cell at a shape in a mode, its arrays, and the check of an answer.
 
-The peer is PyTorch: its fused layer where it has the cell, else the loop its users write. Each workload ends in
-NumPy arrays or torch tensors of the same values, compared with the float64 reference before any clock runs.
+An answer is compared with the float64 reference, which shares no code with any participant. Of a sequence all
+outputs are compared. Of a training step it is each gradient's slope along a random direction, which the reference
+has from one complex step at any size; a wrong element shows in it as it would in a norm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
+import numpy.typing as npt
 
 import rnnkernels as rk
 from rnnkernels import reference
 
-# (T, B, I, H)
-SHAPES = [
-    (100, 1, 64, 64),
-    (100, 1, 256, 256),
-    (100, 1, 512, 512),
-    (100, 16, 128, 128),
-    (100, 32, 256, 256),
-    (100, 64, 512, 512),
-    (25, 50, 100, 100),
-    (50, 64, 1024, 1024),
-]
-QUICK_SHAPES = [SHAPES[1], SHAPES[3], SHAPES[6]]
-MODES = ("inference", "training")
+from .shapes import Shape
+
+Array = npt.NDArray[Any]
+Answer = dict[str, Array]
 
 # Largest error allowed, norm over norm: float32 rounding over these lengths.
 OUTPUT_TOLERANCE = 2e-4
 # Of gradients: where a relu's input is a rounding away from 0, single elements of two right ones differ.
 GRADIENT_TOLERANCE = 5e-3
+# Of weights kept as bfloat16: eight bits of each weight.
+BFLOAT16_TOLERANCE = 2e-2
+
+# A stream's answer is its first steps.
+STREAM_STEPS = 8
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Workload:
-    """One cell at one shape, float32."""
+    """One cell at one shape in one mode, float32.
+
+    A call of `inference` or `bfloat16` is a forward over the sequence, of `training` a forward and a backward to
+    the inputs and all parameters, of `streaming` one step from the state the last call left.
+    """
 
     cell: str
-    shape: tuple[int, int, int, int]
+    mode: str
+    shape: Shape
 
-    def __post_init__(self) -> None:
-        steps, batch, inputs, hidden = self.shape
-        rng = np.random.default_rng(self.shape)
-        self.params = rk.init_params(self.cell, inputs, hidden, rng=rng)
-        self.x = rng.standard_normal((steps, batch, inputs), dtype=np.float32)
-        self.d_output = rng.standard_normal((steps, batch, hidden), dtype=np.float32)
-        self.layer = _torch_layer(self.cell, self.params)
-        self._x = torch.tensor(self.x)
-        self._d_output = torch.tensor(self.d_output)
+    @cached_property
+    def params(self) -> Answer:
+        _, _, inputs, hidden = self.shape
+        return rk.init_params(self.cell, inputs, hidden, rng=np.random.default_rng(self.shape))
+
+    @cached_property
+    def x(self) -> Array:
+        """(T, B, I); of a stream (STREAM_STEPS, B, I), each call's input in turn."""
+        _, batch, inputs, _ = self.shape
+        return self._normal(1, self.steps, batch, inputs)
+
+    @cached_property
+    def d_output(self) -> Array:
+        _, batch, _, hidden = self.shape
+        return self._normal(2, self.steps, batch, hidden)
+
+    @property
+    def steps(self) -> int:
+        """Steps of an answer."""
+        return STREAM_STEPS if self.mode == "streaming" else self.shape[0]
 
     @property
     def flops(self) -> float:
-        """Multiply-adds of the forward's products, times two."""
+        """Multiply-adds of one call's products, times two; a backward has twice the forward's."""
         steps, batch, inputs, hidden = self.shape
         rows = sum(len(self.params[name]) * width for name, width in (("weight_ih", inputs), ("weight_hh", hidden)))
-        return 2.0 * steps * batch * rows
+        return 2.0 * steps * batch * rows * (3 if self.mode == "training" else 1)
 
-    def ours(self, mode: str) -> Any:
-        if mode == "inference":
-            return rk.forward(self.cell, self.x, self.params, training=False).output
-        return rk.backward(rk.forward(self.cell, self.x, self.params), self.d_output)
+    @property
+    def weight_bytes(self) -> int:
+        """Weights that every step must read: the recurrent ones, and in a call of one step also the input's.
 
-    def torch(self, mode: str) -> Any:
-        if mode == "inference":
-            with torch.no_grad():
-                return self.layer(self._x)
-        x = self._x.detach().requires_grad_(True)
-        self.layer.zero_grad()
-        self.layer(x).backward(self._d_output)
-        return x.grad
+        Over many steps the input's weights serve hundreds of rows at once and count for nothing.
+        """
+        names = ["weight_hh"] if self.shape[0] > 1 else ["weight_ih", "weight_hh"]
+        size = sum(self.params[name].nbytes for name in names)
+        return size // 2 if self.mode == "bfloat16" else size
 
-    def check(self) -> None:
-        """Raise if our output or gradients, or the peer's output, is not the reference's."""
-        exact = {name: value.astype(np.float64) for name, value in self.params.items()}
-        output, _ = reference.forward(self.cell, self.x.astype(np.float64), exact)
-        _compare("our output", self.ours("inference"), output)
-        _compare("torch's output", self.torch("inference").numpy(), output)
-        grads = self.ours("training")
-        rng = np.random.default_rng(1)
-        for name, found in {**grads.params, "x": grads.x}.items():
-            direction = rng.choice([-1.0, 1.0], found.shape)  # sums the errors as their norm does, but for luck
-            slope = reference.directional_derivative(
-                self.cell, self.x.astype(np.float64), exact, None, self.d_output, None, {name: direction}
-            )
-            scale = float(np.linalg.norm(found.astype(np.float64)))
-            error = abs(float((found * direction).sum(dtype=np.float64)) - slope) / scale
-            if not error < GRADIENT_TOLERANCE:
-                raise AssertionError(f"{self}: gradient of {name} off by {error:.1e}")
-        _compare("torch's dL/dx", self.torch("training").numpy(), grads.x, GRADIENT_TOLERANCE)
+    @property
+    def tolerance(self) -> float:
+        return {"training": GRADIENT_TOLERANCE, "bfloat16": BFLOAT16_TOLERANCE}.get(self.mode, OUTPUT_TOLERANCE)
 
-    def calls(self, mode: str) -> dict[str, Callable[[], object]]:
-        return {"rnnkernels": lambda: self.ours(mode), "torch": lambda: self.torch(mode)}
+    def error(self, answer: Answer) -> float:
+        """How far an answer is from the reference's; infinite if an array is missing or has another shape.
 
+        An answer is ``output`` (T, B, H), or in training the gradients of ``x`` and of every parameter.
+        """
+        if self.mode != "training":
+            found = answer.get("output")
+            if found is None or found.shape != self._output.shape:
+                return np.inf
+            return _finite(np.linalg.norm(found - self._output) / np.linalg.norm(self._output))
+        return max(self._slope_error(name, answer.get(name)) for name in ("x", *self.params))
 
-def _compare(what: str, found: Any, expected: Any, tolerance: float = OUTPUT_TOLERANCE) -> None:
-    error = float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
-    if not error < tolerance:
-        raise AssertionError(f"{what} off by {error:.1e}")
+    def _slope_error(self, name: str, found: Array | None) -> float:
+        direction, slope = self._slopes[name]
+        if found is None or found.shape != direction.shape:
+            return np.inf
+        exact = found.astype(np.float64)
+        scale = float(np.linalg.norm(exact))
+        if not scale:  # of recurrent weights where there is one step, from zeros
+            return np.inf if slope else 0.0
+        return _finite(abs(float((exact * direction).sum()) - slope) / scale)
 
-
-class _ResetBefore(torch.nn.Module):
-    """The loop that stands for a cell PyTorch does not fuse; the input's product is made at once, as users do."""
-
-    def __init__(self, inputs: int, hidden: int) -> None:
-        super().__init__()
-        self.weight_ih_l0 = torch.nn.Parameter(torch.empty(3 * hidden, inputs))
-        self.weight_hh_l0 = torch.nn.Parameter(torch.empty(3 * hidden, hidden))
-        self.bias_ih_l0 = torch.nn.Parameter(torch.empty(3 * hidden))
-        self.bias_hh_l0 = torch.nn.Parameter(torch.empty(3 * hidden))
-
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, None]:
-        hidden = self.weight_hh_l0.shape[1]
-        parts = torch.nn.functional.linear(x, self.weight_ih_l0, self.bias_ih_l0 + self.bias_hh_l0)
-        w_gates, w_new = self.weight_hh_l0.split([2 * hidden, hidden])
-        h = x.new_zeros(x.shape[1], hidden)
-        outputs = []
-        for part in parts:
-            x_gates, x_new = part.split([2 * hidden, hidden], dim=1)
-            r, z = torch.sigmoid(x_gates + h @ w_gates.T).chunk(2, dim=1)
-            n = torch.tanh(x_new + (r * h) @ w_new.T)
-            h = n + z * (h - n)
-            outputs.append(h)
-        return torch.stack(outputs), None
-
-
-def _torch_layer(cell: str, params: dict[str, Any]) -> Any:
-    hidden, inputs = params["weight_hh"].shape[1], params["weight_ih"].shape[1]
-    modules: dict[str, Callable[[int, int], torch.nn.Module]] = {
-        "rnn_tanh": torch.nn.RNN,
-        "rnn_relu": lambda i, h: torch.nn.RNN(i, h, nonlinearity="relu"),
-        "lstm": torch.nn.LSTM,
-        "gru": torch.nn.GRU,
-        "gru_reset_before": _ResetBefore,
-    }
-    module = modules[cell](inputs, hidden)
-    module.load_state_dict({f"{name}_l0": torch.tensor(value) for name, value in params.items()})
-    return _First(module)
-
-
-class _First(torch.nn.Module):
-    """A layer's output without its states."""
-
-    def __init__(self, layer: torch.nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        output: torch.Tensor = self.layer(x)[0]
+    @cached_property
+    def _output(self) -> Array:
+        output, _ = reference.forward(self.cell, self.x, self.params)
         return output
+
+    @cached_property
+    def _slopes(self) -> dict[str, tuple[Array, float]]:
+        """Of each array that has a gradient: a direction, and the loss's slope along it."""
+        rng = np.random.default_rng(1)
+        found = {}
+        for name, array in {"x": self.x, **self.params}.items():
+            direction = rng.choice([-1.0, 1.0], array.shape)  # sums errors as their norm does, but for luck
+            slope = reference.directional_derivative(
+                self.cell, self.x, self.params, None, self.d_output, None, {name: direction}
+            )
+            found[name] = direction, slope
+        return found
+
+    def _normal(self, seed: int, *size: int) -> Array:
+        return np.random.default_rng([seed, *self.shape]).standard_normal(size, dtype=np.float32)
+
+
+def _finite(error: Any) -> float:
+    return float(error) if np.isfinite(error) else np.inf

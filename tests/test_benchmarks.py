@@ -51,7 +51,7 @@ class Fake:
     def missing(self) -> str:
         return ""
 
-    def supports(self, work: Workload) -> bool:
+    def supports(self, work: Workload) -> bool:  # noqa: ARG002
         return True
 
     def prepare(self, work: Workload, threads: int) -> Timed:
@@ -66,7 +66,7 @@ class Fake:
 
 @dataclass
 class Broken(Fake):
-    def prepare(self, work: Workload, threads: int) -> Timed:
+    def prepare(self, work: Workload, threads: int) -> Timed:  # noqa: ARG002
         raise RuntimeError("no such cell\nand more")
 
 
@@ -115,7 +115,7 @@ def test_a_wrong_peer_has_no_speed(mode: str) -> None:
     assert shown.count("WRONG") == 1
 
 
-def test_a_wrong_answer_of_ours_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_answer_of_ours_ends_the_run() -> None:
     ours = Fake("rnnkernels", spoil=shifted)
     with pytest.raises(grid.WrongAnswerError, match="our answer is off"):
         grid.measure(work(), ours, [], threads=1, seconds=0.0)
@@ -140,6 +140,13 @@ def test_an_error_planted_in_one_gradient_is_seen(name: str) -> None:
     assert "wrong" not in line["peers"]["right"]
     assert "wrong" in line["peers"]["planted"]
     assert line["peers"]["forgotten"]["error"] == np.inf
+
+
+def test_a_gradient_may_be_zero_where_it_is() -> None:
+    one = Workload("gru", "training", (1, 2, 3, 4))  # the recurrent weights multiply a state of zeros
+    answer = {name: np.zeros_like(value) for name, value in {"x": one.x, **one.params}.items()}
+    assert grid.error_of(Ours().prepare(one, 1), one) < one.tolerance
+    assert one.error(answer) == np.inf
 
 
 def test_a_peer_that_raises_is_left_out() -> None:

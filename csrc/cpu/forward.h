@@ -24,6 +24,7 @@ struct ForwardShared {
     Index blocks = 0;
     Barrier* barriers = nullptr;
     ForwardWeights<Cell, T> weights{};
+    Panels<T> item{};                  // of weight_ih, room for one item per thread: where it is not in `weights`
     const T* initial[G::states] = {};  // each (B, H)
     T* x_part = nullptr;               // (chunk*B, blocks*inputs*lanes)
     T* extra = nullptr;                // (B, blocks*(states-1)*lanes): the states after h, updated in place
@@ -38,7 +39,16 @@ struct ForwardShared {
         if (call.prepared) {
             weights = static_cast<const PreparedWeights<Cell, T>*>(call.prepared)->weights;
         } else {
-            weights.take(workspace, call.in, false, WeightStorage::full);
+            // Used once, and by one thread each, the panels of weight_ih are packed where they are needed: they
+            // never leave the cache.
+            const bool once = call.in.x && plan.row_groups == 1 && shape.steps <= plan.forward_chunk;
+            const bool table = call.in.tokens && shape.input <= shape.steps * shape.batch;
+            weights.take(workspace, call.in, {call.in.x && !once, table}, WeightStorage::full);
+            if (once) {
+                const Index most = item_blocks<Cell>(Pass::forward, shape.steps * shape.batch) * G::inputs;
+                item = {nullptr, shape.input, most, panel_vectors(G::inputs), WeightStorage::full};
+                item.data = workspace.take<T>(plan.unit_groups * item.size());
+            }
         }
         if (!weights.token_rows.table)
             x_part = workspace.take<T>(plan.forward_chunk * shape.batch * weights.input_columns(shape).row());
@@ -234,7 +244,9 @@ private:
 
     // Rows [first, first + count) of x, seen as (T*B, I), into the x part.
     void project_rows(Index first, Index count) {
-        const Panels<T>& w = weights_.input;
+        const bool packed = weights_.input.data != nullptr;
+        Panels<T> w = packed ? weights_.input : shared_.item;
+        if (!packed) w.data += part_.thread * w.size();
         const T* x = static_cast<const T*>(shared_.call.in.x) + first * shape_.input;
         T* out = shared_.x_part + (first - chunk_first_ * shape_.batch) * x_row();
         const Index item = item_blocks<Cell>(Pass::forward, count);
@@ -242,10 +254,16 @@ private:
             const Index end = block + item < part_.blocks.last ? block + item : part_.blocks.last;
             const Index first_vector = x_columns_.vector(block), last_vector = x_columns_.vector(end);
             const Index column = first_vector * lanes;
+            const Index origin = packed ? 0 : first_vector;  // the vector that w starts with
+            if (!packed) {
+                w.vectors = last_vector - first_vector;
+                pack_gates(w, origin, static_cast<const T*>(shared_.call.in.weight_ih), input_rows<Cell>.row,
+                           x_columns_, 0, w.count());
+            }
             for (Index row = 0; row < count;) {
                 const int rows = next_tile(count - row, tile_rows(w.width));
                 const RowBlock<T> a{x + row * shape_.input, shape_.input, kNoOffset, 1, shape_.input};
-                product(a, rows, w, first_vector, last_vector, weights_.b_input + column, 0,
+                product(a, rows, w, first_vector - origin, last_vector - origin, weights_.b_input + column, 0,
                         out + row * x_row() + column, x_row());
                 row += rows;
             }

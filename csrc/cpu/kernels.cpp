@@ -77,7 +77,7 @@ void* prepare_weights(const Inputs& in, WeightStorage storage, int threads) {
     auto* prepared = new PreparedWeights<Cell, T>;
     try {
         prepared->in = &in;
-        prepared->weights.take(prepared->workspace, in, true, storage);
+        prepared->weights.take(prepared->workspace, in, {in.x != nullptr, in.tokens != nullptr}, storage);
         cpu::run_parallel(
             threads, [](void* context, int count) { static_cast<PreparedWeights<Cell, T>*>(context)->threads = count; },
             prepare_task<Cell, T>, prepared);

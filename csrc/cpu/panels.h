@@ -66,6 +66,7 @@ struct Panels {
 
     Index panel_size() const { return stored_rows(k, storage) * width * Vec<T>::lanes; }
     Index count() const { return (vectors + width - 1) / width; }
+    Index size() const { return count() * panel_size(); }
     int width_of(Index panel) const {
         const Index left = vectors - panel * width;
         return static_cast<int>(left < width ? left : width);
@@ -77,7 +78,7 @@ template <class T>
 Panels<T> take_panels(Workspace& workspace, Index k, int gates, Index vectors,
                       WeightStorage storage = WeightStorage::full) {
     Panels<T> panels{nullptr, k, vectors, panel_vectors(gates), storage};
-    panels.data = workspace.take<T>(panels.count() * panels.panel_size());
+    panels.data = workspace.take<T>(panels.size());
     return panels;
 }
 
@@ -112,16 +113,16 @@ private:
     const T* from_[V::lanes];  // null: zeros
 };
 
-// Packs the share of thread `thread` of `threads` of panels whose k runs along the rows of W:
+// Packs panels [first, last) of `to`, whose k runs along the rows of W and whose columns start at vector `origin`:
 //   element (k, gate i, unit) = W[(row[i] * units + unit) * k_length + k]
 template <class T>
-void pack_gates(const Panels<T>& to, const T* weight, const int* row, const UnitColumns<T>& columns, int thread,
-                int threads) {
+void pack_gates(const Panels<T>& to, Index origin, const T* weight, const int* row, const UnitColumns<T>& columns,
+                Index first, Index last) {
     using V = Vec<T>;
-    for (Index p = to.count() * thread / threads; p < to.count() * (thread + 1) / threads; ++p) {
+    for (Index p = first; p < last; ++p) {
         const int width = to.width_of(p);
         for (int v = 0; v < width; ++v) {
-            const ColumnRows<T> from(columns, p * to.width + v, weight, row, to.k);
+            const ColumnRows<T> from(columns, origin + p * to.width + v, weight, row, to.k);
             T* target = to.data + p * to.panel_size() + v * V::lanes;
             for (Index k = 0; k < to.k; k += kPackedAtOnce<T>) {
                 V column[kPackedAtOnce<T>];
