@@ -118,7 +118,7 @@ public:
     }
 
     void step(Index t) {
-        carry_to(t, [&](Index row, Index block, V* dn) {
+        carry_to(t, [&](Index row, Index block, V* dn) RNNKERNELS_INLINED {
             V saved[G::saved + 1], s[G::states], n[G::states], d[G::slots], ds[G::states];
             load_saved(t, row, block, saved);
             load_step(t, row, block, s, n, dn);
@@ -129,7 +129,7 @@ public:
     }
 
     void state(Index t) {
-        carry_to(t, [&](Index row, Index block, V* dn) {
+        carry_to(t, [&](Index row, Index block, V* dn) RNNKERNELS_INLINED {
             V saved[G::saved + 1], s[G::states], n[G::states], d[G::slots] = {}, ds[G::states];
             load_saved(t, row, block, saved);
             load_step(t, row, block, s, n, dn);
@@ -140,17 +140,20 @@ public:
     }
 
     void gates(Index t) {
-        multiply(shared_.w_gated, shared_.gated_slots, G::gateds, t, [&](Index row, Index block, const T* strip) {
-            V saved[G::saved + 1], s[G::states], d[G::slots], ds[G::states], gated;
-            load_saved(t, row, block, saved);
-            load_states(t, row, block, s);
-            for (int i = 0; i < G::slots; ++i) d[i] = V::load(gradient(t, row) + i * shared_.padded() + block * lanes);
-            load_carried(row, block, ds);
-            Cell::backward_gates(saved, s, V::load(strip), d, ds, gated);
-            store_gradients(t, row, block, d);
-            store_carried(row, block, ds);
-            gated.store(shared_.gated + ((t - chunk_first_) * shape_.batch + row) * shared_.padded() + block * lanes);
-        });
+        multiply(shared_.w_gated, shared_.gated_slots, G::gateds, t,
+                 [&](Index row, Index block, const T* strip) RNNKERNELS_INLINED {
+                     V saved[G::saved + 1], s[G::states], d[G::slots], ds[G::states], gated;
+                     load_saved(t, row, block, saved);
+                     load_states(t, row, block, s);
+                     for (int i = 0; i < G::slots; ++i)
+                         d[i] = V::load(gradient(t, row) + i * shared_.padded() + block * lanes);
+                     load_carried(row, block, ds);
+                     Cell::backward_gates(saved, s, V::load(strip), d, ds, gated);
+                     store_gradients(t, row, block, d);
+                     store_carried(row, block, ds);
+                     gated.store(shared_.gated + ((t - chunk_first_) * shape_.batch + row) * shared_.padded() +
+                                 block * lanes);
+                 });
     }
 
     void wait_for_step() { part_.row_group->wait(); }
@@ -278,13 +281,18 @@ private:
         const Index stride = item_ * lanes;
         for (Index block = part_.blocks.first; block < part_.blocks.last; block += item_) {
             const Index end = block + item_ < part_.blocks.last ? block + item_ : part_.blocks.last;
-            for (Index row = part_.rows.first; row < part_.rows.last;) {
-                const int rows = next_tile(part_.rows.last - row, tile_rows(w.width));
-                const RowBlock<T> a{gradient(t, row), shared_.gradient_row(), slots, gates, shape_.hidden};
-                product(a, rows, w, block, end, shared_.zeros, 0, strip, stride);
-                for (int r = 0; r < rows; ++r)
-                    for (Index b = block; b < end; ++b) epilogue(row + r, b, strip + r * stride + (b - block) * lanes);
-                row += rows;
+            const Panels<T> panels = part_of(w, block, end);
+            for (Index first = part_.rows.first; first < part_.rows.last; first += kStripRows) {
+                const Index last = first + kStripRows < part_.rows.last ? first + kStripRows : part_.rows.last;
+                for (Index row = first; row < last;) {
+                    const int rows = next_tile(last - row, tile_rows(w.width));
+                    const RowBlock<T> a{gradient(t, row), shared_.gradient_row(), slots, gates, shape_.hidden};
+                    product(a, rows, panels, shared_.zeros, 0, strip + (row - first) * stride, stride);
+                    row += rows;
+                }
+                for (Index row = first; row < last; ++row)
+                    for (Index b = block; b < end; ++b)
+                        epilogue(row, b, strip + (row - first) * stride + (b - block) * lanes);
             }
         }
     }
@@ -302,7 +310,7 @@ private:
             });
         } else {
             multiply(shared_.w_hidden, shared_.hidden_slots, G::hiddens, t + 1,
-                     [&](Index row, Index block, const T* strip) {
+                     [&](Index row, Index block, const T* strip) RNNKERNELS_INLINED {
                          V dn[G::states];
                          load_carried(row, block, dn);
                          dn[0] = dn[0] + V::load(strip);

@@ -24,7 +24,8 @@ struct ForwardShared {
     Index blocks = 0;
     Barrier* barriers = nullptr;
     ForwardWeights<Cell, T> weights{};
-    Panels<T> item{};                  // of weight_ih, room for one item per thread: where it is not in `weights`
+    T* items = nullptr;  // (threads, item_size): panels that are packed where they are used
+    Index item_size = 0;
     const T* initial[G::states] = {};  // each (B, H)
     T* x_part = nullptr;               // (chunk*B, blocks*inputs*lanes)
     T* extra = nullptr;                // (B, blocks*(states-1)*lanes): the states after h, updated in place
@@ -39,19 +40,20 @@ struct ForwardShared {
         if (call.prepared) {
             weights = static_cast<const PreparedWeights<Cell, T>*>(call.prepared)->weights;
         } else {
-            // Used once, and by one thread each, the panels of weight_ih are packed where they are needed: they
-            // never leave the cache.
-            const bool once = call.in.x && plan.row_groups == 1 && shape.steps <= plan.forward_chunk;
+            // One group of rows: each panel has one user. One chunk: weight_ih is used once; one step: weight_hh.
+            const bool alone = plan.row_groups == 1;
+            const bool input_once = alone && shape.steps <= plan.forward_chunk;
+            const bool recurrent_once = alone && shape.steps <= 1;
             const bool table = call.in.tokens && shape.input <= shape.steps * shape.batch;
-            weights.take(workspace, call.in, {call.in.x && !once, table}, WeightStorage::full);
-            if (once) {
-                const Index most = item_blocks<Cell>(Pass::forward, shape.steps * shape.batch) * G::inputs;
-                item = {nullptr, shape.input, most, panel_vectors(G::inputs), WeightStorage::full};
-                item.data = workspace.take<T>(plan.unit_groups * item.size());
+            weights.take(workspace, call.in, {call.in.x && !input_once, table, !recurrent_once, WeightStorage::full});
+            if (input_once) {
+                const Index k = shape.input > shape.hidden ? shape.input : shape.hidden;
+                item_size = k * most_item_blocks<Cell>(Pass::forward) * G::gates * lanes;
+                items = workspace.take<T>(plan.unit_groups * item_size);
             }
         }
         if (!weights.token_rows.table)
-            x_part = workspace.take<T>(plan.forward_chunk * shape.batch * weights.input_columns(shape).row());
+            x_part = workspace.take<T>(plan.forward_chunk * shape.batch * weights.input.columns.row());
         if constexpr (two_products<Cell>) {
             gated = workspace.take<T>(shape.batch * blocks * lanes);
             if (!call.reserve) saved = workspace.take<T>(shape.batch * blocks * G::saved * lanes);
@@ -72,13 +74,13 @@ public:
         : shared_(shared),
           weights_(shared.weights),
           shape_(shared.call.in.shape),
-          x_columns_(weights_.input_columns(shape_)),
+          x_columns_(weights_.input.columns),
           part_(make_part<Cell>(Pass::forward, shared.plan, shape_, shared.blocks, thread, shared.barriers)),
           item_(item_blocks<Cell>(Pass::forward, part_.rows.last - part_.rows.first)) {}
 
     // Packs this thread's share of the weights, unless they are prepared, and takes over the initial states.
     void begin() {
-        if (!shared_.call.prepared) shared_.weights.pack(shared_.call.in, part_.thread, part_.threads);
+        if (!shared_.call.prepared) weights_.pack(shape_.input, part_.thread, part_.threads);
         each_block([&](Index row, Index block) {
             for (int s = 1; s < G::states; ++s)
                 V::load(shared_.initial[s] + row * shape_.hidden + block * lanes, valid(block))
@@ -94,8 +96,8 @@ public:
         if (shared_.call.in.tokens) {
             for (Index t = first; t < last; ++t)
                 each_block([&](Index row, Index block) {
-                    gather_token(shape_.input, static_cast<const T*>(shared_.call.in.weight_ih), weights_.b_input,
-                                 x_columns_, block, shared_.call.in.tokens[t * shape_.batch + row], x_chunk(t, row));
+                    const Index token = shared_.call.in.tokens[t * shape_.batch + row];
+                    gather_token(shape_.input, weights_.input, block, token, x_chunk(t, row));
                 });
         } else if (part_.rows.last - part_.rows.first == shape_.batch) {
             project_rows(first * shape_.batch, (last - first) * shape_.batch);
@@ -106,8 +108,8 @@ public:
     }
 
     void step(Index t) {
-        multiply(t, weights_.hidden, weights_.b_hidden, weights_.hidden_columns(shape_), h_before(t), shape_.hidden,
-                 [&](Index row, Index block, const T* strip) {
+        multiply(t, weights_.hidden, h_before(t), shape_.hidden,
+                 [&](Index row, Index block, const T* strip) RNNKERNELS_INLINED {
                      V x[G::gates], u[G::gates], s[G::states], n[G::states], saved[G::saved + 1];
                      load_x(t, row, block, x);
                      load_u(hidden_gates<Cell>, strip, gate_stride(block), u);
@@ -119,8 +121,8 @@ public:
     }
 
     void gates(Index t) {
-        multiply(t, weights_.hidden, weights_.b_hidden, weights_.hidden_columns(shape_), h_before(t), shape_.hidden,
-                 [&](Index row, Index block, const T* strip) {
+        multiply(t, weights_.hidden, h_before(t), shape_.hidden,
+                 [&](Index row, Index block, const T* strip) RNNKERNELS_INLINED {
                      V x[G::gates], u[G::gates], s[G::states], saved[G::saved + 1] = {}, gated;
                      load_x(t, row, block, x);
                      load_u(hidden_gates<Cell>, strip, gate_stride(block), u);
@@ -132,8 +134,8 @@ public:
     }
 
     void state(Index t) {
-        multiply(t, weights_.gated, weights_.b_gated, weights_.gated_columns(shape_), shared_.gated,
-                 shared_.blocks * lanes, [&](Index row, Index block, const T* strip) {
+        multiply(t, weights_.gated, shared_.gated, shared_.blocks * lanes,
+                 [&](Index row, Index block, const T* strip) RNNKERNELS_INLINED {
                      V x[G::gates], u[G::gates], s[G::states], n[G::states], saved[G::saved + 1];
                      load_x(t, row, block, x);
                      load_u(gated_gates<Cell>, strip, gate_stride(block), u);
@@ -220,55 +222,50 @@ private:
     // A tile of rows of `a` times the panels of an item into the strip, then the epilogue over it. Odd steps go
     // through the items backwards: the weights read last are still near, where not all of them fit a cache.
     template <class Epilogue>
-    RNNKERNELS_INLINE void multiply(Index t, const Panels<T>& w, const T* bias, const UnitColumns<T>& columns,
-                                    const T* a, Index a_stride, Epilogue epilogue) {
+    RNNKERNELS_INLINE void multiply(Index t, const GateProduct<T>& w, const T* a, Index a_stride, Epilogue epilogue) {
         alignas(64) T strip[strip_size<Cell>(Pass::forward, G::widest, lanes)];
-        const int gates = columns.gates;
+        const int gates = w.columns.gates;
         const Index stride = item_ * gates * lanes;
         const Index items = (part_.blocks.last - part_.blocks.first + item_ - 1) / item_;
         for (Index i = 0; i < items; ++i) {
             const Index block = part_.blocks.first + (t % 2 == 0 ? i : items - 1 - i) * item_;
             const Index end = block + item_ < part_.blocks.last ? block + item_ : part_.blocks.last;
-            for (Index row = part_.rows.first; row < part_.rows.last;) {
-                const int rows = next_tile(part_.rows.last - row, tile_rows(w.width));
-                const RowBlock<T> tile_of_a{a + row * a_stride, a_stride, kNoOffset, 1, w.k};
-                product(tile_of_a, rows, w, columns.vector(block), columns.vector(end),
-                        bias + columns.vector(block) * lanes, 0, strip, stride);
-                for (int r = 0; r < rows; ++r)
+            const Panels<T> panels = w.part(block, end, item_scratch());
+            const T* bias = w.bias + w.columns.vector(block) * lanes;
+            for (Index first = part_.rows.first; first < part_.rows.last; first += kStripRows) {
+                const Index last = first + kStripRows < part_.rows.last ? first + kStripRows : part_.rows.last;
+                for (Index row = first; row < last;) {
+                    const int rows = next_tile(last - row, tile_rows(panels.width));
+                    product(RowBlock<T>{a + row * a_stride, a_stride, kNoOffset, 1, panels.k}, rows, panels, bias, 0,
+                            strip + (row - first) * stride, stride);
+                    row += rows;
+                }
+                for (Index row = first; row < last; ++row)
                     for (Index b = block; b < end; ++b)
-                        epilogue(row + r, b, strip + r * stride + (b - block) * gates * lanes);
-                row += rows;
+                        epilogue(row, b, strip + (row - first) * stride + (b - block) * gates * lanes);
             }
         }
     }
 
     // Rows [first, first + count) of x, seen as (T*B, I), into the x part.
     void project_rows(Index first, Index count) {
-        const bool packed = weights_.input.data != nullptr;
-        Panels<T> w = packed ? weights_.input : shared_.item;
-        if (!packed) w.data += part_.thread * w.size();
+        const GateProduct<T>& w = weights_.input;
         const T* x = static_cast<const T*>(shared_.call.in.x) + first * shape_.input;
         T* out = shared_.x_part + (first - chunk_first_ * shape_.batch) * x_row();
         const Index item = item_blocks<Cell>(Pass::forward, count);
         for (Index block = part_.blocks.first; block < part_.blocks.last; block += item) {
             const Index end = block + item < part_.blocks.last ? block + item : part_.blocks.last;
-            const Index first_vector = x_columns_.vector(block), last_vector = x_columns_.vector(end);
-            const Index column = first_vector * lanes;
-            const Index origin = packed ? 0 : first_vector;  // the vector that w starts with
-            if (!packed) {
-                w.vectors = last_vector - first_vector;
-                pack_gates(w, origin, static_cast<const T*>(shared_.call.in.weight_ih), input_rows<Cell>.row,
-                           x_columns_, 0, w.count());
-            }
+            const Panels<T> panels = w.part(block, end, item_scratch());
+            const Index column = w.columns.vector(block) * lanes;
             for (Index row = 0; row < count;) {
-                const int rows = next_tile(count - row, tile_rows(w.width));
-                const RowBlock<T> a{x + row * shape_.input, shape_.input, kNoOffset, 1, shape_.input};
-                product(a, rows, w, first_vector - origin, last_vector - origin, weights_.b_input + column, 0,
-                        out + row * x_row() + column, x_row());
+                const int rows = next_tile(count - row, tile_rows(panels.width));
+                product(RowBlock<T>{x + row * shape_.input, shape_.input, kNoOffset, 1, panels.k}, rows, panels,
+                        w.bias + column, 0, out + row * x_row() + column, x_row());
                 row += rows;
             }
         }
     }
+    T* item_scratch() const { return shared_.items + part_.thread * shared_.item_size; }
 
     const ForwardShared<Cell, T>& shared_;
     const ForwardWeights<Cell, T>& weights_;

@@ -45,6 +45,10 @@ struct Geometry {
     static constexpr int widest = hiddens > gateds ? hiddens : gateds;
 };
 
+// Rows of the strip between a product and the cell: as many tiles in a row as leave it in the L1 cache, so that the
+// cell, whose chain of operations is long, has many rows under way.
+inline constexpr Index kStripRows = 24;
+
 enum class Pass { forward, backward };
 
 // With so few rows several panels run side by side (panels_side_by_side, tile.h).
@@ -62,10 +66,16 @@ constexpr int item_blocks(Pass pass, Index rows) {
     return common_multiple(common_multiple(edge(G::inputs), edge(G::hiddens)), edge(G::gateds));
 }
 
+template <class Cell>
+constexpr int most_item_blocks(Pass pass) {
+    const int many = item_blocks<Cell>(pass, kMostRows), few = item_blocks<Cell>(pass, kFewRows);
+    return many > few ? many : few;
+}
+
 // Lanes of the strip between a product with `gates` gates per block and the cell: tile rows x an item.
 template <class Cell>
 constexpr Index strip_size(Pass pass, int gates, int lanes) {
-    const Index many = kMostRows * item_blocks<Cell>(pass, kMostRows);
+    const Index many = kStripRows * item_blocks<Cell>(pass, kMostRows);
     const Index few = kFewRows * item_blocks<Cell>(pass, kFewRows);
     return (many > few ? many : few) * gates * lanes;
 }

@@ -73,6 +73,14 @@ struct Panels {
     }
 };
 
+// The vectors [first, last), first on a panel's edge, last too or the very end.
+template <class T>
+Panels<T> part_of(Panels<T> panels, Index first, Index last) {
+    panels.data += first / panels.width * panels.panel_size();
+    panels.vectors = last - first;
+    return panels;
+}
+
 // Room for the panels of a product over k with columns in `vectors` vectors, `gates` of them a block of units.
 template <class T>
 Panels<T> take_panels(Workspace& workspace, Index k, int gates, Index vectors,
@@ -166,19 +174,45 @@ T* pack_bias(Workspace& workspace, const T* bias, const int* row, const UnitColu
     return packed;
 }
 
-// out[r][v] for the vectors [first, last) of the panels, first on a panel's edge, last too or the very end;
-// init and out point at column `first`. init_stride 0: every row starts from the same values (the bias).
+// A product whose columns belong to gates: its weight as the caller has it, and packed.
 template <class T>
-void product(const RowBlock<T>& a, int rows, const Panels<T>& w, Index first, Index last, const T* init,
-             Index init_stride, T* out, Index out_stride) {
+struct GateProduct {
+    Panels<T> panels;  // without data: packed where they are used
+    const T* bias;     // in the order of the columns
+    UnitColumns<T> columns;
+    const T* weight;
+    const int* rows;  // of the weight, for each gate, in units of H
+
+    void pack_share(int thread, int threads) const {
+        if (!panels.data) return;
+        const Index count = panels.count();
+        pack_gates(panels, 0, weight, rows, columns, count * thread / threads, count * (thread + 1) / threads);
+    }
+
+    // The panels of the blocks [first, last): where they stand, or packed now, into `scratch`.
+    Panels<T> part(Index first, Index last, T* scratch) const {
+        const Index from = columns.vector(first);
+        if (panels.data) return part_of(panels, from, columns.vector(last));
+        Panels<T> part = panels;
+        part.vectors = columns.vector(last) - from;
+        part.data = scratch;
+        pack_gates(part, from, weight, rows, columns, 0, part.count());
+        return part;
+    }
+};
+
+// out[r][v] for all vectors of the panels. init_stride 0: every row starts from the same values (the bias).
+template <class T>
+void product(const RowBlock<T>& a, int rows, const Panels<T>& w, const T* init, Index init_stride, T* out,
+             Index out_stride) {
     constexpr int lanes = Vec<T>::lanes;
-    for (Index vector = first; vector < last;) {
+    for (Index vector = 0; vector < w.vectors;) {
         const Index panel = vector / w.width;
         const int width = w.width_of(panel);
         int together = panels_side_by_side(rows, width);
-        if (vector + together * w.width > last) together = 1;
+        if (vector + together * w.width > w.vectors) together = 1;
         const TileFunction<T> run = find_tile<T>(rows, width, together, w.storage);
-        const Index column = (vector - first) * lanes;
+        const Index column = vector * lanes;
         run(a, w.data + panel * w.panel_size(), w.panel_size(), init + column, init_stride, out + column, out_stride);
         vector += together * width;
     }

@@ -32,8 +32,10 @@ Plan make_plan(const PlanInput& in) {
     if (in.threads > 1 && weights * batch > kStepWork) {
         const Index most_unit_groups = (s.hidden + in.item_units - 1) / in.item_units;
         const Index most_row_groups = batch / kTileRows > 0 ? batch / kTileRows : 1;
-        // As few unit groups as leave each thread weights that fit its cache.
-        const Index wanted = (weights * in.element_bytes + kWeightShare - 1) / kWeightShare;
+        // As few unit groups as leave each thread weights that fit its cache; in a single step all of them, since
+        // most of the time goes into packing weights then, and each thread packs its own units'.
+        const Index share = (weights * in.element_bytes + kWeightShare - 1) / kWeightShare;
+        const Index wanted = steps == 1 ? in.threads : share;
         Index unit_groups = clamp_index(wanted, 1, most_unit_groups < in.threads ? most_unit_groups : in.threads);
         Index row_groups = clamp_index(in.threads / unit_groups, 1, most_row_groups);
         // Too few rows for all threads: give the rest units.

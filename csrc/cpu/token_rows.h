@@ -22,31 +22,31 @@ TokenRows<T> take_token_rows(Workspace& workspace, Index tokens, Index row) {
 
 // One token's column for one block of units, at its place in `row_out`.
 template <class T>
-void gather_token(Index tokens, const T* weight, const T* bias, const UnitColumns<T>& columns, Index block, Index token,
-                  T* row_out) {
+void gather_token(Index tokens, const GateProduct<T>& input, Index block, Index token, T* row_out) {
+    const UnitColumns<T>& columns = input.columns;
     const Index units = columns.units_in(block);
     for (int gate = 0; gate < columns.gates; ++gate) {
         const Index at = columns.vector(block) * columns.lanes + gate * units;
-        const T* from = weight + (gate * columns.units + block * columns.lanes) * tokens + token;
-        for (Index unit = 0; unit < units; ++unit) row_out[at + unit] = bias[at + unit] + from[unit * tokens];
+        const T* from = input.weight + (input.rows[gate] * columns.units + block * columns.lanes) * tokens + token;
+        for (Index unit = 0; unit < units; ++unit) row_out[at + unit] = input.bias[at + unit] + from[unit * tokens];
     }
 }
 
-// This thread's share of the table's columns; `gate_rows`: the gates' rows of the weight, in units of H.
+// This thread's share of the table's columns.
 template <class T>
-void fill_token_table(const TokenRows<T>& rows, Index tokens, const T* weight, const int* gate_rows, const T* bias,
-                      const UnitColumns<T>& columns, WeightStorage storage, int thread, int threads) {
+void fill_token_table(const TokenRows<T>& table, Index tokens, const GateProduct<T>& input, int thread, int threads) {
     using V = Vec<T>;
-    const Index vectors = columns.vectors();
+    const Index vectors = input.columns.vectors();
     for (Index vector = vectors * thread / threads; vector < vectors * (thread + 1) / threads; ++vector) {
-        const ColumnRows<T> from(columns, vector, weight, gate_rows, tokens);
-        const V b = V::load(bias + vector * V::lanes);
+        const ColumnRows<T> from(input.columns, vector, input.weight, input.rows, tokens);
+        const V bias = V::load(input.bias + vector * V::lanes);
         for (Index token = 0; token < tokens; token += kPackedAtOnce<T>) {
             V column[kPackedAtOnce<T>];
             const Index here = tokens - token < kPackedAtOnce<T> ? tokens - token : kPackedAtOnce<T>;
             from.load(token, here, column);
             for (Index i = 0; i < here; ++i)
-                (b + as_stored(storage, column[i])).store(rows.table + (token + i) * rows.row + vector * V::lanes);
+                (bias + as_stored(input.panels.storage, column[i]))
+                    .store(table.table + (token + i) * table.row + vector * V::lanes);
         }
     }
 }

@@ -154,7 +154,7 @@ void input_gradient(const GradientRows<T>& rows, const Panels<T>& w, const Index
         for (Index row = first; row < last;) {
             const int height = next_tile(last - row, tile_rows(w.width));
             const RowBlock<T> a{rows.data + row * rows.stride, rows.stride, slots, gates, shape.hidden};
-            product(a, height, w, vector, vector + width, zeros, 0, strip, width * V::lanes);
+            product(a, height, part_of(w, vector, vector + width), zeros, 0, strip, width * V::lanes);
             for (int r = 0; r < height; ++r)
                 for (int v = 0; v < width; ++v) {
                     const Index column = (vector + v) * V::lanes;

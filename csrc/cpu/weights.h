@@ -12,55 +12,46 @@ template <class Cell, class T>
 struct ForwardWeights {
     using G = Geometry<Cell>;
 
-    Panels<T> input{}, hidden{}, gated{};
-    const T *b_input = nullptr, *b_hidden = nullptr, *b_gated = nullptr;
+    GateProduct<T> input{}, hidden{}, gated{};
     TokenRows<T> token_rows{};
 
-    // Which weights get room, beside the biases and weight_hh.
+    // Which of them get room for all of their panels. A weight that each of its panels is used once of is packed
+    // where it is used, an item at a time: it never leaves the cache.
     struct Wanted {
-        bool input;   // weight_ih, for vectors
-        bool tokens;  // the table of weight_ih's columns, for tokens
+        bool input;      // weight_ih, for vectors
+        bool tokens;     // the table of weight_ih's columns, for tokens
+        bool recurrent;  // weight_hh
+        WeightStorage storage;
     };
 
-    void take(Workspace& workspace, const Inputs& in, Wanted wanted, WeightStorage storage) {
+    void take(Workspace& workspace, const Inputs& in, const Wanted& wanted) {
         const Shape& shape = in.shape;
-        const T* bias_ih = static_cast<const T*>(in.bias_ih);
-        const T* bias_hh = static_cast<const T*>(in.bias_hh);
-        b_input = pack_bias(workspace, bias_ih, input_rows<Cell>.row, input_columns(shape));
-        b_hidden = pack_bias(workspace, bias_hh, hidden_rows<Cell>.row, hidden_columns(shape));
-        hidden = take_panels<T>(workspace, shape.hidden, G::hiddens, hidden_columns(shape).vectors(), storage);
-        if constexpr (two_products<Cell>) {
-            b_gated = pack_bias(workspace, bias_hh, gated_rows<Cell>.row, gated_columns(shape));
-            gated = take_panels<T>(workspace, shape.hidden, G::gateds, gated_columns(shape).vectors(), storage);
-        }
-        if (wanted.input)
-            input = take_panels<T>(workspace, shape.input, G::inputs, input_columns(shape).vectors(), storage);
-        if (wanted.tokens) token_rows = take_token_rows<T>(workspace, shape.input, input_columns(shape).row());
+        input = product(workspace, shape.hidden, in.weight_ih, in.bias_ih, shape.input, input_rows<Cell>, G::inputs,
+                        wanted.input, wanted.storage);
+        hidden = product(workspace, shape.hidden, in.weight_hh, in.bias_hh, shape.hidden, hidden_rows<Cell>, G::hiddens,
+                         wanted.recurrent, wanted.storage);
+        if constexpr (two_products<Cell>)
+            gated = product(workspace, shape.hidden, in.weight_hh, in.bias_hh, shape.hidden, gated_rows<Cell>,
+                            G::gateds, wanted.recurrent, wanted.storage);
+        if (wanted.tokens) token_rows = take_token_rows<T>(workspace, shape.input, input.columns.row());
     }
 
     // This thread's share of the packing.
-    void pack(const Inputs& in, int thread, int threads) const {
-        const T* weight_ih = static_cast<const T*>(in.weight_ih);
-        const T* weight_hh = static_cast<const T*>(in.weight_hh);
-        if (token_rows.table)
-            fill_token_table(token_rows, in.shape.input, weight_ih, input_rows<Cell>.row, b_input,
-                             input_columns(in.shape), hidden.storage, thread, threads);
-        pack_share(input, weight_ih, input_rows<Cell>.row, input_columns(in.shape), thread, threads);
-        pack_share(hidden, weight_hh, hidden_rows<Cell>.row, hidden_columns(in.shape), thread, threads);
-        if constexpr (two_products<Cell>)
-            pack_share(gated, weight_hh, gated_rows<Cell>.row, gated_columns(in.shape), thread, threads);
+    void pack(Index tokens, int thread, int threads) const {
+        if (token_rows.table) fill_token_table(token_rows, tokens, input, thread, threads);
+        input.pack_share(thread, threads);
+        hidden.pack_share(thread, threads);
+        if constexpr (two_products<Cell>) gated.pack_share(thread, threads);
     }
 
-    static UnitColumns<T> input_columns(const Shape& shape) { return {shape.hidden, G::inputs}; }
-    static UnitColumns<T> hidden_columns(const Shape& shape) { return {shape.hidden, G::hiddens}; }
-    static UnitColumns<T> gated_columns(const Shape& shape) { return {shape.hidden, G::gateds}; }
-
 private:
-    static void pack_share(const Panels<T>& to, const T* weight, const int* row, const UnitColumns<T>& columns,
-                           int thread, int threads) {
-        if (!to.data) return;
-        const Index count = to.count();
-        pack_gates(to, 0, weight, row, columns, count * thread / threads, count * (thread + 1) / threads);
+    static GateProduct<T> product(Workspace& workspace, Index units, const void* weight, const void* bias, Index k,
+                                  const GateRows& rows, int gates, bool all, WeightStorage storage) {
+        const UnitColumns<T> columns{units, gates};
+        Panels<T> panels{nullptr, k, columns.vectors(), panel_vectors(gates), storage};
+        if (all) panels.data = workspace.take<T>(panels.size());
+        return {panels, pack_bias(workspace, static_cast<const T*>(bias), rows.row, columns), columns,
+                static_cast<const T*>(weight), rows.row};
     }
 };
 
@@ -69,8 +60,8 @@ template <class Cell, class T>
 struct PreparedWeights {
     Workspace workspace{Workspace::kFresh};
     ForwardWeights<Cell, T> weights{};
-    const Inputs* in = nullptr;  // only while they are being packed
-    int threads = 1;
+    Index tokens = 0;  // columns of the token table
+    int threads = 1;   // that pack
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -20,3 +20,5 @@
 #define RNNKERNELS_SET RNNKERNELS_JOIN(RNNKERNELS_SET_, RNNKERNELS_TARGET)
 
 #define RNNKERNELS_INLINE inline __attribute__((always_inline))
+// For lambdas: [&](...) RNNKERNELS_INLINED { ... }
+#define RNNKERNELS_INLINED __attribute__((always_inline))

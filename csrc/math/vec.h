@@ -31,6 +31,7 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 template <class T>
 struct Register {
     typedef T type __attribute__((vector_size(kVectorBytes)));
+    typedef T in_memory __attribute__((vector_size(kVectorBytes), aligned(alignof(T))));
     static constexpr int lanes = kVectorBytes / static_cast<int>(sizeof(T));
 };
 #endif
@@ -42,6 +43,7 @@ struct Vec {
     // Unsigned integers of the lane's size: the bits of a float, to shift and add.
     using BitsLane = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
     using Bits = typename Register<BitsLane>::type;
+    using InMemory = typename Register<T>::in_memory;
     static constexpr int lanes = Register<T>::lanes;
 
     Raw raw;
@@ -53,12 +55,10 @@ struct Vec {
     // Every lane the same. (value - 0 is value for every float, so this compiles to a broadcast.)
     RNNKERNELS_INLINE Vec(T value) : raw(value - Raw{}) {}
 
-    static RNNKERNELS_INLINE Vec load(const T* from) {
-        Vec out;
-        std::memcpy(&out.raw, from, sizeof(Raw));
-        return out;
-    }
-    RNNKERNELS_INLINE void store(T* to) const { std::memcpy(to, &raw, sizeof(Raw)); }
+    // Through a vector type that is aligned as its elements are, and not by memcpy: what is stored is known to be a T,
+    // and the compiler need not read every pointer and size again after it.
+    static RNNKERNELS_INLINE Vec load(const T* from) { return Vec(*reinterpret_cast<const InMemory*>(from)); }
+    RNNKERNELS_INLINE void store(T* to) const { *reinterpret_cast<InMemory*>(to) = raw; }
 
     // The first `count` lanes only; the other lanes read as zero and are not written.
     static RNNKERNELS_INLINE Vec load(const T* from, std::int64_t count) {
@@ -91,53 +91,72 @@ struct Vec {
     friend RNNKERNELS_INLINE Vec operator/(Vec a, Vec b) { return Vec(a.raw / b.raw); }
     friend RNNKERNELS_INLINE Vec operator-(Vec a) { return Vec(-a.raw); }
 
-    // The lanes of a and b in turn, a first: of their lower halves (high = 0) or of their upper ones (high = 1).
-    template <int high>
-    friend RNNKERNELS_INLINE Vec zip(Vec a, Vec b) {
-        return zip_lanes<high>(a.raw, b.raw, std::make_index_sequence<static_cast<std::size_t>(lanes)>{});
-    }
-
     // a*b + c, rounded once (twice on the scalar set).
     friend RNNKERNELS_INLINE Vec fma(Vec a, Vec b, Vec c) { return Vec(raw_fma(a.raw, b.raw, c.raw)); }
 
     // x held inside [low, high]; a NaN stays a NaN.
     friend RNNKERNELS_INLINE Vec clamp(Vec x, Vec low, Vec high) {
-        Raw y = x.raw < low.raw ? low.raw : x.raw;
-        return Vec(y > high.raw ? high.raw : y);
+        return Vec(raw_min(high.raw, raw_max(low.raw, x.raw)));
     }
     // `value` where x > 0, elsewhere 0 (0 too where x is a NaN).
     friend RNNKERNELS_INLINE Vec where_positive(Vec x, Vec value) { return Vec(x.raw > Raw{} ? value.raw : Raw{}); }
     // max(0, x); a NaN stays a NaN.
     friend RNNKERNELS_INLINE Vec relu(Vec x) { return Vec(x.raw < Raw{} ? Raw{} : x.raw); }
 
+    // Within each block of `block` lanes, cut into units of `size`: the even units (odd = 0; or the odd ones) of a,
+    // then those of b.
+    template <int odd, int size, int block>
+    static RNNKERNELS_INLINE Vec unzip(Vec a, Vec b) {
+        return unzip_lanes<odd, size, block>(a.raw, b.raw, std::make_index_sequence<static_cast<std::size_t>(lanes)>{});
+    }
+
 private:
-    template <int high, std::size_t... lane>
-    static RNNKERNELS_INLINE Vec zip_lanes(Raw a, Raw b, std::index_sequence<lane...>) {
+    // Where lane `lane` of an unzip comes from: lanes of a, then lanes of b.
+    static constexpr int unzip_source(int lane, int odd, int size, int block) {
+        const int unit = lane % block / size, half = block / size / 2;
+        return unit / half * lanes + lane / block * block + (unit % half * 2 + odd) * size + lane % size;
+    }
+    template <int odd, int size, int block, std::size_t... lane>
+    static RNNKERNELS_INLINE Vec unzip_lanes(Raw a, Raw b, std::index_sequence<lane...>) {
 #if defined(__clang__)
-        return Vec(__builtin_shufflevector(a, b, (high * lanes / 2 + lane / 2 + lane % 2 * lanes)...));
+        return Vec(__builtin_shufflevector(a, b, unzip_source(static_cast<int>(lane), odd, size, block)...));
 #else
-        return Vec(
-            __builtin_shuffle(a, b, Bits{static_cast<BitsLane>(high * lanes / 2 + lane / 2 + lane % 2 * lanes)...}));
+        return Vec(__builtin_shuffle(
+            a, b, Bits{static_cast<BitsLane>(unzip_source(static_cast<int>(lane), odd, size, block))...}));
 #endif
     }
 };
 
-// Rows become columns: lane j of rows[i] and lane i of rows[j] change places. Each round of zips turns the
-// number of an element, (row, lane) in binary, by one digit; after log2(lanes) rounds row and lane are swapped.
+// Rows become columns, for a square of units of `size` lanes: in every block of `block` lanes, unit j of row i and
+// unit i of row j change places; the rows stand `stride` apart. A round turns the number of a unit, (row, unit) in
+// binary, by one digit: unzip takes the unit's last digit, which becomes the row's first.
+template <int size, int block, class V>
+RNNKERNELS_INLINE void transpose_units(V* rows, int stride) {
+    constexpr int count = block / size;
+#pragma GCC unroll 8
+    for (int digit = count; digit > 1; digit /= 2) {
+        V turned[count];
+#pragma GCC unroll 16
+        for (int i = 0; i < count / 2; ++i) {
+            turned[i] = V::template unzip<0, size, block>(rows[2 * i * stride], rows[(2 * i + 1) * stride]);
+            turned[i + count / 2] = V::template unzip<1, size, block>(rows[2 * i * stride], rows[(2 * i + 1) * stride]);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < count; ++i) rows[i * stride] = turned[i];
+    }
+}
+
+// Lane j of rows[i] and lane i of rows[j] change places. First inside 128 bits, then whole pieces of 128 bits: both
+// are single instructions on x86, where moving lanes freely is slower.
 template <class V>
 RNNKERNELS_INLINE void transpose(V* rows) {
     if constexpr (V::lanes > 1) {
-        constexpr int half = V::lanes / 2;
-#pragma GCC unroll 8
-        for (int digit = V::lanes; digit > 1; digit /= 2) {
-            V zipped[V::lanes];
+        constexpr int inner = 16 / static_cast<int>(sizeof(typename V::Lane));
 #pragma GCC unroll 16
-            for (int i = 0; i < half; ++i) {
-                zipped[2 * i] = zip<0>(rows[i], rows[i + half]);
-                zipped[2 * i + 1] = zip<1>(rows[i], rows[i + half]);
-            }
+        for (int group = 0; group < V::lanes; group += inner) transpose_units<1, inner>(rows + group, 1);
+        if constexpr (V::lanes > inner) {
 #pragma GCC unroll 16
-            for (int i = 0; i < V::lanes; ++i) rows[i] = zipped[i];
+            for (int i = 0; i < inner; ++i) transpose_units<inner, V::lanes>(rows + i, inner);
         }
     }
 }

@@ -13,6 +13,12 @@ inline constexpr int kRegisters = 16;
 RNNKERNELS_INLINE __m256 raw_fma(__m256 a, __m256 b, __m256 c) { return _mm256_fmadd_ps(a, b, c); }
 RNNKERNELS_INLINE __m256d raw_fma(__m256d a, __m256d b, __m256d c) { return _mm256_fmadd_pd(a, b, c); }
 
+// The larger, the smaller of the two; b where either is a NaN.
+RNNKERNELS_INLINE __m256 raw_max(__m256 a, __m256 b) { return _mm256_max_ps(a, b); }
+RNNKERNELS_INLINE __m256d raw_max(__m256d a, __m256d b) { return _mm256_max_pd(a, b); }
+RNNKERNELS_INLINE __m256 raw_min(__m256 a, __m256 b) { return _mm256_min_ps(a, b); }
+RNNKERNELS_INLINE __m256d raw_min(__m256d a, __m256d b) { return _mm256_min_pd(a, b); }
+
 // The first `count` lanes, count in [0, lanes): no other byte of memory is touched.
 inline constexpr bool kMaskedMemory = true;
 RNNKERNELS_INLINE __m256i first_lanes_of_8(int count) {

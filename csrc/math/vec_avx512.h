@@ -13,6 +13,13 @@ inline constexpr int kRegisters = 32;
 RNNKERNELS_INLINE __m512 raw_fma(__m512 a, __m512 b, __m512 c) { return _mm512_fmadd_ps(a, b, c); }
 RNNKERNELS_INLINE __m512d raw_fma(__m512d a, __m512d b, __m512d c) { return _mm512_fmadd_pd(a, b, c); }
 
+// The larger, the smaller of the two; b where either is a NaN. (Masked by all lanes: GCC 12 warns of its own header
+// in the plain form.)
+RNNKERNELS_INLINE __m512 raw_max(__m512 a, __m512 b) { return _mm512_mask_max_ps(a, 0xffff, a, b); }
+RNNKERNELS_INLINE __m512d raw_max(__m512d a, __m512d b) { return _mm512_mask_max_pd(a, 0xff, a, b); }
+RNNKERNELS_INLINE __m512 raw_min(__m512 a, __m512 b) { return _mm512_mask_min_ps(a, 0xffff, a, b); }
+RNNKERNELS_INLINE __m512d raw_min(__m512d a, __m512d b) { return _mm512_mask_min_pd(a, 0xff, a, b); }
+
 // The first `count` lanes, count in [0, lanes): no other byte of memory is touched.
 inline constexpr bool kMaskedMemory = true;
 RNNKERNELS_INLINE unsigned first_lanes(int count) { return (1U << (count > 0 ? count : 0)) - 1U; }

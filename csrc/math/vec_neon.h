@@ -13,6 +13,12 @@ inline constexpr int kRegisters = 32;
 RNNKERNELS_INLINE float32x4_t raw_fma(float32x4_t a, float32x4_t b, float32x4_t c) { return vfmaq_f32(c, a, b); }
 RNNKERNELS_INLINE float64x2_t raw_fma(float64x2_t a, float64x2_t b, float64x2_t c) { return vfmaq_f64(c, a, b); }
 
+// The larger, the smaller of the two; a NaN where either is one.
+RNNKERNELS_INLINE float32x4_t raw_max(float32x4_t a, float32x4_t b) { return vmaxq_f32(a, b); }
+RNNKERNELS_INLINE float64x2_t raw_max(float64x2_t a, float64x2_t b) { return vmaxq_f64(a, b); }
+RNNKERNELS_INLINE float32x4_t raw_min(float32x4_t a, float32x4_t b) { return vminq_f32(a, b); }
+RNNKERNELS_INLINE float64x2_t raw_min(float64x2_t a, float64x2_t b) { return vminq_f64(a, b); }
+
 inline constexpr bool kMaskedMemory = false;  // no loads and stores of some lanes: vec.h goes lane by lane
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

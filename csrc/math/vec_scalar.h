@@ -13,11 +13,18 @@ inline constexpr int kRegisters = 16;
 template <class T>
 struct Register {
     using type = T;
+    using in_memory = T;
     static constexpr int lanes = 1;
 };
 
 RNNKERNELS_INLINE float raw_fma(float a, float b, float c) { return a * b + c; }
 RNNKERNELS_INLINE double raw_fma(double a, double b, double c) { return a * b + c; }
+
+// The larger, the smaller of the two; b where either is a NaN.
+RNNKERNELS_INLINE float raw_max(float a, float b) { return a > b ? a : b; }
+RNNKERNELS_INLINE double raw_max(double a, double b) { return a > b ? a : b; }
+RNNKERNELS_INLINE float raw_min(float a, float b) { return a < b ? a : b; }
+RNNKERNELS_INLINE double raw_min(double a, double b) { return a < b ? a : b; }
 
 inline constexpr bool kMaskedMemory = false;  // no loads and stores of some lanes: vec.h goes lane by lane
 
