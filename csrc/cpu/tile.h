@@ -29,7 +29,7 @@ constexpr int panel_vectors(int gates) {
 }
 
 // The side that is broadcast: `rows` rows whose k runs through `segments` pieces of equal length (the gates
-// of a gradient row, say; one piece in the plain case). Interleaved: element (r, k) at [k * MR + r].
+// of a gradient row, say; one piece in the plain case). Interleaved: element (r, k) at [k * row_stride + r].
 template <class T>
 struct RowBlock {
     const T* data;
@@ -65,7 +65,7 @@ __attribute__((noinline)) void tile(const RowBlock<T>& a, const T* panel, Index 
 #pragma GCC unroll 16
             for (int v = 0; v < NV; ++v) sum[r][p][v] = V::load(init + r * init_stride + (p * NV + v) * V::lanes);
 
-    constexpr Index step = Interleaved ? MR : 1;
+    const Index step = Interleaved ? a.row_stride : 1;
     for (int s = 0; s < a.segments; ++s) {
         const T* x = a.data + a.offsets[s];
         V w[NP][NV];

@@ -32,11 +32,10 @@ struct OuterProduct {
     template <class MatrixRow>
     void add(const GradientRows<T>& rows, const Index* slots, const int* weight_rows, int gates, Index units,
              MatrixRow matrix_row, Index columns, T* out, bool begins, const Part& part) const {
-        const Index panel_columns = width * lanes;
-        const Index panels = (columns + panel_columns - 1) / panel_columns;
+        const Index vectors = blocks_of<T>(columns);
+        const Index panels = (vectors + width - 1) / width;
         const Index tiles_per_gate = (units + tile_height - 1) / tile_height;
         const Index tiles = tiles_per_gate * gates;
-        alignas(64) T a[kRowBlock * tile_height];
         alignas(64) T strip[tile_height * width * lanes];
         for (Index first = 0; first < rows.count; first += kRowBlock) {
             const Index count = rows.count - first < kRowBlock ? rows.count - first : kRowBlock;
@@ -44,23 +43,24 @@ struct OuterProduct {
             for (Index panel0 = 0; panel0 < panels; panel0 += kColumnPanels) {
                 const Index here = panels - panel0 < kColumnPanels ? panels - panel0 : kColumnPanels;
                 for (Index p = here * part.thread / part.threads; p < here * (part.thread + 1) / part.threads; ++p)
-                    pack_matrix(matrix_row, first, count, (panel0 + p) * panel_columns, columns,
-                                packed + p * kRowBlock * panel_columns);
+                    pack_matrix(matrix_row, first, count, (panel0 + p) * width, vectors, columns, panel_at(p));
                 part.everyone->wait();
                 for (Index tile_index = tiles * part.thread / part.threads;
                      tile_index < tiles * (part.thread + 1) / part.threads; ++tile_index) {
                     const int gate = static_cast<int>(tile_index / tiles_per_gate);
                     const Index unit = tile_index % tiles_per_gate * tile_height;
                     const Index height = units - unit < tile_height ? units - unit : tile_height;
-                    pack_gradient(rows, first, count, slots[gate] + unit, height, a);
-                    const RowBlock<T> left{a, 0, kNoOffset, 1, count};
+                    // Read where they stand: copying them into rows of a tile cost more than it saved. Rows of the
+                    // tile beyond `height` multiply what follows the gate's units; nobody reads them.
+                    const RowBlock<T> left{rows.data + first * rows.stride + slots[gate] + unit, rows.stride, kNoOffset,
+                                           1, count};
                     for (Index p = 0; p < here; ++p) {
-                        tile<T, tile_height, width, 1, true>(left, packed + p * kRowBlock * panel_columns, 0, zeros, 0,
-                                                             strip, panel_columns);
-                        const Index column = (panel0 + p) * panel_columns;
+                        const Index vector = (panel0 + p) * width;
+                        const int wide = width_at(vector, vectors);
+                        tile_of(wide)(left, panel_at(p), 0, zeros, 0, strip, wide * lanes);
                         for (Index r = 0; r < height; ++r)
-                            add_row(strip + r * panel_columns, columns - column, set,
-                                    out + (weight_rows[gate] * units + unit + r) * columns + column);
+                            add_row(strip + r * wide * lanes, wide, columns - vector * lanes, set,
+                                    out + (weight_rows[gate] * units + unit + r) * columns + vector * lanes);
                     }
                 }
                 part.everyone->wait();
@@ -69,34 +69,36 @@ struct OuterProduct {
     }
 
 private:
-    // [row][tile_height]: the gradients of `height` units; zeros beyond.
-    static void pack_gradient(const GradientRows<T>& rows, Index first, Index count, Index offset, Index height, T* a) {
-        const T* from = rows.data + first * rows.stride + offset;
-        if (height == tile_height) {
-            for (Index k = 0; k < count; ++k, from += rows.stride)
-#pragma GCC unroll 16
-                for (int r = 0; r < tile_height; ++r) a[k * tile_height + r] = from[r];
-            return;
+    T* panel_at(Index p) const { return packed + p * kRowBlock * width * lanes; }
+
+    // Vectors of the panel that starts at `vector`: the last one may be narrower.
+    static int width_at(Index vector, Index vectors) {
+        return static_cast<int>(vectors - vector < width ? vectors - vector : width);
+    }
+    static TileFunction<T> tile_of(int vectors) {
+        switch (vectors) {
+            case 1: return tile<T, tile_height, 1, 1, true>;
+            case 2: return tile<T, tile_height, 2, 1, true>;
+            case 3: return tile<T, tile_height, 3, 1, true>;
+            default: return tile<T, tile_height, width, 1, true>;
         }
-        for (Index k = 0; k < count; ++k, from += rows.stride)
-            for (Index r = 0; r < tile_height; ++r) a[k * tile_height + r] = r < height ? from[r] : T(0);
     }
 
+    // [row][vectors of the panel][lanes], zeros beyond the last column.
     template <class MatrixRow>
-    static void pack_matrix(MatrixRow matrix_row, Index first, Index count, Index column, Index columns, T* to) {
+    static void pack_matrix(MatrixRow matrix_row, Index first, Index count, Index vector, Index vectors, Index columns,
+                            T* to) {
+        const int wide = width_at(vector, vectors);
         for (Index k = 0; k < count; ++k) {
-            const T* from = matrix_row(first + k) + column;
-            for (int v = 0; v < width; ++v, to += lanes) {
-                const Index valid = columns - column - v * lanes;
-                (valid > 0 ? Vec<T>::load(from + v * lanes, valid) : Vec<T>(T(0))).store(to);
-            }
+            const T* from = matrix_row(first + k) + vector * lanes;
+            for (int v = 0; v < wide; ++v, to += lanes)
+                Vec<T>::load(from + v * lanes, columns - (vector + v) * lanes).store(to);
         }
     }
 
-    static void add_row(const T* strip, Index valid, bool set, T* out) {
-        for (int v = 0; v < width; ++v) {
+    static void add_row(const T* strip, int vectors, Index valid, bool set, T* out) {
+        for (int v = 0; v < vectors; ++v) {
             const Index left = valid - v * lanes;
-            if (left <= 0) return;
             const Vec<T> sum = Vec<T>::load(strip + v * lanes);
             (set ? sum : Vec<T>::load(out + v * lanes, left) + sum).store(out + v * lanes, left);
         }
