@@ -35,6 +35,9 @@ struct Backend {
     void (*set_poison)(bool poison);
     bool (*poison)();
 
+    // Memory for a reserve, 64-byte aligned; give_memory takes it back, maybe for the next one.
+    void* (*take_memory)(std::size_t bytes);
+    void (*give_memory)(void* memory, std::size_t bytes);
     // Bytes of reserve per step; its layout belongs to the set, so the backward must name the forward's.
     Index (*reserve_size)(int set, int cell, Dtype dtype, const Shape& shape);
     PlanInfo (*plan)(int set, int cell, Dtype dtype, const Shape& shape, int threads);

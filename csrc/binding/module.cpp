@@ -14,22 +14,23 @@ namespace {
 // What a forward kept for its backward. Its layout is the instruction set's.
 class Reserve {
 public:
-    Reserve(int set, Index bytes) : set_(set), bytes_(static_cast<std::size_t>(bytes)) {
-        memory_.reset(::operator new(bytes_, std::align_val_t{64}));
-        if (backend().poison()) std::memset(memory_.get(), 0xff, bytes_);
+    Reserve(int set, Index bytes)
+        : set_(set), bytes_(static_cast<std::size_t>(bytes)), memory_(backend().take_memory(bytes_)) {
+        if (backend().poison()) std::memset(memory_, 0xff, bytes_);
     }
+    ~Reserve() { backend().give_memory(memory_, bytes_); }
+    Reserve(const Reserve&) = delete;
+    Reserve& operator=(const Reserve&) = delete;
+
     int set() const { return set_; }
     std::size_t bytes() const { return bytes_; }
-    void* data() { return memory_.get(); }
-    const void* data() const { return memory_.get(); }
+    void* data() { return memory_; }
+    const void* data() const { return memory_; }
 
 private:
-    struct Free {
-        void operator()(void* memory) const { ::operator delete(memory, std::align_val_t{64}); }
-    };
     int set_;
     std::size_t bytes_;
-    std::unique_ptr<void, Free> memory_;
+    void* memory_;
 };
 
 Index reserve_bytes(int set, int cell, Dtype dtype, const Shape& shape) {

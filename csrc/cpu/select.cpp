@@ -79,6 +79,8 @@ const Backend table{
     cpu::set_num_threads,
     cpu::set_poison,
     cpu::poison,
+    cpu::take_block,
+    [](void* memory, std::size_t bytes) { cpu::give_block(memory, bytes); },
     [](int set, int cell, Dtype dtype, const Shape& shape) { return set_at(set).reserve_size(cell, dtype, shape); },
     [](int set, int cell, Dtype dtype, const Shape& shape, int threads) {
         const cpu::Plan plan = set_at(set).plan(cell, dtype, shape, threads);

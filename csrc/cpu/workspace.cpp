@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstring>
+#include <iterator>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -74,10 +75,11 @@ struct Arena {
 
 namespace {
 
-// The arenas no call is using. Never destroyed: a worker may outlive static destructors.
+// What no call is using. Never destroyed: a worker may outlive static destructors.
 struct Idle {
     std::mutex mutex;
     std::vector<Arena*> arenas;
+    std::vector<Block> blocks;  // given back by give_block, oldest first
 };
 
 Idle& idle() {
@@ -134,6 +136,39 @@ long long Workspace::bytes() const {
     std::size_t total = 0;
     for (const Block& block : arena_->blocks) total += block.size;
     return static_cast<long long>(total);
+}
+
+void* take_block(std::size_t size) {
+    if (size >= kSmallestBlock) {
+        Idle& shelf = idle();
+        const std::lock_guard<std::mutex> lock(shelf.mutex);
+        for (auto block = shelf.blocks.rbegin(); block != shelf.blocks.rend(); ++block)
+            if (block->size == size) {
+                void* memory = block->memory.release();
+                shelf.blocks.erase(std::next(block).base());
+                return memory;
+            }
+    }
+    return ::operator new(size, std::align_val_t{kAlignment});
+}
+
+void give_block(void* memory, std::size_t size) noexcept {
+    Block block{std::unique_ptr<void, Free>(memory), size};
+    if (memory == nullptr || size < kSmallestBlock || size > kKept) return;
+    Idle& shelf = idle();
+    const std::lock_guard<std::mutex> lock(shelf.mutex);
+    std::size_t total = size;
+    for (const Block& other : shelf.blocks) total += other.size;
+    auto& blocks = shelf.blocks;
+    while (total > kKept && !blocks.empty()) {
+        total -= blocks.front().size;
+        blocks.erase(blocks.begin());
+    }
+    try {
+        blocks.push_back(std::move(block));
+    } catch (const std::bad_alloc&) {
+        // not kept, then
+    }
 }
 
 void set_poison(bool poison) { poisoned = poison; }

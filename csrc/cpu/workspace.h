@@ -36,6 +36,11 @@ private:
     bool kept_;  // on the shelf, after the call
 };
 
+// Memory that outlives a call and comes again in the same size (the reserves of a training loop): the last ones
+// given back are kept for the next to take, since fresh pages cost more than filling them. 64-byte aligned.
+void* take_block(std::size_t size);
+void give_block(void* memory, std::size_t size) noexcept;
+
 // Tests: every piece starts as NaN.
 void set_poison(bool poison);
 bool poison();

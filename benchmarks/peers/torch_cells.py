@@ -1,0 +1,69 @@
+"""PyTorch one step at a time: nn.LSTMCell, nn.GRUCell, nn.RNNCell, or the step of a loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from itertools import cycle
+from typing import Any
+
+from benchmarks.workloads import Workload
+
+from .base import Timed
+from .torch_eager import LAYERS, LOOPS, tensors
+
+
+class TorchCells:
+    """Streams."""
+
+    name = "torch cell"
+    counted = True
+
+    def missing(self) -> str:
+        return "" if find_spec("torch") else "not installed"
+
+    def supports(self, work: Workload) -> bool:
+        return work.mode == "streaming" and work.cell in LAYERS + LOOPS
+
+    def prepare(self, work: Workload, threads: int) -> Timed:
+        import torch
+
+        from .torch_loops import zeros
+
+        torch.set_num_threads(threads)
+        advance = _cell(work) if work.cell in LAYERS else _loop_step(work)
+        inputs = cycle(torch.tensor(work.x).unbind(0))
+        state = zeros(work.cell, torch.tensor(work.x), tensors(work))
+
+        def step() -> Any:
+            nonlocal state
+            with torch.inference_mode():
+                state = advance(next(inputs), state)
+            return state[0]
+
+        return Timed(step, lambda h: {"output": h.numpy()})
+
+
+def _cell(work: Workload) -> Callable[[Any, Any], Any]:
+    import torch
+
+    _, _, inputs, hidden = work.shape
+    if work.cell == "lstm":
+        lstm = torch.nn.LSTMCell(inputs, hidden)
+        lstm.load_state_dict(tensors(work))
+        advance: Callable[[Any, Any], Any] = lstm
+        return advance
+    if work.cell == "gru":
+        cell = torch.nn.GRUCell(inputs, hidden)
+    else:
+        cell = torch.nn.RNNCell(inputs, hidden, nonlinearity=work.cell.removeprefix("rnn_"))
+    cell.load_state_dict(tensors(work))
+    return lambda x, state: (cell(x, state[0]),)
+
+
+def _loop_step(work: Workload) -> Callable[[Any, Any], Any]:
+    from .torch_loops import STEPS, input_part
+
+    params = tensors(work)
+    step = STEPS[work.cell][0]
+    return lambda x, state: step(input_part(work.cell, x, params), state, params["weight_hh"], params["bias_hh"])

@@ -1,0 +1,57 @@
+"""PyTorch's compiler on the loop that a cell is where PyTorch has no layer.
+
+Compiled are BLOCK steps at a time. A whole loop of 100 is unrolled by the compiler and takes minutes for each shape,
+which few users wait for; one step alone gains nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from benchmarks.workloads import Workload
+
+from .base import Timed
+from .torch_eager import LAYERS, LOOPS, tensors, timed
+
+BLOCK = 5
+
+
+@dataclass(frozen=True)
+class TorchCompile:
+    """The loops, or those of every cell: where there is a layer the compiled loop is asked for, not expected."""
+
+    every_cell: bool = False
+    name: str = "torch.compile"
+    counted: bool = True
+
+    def missing(self) -> str:
+        return "" if find_spec("torch") else "not installed"
+
+    def supports(self, work: Workload) -> bool:
+        cells = LAYERS + LOOPS if self.every_cell else LOOPS
+        # A sequence that is shorter than a block, or ends in half a one, would be compiled again for its rest.
+        return work.mode in {"inference", "training"} and work.cell in cells and work.shape[0] % BLOCK == 0
+
+    def prepare(self, work: Workload, threads: int) -> Timed:
+        import torch
+
+        from .torch_loops import STEPS, input_part, several_steps, zeros
+
+        torch.set_num_threads(threads)
+        torch.compiler.reset()  # else the shapes before this one count as a reason to compile for any shape
+        params = tensors(work)
+        steps = torch.compile(several_steps(STEPS[work.cell][0]), dynamic=False)
+
+        def run(x: Any) -> Any:
+            parts = input_part(work.cell, x, params).unbind(0)
+            state = zeros(work.cell, x, params)
+            outputs: list[Any] = []
+            for begin in range(0, len(parts), BLOCK):
+                block = parts[begin : begin + BLOCK]
+                found, state = steps(block, state, params["weight_hh"], params["bias_hh"])
+                outputs += found
+            return torch.stack(outputs)
+
+        return timed(work, run, params)

@@ -1,0 +1,90 @@
+"""PyTorch as it comes: its layer where it has the cell (nn.LSTM is oneDNN's on the CPU), else a loop of calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+from benchmarks.workloads import Workload
+
+from .base import Timed
+
+LAYERS = ("rnn_tanh", "rnn_relu", "lstm", "gru")
+LOOPS = ("gru_reset_before",)
+
+
+class TorchEager:
+    """Whole sequences, forward or forward and backward."""
+
+    name = "torch"
+    counted = True
+
+    def missing(self) -> str:
+        return "" if find_spec("torch") else "not installed"
+
+    def supports(self, work: Workload) -> bool:
+        return work.mode in {"inference", "training"} and work.cell in LAYERS + LOOPS
+
+    def prepare(self, work: Workload, threads: int) -> Timed:
+        import torch
+
+        torch.set_num_threads(threads)
+        return timed(work, *(_layer(work) if work.cell in LAYERS else _loop(work)))
+
+
+def timed(work: Workload, run: Callable[[Any], Any], params: dict[str, Any]) -> Timed:
+    """The call of `run`, which maps x to the outputs, in the mode of `work`."""
+    import torch
+
+    x = torch.tensor(work.x)
+    if work.mode == "inference":
+
+        def infer() -> Any:
+            with torch.inference_mode():
+                return run(x)
+
+        return Timed(infer, lambda output: {"output": output.numpy()})
+
+    d_output = torch.tensor(work.d_output)
+    x.requires_grad_(True)
+    leaves = {"x": x, **params}
+
+    def train() -> Any:
+        return torch.autograd.grad(run(x), list(leaves.values()), d_output)
+
+    return Timed(train, lambda grads: {name: g.numpy() for name, g in zip(leaves, grads, strict=True)})
+
+
+def tensors(work: Workload) -> dict[str, Any]:
+    """The parameters, as leaves that gradients can be asked of."""
+    import torch
+
+    return {name: torch.tensor(value, requires_grad=work.mode == "training") for name, value in work.params.items()}
+
+
+def _layer(work: Workload) -> tuple[Callable[[Any], Any], dict[str, Any]]:
+    import torch
+
+    _, _, inputs, hidden = work.shape
+    kinds = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
+    options = {"nonlinearity": "relu"} if work.cell == "rnn_relu" else {}
+    layer = kinds.get(work.cell, torch.nn.RNN)(inputs, hidden, **options)
+    layer.load_state_dict({f"{name}_l0": torch.tensor(value) for name, value in work.params.items()})
+    return lambda x: layer(x)[0], {name: getattr(layer, f"{name}_l0") for name in work.params}
+
+
+def _loop(work: Workload) -> tuple[Callable[[Any], Any], dict[str, Any]]:
+    import torch
+
+    from .torch_loops import STEPS, input_part, several_steps, zeros
+
+    params = tensors(work)
+    steps = several_steps(STEPS[work.cell][0])
+
+    def run(x: Any) -> Any:
+        parts = input_part(work.cell, x, params).unbind(0)
+        outputs, _ = steps(parts, zeros(work.cell, x, params), params["weight_hh"], params["bias_hh"])
+        return torch.stack(outputs)
+
+    return run, params
