@@ -230,14 +230,12 @@ private:
         for (Index i = 0; i < items; ++i) {
             const Index block = part_.blocks.first + (t % 2 == 0 ? i : items - 1 - i) * item_;
             const Index end = block + item_ < part_.blocks.last ? block + item_ : part_.blocks.last;
-            const Panels<T> panels = w.part(block, end, item_scratch());
-            const T* bias = w.bias + w.columns.vector(block) * lanes;
+            const ItemProduct<T> item(w, block, end, part_.rows.last - part_.rows.first, item_scratch());
             for (Index first = part_.rows.first; first < part_.rows.last; first += kStripRows) {
                 const Index last = first + kStripRows < part_.rows.last ? first + kStripRows : part_.rows.last;
                 for (Index row = first; row < last;) {
-                    const int rows = next_tile(last - row, tile_rows(panels.width));
-                    product(RowBlock<T>{a + row * a_stride, a_stride, kNoOffset, 1, panels.k}, rows, panels, bias, 0,
-                            strip + (row - first) * stride, stride);
+                    const int rows = item.next_rows(last - row);
+                    item.run(a + row * a_stride, a_stride, rows, strip + (row - first) * stride, stride);
                     row += rows;
                 }
                 for (Index row = first; row < last; ++row)
@@ -255,12 +253,11 @@ private:
         const Index item = item_blocks<Cell>(Pass::forward, count);
         for (Index block = part_.blocks.first; block < part_.blocks.last; block += item) {
             const Index end = block + item < part_.blocks.last ? block + item : part_.blocks.last;
-            const Panels<T> panels = w.part(block, end, item_scratch());
+            const ItemProduct<T> product(w, block, end, count, item_scratch());
             const Index column = w.columns.vector(block) * lanes;
             for (Index row = 0; row < count;) {
-                const int rows = next_tile(count - row, tile_rows(panels.width));
-                product(RowBlock<T>{x + row * shape_.input, shape_.input, kNoOffset, 1, panels.k}, rows, panels,
-                        w.bias + column, 0, out + row * x_row() + column, x_row());
+                const int rows = product.next_rows(count - row);
+                product.run(x + row * shape_.input, shape_.input, rows, out + row * x_row() + column, x_row());
                 row += rows;
             }
         }

@@ -8,7 +8,7 @@
 #pragma once
 
 #include "../cells/cell.h"
-#include "panels.h"
+#include "gate_product.h"
 #include "plan.h"
 #include "threads.h"
 
@@ -50,9 +50,6 @@ struct Geometry {
 inline constexpr Index kStripRows = 24;
 
 enum class Pass { forward, backward };
-
-// With so few rows several panels run side by side (panels_side_by_side, tile.h).
-inline constexpr Index kFewRows = 2;
 
 // An item: the blocks of units that a thread works on at a time, and the least it takes. It ends on the edge of
 // the panels that run side by side in every product of the pass.

@@ -174,33 +174,6 @@ T* pack_bias(Workspace& workspace, const T* bias, const int* row, const UnitColu
     return packed;
 }
 
-// A product whose columns belong to gates: its weight as the caller has it, and packed.
-template <class T>
-struct GateProduct {
-    Panels<T> panels;  // without data: packed where they are used
-    const T* bias;     // in the order of the columns
-    UnitColumns<T> columns;
-    const T* weight;
-    const int* rows;  // of the weight, for each gate, in units of H
-
-    void pack_share(int thread, int threads) const {
-        if (!panels.data) return;
-        const Index count = panels.count();
-        pack_gates(panels, 0, weight, rows, columns, count * thread / threads, count * (thread + 1) / threads);
-    }
-
-    // The panels of the blocks [first, last): where they stand, or packed now, into `scratch`.
-    Panels<T> part(Index first, Index last, T* scratch) const {
-        const Index from = columns.vector(first);
-        if (panels.data) return part_of(panels, from, columns.vector(last));
-        Panels<T> part = panels;
-        part.vectors = columns.vector(last) - from;
-        part.data = scratch;
-        pack_gates(part, from, weight, rows, columns, 0, part.count());
-        return part;
-    }
-};
-
 // out[r][v] for all vectors of the panels. init_stride 0: every row starts from the same values (the bias).
 template <class T>
 void product(const RowBlock<T>& a, int rows, const Panels<T>& w, const T* init, Index init_stride, T* out,

@@ -5,7 +5,7 @@
 // token's column is gathered per chunk. Both add bias + weight, the sum a product with a one-hot row would give.
 #pragma once
 
-#include "panels.h"
+#include "gate_product.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 

@@ -1,0 +1,90 @@
+// The product of rows with the weights of a list of gates, for an item of units at a time: with panels packed
+// before, with panels packed now because only this thread will use them, or without packing at all.
+// Not here: which of the three (weights.h), what is done with the sums (forward.h).
+#pragma once
+
+#include "panels.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+// With so few rows several panels run side by side (panels_side_by_side, tile.h).
+inline constexpr Index kFewRows = 2;
+
+// A product whose columns belong to gates: its weight as the caller has it, and packed.
+template <class T>
+struct GateProduct {
+    Panels<T> panels;  // without data: packed where they are used
+    const T* bias;     // in the order of the columns
+    UnitColumns<T> columns;
+    const T* weight;
+    const int* rows;  // of the weight, for each gate, in units of H
+
+    void pack_share(int thread, int threads) const {
+        if (!panels.data) return;
+        const Index count = panels.count();
+        pack_gates(panels, 0, weight, rows, columns, count * thread / threads, count * (thread + 1) / threads);
+    }
+};
+
+// The columns of the blocks [first, last), times up to `rows` rows.
+template <class T>
+class ItemProduct {
+public:
+    // `scratch`: room for the item's panels, where the weight is not packed.
+    ItemProduct(const GateProduct<T>& w, Index first, Index last, Index rows, T* scratch)
+        : w_(w), first_(w.columns.vector(first)), last_(w.columns.vector(last)), panels_(w.panels) {
+        if (panels_.data) {
+            panels_ = part_of(panels_, first_, last_);
+        } else if (rows > kFewRows) {
+            panels_.vectors = last_ - first_;
+            panels_.data = scratch;
+            pack_gates(panels_, first_, w.weight, w.rows, w.columns, 0, panels_.count());
+        }
+    }
+
+    // The rows of the first tile of `left` rows.
+    int next_rows(Index left) const { return next_tile(left, tile_rows(panels_.width)); }
+
+    // out[r] = bias + the item's columns of W a[r]
+    void run(const T* a, Index a_stride, int rows, T* out, Index out_stride) const {
+        if (!panels_.data) {
+            rows == 1 ? direct<1>(a, a_stride, out, out_stride) : direct<2>(a, a_stride, out, out_stride);
+            return;
+        }
+        const RowBlock<T> block{a, a_stride, kNoOffset, 1, panels_.k};
+        product(block, rows, panels_, w_.bias + first_ * Vec<T>::lanes, 0, out, out_stride);
+    }
+
+private:
+    // Few rows of a weight that is used once: its rows become columns in registers and are used there. Storing
+    // them and reading them back would take longer than the product. The same sums as a tile's, in the same order.
+    template <int MR>
+    void direct(const T* a, Index a_stride, T* out, Index out_stride) const {
+        using V = Vec<T>;
+        constexpr int together = kPackedAtOnce<T>;
+        for (Index vector = first_; vector < last_; ++vector) {
+            const ColumnRows<T> from(w_.columns, vector, w_.weight, w_.rows, panels_.k);
+            V sum[MR], column[together];
+            for (V& s : sum) s = V::load(w_.bias + vector * V::lanes);
+            const auto add = [&](Index k, int i) RNNKERNELS_INLINED {
+#pragma GCC unroll 2
+                for (int r = 0; r < MR; ++r) sum[r] = fma(V(a[r * a_stride + k + i]), column[i], sum[r]);
+            };
+            Index k = 0;
+            for (; k + together <= panels_.k; k += together) {
+                from.load(k, together, column);
+#pragma GCC unroll 16
+                for (int i = 0; i < together; ++i) add(k, i);
+            }
+            from.load(k, panels_.k - k, column);
+            for (int i = 0; k + i < panels_.k; ++i) add(k, i);
+            for (int r = 0; r < MR; ++r) sum[r].store(out + r * out_stride + (vector - first_) * V::lanes);
+        }
+    }
+
+    const GateProduct<T>& w_;
+    Index first_, last_;  // vectors
+    Panels<T> panels_;
+};
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET
