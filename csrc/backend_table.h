@@ -48,6 +48,8 @@ struct Backend {
     Index (*prepared_bytes)(int set, int cell, Dtype dtype, const void* prepared);
     void (*discard)(int set, int cell, Dtype dtype, void* prepared);
     void (*forward)(int set, int cell, Dtype dtype, const ForwardCall& call);
+    // Layers on layers: each one's x is the output of the one before it.
+    void (*forward_layers)(int set, int cell, Dtype dtype, const ForwardCall* calls, int count);
     void (*backward)(int set, int cell, Dtype dtype, const BackwardCall& call);
     void (*evaluate)(int set, int function, Dtype dtype, const void* x, void* out, Index count);
 };

@@ -45,7 +45,7 @@ LAYERS = {
 }
 # What is compiled once per instruction set may use these of the standard library: they hold no function that the
 # linker could take from another set's object.
-PER_SET_SYSTEM = {"cstdint", "cstddef", "cstring", "type_traits", "utility", "concepts", "limits"} | {
+PER_SET_SYSTEM = {"cstdint", "cstddef", "cstring", "type_traits", "utility", "concepts", "limits", "new"} | {
     "immintrin.h",
     "arm_neon.h",
 }

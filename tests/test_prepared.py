@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,7 +17,8 @@ CELLS = rk.cells()
 def round_to_bfloat16(x: Array) -> Array:
     """Nearest even, an independent way: in exact integers of the mantissa."""
     mantissa, exponent = np.frexp(x.astype(np.float64))
-    return np.ldexp(np.rint(np.ldexp(mantissa, 8)), exponent - 8).astype(np.float32)
+    rounded: Array = np.ldexp(np.rint(np.ldexp(mantissa, 8)), exponent - 8).astype(np.float32)
+    return rounded
 
 
 def assert_bits(found: Array, expected: Array) -> None:
@@ -129,7 +130,7 @@ def test_a_steppers_state_is_a_copy_and_a_failed_step_changes_nothing() -> None:
     stepper.state[0][:] = 7
     for wrong in (p.x[0][:1], p.x[0].astype("f8"), p.x, np.array([1, 2]), None):
         with pytest.raises((TypeError, ValueError)):
-            stepper(wrong)
+            stepper(cast("Array", wrong))
     with pytest.raises(ValueError, match=r"state\[1\]: expected shape"):
         stepper.reset((p.state[0], p.state[1][:1]))
     for mine, kept in zip(stepper.state, before, strict=True):
@@ -147,20 +148,24 @@ def test_lists_strided_arrays_and_small_integers_are_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make_layer", "error", "message"),
+    ("use", "error", "message"),
     [
         (lambda p: rk.Prepared("lstn", p), ValueError, "cell: expected one of"),
         (lambda p: rk.Prepared("gru", p), ValueError, r"params\['weight_ih'\]: expected shape"),
         (lambda p: rk.Prepared("lstm", {k: p[k] for k in ["weight_hh"]}), ValueError, "params: expected weight_ih"),
         (lambda p: rk.Prepared("lstm", p, weights="float16"), ValueError, "weights: expected full or bfloat16"),
-        (lambda p: rk.Prepared("lstm", p, weights=16), TypeError, "weights: expected a string"),
+        (lambda p: rk.Prepared("lstm", p, weights=cast("str", 16)), TypeError, "weights: expected a string"),
         (
             lambda p: rk.Prepared("lstm", {k: v.astype("f8") for k, v in p.items()}, weights="bfloat16"),
             TypeError,
             "weights: bfloat16 needs float32 parameters, got float64",
         ),
         (lambda p: rk.Prepared("lstm", p).stepper(-1), ValueError, "batch_size: expected 0"),
-        (lambda p: rk.Prepared("lstm", p).stepper(1.5), TypeError, "batch_size: expected an integer, got float"),
+        (
+            lambda p: rk.Prepared("lstm", p).stepper(cast("int", 1.5)),
+            TypeError,
+            "batch_size: expected an integer, got float",
+        ),
         (lambda p: rk.Stepper(p, 1), TypeError, "layer: expected a Prepared, got dict"),
         (lambda p: rk.Prepared("lstm", p).forward(np.zeros((1, 1), int)), TypeError, "x: expected vectors.*got tokens"),
         (
@@ -177,9 +182,9 @@ def test_lists_strided_arrays_and_small_integers_are_taken() -> None:
         (lambda p: rk.Prepared("lstm", p).step(np.zeros(5, "f4")), ValueError, r"x_t: expected shape \(B, I\)"),
     ],
 )
-def test_wrong_use_is_named(make_layer: Any, error: type[Exception], message: str) -> None:
+def test_wrong_use_is_named(use: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        make_layer(make("lstm", (1, 1, 5, 6), "float32").params)
+        use(make("lstm", (1, 1, 5, 6), "float32").params)
 
 
 def test_many_threads_share_one_layer() -> None:

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <tuple>
+#include <utility>
 
 #include "prepared.h"
 
@@ -40,28 +42,72 @@ Index reserve_bytes(int set, int cell, Dtype dtype, const Shape& shape) {
     return bytes;
 }
 
+// A forward call and the fresh arrays it will fill.
+struct Outputs {
+    ForwardCall call{};
+    py::array output;
+    py::tuple final_state;
+    py::object reserve = py::none();
+};
+
+Outputs make_outputs(const Problem& p, int set, bool training) {
+    const Shape& s = p.in.shape;
+    Outputs made;
+    made.call.in = p.in;
+    made.output = fresh(p.dtype, {s.steps, s.batch, s.hidden});
+    made.call.output = made.output.mutable_data();
+    made.final_state = fresh_states(p, made.call.final_state);
+    if (training) {
+        auto kept = std::make_unique<Reserve>(set, reserve_bytes(set, p.cell, p.dtype, s));
+        made.call.reserve = kept->data();
+        made.reserve = py::cast(std::move(kept));
+    }
+    return made;
+}
+
 py::tuple forward(const std::string& cell, const py::array& x, const py::array& weight_ih, const py::array& weight_hh,
                   const OptionalArray& bias_ih, const OptionalArray& bias_hh, const OptionalState& state,
                   bool training) {
     const Problem p = read_problem(cell, x, weight_ih, weight_hh, bias_ih, bias_hh, state);
-    const Shape& s = p.in.shape;
-    ForwardCall call{};
-    call.in = p.in;
-    py::array output = fresh(p.dtype, {s.steps, s.batch, s.hidden});
-    call.output = output.mutable_data();
-    const py::tuple final_state = fresh_states(p, call.final_state);
     const int set = backend().current_set();
-    py::object reserve = py::none();
-    if (training) {
-        auto kept = std::make_unique<Reserve>(set, reserve_bytes(set, p.cell, p.dtype, s));
-        call.reserve = kept->data();
-        reserve = py::cast(std::move(kept));
+    const Outputs made = make_outputs(p, set, training);
+    {
+        const py::gil_scoped_release released;
+        backend().forward(set, p.cell, p.dtype, made.call);
+    }
+    return py::make_tuple(made.output, made.final_state, made.reserve);
+}
+
+// One layer of forward_layers: weight_ih, weight_hh, bias_ih, bias_hh.
+using Parameters = std::tuple<py::array, py::array, OptionalArray, OptionalArray>;
+
+py::list forward_layers(const std::string& cell, const py::array& x, const std::vector<Parameters>& layers,
+                        const std::vector<OptionalState>& states, bool training) {
+    if (layers.empty() || states.size() != layers.size())
+        throw py::value_error("layers: expected at least one, and as many states");
+    const int set = backend().current_set();
+    std::vector<ForwardCall> calls;
+    py::list results;
+    py::array input = x;
+    int number = 0;
+    Dtype dtype = Dtype::float32;
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+        const auto& [weight_ih, weight_hh, bias_ih, bias_hh] = layers[i];
+        const Problem p = read_problem(cell, input, weight_ih, weight_hh, bias_ih, bias_hh, states[i]);
+        if (i > 0 && (p.dtype != dtype || p.in.shape.hidden != calls[0].in.shape.hidden))
+            throw py::value_error("layers: expected all of one dtype and one H");
+        number = p.cell;
+        dtype = p.dtype;
+        Outputs made = make_outputs(p, set, training);
+        input = made.output;
+        calls.push_back(made.call);
+        results.append(py::make_tuple(made.output, made.final_state, made.reserve));
     }
     {
         const py::gil_scoped_release released;
-        backend().forward(set, p.cell, p.dtype, call);
+        backend().forward_layers(set, number, dtype, calls.data(), static_cast<int>(calls.size()));
     }
-    return py::make_tuple(output, final_state, reserve);
+    return results;
 }
 
 py::tuple backward(const std::string& cell, const py::array& x, const py::array& weight_ih, const py::array& weight_hh,
@@ -153,6 +199,8 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
     m.def("cells", &cells);
     m.def("forward", &forward, py::arg("cell"), py::arg("x"), py::arg("weight_ih"), py::arg("weight_hh"),
           py::arg("bias_ih").none(true), py::arg("bias_hh").none(true), py::arg("state").none(true),
+          py::arg("training"));
+    m.def("forward_layers", &forward_layers, py::arg("cell"), py::arg("x"), py::arg("layers"), py::arg("states"),
           py::arg("training"));
     m.def("backward", &backward, py::arg("cell"), py::arg("x"), py::arg("weight_ih"), py::arg("weight_hh"),
           py::arg("bias_ih").none(true), py::arg("bias_hh").none(true), py::arg("state").none(true), py::arg("output"),

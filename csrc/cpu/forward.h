@@ -32,9 +32,11 @@ struct ForwardShared {
     T* saved = nullptr;                // (B, blocks*saved*lanes): between the phases, when nothing is kept
     T* gated = nullptr;                // (B, blocks*lanes)
 
-    void prepare(int threads) {
+    void prepare(int threads) { prepare(plan_of<Cell, T>(Pass::forward, call.in.shape, threads)); }
+
+    void prepare(const Plan& cut) {
         const Shape& shape = call.in.shape;
-        plan = plan_of<Cell, T>(Pass::forward, shape, threads);
+        plan = cut;
         blocks = blocks_of<T>(shape.hidden);
         barriers = take_barriers(workspace, plan);
         if (call.prepared) {

@@ -17,6 +17,7 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 using cpu::Barrier;
 using cpu::make_plan;
 using cpu::Plan;
+using cpu::plan_wavefront;
 using cpu::PlanInput;
 using cpu::Range;
 using cpu::split_range;
@@ -125,9 +126,18 @@ inline Barrier* take_barriers(Workspace& workspace, const Plan& plan) {
 }
 
 template <class Cell, class T>
+PlanInput plan_input(Pass pass, const Shape& shape, int threads) {
+    return {shape,
+            threads,
+            recurrent_gates<Cell>.count,
+            Cell::slot_count,
+            item_blocks<Cell>(pass, kMostRows) * Vec<T>::lanes,
+            static_cast<Index>(sizeof(T))};
+}
+
+template <class Cell, class T>
 Plan plan_of(Pass pass, const Shape& shape, int threads) {
-    return make_plan({shape, threads, recurrent_gates<Cell>.count, Cell::slot_count,
-                      item_blocks<Cell>(pass, kMostRows) * Vec<T>::lanes, static_cast<Index>(sizeof(T))});
+    return make_plan(plan_input<Cell, T>(pass, shape, threads));
 }
 
 // `count` zeros.

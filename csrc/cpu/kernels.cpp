@@ -6,6 +6,7 @@
 #include "../cells/all.h"
 #include "backward.h"
 #include "forward.h"
+#include "wavefront.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 namespace {
@@ -49,6 +50,24 @@ void forward(const ForwardCall& call, int threads) {
     Shared shared(call, workspace);
     cpu::run_parallel(threads_of<Cell, T>(Pass::forward, call.in.shape, threads), prepare<Shared>,
                       forward_task<Cell, T>, &shared);
+}
+
+template <class Cell, class T>
+void wavefront_task(void* context, int thread) {
+    static_cast<Wavefront<Cell, T>*>(context)->run(thread);
+}
+
+template <class Cell, class T>
+void forward_layers(const ForwardCall* calls, int count, int threads) {
+    const Index chunk = plan_wavefront(plan_input<Cell, T>(Pass::forward, calls[0].in.shape, threads), count);
+    if (chunk == 0) {
+        for (int layer = 0; layer < count; ++layer) forward<Cell, T>(calls[layer], threads);
+        return;
+    }
+    Workspace workspace;
+    Wavefront<Cell, T> wavefront{calls, count, chunk, workspace};
+    cpu::run_parallel(threads < count ? threads : count, prepare<Wavefront<Cell, T>>, wavefront_task<Cell, T>,
+                      &wavefront);
 }
 
 template <class Cell, class T>
@@ -135,6 +154,7 @@ struct CellKernels {
     Index (*prepared_bytes)(const void*);
     void (*discard)(void*);
     void (*forward)(const ForwardCall&, int);
+    void (*forward_layers)(const ForwardCall*, int, int);
     void (*backward)(const BackwardCall&, int);
 };
 
@@ -149,7 +169,7 @@ struct Tables<CellList<Cells...>> {
     static constexpr CellKernels<T> kernels[] = {{reserve_size<Cells<Vec<T>>, T>, forward_plan<Cells<Vec<T>>, T>,
                                                   prepare_weights<Cells<Vec<T>>, T>, prepared_bytes<Cells<Vec<T>>, T>,
                                                   discard_weights<Cells<Vec<T>>, T>, forward<Cells<Vec<T>>, T>,
-                                                  backward<Cells<Vec<T>>, T>}...};
+                                                  forward_layers<Cells<Vec<T>>, T>, backward<Cells<Vec<T>>, T>}...};
 };
 
 using All = Tables<AllCells>;
@@ -184,6 +204,11 @@ void any_forward(int cell, Dtype dtype, const ForwardCall& call, int threads) {
                             : All::kernels<double>[cell].forward(call, threads);
 }
 
+void any_forward_layers(int cell, Dtype dtype, const ForwardCall* calls, int count, int threads) {
+    dtype == Dtype::float32 ? All::kernels<float>[cell].forward_layers(calls, count, threads)
+                            : All::kernels<double>[cell].forward_layers(calls, count, threads);
+}
+
 void any_backward(int cell, Dtype dtype, const BackwardCall& call, int threads) {
     dtype == Dtype::float32 ? All::kernels<float>[cell].backward(call, threads)
                             : All::kernels<double>[cell].backward(call, threads);
@@ -214,6 +239,7 @@ constexpr SetKernels table{RNNKERNELS_NAME(RNNKERNELS_TARGET),
                            any_prepared_bytes,
                            any_discard,
                            any_forward,
+                           any_forward_layers,
                            any_backward,
                            any_evaluate};
 

@@ -27,6 +27,10 @@ struct PlanInput {
 
 Plan make_plan(const PlanInput& in);
 
+// Steps at a time in which `layers` layers run as a wavefront, each on one thread and behind the one below it;
+// 0: one layer after the other, each on all threads.
+Index plan_wavefront(const PlanInput& in, int layers);
+
 // Part `index` of `parts` of the range [0, count) in whole multiples of `unit`, as even as can be.
 struct Range {
     Index first;

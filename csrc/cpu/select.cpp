@@ -96,6 +96,9 @@ const Backend table{
     [](int set, int cell, Dtype dtype, const ForwardCall& call) {
         set_at(set).forward(cell, dtype, call, cpu::num_threads());
     },
+    [](int set, int cell, Dtype dtype, const ForwardCall* calls, int count) {
+        set_at(set).forward_layers(cell, dtype, calls, count, cpu::num_threads());
+    },
     [](int set, int cell, Dtype dtype, const BackwardCall& call) {
         set_at(set).backward(cell, dtype, call, cpu::num_threads());
     },

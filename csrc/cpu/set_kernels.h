@@ -18,6 +18,7 @@ struct SetKernels {
     Index (*prepared_bytes)(int cell, Dtype dtype, const void* prepared);
     void (*discard)(int cell, Dtype dtype, void* prepared);
     void (*forward)(int cell, Dtype dtype, const ForwardCall& call, int threads);
+    void (*forward_layers)(int cell, Dtype dtype, const ForwardCall* calls, int count, int threads);
     void (*backward)(int cell, Dtype dtype, const BackwardCall& call, int threads);
     // function: 0 exp, 1 sigmoid, 2 tanh
     void (*evaluate)(int function, Dtype dtype, const void* x, void* out, Index count);

@@ -206,6 +206,14 @@ void Barrier::wait() {
     for (int spins = 0; __atomic_load_n(&generation, __ATOMIC_ACQUIRE) == now; ++spins) relax(spins);
 }
 
+void Progress::reset() { done = 0; }
+
+void Progress::publish(long long count) { __atomic_store_n(&done, count, __ATOMIC_RELEASE); }
+
+void Progress::wait(long long count) {
+    for (int spins = 0; __atomic_load_n(&done, __ATOMIC_ACQUIRE) < count; ++spins) relax(spins);
+}
+
 void run_parallel(int threads, Prepare prepare, Task task, void* context) {
     if (threads > 1 && the_pool().run(threads, prepare, task, context)) return;
     prepare(context, 1);

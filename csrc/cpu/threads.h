@@ -21,6 +21,15 @@ struct alignas(64) Barrier {
     void wait();
 };
 
+// How far one thread has come, for others to follow: a count that only grows. Plain memory: reset() makes it ready.
+struct alignas(64) Progress {
+    long long done;
+
+    void reset();
+    void publish(long long count);  // what was written before is seen by who waits for it
+    void wait(long long count);
+};
+
 // task(context, thread) on 1 to `threads` threads, the caller being thread 0; returns when all have.
 // prepare(context, threads) runs first, on the caller, when the number of threads is settled.
 using Task = void (*)(void* context, int thread);

@@ -15,22 +15,26 @@
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
+// The steps [first, last) of one chunk.
+template <class Cell, class Engine>
+void run_forward_chunk(Engine& engine, Index first, Index last) {
+    engine.project(first, last);
+    for (Index t = first; t < last; ++t) {
+        if constexpr (two_products<Cell>) {
+            engine.gates(t);
+            engine.wait_for_step();
+            engine.state(t);
+        } else {
+            engine.step(t);
+        }
+        engine.wait_for_step();
+    }
+}
+
 template <class Cell, class Engine>
 void run_forward(Engine& engine, Index steps, Index chunk) {
-    for (Index first = 0; first < steps; first += chunk) {
-        const Index last = first + chunk < steps ? first + chunk : steps;
-        engine.project(first, last);
-        for (Index t = first; t < last; ++t) {
-            if constexpr (two_products<Cell>) {
-                engine.gates(t);
-                engine.wait_for_step();
-                engine.state(t);
-            } else {
-                engine.step(t);
-            }
-            engine.wait_for_step();
-        }
-    }
+    for (Index first = 0; first < steps; first += chunk)
+        run_forward_chunk<Cell>(engine, first, first + chunk < steps ? first + chunk : steps);
     engine.finish();
 }
 

@@ -62,6 +62,13 @@ def forward(
     state: _State | None,
     training: bool,
 ) -> tuple[_Float, tuple[_Float, ...], Reserve | None]: ...  # output (T, B, H), state, reserve if training
+def forward_layers(  # each layer's x is the output of the one before it; the results of forward for each
+    cell: str,
+    x: _Float | _Token,
+    layers: Sequence[tuple[_Float, _Float, _Float | None, _Float | None]],  # weight_ih, weight_hh, bias_ih, bias_hh
+    states: Sequence[_State | None],
+    training: bool,
+) -> list[tuple[_Float, tuple[_Float, ...], Reserve | None]]: ...
 def backward(
     cell: str,
     x: _Float | _Token,

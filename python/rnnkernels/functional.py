@@ -139,6 +139,49 @@ def forward(
     return Run(output, final, cell, inputs, arrays, initial, reserve)
 
 
+def forward_layers(
+    cell: str,
+    x: npt.ArrayLike,
+    layers: Sequence[Mapping[str, npt.ArrayLike]],
+    states: Sequence[Sequence[npt.ArrayLike] | None],
+    *,
+    training: bool = True,
+) -> list[Run]:
+    """Run layers on layers over a sequence: `forward` for each, on the output of the one before, in one call.
+
+    Small layers then run side by side, each some steps behind the one below it. Results are the same, bit for bit.
+
+    Parameters
+    ----------
+    cell, x, training
+        As in `forward`.
+    layers : sequence of mapping
+        Each layer's parameters, all of one dtype and one H.
+    states : sequence of (sequence of array_like, or None)
+        Each layer's states before the first step; None: zeros.
+
+    Returns
+    -------
+    list of Run
+        One per layer.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `forward`.
+    """
+    info = cell_info(cell)
+    arrays = [as_parameters(params) for params in layers]
+    dtype = arrays[0]["weight_ih"].dtype
+    inputs = as_input("x", x, dtype)
+    initial = [as_states("state", state, info["states"], dtype) for state in states]
+    results = _cpu.forward_layers(cell, inputs, [in_order(params) for params in arrays], initial, bool(training))
+    runs: list[Run] = []
+    for (output, final, reserve), params, state in zip(results, arrays, initial, strict=True):
+        runs.append(Run(output, final, cell, runs[-1].output if runs else inputs, params, state, reserve))
+    return runs
+
+
 def backward(
     run: Run,
     d_output: npt.ArrayLike | None,

@@ -168,15 +168,19 @@ class Stack:
         drops = training and self.dropout > 0 and self.num_layers > 1
         if drops and not isinstance(rng, np.random.Generator):
             raise TypeError(f"rng: expected a numpy.random.Generator, as dropout is {self.dropout}, got {rng!r}")
-        runs: list[functional.Run] = []
+        if not drops:
+            layers = [self._layer(layer) for layer in range(self.num_layers)]
+            runs = functional.forward_layers(self.cell, x, layers, states, training=training)
+            return StackRun(runs[-1].output, tuple(run.state for run in runs), tuple(runs), (None,) * len(runs))
+        runs = []
         masks: list[Array | None] = []
         for layer in range(self.num_layers):
             mask = None
             if layer:
                 x = runs[-1].output  # (T, B, H)
-                if drops and rng is not None:
-                    mask = self._mask(x.shape, rng)
-                    x = x * mask
+                assert rng is not None  # checked above
+                mask = self._mask(x.shape, rng)
+                x = x * mask
             masks.append(mask)
             runs.append(functional.forward(self.cell, x, self._layer(layer), states[layer], training=training))
         return StackRun(runs[-1].output, tuple(run.state for run in runs), tuple(runs), tuple(masks))
