@@ -7,8 +7,8 @@
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-// With so few rows several panels run side by side (panels_side_by_side, tile.h).
-inline constexpr Index kFewRows = 2;
+// So many rows of a weight that is used once are multiplied without packing it.
+inline constexpr Index kDirectRows = 2;
 
 // A product whose columns belong to gates: its weight as the caller has it, and packed.
 template <class T>
@@ -35,7 +35,7 @@ public:
         : w_(w), first_(w.columns.vector(first)), last_(w.columns.vector(last)), panels_(w.panels) {
         if (panels_.data) {
             panels_ = part_of(panels_, first_, last_);
-        } else if (rows > kFewRows) {
+        } else if (rows > kDirectRows) {
             panels_.vectors = last_ - first_;
             panels_.data = scratch;
             pack_gates(panels_, first_, w.weight, w.rows, w.columns, 0, panels_.count());

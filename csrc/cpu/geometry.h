@@ -60,20 +60,23 @@ constexpr int item_blocks(Pass pass, Index rows) {
     const auto edge = [rows](int gates) {
         return blocks_per_edge(gates, panels_side_by_side(rows <= kFewRows ? 1 : kMostRows, panel_vectors(gates)));
     };
-    if (pass == Pass::backward) return edge(1);
-    return common_multiple(common_multiple(edge(G::inputs), edge(G::hiddens)), edge(G::gateds));
+    const int least = pass == Pass::backward
+                          ? edge(1)
+                          : common_multiple(common_multiple(edge(G::inputs), edge(G::hiddens)), edge(G::gateds));
+    // Between few and many rows an item is as wide as keeps the cell busy: its chain of operations is long.
+    return rows <= kFewRows || rows >= kStripRows ? least : least * static_cast<int>(kStripRows / rows);
 }
 
 template <class Cell>
 constexpr int most_item_blocks(Pass pass) {
-    const int many = item_blocks<Cell>(pass, kMostRows), few = item_blocks<Cell>(pass, kFewRows);
-    return many > few ? many : few;
+    const int few = item_blocks<Cell>(pass, kFewRows), more = item_blocks<Cell>(pass, kFewRows + 1);
+    return few > more ? few : more;
 }
 
 // Lanes of the strip between a product with `gates` gates per block and the cell: tile rows x an item.
 template <class Cell>
 constexpr Index strip_size(Pass pass, int gates, int lanes) {
-    const Index many = kStripRows * item_blocks<Cell>(pass, kMostRows);
+    const Index many = kStripRows * item_blocks<Cell>(pass, kStripRows);
     const Index few = kFewRows * item_blocks<Cell>(pass, kFewRows);
     return (many > few ? many : few) * gates * lanes;
 }
@@ -111,7 +114,7 @@ Part make_part(Pass pass, const Plan& plan, const Shape& shape, Index blocks, in
     return {thread,
             plan.row_groups * plan.unit_groups,
             split_range(shape.batch, 1, plan.row_groups, row_group),
-            split_range(blocks, item_blocks<Cell>(pass, kMostRows), plan.unit_groups, unit_group),
+            split_range(blocks, item_blocks<Cell>(pass, kStripRows), plan.unit_groups, unit_group),
             barriers,
             barriers + 1 + row_group};
 }
@@ -131,7 +134,7 @@ PlanInput plan_input(Pass pass, const Shape& shape, int threads) {
             threads,
             recurrent_gates<Cell>.count,
             Cell::slot_count,
-            item_blocks<Cell>(pass, kMostRows) * Vec<T>::lanes,
+            item_blocks<Cell>(pass, kStripRows) * Vec<T>::lanes,
             static_cast<Index>(sizeof(T))};
 }
 

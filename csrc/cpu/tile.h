@@ -21,6 +21,15 @@ constexpr int tile_rows(int vectors) {
 }
 inline constexpr int kMostRows = 12;
 
+// With so few rows one panel leaves too few accumulators, and several run side by side.
+inline constexpr int kFewRows = 3;
+
+constexpr int panels_side_by_side(int rows, int vectors) {
+    if (rows > kFewRows) return 1;
+    if (rows == 1) return vectors <= 2 ? 4 : 2;
+    return rows * vectors * 2 <= (kRegisters == 32 ? 24 : 12) ? 2 : 1;
+}
+
 // Vectors per panel for a product with `gates` vectors per unit block: a panel should end where a unit
 // block (or a whole number of them) ends.
 constexpr int panel_vectors(int gates) {
@@ -110,8 +119,7 @@ using TileFunction = void (*)(const RowBlock<T>&, const T*, Index, const T*, Ind
 // The tile for `rows` rows of a panel of `vectors` vectors, `panels` (1, 2 or 4) panels side by side.
 template <class T, WeightStorage Stored, int NV, int NP, int MR = 1>
 RNNKERNELS_INLINE TileFunction<T> find_rows(int rows) {
-    // Panels side by side are for few rows only, where one panel leaves too few accumulators.
-    constexpr int most = NP == 1 ? tile_rows(NV) : 2;
+    constexpr int most = NP == 1 ? tile_rows(NV) : kFewRows;
     if constexpr (MR < most) {
         if (rows > MR) return find_rows<T, Stored, NV, NP, MR + 1>(rows);
     }
@@ -143,13 +151,6 @@ RNNKERNELS_INLINE TileFunction<T> find_tile(int rows, int vectors, int panels, W
         if (storage == WeightStorage::bfloat16) return find_vectors<T, WeightStorage::bfloat16>(rows, vectors, panels);
     }
     return find_vectors<T, WeightStorage::full>(rows, vectors, panels);
-}
-
-// Panels to run side by side for so few rows.
-constexpr int panels_side_by_side(int rows, int vectors) {
-    if (rows > 2) return 1;
-    if (rows == 2) return kRegisters == 32 || vectors == 1 ? 2 : vectors == 2 ? 2 : 1;
-    return vectors <= 2 ? 4 : 2;
 }
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET
