@@ -49,8 +49,9 @@ struct ForwardShared {
             const bool table = call.in.tokens && shape.input <= shape.steps * shape.batch;
             weights.take(workspace, call.in, {call.in.x && !input_once, table, !recurrent_once, WeightStorage::full});
             if (input_once) {
-                const Index k = shape.input > shape.hidden ? shape.input : shape.hidden;
-                item_size = k * most_item_blocks<Cell>(Pass::forward) * G::gates * lanes;
+                const Index of_hidden = shape.hidden * item_blocks<Cell>(Pass::forward, shape.batch);
+                const Index of_input = shape.input * item_blocks<Cell>(Pass::forward, shape.steps * shape.batch);
+                item_size = (call.in.x && of_input > of_hidden ? of_input : of_hidden) * G::gates * lanes;
                 items = workspace.take<T>(plan.unit_groups * item_size);
             }
         }

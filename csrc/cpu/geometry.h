@@ -67,12 +67,6 @@ constexpr int item_blocks(Pass pass, Index rows) {
     return rows <= kFewRows || rows >= kStripRows ? least : least * static_cast<int>(kStripRows / rows);
 }
 
-template <class Cell>
-constexpr int most_item_blocks(Pass pass) {
-    const int few = item_blocks<Cell>(pass, kFewRows), more = item_blocks<Cell>(pass, kFewRows + 1);
-    return few > more ? few : more;
-}
-
 // Lanes of the strip between a product with `gates` gates per block and the cell: tile rows x an item.
 template <class Cell>
 constexpr Index strip_size(Pass pass, int gates, int lanes) {
