@@ -26,8 +26,8 @@ def layer_by_layer(
 @pytest.mark.parametrize("cell", CELLS)
 def test_gives_the_bits_of_layers_in_turn(cell: str, dtype: str, tokens: bool, isa: str) -> None:
     hidden = 37
-    for steps, batch in [(400, 1), (401, 1), (230, 2), (15, 1), (1, 1), (0, 1), (20, 0)]:
-        for count in (2, 3, 5):
+    for steps, batch in [(401, 1), (230, 2), (15, 1), (0, 1), (20, 0)]:
+        for count in (2, 5):
             first = make(cell, (steps, batch, 5, hidden), dtype, tokens=tokens)
             layers: list[tuple[dict[str, Array], tuple[Array, ...] | None]] = [(first.params, first.state)]
             for layer in range(1, count):
@@ -35,7 +35,7 @@ def test_gives_the_bits_of_layers_in_turn(cell: str, dtype: str, tokens: bool, i
                 layers.append((p.params, p.state if layer % 2 else None))
             rk.set_num_threads(1)
             expected = layer_by_layer(layers, cell, first.x)
-            for threads in (1, 2, 3, 7):
+            for threads in (2, 3):
                 rk.set_num_threads(threads)
                 for training in (True, False):
                     runs = functional.forward_layers(
