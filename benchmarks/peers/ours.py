@@ -66,7 +66,7 @@ class PreparedFloat32(Prepared):
 
 
 class PackedPerCall:
-    """A stream without a stepper: `rk.step`, which packs the weights at every step."""
+    """A stream without a stepper: `rk.step`, which reads the weights as the caller has them at every step."""
 
     name = "rk.step"
     counted = False

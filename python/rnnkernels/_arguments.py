@@ -69,6 +69,17 @@ def as_input(name: str, value: npt.ArrayLike, dtype: np.dtype[Any]) -> Array:
     return np.require(array, dtype=np.int64, requirements=["C", "A"])
 
 
+def as_step(x_t: npt.ArrayLike, dtype: np.dtype[Any], *, tokens: bool | None = None) -> Array:
+    """One step's input as a sequence of one: (1, B, I), or tokens (1, B); `tokens` where only one kind is taken."""
+    inputs = as_input("x_t", x_t, dtype)
+    if tokens is None:
+        tokens = inputs.dtype.kind == "i"
+    if inputs.ndim != (1 if tokens else 2):
+        raise ValueError(f"x_t: expected shape {'(B,) of tokens' if tokens else '(B, I)'}, got {inputs.shape}")
+    one: Array = inputs[np.newaxis]
+    return one
+
+
 def as_states(
     name: str, state: Sequence[npt.ArrayLike] | None, names: tuple[str, ...], dtype: np.dtype[Any]
 ) -> tuple[Array, ...] | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import _cpu
-from ._arguments import as_floats, as_input, as_parameters, as_states, in_order
+from ._arguments import as_floats, as_input, as_parameters, as_states, as_step, in_order
 from .parameters import BIASES, WEIGHTS, Array, Params, cell_info, cells
 
 if TYPE_CHECKING:
@@ -265,11 +265,7 @@ def step(
     info = cell_info(cell)
     arrays = as_parameters(params)
     dtype = arrays["weight_ih"].dtype
-    inputs = as_input("x_t", x_t, dtype)
-    wanted = 1 if inputs.dtype.kind == "i" else 2
-    if inputs.ndim != wanted:
-        form = "(B,) of tokens" if wanted == 1 else "(B, I)"
-        raise ValueError(f"x_t: expected shape {form}, got {inputs.shape}")
+    inputs = as_step(x_t, dtype)
     initial = as_states("state", state, info["states"], dtype)
-    final: State = _cpu.forward(cell, inputs[np.newaxis], *in_order(arrays), initial, False)[1]
+    final: State = _cpu.forward(cell, inputs, *in_order(arrays), initial, False)[1]
     return final

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _cpu
-from ._arguments import as_input, as_parameters, as_states, in_order
+from ._arguments import as_input, as_parameters, as_states, as_step, in_order
 from .parameters import Array, cell_info
 
 if TYPE_CHECKING:
@@ -125,11 +125,7 @@ class Prepared:
         TypeError, ValueError
             As `forward`.
         """
-        inputs = as_input("x_t", x_t, self.dtype)
-        wanted = 1 if self.tokens else 2
-        if inputs.ndim != wanted:
-            raise ValueError(f"x_t: expected shape {'(B,)' if wanted == 1 else '(B, I)'}, got {inputs.shape}")
-        return self.forward(inputs[np.newaxis], state)[1]
+        return self.forward(as_step(x_t, self.dtype, tokens=self.tokens), state)[1]
 
     def stepper(self, batch_size: SupportsIndex = 1, state: Sequence[npt.ArrayLike] | None = None) -> Stepper:
         """Return a `Stepper`: the layer with states of its own, to run step by step.
