@@ -13,8 +13,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from . import _cpu
 from ._arguments import as_floats, as_input, as_parameters, as_states, as_step, in_order
 from .parameters import BIASES, WEIGHTS, Array, Params, cell_info, cells
