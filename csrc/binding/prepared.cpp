@@ -33,6 +33,7 @@ public:
         const py::gil_scoped_release released;
         packed_ = backend().prepare(set_, problem_.cell, problem_.dtype, in,
                                     half ? WeightStorage::bfloat16 : WeightStorage::full);
+        problem_.in.weight_ih = problem_.in.weight_hh = problem_.in.bias_ih = problem_.in.bias_hh = nullptr;
     }
     ~PreparedLayer() { backend().discard(set_, problem_.cell, problem_.dtype, packed_); }
     PreparedLayer(const PreparedLayer&) = delete;
@@ -42,11 +43,7 @@ public:
     Index bytes() const { return backend().prepared_bytes(set_, problem_.cell, problem_.dtype, packed_); }
 
     // The layer as a problem, with no arrays in it: those it was made from may be gone.
-    Problem problem() const {
-        Problem p = problem_;
-        p.in.weight_ih = p.in.weight_hh = p.in.bias_ih = p.in.bias_hh = nullptr;
-        return p;
-    }
+    const Problem& problem() const { return problem_; }
 
     py::tuple forward(const py::array& x, const OptionalState& state) const {
         Problem p = problem();

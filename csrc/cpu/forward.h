@@ -55,7 +55,7 @@ struct ForwardShared {
                 items = workspace.take<T>(plan.unit_groups * item_size);
             }
         }
-        if (!weights.token_rows.table)
+        if (!weights.token_table)
             x_part = workspace.take<T>(plan.forward_chunk * shape.batch * weights.input.columns.row());
         if constexpr (two_products<Cell>) {
             gated = workspace.take<T>(shape.batch * blocks * lanes);
@@ -83,7 +83,7 @@ public:
 
     // Packs this thread's share of the weights, unless they are prepared, and takes over the initial states.
     void begin() {
-        if (!shared_.call.prepared) weights_.pack(shape_.input, part_.thread, part_.threads);
+        if (!shared_.call.prepared) weights_.pack(part_.thread, part_.threads);
         each_block([&](Index row, Index block) {
             for (int s = 1; s < G::states; ++s)
                 V::load(shared_.initial[s] + row * shape_.hidden + block * lanes, valid(block))
@@ -95,12 +95,12 @@ public:
     // x W_ih^T + b_ih for the steps [first, last), into the x part.
     void project(Index first, Index last) {
         chunk_first_ = first;
-        if (weights_.token_rows.table) return;
+        if (weights_.token_table) return;
         if (shared_.call.in.tokens) {
             for (Index t = first; t < last; ++t)
                 each_block([&](Index row, Index block) {
                     const Index token = shared_.call.in.tokens[t * shape_.batch + row];
-                    gather_token(shape_.input, weights_.input, block, token, x_chunk(t, row));
+                    gather_token(weights_.input, block, token, x_chunk(t, row));
                 });
         } else if (part_.rows.last - part_.rows.first == shape_.batch) {
             project_rows(first * shape_.batch, (last - first) * shape_.batch);
@@ -181,7 +181,8 @@ private:
         return shared_.saved + (row * shared_.blocks + block) * G::saved * lanes;
     }
     Index x_row() const { return x_columns_.row(); }
-    Index gate_stride(Index block) const { return x_columns_.gate_stride(block); }
+    // Lanes from one gate's units to the next gate's.
+    Index gate_stride(Index block) const { return x_columns_.units_in(block); }
     T* x_chunk(Index t, Index row) const {
         return shared_.x_part + ((t - chunk_first_) * shape_.batch + row) * x_row();
     }
@@ -195,8 +196,8 @@ private:
     }
 
     RNNKERNELS_INLINE void load_x(Index t, Index row, Index block, V* x) const {
-        const T* from = weights_.token_rows.table
-                            ? weights_.token_rows.table + shared_.call.in.tokens[t * shape_.batch + row] * x_row()
+        const T* from = weights_.token_table
+                            ? weights_.token_table + shared_.call.in.tokens[t * shape_.batch + row] * x_row()
                             : x_chunk(t, row);
         for (int g = 0; g < G::gates; ++g) x[g] = V(T(0));
         for (int i = 0; i < G::inputs; ++i)

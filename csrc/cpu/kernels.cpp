@@ -88,14 +88,13 @@ void backward(const BackwardCall& call, int threads) {
 template <class Cell, class T>
 void prepare_task(void* context, int thread) {
     const auto& prepared = *static_cast<PreparedWeights<Cell, T>*>(context);
-    prepared.weights.pack(prepared.tokens, thread, prepared.threads);
+    prepared.weights.pack(thread, prepared.threads);
 }
 
 template <class Cell, class T>
 void* prepare_weights(const Inputs& in, WeightStorage storage, int threads) {
     auto* prepared = new PreparedWeights<Cell, T>;
     try {
-        prepared->tokens = in.shape.input;
         prepared->weights.take(prepared->workspace, in, {in.x != nullptr, in.tokens != nullptr, true, storage});
         cpu::run_parallel(
             threads, [](void* context, int count) { static_cast<PreparedWeights<Cell, T>*>(context)->threads = count; },

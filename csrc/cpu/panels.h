@@ -38,8 +38,6 @@ struct UnitColumns {
     Index vector(Index block) const { return block < blocks() ? block * gates : vectors(); }
     // Lanes of a row that holds them all, where every gate of every block can be loaded as a whole vector.
     Index row() const { return blocks() * gates * lanes; }
-    // Lanes from one gate's units to the next gate's.
-    Index gate_stride(Index block) const { return units_in(block); }
 
     // Calls lane_is(lane, gate, unit) for every lane of a vector; gate -1: nothing stands there.
     template <class Function>
@@ -83,9 +81,8 @@ Panels<T> part_of(Panels<T> panels, Index first, Index last) {
 
 // Room for the panels of a product over k with columns in `vectors` vectors, `gates` of them a block of units.
 template <class T>
-Panels<T> take_panels(Workspace& workspace, Index k, int gates, Index vectors,
-                      WeightStorage storage = WeightStorage::full) {
-    Panels<T> panels{nullptr, k, vectors, panel_vectors(gates), storage};
+Panels<T> take_panels(Workspace& workspace, Index k, int gates, Index vectors) {
+    Panels<T> panels{nullptr, k, vectors, panel_vectors(gates), WeightStorage::full};
     panels.data = workspace.take<T>(panels.size());
     return panels;
 }

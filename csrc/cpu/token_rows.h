@@ -9,21 +9,11 @@
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-template <class T>
-struct TokenRows {
-    T* table;   // (I, row) or null: gather
-    Index row;  // UnitColumns::row
-};
-
-template <class T>
-TokenRows<T> take_token_rows(Workspace& workspace, Index tokens, Index row) {
-    return {workspace.take<T>(tokens * row), row};
-}
-
 // One token's column for one block of units, at its place in `row_out`.
 template <class T>
-void gather_token(Index tokens, const GateProduct<T>& input, Index block, Index token, T* row_out) {
+void gather_token(const GateProduct<T>& input, Index block, Index token, T* row_out) {
     const UnitColumns<T>& columns = input.columns;
+    const Index tokens = input.panels.k;
     const Index units = columns.units_in(block);
     for (int gate = 0; gate < columns.gates; ++gate) {
         const Index at = columns.vector(block) * columns.lanes + gate * units;
@@ -32,10 +22,11 @@ void gather_token(Index tokens, const GateProduct<T>& input, Index block, Index 
     }
 }
 
-// This thread's share of the table's columns.
+// This thread's share of the columns of the table, (I, UnitColumns::row).
 template <class T>
-void fill_token_table(const TokenRows<T>& table, Index tokens, const GateProduct<T>& input, int thread, int threads) {
+void fill_token_table(T* table, const GateProduct<T>& input, int thread, int threads) {
     using V = Vec<T>;
+    const Index tokens = input.panels.k;
     const Index vectors = input.columns.vectors();
     for (Index vector = vectors * thread / threads; vector < vectors * (thread + 1) / threads; ++vector) {
         const ColumnRows<T> from(input.columns, vector, input.weight, input.rows, tokens);
@@ -46,7 +37,7 @@ void fill_token_table(const TokenRows<T>& table, Index tokens, const GateProduct
             from.load(token, here, column);
             for (Index i = 0; i < here; ++i)
                 (bias + as_stored(input.panels.storage, column[i]))
-                    .store(table.table + (token + i) * table.row + vector * V::lanes);
+                    .store(table + (token + i) * input.columns.row() + vector * V::lanes);
         }
     }
 }

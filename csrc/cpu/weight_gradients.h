@@ -75,13 +75,12 @@ private:
     static int width_at(Index vector, Index vectors) {
         return static_cast<int>(vectors - vector < width ? vectors - vector : width);
     }
+    template <int NV = width>
     static TileFunction<T> tile_of(int vectors) {
-        switch (vectors) {
-            case 1: return tile<T, tile_height, 1, 1, true>;
-            case 2: return tile<T, tile_height, 2, 1, true>;
-            case 3: return tile<T, tile_height, 3, 1, true>;
-            default: return tile<T, tile_height, width, 1, true>;
+        if constexpr (NV > 1) {
+            if (vectors < NV) return tile_of<NV - 1>(vectors);
         }
+        return tile<T, tile_height, NV, 1, true>;
     }
 
     // [row][vectors of the panel][lanes], zeros beyond the last column.

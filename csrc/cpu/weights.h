@@ -13,7 +13,7 @@ struct ForwardWeights {
     using G = Geometry<Cell>;
 
     GateProduct<T> input{}, hidden{}, gated{};
-    TokenRows<T> token_rows{};
+    T* token_table = nullptr;  // (I, row of columns): a row for each token
 
     // Which of them get room for all of their panels. A weight that each of its panels is used once of is packed
     // where it is used, an item at a time: it never leaves the cache.
@@ -33,12 +33,12 @@ struct ForwardWeights {
         if constexpr (two_products<Cell>)
             gated = product(workspace, shape.hidden, in.weight_hh, in.bias_hh, shape.hidden, gated_rows<Cell>,
                             G::gateds, wanted.recurrent, wanted.storage);
-        if (wanted.tokens) token_rows = take_token_rows<T>(workspace, shape.input, input.columns.row());
+        if (wanted.tokens) token_table = workspace.take<T>(shape.input * input.columns.row());
     }
 
     // This thread's share of the packing.
-    void pack(Index tokens, int thread, int threads) const {
-        if (token_rows.table) fill_token_table(token_rows, tokens, input, thread, threads);
+    void pack(int thread, int threads) const {
+        if (token_table) fill_token_table(token_table, input, thread, threads);
         input.pack_share(thread, threads);
         hidden.pack_share(thread, threads);
         if constexpr (two_products<Cell>) gated.pack_share(thread, threads);
@@ -60,8 +60,7 @@ template <class Cell, class T>
 struct PreparedWeights {
     Workspace workspace{Workspace::kFresh};
     ForwardWeights<Cell, T> weights{};
-    Index tokens = 0;  // columns of the token table
-    int threads = 1;   // that pack
+    int threads = 1;  // that pack
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET
