@@ -11,6 +11,7 @@ namespace rnnkernels {
 
 // How a call is cut among threads and over time (cpu/plan.h).
 struct PlanInfo {
+    int threads;
     int row_groups;
     int unit_groups;
     Index forward_chunk;

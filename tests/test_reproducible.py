@@ -33,6 +33,17 @@ def test_any_number_of_threads_and_every_run(cell: str, dtype: str, isa: str) ->
                 assert_same_bits(p.results(), alone)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_threads_that_share_only_the_products_over_many_steps(cell: str, isa: str) -> None:
+    p = make(cell, (300, 1, 1100, 40), "float32")  # two chunks of the projection
+    rk.set_num_threads(1)
+    alone = p.results()
+    for threads in (2, 3):
+        rk.set_num_threads(threads)
+        assert_same_bits(p.results(), alone)
+        assert p.forward(training=False).output.tobytes() == alone["output"].tobytes()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_row_does_not_see_its_neighbours(cell: str, dtype: str, isa: str) -> None:

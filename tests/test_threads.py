@@ -123,7 +123,7 @@ def test_plans_are_sensible() -> None:
         for hidden in (1, 8, 100, 512, 2000):
             for threads in (1, 2, 3, 8, 96):
                 p = plan(batch, hidden, threads)
-                assert 1 <= p["row_groups"] * p["unit_groups"] <= threads
+                assert 1 <= p["row_groups"] * p["unit_groups"] <= p["threads"] <= threads
                 assert p["row_groups"] <= batch
                 assert p["forward_chunk"] >= 1
                 assert p["backward_chunk"] >= 1
@@ -133,3 +133,5 @@ def test_plans_are_sensible() -> None:
     assert plan(1, 8, 8) == plan(1, 8, 1)  # too small to share
     assert plan(1, 512, 2)["unit_groups"] == 2  # one row: share units
     assert plan(64, 128, 2)["row_groups"] == 2  # many rows: share rows
+    wide = _cpu.plan("lstm", 300, 1, 1100, 40, "float32", 3)  # steps too small to share, their inputs not
+    assert (wide["threads"], wide["row_groups"], wide["unit_groups"]) == (3, 1, 1)

@@ -22,6 +22,10 @@ using OptionalState = std::optional<std::vector<py::array>>;
 
 Dims shape_of(const py::array& array);
 bool is_dtype(const py::array& array, Dtype dtype);
+bool holds_tokens(const py::array& array);
+
+// Whether an object is an array of numbers of this dtype, or of tokens, that kernels can read where it lies.
+bool readable(const py::object& x, Dtype dtype);
 
 // The array's data, once it is known to be what the kernels expect. `symbols` describes the shape.
 const void* checked(const py::array& array, const char* name, Dtype dtype, const Dims& shape, const char* symbols);

@@ -180,6 +180,7 @@ py::dict plan(const std::string& cell, Index steps, Index batch, Index input, In
         backend().plan(backend().current_set(), find_cell(cell), dtype == "float32" ? Dtype::float32 : Dtype::float64,
                        {steps, batch, input, hidden}, threads);
     py::dict out;
+    out["threads"] = info.threads;
     out["row_groups"] = info.row_groups;
     out["unit_groups"] = info.unit_groups;
     out["forward_chunk"] = info.forward_chunk;

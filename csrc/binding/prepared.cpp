@@ -63,7 +63,7 @@ public:
     }
 
     void check_kind(const py::array& x) const {
-        if (py::isinstance<py::array_t<std::int64_t>>(x) != tokens_)
+        if (holds_tokens(x) != tokens_)
             throw py::type_error(std::string("x: expected ") + (tokens_ ? "tokens" : "vectors") +
                                  ", what the layer was prepared for (its argument tokens), got " +
                                  (tokens_ ? "vectors" : "tokens"));
@@ -96,8 +96,11 @@ public:
         reset(std::nullopt);
     }
 
-    // h after the step, in one of two arrays that take turns: the last result may be the next x.
-    py::array step(const py::array& x) {
+    // h after the step, in one of two arrays that take turns: the last result may be the next x. None, and nothing
+    // done, where x is no array that can be read as it is: the caller makes it one and comes again.
+    py::object step(const py::object& given) {
+        if (!readable(given, p_.dtype)) return py::none();
+        const py::array x = py::reinterpret_borrow<py::array>(given);
         const Hold hold(busy_);
         layer_->check_kind(x);
         py::array& output = output_[turn_];

@@ -41,7 +41,7 @@ struct BackwardShared {
 
     void prepare(int threads) {
         const Shape& shape = call.in.shape;
-        plan = plan_of<Cell, T>(Pass::backward, shape, threads);
+        plan = plan_of<Cell, T>(Pass::backward, call.in, threads);
         blocks = blocks_of<T>(shape.hidden);
         barriers = take_barriers(workspace, plan);
         w_hidden = take_panels<T>(workspace, G::hiddens * shape.hidden, 1, blocks);
@@ -156,7 +156,9 @@ public:
                  });
     }
 
-    void wait_for_step() { part_.row_group->wait(); }
+    void wait_for_step() {
+        if (part_.row_group) part_.row_group->wait();
+    }
 
     // The chunk's rows summed into the weights' gradients, and its dx.
     void end_chunk(Index first, Index last) {

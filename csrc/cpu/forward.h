@@ -32,7 +32,7 @@ struct ForwardShared {
     T* saved = nullptr;                // (B, blocks*saved*lanes): between the phases, when nothing is kept
     T* gated = nullptr;                // (B, blocks*lanes)
 
-    void prepare(int threads) { prepare(plan_of<Cell, T>(Pass::forward, call.in.shape, threads)); }
+    void prepare(int threads) { prepare(plan_of<Cell, T>(Pass::forward, call.in, threads)); }
 
     void prepare(const Plan& cut) {
         const Shape& shape = call.in.shape;
@@ -52,7 +52,7 @@ struct ForwardShared {
                 const Index of_hidden = shape.hidden * item_blocks<Cell>(Pass::forward, shape.batch);
                 const Index of_input = shape.input * item_blocks<Cell>(Pass::forward, shape.steps * shape.batch);
                 item_size = (call.in.x && of_input > of_hidden ? of_input : of_hidden) * G::gates * lanes;
-                items = workspace.take<T>(plan.unit_groups * item_size);
+                items = workspace.take<T>(plan.threads * item_size);
             }
         }
         if (!weights.token_table)
@@ -79,7 +79,8 @@ public:
           shape_(shared.call.in.shape),
           x_columns_(weights_.input.columns),
           part_(make_part<Cell>(Pass::forward, shared.plan, shape_, shared.blocks, thread, shared.barriers)),
-          item_(item_blocks<Cell>(Pass::forward, part_.rows.last - part_.rows.first)) {}
+          item_(item_blocks<Cell>(Pass::forward, part_.rows.last - part_.rows.first)),
+          all_project_(shared.plan.threads > shared.plan.row_groups * shared.plan.unit_groups) {}
 
     // Packs this thread's share of the weights, unless they are prepared, and takes over the initial states.
     void begin() {
@@ -102,11 +103,17 @@ public:
                     const Index token = shared_.call.in.tokens[t * shape_.batch + row];
                     gather_token(weights_.input, block, token, x_chunk(t, row));
                 });
+        } else if (all_project_) {
+            const Index item = item_blocks<Cell>(Pass::forward, kStripRows);
+            if (first > 0) part_.everyone->wait();  // until the steps have read the last chunk's
+            project_rows(first * shape_.batch, (last - first) * shape_.batch,
+                         split_range(shared_.blocks, item, part_.threads, part_.thread));
+            part_.everyone->wait();
         } else if (part_.rows.last - part_.rows.first == shape_.batch) {
-            project_rows(first * shape_.batch, (last - first) * shape_.batch);
+            project_rows(first * shape_.batch, (last - first) * shape_.batch, part_.blocks);
         } else {
             for (Index t = first; t < last; ++t)
-                project_rows(t * shape_.batch + part_.rows.first, part_.rows.last - part_.rows.first);
+                project_rows(t * shape_.batch + part_.rows.first, part_.rows.last - part_.rows.first, part_.blocks);
         }
     }
 
@@ -151,7 +158,9 @@ public:
                  });
     }
 
-    void wait_for_step() { part_.row_group->wait(); }
+    void wait_for_step() {
+        if (part_.row_group) part_.row_group->wait();
+    }
 
     void finish() {
         const T* h = h_before(shape_.steps);
@@ -249,14 +258,14 @@ private:
         }
     }
 
-    // Rows [first, first + count) of x, seen as (T*B, I), into the x part.
-    void project_rows(Index first, Index count) {
+    // Rows [first, first + count) of x, seen as (T*B, I), into the x part of these blocks of units.
+    void project_rows(Index first, Index count, Range blocks) {
         const GateProduct<T>& w = weights_.input;
         const T* x = static_cast<const T*>(shared_.call.in.x) + first * shape_.input;
         T* out = shared_.x_part + (first - chunk_first_ * shape_.batch) * x_row();
         const Index item = item_blocks<Cell>(Pass::forward, count);
-        for (Index block = part_.blocks.first; block < part_.blocks.last; block += item) {
-            const Index end = block + item < part_.blocks.last ? block + item : part_.blocks.last;
+        for (Index block = blocks.first; block < blocks.last; block += item) {
+            const Index end = block + item < blocks.last ? block + item : blocks.last;
             const ItemProduct<T> product(w, block, end, count, item_scratch());
             const Index column = w.columns.vector(block) * lanes;
             for (Index row = 0; row < count;) {
@@ -274,6 +283,7 @@ private:
     const UnitColumns<T> x_columns_;
     const Part part_;
     const Index item_;
+    const bool all_project_;  // those who take no part in the steps too
     Index chunk_first_ = 0;
 };
 

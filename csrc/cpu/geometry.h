@@ -95,46 +95,50 @@ inline constexpr GateRows gated_rows = rows_in(gated_gates<Cell>, recurrent_gate
 struct Part {
     int thread;
     int threads;
-    Range rows;
-    Range blocks;
+    Range rows;    // of the steps; none for a thread beyond the plan's grid
+    Range blocks;  // of the steps
     Barrier* everyone;
-    Barrier* row_group;
+    Barrier* row_group;  // null beyond the grid
 };
 
 template <class Cell>
 Part make_part(Pass pass, const Plan& plan, const Shape& shape, Index blocks, int thread, Barrier* barriers) {
+    if (thread >= plan.row_groups * plan.unit_groups) return {thread, plan.threads, {}, {}, barriers, nullptr};
     const int row_group = thread / plan.unit_groups;
     const int unit_group = thread % plan.unit_groups;
     return {thread,
-            plan.row_groups * plan.unit_groups,
+            plan.threads,
             split_range(shape.batch, 1, plan.row_groups, row_group),
             split_range(blocks, item_blocks<Cell>(pass, kStripRows), plan.unit_groups, unit_group),
             barriers,
             barriers + 1 + row_group};
 }
 
-// One barrier for everyone, then one per row group. A plan may use fewer threads than there are: the others
-// do nothing at all.
+// One barrier for everyone, then one per row group.
 inline Barrier* take_barriers(Workspace& workspace, const Plan& plan) {
     Barrier* barriers = workspace.take<Barrier>(1 + plan.row_groups);
-    barriers[0].reset(plan.row_groups * plan.unit_groups);
+    barriers[0].reset(plan.threads);
     for (int i = 0; i < plan.row_groups; ++i) barriers[1 + i].reset(plan.unit_groups);
     return barriers;
 }
 
 template <class Cell, class T>
-PlanInput plan_input(Pass pass, const Shape& shape, int threads) {
+PlanInput plan_input(Pass pass, const Inputs& in, int threads) {
+    const Shape& shape = in.shape;
+    const Index of_input = in.x ? input_gates<Cell>.count * shape.hidden * shape.input : 0;
+    const Index of_hidden = recurrent_gates<Cell>.count * shape.hidden * shape.hidden;
     return {shape,
             threads,
             recurrent_gates<Cell>.count,
             Cell::slot_count,
+            pass == Pass::forward ? of_input : 2 * of_input + of_hidden,
             item_blocks<Cell>(pass, kStripRows) * Vec<T>::lanes,
             static_cast<Index>(sizeof(T))};
 }
 
 template <class Cell, class T>
-Plan plan_of(Pass pass, const Shape& shape, int threads) {
-    return make_plan(plan_input<Cell, T>(pass, shape, threads));
+Plan plan_of(Pass pass, const Inputs& in, int threads) {
+    return make_plan(plan_input<Cell, T>(pass, in, threads));
 }
 
 // `count` zeros.

@@ -16,7 +16,7 @@ using cpu::SetKernels;
 template <class Cell, class T>
 void forward_task(void* context, int thread) {
     const auto& shared = *static_cast<ForwardShared<Cell, T>*>(context);
-    if (thread >= shared.plan.row_groups * shared.plan.unit_groups) return;
+    if (thread >= shared.plan.threads) return;
     ForwardEngine<Cell, T> engine(shared, thread);
     engine.begin();
     run_forward<Cell>(engine, shared.call.in.shape.steps, shared.plan.forward_chunk);
@@ -25,7 +25,7 @@ void forward_task(void* context, int thread) {
 template <class Cell, class T>
 void backward_task(void* context, int thread) {
     const auto& shared = *static_cast<BackwardShared<Cell, T>*>(context);
-    if (thread >= shared.plan.row_groups * shared.plan.unit_groups) return;
+    if (thread >= shared.plan.threads) return;
     BackwardEngine<Cell, T> engine(shared, thread);
     engine.begin();
     run_backward<Cell>(engine, shared.call.in.shape.steps, shared.plan.backward_chunk);
@@ -38,9 +38,8 @@ void prepare(void* context, int threads) {
 
 // The threads a call can use at all, so that no other is woken.
 template <class Cell, class T>
-int threads_of(Pass pass, const Shape& shape, int threads) {
-    const Plan plan = plan_of<Cell, T>(pass, shape, threads);
-    return plan.row_groups * plan.unit_groups;
+int threads_of(Pass pass, const Inputs& in, int threads) {
+    return plan_of<Cell, T>(pass, in, threads).threads;
 }
 
 template <class Cell, class T>
@@ -48,8 +47,8 @@ void forward(const ForwardCall& call, int threads) {
     Workspace workspace;
     using Shared = ForwardShared<Cell, T>;
     Shared shared(call, workspace);
-    cpu::run_parallel(threads_of<Cell, T>(Pass::forward, call.in.shape, threads), prepare<Shared>,
-                      forward_task<Cell, T>, &shared);
+    cpu::run_parallel(threads_of<Cell, T>(Pass::forward, call.in, threads), prepare<Shared>, forward_task<Cell, T>,
+                      &shared);
 }
 
 template <class Cell, class T>
@@ -59,7 +58,7 @@ void wavefront_task(void* context, int thread) {
 
 template <class Cell, class T>
 void forward_layers(const ForwardCall* calls, int count, int threads) {
-    const Index chunk = plan_wavefront(plan_input<Cell, T>(Pass::forward, calls[0].in.shape, threads), count);
+    const Index chunk = plan_wavefront(plan_input<Cell, T>(Pass::forward, calls[0].in, threads), count);
     if (chunk == 0) {
         for (int layer = 0; layer < count; ++layer) forward<Cell, T>(calls[layer], threads);
         return;
@@ -81,7 +80,7 @@ void backward(const BackwardCall& call, int threads) {
     Workspace workspace;
     using Shared = BackwardShared<Cell, T>;
     Shared shared(call, workspace);
-    cpu::run_parallel(threads_of<Cell, T>(Pass::backward, shape, threads), prepare<Shared>, backward_task<Cell, T>,
+    cpu::run_parallel(threads_of<Cell, T>(Pass::backward, call.in, threads), prepare<Shared>, backward_task<Cell, T>,
                       &shared);
 }
 
@@ -116,10 +115,13 @@ void discard_weights(void* prepared) {
     delete static_cast<PreparedWeights<Cell, T>*>(prepared);
 }
 
-// The forward's plan, for those who ask.
+// The plan of a forward on vectors, for those who ask.
 template <class Cell, class T>
 Plan forward_plan(const Shape& shape, int threads) {
-    return plan_of<Cell, T>(Pass::forward, shape, threads);
+    Inputs in{};
+    in.shape = shape;
+    in.x = &in;  // only whether it is null is read
+    return plan_of<Cell, T>(Pass::forward, in, threads);
 }
 
 template <class Cell, class T>

@@ -10,6 +10,9 @@ constexpr Index kStepWork = 48 * 1024;
 constexpr Index kTileRows = 6;
 // A thread's share of the recurrent weights should live in its L2 cache.
 constexpr Index kWeightShare = 3 * 512 * 1024;
+// Multiply-adds of the products over many steps, above which a thread is woken for them alone: it may sleep, and
+// take 100 us to come (on an idle virtual machine; with a third of this work it cost as often as it gained).
+constexpr Index kSharedWork = 12 * 1024 * 1024;
 // Rows of x projected at once: enough for whole tiles, few enough to stay in cache.
 constexpr Index kForwardRows = 256;
 // Gradient rows kept for one sum: many for the product, bounded in bytes.
@@ -28,7 +31,7 @@ constexpr Index clamp_index(Index value, Index low, Index high) {
 
 Plan make_plan(const PlanInput& in) {
     const Shape& s = in.shape;
-    Plan plan{1, 1, 1, 1};
+    Plan plan{1, 1, 1, 1, 1};
 
     const Index batch = s.batch > 0 ? s.batch : 1;
     const Index steps = s.steps > 0 ? s.steps : 1;
@@ -47,6 +50,8 @@ Plan make_plan(const PlanInput& in) {
         plan.row_groups = static_cast<int>(row_groups);
         plan.unit_groups = static_cast<int>(unit_groups);
     }
+    const int grid = plan.row_groups * plan.unit_groups;
+    plan.threads = 2 * grid <= in.threads && in.shared * batch * steps >= kSharedWork ? in.threads : grid;
 
     plan.forward_chunk = clamp_index(kForwardRows / batch, batch == 1 ? 1 : 4, steps);
     if (plan.forward_chunk > steps) plan.forward_chunk = steps;

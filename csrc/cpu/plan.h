@@ -3,6 +3,8 @@
 //
 // Threads stand in a grid of row groups x unit groups. Row groups share nothing and never wait for each
 // other inside a step; the unit groups of one row group need each other's h and meet after every step.
+// Where steps are too small to divide, threads beyond the grid may still share the products over many steps: the
+// projection of x and the sums into gradients.
 #pragma once
 
 #include "../recurrence/problem.h"
@@ -10,6 +12,7 @@
 namespace rnnkernels::cpu {
 
 struct Plan {
+    int threads;  // in all; those of the grid come first
     int row_groups;
     int unit_groups;
     Index forward_chunk;   // steps projected at once
@@ -21,6 +24,7 @@ struct PlanInput {
     int threads;
     Index gates;       // rows of weight_hh / H
     Index slots;       // gradient slots
+    Index shared;      // multiply-adds of one row in the products over many steps
     Index item_units;  // the least number of units a thread can take
     Index element_bytes;
 };

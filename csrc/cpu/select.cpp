@@ -84,7 +84,7 @@ const Backend table{
     [](int set, int cell, Dtype dtype, const Shape& shape) { return set_at(set).reserve_size(cell, dtype, shape); },
     [](int set, int cell, Dtype dtype, const Shape& shape, int threads) {
         const cpu::Plan plan = set_at(set).plan(cell, dtype, shape, threads);
-        return PlanInfo{plan.row_groups, plan.unit_groups, plan.forward_chunk, plan.backward_chunk};
+        return PlanInfo{plan.threads, plan.row_groups, plan.unit_groups, plan.forward_chunk, plan.backward_chunk};
     },
     [](int set, int cell, Dtype dtype, const Inputs& in, WeightStorage storage) {
         return set_at(set).prepare(cell, dtype, in, storage, cpu::num_threads());

@@ -35,7 +35,7 @@ struct Wavefront {
         progress = workspace.take<Progress>(layers);
         for (int layer = 0; layer < layers; ++layer) {
             new (shared + layer) Shared(calls[layer], workspace);
-            shared[layer].prepare(Plan{1, 1, chunk, 1});
+            shared[layer].prepare(Plan{1, 1, 1, chunk, 1});
             progress[layer].reset();
         }
     }

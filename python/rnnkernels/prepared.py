@@ -208,9 +208,11 @@ class Stepper:
         RuntimeError
             If another thread is in a step of this stepper.
         """
-        if type(x_t) is np.ndarray and x_t.flags.c_contiguous and x_t.dtype.kind != "u":
-            return self._step(x_t)
-        return self._step(as_input("x_t", x_t, self.layer.dtype))
+        h = self._step(x_t)
+        if h is None:  # not an array that can be read as it is
+            h = self._step(as_input("x_t", x_t, self.layer.dtype))
+            assert h is not None
+        return h
 
     @property
     def state(self) -> State:
