@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import compare, draw, grid, measure, memory, report, results, roofline, scaling, targets  # noqa: E402
 from benchmarks.peers import peers  # noqa: E402
-from benchmarks.peers.base import Timed  # noqa: E402
+from benchmarks.peers.base import Peer, Timed  # noqa: E402
 from benchmarks.peers.ours import Ours  # noqa: E402
 from benchmarks.shapes import BFLOAT16_SHAPES, CORE_SHAPES, MODES, STREAMING_SHAPES, WIDE_SHAPES, shapes  # noqa: E402
 from benchmarks.workloads import Workload  # noqa: E402
@@ -40,16 +40,13 @@ def work(mode: str = "inference", cell: str = "lstm") -> Workload:
 
 
 @dataclass
-class Fake:
+class Fake(Peer):
     """A peer: ourselves, later by `wait` seconds, and with an answer that `spoil` has had."""
 
     name: str
     wait: float = 0.0
     counted: bool = True
     spoil: Callable[[Answer], Answer] = field(default=lambda answer: answer)
-
-    def missing(self) -> str:
-        return ""
 
     def supports(self, work: Workload) -> bool:  # noqa: ARG002
         return True

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from benchmarks.workloads import Workload
 
-from .base import Timed
+from .base import Peer, Timed
 
 
-@dataclass(frozen=True)
-class Absent:
+class Absent(Peer):
     """A peer that is always missing."""
 
-    name: str
-    reason: str
-    counted: bool = False
+    counted = False
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        self.reason = reason
 
     def missing(self) -> str:
         return self.reason

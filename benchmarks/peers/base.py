@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from importlib.util import find_spec
+from typing import Any
 
 from benchmarks.workloads import Answer, Workload
 
@@ -22,22 +24,32 @@ class Timed:
     answer: Callable[[Any], Answer]
 
 
-class Peer(Protocol):
-    """A library, or one way to use it."""
+class Peer(ABC):
+    """A library, or one way to use it.
 
-    @property
-    def name(self) -> str:
-        """As in ``--peers``, in tables and in results."""
+    Attributes
+    ----------
+    name : str
+        As in ``--peers``, in tables and in results.
+    counted : bool
+        Whether it can be the best peer; else it is measured as a yardstick only.
+    packages : tuple of str
+        What must be installed.
+    """
 
-    @property
-    def counted(self) -> bool:
-        """Whether it can be the best peer; else it is measured as a yardstick only."""
+    name: str
+    counted: bool = True
+    packages: tuple[str, ...] = ()
 
     def missing(self) -> str:
         """Why it cannot take part on this machine; empty if it can."""
+        absent = [package for package in self.packages if not find_spec(package)]
+        return f"{' and '.join(absent)} not installed" if absent else ""
 
+    @abstractmethod
     def supports(self, work: Workload) -> bool:
         """Whether it has this cell in this mode; a no is no fault."""
 
+    @abstractmethod
     def prepare(self, work: Workload, threads: int) -> Timed:
         """Everything that a user does once, such as loading weights or compiling."""

@@ -7,7 +7,6 @@ threads are had only by pinning the process before that, as run.py does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -15,19 +14,16 @@ import numpy as np
 from benchmarks.machine import available_cpus
 from benchmarks.workloads import Answer, Workload
 
-from .base import Timed
+from .base import Peer, Timed
 
 _STATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 2, "gru": 1, "gru_reset_before": 1}
 
 
-class JaxScan:
+class JaxScan(Peer):
     """Inference, and training as one jitted value_and_grad."""
 
     name = "jax"
-    counted = True
-
-    def missing(self) -> str:
-        return "" if find_spec("jax") else "not installed"
+    packages = ("jax",)
 
     def supports(self, work: Workload) -> bool:
         return work.mode in {"inference", "training"} and work.cell in _STATES

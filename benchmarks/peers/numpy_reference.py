@@ -7,19 +7,16 @@ import numpy as np
 from benchmarks.workloads import Workload
 from rnnkernels import reference
 
-from .base import Timed
+from .base import Peer, Timed
 
 MOST_FLOPS = 2e8
 
 
-class NumpyReference:
+class NumpyReference(Peer):
     """The reference's forward."""
 
     name = "numpy"
     counted = False
-
-    def missing(self) -> str:
-        return ""
 
     def supports(self, work: Workload) -> bool:
         return work.mode == "inference" and work.flops <= MOST_FLOPS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from itertools import cycle
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from benchmarks.workloads import Array, Workload
 
-from .base import Timed
+from .base import Peer, Timed
 
 # ONNX's operator, its gates as places in our order (LSTM i o f c, GRU z r h), and its attributes.
 _OPERATORS: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
@@ -23,15 +22,11 @@ _OPERATORS: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
 _OPSET = 14
 
 
-class OnnxRuntime:
+class OnnxRuntime(Peer):
     """A graph of one node."""
 
     name = "onnxruntime"
-    counted = True
-
-    def missing(self) -> str:
-        absent = [package for package in ("onnx", "onnxruntime") if not find_spec(package)]
-        return f"{' and '.join(absent)} not installed" if absent else ""
+    packages = ("onnx", "onnxruntime")
 
     def supports(self, work: Workload) -> bool:
         return work.mode in {"inference", "streaming"} and work.cell in _OPERATORS

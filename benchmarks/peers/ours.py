@@ -8,17 +8,14 @@ from typing import Any
 import rnnkernels as rk
 from benchmarks.workloads import Answer, Workload
 
-from .base import Timed
+from .base import Peer, Timed
 
 
-class Ours:
+class Ours(Peer):
     """`rk.forward` and `rk.backward` as users call them, weights packed in each call; streams through a stepper."""
 
     name = "rnnkernels"
     counted = False
-
-    def missing(self) -> str:
-        return ""
 
     def supports(self, work: Workload) -> bool:  # noqa: ARG002 - all
         return True
@@ -38,14 +35,11 @@ class Ours:
         return Timed(train, _gradients)
 
 
-class Prepared:
+class Prepared(Peer):
     """Inference with weights packed once: what a user who calls again and again gets."""
 
     name = "prepared"
     counted = False
-
-    def missing(self) -> str:
-        return ""
 
     def supports(self, work: Workload) -> bool:
         return work.mode == "inference"
@@ -65,14 +59,11 @@ class PreparedFloat32(Prepared):
         return work.mode == "bfloat16"
 
 
-class PackedPerCall:
+class PackedPerCall(Peer):
     """A stream without a stepper: `rk.step`, which reads the weights as the caller has them at every step."""
 
     name = "rk.step"
     counted = False
-
-    def missing(self) -> str:
-        return ""
 
     def supports(self, work: Workload) -> bool:
         return work.mode == "streaming"

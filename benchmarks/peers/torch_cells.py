@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from itertools import cycle
 from typing import Any
 
 from benchmarks.workloads import Workload
 
-from .base import Timed
+from .base import Peer, Timed
 from .torch_eager import LAYERS, LOOPS, tensors
 
 
-class TorchCells:
+class TorchCells(Peer):
     """Streams."""
 
     name = "torch cell"
-    counted = True
-
-    def missing(self) -> str:
-        return "" if find_spec("torch") else "not installed"
+    packages = ("torch",)
 
     def supports(self, work: Workload) -> bool:
         return work.mode == "streaming" and work.cell in LAYERS + LOOPS

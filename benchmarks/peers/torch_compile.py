@@ -6,28 +6,24 @@ which few users wait for; one step alone gains nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 from benchmarks.workloads import Workload
 
-from .base import Timed
+from .base import Peer, Timed
 from .torch_eager import LAYERS, LOOPS, tensors, timed
 
 BLOCK = 5
 
 
-@dataclass(frozen=True)
-class TorchCompile:
+class TorchCompile(Peer):
     """The loops, or those of every cell: where there is a layer the compiled loop is asked for, not expected."""
 
-    every_cell: bool = False
-    name: str = "torch.compile"
-    counted: bool = True
+    name = "torch.compile"
+    packages = ("torch",)
 
-    def missing(self) -> str:
-        return "" if find_spec("torch") else "not installed"
+    def __init__(self, *, every_cell: bool = False) -> None:
+        self.every_cell = every_cell
 
     def supports(self, work: Workload) -> bool:
         cells = LAYERS + LOOPS if self.every_cell else LOOPS

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any
 
 from benchmarks.workloads import Workload
 
-from .base import Timed
+from .base import Peer, Timed
 
 LAYERS = ("rnn_tanh", "rnn_relu", "lstm", "gru")
 LOOPS = ("gru_reset_before",)
 
 
-class TorchEager:
+class TorchEager(Peer):
     """Whole sequences, forward or forward and backward."""
 
     name = "torch"
-    counted = True
-
-    def missing(self) -> str:
-        return "" if find_spec("torch") else "not installed"
+    packages = ("torch",)
 
     def supports(self, work: Workload) -> bool:
         return work.mode in {"inference", "training"} and work.cell in LAYERS + LOOPS

@@ -284,18 +284,15 @@ private:
         for (Index block = part_.blocks.first; block < part_.blocks.last; block += item_) {
             const Index end = block + item_ < part_.blocks.last ? block + item_ : part_.blocks.last;
             const Panels<T> panels = part_of(w, block, end);
-            for (Index first = part_.rows.first, last = first; first < part_.rows.last; first = last) {
-                while (last < part_.rows.last) {
-                    const int rows = next_tile(part_.rows.last - last, tile_rows(w.width));
-                    if (last + rows - first > kStripRows) break;
-                    const RowBlock<T> a{gradient(t, last), shared_.gradient_row(), slots, gates, shape_.hidden};
-                    product(a, rows, panels, shared_.zeros, 0, strip + (last - first) * stride, stride);
-                    last += rows;
-                }
-                for (Index row = first; row < last; ++row)
-                    for (Index b = block; b < end; ++b)
-                        epilogue(row, b, strip + (row - first) * stride + (b - block) * lanes);
-            }
+            each_strip(
+                part_.rows, [&](Index left) { return next_tile(left, tile_rows(w.width)); },
+                [&](Index row, int rows, Index place) {
+                    const RowBlock<T> a{gradient(t, row), shared_.gradient_row(), slots, gates, shape_.hidden};
+                    product(a, rows, panels, shared_.zeros, 0, strip + place * stride, stride);
+                },
+                [&](Index row, Index place) RNNKERNELS_INLINED {
+                    for (Index b = block; b < end; ++b) epilogue(row, b, strip + place * stride + (b - block) * lanes);
+                });
         }
     }
 

@@ -244,17 +244,15 @@ private:
             const Index block = part_.blocks.first + (t % 2 == 0 ? i : items - 1 - i) * item_;
             const Index end = block + item_ < part_.blocks.last ? block + item_ : part_.blocks.last;
             const ItemProduct<T> item(w, block, end, part_.rows.last - part_.rows.first, item_scratch());
-            for (Index first = part_.rows.first, last = first; first < part_.rows.last; first = last) {
-                while (last < part_.rows.last) {
-                    const int rows = item.next_rows(part_.rows.last - last);
-                    if (last + rows - first > kStripRows) break;
-                    item.run(a + last * a_stride, a_stride, rows, strip + (last - first) * stride, stride);
-                    last += rows;
-                }
-                for (Index row = first; row < last; ++row)
+            each_strip(
+                part_.rows, [&](Index left) { return item.next_rows(left); },
+                [&](Index row, int rows, Index place) {
+                    item.run(a + row * a_stride, a_stride, rows, strip + place * stride, stride);
+                },
+                [&](Index row, Index place) RNNKERNELS_INLINED {
                     for (Index b = block; b < end; ++b)
-                        epilogue(row, b, strip + (row - first) * stride + (b - block) * gates * lanes);
-            }
+                        epilogue(row, b, strip + place * stride + (b - block) * gates * lanes);
+                });
         }
     }
 

@@ -75,6 +75,21 @@ constexpr Index strip_size(Pass pass, int gates, int lanes) {
     return (many > few ? many : few) * gates * lanes;
 }
 
+// Fills a strip with as many whole tiles of rows as fit, run(row, rows, place in the strip), then hands its rows on,
+// use(row, place in the strip); again until all rows are done. Of `left` rows the next tile takes next(left).
+template <class Next, class Run, class Use>
+RNNKERNELS_INLINE void each_strip(Range rows, Next next, Run run, Use use) {
+    for (Index first = rows.first, last = first; first < rows.last; first = last) {
+        while (last < rows.last) {
+            const int tile_rows = next(rows.last - last);
+            if (last + tile_rows - first > kStripRows) break;
+            run(last, tile_rows, last - first);
+            last += tile_rows;
+        }
+        for (Index row = first; row < last; ++row) use(row, row - first);
+    }
+}
+
 // Rows of weight_ih (weight_hh) in units of H, for each gate of a list.
 struct GateRows {
     int row[16];
