@@ -123,7 +123,8 @@ def workloads(job: Job) -> list[Workload]:
         Workload(cell, mode, shape)
         for cell in job.cells
         for mode in job.modes
-        for shape in shapes(mode, job.grid, quick=job.quick)
+        for shape in shapes(mode, job.grid, cell, quick=job.quick)
+        if shape[2] == shape[3] or not rk.cell_info(cell)["direct"]
     ]
 
 

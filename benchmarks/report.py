@@ -8,7 +8,7 @@ from typing import Any
 
 from . import targets
 from .results import Line
-from .shapes import CORE_SHAPES
+from .shapes import CORE_SHAPES, shapes
 
 BUSY = 0.05
 SIZES = f"{'T':>4} {'B':>3} {'I':>4} {'H':>4}"
@@ -53,7 +53,7 @@ def summary(lines: Sequence[Line]) -> str:
         ]
         core = [line for line in group if tuple(line["shape"]) in CORE_SHAPES]
         wanted_mean = targets.mean_target(cell, mode)
-        if wanted_mean and len(core) == len(CORE_SHAPES) and mean(core) < wanted_mean:
+        if wanted_mean and len(core) == len(shapes(mode, "core", cell)) and mean(core) < wanted_mean:
             missed.append(f"{name}  geometric mean {mean(core):.2f}×, wanted {wanted_mean:g}×")
     if not text:
         return "no peer took part: no ratios"

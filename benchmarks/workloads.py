@@ -69,9 +69,9 @@ class Workload:
     @property
     def flops(self) -> float:
         """Multiply-adds of one call's products, times two; a backward has twice the forward's."""
-        steps, batch, inputs, hidden = self.shape
-        rows = sum(len(self.params[name]) * width for name, width in (("weight_ih", inputs), ("weight_hh", hidden)))
-        return 2.0 * steps * batch * rows * (3 if self.mode == "training" else 1)
+        steps, batch, _, _ = self.shape
+        numbers = sum(value.size for value in self.params.values() if value.ndim == 2)
+        return 2.0 * steps * batch * numbers * (3 if self.mode == "training" else 1)
 
     @property
     def weight_bytes(self) -> int:
@@ -79,8 +79,8 @@ class Workload:
 
         Over many steps the input's weights serve hundreds of rows at once and count for nothing.
         """
-        names = ["weight_hh"] if self.shape[0] > 1 else ["weight_ih", "weight_hh"]
-        size = sum(self.params[name].nbytes for name in names)
+        once = "weight_ih" if self.shape[0] > 1 else ""
+        size = sum(value.nbytes for name, value in self.params.items() if value.ndim == 2 and name != once)
         return size // 2 if self.mode == "bfloat16" else size
 
     @property

@@ -74,8 +74,10 @@ def make(
     bias: bool = True,
     seed: int = 0,
 ) -> Problem:
-    """A random problem; with `tokens` x is (T, B) of integers."""
+    """A random problem; with `tokens` x is (T, B) of integers. A cell that needs I = H gets I = H."""
     steps, batch, inputs, hidden = shape
+    if rk.cell_info(cell)["direct"]:
+        inputs = hidden
     rng = np.random.default_rng([seed, *shape])
     states = len(rk.cell_info(cell)["states"])
 

@@ -104,18 +104,22 @@ def test_backward_says_what_is_wrong() -> None:
 def test_the_extension_trusts_nobody() -> None:
     """Called directly, past the Python layer, it still refuses what would reach foreign memory."""
     p, run = P.params, call()
-    weights = (p["weight_ih"], p["weight_hh"], p["bias_ih"], p["bias_hh"])
+    layer = (p["weight_ih"], p["weight_hh"], p["bias_ih"], p["bias_hh"], None, None)
     with pytest.raises(ValueError, match="contiguous"):
-        _cpu.forward("lstm", P.x[:, ::-1], *weights, None, True)
+        _cpu.forward("lstm", P.x[:, ::-1], layer, None, True)
     with pytest.raises(TypeError, match="x: expected dtype float32, got float64"):
-        _cpu.forward("lstm", P.x.astype("f8"), *weights, None, True)
+        _cpu.forward("lstm", P.x.astype("f8"), layer, None, True)
+    with pytest.raises(ValueError, match=r"weight_gg.*the cell has none, got one"):
+        _cpu.forward("lstm", P.x, (*layer[:4], p["weight_hh"], None), None, True)
+    with pytest.raises(ValueError, match=r"weight_diagonal.*expected one, got none"):
+        _cpu.forward("lstm_peephole", P.x, layer, None, True)
     other = rk.forward("lstm", P.x[:2], P.params)
     assert other._reserve is not None
     with pytest.raises(ValueError, match="reserve"):
-        _cpu.backward("lstm", P.x, *weights, None, run.output, other._reserve, None, None)
+        _cpu.backward("lstm", P.x, layer, None, run.output, other._reserve, None, None)
     assert run._reserve is not None
     with pytest.raises(ValueError, match="output"):
-        _cpu.backward("lstm", P.x, *weights, None, run.output[:2], run._reserve, None, None)
+        _cpu.backward("lstm", P.x, layer, None, run.output[:2], run._reserve, None, None)
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,8 @@ def test_the_ratio_is_to_the_best_peer_and_no_yardstick_is_one() -> None:
 @pytest.mark.parametrize("cell", rk.cells())
 def test_ours_and_every_peer_here_answer_right(cell: str, mode: str) -> None:
     one = work(mode, cell)
+    if rk.cell_info(cell)["direct"]:
+        one = Workload(cell, mode, (*one.shape[:2], 4, 4))
     for peer in (Ours(), *peers()):
         # torch and JAX start slowly; jitted code is checked before every benchmark anyway
         if peer.name in {"jax", "torch.compile"} or peer.missing() or not peer.supports(one):

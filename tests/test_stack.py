@@ -15,8 +15,11 @@ import rnnkernels as rk
 from rnnkernels import reference
 from rnnkernels.stack import Stack, StackGradients, StackRun
 
-STATES = {"lstm": 2}
 T, B, I, H = 5, 3, 4, 6  # noqa: E741 - the sizes' names everywhere in this package
+
+
+def inputs(cell: str) -> int:
+    return H if rk.cell_info(cell)["direct"] else I
 
 
 def values(stack: Stack, *, tokens: bool = False, seed: int = 1) -> dict[str, Any]:
@@ -28,7 +31,7 @@ def values(stack: Stack, *, tokens: bool = False, seed: int = 1) -> dict[str, An
 
     def nested() -> tuple[tuple[np.ndarray, ...], ...]:
         return tuple(
-            tuple(normal(B, stack.hidden_size) for _ in range(STATES.get(stack.cell, 1)))
+            tuple(normal(B, stack.hidden_size) for _ in rk.cell_info(stack.cell)["states"])
             for _ in range(stack.num_layers)
         )
 
@@ -97,7 +100,7 @@ def check_gradients(stack: Stack, v: dict[str, Any], run: StackRun, grads: Stack
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("cell", rk.cells())
 def test_against_the_reference(cell: str, layers: int, bias: bool, tokens: bool, dtype: str) -> None:
-    stack = Stack(cell, I, H, layers, bias=bias, dtype=dtype, rng=0)
+    stack = Stack(cell, inputs(cell), H, layers, bias=bias, dtype=dtype, rng=0)
     v = values(stack, tokens=tokens)
     run = stack.forward(v["x"], v["state"])
     output, final = by_reference(stack, v["x"], stack.params, v["state"])
@@ -115,7 +118,7 @@ def test_against_the_reference(cell: str, layers: int, bias: bool, tokens: bool,
 @pytest.mark.parametrize("cell", ["rnn_tanh", "rnn_relu", "lstm", "gru"])
 def test_against_pytorchs_stacked_layers(cell: str) -> None:
     torch = pytest.importorskip("torch")
-    stack = Stack(cell, I, H, 3, dtype="float64", rng=0)
+    stack = Stack(cell, inputs(cell), H, 3, dtype="float64", rng=0)
     v = values(stack)
     kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}.get(cell, torch.nn.RNN)
     options = {"nonlinearity": cell.removeprefix("rnn_")} if kind is torch.nn.RNN else {}
@@ -147,7 +150,7 @@ def test_against_pytorchs_stacked_layers(cell: str) -> None:
 
 @pytest.mark.parametrize("cell", rk.cells())
 def test_it_is_a_chain_of_layers_bit_for_bit(cell: str) -> None:
-    stack = Stack(cell, I, H, 2, rng=0)
+    stack = Stack(cell, inputs(cell), H, 2, rng=0)
     v = values(stack)
     run = stack.forward(v["x"], v["state"])
     low = rk.forward(cell, v["x"], layer_params(stack.params, 0), v["state"][0])
@@ -166,7 +169,7 @@ def test_it_is_a_chain_of_layers_bit_for_bit(cell: str) -> None:
 @pytest.mark.parametrize("cell", rk.cells())
 @pytest.mark.parametrize("tokens", [False, True])
 def test_stepping_and_pieces_give_the_bits_of_the_whole(cell: str, tokens: bool) -> None:
-    stack = Stack(cell, I, H, 3, rng=0)
+    stack = Stack(cell, inputs(cell), H, 3, rng=0)
     v = values(stack, tokens=tokens)
     whole = stack.forward(v["x"], training=False)
     state: Any = None
@@ -183,9 +186,9 @@ def test_stepping_and_pieces_give_the_bits_of_the_whole(cell: str, tokens: bool)
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_a_missing_state_is_zeros(cell: str) -> None:
-    stack = Stack(cell, I, H, 2, rng=0)
+    stack = Stack(cell, inputs(cell), H, 2, rng=0)
     v = values(stack)
-    zeros = tuple(np.zeros((B, H), np.float32) for _ in range(STATES.get(cell, 1)))
+    zeros = tuple(np.zeros((B, H), np.float32) for _ in rk.cell_info(cell)["states"])
     states = [None, (zeros, zeros), [None, list(zeros)], (zeros, None)]
     runs = [stack.forward(v["x"], state) for state in states]
     grads = [stack.backward(runs[0], v["d_output"], state) for state in states]
@@ -291,7 +294,7 @@ def test_updated_and_replaced_parameters_are_used() -> None:
 @pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
 @pytest.mark.parametrize("tokens", [False, True])
 def test_gradients_pass_through_the_masks(cell: str, tokens: bool) -> None:
-    stack = Stack(cell, I, H, 3, dropout=0.4, dtype="float64", rng=0)
+    stack = Stack(cell, inputs(cell), H, 3, dropout=0.4, dtype="float64", rng=0)
     v = values(stack, tokens=tokens)
     run = stack.forward(v["x"], v["state"], rng=np.random.default_rng(5))
     output, _ = by_reference(stack, v["x"], stack.params, v["state"], run._masks)

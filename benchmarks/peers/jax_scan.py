@@ -14,9 +14,8 @@ import numpy as np
 from benchmarks.machine import available_cpus
 from benchmarks.workloads import Answer, Workload
 
+from . import steps
 from .base import Peer, Timed
-
-_STATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 2, "gru": 1, "gru_reset_before": 1}
 
 
 class JaxScan(Peer):
@@ -26,7 +25,7 @@ class JaxScan(Peer):
     packages = ("jax",)
 
     def supports(self, work: Workload) -> bool:
-        return work.mode in {"inference", "training"} and work.cell in _STATES
+        return work.mode in {"inference", "training"} and work.cell in steps.cells()
 
     def prepare(self, work: Workload, threads: int) -> Timed:
         if available_cpus() != threads:
@@ -52,56 +51,30 @@ def _gradients(result: Any) -> Answer:
 
 
 def _layer(cell: str) -> Callable[[Any, Any], Any]:
+    import jax
     import jax.numpy as jnp
     from jax import lax
 
-    step = _step(cell)
+    library = steps.Library(
+        sigmoid=jax.nn.sigmoid,
+        tanh=jnp.tanh,
+        relu=jax.nn.relu,
+        linear=lambda a, weight, bias: a @ weight if bias is None else a @ weight + bias,
+        split=lambda a, count: tuple(jnp.split(a, count, axis=-1)),
+        join=lambda pieces: jnp.concatenate(pieces, axis=-1),
+    )
+    step = steps.step_of(cell)
 
     def run(x: Any, params: Any) -> Any:
-        merged = params["bias_ih"] if cell == "gru" else params["bias_ih"] + params["bias_hh"]
-        parts = x @ params["weight_ih"] + merged
+        parts = steps.input_part(library, cell, x, params)
+        weights = steps.weights(library, cell, params)
 
-        def advance(state: Any, part: Any) -> Any:
-            state = step(part, state, params["weight_hh"], params["bias_hh"])
+        def advance(state: Any, given: Any) -> Any:
+            state = step(library, given[0], given[1], state, weights)
             return state, state[0]
 
-        start = jnp.zeros((x.shape[1], params["weight_hh"].shape[0]), x.dtype)
-        return lax.scan(advance, (start,) * _STATES[cell], parts)[1]
+        hidden = parts.shape[-1] // steps.input_gates(cell)
+        start = jnp.zeros((x.shape[1], hidden), x.dtype)
+        return lax.scan(advance, (start,) * steps.states(cell), (x, parts))[1]
 
     return run
-
-
-def _step(cell: str) -> Callable[[Any, Any, Any, Any], Any]:
-    import jax.numpy as jnp
-    from jax.nn import relu, sigmoid
-
-    def rnn(activation: Callable[[Any], Any]) -> Callable[[Any, Any, Any, Any], Any]:
-        return lambda part, state, weight, _: (activation(part + state[0] @ weight),)
-
-    def lstm(part: Any, state: Any, weight: Any, _: Any) -> Any:
-        h, c = state
-        i, f, g, o = jnp.split(part + h @ weight, 4, axis=-1)
-        c = sigmoid(f) * c + sigmoid(i) * jnp.tanh(g)
-        return sigmoid(o) * jnp.tanh(c), c
-
-    def gru(part: Any, state: Any, weight: Any, bias: Any) -> Any:
-        (h,) = state
-        x_r, x_z, x_n = jnp.split(part, 3, axis=-1)
-        u_r, u_z, u_n = jnp.split(h @ weight + bias, 3, axis=-1)
-        n = jnp.tanh(x_n + sigmoid(x_r + u_r) * u_n)
-        return (n + sigmoid(x_z + u_z) * (h - n),)
-
-    def gru_reset_before(part: Any, state: Any, weight: Any, _: Any) -> Any:
-        (h,) = state
-        gates = 2 * h.shape[-1]
-        r, z = jnp.split(sigmoid(part[:, :gates] + h @ weight[:, :gates]), 2, axis=-1)
-        n = jnp.tanh(part[:, gates:] + (r * h) @ weight[:, gates:])
-        return (n + z * (h - n),)
-
-    return {
-        "rnn_tanh": rnn(jnp.tanh),
-        "rnn_relu": rnn(relu),
-        "lstm": lstm,
-        "gru": gru,
-        "gru_reset_before": gru_reset_before,
-    }[cell]

@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.workloads import Workload
 
+from . import steps
 from .base import Peer, Timed
 from .torch_eager import LAYERS, LOOPS, tensors
 
@@ -58,8 +59,10 @@ def _cell(work: Workload) -> Callable[[Any, Any], Any]:
 
 
 def _loop_step(work: Workload) -> Callable[[Any, Any], Any]:
-    from .torch_loops import STEPS, input_part
+    from .torch_loops import LIBRARY, transposed
 
     params = tensors(work)
-    step = STEPS[work.cell][0]
-    return lambda x, state: step(input_part(work.cell, x, params), state, params["weight_hh"], params["bias_hh"])
+    matrices = transposed(params)
+    weights = steps.weights(LIBRARY, work.cell, matrices)
+    step = steps.step_of(work.cell)
+    return lambda x, state: step(LIBRARY, x, steps.input_part(LIBRARY, work.cell, x, matrices), state, weights)

@@ -33,20 +33,21 @@ class TorchCompile(Peer):
     def prepare(self, work: Workload, threads: int) -> Timed:
         import torch
 
-        from .torch_loops import STEPS, input_part, several_steps, zeros
+        from .torch_loops import before_the_loop, several_steps, zeros
 
         torch.set_num_threads(threads)
         torch.compiler.reset()  # else the shapes before this one count as a reason to compile for any shape
         params = tensors(work)
-        steps = torch.compile(several_steps(STEPS[work.cell][0]), dynamic=False)
+        steps = torch.compile(several_steps(work.cell), dynamic=False)
 
         def run(x: Any) -> Any:
-            parts = input_part(work.cell, x, params).unbind(0)
+            parts, weights = before_the_loop(work.cell, x, params)
+            inputs, parts = x.unbind(0), parts.unbind(0)
             state = zeros(work.cell, x, params)
             outputs: list[Any] = []
             for begin in range(0, len(parts), BLOCK):
-                block = parts[begin : begin + BLOCK]
-                found, state = steps(block, state, params["weight_hh"], params["bias_hh"])
+                block = slice(begin, begin + BLOCK)
+                found, state = steps(inputs[block], parts[block], state, weights)
                 outputs += found
             return torch.stack(outputs)
 

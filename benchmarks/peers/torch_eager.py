@@ -7,10 +7,11 @@ from typing import Any
 
 from benchmarks.workloads import Workload
 
+from . import steps
 from .base import Peer, Timed
 
 LAYERS = ("rnn_tanh", "rnn_relu", "lstm", "gru")
-LOOPS = ("gru_reset_before",)
+LOOPS = tuple(cell for cell in steps.cells() if cell not in LAYERS)
 
 
 class TorchEager(Peer):
@@ -73,14 +74,14 @@ def _layer(work: Workload) -> tuple[Callable[[Any], Any], dict[str, Any]]:
 def _loop(work: Workload) -> tuple[Callable[[Any], Any], dict[str, Any]]:
     import torch
 
-    from .torch_loops import STEPS, input_part, several_steps, zeros
+    from .torch_loops import before_the_loop, several_steps, zeros
 
     params = tensors(work)
-    steps = several_steps(STEPS[work.cell][0])
+    loop = several_steps(work.cell)
 
     def run(x: Any) -> Any:
-        parts = input_part(work.cell, x, params).unbind(0)
-        outputs, _ = steps(parts, zeros(work.cell, x, params), params["weight_hh"], params["bias_hh"])
+        parts, weights = before_the_loop(work.cell, x, params)
+        outputs, _ = loop(x.unbind(0), parts.unbind(0), zeros(work.cell, x, params), weights)
         return torch.stack(outputs)
 
     return run, params

@@ -35,6 +35,11 @@ void check_layout(const py::array& array, const char* name) {
     if (!in_order(array)) throw py::value_error(std::string(name) + ": expected a C-contiguous, aligned array");
 }
 
+void check_presence(const OptionalArray& array, const char* name, bool wanted) {
+    if (array.has_value() == wanted) return;
+    throw py::value_error(std::string(name) + (wanted ? ": expected one, got none" : ": the cell has none, got one"));
+}
+
 void check_tokens(const std::int64_t* tokens, Index count, Index batch, Index limit) {
     for (Index i = 0; i < count; ++i)
         if (tokens[i] < 0 || tokens[i] >= limit)
@@ -99,16 +104,11 @@ py::array fresh(Dtype dtype, const Dims& shape) {
     return array;
 }
 
-Problem read_parameters(const std::string& cell, const py::array& weight_ih, const py::array& weight_hh,
-                        const OptionalArray& bias_ih, const OptionalArray& bias_hh) {
+Problem read_parameters(const std::string& cell, const Layer& layer) {
+    const auto& [weight_ih, weight_hh, bias_ih, bias_hh, weight_gg, weight_diagonal] = layer;
     Problem p;
     p.cell = find_cell(cell);
     const CellInfo& info = p.info();
-    Index inputs = 0, recurrent = 0;
-    for (int g = 0; g < info.gate_count; ++g) {
-        inputs += info.gates[g].input ? 1 : 0;
-        recurrent += std::strcmp(info.gates[g].operand, "none") != 0 ? 1 : 0;
-    }
     if (is_dtype(weight_ih, Dtype::float64)) {
         p.dtype = Dtype::float64;
     } else if (!is_dtype(weight_ih, Dtype::float32)) {
@@ -125,10 +125,20 @@ Problem read_parameters(const std::string& cell, const py::array& weight_ih, con
         throw py::value_error("params['weight_hh']: expected H at most " + std::to_string(kMostUnits) + ", got " +
                               text_of(shape_of(weight_hh)));
     p.in.shape = {0, 0, input, hidden};
-    p.in.weight_ih = checked(weight_ih, "params['weight_ih']", p.dtype, {inputs * hidden, input}, "(G*H, I)");
-    p.in.weight_hh = checked(weight_hh, "params['weight_hh']", p.dtype, {recurrent * hidden, hidden}, "(G*H, H)");
-    p.in.bias_ih = checked(bias_ih, "params['bias_ih']", p.dtype, {inputs * hidden}, "(G*H,)");
-    p.in.bias_hh = checked(bias_hh, "params['bias_hh']", p.dtype, {recurrent * hidden}, "(G*H,)");
+    const Index input_rows = info.input_rows * hidden, hidden_rows = info.hidden_rows * hidden;
+    p.in.weight_ih = checked(weight_ih, "params['weight_ih']", p.dtype, {input_rows, input}, "(G*H, I)");
+    p.in.weight_hh = checked(weight_hh, "params['weight_hh']", p.dtype, {hidden_rows, hidden}, "(G*H, H)");
+    p.in.bias_ih = checked(bias_ih, "params['bias_ih']", p.dtype, {input_rows}, "(G*H,)");
+    p.in.bias_hh = checked(bias_hh, "params['bias_hh']", p.dtype, {hidden_rows}, "(G*H,)");
+    check_presence(weight_gg, "params['weight_gg']", info.gate_rows > 0);
+    check_presence(weight_diagonal, "params['weight_diagonal']", info.diagonal_count > 0);
+    p.in.weight_gg = checked(weight_gg, "params['weight_gg']", p.dtype,
+                             {info.gate_rows * hidden, info.gate_columns * hidden}, "(G*H, F*H)");
+    p.in.weight_diagonal =
+        checked(weight_diagonal, "params['weight_diagonal']", p.dtype, {info.diagonal_count * hidden}, "(D*H,)");
+    if (info.direct && input != hidden)
+        throw py::value_error(std::string("params: ") + info.name + " adds x itself to a gate: expected I = H = " +
+                              std::to_string(hidden) + ", got I = " + std::to_string(input));
     return p;
 }
 
@@ -167,10 +177,8 @@ void read_state(const Problem& problem, const char* name, const OptionalState& s
     }
 }
 
-Problem read_problem(const std::string& cell, const py::array& x, const py::array& weight_ih,
-                     const py::array& weight_hh, const OptionalArray& bias_ih, const OptionalArray& bias_hh,
-                     const OptionalState& state) {
-    Problem p = read_parameters(cell, weight_ih, weight_hh, bias_ih, bias_hh);
+Problem read_problem(const std::string& cell, const py::array& x, const Layer& layer, const OptionalState& state) {
+    Problem p = read_parameters(cell, layer);
     read_x(p, x);
     read_state(p, "state", state, p.in.state);
     return p;

@@ -8,6 +8,7 @@
 
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "../backend_table.h"
@@ -19,6 +20,9 @@ namespace py = pybind11;
 using Dims = std::vector<Index>;
 using OptionalArray = std::optional<py::array>;
 using OptionalState = std::optional<std::vector<py::array>>;
+
+// A layer's parameters: weight_ih, weight_hh, bias_ih, bias_hh, weight_gg, weight_diagonal.
+using Layer = std::tuple<py::array, py::array, OptionalArray, OptionalArray, OptionalArray, OptionalArray>;
 
 Dims shape_of(const py::array& array);
 bool is_dtype(const py::array& array, Dtype dtype);
@@ -48,17 +52,14 @@ struct Problem {
 };
 
 // The cell, the dtype, I, H and the parameters.
-Problem read_parameters(const std::string& cell, const py::array& weight_ih, const py::array& weight_hh,
-                        const OptionalArray& bias_ih, const OptionalArray& bias_hh);
+Problem read_parameters(const std::string& cell, const Layer& layer);
 // T, B and x: vectors or tokens. One step: x is (B, I) or (B,), and T is 1.
 void read_x(Problem& problem, const py::array& x, bool one_step = false);
 // One array per state of the cell, each (B, H), into `to`.
 void read_state(const Problem& problem, const char* name, const OptionalState& state, const void** to);
 
 // The arguments of forward and backward.
-Problem read_problem(const std::string& cell, const py::array& x, const py::array& weight_ih,
-                     const py::array& weight_hh, const OptionalArray& bias_ih, const OptionalArray& bias_hh,
-                     const OptionalState& state);
+Problem read_problem(const std::string& cell, const py::array& x, const Layer& layer, const OptionalState& state);
 
 // Fresh arrays for the states after a call, and where they are.
 py::tuple fresh_states(const Problem& problem, void** where);

@@ -65,10 +65,9 @@ Outputs make_outputs(const Problem& p, int set, bool training) {
     return made;
 }
 
-py::tuple forward(const std::string& cell, const py::array& x, const py::array& weight_ih, const py::array& weight_hh,
-                  const OptionalArray& bias_ih, const OptionalArray& bias_hh, const OptionalState& state,
+py::tuple forward(const std::string& cell, const py::array& x, const Layer& layer, const OptionalState& state,
                   bool training) {
-    const Problem p = read_problem(cell, x, weight_ih, weight_hh, bias_ih, bias_hh, state);
+    const Problem p = read_problem(cell, x, layer, state);
     const int set = backend().current_set();
     const Outputs made = make_outputs(p, set, training);
     {
@@ -78,10 +77,7 @@ py::tuple forward(const std::string& cell, const py::array& x, const py::array& 
     return py::make_tuple(made.output, made.final_state, made.reserve);
 }
 
-// One layer of forward_layers: weight_ih, weight_hh, bias_ih, bias_hh.
-using Parameters = std::tuple<py::array, py::array, OptionalArray, OptionalArray>;
-
-py::list forward_layers(const std::string& cell, const py::array& x, const std::vector<Parameters>& layers,
+py::list forward_layers(const std::string& cell, const py::array& x, const std::vector<Layer>& layers,
                         const std::vector<OptionalState>& states, bool training) {
     if (layers.empty() || states.size() != layers.size())
         throw py::value_error("layers: expected at least one, and as many states");
@@ -92,8 +88,7 @@ py::list forward_layers(const std::string& cell, const py::array& x, const std::
     int number = 0;
     Dtype dtype = Dtype::float32;
     for (std::size_t i = 0; i < layers.size(); ++i) {
-        const auto& [weight_ih, weight_hh, bias_ih, bias_hh] = layers[i];
-        const Problem p = read_problem(cell, input, weight_ih, weight_hh, bias_ih, bias_hh, states[i]);
+        const Problem p = read_problem(cell, input, layers[i], states[i]);
         if (i > 0 && (p.dtype != dtype || p.in.shape.hidden != calls[0].in.shape.hidden))
             throw py::value_error("layers: expected all of one dtype and one H");
         number = p.cell;
@@ -110,11 +105,10 @@ py::list forward_layers(const std::string& cell, const py::array& x, const std::
     return results;
 }
 
-py::tuple backward(const std::string& cell, const py::array& x, const py::array& weight_ih, const py::array& weight_hh,
-                   const OptionalArray& bias_ih, const OptionalArray& bias_hh, const OptionalState& state,
+py::tuple backward(const std::string& cell, const py::array& x, const Layer& layer, const OptionalState& state,
                    const py::array& output, const Reserve& reserve, const OptionalArray& d_output,
                    const OptionalState& d_state, bool need_dx) {
-    const Problem p = read_problem(cell, x, weight_ih, weight_hh, bias_ih, bias_hh, state);
+    const Problem p = read_problem(cell, x, layer, state);
     const Shape& s = p.in.shape;
     BackwardCall call{};
     call.in = p.in;
@@ -125,23 +119,28 @@ py::tuple backward(const std::string& cell, const py::array& x, const py::array&
         throw py::value_error("reserve: expected the one of this forward, got one of another size");
     call.reserve = reserve.data();
     read_state(p, "d_state", d_state, call.d_final_state);
-    py::object dx = py::none(), dbias_ih = py::none(), dbias_hh = py::none();
     const auto give = [&](void*& where, const Dims& shape) {
         py::array array = fresh(p.dtype, shape);
         where = array.mutable_data();
         return array;
     };
+    const auto give_like = [&](void*& where, const OptionalArray& like) -> py::object {
+        if (!like) return py::none();
+        return give(where, shape_of(*like));
+    };
+    py::object dx = py::none();
     if (p.in.x && need_dx) dx = give(call.dx, {s.steps, s.batch, s.input});
-    const py::array dweight_ih = give(call.dweight_ih, shape_of(weight_ih));
-    const py::array dweight_hh = give(call.dweight_hh, shape_of(weight_hh));
-    if (bias_ih) dbias_ih = give(call.dbias_ih, shape_of(*bias_ih));
-    if (bias_hh) dbias_hh = give(call.dbias_hh, shape_of(*bias_hh));
+    const auto& [weight_ih, weight_hh, bias_ih, bias_hh, weight_gg, weight_diagonal] = layer;
+    const py::tuple d_layer =
+        py::make_tuple(give(call.dweight_ih, shape_of(weight_ih)), give(call.dweight_hh, shape_of(weight_hh)),
+                       give_like(call.dbias_ih, bias_ih), give_like(call.dbias_hh, bias_hh),
+                       give_like(call.dweight_gg, weight_gg), give_like(call.dweight_diagonal, weight_diagonal));
     const py::tuple d_initial = fresh_states(p, call.d_state);
     {
         const py::gil_scoped_release released;
         backend().backward(reserve.set(), p.cell, p.dtype, call);
     }
-    return py::make_tuple(dx, dweight_ih, dweight_hh, dbias_ih, dbias_hh, d_initial);
+    return py::make_tuple(dx, d_layer, d_initial);
 }
 
 py::list cells() {
@@ -157,6 +156,11 @@ py::list cells() {
         cell["name"] = info.name;
         cell["states"] = states;
         cell["gates"] = gates;
+        py::tuple diagonals(info.diagonal_count);
+        for (int k = 0; k < info.diagonal_count; ++k) diagonals[static_cast<std::size_t>(k)] = info.diagonals[k];
+        cell["diagonals"] = diagonals;
+        cell["direct"] = info.direct;
+        cell["rows"] = py::make_tuple(info.input_rows, info.hidden_rows, info.gate_rows, info.gate_columns);
         list.append(cell);
     }
     return list;
@@ -198,14 +202,13 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
     py::class_<Reserve>(m, "Reserve", "What a training forward keeps for its backward; opaque.")
         .def_property_readonly("nbytes", &Reserve::bytes);
     m.def("cells", &cells);
-    m.def("forward", &forward, py::arg("cell"), py::arg("x"), py::arg("weight_ih"), py::arg("weight_hh"),
-          py::arg("bias_ih").none(true), py::arg("bias_hh").none(true), py::arg("state").none(true),
+    m.def("forward", &forward, py::arg("cell"), py::arg("x"), py::arg("layer"), py::arg("state").none(true),
           py::arg("training"));
     m.def("forward_layers", &forward_layers, py::arg("cell"), py::arg("x"), py::arg("layers"), py::arg("states"),
           py::arg("training"));
-    m.def("backward", &backward, py::arg("cell"), py::arg("x"), py::arg("weight_ih"), py::arg("weight_hh"),
-          py::arg("bias_ih").none(true), py::arg("bias_hh").none(true), py::arg("state").none(true), py::arg("output"),
-          py::arg("reserve"), py::arg("d_output").none(true), py::arg("d_state").none(true), py::arg("need_dx") = true);
+    m.def("backward", &backward, py::arg("cell"), py::arg("x"), py::arg("layer"), py::arg("state").none(true),
+          py::arg("output"), py::arg("reserve"), py::arg("d_output").none(true), py::arg("d_state").none(true),
+          py::arg("need_dx") = true);
     bind_prepared(m);
     m.def("instruction_sets", [] {
         py::list names;

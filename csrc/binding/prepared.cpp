@@ -13,11 +13,8 @@ namespace {
 // The packed weights of one layer, in the layout of one instruction set; never changed once made.
 class PreparedLayer {
 public:
-    PreparedLayer(const std::string& cell, const py::array& weight_ih, const py::array& weight_hh,
-                  const OptionalArray& bias_ih, const OptionalArray& bias_hh, const std::string& weights, bool tokens)
-        : problem_(read_parameters(cell, weight_ih, weight_hh, bias_ih, bias_hh)),
-          set_(backend().current_set()),
-          tokens_(tokens) {
+    PreparedLayer(const std::string& cell, const Layer& layer, const std::string& weights, bool tokens)
+        : problem_(read_parameters(cell, layer)), set_(backend().current_set()), tokens_(tokens) {
         const bool half = weights == "bfloat16";
         if (!half && weights != "full")
             throw py::value_error("weights: expected full or bfloat16, got '" + weights + "'");
@@ -34,6 +31,7 @@ public:
         packed_ = backend().prepare(set_, problem_.cell, problem_.dtype, in,
                                     half ? WeightStorage::bfloat16 : WeightStorage::full);
         problem_.in.weight_ih = problem_.in.weight_hh = problem_.in.bias_ih = problem_.in.bias_hh = nullptr;
+        problem_.in.weight_gg = problem_.in.weight_diagonal = nullptr;
     }
     ~PreparedLayer() { backend().discard(set_, problem_.cell, problem_.dtype, packed_); }
     PreparedLayer(const PreparedLayer&) = delete;
@@ -179,10 +177,8 @@ private:
 
 void bind_prepared(py::module_& m) {
     py::class_<PreparedLayer, std::shared_ptr<PreparedLayer>>(m, "Prepared", "A layer's packed weights; opaque.")
-        .def(py::init<const std::string&, const py::array&, const py::array&, const OptionalArray&,
-                      const OptionalArray&, const std::string&, bool>(),
-             py::arg("cell"), py::arg("weight_ih"), py::arg("weight_hh"), py::arg("bias_ih").none(true),
-             py::arg("bias_hh").none(true), py::arg("weights"), py::arg("tokens"))
+        .def(py::init<const std::string&, const Layer&, const std::string&, bool>(), py::arg("cell"), py::arg("layer"),
+             py::arg("weights"), py::arg("tokens"))
         .def_property_readonly("nbytes", &PreparedLayer::bytes)
         .def("forward", &PreparedLayer::forward, py::arg("x"), py::arg("state").none(true));
     py::class_<Stepper>(m, "Stepper", "A prepared layer with its states; opaque.")

@@ -3,7 +3,10 @@
 
 #include "gru.h"
 #include "gru_reset_before.h"
+#include "light.h"
 #include "lstm.h"
+#include "lstm_variants.h"
+#include "mut.h"
 #include "vanilla.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
@@ -11,6 +14,8 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 template <template <class> class... Cells>
 struct CellList {};
 
-using AllCells = CellList<RnnTanh, RnnRelu, Lstm, Gru, GruResetBefore>;
+using AllCells =
+    CellList<RnnTanh, RnnRelu, Lstm, Gru, GruResetBefore, LstmPeephole, LstmNig, LstmNfg, LstmNog, LstmNiaf, LstmNoaf,
+             LstmCifg, LstmFgr, Mut1, Mut1Projected, Mut2, Mut2Projected, Mut3, Mgu, LiGru, IndRnn>;
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -4,39 +4,62 @@
 // GPU, a double in a check), one value of one unit of one row. The engines know no cell by name.
 //
 // The words, per unit and step:
-//   x[g]      W_ih[g] x + bias_ih[g], in the order of the gate table (0 for a gate that x does not feed)
+//   x[g]      what x feeds gate g, in the order of the gate table: W_ih[g] x + bias_ih[g], or x itself (0 for none)
 //   u[g]      W_hh[g] v + bias_hh[g], v the gate's recurrent operand (0 for a gate that has none)
+//   w[k]      the k-th element-wise weight ("diagonal": a peephole, say), one number per unit
 //   s[], n[]  the states before and after the step, h first
 //   saved[]   what the forward keeps for the backward ("reserve")
 //   dn[]      dL/dn; dn[0] already holds every path into h, the next step's products included
 //   d[]       gradient slots, dL/dx[g] and dL/du[g]: gate g's are d[gate.dx] and d[gate.du], one and the same
-//             slot for a gate that only adds the two
+//             slot for a gate that only adds the two; and for each element-wise weight what it gets from this step
 //   ds[]      dL/ds along the element-wise paths only: the engine adds the products' part
 //
 // One product per step (no gate's operand is the gated state):
-//   static void forward (const V* x, const V* u, const V* s, V* n, V* saved);
-//   static void backward(const V* saved, const V* s, const V* n, const V* dn, V* d, V* ds);
+//   static void forward (const V* x, const V* u, const V* w, const V* s, V* n, V* saved);
+//   static void backward(const V* saved, const V* w, const V* s, const V* n, const V* dn, V* d, V* ds);
 // Two products (some gate's operand is the gated state, r*h in a GRU that resets before the product):
 //   static void forward_gates (const V* x, const V* u, const V* s, V* saved, V& gated);
 //   static void forward_state (const V* x, const V* u, const V* s, V* saved, V* n);
 //   static void backward_state(const V* saved, const V* s, const V* n, const V* dn, V* d, V* ds);
 //   static void backward_gates(const V* saved, const V* s, V dgated, V* d, V* ds, V& gated);
 // where backward_gates receives d[] and ds[] as backward_state left them and completes them.
+//
+// A cell some of whose gates multiply neither h nor the gated state makes feedback_count vectors of its new states
+// for the products of the next step:
+//   static void feedback         (const V* n, V* vectors);
+//   static void feedback_backward(const V* n, const V* d_vectors, V* dn);      adds to dn
 #pragma once
 
 #include "../math/target.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
+// What of x feeds a gate.
+enum class Input {
+    none,
+    projected,  // a row of weight_ih
+    direct,     // x itself, for I = H
+};
+
 // Which vector a gate's recurrent weight multiplies.
-enum class Operand { none, hidden, gated };
+enum class Operand { none, hidden, feedback, gated };
 
 struct Gate {
     const char* name;
-    bool input;       // x feeds it
+    Input input;
     Operand operand;  // what its recurrent weight multiplies
     int dx;           // gradient slot of x[g]
     int du;           // gradient slot of u[g]
+};
+
+// An element-wise weight, and all of a cell's, in the order of w[].
+struct Diagonal {
+    const char* name;
+    int slot;  // gradient slot
+};
+struct DiagonalList {
+    int count = 0;
+    Diagonal diagonal[4] = {};
 };
 
 // (sizeof, not std::extent_v: Clang completes the type of `gates[] = {...}` in a template only when it must.)
@@ -45,6 +68,22 @@ inline constexpr int gate_count = static_cast<int>(sizeof(Cell::gates) / sizeof(
 
 template <class Cell>
 inline constexpr int state_count = static_cast<int>(sizeof(Cell::states) / sizeof(const char*));
+
+template <class Cell>
+constexpr int count_diagonals() {
+    if constexpr (requires { Cell::diagonals; }) return Cell::diagonals.count;
+    return 0;
+}
+template <class Cell>
+inline constexpr int diagonal_count = count_diagonals<Cell>();
+
+template <class Cell>
+constexpr int count_feedback() {
+    if constexpr (requires { Cell::feedback_count; }) return Cell::feedback_count;
+    return 0;
+}
+template <class Cell>
+inline constexpr int feedback_count = count_feedback<Cell>();
 
 // The gates that satisfy a predicate, in table order.
 struct GateList {
@@ -61,14 +100,24 @@ constexpr GateList select_gates(Predicate predicate) {
 }
 
 template <class Cell>
-inline constexpr GateList input_gates = select_gates<Cell>([](Gate g) { return g.input; });
+inline constexpr GateList input_gates = select_gates<Cell>([](Gate g) { return g.input == Input::projected; });
+template <class Cell>
+inline constexpr GateList direct_gates = select_gates<Cell>([](Gate g) { return g.input == Input::direct; });
 template <class Cell>
 inline constexpr GateList hidden_gates = select_gates<Cell>([](Gate g) { return g.operand == Operand::hidden; });
 template <class Cell>
-inline constexpr GateList gated_gates = select_gates<Cell>([](Gate g) { return g.operand == Operand::gated; });
-// The rows of weight_hh: every gate that has an operand.
+inline constexpr GateList feedback_gates = select_gates<Cell>([](Gate g) { return g.operand == Operand::feedback; });
 template <class Cell>
-inline constexpr GateList recurrent_gates = select_gates<Cell>([](Gate g) { return g.operand != Operand::none; });
+inline constexpr GateList gated_gates = select_gates<Cell>([](Gate g) { return g.operand == Operand::gated; });
+
+// Weights of several feedback vectors are a matrix of their own, weight_gg; one vector's stand in weight_hh.
+template <class Cell>
+inline constexpr bool own_feedback_weight = feedback_count<Cell> > 1;
+
+// The rows of weight_hh: every gate whose operand is a vector of H.
+template <class Cell>
+inline constexpr GateList recurrent_gates = select_gates<Cell>(
+    [](Gate g) { return g.operand == Operand::feedback ? !own_feedback_weight<Cell> : g.operand != Operand::none; });
 
 template <class Cell>
 inline constexpr bool two_products = gated_gates<Cell>.count > 0;

@@ -15,14 +15,14 @@ struct Gru {
     static constexpr const char* name = "gru";
     static constexpr const char* states[] = {"h"};
     static constexpr Gate gates[] = {
-        {"r", true, Operand::hidden, 0, 0},
-        {"z", true, Operand::hidden, 1, 1},
-        {"n", true, Operand::hidden, 2, 3},
+        {"r", Input::projected, Operand::hidden, 0, 0},
+        {"z", Input::projected, Operand::hidden, 1, 1},
+        {"n", Input::projected, Operand::hidden, 2, 3},
     };
     static constexpr int saved_count = 4;
     static constexpr int slot_count = 4;
 
-    static RNNKERNELS_INLINE void forward(const V* x, const V* u, const V* s, V* next, V* saved) {
+    static RNNKERNELS_INLINE void forward(const V* x, const V* u, const V*, const V* s, V* next, V* saved) {
         const V r = sigmoid(x[0] + u[0]);
         const V z = sigmoid(x[1] + u[1]);
         const V n = tanh(fma(r, u[2], x[2]));
@@ -30,7 +30,7 @@ struct Gru {
         saved[0] = r, saved[1] = z, saved[2] = n, saved[3] = u[2];
     }
 
-    static RNNKERNELS_INLINE void backward(const V* saved, const V* s, const V*, const V* dn, V* d, V* ds) {
+    static RNNKERNELS_INLINE void backward(const V* saved, const V*, const V* s, const V*, const V* dn, V* d, V* ds) {
         const V r = saved[0], z = saved[1], n = saved[2], u_n = saved[3];
         const V da_n = dn[0] * (V(1) - z) * fma(-n, n, V(1));
         d[0] = da_n * u_n * r * (V(1) - r);

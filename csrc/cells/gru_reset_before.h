@@ -14,9 +14,9 @@ struct GruResetBefore {
     static constexpr const char* name = "gru_reset_before";
     static constexpr const char* states[] = {"h"};
     static constexpr Gate gates[] = {
-        {"r", true, Operand::hidden, 0, 0},
-        {"z", true, Operand::hidden, 1, 1},
-        {"n", true, Operand::gated, 2, 2},
+        {"r", Input::projected, Operand::hidden, 0, 0},
+        {"z", Input::projected, Operand::hidden, 1, 1},
+        {"n", Input::projected, Operand::gated, 2, 2},
     };
     static constexpr int saved_count = 3;
     static constexpr int slot_count = 3;

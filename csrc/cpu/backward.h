@@ -24,14 +24,18 @@ struct BackwardShared {
     Plan plan{};
     Index blocks = 0;
     Barrier* barriers = nullptr;
-    Panels<T> w_hidden{}, w_gated{}, w_input{};  // transposed: k runs over gates and units
+    // Transposed: k runs over gates and units. The recurrent ones: h's, then the feedback vectors', one for each.
+    Panels<T> w_recurrent[1 + G::vectors] = {}, w_gated{}, w_input{};
     // Offsets, in a gradient row, of the slots that each product sums over.
-    Index hidden_slots[16] = {}, gated_slots[16] = {}, input_slots[16] = {};
+    Index hidden_slots[16] = {}, feedback_slots[16] = {}, gated_slots[16] = {}, input_slots[16] = {};
+    Index direct_slots[16] = {}, diagonal_slots[16] = {};
     const T* zeros = nullptr;
     const T* initial[G::states] = {};  // each (B, H)
     T* gradient = nullptr;             // ((chunk+1)*B, slots, blocks*lanes)
     T* carried = nullptr;              // (B, blocks*states*lanes): dL/ds on its way to the step before
     T* gated = nullptr;                // (chunk*B, blocks*lanes)
+    const T* feedback = nullptr;       // (T, B, vectors*H), the forward's
+    const T* diagonal = nullptr;       // (D, blocks*lanes)
     T* slot_sums = nullptr;            // (slots, blocks*lanes)
     T* token_sums = nullptr;           // (I, inputs, blocks*lanes)
     OuterProduct<T> outer{};
@@ -44,9 +48,20 @@ struct BackwardShared {
         plan = plan_of<Cell, T>(Pass::backward, call.in, threads);
         blocks = blocks_of<T>(shape.hidden);
         barriers = take_barriers(workspace, plan);
-        w_hidden = take_panels<T>(workspace, G::hiddens * shape.hidden, 1, blocks);
-        Index widest = w_hidden.vectors;
+        w_recurrent[0] = take_panels<T>(workspace, G::hiddens * shape.hidden, 1, blocks);
+        for (int k = 0; k < G::vectors; ++k)
+            w_recurrent[1 + k] = take_panels<T>(workspace, G::feedbacks * shape.hidden, 1, blocks);
+        Index widest = blocks;
         for (int i = 0; i < G::hiddens; ++i) hidden_slots[i] = Cell::gates[hidden_gates<Cell>.gate[i]].du * padded();
+        for (int i = 0; i < G::feedbacks; ++i)
+            feedback_slots[i] = Cell::gates[feedback_gates<Cell>.gate[i]].du * padded();
+        for (int i = 0; i < G::directs; ++i) direct_slots[i] = Cell::gates[direct_gates<Cell>.gate[i]].dx * padded();
+        if constexpr (G::diagonals > 0) {
+            for (int k = 0; k < G::diagonals; ++k) diagonal_slots[k] = Cell::diagonals.diagonal[k].slot * padded();
+            diagonal =
+                padded_rows(workspace, static_cast<const T*>(call.in.weight_diagonal), G::diagonals, shape.hidden);
+        }
+        if constexpr (G::vectors > 0) feedback = feedback_of<Cell>(static_cast<const T*>(call.reserve), shape);
         for (int i = 0; i < G::inputs; ++i) input_slots[i] = Cell::gates[input_gates<Cell>.gate[i]].dx * padded();
         if constexpr (two_products<Cell>) {
             w_gated = take_panels<T>(workspace, G::gateds * shape.hidden, 1, blocks);
@@ -63,7 +78,8 @@ struct BackwardShared {
         carried = workspace.take<T>(shape.batch * blocks * G::states * lanes);
         slot_sums = take_zeros<T>(workspace, gradient_row());
         if (call.in.tokens) token_sums = workspace.take<T>(shape.input * G::inputs * padded());
-        outer = take_outer_product<T>(workspace, shape.input > shape.hidden ? shape.input : shape.hidden);
+        const Index recurrent = (G::vectors > 1 ? G::vectors : 1) * shape.hidden;
+        outer = take_outer_product<T>(workspace, shape.input > recurrent ? shape.input : recurrent);
     }
 };
 
@@ -85,14 +101,18 @@ public:
         const T* weight_hh = static_cast<const T*>(shared_.call.in.weight_hh);
         const T* weight_ih = static_cast<const T*>(shared_.call.in.weight_ih);
         const int thread = part_.thread, threads = part_.threads;
-        pack_transposed(shared_.w_hidden, weight_hh, hidden_rows<Cell>.row, shape_.hidden, shape_.hidden, thread,
+        const Index hidden = shape_.hidden;
+        pack_transposed(shared_.w_recurrent[0], weight_hh, hidden_rows<Cell>.row, hidden, hidden, hidden, thread,
                         threads);
+        const T* weight_fed = own_feedback_weight<Cell> ? static_cast<const T*>(shared_.call.in.weight_gg) : weight_hh;
+        for (int k = 0; k < G::vectors; ++k)
+            pack_transposed(shared_.w_recurrent[1 + k], weight_fed + k * hidden, feedback_rows<Cell>.row, hidden,
+                            hidden, G::vectors * hidden, thread, threads);
         if constexpr (two_products<Cell>)
-            pack_transposed(shared_.w_gated, weight_hh, gated_rows<Cell>.row, shape_.hidden, shape_.hidden, thread,
-                            threads);
+            pack_transposed(shared_.w_gated, weight_hh, gated_rows<Cell>.row, hidden, hidden, hidden, thread, threads);
         if (shared_.call.dx)
-            pack_transposed(shared_.w_input, weight_ih, input_rows<Cell>.row, shape_.hidden, shape_.input, thread,
-                            threads);
+            pack_transposed(shared_.w_input, weight_ih, input_rows<Cell>.row, hidden, shape_.input, shape_.input,
+                            thread, threads);
         each_block([&](Index row, Index block) {
             for (int s = 0; s < G::states; ++s) {
                 const T* from = static_cast<const T*>(shared_.call.d_final_state[s]);
@@ -119,10 +139,12 @@ public:
 
     void step(Index t) {
         carry_to(t, [&](Index row, Index block, V* dn) RNNKERNELS_INLINED {
-            V saved[G::saved + 1], s[G::states], n[G::states], d[G::slots], ds[G::states];
+            V saved[G::saved + 1], w[G::diagonals + 1], s[G::states], n[G::states], d[G::slots], ds[G::states];
             load_saved(t, row, block, saved);
+            for (int k = 0; k < G::diagonals; ++k)
+                w[k] = V::load(shared_.diagonal + (k * shared_.blocks + block) * lanes);
             load_step(t, row, block, s, n, dn);
-            Cell::backward(saved, s, n, dn, d, ds);
+            Cell::backward(saved, w, s, n, dn, d, ds);
             store_gradients(t, row, block, d);
             store_carried(row, block, ds);
         });
@@ -140,20 +162,18 @@ public:
     }
 
     void gates(Index t) {
-        multiply(shared_.w_gated, shared_.gated_slots, G::gateds, t,
-                 [&](Index row, Index block, const T* strip) RNNKERNELS_INLINED {
-                     V saved[G::saved + 1], s[G::states], d[G::slots], ds[G::states], gated;
-                     load_saved(t, row, block, saved);
-                     load_states(t, row, block, s);
-                     for (int i = 0; i < G::slots; ++i)
-                         d[i] = V::load(gradient(t, row) + i * shared_.padded() + block * lanes);
-                     load_carried(row, block, ds);
-                     Cell::backward_gates(saved, s, V::load(strip), d, ds, gated);
-                     store_gradients(t, row, block, d);
-                     store_carried(row, block, ds);
-                     gated.store(shared_.gated + ((t - chunk_first_) * shape_.batch + row) * shared_.padded() +
-                                 block * lanes);
-                 });
+        const Factor gated_only[] = {{shared_.w_gated, shared_.gated_slots, G::gateds}};
+        multiply(gated_only, t, [&](Index row, Index block, const T* strip) RNNKERNELS_INLINED {
+            V saved[G::saved + 1], s[G::states], d[G::slots], ds[G::states], gated;
+            load_saved(t, row, block, saved);
+            load_states(t, row, block, s);
+            for (int i = 0; i < G::slots; ++i) d[i] = V::load(gradient(t, row) + i * shared_.padded() + block * lanes);
+            load_carried(row, block, ds);
+            Cell::backward_gates(saved, s, V::load(strip), d, ds, gated);
+            store_gradients(t, row, block, d);
+            store_carried(row, block, ds);
+            gated.store(shared_.gated + ((t - chunk_first_) * shape_.batch + row) * shared_.padded() + block * lanes);
+        });
     }
 
     void wait_for_step() {
@@ -169,8 +189,9 @@ public:
         const GradientRows<T> rows{shared_.gradient, shared_.gradient_row(), count};
         sum_slots(rows, shared_.slot_sums, part_.thread, part_.threads);
         if (call.dx)
-            input_gradient(rows, shared_.w_input, shared_.input_slots, G::inputs, shape_, shared_.zeros,
-                           static_cast<T*>(call.dx) + first * shape_.batch * shape_.input, part_.thread, part_.threads);
+            input_gradient(rows, shared_.w_input, shared_.input_slots, G::inputs, shared_.direct_slots, G::directs,
+                           shape_, shared_.zeros, static_cast<T*>(call.dx) + first * shape_.batch * shape_.input,
+                           part_.thread, part_.threads);
         if (call.in.tokens) {
             sum_tokens(rows, call.in.tokens + first * shape_.batch, shared_.input_slots, G::inputs, shape_,
                        shared_.token_sums, begins, part_.thread, part_.threads);
@@ -185,6 +206,14 @@ public:
             rows, shared_.hidden_slots, hidden_rows<Cell>.row, G::hiddens, shape_.hidden,
             [&](Index row) { return h_before(first + row / shape_.batch) + row % shape_.batch * shape_.hidden; },
             shape_.hidden, static_cast<T*>(call.dweight_hh), begins, part_);
+        if constexpr (G::vectors > 0) {
+            const Index fed_row = G::vectors * shape_.hidden;
+            const T* fed = shared_.feedback + first * shape_.batch * fed_row;
+            shared_.outer.add(
+                rows, shared_.feedback_slots, feedback_rows<Cell>.row, G::feedbacks, shape_.hidden,
+                [&](Index row) { return fed + row * fed_row; }, fed_row,
+                static_cast<T*>(own_feedback_weight<Cell> ? call.dweight_gg : call.dweight_hh), begins, part_);
+        }
         if constexpr (two_products<Cell>)
             shared_.outer.add(
                 rows, shared_.gated_slots, gated_rows<Cell>.row, G::gateds, shape_.hidden,
@@ -212,6 +241,11 @@ public:
                    static_cast<T*>(call.dbias_hh));
         write_bias(shared_.slot_sums, shared_.gated_slots, gated_rows<Cell>.row, G::gateds, shape_.hidden,
                    static_cast<T*>(call.dbias_hh));
+        if constexpr (!own_feedback_weight<Cell>)
+            write_bias(shared_.slot_sums, shared_.feedback_slots, feedback_rows<Cell>.row, G::feedbacks, shape_.hidden,
+                       static_cast<T*>(call.dbias_hh));
+        write_bias(shared_.slot_sums, shared_.diagonal_slots, kInOrder, G::diagonals, shape_.hidden,
+                   static_cast<T*>(call.dweight_diagonal));
         const bool empty = shape_.steps * shape_.batch == 0;
         if (call.in.tokens && !empty)
             write_tokens(shared_.token_sums, G::inputs, shape_, static_cast<T*>(call.dweight_ih));
@@ -276,19 +310,31 @@ private:
         dn[0] = V::load(d_output + at, valid(block)) + dn[0];
     }
 
-    // A tile of step t's gradient rows times the panels of an item into the strip, then the epilogue over it.
-    template <class Epilogue>
-    RNNKERNELS_INLINE void multiply(const Panels<T>& w, const Index* slots, int gates, Index t, Epilogue epilogue) {
-        alignas(64) T strip[strip_size<Cell>(Pass::backward, 1, lanes)];
-        const Index stride = item_ * lanes;
+    // What gradient rows are multiplied with: a weight, and the slots of its gates.
+    struct Factor {
+        const Panels<T>& w;
+        const Index* slots;
+        int gates;
+    };
+
+    // A tile of step t's gradient rows times the panels of an item, factor after factor, into the strip, then the
+    // epilogue over it, which finds one vector for each factor, an item apart.
+    template <int count, class Epilogue>
+    RNNKERNELS_INLINE void multiply(const Factor (&factors)[count], Index t, Epilogue epilogue) {
+        alignas(64) T strip[count * strip_size<Cell>(Pass::backward, 1, lanes)];
+        const Index stride = item_ * count * lanes;
+        const int most = tile_rows(factors[0].w.width);
         for (Index block = part_.blocks.first; block < part_.blocks.last; block += item_) {
             const Index end = block + item_ < part_.blocks.last ? block + item_ : part_.blocks.last;
-            const Panels<T> panels = part_of(w, block, end);
             each_strip(
-                part_.rows, [&](Index left) { return next_tile(left, tile_rows(w.width)); },
+                part_.rows, [&](Index left) { return next_tile(left, most); },
                 [&](Index row, int rows, Index place) {
-                    const RowBlock<T> a{gradient(t, row), shared_.gradient_row(), slots, gates, shape_.hidden};
-                    product(a, rows, panels, shared_.zeros, 0, strip + place * stride, stride);
+                    for (int i = 0; i < count; ++i) {
+                        const Factor& f = factors[i];
+                        const RowBlock<T> a{gradient(t, row), shared_.gradient_row(), f.slots, f.gates, shape_.hidden};
+                        product(a, rows, part_of(f.w, block, end), shared_.zeros, 0,
+                                strip + place * stride + i * item_ * lanes, stride);
+                    }
                 },
                 [&](Index row, Index place) RNNKERNELS_INLINED {
                     for (Index b = block; b < end; ++b) epilogue(row, b, strip + place * stride + (b - block) * lanes);
@@ -308,13 +354,33 @@ private:
                 function(row, block, dn);
             });
         } else {
-            multiply(shared_.w_hidden, shared_.hidden_slots, G::hiddens, t + 1,
-                     [&](Index row, Index block, const T* strip) RNNKERNELS_INLINED {
-                         V dn[G::states];
-                         load_carried(row, block, dn);
-                         dn[0] = dn[0] + V::load(strip);
-                         function(row, block, dn);
-                     });
+            const auto carry = [&](Index row, Index block, const T* strip) RNNKERNELS_INLINED {
+                V dn[G::states];
+                load_carried(row, block, dn);
+                dn[0] = dn[0] + V::load(strip);
+                if constexpr (G::vectors > 0) {
+                    V n[G::states], d_fed[G::vectors];
+                    load_states(t + 1, row, block, n);
+                    for (int k = 0; k < G::vectors; ++k) d_fed[k] = V::load(strip + (1 + k) * item_ * lanes);
+                    Cell::feedback_backward(n, d_fed, dn);
+                }
+                function(row, block, dn);
+            };
+            const Factor h{shared_.w_recurrent[0], shared_.hidden_slots, G::hiddens};
+            const auto fed = [&](int k) {
+                return Factor{shared_.w_recurrent[k], shared_.feedback_slots, G::feedbacks};
+            };
+            if constexpr (G::vectors == 0) {
+                const Factor factors[] = {h};
+                multiply(factors, t + 1, carry);
+            } else if constexpr (G::vectors == 1) {
+                const Factor factors[] = {h, fed(1)};
+                multiply(factors, t + 1, carry);
+            } else {
+                static_assert(G::vectors == 3, "write the list of factors");
+                const Factor factors[] = {h, fed(1), fed(2), fed(3)};
+                multiply(factors, t + 1, carry);
+            }
         }
     }
 

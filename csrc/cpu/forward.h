@@ -31,6 +31,7 @@ struct ForwardShared {
     T* extra = nullptr;                // (B, blocks*(states-1)*lanes): the states after h, updated in place
     T* saved = nullptr;                // (B, blocks*saved*lanes): between the phases, when nothing is kept
     T* gated = nullptr;                // (B, blocks*lanes)
+    T* feedback = nullptr;             // (T or 2, B, vectors*H): what step t reads, before it begins
 
     void prepare(int threads) { prepare(plan_of<Cell, T>(Pass::forward, call.in, threads)); }
 
@@ -61,6 +62,9 @@ struct ForwardShared {
             gated = workspace.take<T>(shape.batch * blocks * lanes);
             if (!call.reserve) saved = workspace.take<T>(shape.batch * blocks * G::saved * lanes);
         }
+        if constexpr (G::vectors > 0)
+            feedback = call.reserve ? feedback_of<Cell>(static_cast<T*>(call.reserve), shape)
+                                    : workspace.take<T>(2 * shape.batch * G::vectors * shape.hidden);
         for (int s = 0; s < G::states; ++s) initial[s] = state_or_zeros<T>(workspace, call.in.state[s], shape);
         if (G::states > 1) extra = workspace.take<T>(shape.batch * blocks * (G::states - 1) * lanes);
     }
@@ -86,9 +90,11 @@ public:
     void begin() {
         if (!shared_.call.prepared) weights_.pack(part_.thread, part_.threads);
         each_block([&](Index row, Index block) {
-            for (int s = 1; s < G::states; ++s)
-                V::load(shared_.initial[s] + row * shape_.hidden + block * lanes, valid(block))
-                    .store(extra(row, block, s));
+            V s[G::states];
+            for (int k = 0; k < G::states; ++k)
+                s[k] = V::load(shared_.initial[k] + row * shape_.hidden + block * lanes, valid(block));
+            for (int k = 1; k < G::states; ++k) s[k].store(extra(row, block, k));
+            if (shape_.steps > 0) store_feedback(0, row, block, s);
         });
         part_.everyone->wait();
     }
@@ -119,12 +125,16 @@ public:
 
     void step(Index t) {
         multiply(t, weights_.hidden, h_before(t), shape_.hidden,
-                 [&](Index row, Index block, const T* strip) RNNKERNELS_INLINED {
-                     V x[G::gates], u[G::gates], s[G::states], n[G::states], saved[G::saved + 1];
+                 [&](Index row, Index block, const T* strip, const T* fed) RNNKERNELS_INLINED {
+                     V x[G::gates], u[G::gates], w[G::diagonals + 1], s[G::states], n[G::states], saved[G::saved + 1];
                      load_x(t, row, block, x);
-                     load_u(hidden_gates<Cell>, strip, gate_stride(block), u);
+                     clear(u);
+                     load_u(hidden_gates<Cell>, strip, block, u);
+                     load_u(feedback_gates<Cell>, fed, block, u);
+                     for (int k = 0; k < G::diagonals; ++k)
+                         w[k] = V::load(weights_.diagonal + (k * shared_.blocks + block) * lanes);
                      load_states(t, row, block, s);
-                     Cell::forward(x, u, s, n, saved);
+                     Cell::forward(x, u, w, s, n, saved);
                      store_states(t, row, block, n);
                      if (shared_.call.reserve) store_saved(reserve(t, row, block), saved);
                  });
@@ -132,10 +142,12 @@ public:
 
     void gates(Index t) {
         multiply(t, weights_.hidden, h_before(t), shape_.hidden,
-                 [&](Index row, Index block, const T* strip) RNNKERNELS_INLINED {
+                 [&](Index row, Index block, const T* strip, const T* fed) RNNKERNELS_INLINED {
                      V x[G::gates], u[G::gates], s[G::states], saved[G::saved + 1] = {}, gated;
                      load_x(t, row, block, x);
-                     load_u(hidden_gates<Cell>, strip, gate_stride(block), u);
+                     clear(u);
+                     load_u(hidden_gates<Cell>, strip, block, u);
+                     load_u(feedback_gates<Cell>, fed, block, u);
                      load_states(t, row, block, s);
                      Cell::forward_gates(x, u, s, saved, gated);
                      store_saved(saved_between(t, row, block), saved);
@@ -145,10 +157,11 @@ public:
 
     void state(Index t) {
         multiply(t, weights_.gated, shared_.gated, shared_.blocks * lanes,
-                 [&](Index row, Index block, const T* strip) RNNKERNELS_INLINED {
+                 [&](Index row, Index block, const T* strip, const T*) RNNKERNELS_INLINED {
                      V x[G::gates], u[G::gates], s[G::states], n[G::states], saved[G::saved + 1];
                      load_x(t, row, block, x);
-                     load_u(gated_gates<Cell>, strip, gate_stride(block), u);
+                     clear(u);
+                     load_u(gated_gates<Cell>, strip, block, u);
                      load_states(t, row, block, s);
                      T* between = saved_between(t, row, block);
                      for (int i = 0; i < G::saved; ++i) saved[i] = V::load(between + i * lanes);
@@ -189,6 +202,11 @@ private:
         if (shared_.call.reserve) return reserve(t, row, block);
         return shared_.saved + (row * shared_.blocks + block) * G::saved * lanes;
     }
+    // What step t reads of the states before it, (vectors*H).
+    T* feedback(Index t, Index row) const {
+        const Index slot = shared_.call.reserve ? t : t % 2;
+        return shared_.feedback + (slot * shape_.batch + row) * G::vectors * shape_.hidden;
+    }
     Index x_row() const { return x_columns_.row(); }
     // Lanes from one gate's units to the next gate's.
     Index gate_stride(Index block) const { return x_columns_.units_in(block); }
@@ -208,13 +226,29 @@ private:
         const T* from = weights_.token_table
                             ? weights_.token_table + shared_.call.in.tokens[t * shape_.batch + row] * x_row()
                             : x_chunk(t, row);
-        for (int g = 0; g < G::gates; ++g) x[g] = V(T(0));
+        clear(x);
         for (int i = 0; i < G::inputs; ++i)
             x[input_gates<Cell>.gate[i]] = V::load(from + block * G::inputs * lanes + i * gate_stride(block));
+        if constexpr (G::directs > 0) {
+            const V direct = direct_x(t, row, block);
+            for (int i = 0; i < G::directs; ++i) x[direct_gates<Cell>.gate[i]] = direct;
+        }
     }
-    RNNKERNELS_INLINE static void load_u(const GateList& list, const T* strip, Index stride, V* u) {
-        for (int g = 0; g < G::gates; ++g) u[g] = V(T(0));
-        for (int i = 0; i < list.count; ++i) u[list.gate[i]] = V::load(strip + i * stride);
+    // x itself; of a token the vector that is 1 at its place.
+    RNNKERNELS_INLINE V direct_x(Index t, Index row, Index block) const {
+        const Index at = t * shape_.batch + row;
+        if (shared_.call.in.x)
+            return V::load(static_cast<const T*>(shared_.call.in.x) + at * shape_.input + block * lanes, valid(block));
+        T one[lanes] = {};
+        const Index lane = shared_.call.in.tokens[at] - block * lanes;
+        if (lane >= 0 && lane < lanes) one[lane] = T(1);
+        return V::load(one);
+    }
+    RNNKERNELS_INLINE static void clear(V* gates) {
+        for (int g = 0; g < G::gates; ++g) gates[g] = V(T(0));
+    }
+    RNNKERNELS_INLINE void load_u(const GateList& list, const T* strip, Index block, V* u) const {
+        for (int i = 0; i < list.count; ++i) u[list.gate[i]] = V::load(strip + i * gate_stride(block));
     }
     RNNKERNELS_INLINE void load_states(Index t, Index row, Index block, V* s) const {
         s[0] = V::load(h_before(t) + row * shape_.hidden + block * lanes, valid(block));
@@ -223,9 +257,19 @@ private:
     RNNKERNELS_INLINE void store_states(Index t, Index row, Index block, const V* n) const {
         T* output = static_cast<T*>(shared_.call.output) + (t * shape_.batch + row) * shape_.hidden;
         n[0].store(output + block * lanes, valid(block));
+        if (t + 1 < shape_.steps) store_feedback(t + 1, row, block, n);
         for (int k = 1; k < G::states; ++k) {
             n[k].store(extra(row, block, k));
             if (shared_.call.reserve) n[k].store(reserve(t, row, block) + (G::saved + k - 1) * lanes);
+        }
+    }
+    // What step t will read of the states before it.
+    RNNKERNELS_INLINE void store_feedback(Index t, Index row, Index block, const V* states) const {
+        if constexpr (G::vectors > 0) {
+            V vectors[G::vectors];
+            Cell::feedback(states, vectors);
+            for (int k = 0; k < G::vectors; ++k)
+                vectors[k].store(feedback(t, row) + k * shape_.hidden + block * lanes, valid(block));
         }
     }
     RNNKERNELS_INLINE static void store_saved(T* to, const V* saved) {
@@ -234,24 +278,37 @@ private:
 
     // A tile of rows of `a` times the panels of an item into the strip, then the epilogue over it. Odd steps go
     // through the items backwards: the weights read last are still near, where not all of them fit a cache.
+    // The feedback vectors' product goes with h's, into a strip of its own.
     template <class Epilogue>
     RNNKERNELS_INLINE void multiply(Index t, const GateProduct<T>& w, const T* a, Index a_stride, Epilogue epilogue) {
         alignas(64) T strip[strip_size<Cell>(Pass::forward, G::widest, lanes)];
+        alignas(64) T fed[strip_size<Cell>(Pass::forward, G::feedbacks, lanes)];
+        const bool feeds = G::vectors > 0 && &w == &weights_.hidden;
+        const GateProduct<T>& f = weights_.feedback;
         const int gates = w.columns.gates;
-        const Index stride = item_ * gates * lanes;
+        const Index stride = item_ * gates * lanes, fed_stride = item_ * G::feedbacks * lanes;
+        const Index fed_row = G::vectors * shape_.hidden;
         const Index items = (part_.blocks.last - part_.blocks.first + item_ - 1) / item_;
         for (Index i = 0; i < items; ++i) {
             const Index block = part_.blocks.first + (t % 2 == 0 ? i : items - 1 - i) * item_;
             const Index end = block + item_ < part_.blocks.last ? block + item_ : part_.blocks.last;
             const ItemProduct<T> item(w, block, end, part_.rows.last - part_.rows.first, item_scratch());
+            const auto next = [&](Index left) {
+                const int rows = item.next_rows(left);
+                return feeds ? least(rows, next_tile(left, tile_rows(f.panels.width))) : rows;
+            };
             each_strip(
-                part_.rows, [&](Index left) { return item.next_rows(left); },
+                part_.rows, next,
                 [&](Index row, int rows, Index place) {
                     item.run(a + row * a_stride, a_stride, rows, strip + place * stride, stride);
+                    if (feeds)
+                        ItemProduct<T>(f, block, end, rows, nullptr)
+                            .run(feedback(t, row), fed_row, rows, fed + place * fed_stride, fed_stride);
                 },
                 [&](Index row, Index place) RNNKERNELS_INLINED {
                     for (Index b = block; b < end; ++b)
-                        epilogue(row, b, strip + place * stride + (b - block) * gates * lanes);
+                        epilogue(row, b, strip + place * stride + (b - block) * gates * lanes,
+                                 fed + place * fed_stride + (b - block) * G::feedbacks * lanes);
                 });
         }
     }

@@ -22,6 +22,11 @@ using cpu::PlanInput;
 using cpu::Range;
 using cpu::split_range;
 
+template <class N>
+constexpr N least(N a, N b) {
+    return a < b ? a : b;
+}
+
 constexpr int greatest_divisor(int a, int b) { return b == 0 ? a : greatest_divisor(b, a % b); }
 
 constexpr int common_multiple(int a, int b) { return a / greatest_divisor(a, b) * b; }
@@ -37,13 +42,18 @@ struct Geometry {
     static constexpr int gates = gate_count<Cell>;
     static constexpr int inputs = input_gates<Cell>.count;
     static constexpr int hiddens = hidden_gates<Cell>.count;
+    static constexpr int feedbacks = feedback_gates<Cell>.count;
     static constexpr int gateds = gated_gates<Cell>.count;
+    static constexpr int directs = direct_gates<Cell>.count;
+    static constexpr int diagonals = diagonal_count<Cell>;
+    static constexpr int vectors = feedback_count<Cell>;  // fed back
     static constexpr int states = state_count<Cell>;
     static constexpr int saved = Cell::saved_count;
     static constexpr int slots = Cell::slot_count;
     static constexpr int reserve = saved + states - 1;  // vectors per block
 
     static constexpr int widest = hiddens > gateds ? hiddens : gateds;
+    static_assert(diagonals == 0 || !two_products<Cell>, "the form of two products takes no element-wise weights");
 };
 
 // Rows of the strip between a product and the cell: as many tiles in a row as leave it in the L1 cache, so that the
@@ -60,9 +70,9 @@ constexpr int item_blocks(Pass pass, Index rows) {
     const auto edge = [rows](int gates) {
         return blocks_per_edge(gates, panels_side_by_side(rows <= kFewRows ? 1 : kMostRows, panel_vectors(gates)));
     };
-    const int least = pass == Pass::backward
-                          ? edge(1)
-                          : common_multiple(common_multiple(edge(G::inputs), edge(G::hiddens)), edge(G::gateds));
+    const int least = pass == Pass::backward ? edge(1)
+                                             : common_multiple(common_multiple(edge(G::inputs), edge(G::hiddens)),
+                                                               common_multiple(edge(G::feedbacks), edge(G::gateds)));
     // Between few and many rows an item is as wide as keeps the cell busy: its chain of operations is long.
     return rows <= kFewRows || rows >= kStripRows ? least : least * static_cast<int>(kStripRows / rows);
 }
@@ -70,6 +80,7 @@ constexpr int item_blocks(Pass pass, Index rows) {
 // Lanes of the strip between a product with `gates` gates per block and the cell: tile rows x an item.
 template <class Cell>
 constexpr Index strip_size(Pass pass, int gates, int lanes) {
+    if (gates == 0) return lanes;  // never used
     const Index many = kStripRows * item_blocks<Cell>(pass, kStripRows);
     const Index few = kFewRows * item_blocks<Cell>(pass, kFewRows);
     return (many > few ? many : few) * gates * lanes;
@@ -103,6 +114,9 @@ template <class Cell>
 inline constexpr GateRows input_rows = rows_in(input_gates<Cell>, input_gates<Cell>);
 template <class Cell>
 inline constexpr GateRows hidden_rows = rows_in(hidden_gates<Cell>, recurrent_gates<Cell>);
+template <class Cell>
+inline constexpr GateRows feedback_rows =
+    rows_in(feedback_gates<Cell>, own_feedback_weight<Cell> ? feedback_gates<Cell> : recurrent_gates<Cell>);
 template <class Cell>
 inline constexpr GateRows gated_rows = rows_in(gated_gates<Cell>, recurrent_gates<Cell>);
 
@@ -140,11 +154,14 @@ inline Barrier* take_barriers(Workspace& workspace, const Plan& plan) {
 template <class Cell, class T>
 PlanInput plan_input(Pass pass, const Inputs& in, int threads) {
     const Shape& shape = in.shape;
-    const Index of_input = in.x ? input_gates<Cell>.count * shape.hidden * shape.input : 0;
-    const Index of_hidden = recurrent_gates<Cell>.count * shape.hidden * shape.hidden;
+    using G = Geometry<Cell>;
+    // Matrices (H, H) that a step multiplies; one where there is none, for the element-wise work.
+    constexpr int matrices = G::hiddens + G::gateds + G::feedbacks * G::vectors;
+    const Index of_input = in.x ? G::inputs * shape.hidden * shape.input : 0;
+    const Index of_hidden = matrices * shape.hidden * shape.hidden;
     return {shape,
             threads,
-            recurrent_gates<Cell>.count,
+            matrices > 0 ? matrices : 1,
             Cell::slot_count,
             pass == Pass::forward ? of_input : 2 * of_input + of_hidden,
             item_blocks<Cell>(pass, kStripRows) * Vec<T>::lanes,
@@ -156,12 +173,28 @@ Plan plan_of(Pass pass, const Inputs& in, int threads) {
     return make_plan(plan_input<Cell, T>(pass, in, threads));
 }
 
+// Where a reserve keeps what was fed back, (T, B, vectors*H): behind the steps' blocks.
+template <class Cell, class T>
+T* feedback_of(T* reserve, const Shape& shape) {
+    return reserve + shape.steps * shape.batch * blocks_of<T>(shape.hidden) * Geometry<Cell>::reserve * Vec<T>::lanes;
+}
+
 // `count` zeros.
 template <class T>
 T* take_zeros(Workspace& workspace, Index count) {
     T* zeros = workspace.take<T>(count);
     std::memset(zeros, 0, static_cast<std::size_t>(count) * sizeof(T));
     return zeros;
+}
+
+// Rows of `count` units each, as the caller has them, with room for whole blocks.
+template <class T>
+T* padded_rows(Workspace& workspace, const T* from, Index rows, Index count) {
+    const Index padded = blocks_of<T>(count) * Vec<T>::lanes;
+    T* to = take_zeros<T>(workspace, rows * padded);
+    for (Index row = 0; row < rows; ++row)
+        std::memcpy(to + row * padded, from + row * count, static_cast<std::size_t>(count) * sizeof(T));
+    return to;
 }
 
 // The states before the first step: the caller's, zeros where none were given. h alone may be read as a whole

@@ -76,6 +76,10 @@ void backward(const BackwardCall& call, int threads) {
         const auto units = static_cast<std::size_t>(shape.hidden) * sizeof(T);
         std::memset(call.dweight_ih, 0, units * input_gates<Cell>.count * static_cast<std::size_t>(shape.input));
         std::memset(call.dweight_hh, 0, units * recurrent_gates<Cell>.count * static_cast<std::size_t>(shape.hidden));
+        if constexpr (own_feedback_weight<Cell>)
+            std::memset(
+                call.dweight_gg, 0,
+                units * feedback_gates<Cell>.count * feedback_count<Cell> * static_cast<std::size_t>(shape.hidden));
     }
     Workspace workspace;
     using Shared = BackwardShared<Cell, T>;
@@ -126,8 +130,9 @@ Plan forward_plan(const Shape& shape, int threads) {
 
 template <class Cell, class T>
 Index reserve_size(const Shape& shape) {
-    return shape.batch * blocks_of<T>(shape.hidden) * Geometry<Cell>::reserve * Vec<T>::lanes *
-           static_cast<Index>(sizeof(T));
+    using G = Geometry<Cell>;
+    const Index of_row = blocks_of<T>(shape.hidden) * G::reserve * Vec<T>::lanes + G::vectors * shape.hidden;
+    return shape.batch * of_row * static_cast<Index>(sizeof(T));
 }
 
 template <class Cell>
@@ -136,14 +141,21 @@ constexpr CellInfo info_of() {
     info.name = Cell::name;
     info.state_count = state_count<Cell>;
     for (int s = 0; s < state_count<Cell>; ++s) info.states[s] = Cell::states[s];
-    info.gate_count = gate_count<Cell>;
-    for (int g = 0; g < gate_count<Cell>; ++g) {
-        const Gate gate = Cell::gates[g];
-        const char* operand = gate.operand == Operand::none     ? "none"
-                              : gate.operand == Operand::hidden ? "hidden"
-                                                                : "gated";
-        info.gates[g] = {gate.name, gate.input, operand};
+    constexpr const char* inputs[] = {"none", "projected", "direct"};
+    constexpr const char* operands[] = {"none", "hidden", "feedback", "gated"};
+    for (const Gate& gate : Cell::gates) {
+        if (gate.input == Input::none && gate.operand == Operand::none) continue;  // a variant's absent gate
+        info.gates[info.gate_count++] = {gate.name, inputs[static_cast<int>(gate.input)],
+                                         operands[static_cast<int>(gate.operand)]};
     }
+    info.diagonal_count = diagonal_count<Cell>;
+    if constexpr (diagonal_count<Cell> > 0)
+        for (int k = 0; k < diagonal_count<Cell>; ++k) info.diagonals[k] = Cell::diagonals.diagonal[k].name;
+    info.direct = direct_gates<Cell>.count > 0;
+    info.input_rows = input_gates<Cell>.count;
+    info.hidden_rows = recurrent_gates<Cell>.count;
+    info.gate_rows = own_feedback_weight<Cell> ? feedback_gates<Cell>.count : 0;
+    info.gate_columns = own_feedback_weight<Cell> ? feedback_count<Cell> : 0;
     return info;
 }
 

@@ -15,6 +15,7 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 using cpu::Workspace;
 
 inline constexpr Index kNoOffset[1] = {0};
+inline constexpr int kInOrder[4] = {0, 1, 2, 3};
 
 template <class T>
 Index blocks_of(Index columns) {
@@ -140,17 +141,17 @@ void pack_gates(const Panels<T>& to, Index origin, const T* weight, const int* r
 }
 
 // Packs a share of panels whose columns run along the rows of W (the transposed products of the backward):
-//   element (k = (i, unit), column) = W[(row[i] * units + unit) * columns + column]
+//   element (k = (i, unit), column) = W[(row[i] * units + unit) * stride + column]
 template <class T>
-void pack_transposed(const Panels<T>& to, const T* weight, const int* row, Index units, Index columns, int thread,
-                     int threads) {
+void pack_transposed(const Panels<T>& to, const T* weight, const int* row, Index units, Index columns, Index stride,
+                     int thread, int threads) {
     constexpr int lanes = Vec<T>::lanes;
     for (Index p = to.count() * thread / threads; p < to.count() * (thread + 1) / threads; ++p) {
         const int width = to.width_of(p);
         T* target = to.data + p * to.panel_size();
         const Index first = p * to.width * lanes;
         for (Index k = 0; k < to.k; ++k) {
-            const T* source = weight + (row[k / units] * units + k % units) * columns;
+            const T* source = weight + (row[k / units] * units + k % units) * stride;
             for (int v = 0; v < width; ++v, target += lanes) {
                 const Index column = first + v * lanes;
                 Vec<T>::load(source + column, columns - column).store(target);

@@ -35,7 +35,7 @@ Plan make_plan(const PlanInput& in) {
 
     const Index batch = s.batch > 0 ? s.batch : 1;
     const Index steps = s.steps > 0 ? s.steps : 1;
-    const Index weights = in.gates * s.hidden * s.hidden;  // products of one row and step
+    const Index weights = in.matrices * s.hidden * s.hidden;  // products of one row and step
     if (in.threads > 1 && weights * batch > kStepWork) {
         const Index most_unit_groups = (s.hidden + in.item_units - 1) / in.item_units;
         const Index most_row_groups = batch / kTileRows > 0 ? batch / kTileRows : 1;
@@ -65,7 +65,7 @@ Plan make_plan(const PlanInput& in) {
 // divided: 3 layers on 2 threads leave one of them waiting, and the meetings that are saved weigh less.
 Index plan_wavefront(const PlanInput& in, int layers) {
     const Plan alone = make_plan(in);
-    const Index work = in.gates * in.shape.hidden * in.shape.hidden * in.shape.batch * in.shape.steps;
+    const Index work = in.matrices * in.shape.hidden * in.shape.hidden * in.shape.batch * in.shape.steps;
     const bool pays = in.threads > 1 && layers > 1 && alone.row_groups * alone.unit_groups == 1 &&
                       work >= kWavefrontWork && in.shape.steps >= 2 * kWavefrontChunk;
     return pays ? kWavefrontChunk : 0;

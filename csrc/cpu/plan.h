@@ -22,7 +22,7 @@ struct Plan {
 struct PlanInput {
     Shape shape;
     int threads;
-    Index gates;       // rows of weight_hh / H
+    Index matrices;    // (H, H), that a step multiplies
     Index slots;       // gradient slots
     Index shared;      // multiply-adds of one row in the products over many steps
     Index item_units;  // the least number of units a thread can take

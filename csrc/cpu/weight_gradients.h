@@ -32,6 +32,7 @@ struct OuterProduct {
     template <class MatrixRow>
     void add(const GradientRows<T>& rows, const Index* slots, const int* weight_rows, int gates, Index units,
              MatrixRow matrix_row, Index columns, T* out, bool begins, const Part& part) const {
+        if (gates == 0) return;
         const Index vectors = blocks_of<T>(columns);
         const Index panels = (vectors + width - 1) / width;
         const Index tiles_per_gate = (units + tile_height - 1) / tile_height;
@@ -142,10 +143,12 @@ void write_bias(const T* sums, const Index* slots, const int* weight_rows, int g
         std::memcpy(out + weight_rows[i] * units, sums + slots[i], static_cast<std::size_t>(units) * sizeof(T));
 }
 
-// dx[row] = sum over gates of gradient[row][slot] W_ih[gate], this thread's rows.
+// dx[row] = sum over gates of gradient[row][slot] W_ih[gate], and the slots of gates that take x itself, this
+// thread's rows.
 template <class T>
-void input_gradient(const GradientRows<T>& rows, const Panels<T>& w, const Index* slots, int gates, const Shape& shape,
-                    const T* zeros, T* out, int thread, int threads) {
+void input_gradient(const GradientRows<T>& rows, const Panels<T>& w, const Index* slots, int gates,
+                    const Index* direct_slots, int directs, const Shape& shape, const T* zeros, T* out, int thread,
+                    int threads) {
     using V = Vec<T>;
     alignas(64) T strip[kMostRows * kMostPanelVectors * V::lanes];
     const Index first = rows.count * thread / threads, last = rows.count * (thread + 1) / threads;
@@ -159,8 +162,10 @@ void input_gradient(const GradientRows<T>& rows, const Panels<T>& w, const Index
             for (int r = 0; r < height; ++r)
                 for (int v = 0; v < width; ++v) {
                     const Index column = (vector + v) * V::lanes;
-                    V::load(strip + (r * width + v) * V::lanes)
-                        .store(out + (row + r) * shape.input + column, shape.input - column);
+                    V d = V::load(strip + (r * width + v) * V::lanes);
+                    for (int i = 0; i < directs; ++i)
+                        d = d + V::load(rows.data + (row + r) * rows.stride + direct_slots[i] + column);
+                    d.store(out + (row + r) * shape.input + column, shape.input - column);
                 }
             row += height;
         }

@@ -12,8 +12,9 @@ template <class Cell, class T>
 struct ForwardWeights {
     using G = Geometry<Cell>;
 
-    GateProduct<T> input{}, hidden{}, gated{};
-    T* token_table = nullptr;  // (I, row of columns): a row for each token
+    GateProduct<T> input{}, hidden{}, feedback{}, gated{};
+    const T* diagonal = nullptr;  // (D, blocks*lanes)
+    T* token_table = nullptr;     // (I, row of columns): a row for each token
 
     // Which of them get room for all of their panels. A weight that each of its panels is used once of is packed
     // where it is used, an item at a time: it never leaves the cache.
@@ -33,6 +34,13 @@ struct ForwardWeights {
         if constexpr (two_products<Cell>)
             gated = product(workspace, shape.hidden, in.weight_hh, in.bias_hh, shape.hidden, gated_rows<Cell>,
                             G::gateds, wanted.recurrent, wanted.storage);
+        if constexpr (G::vectors > 0) {  // always packed: few cells have it
+            const bool own = own_feedback_weight<Cell>;
+            feedback = product(workspace, shape.hidden, own ? in.weight_gg : in.weight_hh, own ? nullptr : in.bias_hh,
+                               G::vectors * shape.hidden, feedback_rows<Cell>, G::feedbacks, true, wanted.storage);
+        }
+        if constexpr (G::diagonals > 0)
+            diagonal = padded_rows(workspace, static_cast<const T*>(in.weight_diagonal), G::diagonals, shape.hidden);
         if (wanted.tokens) token_table = workspace.take<T>(shape.input * input.columns.row());
     }
 
@@ -41,6 +49,7 @@ struct ForwardWeights {
         if (token_table) fill_token_table(token_table, input, thread, threads);
         input.pack_share(thread, threads);
         hidden.pack_share(thread, threads);
+        if constexpr (G::vectors > 0) feedback.pack_share(thread, threads);
         if constexpr (two_products<Cell>) gated.pack_share(thread, threads);
     }
 

@@ -3,8 +3,9 @@
 //
 // Sizes: T steps, B batch, I input size, H hidden size. All arrays are C-contiguous and time-major:
 //   x (T, B, I) or tokens (T, B) · weight_ih (Gx*H, I) · weight_hh (Gh*H, H) · bias_ih (Gx*H) · bias_hh (Gh*H)
-//   states (B, H) each · output (T, B, H)
-// with Gx the gates x feeds and Gh those with a recurrent operand, rows in the order of the gate table.
+//   weight_gg (Gf*H, F*H) · weight_diagonal (D*H) · states (B, H) each · output (T, B, H)
+// with Gx the gates that weight_ih feeds, Gh those with a row of weight_hh, Gf those that see all F feedback vectors,
+// rows in the order of the gate table, and D element-wise weights.
 // Arrays are float or double, all of one call alike. x == nullptr means tokens. A null bias is zero.
 #pragma once
 
@@ -23,11 +24,11 @@ enum class Dtype { float32, float64 };
 // How packed weights are kept: in their own dtype, or (float32 only) rounded to bfloat16.
 enum class WeightStorage { full, bfloat16 };
 
-// A cell's gate table, for those who know cells at run time only.
+// A cell's tables (cells/cell.h), for those who know cells at run time only.
 struct GateInfo {
     const char* name;
-    bool input;           // a row of weight_ih
-    const char* operand;  // of its row of weight_hh: "none" (no row), "hidden", "gated"
+    const char* input;    // "none", "projected" (a row of weight_ih), "direct" (x itself)
+    const char* operand;  // "none", "hidden", "feedback", "gated"
 };
 
 struct CellInfo {
@@ -36,6 +37,14 @@ struct CellInfo {
     const char* states[kMaxStates];
     int gate_count;
     GateInfo gates[kMaxGates];
+    int diagonal_count;
+    const char* diagonals[kMaxGates];
+    bool direct;  // some gate takes x itself: I = H
+    // Sizes of the weights, in units of H.
+    int input_rows;    // of weight_ih
+    int hidden_rows;   // of weight_hh
+    int gate_rows;     // of weight_gg; 0: the cell has none
+    int gate_columns;  // of weight_gg
 };
 
 struct Shape {
@@ -53,6 +62,8 @@ struct Inputs {
     const void* weight_hh;          // (Gh*H, H)
     const void* bias_ih;            // (Gx*H) or null
     const void* bias_hh;            // (Gh*H) or null
+    const void* weight_gg;          // (Gf*H, F*H), or null: the cell has none
+    const void* weight_diagonal;    // (D*H), or null: the cell has none
     const void* state[kMaxStates];  // each (B, H) or null for zeros
 };
 
@@ -75,6 +86,8 @@ struct BackwardCall {
     void* dweight_hh;                       // (Gh*H, H)
     void* dbias_ih;                         // (Gx*H) or null
     void* dbias_hh;                         // (Gh*H) or null
+    void* dweight_gg;                       // (Gf*H, F*H) or null
+    void* dweight_diagonal;                 // (D*H) or null
     void* d_state[kMaxStates];              // each (B, H)
 };
 

@@ -6,39 +6,57 @@ what was expected and what came.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .parameters import BIASES, WEIGHTS, Array, Params
+from .parameters import BIASES, NAMES, Array, Params, cell_info, parameter_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
+    Layer = tuple[Array, Array, Array | None, Array | None, Array | None, Array | None]
 
-def as_parameters(params: Mapping[str, npt.ArrayLike]) -> Params:
-    """Return the parameters as contiguous arrays of one dtype; the biases may be absent."""
+
+def as_parameters(cell: str, params: Mapping[str, npt.ArrayLike]) -> Params:
+    """Return a layer's parameters as contiguous arrays of one dtype; the biases may be absent."""
+    weights, biases = _names(cell)
     try:
         names = set(params)
-        missing = [name for name in WEIGHTS if name not in names]
+        missing = [name for name in weights if name not in names]
     except TypeError:
         raise TypeError(f"params: expected a mapping of names to arrays, got {type(params).__name__}") from None
-    unknown = sorted(map(str, names - {*WEIGHTS, *BIASES}))
+    unknown = sorted(map(str, names.difference(weights, biases)))
     if missing or unknown:
-        expected = f"{', '.join(WEIGHTS)} and optionally {', '.join(BIASES)}"
+        expected = f"{', '.join(weights)} and optionally {', '.join(biases)}"
         found = [f"no {name}" for name in missing] + [f"an unknown {name!r}" for name in unknown]
         raise ValueError(f"params: expected {expected}; got {', '.join(found)}")
     first = params["weight_ih"]
     dtype = first.dtype if isinstance(first, np.ndarray) else np.dtype(np.float64)
     if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"params['weight_ih']: expected dtype float32 or float64, got {dtype}")
-    return {name: as_floats(f"params[{name!r}]", params[name], dtype) for name in (*WEIGHTS, *BIASES) if name in names}
+    return {name: as_floats(f"params[{name!r}]", params[name], dtype) for name in NAMES if name in names}
 
 
-def in_order(params: Params) -> tuple[Array, Array, Array | None, Array | None]:
-    return params["weight_ih"], params["weight_hh"], params.get("bias_ih"), params.get("bias_hh")
+@cache
+def _names(cell: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of a cell's weights, and of its biases."""
+    shapes = parameter_shapes(cell, 1, 1)
+    return tuple(name for name in shapes if name not in BIASES), tuple(name for name in shapes if name in BIASES)
+
+
+def as_layer(cell: str, params: Params) -> Layer:
+    """Return the parameters in the order of the extension, which takes an empty weight_hh where there is none."""
+    weight_ih = params["weight_ih"]
+    weight_hh = params.get("weight_hh")
+    if weight_hh is None:
+        gates = cell_info(cell)["rows"][0]
+        weight_hh = np.empty((0, max(len(weight_ih) // gates if weight_ih.ndim else 0, 1)), weight_ih.dtype)
+    rest = (params.get(name) for name in NAMES[2:])
+    return weight_ih, weight_hh, *rest  # type: ignore[return-value]
 
 
 def as_floats(name: str, value: npt.ArrayLike, dtype: np.dtype[Any]) -> Array:

@@ -1,8 +1,8 @@
 # Types of the compiled CPU backend (csrc/binding/). Held true by stubtest, see ./check.
 #
 # Not a public interface: rnnkernels.functional checks arguments in the user's words and calls this.
-# Shapes: T steps, B batch, I input size, H hidden size; Gx gates fed by the input, Gh gates with a
-# recurrent weight. A `state` is one (B, H) array per state of the cell; None stands for zeros.
+# Shapes: T steps, B batch, I input size, H hidden size; Gx, Gh, Gf gates with rows in weight_ih, weight_hh, weight_gg,
+# F feedback vectors, D element-wise weights. A `state` is one (B, H) array per state of the cell; None: zeros.
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias, TypedDict, final, type_check_only
@@ -13,12 +13,23 @@ from numpy.typing import NDArray
 _Float: TypeAlias = NDArray[np.floating[Any]]  # float32 or float64, one of them in one call
 _Token: TypeAlias = NDArray[np.int64]
 _State: TypeAlias = Sequence[_Float]
+_Layer: TypeAlias = tuple[
+    _Float,  # weight_ih (Gx*H, I)
+    _Float,  # weight_hh (Gh*H, H)
+    _Float | None,  # bias_ih (Gx*H,)
+    _Float | None,  # bias_hh (Gh*H,)
+    _Float | None,  # weight_gg (Gf*H, F*H), where the cell has one
+    _Float | None,  # weight_diagonal (D*H,), where the cell has one
+]
 
 @type_check_only
 class _Cell(TypedDict):
     name: str
     states: tuple[str, ...]
-    gates: tuple[tuple[str, bool, str], ...]  # name, fed by x, operand: "none" "hidden" "gated"
+    gates: tuple[tuple[str, str, str], ...]  # name; "none" "projected" "direct"; "none" "hidden" "feedback" "gated"
+    diagonals: tuple[str, ...]
+    direct: bool  # I = H
+    rows: tuple[int, int, int, int]  # Gx, Gh, Gf, F
 
 @final
 class Reserve:
@@ -31,10 +42,7 @@ class Prepared:
     def __init__(
         self,
         cell: str,
-        weight_ih: _Float,
-        weight_hh: _Float,
-        bias_ih: _Float | None,
-        bias_hh: _Float | None,
+        layer: _Layer,
         weights: str,  # "full" or "bfloat16"
         tokens: bool,
     ) -> None: ...
@@ -56,34 +64,28 @@ def cells() -> list[_Cell]: ...
 def forward(
     cell: str,
     x: _Float | _Token,  # (T, B, I), or int64 tokens (T, B)
-    weight_ih: _Float,  # (Gx*H, I)
-    weight_hh: _Float,  # (Gh*H, H)
-    bias_ih: _Float | None,  # (Gx*H,)
-    bias_hh: _Float | None,  # (Gh*H,)
+    layer: _Layer,
     state: _State | None,
     training: bool,
 ) -> tuple[_Float, tuple[_Float, ...], Reserve | None]: ...  # output (T, B, H), state, reserve if training
 def forward_layers(  # each layer's x is the output of the one before it; the results of forward for each
     cell: str,
     x: _Float | _Token,
-    layers: Sequence[tuple[_Float, _Float, _Float | None, _Float | None]],  # weight_ih, weight_hh, bias_ih, bias_hh
+    layers: Sequence[_Layer],
     states: Sequence[_State | None],
     training: bool,
 ) -> list[tuple[_Float, tuple[_Float, ...], Reserve | None]]: ...
 def backward(
     cell: str,
     x: _Float | _Token,
-    weight_ih: _Float,
-    weight_hh: _Float,
-    bias_ih: _Float | None,
-    bias_hh: _Float | None,
+    layer: _Layer,
     state: _State | None,
     output: _Float,  # (T, B, H)
     reserve: Reserve,
     d_output: _Float | None,  # (T, B, H)
     d_state: _State | None,
     need_dx: bool = True,
-) -> tuple[_Float | None, _Float, _Float, _Float | None, _Float | None, tuple[_Float, ...]]: ...  # dx first
+) -> tuple[_Float | None, _Layer, tuple[_Float, ...]]: ...  # dx, dlayer, dstate
 def instruction_sets() -> list[str]: ...
 def instruction_set() -> str: ...
 def set_instruction_set(name: str) -> None: ...

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from . import _cpu
-from ._arguments import as_floats, as_input, as_parameters, as_states, as_step, in_order
-from .parameters import BIASES, WEIGHTS, Array, Params, cell_info, cells
+from ._arguments import as_floats, as_input, as_layer, as_parameters, as_states, as_step
+from .parameters import NAMES, Array, Params, cell_info, cells
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -99,6 +99,16 @@ def forward(
     - ``gru`` (the form of cuDNN and PyTorch): r, z = σ(x + u), n = tanh(x_n + r u_n), h' = (1-z) n + z h
     - ``gru_reset_before`` (Cho et al. 2014): likewise, with u_n = W_hn (r h) + b_hn and
       n = tanh(x_n + u_n)
+    - ``lstm_peephole`` (Greff et al. 2015, V): as ``lstm``, i and f with p c added, o with p c'; its variants
+      ``lstm_nig``, ``lstm_nfg``, ``lstm_nog`` (i, f or o = 1), ``lstm_niaf`` (g = x_g + u_g), ``lstm_noaf``
+      (h' = o c'), ``lstm_cifg`` (f = 1 - i), ``lstm_fgr`` (i, f, o also see those of the step before)
+    - ``mut1``, ``mut2``, ``mut3`` (Jozefowicz et al. 2015): n = tanh(W_hn (r h) + ...), h' = z n + (1-z) h; x itself
+      in gate n of ``mut1`` and r of ``mut2`` (I = H), W_ih x in ``mut1_projected`` and ``mut2_projected``
+    - ``mgu`` (Zhou et al. 2016): f = σ(x_f + u_f), n = tanh(x_n + W_hn (f h) + b_hn), h' = f n + (1-f) h
+    - ``ligru`` (Ravanelli et al. 2018): z = σ(x_z + u_z), a = max(0, x_a + u_a), h' = z h + (1-z) a
+    - ``indrnn`` (Li et al. 2018): h' = max(0, x_a + p h)
+
+    docs/cells.md has them in full.
 
     Parameters
     ----------
@@ -108,8 +118,8 @@ def forward(
         Vectors, or tokens in [0, I): a token is the vector that is 1 at its place, 0 elsewhere,
         without that vector ever being made.
     params : mapping of str to array_like
-        ``weight_ih``, ``weight_hh`` and, where the layer has biases, ``bias_ih``, ``bias_hh``; see
-        `parameter_shapes`.
+        ``weight_ih``, ``weight_hh``, what else the cell has and, where the layer has biases, ``bias_ih``,
+        ``bias_hh``; see `parameter_shapes`.
     state : sequence of array_like, each (B, H), optional
         The states before the first step, h first, one per state of the cell. Default: zeros.
     training : bool, default True
@@ -129,11 +139,11 @@ def forward(
         is out of range. The message names the argument, what was expected and what came.
     """
     info = cell_info(cell)
-    arrays = as_parameters(params)
+    arrays = as_parameters(cell, params)
     dtype = arrays["weight_ih"].dtype
     inputs = as_input("x", x, dtype)
     initial = as_states("state", state, info["states"], dtype)
-    output, final, reserve = _cpu.forward(cell, inputs, *in_order(arrays), initial, bool(training))
+    output, final, reserve = _cpu.forward(cell, inputs, as_layer(cell, arrays), initial, bool(training))
     return Run(output, final, cell, inputs, arrays, initial, reserve)
 
 
@@ -169,11 +179,11 @@ def forward_layers(
         As `forward`.
     """
     info = cell_info(cell)
-    arrays = [as_parameters(params) for params in layers]
+    arrays = [as_parameters(cell, params) for params in layers]
     dtype = arrays[0]["weight_ih"].dtype
     inputs = as_input("x", x, dtype)
     initial = [as_states("state", state, info["states"], dtype) for state in states]
-    results = _cpu.forward_layers(cell, inputs, [in_order(params) for params in arrays], initial, bool(training))
+    results = _cpu.forward_layers(cell, inputs, [as_layer(cell, params) for params in arrays], initial, bool(training))
     runs: list[Run] = []
     for (output, final, reserve), params, state in zip(results, arrays, initial, strict=True):
         runs.append(Run(output, final, cell, runs[-1].output if runs else inputs, params, state, reserve))
@@ -217,10 +227,10 @@ def backward(
     if run._reserve is None:
         raise ValueError("run: expected one made with training=True, got one made for inference")
     dtype = run.output.dtype
-    grads = _cpu.backward(
+    dx, d_layer, d_initial = _cpu.backward(
         run.cell,
         run._x,
-        *in_order(run._params),
+        as_layer(run.cell, run._params),
         run._initial,
         run.output,
         run._reserve,
@@ -228,9 +238,8 @@ def backward(
         as_states("d_state", d_state, cell_info(run.cell)["states"], dtype),
         bool(need_x),
     )
-    dx, *of_params, d_initial = grads
-    named = zip((*WEIGHTS, *BIASES), of_params, strict=True)
-    return Gradients(dx, {name: grad for name, grad in named if grad is not None}, d_initial)
+    found = {name: grad for name, grad in zip(NAMES, d_layer, strict=True) if grad is not None}
+    return Gradients(dx, {name: found[name] for name in run._params}, d_initial)
 
 
 def step(
@@ -261,9 +270,9 @@ def step(
         As `forward`.
     """
     info = cell_info(cell)
-    arrays = as_parameters(params)
+    arrays = as_parameters(cell, params)
     dtype = arrays["weight_ih"].dtype
     inputs = as_step(x_t, dtype)
     initial = as_states("state", state, info["states"], dtype)
-    final: State = _cpu.forward(cell, inputs, *in_order(arrays), initial, False)[1]
+    final: State = _cpu.forward(cell, inputs, as_layer(cell, arrays), initial, False)[1]
     return final

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 Array: TypeAlias = npt.NDArray[Any]
 Params: TypeAlias = dict[str, Array]
 
-WEIGHTS = ("weight_ih", "weight_hh")
+# In the order of a layer as the extension takes it.
+NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_gg", "weight_diagonal")
 BIASES = ("bias_ih", "bias_hh")
 
 _CELLS = {str(info["name"]): info for info in _cpu.cells()}
@@ -43,8 +44,11 @@ def cell_info(cell: str) -> Mapping[str, Any]:
     Returns
     -------
     dict
-        ``"states"``: names of the states, h first. ``"gates"``: for each gate its name, whether x
-        feeds it, and what its recurrent weight multiplies (``"none"``, ``"hidden"``, ``"gated"``).
+        ``"states"``: names of the states, h first. ``"gates"``: for each gate its name, what of x feeds it
+        (``"none"``, ``"projected"``: rows of ``weight_ih``, ``"direct"``: x itself) and what its recurrent weight
+        multiplies (``"none"``, ``"hidden"``: h, ``"gated"``: r h, ``"feedback"``: what else the step before made).
+        ``"diagonals"``: names of the element-wise weights. ``"direct"``: whether some gate takes x itself, so that
+        I = H.
 
     Raises
     ------
@@ -78,32 +82,40 @@ def parameter_shapes(cell: str, input_size: int, hidden_size: int, *, bias: bool
     Returns
     -------
     dict of str to tuple of int
-        ``weight_ih`` (Gx·H, I), ``weight_hh`` (Gh·H, H), ``bias_ih`` (Gx·H,), ``bias_hh`` (Gh·H,),
-        with Gx the gates that x feeds and Gh those with a recurrent operand.
+        ``weight_ih`` (Gx·H, I), ``weight_hh`` (Gh·H, H), ``bias_ih`` (Gx·H,), ``bias_hh`` (Gh·H,), with Gx the
+        gates that x feeds through a weight and Gh those with a recurrent weight; a cell without any of the latter
+        (``indrnn``) has no ``weight_hh`` and ``bias_hh``. Where the cell has them, ``weight_gg`` (3·H, 3·H), from
+        gates to gates (``lstm_fgr``), and ``weight_diagonal`` (D·H,), element-wise weights such as peepholes, one
+        after the other.
 
     Raises
     ------
     TypeError, ValueError
-        If a size is not an integer of at least 1, or the parameters would not fit in memory
-        that can be addressed.
+        If a size is not an integer of at least 1, the parameters would not fit in memory that can be addressed, or
+        the cell adds x itself to a gate and the sizes differ.
     """
-    gates = cell_info(cell)["gates"]
+    info = cell_info(cell)
     inputs = _size("input_size", input_size)
     hidden = _size("hidden_size", hidden_size)
-    rows_ih = sum(fed for _, fed, _ in gates) * hidden
-    rows_hh = sum(operand != "none" for _, _, operand in gates) * hidden
-    if max(rows_ih * inputs, rows_hh * hidden) >= 2**60:
+    if info["direct"] and inputs != hidden:
+        raise ValueError(
+            f"input_size: {cell} adds x itself to a gate: expected hidden_size, {hidden}, got {inputs}; "
+            f"{cell}_projected takes any"
+        )
+    rows_ih, rows_hh, rows_gg, columns_gg = (count * hidden for count in info["rows"])
+    if max(rows_ih * inputs, (rows_hh + rows_gg) * hidden * 3) >= 2**60:
         raise ValueError(
             f"input_size, hidden_size: expected sizes whose weights can be addressed, got {inputs} and {hidden}"
         )
     shapes: dict[str, tuple[int, ...]] = {
         "weight_ih": (rows_ih, inputs),
         "weight_hh": (rows_hh, hidden),
+        "bias_ih": (rows_ih,),
+        "bias_hh": (rows_hh,),
+        "weight_gg": (rows_gg, columns_gg),
+        "weight_diagonal": (len(info["diagonals"]) * hidden,),
     }
-    if bias:
-        shapes["bias_ih"] = (rows_ih,)
-        shapes["bias_hh"] = (rows_hh,)
-    return shapes
+    return {name: shape for name, shape in shapes.items() if shape[0] and (bias or name not in BIASES)}
 
 
 def init_params(

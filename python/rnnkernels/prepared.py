@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _cpu
-from ._arguments import as_input, as_parameters, as_states, as_step, in_order
+from ._arguments import as_input, as_layer, as_parameters, as_states, as_step
 from .parameters import Array, cell_info
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Prepared:
         As in `rnnkernels.forward`.
     weights : {"full", "bfloat16"}
         How the packed weights are stored. ``"full"``: in the parameters' dtype. ``"bfloat16"`` (float32 parameters
-        only): ``weight_ih`` and ``weight_hh`` are rounded to the nearest bfloat16, 8 significant bits, a relative
+        only): the weight matrices are rounded to the nearest bfloat16, 8 significant bits, a relative
         error of at most 2⁻⁹ each, in half the memory; biases, states and all sums stay float32. The results are,
         bit for bit, those of a float32 layer whose weights were rounded so. It pays where reading the weights
         takes the time: a batch of one or two and weights larger than the caches near the core.
@@ -68,14 +68,15 @@ class Prepared:
         self, cell: str, params: Mapping[str, npt.ArrayLike], *, weights: str = "full", tokens: bool = False
     ) -> None:
         self._states = cell_info(cell)["states"]
-        arrays = as_parameters(params)
+        arrays = as_parameters(cell, params)
         if not isinstance(weights, str):
             raise TypeError(f"weights: expected a string, full or bfloat16, got {type(weights).__name__}")
-        self._layer = _cpu.Prepared(cell, *in_order(arrays), weights, bool(tokens))
+        layer = as_layer(cell, arrays)
+        self._layer = _cpu.Prepared(cell, layer, weights, bool(tokens))
         self.cell = cell
         self.dtype: np.dtype[Any] = arrays["weight_ih"].dtype
         self.input_size = int(arrays["weight_ih"].shape[1])
-        self.hidden_size = int(arrays["weight_hh"].shape[1])
+        self.hidden_size = int(layer[1].shape[1])
         self.weights = weights
         self.tokens = bool(tokens)
 

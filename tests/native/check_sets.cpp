@@ -196,6 +196,7 @@ void check_prepared(const Where& where, const char* way, int set, const Problem<
     Results<T> made;
     rnnkernels::ForwardCall call = forward_call(set, p, false, made);
     call.in.weight_ih = call.in.weight_hh = call.in.bias_ih = call.in.bias_hh = nullptr;
+    call.in.weight_gg = call.in.weight_diagonal = nullptr;
     call.prepared = prepared;
     backend().forward(set, p.cell, dtype_of<T>, call);
     backend().discard(set, p.cell, dtype_of<T>, prepared);
@@ -211,6 +212,7 @@ void check_forward_promises(const Where& where, int set, const Problem<T>& p, co
         Problem<T> coarse = p;
         coarse.weight_ih = rounded(p.weight_ih);
         coarse.weight_hh = rounded(p.weight_hh);
+        coarse.weight_gg = rounded(p.weight_gg);
         const Results<T> expected = infer(set, coarse);
         check_prepared(where, "prepared in bfloat16", set, p, rnnkernels::WeightStorage::bfloat16, expected);
     }

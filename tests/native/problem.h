@@ -101,7 +101,7 @@ struct Problem {
     int cell;
     Shape shape;
     Options options;
-    Array<T> weight_ih, weight_hh, bias_ih, bias_hh;
+    Array<T> weight_ih, weight_hh, bias_ih, bias_hh, weight_gg, weight_diagonal;
     Array<T> x, d_output;
     std::vector<std::int64_t> tokens;
     std::vector<Array<T>> state, d_state;
@@ -118,6 +118,8 @@ struct Problem {
         in.weight_hh = weight_hh.data();
         in.bias_ih = options.bias ? bias_ih.data() : nullptr;
         in.bias_hh = options.bias ? bias_hh.data() : nullptr;
+        in.weight_gg = weight_gg.data();
+        in.weight_diagonal = weight_diagonal.data();
         if (options.state)
             for (std::size_t s = 0; s < state.size(); ++s) in.state[s] = state[s].data();
         return in;
@@ -125,14 +127,11 @@ struct Problem {
 };
 
 template <class T>
-Problem<T> make_problem(int cell, const Shape& shape, const Options& options) {
-    const auto& [steps, batch, input, hidden] = shape;
+Problem<T> make_problem(int cell, Shape shape, const Options& options) {
     const CellInfo& info = backend().cell(cell);
-    Index input_rows = 0, recurrent_rows = 0;
-    for (int g = 0; g < info.gate_count; ++g) {
-        input_rows += info.gates[g].input ? hidden : 0;
-        recurrent_rows += std::strcmp(info.gates[g].operand, "none") != 0 ? hidden : 0;
-    }
+    if (info.direct) shape.input = shape.hidden;
+    const auto& [steps, batch, input, hidden] = shape;
+    const Index input_rows = info.input_rows * hidden, recurrent_rows = info.hidden_rows * hidden;
     Random random(static_cast<std::uint64_t>((((cell * 1009 + steps) * 1009 + batch) * 1009 + input) * 1009 + hidden));
     const float bound = 1.0F / std::sqrt(static_cast<float>(hidden));
     const float spread = 1.7F;  // about a standard normal's
@@ -144,6 +143,8 @@ Problem<T> make_problem(int cell, const Shape& shape, const Options& options) {
     p.weight_hh = Array<T>(recurrent_rows * hidden, random, bound);
     p.bias_ih = Array<T>(input_rows, random, bound);
     p.bias_hh = Array<T>(recurrent_rows, random, bound);
+    p.weight_gg = Array<T>(info.gate_rows * hidden * info.gate_columns * hidden, random, bound);
+    p.weight_diagonal = Array<T>(info.diagonal_count * hidden, random, bound);
     p.x = Array<T>(steps * batch * input, random, spread);
     for (Index i = 0; i < steps * batch; ++i) p.tokens.push_back(random.next() % static_cast<std::uint32_t>(input));
     p.d_output = Array<T>(steps * batch * hidden, random, spread);
@@ -200,6 +201,8 @@ rnnkernels::BackwardCall backward_call(const Problem<T>& p, const rnnkernels::Fo
         call.dbias_ih = made.add("dbias_ih", count(p.bias_ih));
         call.dbias_hh = made.add("dbias_hh", count(p.bias_hh));
     }
+    call.dweight_gg = made.add("dweight_gg", count(p.weight_gg));
+    call.dweight_diagonal = made.add("dweight_diagonal", count(p.weight_diagonal));
     for (int i = 0; i < p.info().state_count; ++i) {
         if (p.options.d_state) call.d_final_state[i] = p.d_state[static_cast<std::size_t>(i)].data();
         call.d_state[i] = made.add("initial d" + std::string(p.info().states[i]), p.shape.batch * p.shape.hidden);

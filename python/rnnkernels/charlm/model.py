@@ -73,8 +73,8 @@ class CharModel:
             "readout.weight": self.readout.weight,
             "readout.bias": self.readout.bias,
         }
-        fed = [name for name, fed_by_x, _ in cell_info(cell)["gates"] if fed_by_x]
-        if "f" in fed:
+        fed = [name for name, of_x, _ in cell_info(cell)["gates"] if of_x == "projected"]
+        if "f" in fed and "c" in cell_info(cell)["states"]:  # mgu has an f that forgets nothing
             first = fed.index("f") * hidden
             for layer in range(layers):
                 self.params[f"bias_ih_l{layer}"][first : first + hidden] = 1

@@ -17,24 +17,26 @@ copies at once); ``p.weight_*`` are called, ``p.bias_*`` are added:
     a state           (..., B, H)
     p.weight_ih(x)    (..., B, G*H)    = x @ weight_ih.T
     p.bias_ih         (..., 1, G*H)    or the number 0 when there is none
+    p.weight_diagonal (..., 1, D*H)    element-wise weights: an array, not called
 
-To add a cell: write its function below under ``@cell(name, states)``.
+The functions are in `rnnkernels.reference.steps`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
-State = tuple[Array, ...]
-StepFunction = Callable[[Array, State, Any], State]
+from .steps import CELLS, Array, State, StepFunction, relu, sigmoid, tanh
 
-__all__ = ["cells", "directional_derivative", "forward", "gradients"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import numpy.typing as npt
+
+__all__ = ["cells", "directional_derivative", "forward", "gradients", "relu", "sigmoid", "tanh"]
 
 STEP = 1e-30
 """The h of the complex step: h**2 is lost in any sum, h times a slope of 1e-200 still normal."""
@@ -42,130 +44,12 @@ STEP = 1e-30
 BLOCK_BYTES = 32 << 20
 """How large one array of perturbed gates may become in `gradients`."""
 
-
-class _Cell(NamedTuple):
-    states: tuple[str, ...]
-    step: StepFunction
-
-
-_CELLS: dict[str, _Cell] = {}
-
-
-def cell(name: str, states: str) -> Callable[[StepFunction], StepFunction]:
-    """Enter the decorated function as the reference of cell `name`."""
-
-    def enter(step: StepFunction) -> StepFunction:
-        _CELLS[name] = _Cell(tuple(states.split()), step)
-        return step
-
-    return enter
-
-
-# --- functions that hold on the complex plane near the real axis ----------------------------------
-
-
-def tanh(z: Array) -> Array:
-    """Hyperbolic tangent; NumPy's own is safe for any argument, real or complex."""
-    return np.tanh(z)
-
-
-def sigmoid(z: Array) -> Array:
-    """1 / (1 + exp(-z)), never raising e to a large positive power."""
-    positive = z.real >= 0
-    e = np.exp(np.where(positive, -z, z))  # |e| <= 1
-    return np.where(positive, 1.0, e) / (1.0 + e)
-
-
-def relu(z: Array) -> Array:
-    """max(0, z), decided by the real part; a NaN stays one."""
-    return np.where(z.real <= 0, 0.0, z)
-
-
-# --- the cells ------------------------------------------------------------------------------------
-
-
-@cell("rnn_tanh", states="h")
-def rnn_tanh(x: Array, states: State, p: Any) -> State:
-    """Elman, Finding structure in time, Cognitive Science 14(2), 1990.
-
-    h' = tanh(W_ih x + b_ih + W_hh h + b_hh)
-    """
-    (h,) = states
-    return (tanh(p.weight_ih(x) + p.bias_ih + p.weight_hh(h) + p.bias_hh),)
-
-
-@cell("rnn_relu", states="h")
-def rnn_relu(x: Array, states: State, p: Any) -> State:
-    """Le, Jaitly & Hinton, A simple way to initialize recurrent networks ..., arXiv 1504.00941.
-
-    h' = max(0, W_ih x + b_ih + W_hh h + b_hh)
-    """
-    (h,) = states
-    return (relu(p.weight_ih(x) + p.bias_ih + p.weight_hh(h) + p.bias_hh),)
-
-
-@cell("lstm", states="h c")
-def lstm(x: Array, states: State, p: Any) -> State:
-    """Hochreiter & Schmidhuber, Long short-term memory, Neural Computation 9(8), 1997.
-
-    With the forget gate of Gers, Schmidhuber & Cummins, ibid. 12(10), 2000; no peepholes;
-    rows of the weights in the order i, f, g, o.
-
-    i, f, o = sigmoid(...);  g = tanh(...)
-    c' = f * c + i * g
-    h' = o * tanh(c')
-    """
-    h, c = states
-    i, f, g, o = _split(p.weight_ih(x) + p.bias_ih + p.weight_hh(h) + p.bias_hh, 4)
-    c_new = sigmoid(f) * c + sigmoid(i) * tanh(g)
-    return sigmoid(o) * tanh(c_new), c_new
-
-
-@cell("gru", states="h")
-def gru(x: Array, states: State, p: Any) -> State:
-    """Cho et al., arXiv 1406.1078v1: the reset gate acts after the product.
-
-    The form of cuDNN and PyTorch. z keeps the OLD state; rows of the weights in the order r, z, n.
-
-    r = sigmoid(W_r x + b_r + U_r h + c_r);  z = sigmoid(W_z x + b_z + U_z h + c_z)
-    n = tanh(W_n x + b_n + r * (U_n h + c_n))
-    h' = (1 - z) * n + z * h
-    """
-    (h,) = states
-    x_r, x_z, x_n = _split(p.weight_ih(x) + p.bias_ih, 3)
-    u_r, u_z, u_n = _split(p.weight_hh(h) + p.bias_hh, 3)
-    r = sigmoid(x_r + u_r)
-    z = sigmoid(x_z + u_z)
-    n = tanh(x_n + r * u_n)
-    return ((1 - z) * n + z * h,)
-
-
-@cell("gru_reset_before", states="h")
-def gru_reset_before(x: Array, states: State, p: Any) -> State:
-    """Cho et al., EMNLP 2014 (arXiv 1406.1078v3): the reset gate acts before the product.
-
-    Equations (5) to (8). z keeps the OLD state (7); rows of the weights in the order r, z, n.
-
-    r = sigmoid(W_r x + b_r + U_r h + c_r);  z = sigmoid(W_z x + b_z + U_z h + c_z)
-    n = tanh(W_n x + b_n + U_n (r * h) + c_n)
-    h' = z * h + (1 - z) * n
-    """
-    (h,) = states
-    size = h.shape[-1]
-    x_r, x_z, x_n = _split(p.weight_ih(x) + p.bias_ih + p.bias_hh, 3)
-    u_r, u_z = _split(p.weight_hh(h, slice(0, 2 * size)), 2)
-    r = sigmoid(x_r + u_r)
-    z = sigmoid(x_z + u_z)
-    n = tanh(x_n + p.weight_hh(r * h, slice(2 * size, 3 * size)))
-    return (z * h + (1 - z) * n,)
-
-
 # --- running them ---------------------------------------------------------------------------------
 
 
 def cells() -> tuple[str, ...]:
     """Names of the cells that have a reference."""
-    return tuple(_CELLS)
+    return tuple(CELLS)
 
 
 def forward(
@@ -184,7 +68,7 @@ def forward(
         A token k is the unit vector e_k.
     params : mapping of str to array_like
         weight_ih (..., G*H, I), weight_hh (..., G*H, H), and, or not, bias_ih and bias_hh
-        (..., G*H).
+        (..., G*H); what else the cell has.
     state : sequence of array_like, (..., B, H), optional
         One per state of the cell; zeros by default.
 
@@ -282,7 +166,7 @@ def gradients(
     )
     steps, batch, input_size = x.shape
     hidden = initial[0].shape[-1]
-    weights = [name for name in arrays if name.startswith("weight_")]
+    weights = [name for name in arrays if _is_product(name)]
     p = _namespace(arrays)
 
     def slopes(t: int, x_t: Array, states: State, first: Any, later: Any) -> Array:
@@ -299,7 +183,7 @@ def gradients(
     dx = np.zeros_like(x)
     d_params = {name: np.zeros_like(value) for name, value in arrays.items()}
     d_initial = tuple(np.zeros_like(s) if steps else d.copy() for s, d in zip(initial, d_final, strict=True))
-    rows = batch * arrays["weight_hh"].shape[0]
+    rows = batch * max(len(arrays[name]) for name in weights)
 
     states = initial
     for t in range(steps):
@@ -375,12 +259,17 @@ def _units(count: int, rows: int) -> Iterator[tuple[slice, Array]]:
         yield part, 1j * STEP * np.eye(count)[part, None, :]
 
 
+def _is_product(name: str) -> bool:
+    """Whether a parameter is called in the cell functions; the others are arrays there."""
+    return name.startswith("weight_") and name != "weight_diagonal"
+
+
 def _namespace(arrays: Mapping[str, Array], probes: Mapping[str, _Probe] | None = None) -> Any:
     """Make the `p` of the cell functions, with some products replaced by probes."""
     probes = probes or {}
     p = SimpleNamespace(bias_ih=0.0, bias_hh=0.0)
     for name, value in arrays.items():
-        if name.startswith("weight_"):
+        if _is_product(name):
             setattr(p, name, probes.get(name) or _Product(value))
         else:
             setattr(p, name, value[..., None, :])
@@ -394,11 +283,12 @@ def _prepare(
     state: Sequence[npt.ArrayLike] | None,
 ) -> tuple[StepFunction, Array, dict[str, Array], State]:
     """Arrays of float64 or complex128, tokens as unit vectors, the initial state."""
-    if name not in _CELLS:
-        raise ValueError(f"cell: expected one of {', '.join(_CELLS)}, got {name!r}")
-    states, step = _CELLS[name]
+    if name not in CELLS:
+        raise ValueError(f"cell: expected one of {', '.join(CELLS)}, got {name!r}")
+    states, step = CELLS[name]
     arrays = {key: _exact(value) for key, value in params.items()}
-    input_size, hidden = arrays["weight_ih"].shape[-1], arrays["weight_hh"].shape[-1]
+    input_size = arrays["weight_ih"].shape[-1]
+    hidden = arrays["weight_hh" if "weight_hh" in arrays else "weight_diagonal"].shape[-1]
     vectors = np.asarray(x)
     vectors = np.eye(input_size)[vectors] if vectors.dtype.kind in "iu" else _exact(vectors)
     if state is None:
@@ -411,8 +301,3 @@ def _prepare(
 def _exact(value: npt.ArrayLike) -> Array:
     array = np.asarray(value)
     return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
-
-
-def _split(gates: Array, count: int) -> list[Array]:
-    """(..., B, count*H) to count arrays (..., B, H)."""
-    return np.split(gates, count, axis=-1)

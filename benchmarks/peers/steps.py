@@ -1,0 +1,210 @@
+"""Every cell's step in calls that PyTorch and JAX have in common: what users write where no layer is. No participant.
+
+The input's product is made at once for all steps, as users do; a step takes its part of it. Weights are (in, out), and
+split before the loop into what h, what the gated state and what fed-back vectors multiply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import rnnkernels as rk
+
+State = tuple[Any, ...]
+Arrays = dict[str, Any]
+
+# Both biases are added to the input's part; elsewhere bias_hh stands apart from it, or belongs to other gates.
+_MERGED = {"rnn_tanh", "rnn_relu", "lstm", "gru_reset_before", "mut2_projected", "mut3", "mgu", "ligru"}
+
+
+@dataclass(frozen=True)
+class Library:
+    """The calls. `linear`: a @ w + b, b may be None. `split`: the last axis in so many equal pieces."""
+
+    sigmoid: Callable[[Any], Any]
+    tanh: Callable[[Any], Any]
+    relu: Callable[[Any], Any]
+    linear: Callable[[Any, Any, Any], Any]
+    split: Callable[[Any, int], tuple[Any, ...]]
+    join: Callable[[tuple[Any, ...]], Any]
+
+
+# (library, x, the input's part (B, G*H), state, weights) → state, h first
+Step = Callable[[Library, Any, Any, State, Arrays], State]
+
+
+def _merged(cell: str) -> bool:
+    return cell in _MERGED or cell.startswith("lstm_")
+
+
+def input_part(library: Library, cell: str, x: Any, params: Mapping[str, Any]) -> Any:
+    """W_ih x for all steps at once, with the biases that can be added before the loop; weights (in, out)."""
+    bias = params["bias_ih"] + params["bias_hh"] if _merged(cell) else params["bias_ih"]
+    return library.linear(x, params["weight_ih"], bias)
+
+
+def weights(library: Library, cell: str, params: Mapping[str, Any]) -> Arrays:
+    """What the steps of a sequence share, made once before them: weights (in, out), biases not yet added."""
+    found: Arrays = {}
+    operands = [operand for _, _, operand in rk.cell_info(cell)["gates"] if operand != "none"]
+    if "weight_gg" in params:
+        found["feedback"] = params["weight_gg"]
+        operands = [operand for operand in operands if operand != "feedback"]
+    hidden = params["weight_ih"].shape[1] // input_gates(cell)
+    at = 0
+    for operand in dict.fromkeys(operands):
+        end = at + operands.count(operand) * hidden
+        found[operand] = params["weight_hh"][:, at:end]
+        found[f"bias {operand}"] = None if _merged(cell) else params["bias_hh"][at:end]
+        at = end
+    if "weight_diagonal" in params:
+        found["diagonal"] = library.split(params["weight_diagonal"], len(rk.cell_info(cell)["diagonals"]))
+    return found
+
+
+def _hidden(o: Library, h: Any, w: Arrays) -> Any:
+    return o.linear(h, w["hidden"], w["bias hidden"])
+
+
+def _gated(o: Library, v: Any, w: Arrays) -> Any:
+    return o.linear(v, w["gated"], w["bias gated"])
+
+
+def _rnn_tanh(o: Library, _: Any, part: Any, state: State, w: Arrays) -> State:
+    return (o.tanh(part + _hidden(o, state[0], w)),)
+
+
+def _rnn_relu(o: Library, _: Any, part: Any, state: State, w: Arrays) -> State:
+    return (o.relu(part + _hidden(o, state[0], w)),)
+
+
+def _gru(o: Library, _: Any, part: Any, state: State, w: Arrays) -> State:
+    (h,) = state
+    x_r, x_z, x_n = o.split(part, 3)
+    u_r, u_z, u_n = o.split(_hidden(o, h, w), 3)
+    n = o.tanh(x_n + o.sigmoid(x_r + u_r) * u_n)
+    return (n + o.sigmoid(x_z + u_z) * (h - n),)
+
+
+def _gru_reset_before(o: Library, _: Any, part: Any, state: State, w: Arrays) -> State:
+    (h,) = state
+    size = h.shape[-1]
+    r, z = o.split(o.sigmoid(part[..., : 2 * size] + _hidden(o, h, w)), 2)
+    n = o.tanh(part[..., 2 * size :] + _gated(o, r * h, w))
+    return (n + z * (h - n),)
+
+
+def _mut1(o: Library, x: Any, part: Any, state: State, w: Arrays) -> State:
+    (h,) = state
+    size = h.shape[-1]
+    z = o.sigmoid(part[..., :size])
+    r = o.sigmoid(part[..., size : 2 * size] + _hidden(o, h, w))
+    n = o.tanh(_gated(o, r * h, w) + o.tanh(part[..., 2 * size :] if part.shape[-1] > 2 * size else x))
+    return (h + z * (n - h),)
+
+
+def _mut2(o: Library, x: Any, part: Any, state: State, w: Arrays) -> State:
+    (h,) = state
+    u_z, u_r = o.split(_hidden(o, h, w), 2)
+    x_z, *between, x_n = o.split(part, part.shape[-1] // h.shape[-1])
+    z = o.sigmoid(x_z + u_z)
+    r = o.sigmoid((between[0] if between else x) + u_r)
+    n = o.tanh(_gated(o, r * h, w) + x_n)
+    return (h + z * (n - h),)
+
+
+def _mut3(o: Library, _: Any, part: Any, state: State, w: Arrays) -> State:
+    (h,) = state
+    x_z, x_r, x_n = o.split(part, 3)
+    z = o.sigmoid(x_z + o.linear(o.tanh(h), w["feedback"], w["bias feedback"]))
+    r = o.sigmoid(x_r + _hidden(o, h, w))
+    n = o.tanh(_gated(o, r * h, w) + x_n)
+    return (h + z * (n - h),)
+
+
+def _mgu(o: Library, _: Any, part: Any, state: State, w: Arrays) -> State:
+    (h,) = state
+    x_f, x_n = o.split(part, 2)
+    f = o.sigmoid(x_f + _hidden(o, h, w))
+    n = o.tanh(x_n + _gated(o, f * h, w))
+    return (h + f * (n - h),)
+
+
+def _ligru(o: Library, _: Any, part: Any, state: State, w: Arrays) -> State:
+    (h,) = state
+    z, a = o.split(part + _hidden(o, h, w), 2)
+    a = o.relu(a)
+    return (a + o.sigmoid(z) * (h - a),)
+
+
+def _indrnn(o: Library, _: Any, part: Any, state: State, w: Arrays) -> State:
+    return (o.relu(part + w["diagonal"][0] * state[0]),)
+
+
+def _lstm_family(cell: str) -> Step:
+    """The LSTM and its variants; which gates and peepholes it has, its table says."""
+    info = rk.cell_info(cell)
+    names = [name for name, of_x, _ in info["gates"] if of_x == "projected"]
+    peepholes: tuple[str, ...] = info["diagonals"]
+
+    def step(o: Library, _: Any, part: Any, state: State, w: Arrays) -> State:
+        h, c = state[:2]
+        a = dict(zip(names, o.split(part + _hidden(o, h, w), len(names)), strict=True))
+        if cell == "lstm_fgr":
+            fed = o.split(o.linear(o.join(state[2:]), w["feedback"], None), 3)
+            a |= {name: a[name] + more for name, more in zip("ifo", fed, strict=True)}
+        p = dict(zip(peepholes, w.get("diagonal", ()), strict=True))
+
+        def opened(gate: str, seen: Any) -> Any:
+            return o.sigmoid(a[gate] + p[gate] * seen if gate in p else a[gate])
+
+        i: Any = opened("i", c) if "i" in a else None
+        f: Any = opened("f", c) if "f" in a else None
+        g = a["g"] if cell == "lstm_niaf" else o.tanh(a["g"])
+        kept = (1.0 - i) * c if cell == "lstm_cifg" else c if f is None else f * c
+        c = kept + (g if i is None else i * g)
+        h = c if cell == "lstm_noaf" else o.tanh(c)
+        out = opened("o", c) if "o" in a else None
+        h = h if out is None else out * h
+        return (h, c, i, f, out) if cell == "lstm_fgr" else (h, c)
+
+    return step
+
+
+_STEPS: dict[str, Step] = {
+    "rnn_tanh": _rnn_tanh,
+    "rnn_relu": _rnn_relu,
+    "gru": _gru,
+    "gru_reset_before": _gru_reset_before,
+    "mut1": _mut1,
+    "mut1_projected": _mut1,
+    "mut2": _mut2,
+    "mut2_projected": _mut2,
+    "mut3": _mut3,
+    "mgu": _mgu,
+    "ligru": _ligru,
+    "indrnn": _indrnn,
+}
+
+
+def step_of(cell: str) -> Step:
+    """A cell's step."""
+    return _lstm_family(cell) if cell.startswith("lstm") else _STEPS[cell]
+
+
+def cells() -> tuple[str, ...]:
+    """Return the cells that have a step here."""
+    return tuple(cell for cell in rk.cells() if cell in _STEPS or cell.startswith("lstm"))
+
+
+def input_gates(cell: str) -> int:
+    """Return the number of gates that the input's product feeds."""
+    count: int = rk.cell_info(cell)["rows"][0]
+    return count
+
+
+def states(cell: str) -> int:
+    """Return the number of a cell's states."""
+    return len(rk.cell_info(cell)["states"])
