@@ -39,8 +39,8 @@ struct Backend {
     // Memory for a reserve, 64-byte aligned; give_memory takes it back, maybe for the next one.
     void* (*take_memory)(std::size_t bytes);
     void (*give_memory)(void* memory, std::size_t bytes);
-    // Bytes of reserve per step; its layout belongs to the set, so the backward must name the forward's.
-    Index (*reserve_size)(int set, int cell, Dtype dtype, const Shape& shape);
+    // Bytes of reserve per row (of a step); its layout belongs to the set, so the backward must name the forward's.
+    Index (*reserve_size)(int set, int cell, Dtype dtype, Index hidden);
     PlanInfo (*plan)(int set, int cell, Dtype dtype, const Shape& shape, int threads);
     // The weights of `in`, packed once for many forward calls (ForwardCall::prepared) of this set, cell and dtype.
     // They are copied: later changes of the arrays are not seen. Of in.shape only the sizes of the weights count;

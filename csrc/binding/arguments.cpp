@@ -151,8 +151,8 @@ void read_x(Problem& problem, const py::array& x, bool one_step) {
                               text_of(shape_of(x)));
     }
     Shape& s = problem.in.shape;
-    s.steps = one_step ? 1 : x.shape(0);
-    s.batch = x.shape(time);
+    s.steps = problem.steps = one_step ? 1 : x.shape(0);
+    s.batch = problem.batch = x.shape(time);
     if (tokens) {
         check_layout(x, "x");
         problem.in.tokens = static_cast<const std::int64_t*>(x.data());
@@ -177,9 +177,46 @@ void read_state(const Problem& problem, const char* name, const OptionalState& s
     }
 }
 
-Problem read_problem(const std::string& cell, const py::array& x, const Layer& layer, const OptionalState& state) {
+void read_schedule(Problem& problem, const Schedule& schedule) {
+    if (!schedule) return;
+    const auto& [starts, places] = *schedule;
+    for (const py::array& list : {starts, places}) {
+        if (!holds_tokens(list) || list.ndim() != 1) throw py::type_error("schedule: expected two int64 arrays (n,)");
+        check_layout(list, "schedule");
+    }
+    const Index steps = starts.size() - 1, slots = problem.steps * problem.batch;
+    const auto* start = static_cast<const std::int64_t*>(starts.data());
+    const auto* place = static_cast<const std::int64_t*>(places.data());
+    bool right = steps >= 0 && start[0] == 0;
+    for (Index t = 0; right && t < steps; ++t) {
+        const Index count = start[t + 1] - start[t];
+        right = count > 0 && (t == 0 || count <= start[t] - start[t - 1]);
+    }
+    right = right && start[steps] == places.size();
+    std::vector<bool> seen(static_cast<std::size_t>(slots));
+    for (Index row = 0; right && row < places.size(); ++row) {
+        right = place[row] >= 0 && place[row] < slots && !seen[static_cast<std::size_t>(place[row])];
+        if (right) seen[static_cast<std::size_t>(place[row])] = true;
+    }
+    if (!right)
+        throw py::value_error("schedule: expected steps of 1 or more rows, never more than before, each row once");
+    problem.in.starts = start;
+    problem.in.places = place;
+    problem.in.shape.steps = steps;
+    problem.in.shape.batch = steps > 0 ? start[1] : 0;
+}
+
+py::array fresh_output(const Problem& problem) {
+    if (!problem.in.starts) return fresh(problem.dtype, problem.output_shape());
+    return py::module_::import("numpy").attr("zeros")(
+        problem.output_shape(), problem.dtype == Dtype::float32 ? py::dtype::of<float>() : py::dtype::of<double>());
+}
+
+Problem read_problem(const std::string& cell, const py::array& x, const Layer& layer, const OptionalState& state,
+                     const Schedule& schedule) {
     Problem p = read_parameters(cell, layer);
     read_x(p, x);
+    read_schedule(p, schedule);
     read_state(p, "state", state, p.in.state);
     return p;
 }

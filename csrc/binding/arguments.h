@@ -24,6 +24,9 @@ using OptionalState = std::optional<std::vector<py::array>>;
 // A layer's parameters: weight_ih, weight_hh, bias_ih, bias_hh, weight_gg, weight_diagonal.
 using Layer = std::tuple<py::array, py::array, OptionalArray, OptionalArray, OptionalArray, OptionalArray>;
 
+// A ragged batch (recurrence/rows.h): starts (steps+1,) and places (rows,), int64; none: dense.
+using Schedule = std::optional<std::tuple<py::array, py::array>>;
+
 Dims shape_of(const py::array& array);
 bool is_dtype(const py::array& array, Dtype dtype);
 bool holds_tokens(const py::array& array);
@@ -46,7 +49,11 @@ struct Problem {
     int cell = 0;
     Dtype dtype = Dtype::float32;
     Inputs in{};
+    Index steps = 0, batch = 0;  // of the sequence arrays; of a ragged batch in.shape has others
 
+    // Rows of all steps.
+    Index rows() const { return in.starts ? in.starts[in.shape.steps] : in.shape.steps * in.shape.batch; }
+    Dims output_shape() const { return {steps, batch, in.shape.hidden}; }
     const CellInfo& info() const { return backend().cell(cell); }
     Dims state_shape() const { return {in.shape.batch, in.shape.hidden}; }
 };
@@ -58,8 +65,15 @@ void read_x(Problem& problem, const py::array& x, bool one_step = false);
 // One array per state of the cell, each (B, H), into `to`.
 void read_state(const Problem& problem, const char* name, const OptionalState& state, const void** to);
 
+// T and B of a ragged batch in the place of x's.
+void read_schedule(Problem& problem, const Schedule& schedule);
+
 // The arguments of forward and backward.
-Problem read_problem(const std::string& cell, const py::array& x, const Layer& layer, const OptionalState& state);
+Problem read_problem(const std::string& cell, const py::array& x, const Layer& layer, const OptionalState& state,
+                     const Schedule& schedule);
+
+// A fresh array (T, B, H); zeros where a ragged batch may leave places out.
+py::array fresh_output(const Problem& problem);
 
 // Fresh arrays for the states after a call, and where they are.
 py::tuple fresh_states(const Problem& problem, void** where);

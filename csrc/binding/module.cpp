@@ -35,9 +35,9 @@ private:
     void* memory_;
 };
 
-Index reserve_bytes(int set, int cell, Dtype dtype, const Shape& shape) {
+Index reserve_bytes(int set, const Problem& p) {
     Index bytes = 0;
-    if (__builtin_mul_overflow(backend().reserve_size(set, cell, dtype, shape), shape.steps, &bytes))
+    if (__builtin_mul_overflow(backend().reserve_size(set, p.cell, p.dtype, p.in.shape.hidden), p.rows(), &bytes))
         throw std::bad_alloc();
     return bytes;
 }
@@ -51,14 +51,13 @@ struct Outputs {
 };
 
 Outputs make_outputs(const Problem& p, int set, bool training) {
-    const Shape& s = p.in.shape;
     Outputs made;
     made.call.in = p.in;
-    made.output = fresh(p.dtype, {s.steps, s.batch, s.hidden});
+    made.output = fresh_output(p);
     made.call.output = made.output.mutable_data();
     made.final_state = fresh_states(p, made.call.final_state);
     if (training) {
-        auto kept = std::make_unique<Reserve>(set, reserve_bytes(set, p.cell, p.dtype, s));
+        auto kept = std::make_unique<Reserve>(set, reserve_bytes(set, p));
         made.call.reserve = kept->data();
         made.reserve = py::cast(std::move(kept));
     }
@@ -66,8 +65,8 @@ Outputs make_outputs(const Problem& p, int set, bool training) {
 }
 
 py::tuple forward(const std::string& cell, const py::array& x, const Layer& layer, const OptionalState& state,
-                  bool training) {
-    const Problem p = read_problem(cell, x, layer, state);
+                  bool training, const Schedule& schedule) {
+    const Problem p = read_problem(cell, x, layer, state, schedule);
     const int set = backend().current_set();
     const Outputs made = make_outputs(p, set, training);
     {
@@ -88,7 +87,7 @@ py::list forward_layers(const std::string& cell, const py::array& x, const std::
     int number = 0;
     Dtype dtype = Dtype::float32;
     for (std::size_t i = 0; i < layers.size(); ++i) {
-        const Problem p = read_problem(cell, input, layers[i], states[i]);
+        const Problem p = read_problem(cell, input, layers[i], states[i], std::nullopt);
         if (i > 0 && (p.dtype != dtype || p.in.shape.hidden != calls[0].in.shape.hidden))
             throw py::value_error("layers: expected all of one dtype and one H");
         number = p.cell;
@@ -107,15 +106,14 @@ py::list forward_layers(const std::string& cell, const py::array& x, const std::
 
 py::tuple backward(const std::string& cell, const py::array& x, const Layer& layer, const OptionalState& state,
                    const py::array& output, const Reserve& reserve, const OptionalArray& d_output,
-                   const OptionalState& d_state, bool need_dx) {
-    const Problem p = read_problem(cell, x, layer, state);
-    const Shape& s = p.in.shape;
+                   const OptionalState& d_state, bool need_dx, const Schedule& schedule) {
+    const Problem p = read_problem(cell, x, layer, state, schedule);
     BackwardCall call{};
     call.in = p.in;
-    const Dims sequence{s.steps, s.batch, s.hidden};
+    const Dims sequence = p.output_shape();
     call.output = checked(output, "output", p.dtype, sequence, "(T, B, H)");
     call.d_output = checked(d_output, "d_output", p.dtype, sequence, "(T, B, H)");
-    if (reserve.bytes() != static_cast<std::size_t>(reserve_bytes(reserve.set(), p.cell, p.dtype, s)))
+    if (reserve.bytes() != static_cast<std::size_t>(reserve_bytes(reserve.set(), p)))
         throw py::value_error("reserve: expected the one of this forward, got one of another size");
     call.reserve = reserve.data();
     read_state(p, "d_state", d_state, call.d_final_state);
@@ -129,7 +127,13 @@ py::tuple backward(const std::string& cell, const py::array& x, const Layer& lay
         return give(where, shape_of(*like));
     };
     py::object dx = py::none();
-    if (p.in.x && need_dx) dx = give(call.dx, {s.steps, s.batch, s.input});
+    if (p.in.x && need_dx) {
+        Problem like_x = p;  // zeros where a ragged batch leaves places out
+        like_x.in.shape.hidden = p.in.shape.input;
+        py::array array = fresh_output(like_x);
+        call.dx = array.mutable_data();
+        dx = array;
+    }
     const auto& [weight_ih, weight_hh, bias_ih, bias_hh, weight_gg, weight_diagonal] = layer;
     const py::tuple d_layer =
         py::make_tuple(give(call.dweight_ih, shape_of(weight_ih)), give(call.dweight_hh, shape_of(weight_hh)),
@@ -203,12 +207,12 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
         .def_property_readonly("nbytes", &Reserve::bytes);
     m.def("cells", &cells);
     m.def("forward", &forward, py::arg("cell"), py::arg("x"), py::arg("layer"), py::arg("state").none(true),
-          py::arg("training"));
+          py::arg("training"), py::arg("schedule") = std::nullopt);
     m.def("forward_layers", &forward_layers, py::arg("cell"), py::arg("x"), py::arg("layers"), py::arg("states"),
           py::arg("training"));
     m.def("backward", &backward, py::arg("cell"), py::arg("x"), py::arg("layer"), py::arg("state").none(true),
           py::arg("output"), py::arg("reserve"), py::arg("d_output").none(true), py::arg("d_state").none(true),
-          py::arg("need_dx") = true);
+          py::arg("need_dx") = true, py::arg("schedule") = std::nullopt);
     bind_prepared(m);
     m.def("instruction_sets", [] {
         py::list names;

@@ -43,14 +43,15 @@ public:
     // The layer as a problem, with no arrays in it: those it was made from may be gone.
     const Problem& problem() const { return problem_; }
 
-    py::tuple forward(const py::array& x, const OptionalState& state) const {
+    py::tuple forward(const py::array& x, const OptionalState& state, const Schedule& schedule) const {
         Problem p = problem();
         check_kind(x);
         read_x(p, x);
+        read_schedule(p, schedule);
         read_state(p, "state", state, p.in.state);
         ForwardCall call{};
         call.in = p.in;
-        py::array output = fresh(p.dtype, {p.in.shape.steps, p.in.shape.batch, p.in.shape.hidden});
+        py::array output = fresh_output(p);
         call.output = output.mutable_data();
         const py::tuple final_state = fresh_states(p, call.final_state);
         {
@@ -180,7 +181,8 @@ void bind_prepared(py::module_& m) {
         .def(py::init<const std::string&, const Layer&, const std::string&, bool>(), py::arg("cell"), py::arg("layer"),
              py::arg("weights"), py::arg("tokens"))
         .def_property_readonly("nbytes", &PreparedLayer::bytes)
-        .def("forward", &PreparedLayer::forward, py::arg("x"), py::arg("state").none(true));
+        .def("forward", &PreparedLayer::forward, py::arg("x"), py::arg("state").none(true),
+             py::arg("schedule").none(true));
     py::class_<Stepper>(m, "Stepper", "A prepared layer with its states; opaque.")
         .def(py::init([](const std::shared_ptr<PreparedLayer>& layer, Index batch) {
                  return std::make_unique<Stepper>(layer, batch);

@@ -7,81 +7,9 @@
 #pragma once
 
 #include "../recurrence/order.h"
-#include "geometry.h"
-#include "weight_gradients.h"
+#include "backward_shared.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
-
-template <class Cell, class T>
-struct BackwardShared {
-    using G = Geometry<Cell>;
-    static constexpr int lanes = Vec<T>::lanes;
-
-    BackwardShared(const BackwardCall& backward_call, Workspace& space) : call(backward_call), workspace(space) {}
-
-    const BackwardCall& call;
-    Workspace& workspace;
-    Plan plan{};
-    Index blocks = 0;
-    Barrier* barriers = nullptr;
-    // Transposed: k runs over gates and units. The recurrent ones: h's, then the feedback vectors', one for each.
-    Panels<T> w_recurrent[1 + G::vectors] = {}, w_gated{}, w_input{};
-    // Offsets, in a gradient row, of the slots that each product sums over.
-    Index hidden_slots[16] = {}, feedback_slots[16] = {}, gated_slots[16] = {}, input_slots[16] = {};
-    Index direct_slots[16] = {}, diagonal_slots[16] = {};
-    const T* zeros = nullptr;
-    const T* initial[G::states] = {};  // each (B, H)
-    T* gradient = nullptr;             // ((chunk+1)*B, slots, blocks*lanes)
-    T* carried = nullptr;              // (B, blocks*states*lanes): dL/ds on its way to the step before
-    T* gated = nullptr;                // (chunk*B, blocks*lanes)
-    const T* feedback = nullptr;       // (T, B, vectors*H), the forward's
-    const T* diagonal = nullptr;       // (D, blocks*lanes)
-    T* slot_sums = nullptr;            // (slots, blocks*lanes)
-    T* token_sums = nullptr;           // (I, inputs, blocks*lanes)
-    OuterProduct<T> outer{};
-
-    Index padded() const { return blocks * lanes; }
-    Index gradient_row() const { return G::slots * padded(); }
-
-    void prepare(int threads) {
-        const Shape& shape = call.in.shape;
-        plan = plan_of<Cell, T>(Pass::backward, call.in, threads);
-        blocks = blocks_of<T>(shape.hidden);
-        barriers = take_barriers(workspace, plan);
-        w_recurrent[0] = take_panels<T>(workspace, G::hiddens * shape.hidden, 1, blocks);
-        for (int k = 0; k < G::vectors; ++k)
-            w_recurrent[1 + k] = take_panels<T>(workspace, G::feedbacks * shape.hidden, 1, blocks);
-        Index widest = blocks;
-        for (int i = 0; i < G::hiddens; ++i) hidden_slots[i] = Cell::gates[hidden_gates<Cell>.gate[i]].du * padded();
-        for (int i = 0; i < G::feedbacks; ++i)
-            feedback_slots[i] = Cell::gates[feedback_gates<Cell>.gate[i]].du * padded();
-        for (int i = 0; i < G::directs; ++i) direct_slots[i] = Cell::gates[direct_gates<Cell>.gate[i]].dx * padded();
-        if constexpr (G::diagonals > 0) {
-            for (int k = 0; k < G::diagonals; ++k) diagonal_slots[k] = Cell::diagonals.diagonal[k].slot * padded();
-            diagonal =
-                padded_rows(workspace, static_cast<const T*>(call.in.weight_diagonal), G::diagonals, shape.hidden);
-        }
-        if constexpr (G::vectors > 0) feedback = feedback_of<Cell>(static_cast<const T*>(call.reserve), shape);
-        for (int i = 0; i < G::inputs; ++i) input_slots[i] = Cell::gates[input_gates<Cell>.gate[i]].dx * padded();
-        if constexpr (two_products<Cell>) {
-            w_gated = take_panels<T>(workspace, G::gateds * shape.hidden, 1, blocks);
-            for (int i = 0; i < G::gateds; ++i) gated_slots[i] = Cell::gates[gated_gates<Cell>.gate[i]].du * padded();
-            gated = workspace.take<T>(plan.backward_chunk * shape.batch * padded());
-        }
-        if (call.dx) {
-            w_input = take_panels<T>(workspace, G::inputs * shape.hidden, 1, blocks_of<T>(shape.input));
-            widest = w_input.vectors > widest ? w_input.vectors : widest;
-        }
-        zeros = take_zeros<T>(workspace, widest * lanes);
-        for (int s = 0; s < G::states; ++s) initial[s] = state_or_zeros<T>(workspace, call.in.state[s], shape);
-        gradient = workspace.take<T>((plan.backward_chunk + 1) * shape.batch * gradient_row());
-        carried = workspace.take<T>(shape.batch * blocks * G::states * lanes);
-        slot_sums = take_zeros<T>(workspace, gradient_row());
-        if (call.in.tokens) token_sums = workspace.take<T>(shape.input * G::inputs * padded());
-        const Index recurrent = (G::vectors > 1 ? G::vectors : 1) * shape.hidden;
-        outer = take_outer_product<T>(workspace, shape.input > recurrent ? shape.input : recurrent);
-    }
-};
 
 template <class Cell, class T>
 class BackwardEngine {
@@ -93,6 +21,7 @@ public:
     BackwardEngine(const BackwardShared<Cell, T>& shared, int thread)
         : shared_(shared),
           shape_(shared.call.in.shape),
+          rows_(shared.rows),
           part_(make_part<Cell>(Pass::backward, shared.plan, shape_, shared.blocks, thread, shared.barriers)),
           item_(item_blocks<Cell>(Pass::backward, part_.rows.last - part_.rows.first)) {}
 
@@ -113,7 +42,7 @@ public:
         if (shared_.call.dx)
             pack_transposed(shared_.w_input, weight_ih, input_rows<Cell>.row, hidden, shape_.input, shape_.input,
                             thread, threads);
-        each_block([&](Index row, Index block) {
+        each_block(part_.rows, [&](Index row, Index block) {
             for (int s = 0; s < G::states; ++s) {
                 const T* from = static_cast<const T*>(shared_.call.d_final_state[s]);
                 const V d = from ? V::load(from + row * shape_.hidden + block * lanes, valid(block)) : V(T(0));
@@ -126,10 +55,10 @@ public:
     void begin_chunk(Index first, Index last) {
         // The first step of the chunk above stands at the buffer's start; it becomes the step after this chunk.
         if (last < shape_.steps)
-            each_block([&](Index row, Index block) {
+            each_block(rows_of_step(rows_, last, part_), [&](Index row, Index block) {
+                const Index behind = rows_.first(last) - rows_.first(first);
                 const T* from = shared_.gradient + row * shared_.gradient_row() + block * lanes;
-                T* to =
-                    shared_.gradient + ((last - first) * shape_.batch + row) * shared_.gradient_row() + block * lanes;
+                T* to = shared_.gradient + (behind + row) * shared_.gradient_row() + block * lanes;
                 for (int i = 0; i < G::slots; ++i)
                     V::load(from + i * shared_.padded()).store(to + i * shared_.padded());
             });
@@ -163,21 +92,28 @@ public:
 
     void gates(Index t) {
         const Factor gated_only[] = {{shared_.w_gated, shared_.gated_slots, G::gateds}};
-        multiply(gated_only, t, [&](Index row, Index block, const T* strip) RNNKERNELS_INLINED {
-            V saved[G::saved + 1], s[G::states], d[G::slots], ds[G::states], gated;
-            load_saved(t, row, block, saved);
-            load_states(t, row, block, s);
-            for (int i = 0; i < G::slots; ++i) d[i] = V::load(gradient(t, row) + i * shared_.padded() + block * lanes);
-            load_carried(row, block, ds);
-            Cell::backward_gates(saved, s, V::load(strip), d, ds, gated);
-            store_gradients(t, row, block, d);
-            store_carried(row, block, ds);
-            gated.store(shared_.gated + ((t - chunk_first_) * shape_.batch + row) * shared_.padded() + block * lanes);
-        });
+        multiply(gated_only, t, rows_of_step(rows_, t, part_),
+                 [&](Index row, Index block, const T* strip) RNNKERNELS_INLINED {
+                     V saved[G::saved + 1], s[G::states], d[G::slots], ds[G::states], gated;
+                     load_saved(t, row, block, saved);
+                     load_states(t, row, block, s);
+                     for (int i = 0; i < G::slots; ++i)
+                         d[i] = V::load(gradient(t, row) + i * shared_.padded() + block * lanes);
+                     load_carried(row, block, ds);
+                     Cell::backward_gates(saved, s, V::load(strip), d, ds, gated);
+                     store_gradients(t, row, block, d);
+                     store_carried(row, block, ds);
+                     const Index at = rows_.first(t) - rows_.first(chunk_first_) + row;
+                     gated.store(shared_.gated + at * shared_.padded() + block * lanes);
+                 });
     }
 
     void wait_for_step() {
-        if (part_.row_group) part_.row_group->wait();
+        if (rows_.ragged()) {
+            part_.everyone->wait();
+        } else if (part_.row_group) {
+            part_.row_group->wait();
+        }
     }
 
     // The chunk's rows summed into the weights' gradients, and its dx.
@@ -185,30 +121,35 @@ public:
         part_.everyone->wait();
         const BackwardCall& call = shared_.call;
         const bool begins = last == shape_.steps;  // the first chunk to be summed
-        const Index count = (last - first) * shape_.batch;
+        const Index begin = rows_.first(first), count = rows_.first(last) - begin;
         const GradientRows<T> rows{shared_.gradient, shared_.gradient_row(), count};
         sum_slots(rows, shared_.slot_sums, part_.thread, part_.threads);
         if (call.dx)
-            input_gradient(rows, shared_.w_input, shared_.input_slots, G::inputs, shared_.direct_slots, G::directs,
-                           shape_, shared_.zeros, static_cast<T*>(call.dx) + first * shape_.batch * shape_.input,
-                           part_.thread, part_.threads);
+            input_gradient(
+                rows, shared_.w_input, shared_.input_slots, G::inputs, shared_.direct_slots, G::directs, shape_,
+                shared_.zeros,
+                [&](Index row) { return static_cast<T*>(call.dx) + rows_.place(begin + row) * shape_.input; },
+                part_.thread, part_.threads);
         if (call.in.tokens) {
-            sum_tokens(rows, call.in.tokens + first * shape_.batch, shared_.input_slots, G::inputs, shape_,
-                       shared_.token_sums, begins, part_.thread, part_.threads);
+            sum_tokens(rows, shared_.tokens + begin, shared_.input_slots, G::inputs, shape_, shared_.token_sums, begins,
+                       part_.thread, part_.threads);
         } else {
-            const T* x = static_cast<const T*>(call.in.x) + first * shape_.batch * shape_.input;
+            const T* x = static_cast<const T*>(call.in.x);
             shared_.outer.add(
                 rows, shared_.input_slots, input_rows<Cell>.row, G::inputs, shape_.hidden,
-                [&](Index row) { return x + row * shape_.input; }, shape_.input, static_cast<T*>(call.dweight_ih),
-                begins, part_);
+                [&](Index row) { return x + rows_.place(begin + row) * shape_.input; }, shape_.input,
+                static_cast<T*>(call.dweight_ih), begins, part_);
         }
         shared_.outer.add(
             rows, shared_.hidden_slots, hidden_rows<Cell>.row, G::hiddens, shape_.hidden,
-            [&](Index row) { return h_before(first + row / shape_.batch) + row % shape_.batch * shape_.hidden; },
+            [&](Index row) {
+                const Index at = begin + row, t = shared_.step_of ? shared_.step_of[at] : at / shape_.batch;
+                return h_before(t, at - rows_.first(t));
+            },
             shape_.hidden, static_cast<T*>(call.dweight_hh), begins, part_);
         if constexpr (G::vectors > 0) {
             const Index fed_row = G::vectors * shape_.hidden;
-            const T* fed = shared_.feedback + first * shape_.batch * fed_row;
+            const T* fed = shared_.feedback + begin * fed_row;
             shared_.outer.add(
                 rows, shared_.feedback_slots, feedback_rows<Cell>.row, G::feedbacks, shape_.hidden,
                 [&](Index row) { return fed + row * fed_row; }, fed_row,
@@ -224,15 +165,7 @@ public:
 
     // The gradients of the initial states; the sums into the caller's arrays.
     void finish() {
-        if (shape_.steps > 0) {
-            carry_to(-1, [&](Index row, Index block, const V* dn) { store_d_states(row, block, dn); });
-        } else {
-            each_block([&](Index row, Index block) {
-                V dn[G::states];
-                load_carried(row, block, dn);
-                store_d_states(row, block, dn);
-            });
-        }
+        carry_to(-1, [&](Index row, Index block, const V* dn) { store_d_states(row, block, dn); });
         if (part_.thread != 0) return;
         const BackwardCall& call = shared_.call;
         write_bias(shared_.slot_sums, shared_.input_slots, input_rows<Cell>.row, G::inputs, shape_.hidden,
@@ -254,24 +187,27 @@ public:
 private:
     // Rows of the gradient buffer: step t's while its chunk is at work, the step after the chunk included.
     T* gradient(Index t, Index row) const {
-        return shared_.gradient + ((t - chunk_first_) * shape_.batch + row) * shared_.gradient_row();
+        return shared_.gradient + (rows_.first(t) - rows_.first(chunk_first_) + row) * shared_.gradient_row();
     }
     T* carried(Index row, Index block, int s) const {
         return shared_.carried + ((row * shared_.blocks + block) * G::states + s) * lanes;
     }
     const T* reserve(Index t, Index row, Index block) const {
         return static_cast<const T*>(shared_.call.reserve) +
-               ((t * shape_.batch + row) * shared_.blocks + block) * G::reserve * lanes;
+               ((rows_.first(t) + row) * shared_.blocks + block) * G::reserve * lanes;
     }
-    const T* output(Index t) const {
-        return static_cast<const T*>(shared_.call.output) + t * shape_.batch * shape_.hidden;
+    // h after and before a row's step t.
+    const T* output(Index t, Index row) const {
+        return static_cast<const T*>(shared_.call.output) + rows_.place(rows_.first(t) + row) * shape_.hidden;
     }
-    const T* h_before(Index t) const { return t == 0 ? shared_.initial[0] : output(t - 1); }
+    const T* h_before(Index t, Index row) const {
+        return t == 0 ? shared_.initial[0] + row * shape_.hidden : output(t - 1, row);
+    }
     Index valid(Index block) const { return shape_.hidden - block * lanes; }
 
     template <class Function>
-    RNNKERNELS_INLINE void each_block(Function function) {
-        for (Index row = part_.rows.first; row < part_.rows.last; ++row)
+    RNNKERNELS_INLINE void each_block(Range rows, Function function) {
+        for (Index row = rows.first; row < rows.last; ++row)
             for (Index block = part_.blocks.first; block < part_.blocks.last; ++block) function(row, block);
     }
 
@@ -281,7 +217,7 @@ private:
     // The states before step t.
     RNNKERNELS_INLINE void load_states(Index t, Index row, Index block, V* s) const {
         const Index at = row * shape_.hidden + block * lanes;
-        s[0] = V::load(h_before(t) + at, valid(block));
+        s[0] = V::load(h_before(t, row) + block * lanes, valid(block));
         for (int k = 1; k < G::states; ++k)
             s[k] = t == 0 ? V::load(shared_.initial[k] + at, valid(block))
                           : V::load(reserve(t - 1, row, block) + (G::saved + k - 1) * lanes);
@@ -301,13 +237,13 @@ private:
     }
     // The states before and after step t; dn[0] takes in the gradient of the step's output.
     RNNKERNELS_INLINE void load_step(Index t, Index row, Index block, V* s, V* n, V* dn) const {
-        const Index at = row * shape_.hidden + block * lanes;
         load_states(t, row, block, s);
-        n[0] = V::load(output(t) + at, valid(block));
+        n[0] = V::load(output(t, row) + block * lanes, valid(block));
         for (int k = 1; k < G::states; ++k) n[k] = V::load(reserve(t, row, block) + (G::saved + k - 1) * lanes);
         if (!shared_.call.d_output) return;
-        const T* d_output = static_cast<const T*>(shared_.call.d_output) + t * shape_.batch * shape_.hidden;
-        dn[0] = V::load(d_output + at, valid(block)) + dn[0];
+        const T* d_output = static_cast<const T*>(shared_.call.d_output);
+        const Index place = rows_.place(rows_.first(t) + row);
+        dn[0] = V::load(d_output + place * shape_.hidden + block * lanes, valid(block)) + dn[0];
     }
 
     // What gradient rows are multiplied with: a weight, and the slots of its gates.
@@ -320,19 +256,19 @@ private:
     // A tile of step t's gradient rows times the panels of an item, factor after factor, into the strip, then the
     // epilogue over it, which finds one vector for each factor, an item apart.
     template <int count, class Epilogue>
-    RNNKERNELS_INLINE void multiply(const Factor (&factors)[count], Index t, Epilogue epilogue) {
+    RNNKERNELS_INLINE void multiply(const Factor (&factors)[count], Index t, Range rows, Epilogue epilogue) {
         alignas(64) T strip[count * strip_size<Cell>(Pass::backward, 1, lanes)];
         const Index stride = item_ * count * lanes;
         const int most = tile_rows(factors[0].w.width);
         for (Index block = part_.blocks.first; block < part_.blocks.last; block += item_) {
             const Index end = block + item_ < part_.blocks.last ? block + item_ : part_.blocks.last;
             each_strip(
-                part_.rows, [&](Index left) { return next_tile(left, most); },
-                [&](Index row, int rows, Index place) {
+                rows, [&](Index left) { return next_tile(left, most); },
+                [&](Index row, int tile, Index place) {
                     for (int i = 0; i < count; ++i) {
                         const Factor& f = factors[i];
                         const RowBlock<T> a{gradient(t, row), shared_.gradient_row(), f.slots, f.gates, shape_.hidden};
-                        product(a, rows, part_of(f.w, block, end), shared_.zeros, 0,
+                        product(a, tile, part_of(f.w, block, end), shared_.zeros, 0,
                                 strip + place * stride + i * item_ * lanes, stride);
                     }
                 },
@@ -347,13 +283,15 @@ private:
     // sequence cut in two calls gives the same bits as one. t = -1: the initial states.
     template <class Function>
     RNNKERNELS_INLINE void carry_to(Index t, Function function) {
-        if (t + 1 == shape_.steps) {
-            each_block([&](Index row, Index block) {
-                V dn[G::states];
-                load_carried(row, block, dn);
-                function(row, block, dn);
-            });
-        } else {
+        const Range mine = rows_of_step(rows_, t, part_);
+        const Index ahead = least(mine.last, rows_.count(t + 1));
+        each_block({mine.first > ahead ? mine.first : ahead, mine.last}, [&](Index row, Index block) {
+            V dn[G::states];
+            load_carried(row, block, dn);
+            function(row, block, dn);
+        });
+        if (mine.first < ahead) {
+            const Range more{mine.first, ahead};
             const auto carry = [&](Index row, Index block, const T* strip) RNNKERNELS_INLINED {
                 V dn[G::states];
                 load_carried(row, block, dn);
@@ -372,20 +310,21 @@ private:
             };
             if constexpr (G::vectors == 0) {
                 const Factor factors[] = {h};
-                multiply(factors, t + 1, carry);
+                multiply(factors, t + 1, more, carry);
             } else if constexpr (G::vectors == 1) {
                 const Factor factors[] = {h, fed(1)};
-                multiply(factors, t + 1, carry);
+                multiply(factors, t + 1, more, carry);
             } else {
                 static_assert(G::vectors == 3, "write the list of factors");
                 const Factor factors[] = {h, fed(1), fed(2), fed(3)};
-                multiply(factors, t + 1, carry);
+                multiply(factors, t + 1, more, carry);
             }
         }
     }
 
     const BackwardShared<Cell, T>& shared_;
     const Shape& shape_;
+    const Rows& rows_;
     const Part part_;
     const Index item_;
     Index chunk_first_ = 0;

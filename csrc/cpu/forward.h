@@ -6,69 +6,9 @@
 #pragma once
 
 #include "../recurrence/order.h"
-#include "weights.h"
+#include "forward_shared.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
-
-// What all threads of a call share.
-template <class Cell, class T>
-struct ForwardShared {
-    using G = Geometry<Cell>;
-    static constexpr int lanes = Vec<T>::lanes;
-
-    ForwardShared(const ForwardCall& forward_call, Workspace& space) : call(forward_call), workspace(space) {}
-
-    const ForwardCall& call;
-    Workspace& workspace;
-    Plan plan{};
-    Index blocks = 0;
-    Barrier* barriers = nullptr;
-    ForwardWeights<Cell, T> weights{};
-    T* items = nullptr;  // (threads, item_size): panels that are packed where they are used
-    Index item_size = 0;
-    const T* initial[G::states] = {};  // each (B, H)
-    T* x_part = nullptr;               // (chunk*B, blocks*inputs*lanes)
-    T* extra = nullptr;                // (B, blocks*(states-1)*lanes): the states after h, updated in place
-    T* saved = nullptr;                // (B, blocks*saved*lanes): between the phases, when nothing is kept
-    T* gated = nullptr;                // (B, blocks*lanes)
-    T* feedback = nullptr;             // (T or 2, B, vectors*H): what step t reads, before it begins
-
-    void prepare(int threads) { prepare(plan_of<Cell, T>(Pass::forward, call.in, threads)); }
-
-    void prepare(const Plan& cut) {
-        const Shape& shape = call.in.shape;
-        plan = cut;
-        blocks = blocks_of<T>(shape.hidden);
-        barriers = take_barriers(workspace, plan);
-        if (call.prepared) {
-            weights = static_cast<const PreparedWeights<Cell, T>*>(call.prepared)->weights;
-        } else {
-            // One group of rows: each panel has one user. One chunk: weight_ih is used once; one step: weight_hh.
-            const bool alone = plan.row_groups == 1;
-            const bool input_once = alone && shape.steps <= plan.forward_chunk;
-            const bool recurrent_once = alone && shape.steps <= 1;
-            const bool table = call.in.tokens && shape.input <= shape.steps * shape.batch;
-            weights.take(workspace, call.in, {call.in.x && !input_once, table, !recurrent_once, WeightStorage::full});
-            if (input_once) {
-                const Index of_hidden = shape.hidden * item_blocks<Cell>(Pass::forward, shape.batch);
-                const Index of_input = shape.input * item_blocks<Cell>(Pass::forward, shape.steps * shape.batch);
-                item_size = (call.in.x && of_input > of_hidden ? of_input : of_hidden) * G::gates * lanes;
-                items = workspace.take<T>(plan.threads * item_size);
-            }
-        }
-        if (!weights.token_table)
-            x_part = workspace.take<T>(plan.forward_chunk * shape.batch * weights.input.columns.row());
-        if constexpr (two_products<Cell>) {
-            gated = workspace.take<T>(shape.batch * blocks * lanes);
-            if (!call.reserve) saved = workspace.take<T>(shape.batch * blocks * G::saved * lanes);
-        }
-        if constexpr (G::vectors > 0)
-            feedback = call.reserve ? feedback_of<Cell>(static_cast<T*>(call.reserve), shape)
-                                    : workspace.take<T>(2 * shape.batch * G::vectors * shape.hidden);
-        for (int s = 0; s < G::states; ++s) initial[s] = state_or_zeros<T>(workspace, call.in.state[s], shape);
-        if (G::states > 1) extra = workspace.take<T>(shape.batch * blocks * (G::states - 1) * lanes);
-    }
-};
 
 template <class Cell, class T>
 class ForwardEngine {
@@ -81,6 +21,7 @@ public:
         : shared_(shared),
           weights_(shared.weights),
           shape_(shared.call.in.shape),
+          rows_(shared.rows),
           x_columns_(weights_.input.columns),
           part_(make_part<Cell>(Pass::forward, shared.plan, shape_, shared.blocks, thread, shared.barriers)),
           item_(item_blocks<Cell>(Pass::forward, part_.rows.last - part_.rows.first)),
@@ -103,23 +44,28 @@ public:
     void project(Index first, Index last) {
         chunk_first_ = first;
         if (weights_.token_table) return;
-        if (shared_.call.in.tokens) {
-            for (Index t = first; t < last; ++t)
-                each_block([&](Index row, Index block) {
-                    const Index token = shared_.call.in.tokens[t * shape_.batch + row];
-                    gather_token(weights_.input, block, token, x_chunk(t, row));
-                });
-        } else if (all_project_) {
-            const Index item = item_blocks<Cell>(Pass::forward, kStripRows);
+        const Index begin = rows_.first(first), end = rows_.first(last);
+        if (rows_.ragged() || all_project_) {
+            // Whoever reads a row in a step need not be who projects it.
             if (first > 0) part_.everyone->wait();  // until the steps have read the last chunk's
-            project_rows(first * shape_.batch, (last - first) * shape_.batch,
-                         split_range(shared_.blocks, item, part_.threads, part_.thread));
+            if (shared_.x) {
+                const Range mine = split_range(end - begin, 1, part_.threads, part_.thread);
+                copy_x(begin, begin + mine.first, begin + mine.last);
+                part_.everyone->wait();
+            }
+            if (all_project_) {
+                const Index item = item_blocks<Cell>(Pass::forward, kStripRows);
+                project_rows(begin, end, split_range(shared_.blocks, item, part_.threads, part_.thread));
+            } else {
+                const Range mine = split_range(end - begin, 1, shared_.plan.row_groups, part_.row_group_index);
+                project_rows(begin + mine.first, begin + mine.last, part_.blocks);
+            }
             part_.everyone->wait();
         } else if (part_.rows.last - part_.rows.first == shape_.batch) {
-            project_rows(first * shape_.batch, (last - first) * shape_.batch, part_.blocks);
+            project_rows(begin, end, part_.blocks);
         } else {
             for (Index t = first; t < last; ++t)
-                project_rows(t * shape_.batch + part_.rows.first, part_.rows.last - part_.rows.first, part_.blocks);
+                project_rows(rows_.first(t) + part_.rows.first, rows_.first(t) + part_.rows.last, part_.blocks);
         }
     }
 
@@ -171,32 +117,44 @@ public:
                  });
     }
 
+    // In a ragged batch a row may be another thread's in the next step.
     void wait_for_step() {
-        if (part_.row_group) part_.row_group->wait();
+        if (rows_.ragged()) {
+            part_.everyone->wait();
+        } else if (part_.row_group) {
+            part_.row_group->wait();
+        }
     }
 
     void finish() {
-        const T* h = h_before(shape_.steps);
+        now_ = part_.rows;
+        const Rows& rows = rows_;
         each_block([&](Index row, Index block) {
+            Index last = rows.steps - 1;  // the row's last step
+            while (rows.count(last) <= row) --last;
             const Index at = row * shape_.hidden + block * lanes;
-            V::load(h + at, valid(block)).store(final_state(0) + at, valid(block));
+            const T* h = last < 0 ? shared_.initial[0] + row * shape_.hidden : output(rows.first(last) + row);
+            V::load(h + block * lanes, valid(block)).store(final_state(0) + at, valid(block));
             for (int s = 1; s < G::states; ++s) V::load(extra(row, block, s)).store(final_state(s) + at, valid(block));
         });
     }
 
 private:
-    // h before step t, (B, H): the output of the step before, or the initial state.
+    // h before step t, (rows of the step, H): the output of the step before, or the initial state.
     const T* h_before(Index t) const {
         if (t == 0) return shared_.initial[0];
-        return static_cast<const T*>(shared_.call.output) + (t - 1) * shape_.batch * shape_.hidden;
+        if (shared_.h) return shared_.h + t % 2 * shape_.batch * shape_.hidden;
+        return output(rows_.first(t - 1));
     }
+    // h after a row's step, in the caller's array.
+    T* output(Index row) const { return static_cast<T*>(shared_.call.output) + rows_.place(row) * shape_.hidden; }
     T* final_state(int s) const { return static_cast<T*>(shared_.call.final_state[s]); }
     T* extra(Index row, Index block, int s) const {
         return shared_.extra + ((row * shared_.blocks + block) * (G::states - 1) + s - 1) * lanes;
     }
     T* reserve(Index t, Index row, Index block) const {
         return static_cast<T*>(shared_.call.reserve) +
-               ((t * shape_.batch + row) * shared_.blocks + block) * G::reserve * lanes;
+               ((rows_.first(t) + row) * shared_.blocks + block) * G::reserve * lanes;
     }
     T* saved_between(Index t, Index row, Index block) const {
         if (shared_.call.reserve) return reserve(t, row, block);
@@ -204,28 +162,27 @@ private:
     }
     // What step t reads of the states before it, (vectors*H).
     T* feedback(Index t, Index row) const {
-        const Index slot = shared_.call.reserve ? t : t % 2;
-        return shared_.feedback + (slot * shape_.batch + row) * G::vectors * shape_.hidden;
+        const Index first = shared_.call.reserve ? rows_.first(t) : t % 2 * shape_.batch;
+        return shared_.feedback + (first + row) * G::vectors * shape_.hidden;
     }
     Index x_row() const { return x_columns_.row(); }
     // Lanes from one gate's units to the next gate's.
     Index gate_stride(Index block) const { return x_columns_.units_in(block); }
     T* x_chunk(Index t, Index row) const {
-        return shared_.x_part + ((t - chunk_first_) * shape_.batch + row) * x_row();
+        return shared_.x_part + (rows_.first(t) - rows_.first(chunk_first_) + row) * x_row();
     }
     // Units of a block that exist; more than a vector's lanes means all.
     Index valid(Index block) const { return shape_.hidden - block * lanes; }
 
     template <class Function>
     RNNKERNELS_INLINE void each_block(Function function) {
-        for (Index row = part_.rows.first; row < part_.rows.last; ++row)
+        for (Index row = now_.first; row < now_.last; ++row)
             for (Index block = part_.blocks.first; block < part_.blocks.last; ++block) function(row, block);
     }
 
     RNNKERNELS_INLINE void load_x(Index t, Index row, Index block, V* x) const {
-        const T* from = weights_.token_table
-                            ? weights_.token_table + shared_.call.in.tokens[t * shape_.batch + row] * x_row()
-                            : x_chunk(t, row);
+        const T* from = weights_.token_table ? weights_.token_table + shared_.tokens[rows_.first(t) + row] * x_row()
+                                             : x_chunk(t, row);
         clear(x);
         for (int i = 0; i < G::inputs; ++i)
             x[input_gates<Cell>.gate[i]] = V::load(from + block * G::inputs * lanes + i * gate_stride(block));
@@ -236,11 +193,10 @@ private:
     }
     // x itself; of a token the vector that is 1 at its place.
     RNNKERNELS_INLINE V direct_x(Index t, Index row, Index block) const {
-        const Index at = t * shape_.batch + row;
-        if (shared_.call.in.x)
-            return V::load(static_cast<const T*>(shared_.call.in.x) + at * shape_.input + block * lanes, valid(block));
+        const Index at = rows_.first(t) + row;
+        if (shared_.call.in.x) return V::load(x(at) + block * lanes, valid(block));
         T one[lanes] = {};
-        const Index lane = shared_.call.in.tokens[at] - block * lanes;
+        const Index lane = shared_.tokens[at] - block * lanes;
         if (lane >= 0 && lane < lanes) one[lane] = T(1);
         return V::load(one);
     }
@@ -255,9 +211,10 @@ private:
         for (int k = 1; k < G::states; ++k) s[k] = V::load(extra(row, block, k));
     }
     RNNKERNELS_INLINE void store_states(Index t, Index row, Index block, const V* n) const {
-        T* output = static_cast<T*>(shared_.call.output) + (t * shape_.batch + row) * shape_.hidden;
-        n[0].store(output + block * lanes, valid(block));
-        if (t + 1 < shape_.steps) store_feedback(t + 1, row, block, n);
+        n[0].store(output(rows_.first(t) + row) + block * lanes, valid(block));
+        if (shared_.h)
+            n[0].store(shared_.h + ((t + 1) % 2 * shape_.batch + row) * shape_.hidden + block * lanes, valid(block));
+        if (row < rows_.count(t + 1)) store_feedback(t + 1, row, block, n);
         for (int k = 1; k < G::states; ++k) {
             n[k].store(extra(row, block, k));
             if (shared_.call.reserve) n[k].store(reserve(t, row, block) + (G::saved + k - 1) * lanes);
@@ -281,6 +238,7 @@ private:
     // The feedback vectors' product goes with h's, into a strip of its own.
     template <class Epilogue>
     RNNKERNELS_INLINE void multiply(Index t, const GateProduct<T>& w, const T* a, Index a_stride, Epilogue epilogue) {
+        now_ = rows_of_step(rows_, t, part_);
         alignas(64) T strip[strip_size<Cell>(Pass::forward, G::widest, lanes)];
         alignas(64) T fed[strip_size<Cell>(Pass::forward, G::feedbacks, lanes)];
         const bool feeds = G::vectors > 0 && &w == &weights_.hidden;
@@ -292,13 +250,13 @@ private:
         for (Index i = 0; i < items; ++i) {
             const Index block = part_.blocks.first + (t % 2 == 0 ? i : items - 1 - i) * item_;
             const Index end = block + item_ < part_.blocks.last ? block + item_ : part_.blocks.last;
-            const ItemProduct<T> item(w, block, end, part_.rows.last - part_.rows.first, item_scratch());
+            const ItemProduct<T> item(w, block, end, now_.last - now_.first, item_scratch());
             const auto next = [&](Index left) {
                 const int rows = item.next_rows(left);
                 return feeds ? least(rows, next_tile(left, tile_rows(f.panels.width))) : rows;
             };
             each_strip(
-                part_.rows, next,
+                now_, next,
                 [&](Index row, int rows, Index place) {
                     item.run(a + row * a_stride, a_stride, rows, strip + place * stride, stride);
                     if (feeds)
@@ -313,11 +271,26 @@ private:
         }
     }
 
-    // Rows [first, first + count) of x, seen as (T*B, I), into the x part of these blocks of units.
-    void project_rows(Index first, Index count, Range blocks) {
+    const T* x(Index row) const { return static_cast<const T*>(shared_.call.in.x) + rows_.place(row) * shape_.input; }
+    // Rows [first, last) of x, of a chunk that begins at row `begin`, one behind the other.
+    void copy_x(Index begin, Index first, Index last) {
+        for (Index row = first; row < last; ++row)
+            std::memcpy(shared_.x + (row - begin) * shape_.input, x(row),
+                        static_cast<std::size_t>(shape_.input) * sizeof(T));
+    }
+
+    // Rows [first, last) of the x part, in these blocks of units.
+    void project_rows(Index first, Index last, Range blocks) {
         const GateProduct<T>& w = weights_.input;
-        const T* x = static_cast<const T*>(shared_.call.in.x) + first * shape_.input;
-        T* out = shared_.x_part + (first - chunk_first_ * shape_.batch) * x_row();
+        const Index begin = rows_.first(chunk_first_), count = last - first;
+        T* out = shared_.x_part + (first - begin) * x_row();
+        if (shared_.tokens) {
+            for (Index row = 0; row < count; ++row)
+                for (Index block = blocks.first; block < blocks.last; ++block)
+                    gather_token(w, block, shared_.tokens[first + row], out + row * x_row());
+            return;
+        }
+        const T* x_rows = shared_.x ? shared_.x + (first - begin) * shape_.input : x(first);
         const Index item = item_blocks<Cell>(Pass::forward, count);
         for (Index block = blocks.first; block < blocks.last; block += item) {
             const Index end = block + item < blocks.last ? block + item : blocks.last;
@@ -325,7 +298,7 @@ private:
             const Index column = w.columns.vector(block) * lanes;
             for (Index row = 0; row < count;) {
                 const int rows = product.next_rows(count - row);
-                product.run(x + row * shape_.input, shape_.input, rows, out + row * x_row() + column, x_row());
+                product.run(x_rows + row * shape_.input, shape_.input, rows, out + row * x_row() + column, x_row());
                 row += rows;
             }
         }
@@ -335,11 +308,13 @@ private:
     const ForwardShared<Cell, T>& shared_;
     const ForwardWeights<Cell, T>& weights_;
     const Shape& shape_;
+    const Rows& rows_;
     const UnitColumns<T> x_columns_;
     const Part part_;
     const Index item_;
     const bool all_project_;  // those who take no part in the steps too
     Index chunk_first_ = 0;
+    Range now_ = part_.rows;  // of the step at work
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

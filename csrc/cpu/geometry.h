@@ -8,6 +8,7 @@
 #pragma once
 
 #include "../cells/cell.h"
+#include "../recurrence/rows.h"
 #include "gate_product.h"
 #include "plan.h"
 #include "threads.h"
@@ -124,21 +125,32 @@ inline constexpr GateRows gated_rows = rows_in(gated_gates<Cell>, recurrent_gate
 struct Part {
     int thread;
     int threads;
-    Range rows;    // of the steps; none for a thread beyond the plan's grid
-    Range blocks;  // of the steps
+    Range rows;           // of the steps; none for a thread beyond the plan's grid
+    Range blocks;         // of the steps
+    int row_group_index;  // -1 beyond the grid
+    int row_groups;
     Barrier* everyone;
     Barrier* row_group;  // null beyond the grid
 };
 
+// A thread's rows of step t; of step -1 all sequences. They change from step to step where the batch is ragged.
+inline Range rows_of_step(const Rows& rows, Index t, const Part& part) {
+    if (!rows.ragged() || part.row_group_index < 0) return part.rows;
+    return split_range(rows.count(t), 1, part.row_groups, part.row_group_index);
+}
+
 template <class Cell>
 Part make_part(Pass pass, const Plan& plan, const Shape& shape, Index blocks, int thread, Barrier* barriers) {
-    if (thread >= plan.row_groups * plan.unit_groups) return {thread, plan.threads, {}, {}, barriers, nullptr};
+    if (thread >= plan.row_groups * plan.unit_groups)
+        return {thread, plan.threads, {}, {}, -1, plan.row_groups, barriers, nullptr};
     const int row_group = thread / plan.unit_groups;
     const int unit_group = thread % plan.unit_groups;
     return {thread,
             plan.threads,
             split_range(shape.batch, 1, plan.row_groups, row_group),
             split_range(blocks, item_blocks<Cell>(pass, kStripRows), plan.unit_groups, unit_group),
+            row_group,
+            plan.row_groups,
             barriers,
             barriers + 1 + row_group};
 }
@@ -173,10 +185,10 @@ Plan plan_of(Pass pass, const Inputs& in, int threads) {
     return make_plan(plan_input<Cell, T>(pass, in, threads));
 }
 
-// Where a reserve keeps what was fed back, (T, B, vectors*H): behind the steps' blocks.
+// Where a reserve of so many rows keeps what was fed back, (rows, vectors*H): behind the blocks.
 template <class Cell, class T>
-T* feedback_of(T* reserve, const Shape& shape) {
-    return reserve + shape.steps * shape.batch * blocks_of<T>(shape.hidden) * Geometry<Cell>::reserve * Vec<T>::lanes;
+T* feedback_of(T* reserve, const Shape& shape, Index rows) {
+    return reserve + rows * blocks_of<T>(shape.hidden) * Geometry<Cell>::reserve * Vec<T>::lanes;
 }
 
 // `count` zeros.
@@ -195,6 +207,14 @@ T* padded_rows(Workspace& workspace, const T* from, Index rows, Index count) {
     for (Index row = 0; row < rows; ++row)
         std::memcpy(to + row * padded, from + row * count, static_cast<std::size_t>(count) * sizeof(T));
     return to;
+}
+
+// The tokens row after row: the caller's own where they stand so.
+inline const std::int64_t* tokens_in_order(Workspace& workspace, const std::int64_t* tokens, const Rows& rows) {
+    if (!tokens || !rows.of_rows) return tokens;
+    auto* in_order = workspace.take<std::int64_t>(rows.total());
+    for (Index row = 0; row < rows.total(); ++row) in_order[row] = tokens[rows.place(row)];
+    return in_order;
 }
 
 // The states before the first step: the caller's, zeros where none were given. h alone may be read as a whole

@@ -19,7 +19,7 @@ void forward_task(void* context, int thread) {
     if (thread >= shared.plan.threads) return;
     ForwardEngine<Cell, T> engine(shared, thread);
     engine.begin();
-    run_forward<Cell>(engine, shared.call.in.shape.steps, shared.plan.forward_chunk);
+    run_forward<Cell>(engine, shared.rows, shared.plan.forward_chunk * shared.rows.batch);
 }
 
 template <class Cell, class T>
@@ -28,7 +28,7 @@ void backward_task(void* context, int thread) {
     if (thread >= shared.plan.threads) return;
     BackwardEngine<Cell, T> engine(shared, thread);
     engine.begin();
-    run_backward<Cell>(engine, shared.call.in.shape.steps, shared.plan.backward_chunk);
+    run_backward<Cell>(engine, shared.rows, shared.plan.backward_chunk * shared.rows.batch);
 }
 
 template <class Shared>
@@ -129,10 +129,9 @@ Plan forward_plan(const Shape& shape, int threads) {
 }
 
 template <class Cell, class T>
-Index reserve_size(const Shape& shape) {
+Index reserve_size(Index hidden) {
     using G = Geometry<Cell>;
-    const Index of_row = blocks_of<T>(shape.hidden) * G::reserve * Vec<T>::lanes + G::vectors * shape.hidden;
-    return shape.batch * of_row * static_cast<Index>(sizeof(T));
+    return (blocks_of<T>(hidden) * G::reserve * Vec<T>::lanes + G::vectors * hidden) * static_cast<Index>(sizeof(T));
 }
 
 template <class Cell>
@@ -161,7 +160,7 @@ constexpr CellInfo info_of() {
 
 template <class T>
 struct CellKernels {
-    Index (*reserve_size)(const Shape&);
+    Index (*reserve_size)(Index);
     Plan (*plan)(const Shape&, int);
     void* (*prepare)(const Inputs&, WeightStorage, int);
     Index (*prepared_bytes)(const void*);
@@ -187,9 +186,9 @@ struct Tables<CellList<Cells...>> {
 
 using All = Tables<AllCells>;
 
-Index any_reserve_size(int cell, Dtype dtype, const Shape& shape) {
-    return dtype == Dtype::float32 ? All::kernels<float>[cell].reserve_size(shape)
-                                   : All::kernels<double>[cell].reserve_size(shape);
+Index any_reserve_size(int cell, Dtype dtype, Index hidden) {
+    return dtype == Dtype::float32 ? All::kernels<float>[cell].reserve_size(hidden)
+                                   : All::kernels<double>[cell].reserve_size(hidden);
 }
 
 Plan any_plan(int cell, Dtype dtype, const Shape& shape, int threads) {

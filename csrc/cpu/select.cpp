@@ -81,7 +81,7 @@ const Backend table{
     cpu::poison,
     cpu::take_block,
     [](void* memory, std::size_t bytes) { cpu::give_block(memory, bytes); },
-    [](int set, int cell, Dtype dtype, const Shape& shape) { return set_at(set).reserve_size(cell, dtype, shape); },
+    [](int set, int cell, Dtype dtype, Index hidden) { return set_at(set).reserve_size(cell, dtype, hidden); },
     [](int set, int cell, Dtype dtype, const Shape& shape, int threads) {
         const cpu::Plan plan = set_at(set).plan(cell, dtype, shape, threads);
         return PlanInfo{plan.threads, plan.row_groups, plan.unit_groups, plan.forward_chunk, plan.backward_chunk};

@@ -11,7 +11,7 @@ struct SetKernels {
     const char* name;
     int cell_count;
     const CellInfo* cells;
-    Index (*reserve_size)(int cell, Dtype dtype, const Shape& shape);  // bytes per step
+    Index (*reserve_size)(int cell, Dtype dtype, Index hidden);  // bytes per row
     Plan (*plan)(int cell, Dtype dtype, const Shape& shape, int threads);
     // Weights packed once for many forward calls; ended by discard. Bytes: what they hold in memory.
     void* (*prepare)(int cell, Dtype dtype, const Inputs& in, WeightStorage storage, int threads);

@@ -145,10 +145,10 @@ void write_bias(const T* sums, const Index* slots, const int* weight_rows, int g
 
 // dx[row] = sum over gates of gradient[row][slot] W_ih[gate], and the slots of gates that take x itself, this
 // thread's rows.
-template <class T>
+template <class T, class OutRow>
 void input_gradient(const GradientRows<T>& rows, const Panels<T>& w, const Index* slots, int gates,
-                    const Index* direct_slots, int directs, const Shape& shape, const T* zeros, T* out, int thread,
-                    int threads) {
+                    const Index* direct_slots, int directs, const Shape& shape, const T* zeros, OutRow out_row,
+                    int thread, int threads) {
     using V = Vec<T>;
     alignas(64) T strip[kMostRows * kMostPanelVectors * V::lanes];
     const Index first = rows.count * thread / threads, last = rows.count * (thread + 1) / threads;
@@ -165,7 +165,7 @@ void input_gradient(const GradientRows<T>& rows, const Panels<T>& w, const Index
                     V d = V::load(strip + (r * width + v) * V::lanes);
                     for (int i = 0; i < directs; ++i)
                         d = d + V::load(rows.data + (row + r) * rows.stride + direct_slots[i] + column);
-                    d.store(out + (row + r) * shape.input + column, shape.input - column);
+                    d.store(out_row(row + r) + column, shape.input - column);
                 }
             row += height;
         }

@@ -11,7 +11,7 @@
 #pragma once
 
 #include "../cells/cell.h"
-#include "problem.h"
+#include "rows.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -31,17 +31,21 @@ void run_forward_chunk(Engine& engine, Index first, Index last) {
     }
 }
 
+// `most`: rows of a chunk.
 template <class Cell, class Engine>
-void run_forward(Engine& engine, Index steps, Index chunk) {
-    for (Index first = 0; first < steps; first += chunk)
-        run_forward_chunk<Cell>(engine, first, first + chunk < steps ? first + chunk : steps);
+void run_forward(Engine& engine, const Rows& rows, Index most) {
+    for (Index first = 0; first < rows.steps;) {
+        const Index last = rows.chunk_end(first, most);
+        run_forward_chunk<Cell>(engine, first, last);
+        first = last;
+    }
     engine.finish();
 }
 
 template <class Cell, class Engine>
-void run_backward(Engine& engine, Index steps, Index chunk) {
-    for (Index last = steps; last > 0;) {
-        const Index first = last > chunk ? last - chunk : 0;
+void run_backward(Engine& engine, const Rows& rows, Index most) {
+    for (Index last = rows.steps; last > 0;) {
+        const Index first = rows.chunk_begin(last, most);
         engine.begin_chunk(first, last);
         for (Index t = last - 1; t >= first; --t) {
             if constexpr (two_products<Cell>) {

@@ -56,8 +56,11 @@ struct Shape {
 
 struct Inputs {
     Shape shape;
-    const void* x;                  // (T, B, I)
-    const std::int64_t* tokens;     // (T, B), each in [0, I)
+    const void* x;               // (T, B, I)
+    const std::int64_t* tokens;  // (T, B), each in [0, I)
+    // A ragged batch (recurrence/rows.h); shape then counts its steps and sequences, not the arrays'. Null: dense.
+    const Index* starts;            // (steps+1)
+    const Index* places;            // (rows), or null: x, tokens and output are packed too
     const void* weight_ih;          // (Gx*H, I)
     const void* weight_hh;          // (Gh*H, H)
     const void* bias_ih;            // (Gx*H) or null

@@ -22,6 +22,9 @@ _Layer: TypeAlias = tuple[
     _Float | None,  # weight_diagonal (D*H,), where the cell has one
 ]
 
+# A ragged batch (csrc/recurrence/rows.h): starts (steps+1,) and places (rows,); a state then has a row per sequence.
+_Schedule: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
+
 @type_check_only
 class _Cell(TypedDict):
     name: str
@@ -49,7 +52,7 @@ class Prepared:
     @property
     def nbytes(self) -> int: ...
     def forward(
-        self, x: _Float | _Token, state: _State | None
+        self, x: _Float | _Token, state: _State | None, schedule: _Schedule | None
     ) -> tuple[_Float, tuple[_Float, ...]]: ...  # output (T, B, H), state
 
 @final
@@ -67,6 +70,7 @@ def forward(
     layer: _Layer,
     state: _State | None,
     training: bool,
+    schedule: _Schedule | None = None,
 ) -> tuple[_Float, tuple[_Float, ...], Reserve | None]: ...  # output (T, B, H), state, reserve if training
 def forward_layers(  # each layer's x is the output of the one before it; the results of forward for each
     cell: str,
@@ -85,6 +89,7 @@ def backward(
     d_output: _Float | None,  # (T, B, H)
     d_state: _State | None,
     need_dx: bool = True,
+    schedule: _Schedule | None = None,
 ) -> tuple[_Float | None, _Layer, tuple[_Float, ...]]: ...  # dx, dlayer, dstate
 def instruction_sets() -> list[str]: ...
 def instruction_set() -> str: ...

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from . import _cpu
 from ._arguments import as_floats, as_input, as_layer, as_parameters, as_states, as_step
 from .parameters import NAMES, Array, Params, cell_info, cells
+from .schedule import Options, Schedule, begin, check_states, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,7 +40,7 @@ class Run:
     output : ndarray, (T, B, H)
         h after every step.
     state : tuple of ndarray, each (B, H)
-        The states after the last step, h first; the initial states where T is 0.
+        The states after each row's last step, h first; the initial states where it has none.
     cell : str
         The cell's name.
     """
@@ -51,6 +52,7 @@ class Run:
     _params: Params = field(repr=False)
     _initial: State | None = field(repr=False)
     _reserve: _cpu.Reserve | None = field(repr=False)
+    _schedule: Schedule | None = field(default=None, repr=False)
 
     @property
     def reserve_bytes(self) -> int:
@@ -74,11 +76,14 @@ class Gradients:
         dL/dparameter, the same keys and shapes as the parameters.
     state : tuple of ndarray, each (B, H)
         dL/d(initial state), one per state of the cell.
+    reset_state : tuple of ndarray, each (B, H), or None
+        dL/d(reset state), where the run had lengths, resets or ran in reverse; zeros where nothing was reset.
     """
 
     x: Array | None
     params: Params
     state: State
+    reset_state: State | None = None
 
 
 def forward(
@@ -88,6 +93,10 @@ def forward(
     state: Sequence[npt.ArrayLike] | None = None,
     *,
     training: bool = True,
+    lengths: npt.ArrayLike | None = None,
+    resets: npt.ArrayLike | None = None,
+    reset_state: Sequence[npt.ArrayLike] | None = None,
+    reverse: bool = False,
 ) -> Run:
     """Run one layer over a sequence.
 
@@ -124,6 +133,17 @@ def forward(
         The states before the first step, h first, one per state of the cell. Default: zeros.
     training : bool, default True
         Keep what `backward` needs. False keeps nothing; the results are the same, bit for bit.
+    lengths : array_like of int, (B,), optional
+        Steps of each row, 0 to T, in any order. Outputs beyond are zero, ``state`` is that after a row's own last step,
+        and no work is done for what lies beyond. Default: T each.
+    resets : array_like of bool, (T, B), optional
+        Before which steps a row's state is replaced (an episode's end, say). What lies between two resets is run as a
+        sequence of its own, beside the others.
+    reset_state : sequence of array_like, each (B, H), optional
+        What it is replaced by. Default: zeros.
+    reverse : bool, default False
+        Run from each row's last step to its first; ``output[t]`` still belongs to ``x[t]``, ``state`` is that after
+        step 0.
 
     Returns
     -------
@@ -143,8 +163,13 @@ def forward(
     dtype = arrays["weight_ih"].dtype
     inputs = as_input("x", x, dtype)
     initial = as_states("state", state, info["states"], dtype)
-    output, final, reserve = _cpu.forward(cell, inputs, as_layer(cell, arrays), initial, bool(training))
-    return Run(output, final, cell, inputs, arrays, initial, reserve)
+    reset = as_states("reset_state", reset_state, info["states"], dtype)
+    layer = as_layer(cell, arrays)
+    options = Options(lengths, resets, reverse, dtype)
+    schedule, begun = begin(inputs, initial, reset, (len(info["states"]), layer[1].shape[-1]), options)
+    output, ended, reserve = _cpu.forward(cell, inputs, layer, begun, bool(training), rows_of(schedule))
+    final = ended if schedule is None else schedule.end(ended, initial)
+    return Run(output, final, cell, inputs, arrays, begun, reserve, schedule)
 
 
 def forward_layers(
@@ -226,7 +251,10 @@ def backward(
         raise TypeError(f"run: expected what forward returned, got {type(run).__name__}")
     if run._reserve is None:
         raise ValueError("run: expected one made with training=True, got one made for inference")
-    dtype = run.output.dtype
+    dtype, schedule = run.output.dtype, run._schedule
+    d_final = as_states("d_state", d_state, cell_info(run.cell)["states"], dtype)
+    if schedule is not None:
+        check_states("d_state", d_final, *run.output.shape[1:])
     dx, d_layer, d_initial = _cpu.backward(
         run.cell,
         run._x,
@@ -235,11 +263,15 @@ def backward(
         run.output,
         run._reserve,
         None if d_output is None else as_floats("d_output", d_output, dtype),
-        as_states("d_state", d_state, cell_info(run.cell)["states"], dtype),
+        d_final if schedule is None else schedule.end_gradient(d_final),
         bool(need_x),
+        rows_of(schedule),
     )
+    d_reset = None
+    if schedule is not None:
+        d_initial, d_reset = schedule.begin_gradient(d_initial, d_final)
     found = {name: grad for name, grad in zip(NAMES, d_layer, strict=True) if grad is not None}
-    return Gradients(dx, {name: found[name] for name in run._params}, d_initial)
+    return Gradients(dx, {name: found[name] for name in run._params}, d_initial, d_reset)
 
 
 def step(

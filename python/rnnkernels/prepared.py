@@ -14,6 +14,7 @@ import numpy as np
 from . import _cpu
 from ._arguments import as_input, as_layer, as_parameters, as_states, as_step
 from .parameters import Array, cell_info
+from .schedule import Options, begin, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -85,7 +86,16 @@ class Prepared:
         """Memory held by the packed weights, in bytes."""
         return self._layer.nbytes
 
-    def forward(self, x: npt.ArrayLike, state: Sequence[npt.ArrayLike] | None = None) -> tuple[Array, State]:
+    def forward(
+        self,
+        x: npt.ArrayLike,
+        state: Sequence[npt.ArrayLike] | None = None,
+        *,
+        lengths: npt.ArrayLike | None = None,
+        resets: npt.ArrayLike | None = None,
+        reset_state: Sequence[npt.ArrayLike] | None = None,
+        reverse: bool = False,
+    ) -> tuple[Array, State]:
         """Run the layer over a sequence, for inference.
 
         Parameters
@@ -93,20 +103,28 @@ class Prepared:
         x : array_like, (T, B, I) of `dtype`, or (T, B) of integers where `tokens`
         state : sequence of array_like, each (B, H), optional
             The states before the first step, h first. Default: zeros.
+        lengths, resets, reset_state, reverse
+            As in `rnnkernels.forward`.
 
         Returns
         -------
         output : ndarray, (T, B, H)
             h after every step.
         state : tuple of ndarray, each (B, H)
-            The states after the last step.
+            The states after each row's last step.
 
         Raises
         ------
         TypeError, ValueError
             As `rnnkernels.forward`; also where vectors come instead of tokens, or the other way round.
         """
-        return self._layer.forward(as_input("x", x, self.dtype), as_states("state", state, self._states, self.dtype))
+        inputs = as_input("x", x, self.dtype)
+        initial = as_states("state", state, self._states, self.dtype)
+        reset = as_states("reset_state", reset_state, self._states, self.dtype)
+        options = Options(lengths, resets, reverse, self.dtype)
+        schedule, begun = begin(inputs, initial, reset, (len(self._states), self.hidden_size), options)
+        output, ended = self._layer.forward(inputs, begun, rows_of(schedule))
+        return output, ended if schedule is None else schedule.end(ended, initial)
 
     def step(self, x_t: npt.ArrayLike, state: Sequence[npt.ArrayLike] | None = None) -> State:
         """Run the layer for one step; a `stepper` is faster where many steps follow each other.

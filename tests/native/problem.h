@@ -179,7 +179,7 @@ rnnkernels::ForwardCall forward_call(int set, const Problem<T>& p, bool training
     for (int i = 0; i < p.info().state_count; ++i)
         call.final_state[i] = made.add("final " + std::string(p.info().states[i]), s.batch * s.hidden);
     if (training) {
-        made.reserve = Reserve(backend().reserve_size(set, p.cell, dtype_of<T>, s) * s.steps);
+        made.reserve = Reserve(backend().reserve_size(set, p.cell, dtype_of<T>, s.hidden) * s.steps * s.batch);
         call.reserve = made.reserve.data();
     }
     return call;

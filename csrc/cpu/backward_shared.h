@@ -1,0 +1,92 @@
+// What all threads of a backward share: its plan, its weights in the layout of the products, its scratch memory.
+// Not here: the work of a thread (backward.h).
+#pragma once
+
+#include "geometry.h"
+#include "weight_gradients.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+template <class Cell, class T>
+struct BackwardShared {
+    using G = Geometry<Cell>;
+    static constexpr int lanes = Vec<T>::lanes;
+
+    BackwardShared(const BackwardCall& backward_call, Workspace& space)
+        : call(backward_call), rows(backward_call.in), workspace(space) {}
+
+    const BackwardCall& call;
+    const Rows rows;
+    Workspace& workspace;
+    Plan plan{};
+    Index blocks = 0;
+    Barrier* barriers = nullptr;
+    // Transposed: k runs over gates and units. The recurrent ones: h's, then the feedback vectors', one for each.
+    Panels<T> w_recurrent[1 + G::vectors] = {}, w_gated{}, w_input{};
+    // Offsets, in a gradient row, of the slots that each product sums over.
+    Index hidden_slots[16] = {}, feedback_slots[16] = {}, gated_slots[16] = {}, input_slots[16] = {};
+    Index direct_slots[16] = {}, diagonal_slots[16] = {};
+    const T* zeros = nullptr;
+    const T* initial[G::states] = {};      // each (B, H)
+    T* gradient = nullptr;                 // ((chunk+1)*B, slots, blocks*lanes)
+    T* carried = nullptr;                  // (B, blocks*states*lanes): dL/ds on its way to the step before
+    T* gated = nullptr;                    // (chunk*B, blocks*lanes)
+    const T* feedback = nullptr;           // (rows, vectors*H), the forward's
+    const std::int64_t* tokens = nullptr;  // (rows)
+    const Index* step_of = nullptr;        // (rows): which step a row belongs to; null where the batch is dense
+    const T* diagonal = nullptr;           // (D, blocks*lanes)
+    T* slot_sums = nullptr;                // (slots, blocks*lanes)
+    T* token_sums = nullptr;               // (I, inputs, blocks*lanes)
+    OuterProduct<T> outer{};
+
+    Index padded() const { return blocks * lanes; }
+    Index gradient_row() const { return G::slots * padded(); }
+
+    void prepare(int threads) {
+        const Shape& shape = call.in.shape;
+        plan = plan_of<Cell, T>(Pass::backward, call.in, threads);
+        blocks = blocks_of<T>(shape.hidden);
+        barriers = take_barriers(workspace, plan);
+        w_recurrent[0] = take_panels<T>(workspace, G::hiddens * shape.hidden, 1, blocks);
+        for (int k = 0; k < G::vectors; ++k)
+            w_recurrent[1 + k] = take_panels<T>(workspace, G::feedbacks * shape.hidden, 1, blocks);
+        Index widest = blocks;
+        for (int i = 0; i < G::hiddens; ++i) hidden_slots[i] = Cell::gates[hidden_gates<Cell>.gate[i]].du * padded();
+        for (int i = 0; i < G::feedbacks; ++i)
+            feedback_slots[i] = Cell::gates[feedback_gates<Cell>.gate[i]].du * padded();
+        for (int i = 0; i < G::directs; ++i) direct_slots[i] = Cell::gates[direct_gates<Cell>.gate[i]].dx * padded();
+        if constexpr (G::diagonals > 0) {
+            for (int k = 0; k < G::diagonals; ++k) diagonal_slots[k] = Cell::diagonals.diagonal[k].slot * padded();
+            diagonal =
+                padded_rows(workspace, static_cast<const T*>(call.in.weight_diagonal), G::diagonals, shape.hidden);
+        }
+        if constexpr (G::vectors > 0)
+            feedback = feedback_of<Cell>(static_cast<const T*>(call.reserve), shape, rows.total());
+        for (int i = 0; i < G::inputs; ++i) input_slots[i] = Cell::gates[input_gates<Cell>.gate[i]].dx * padded();
+        if constexpr (two_products<Cell>) {
+            w_gated = take_panels<T>(workspace, G::gateds * shape.hidden, 1, blocks);
+            for (int i = 0; i < G::gateds; ++i) gated_slots[i] = Cell::gates[gated_gates<Cell>.gate[i]].du * padded();
+            gated = workspace.take<T>(plan.backward_chunk * shape.batch * padded());
+        }
+        if (call.dx) {
+            w_input = take_panels<T>(workspace, G::inputs * shape.hidden, 1, blocks_of<T>(shape.input));
+            widest = w_input.vectors > widest ? w_input.vectors : widest;
+        }
+        zeros = take_zeros<T>(workspace, widest * lanes);
+        for (int s = 0; s < G::states; ++s) initial[s] = state_or_zeros<T>(workspace, call.in.state[s], shape);
+        gradient = workspace.take<T>((plan.backward_chunk + 1) * shape.batch * gradient_row());
+        carried = workspace.take<T>(shape.batch * blocks * G::states * lanes);
+        slot_sums = take_zeros<T>(workspace, gradient_row());
+        if (call.in.tokens) token_sums = workspace.take<T>(shape.input * G::inputs * padded());
+        const Index recurrent = (G::vectors > 1 ? G::vectors : 1) * shape.hidden;
+        outer = take_outer_product<T>(workspace, shape.input > recurrent ? shape.input : recurrent);
+        tokens = tokens_in_order(workspace, call.in.tokens, rows);
+        if (!rows.ragged()) return;
+        Index* steps = workspace.take<Index>(rows.total());
+        for (Index t = 0; t < rows.steps; ++t)
+            for (Index row = rows.first(t); row < rows.first(t + 1); ++row) steps[row] = t;
+        step_of = steps;
+    }
+};
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -1,0 +1,78 @@
+// What all threads of a forward share: its plan, its weights in the layout of the products, its scratch memory.
+// Not here: the work of a thread (forward.h).
+#pragma once
+
+#include "weights.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+template <class Cell, class T>
+struct ForwardShared {
+    using G = Geometry<Cell>;
+    static constexpr int lanes = Vec<T>::lanes;
+
+    ForwardShared(const ForwardCall& forward_call, Workspace& space)
+        : call(forward_call), rows(forward_call.in), workspace(space) {}
+
+    const ForwardCall& call;
+    const Rows rows;
+    Workspace& workspace;
+    Plan plan{};
+    Index blocks = 0;
+    Barrier* barriers = nullptr;
+    ForwardWeights<Cell, T> weights{};
+    T* items = nullptr;  // (threads, item_size): panels that are packed where they are used
+    Index item_size = 0;
+    const T* initial[G::states] = {};  // each (B, H)
+    T* x_part = nullptr;               // (chunk*B, blocks*inputs*lanes)
+    T* extra = nullptr;                // (B, blocks*(states-1)*lanes): the states after h, updated in place
+    T* saved = nullptr;                // (B, blocks*saved*lanes): between the phases, when nothing is kept
+    T* gated = nullptr;                // (B, blocks*lanes)
+    T* feedback = nullptr;             // (rows or 2*B, vectors*H): what step t reads, before it begins
+    // Where rows of the caller's arrays do not follow each other: copies that do.
+    T* h = nullptr;                        // (2, B, H): h before even and odd steps
+    T* x = nullptr;                        // (chunk*B, I)
+    const std::int64_t* tokens = nullptr;  // (rows)
+
+    void prepare(int threads) { prepare(plan_of<Cell, T>(Pass::forward, call.in, threads)); }
+
+    void prepare(const Plan& cut) {
+        const Shape& shape = call.in.shape;
+        plan = cut;
+        blocks = blocks_of<T>(shape.hidden);
+        barriers = take_barriers(workspace, plan);
+        if (call.prepared) {
+            weights = static_cast<const PreparedWeights<Cell, T>*>(call.prepared)->weights;
+        } else {
+            // One group of rows: each panel has one user. One chunk: weight_ih is used once; one step: weight_hh.
+            const bool alone = plan.row_groups == 1;
+            const bool input_once = alone && rows.total() <= plan.forward_chunk * shape.batch;
+            const bool recurrent_once = alone && shape.steps <= 1;
+            const bool table = call.in.tokens && shape.input <= rows.total();
+            weights.take(workspace, call.in, {call.in.x && !input_once, table, !recurrent_once, WeightStorage::full});
+            if (input_once) {
+                const Index of_hidden = shape.hidden * item_blocks<Cell>(Pass::forward, shape.batch);
+                const Index of_input = shape.input * item_blocks<Cell>(Pass::forward, rows.total());
+                item_size = (call.in.x && of_input > of_hidden ? of_input : of_hidden) * G::gates * lanes;
+                items = workspace.take<T>(plan.threads * item_size);
+            }
+        }
+        if (!weights.token_table)
+            x_part = workspace.take<T>(plan.forward_chunk * shape.batch * weights.input.columns.row());
+        if constexpr (two_products<Cell>) {
+            gated = workspace.take<T>(shape.batch * blocks * lanes);
+            if (!call.reserve) saved = workspace.take<T>(shape.batch * blocks * G::saved * lanes);
+        }
+        if constexpr (G::vectors > 0)
+            feedback = call.reserve ? feedback_of<Cell>(static_cast<T*>(call.reserve), shape, rows.total())
+                                    : workspace.take<T>(2 * shape.batch * G::vectors * shape.hidden);
+        for (int s = 0; s < G::states; ++s) initial[s] = state_or_zeros<T>(workspace, call.in.state[s], shape);
+        if (G::states > 1) extra = workspace.take<T>(shape.batch * blocks * (G::states - 1) * lanes);
+        tokens = tokens_in_order(workspace, call.in.tokens, rows);
+        if (!rows.of_rows) return;
+        h = workspace.take<T>(2 * shape.batch * shape.hidden);
+        if (call.in.x) x = workspace.take<T>(plan.forward_chunk * shape.batch * shape.input);
+    }
+};
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET

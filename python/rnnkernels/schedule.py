@@ -1,0 +1,233 @@
+"""Ragged batches: lengths, resets and reversed time, as a list of the rows that the kernels walk through.
+
+Between two resets a row of the batch is a sequence of its own. The kernels take all of them at once, longest first,
+so that a step works on those still running and on nothing else; where each step's rows stand in the caller's arrays
+is `Schedule.places`. Not here: the walk itself (csrc/recurrence/rows.h).
+"""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from .parameters import Array
+
+    Integers = npt.NDArray[np.int64]
+    Booleans = npt.NDArray[np.bool_]
+
+
+class Options(NamedTuple):
+    """What a call says of its rows; see `rnnkernels.forward`."""
+
+    lengths: npt.ArrayLike | None
+    resets: npt.ArrayLike | None
+    reverse: bool
+    dtype: np.dtype[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """Which rows each step has; S sequences, N rows in all.
+
+    Attributes
+    ----------
+    starts : ndarray of int64, (steps + 1,)
+        Where each step's rows begin among all.
+    places : ndarray of int64, (N,)
+        Where each row stands in the caller's arrays, as t·B + b.
+    owner : ndarray of int64, (S,)
+        The row of the batch that a sequence belongs to.
+    fresh : ndarray of bool, (S,)
+        Whether a sequence starts from the reset state, and not from the row's initial state.
+    last : ndarray of int64, (B,)
+        The sequence that a row ends with; -1 for a row without steps.
+    """
+
+    starts: Integers
+    places: Integers
+    owner: Integers
+    fresh: Booleans
+    last: Integers
+
+    def begin(
+        self,
+        state: tuple[Array, ...] | None,
+        reset: tuple[Array, ...] | None,
+        count: int,
+        hidden: int,
+        dtype: np.dtype[Any],
+    ) -> tuple[Array, ...]:
+        """Return the state each sequence starts from, (S, H) for each of `count` states."""
+        begun = tuple(np.zeros((len(self.owner), hidden), dtype) for _ in range(count))
+        for given, chosen in ((state, ~self.fresh), (reset, self.fresh)):
+            for to, source in zip(begun, given or (), strict=False):
+                to[chosen] = source[self.owner[chosen]]
+        return begun
+
+    def end(self, final: tuple[Array, ...], initial: tuple[Array, ...] | None) -> tuple[Array, ...]:
+        """Return each row's state after its last step (B, H), from the sequences' (S, H)."""
+        ended = []
+        ran = self.last >= 0
+        for k, of_sequences in enumerate(final):
+            rows = (
+                np.zeros((len(self.last), of_sequences.shape[1]), of_sequences.dtype)
+                if initial is None
+                else initial[k].copy()
+            )
+            rows[ran] = of_sequences[self.last[ran]]
+            ended.append(rows)
+        return tuple(ended)
+
+    def end_gradient(self, d_state: tuple[Array, ...] | None) -> tuple[Array, ...] | None:
+        """Return dL/d(each sequence's final state), from the rows'."""
+        if d_state is None:
+            return None
+        ran = self.last >= 0
+        spread = tuple(np.zeros((len(self.owner), d.shape[1]), d.dtype) for d in d_state)
+        for to, d in zip(spread, d_state, strict=True):
+            to[self.last[ran]] = d[ran]
+        return spread
+
+    def begin_gradient(
+        self, d_begun: tuple[Array, ...], d_state: tuple[Array, ...] | None
+    ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Return dL/d(initial state) and dL/d(reset state), each (B, H)."""
+        initial, reset = [], []
+        ran = self.last >= 0
+        for k, d in enumerate(d_begun):
+            of_initial = np.zeros((len(self.last), d.shape[1]), d.dtype)
+            of_reset = np.zeros_like(of_initial)
+            of_initial[self.owner[~self.fresh]] = d[~self.fresh]
+            np.add.at(of_reset, self.owner[self.fresh], d[self.fresh])
+            if d_state is not None:  # a row without steps hands its state through
+                of_initial[~ran] = d_state[k][~ran]
+            initial.append(of_initial)
+            reset.append(of_reset)
+        return tuple(initial), tuple(reset)
+
+
+def make_schedule(
+    steps: int,
+    batch: int,
+    lengths: npt.ArrayLike | None,
+    resets: npt.ArrayLike | None,
+    reverse: bool,
+) -> Schedule | None:
+    """Return the rows of a batch; None where every row runs through every step in order.
+
+    Parameters
+    ----------
+    steps, batch : int
+        T and B.
+    lengths : array_like of int, (B,), or None
+        Steps of each row, 0 to T.
+    resets : array_like of bool, (T, B), or None
+        Before which steps a row's state is replaced.
+    reverse : bool
+        Whether the steps run from the last to the first.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a shape, a kind or a length does not fit.
+    """
+    length = _lengths(lengths, steps, batch)
+    reset = _resets(resets, steps, batch)
+    if not reverse and reset is None and (length == steps).all():
+        return None
+
+    # Step k of a row in the order it is run; `begins` (B, T): a sequence begins there.
+    order = np.arange(steps)[None, :]
+    runs = order < length[:, None]  # (B, T)
+    time = np.where(runs, length[:, None] - 1 - order, 0) if reverse else np.broadcast_to(order, (batch, steps))
+    cut = np.zeros((batch, steps), bool) if reset is None else reset.T[np.arange(batch)[:, None], time]
+    begins = runs & (cut | (order == 0))
+    owner, begin = np.nonzero(begins)  # row after row, step after step
+    of_same_row = np.append(owner[1:] == owner[:-1], False)[: len(owner)]  # as the sequence behind it
+    end = np.where(of_same_row, np.append(begin[1:], 0)[: len(owner)], length[owner])
+    last = np.full(batch, -1)
+    sequence = np.argsort(-(end - begin), kind="stable")
+    place_of = np.empty_like(sequence)
+    place_of[sequence] = np.arange(len(sequence))
+    last[owner[~of_same_row]] = place_of[~of_same_row]
+    fresh = cut[owner, begin]
+
+    owner, begin, sizes, fresh = owner[sequence], begin[sequence], (end - begin)[sequence], fresh[sequence]
+    longest = int(sizes[0]) if len(sizes) else 0
+    running = len(sizes) - np.searchsorted(sizes[::-1], np.arange(longest), side="right")  # rows of each step
+    starts = np.concatenate([[0], np.cumsum(running)]).astype(np.int64)
+    of_step = np.repeat(np.arange(longest), running)
+    of_sequence = np.arange(int(starts[-1])) - starts[of_step]
+    row = owner[of_sequence]
+    places = time[row, begin[of_sequence] + of_step] * batch + row
+    return Schedule(starts, places.astype(np.int64), owner, fresh, last)
+
+
+def _lengths(lengths: npt.ArrayLike | None, steps: int, batch: int) -> Integers:
+    if lengths is None:
+        return np.full(batch, steps)
+    found = np.asarray(lengths)
+    if found.dtype.kind not in "iu" and found.size:
+        raise TypeError(f"lengths: expected integers, got {found.dtype}")
+    if found.shape != (batch,):
+        raise ValueError(f"lengths: expected shape (B,) = ({batch},), got {found.shape}")
+    wrong = np.flatnonzero((found < 0) | (found > steps))
+    if len(wrong):
+        raise ValueError(f"lengths: expected 0 to T = {steps}, got {operator.index(found[wrong[0]])} at [{wrong[0]}]")
+    return found.astype(np.int64)
+
+
+def _resets(resets: npt.ArrayLike | None, steps: int, batch: int) -> Booleans | None:
+    if resets is None:
+        return None
+    found = np.asarray(resets)
+    if found.dtype != np.bool_:
+        raise TypeError(f"resets: expected booleans, got {found.dtype}")
+    if found.shape != (steps, batch):
+        raise ValueError(f"resets: expected shape (T, B) = ({steps}, {batch}), got {found.shape}")
+    return found
+
+
+def begin(
+    x: Array,
+    state: tuple[Array, ...] | None,
+    reset_state: tuple[Array, ...] | None,
+    sizes: tuple[int, int],
+    options: Options,
+) -> tuple[Schedule | None, tuple[Array, ...] | None]:
+    """Return a call's schedule, None where it is dense, and the states that its sequences start from.
+
+    `sizes`: the number of states, and H.
+    """
+    if reset_state is not None and options.resets is None:
+        raise ValueError("reset_state: expected resets with it, got none")
+    if x.ndim not in (2, 3) or not (options.reverse or options.lengths is not None or options.resets is not None):
+        return None, state
+    steps, batch = x.shape[:2]
+    schedule = make_schedule(steps, batch, options.lengths, options.resets, bool(options.reverse))
+    if schedule is None:
+        return None, state
+    count, hidden = sizes
+    check_states("state", state, batch, hidden)
+    check_states("reset_state", reset_state, batch, hidden)
+    return schedule, schedule.begin(state, reset_state, count, hidden, options.dtype)
+
+
+def rows_of(schedule: Schedule | None) -> tuple[Integers, Integers] | None:
+    """Return what the extension takes."""
+    return None if schedule is None else (schedule.starts, schedule.places)
+
+
+def check_states(name: str, state: Sequence[Array] | None, batch: int, hidden: int) -> None:
+    """Raise ValueError where a state is not (B, H)."""
+    for i, part in enumerate(state or ()):
+        if part.shape != (batch, hidden):
+            raise ValueError(f"{name}[{i}]: expected shape (B, H) = ({batch}, {hidden}), got {part.shape}")

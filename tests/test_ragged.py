@@ -1,0 +1,206 @@
+"""Lengths, resets and reversed time: each is a set of separate plain calls, to the last bit where no sum is shared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from problems import Array, Problem, make
+from tolerances import assert_close, gradient_length
+
+import rnnkernels as rk
+from rnnkernels import _cpu
+
+CELLS = rk.cells()
+SHAPE = (9, 6, 5, 19)
+LENGTHS = np.array([4, 9, 0, 1, 9, 6])
+
+
+def resets_of(shape: tuple[int, ...], seed: int = 0) -> Array:
+    found = np.random.default_rng(seed).random(shape[:2]) < 0.2
+    found[0, 1] = found[3, 0] = found[3, 4] = True
+    return found
+
+
+def reset_state(p: Problem, seed: int = 7) -> tuple[Array, ...]:
+    rng = np.random.default_rng(seed)
+    return tuple(rng.standard_normal(s.shape).astype(s.dtype) for s in p.state)
+
+
+def by_hand(p: Problem, lengths: Array, resets: Array | None, reset: Any, reverse: bool) -> dict[str, Array]:
+    """The same from plain calls on one row and one sequence at a time, and their sums in float64."""
+    steps, batch = p.x.shape[:2]
+    hidden = p.state[0].shape[1]
+    output = np.zeros((steps, batch, hidden), p.state[0].dtype)
+    final = [s.copy() for s in p.state]
+    dx = np.zeros(p.x.shape, output.dtype)
+    d_params = {name: np.zeros(value.shape) for name, value in p.params.items()}
+    d_state = [np.zeros_like(s) for s in p.state]
+    d_reset = [np.zeros(s.shape) for s in p.state]
+    for b in range(batch):
+        row = slice(b, b + 1)
+        if lengths[b] == 0:
+            for k, d in enumerate(p.d_state):
+                d_state[k][row] = d[row]
+            continue
+        times = np.arange(lengths[b])[:: -1 if reverse else 1]
+        cuts = [i for i, t in enumerate(times) if i > 0 and resets is not None and resets[t, b]]
+        pieces = np.split(times, cuts)
+        state = tuple(s[row] for s in p.state)
+        for i, piece in enumerate(pieces):
+            replaced = resets is not None and bool(resets[piece[0], b])
+            if replaced:
+                state = tuple(np.zeros_like(s[row]) for s in p.state) if reset is None else tuple(s[row] for s in reset)
+            run = rk.forward(p.cell, np.ascontiguousarray(p.x[piece, row]), p.params, state)
+            output[piece, row] = run.output
+            ends = i == len(pieces) - 1
+            d_final = tuple(d[row] if ends else np.zeros_like(d[row]) for d in p.d_state)
+            grads = rk.backward(run, np.ascontiguousarray(p.d_output[piece, row]), d_final)
+            if grads.x is not None:
+                dx[piece, row] = grads.x
+            for name, value in grads.params.items():
+                d_params[name] += value
+            for k, d in enumerate(grads.state):
+                (d_reset if replaced else d_state)[k][row] += d
+            if ends:
+                for k, s in enumerate(run.state):
+                    final[k][row] = s
+    named = {"output": output, "d x": dx} | {f"d {name}": value for name, value in d_params.items()}
+    for k in range(len(final)):
+        named |= {f"state[{k}]": final[k], f"d state[{k}]": d_state[k], f"d reset[{k}]": d_reset[k]}
+    return named
+
+
+def check(p: Problem, **options: Any) -> None:
+    steps, batch = p.x.shape[:2]
+    lengths = np.asarray(options.get("lengths", np.full(batch, steps)))
+    wanted = by_hand(p, lengths, options.get("resets"), options.get("reset_state"), options.get("reverse", False))
+    run = p.forward(**options)
+    grads = rk.backward(run, p.d_output, p.d_state)
+    assert grads.reset_state is not None
+    found = {"output": run.output} | {f"d {name}": value for name, value in grads.params.items()}
+    if grads.x is not None:
+        found["d x"] = grads.x
+    for k in range(len(run.state)):
+        found |= {f"state[{k}]": run.state[k], f"d state[{k}]": grads.state[k], f"d reset[{k}]": grads.reset_state[k]}
+    length = gradient_length(steps, batch, p.x.shape[-1], p.state[0].shape[1])
+    for name, value in found.items():
+        summed = name.startswith("d reset") or name.removeprefix("d ") in p.params
+        if summed:
+            assert_close(value, wanted[name], "gradient", 2 * length, name)
+        else:
+            assert value.tobytes() == wanted[name].tobytes(), name
+    inference = p.forward(training=False, **options)
+    assert inference.output.tobytes() == run.output.tobytes()
+    layer = rk.Prepared(p.cell, p.params, tokens=p.x.ndim == 2)
+    output, state = layer.forward(p.x, p.state, **options)
+    assert output.tobytes() == run.output.tobytes()
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(state, run.state, strict=True))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("tokens", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_kind_is_separate_calls(cell: str, tokens: bool, threads: int, isa: str) -> None:
+    rk.set_num_threads(threads)
+    p = make(cell, SHAPE, "float32", tokens=tokens)
+    resets = resets_of(p.x.shape)
+    check(p, lengths=LENGTHS)
+    check(p, reverse=True)
+    check(p, lengths=LENGTHS, resets=resets, reset_state=reset_state(p))
+    check(p, lengths=LENGTHS, resets=resets, reverse=True)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before", "mut3", "lstm_fgr"])
+def test_more_rows_than_a_chunk_and_shared_among_threads(cell: str, isa: str) -> None:
+    """Rows are divided among threads, and units (few rows); both kinds of chunks end inside."""
+    rng = np.random.default_rng(0)
+    for shape, threads in [((40, 40, 3, 50), 2), ((20, 3, 3, 150), 3), ((400, 3, 700, 24), 2)]:
+        rk.set_num_threads(threads)
+        p = make(cell, shape, "float64")
+        check(p, lengths=rng.integers(0, shape[0] + 1, shape[1]), resets=rng.random(shape[:2]) < 0.05)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_dense_is_ragged_with_full_lengths(cell: str, isa: str) -> None:
+    """The ragged walk itself: full lengths alone would be served by the dense one."""
+    p = make(cell, SHAPE, "float32")
+    steps, batch = SHAPE[:2]
+    layer: Any = tuple(p.params.get(name) for name in rk.parameters.NAMES)
+    if layer[1] is None:
+        layer = (layer[0], np.empty((0, SHAPE[3]), "float32"), *layer[2:])
+    rows = np.arange(steps + 1) * batch, np.arange(steps * batch)
+    output, state, reserve = _cpu.forward(cell, p.x, layer, p.state, True, rows)
+    assert reserve is not None
+    found: Any = _cpu.backward(cell, p.x, layer, p.state, output, reserve, p.d_output, p.d_state, True, rows)
+    dx, d_layer, d_state = found
+    plain = p.results()
+    assert output.tobytes() == plain["output"].tobytes()
+    assert dx.tobytes() == plain["d x"].tobytes()
+    for name, value in zip(rk.parameters.NAMES, d_layer, strict=True):
+        if name in p.params:
+            assert value.tobytes() == plain[f"d {name}"].tobytes()
+    for k, (s, d) in enumerate(zip(state, d_state, strict=True)):
+        assert s.tobytes() == plain[f"state[{k}]"].tobytes()
+        assert d.tobytes() == plain[f"d state[{k}]"].tobytes()
+
+
+def test_plain_calls_stay_plain() -> None:
+    p = make("gru", SHAPE)
+    run = p.forward(lengths=np.full(SHAPE[1], SHAPE[0]), resets=None, reverse=False)
+    assert rk.backward(run, p.d_output).reset_state is None
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 2, 4), (3, 0, 2, 4), (3, 2, 2, 4)])
+def test_nothing_to_run(shape: tuple[int, int, int, int], isa: str) -> None:
+    p = make("lstm", shape)
+    run = p.forward(lengths=np.zeros(shape[1], int), reverse=True)
+    assert not run.output.any()
+    grads = rk.backward(run, p.d_output, p.d_state)
+    for k in range(2):
+        np.testing.assert_array_equal(run.state[k], p.state[k])
+        np.testing.assert_array_equal(grads.state[k], p.d_state[k])
+    assert not any(value.any() for value in grads.params.values())
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"lengths": [1, 2]}, ValueError, r"lengths: expected shape \(B,\) = \(6,\), got \(2,\)"),
+        ({"lengths": [1, 2, 3, 10, 0, 0]}, ValueError, r"lengths: expected 0 to T = 9, got 10 at \[3\]"),
+        ({"lengths": [1, 2, 3, -1, 0, 0]}, ValueError, "got -1"),
+        ({"lengths": np.ones(6)}, TypeError, "lengths: expected integers, got float64"),
+        ({"resets": np.zeros((9, 5), bool)}, ValueError, r"resets: expected shape \(T, B\) = \(9, 6\), got \(9, 5\)"),
+        ({"resets": np.zeros((9, 6))}, TypeError, "resets: expected booleans, got float64"),
+        ({"reset_state": (np.zeros((6, 19)),) * 2}, ValueError, "reset_state: expected resets with it, got none"),
+        (
+            {"resets": np.ones((9, 6), bool), "reset_state": (np.zeros((6, 19)), np.zeros((1, 19)))},
+            ValueError,
+            r"reset_state\[1\]: expected shape \(B, H\) = \(6, 19\), got \(1, 19\)",
+        ),
+    ],
+)
+def test_says_what_is_wrong(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    p = make("lstm", SHAPE)
+    with pytest.raises(error, match=message):
+        p.forward(**options)
+
+
+def test_the_extension_checks_the_schedule() -> None:
+    p = make("rnn_tanh", (2, 2, 3, 4))
+    layer = (p.params["weight_ih"], p.params["weight_hh"], None, None, None, None)
+    state = (np.zeros((2, 4)),)
+    for starts, places in [
+        ([0, 2, 4], [0, 1, 2, 4]),
+        ([0, 2, 4], [0, 1, 2, 2]),
+        ([0, 1, 3], [0, 1, 2]),
+        ([1, 2], [0, 1]),
+        ([0, 2, 2], [0, 1]),
+        ([0, 2], [0, 1, 2]),
+        ([0, 2], [0, -1]),
+    ]:
+        with pytest.raises(ValueError, match="schedule: expected steps of 1 or more rows"):
+            _cpu.forward("rnn_tanh", p.x, layer, state, True, (np.array(starts), np.array(places)))
+    with pytest.raises(TypeError, match="schedule: expected two int64 arrays"):
+        _cpu.forward("rnn_tanh", p.x, layer, state, True, (np.array([0.0]), np.array([], int)))
