@@ -72,6 +72,51 @@ def by_hand(p: Problem, lengths: Array, resets: Array | None, reset: Any, revers
     return named
 
 
+def term_of(p: Problem) -> Array:
+    rows = len(p.params["weight_ih"])
+    return np.random.default_rng(5).standard_normal((p.x.shape[1], rows)).astype(p.state[0].dtype)
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_term_is_a_bias_of_each_row(cell: str, tokens: bool, isa: str) -> None:
+    """Against each row alone, its bias_ih moved by the term; the gradient of the term is then that of the bias."""
+    for threads, dtype in ((1, "float32"), (2, "float64")):
+        rk.set_num_threads(threads)
+        p = make(cell, SHAPE, dtype, tokens=tokens)
+        term = term_of(p)
+        choices: list[dict[str, Any]] = [{}, {"lengths": LENGTHS, "resets": resets_of(p.x.shape)}]
+        for options in choices:
+            run = p.forward(term=term, **options)
+            grads = rk.backward(run, p.d_output, p.d_state)
+            assert grads.term is not None
+            layer = rk.Prepared(cell, p.params, tokens=tokens)
+            assert layer.forward(p.x, p.state, term=term, **options)[0].tobytes() == run.output.tobytes()
+            for b in range(SHAPE[1]):
+                row = p.rows(slice(b, b + 1))
+                row.params = p.params | {"bias_ih": p.params["bias_ih"] + term[b]}
+                mine = {
+                    name: value[..., b : b + 1] if name == "lengths" else value[:, b : b + 1]
+                    for name, value in options.items()
+                }
+                alone = row.forward(**mine)
+                expected = rk.backward(alone, row.d_output, row.d_state)
+                length = gradient_length(*SHAPE)
+                assert_close(run.output[:, b], alone.output[:, 0], "output", length)
+                assert_close(grads.term[b], expected.params["bias_ih"], "gradient", 2 * length)
+                if grads.x is not None and expected.x is not None:
+                    assert_close(grads.x[:, b], expected.x[:, 0], "gradient", 2 * length)
+
+
+def test_a_term_of_another_shape_is_named() -> None:
+    p = make("lstm", SHAPE)
+    for options in ({}, {"lengths": LENGTHS}):
+        with pytest.raises(ValueError, match=r"term: expected shape \(B, G\*H\) = \(6, 76\), got \(6, 19\)"):
+            p.forward(term=np.zeros((6, 19)), **options)
+    with pytest.raises(TypeError, match="term: expected dtype float64"):
+        p.forward(term=np.zeros((6, 76), "f4"))
+
+
 def check(p: Problem, **options: Any) -> None:
     steps, batch = p.x.shape[:2]
     lengths = np.asarray(options.get("lengths", np.full(batch, steps)))
@@ -134,7 +179,7 @@ def test_dense_is_ragged_with_full_lengths(cell: str, isa: str) -> None:
     output, state, reserve = _cpu.forward(cell, p.x, layer, p.state, True, rows)
     assert reserve is not None
     found: Any = _cpu.backward(cell, p.x, layer, p.state, output, reserve, p.d_output, p.d_state, True, rows)
-    dx, d_layer, d_state = found
+    dx, d_layer, d_state, _ = found
     plain = p.results()
     assert output.tobytes() == plain["output"].tobytes()
     assert dx.tobytes() == plain["d x"].tobytes()

@@ -206,6 +206,11 @@ void read_schedule(Problem& problem, const Schedule& schedule) {
     problem.in.shape.batch = steps > 0 ? start[1] : 0;
 }
 
+void read_term(Problem& problem, const OptionalArray& term) {
+    const Shape& s = problem.in.shape;
+    problem.in.term = checked(term, "term", problem.dtype, {s.batch, problem.info().input_rows * s.hidden}, "(B, G*H)");
+}
+
 py::array fresh_output(const Problem& problem) {
     if (!problem.in.starts) return fresh(problem.dtype, problem.output_shape());
     return py::module_::import("numpy").attr("zeros")(
@@ -213,10 +218,11 @@ py::array fresh_output(const Problem& problem) {
 }
 
 Problem read_problem(const std::string& cell, const py::array& x, const Layer& layer, const OptionalState& state,
-                     const Schedule& schedule) {
+                     const Schedule& schedule, const OptionalArray& term) {
     Problem p = read_parameters(cell, layer);
     read_x(p, x);
     read_schedule(p, schedule);
+    read_term(p, term);
     read_state(p, "state", state, p.in.state);
     return p;
 }

@@ -68,9 +68,12 @@ void read_state(const Problem& problem, const char* name, const OptionalState& s
 // T and B of a ragged batch in the place of x's.
 void read_schedule(Problem& problem, const Schedule& schedule);
 
+// What is added in every step, (B, Gx*H).
+void read_term(Problem& problem, const OptionalArray& term);
+
 // The arguments of forward and backward.
 Problem read_problem(const std::string& cell, const py::array& x, const Layer& layer, const OptionalState& state,
-                     const Schedule& schedule);
+                     const Schedule& schedule, const OptionalArray& term);
 
 // A fresh array (T, B, H); zeros where a ragged batch may leave places out.
 py::array fresh_output(const Problem& problem);

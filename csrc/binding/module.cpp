@@ -65,8 +65,8 @@ Outputs make_outputs(const Problem& p, int set, bool training) {
 }
 
 py::tuple forward(const std::string& cell, const py::array& x, const Layer& layer, const OptionalState& state,
-                  bool training, const Schedule& schedule) {
-    const Problem p = read_problem(cell, x, layer, state, schedule);
+                  bool training, const Schedule& schedule, const OptionalArray& term) {
+    const Problem p = read_problem(cell, x, layer, state, schedule, term);
     const int set = backend().current_set();
     const Outputs made = make_outputs(p, set, training);
     {
@@ -87,7 +87,7 @@ py::list forward_layers(const std::string& cell, const py::array& x, const std::
     int number = 0;
     Dtype dtype = Dtype::float32;
     for (std::size_t i = 0; i < layers.size(); ++i) {
-        const Problem p = read_problem(cell, input, layers[i], states[i], std::nullopt);
+        const Problem p = read_problem(cell, input, layers[i], states[i], std::nullopt, std::nullopt);
         if (i > 0 && (p.dtype != dtype || p.in.shape.hidden != calls[0].in.shape.hidden))
             throw py::value_error("layers: expected all of one dtype and one H");
         number = p.cell;
@@ -106,8 +106,8 @@ py::list forward_layers(const std::string& cell, const py::array& x, const std::
 
 py::tuple backward(const std::string& cell, const py::array& x, const Layer& layer, const OptionalState& state,
                    const py::array& output, const Reserve& reserve, const OptionalArray& d_output,
-                   const OptionalState& d_state, bool need_dx, const Schedule& schedule) {
-    const Problem p = read_problem(cell, x, layer, state, schedule);
+                   const OptionalState& d_state, bool need_dx, const Schedule& schedule, const OptionalArray& term) {
+    const Problem p = read_problem(cell, x, layer, state, schedule, term);
     BackwardCall call{};
     call.in = p.in;
     const Dims sequence = p.output_shape();
@@ -139,12 +139,13 @@ py::tuple backward(const std::string& cell, const py::array& x, const Layer& lay
         py::make_tuple(give(call.dweight_ih, shape_of(weight_ih)), give(call.dweight_hh, shape_of(weight_hh)),
                        give_like(call.dbias_ih, bias_ih), give_like(call.dbias_hh, bias_hh),
                        give_like(call.dweight_gg, weight_gg), give_like(call.dweight_diagonal, weight_diagonal));
+    const py::object dterm = give_like(call.dterm, term);
     const py::tuple d_initial = fresh_states(p, call.d_state);
     {
         const py::gil_scoped_release released;
         backend().backward(reserve.set(), p.cell, p.dtype, call);
     }
-    return py::make_tuple(dx, d_layer, d_initial);
+    return py::make_tuple(dx, d_layer, d_initial, dterm);
 }
 
 py::list cells() {
@@ -207,12 +208,12 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
         .def_property_readonly("nbytes", &Reserve::bytes);
     m.def("cells", &cells);
     m.def("forward", &forward, py::arg("cell"), py::arg("x"), py::arg("layer"), py::arg("state").none(true),
-          py::arg("training"), py::arg("schedule") = std::nullopt);
+          py::arg("training"), py::arg("schedule") = std::nullopt, py::arg("term") = std::nullopt);
     m.def("forward_layers", &forward_layers, py::arg("cell"), py::arg("x"), py::arg("layers"), py::arg("states"),
           py::arg("training"));
     m.def("backward", &backward, py::arg("cell"), py::arg("x"), py::arg("layer"), py::arg("state").none(true),
           py::arg("output"), py::arg("reserve"), py::arg("d_output").none(true), py::arg("d_state").none(true),
-          py::arg("need_dx") = true, py::arg("schedule") = std::nullopt);
+          py::arg("need_dx") = true, py::arg("schedule") = std::nullopt, py::arg("term") = std::nullopt);
     bind_prepared(m);
     m.def("instruction_sets", [] {
         py::list names;

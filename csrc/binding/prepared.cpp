@@ -43,11 +43,13 @@ public:
     // The layer as a problem, with no arrays in it: those it was made from may be gone.
     const Problem& problem() const { return problem_; }
 
-    py::tuple forward(const py::array& x, const OptionalState& state, const Schedule& schedule) const {
+    py::tuple forward(const py::array& x, const OptionalState& state, const Schedule& schedule,
+                      const OptionalArray& term) const {
         Problem p = problem();
         check_kind(x);
         read_x(p, x);
         read_schedule(p, schedule);
+        read_term(p, term);
         read_state(p, "state", state, p.in.state);
         ForwardCall call{};
         call.in = p.in;
@@ -182,7 +184,7 @@ void bind_prepared(py::module_& m) {
              py::arg("weights"), py::arg("tokens"))
         .def_property_readonly("nbytes", &PreparedLayer::bytes)
         .def("forward", &PreparedLayer::forward, py::arg("x"), py::arg("state").none(true),
-             py::arg("schedule").none(true));
+             py::arg("schedule").none(true), py::arg("term").none(true));
     py::class_<Stepper>(m, "Stepper", "A prepared layer with its states; opaque.")
         .def(py::init([](const std::shared_ptr<PreparedLayer>& layer, Index batch) {
                  return std::make_unique<Stepper>(layer, batch);

@@ -124,6 +124,10 @@ public:
         const Index begin = rows_.first(first), count = rows_.first(last) - begin;
         const GradientRows<T> rows{shared_.gradient, shared_.gradient_row(), count};
         sum_slots(rows, shared_.slot_sums, part_.thread, part_.threads);
+        if (call.dterm)
+            for (Index t = first; t < last; ++t)
+                sum_terms(GradientRows<T>{gradient(t, 0), shared_.gradient_row(), rows_.count(t)}, shared_.input_slots,
+                          G::inputs, shared_.padded(), shared_.term_sums, part_.thread, part_.threads);
         if (call.dx)
             input_gradient(
                 rows, shared_.w_input, shared_.input_slots, G::inputs, shared_.direct_slots, G::directs, shape_,
@@ -179,6 +183,11 @@ public:
                        static_cast<T*>(call.dbias_hh));
         write_bias(shared_.slot_sums, shared_.diagonal_slots, kInOrder, G::diagonals, shape_.hidden,
                    static_cast<T*>(call.dweight_diagonal));
+        if (call.dterm)
+            for (Index line = 0; line < shape_.batch * G::inputs; ++line)
+                std::memcpy(static_cast<T*>(call.dterm) + line * shape_.hidden,
+                            shared_.term_sums + line * shared_.padded(),
+                            static_cast<std::size_t>(shape_.hidden) * sizeof(T));
         const bool empty = shape_.steps * shape_.batch == 0;
         if (call.in.tokens && !empty)
             write_tokens(shared_.token_sums, G::inputs, shape_, static_cast<T*>(call.dweight_ih));

@@ -37,6 +37,7 @@ struct BackwardShared {
     const T* diagonal = nullptr;           // (D, blocks*lanes)
     T* slot_sums = nullptr;                // (slots, blocks*lanes)
     T* token_sums = nullptr;               // (I, inputs, blocks*lanes)
+    T* term_sums = nullptr;                // (B, inputs, blocks*lanes)
     OuterProduct<T> outer{};
 
     Index padded() const { return blocks * lanes; }
@@ -78,6 +79,7 @@ struct BackwardShared {
         carried = workspace.take<T>(shape.batch * blocks * G::states * lanes);
         slot_sums = take_zeros<T>(workspace, gradient_row());
         if (call.in.tokens) token_sums = workspace.take<T>(shape.input * G::inputs * padded());
+        if (call.dterm) term_sums = take_zeros<T>(workspace, shape.batch * G::inputs * padded());
         const Index recurrent = (G::vectors > 1 ? G::vectors : 1) * shape.hidden;
         outer = take_outer_product<T>(workspace, shape.input > recurrent ? shape.input : recurrent);
         tokens = tokens_in_order(workspace, call.in.tokens, rows);

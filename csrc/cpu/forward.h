@@ -186,6 +186,13 @@ private:
         clear(x);
         for (int i = 0; i < G::inputs; ++i)
             x[input_gates<Cell>.gate[i]] = V::load(from + block * G::inputs * lanes + i * gate_stride(block));
+        if (shared_.call.in.term) {
+            const T* term = static_cast<const T*>(shared_.call.in.term) + row * G::inputs * shape_.hidden;
+            for (int i = 0; i < G::inputs; ++i) {
+                V& gate = x[input_gates<Cell>.gate[i]];
+                gate = gate + V::load(term + i * shape_.hidden + block * lanes, valid(block));
+            }
+        }
         if constexpr (G::directs > 0) {
             const V direct = direct_x(t, row, block);
             for (int i = 0; i < G::directs; ++i) x[direct_gates<Cell>.gate[i]] = direct;

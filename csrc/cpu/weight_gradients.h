@@ -136,6 +136,21 @@ void sum_slots(const GradientRows<T>& rows, T* sums, int thread, int threads) {
     }
 }
 
+// Adds one step's rows, each to its own sums (inputs, padded): the gradient of the term that every step adds. Threads
+// own vectors.
+template <class T>
+void sum_terms(const GradientRows<T>& rows, const Index* slots, int gates, Index padded, T* sums, int thread,
+               int threads) {
+    using V = Vec<T>;
+    const Index vectors = padded / V::lanes;
+    for (Index row = 0; row < rows.count; ++row)
+        for (int i = 0; i < gates; ++i)
+            for (Index vector = vectors * thread / threads; vector < vectors * (thread + 1) / threads; ++vector) {
+                T* to = sums + (row * gates + i) * padded + vector * V::lanes;
+                (V::load(to) + V::load(rows.data + row * rows.stride + slots[i] + vector * V::lanes)).store(to);
+            }
+}
+
 template <class T>
 void write_bias(const T* sums, const Index* slots, const int* weight_rows, int gates, Index units, T* out) {
     if (!out) return;

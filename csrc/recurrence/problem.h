@@ -67,6 +67,7 @@ struct Inputs {
     const void* bias_hh;            // (Gh*H) or null
     const void* weight_gg;          // (Gf*H, F*H), or null: the cell has none
     const void* weight_diagonal;    // (D*H), or null: the cell has none
+    const void* term;               // (B, Gx*H), added to what weight_ih gives in every step, or null
     const void* state[kMaxStates];  // each (B, H) or null for zeros
 };
 
@@ -91,6 +92,7 @@ struct BackwardCall {
     void* dbias_hh;                         // (Gh*H) or null
     void* dweight_gg;                       // (Gf*H, F*H) or null
     void* dweight_diagonal;                 // (D*H) or null
+    void* dterm;                            // (B, Gx*H) or null
     void* d_state[kMaxStates];              // each (B, H)
 };
 

@@ -52,7 +52,7 @@ class Prepared:
     @property
     def nbytes(self) -> int: ...
     def forward(
-        self, x: _Float | _Token, state: _State | None, schedule: _Schedule | None
+        self, x: _Float | _Token, state: _State | None, schedule: _Schedule | None, term: _Float | None
     ) -> tuple[_Float, tuple[_Float, ...]]: ...  # output (T, B, H), state
 
 @final
@@ -71,6 +71,7 @@ def forward(
     state: _State | None,
     training: bool,
     schedule: _Schedule | None = None,
+    term: _Float | None = None,  # (B, Gx*H), or (sequences, Gx*H) of a ragged batch
 ) -> tuple[_Float, tuple[_Float, ...], Reserve | None]: ...  # output (T, B, H), state, reserve if training
 def forward_layers(  # each layer's x is the output of the one before it; the results of forward for each
     cell: str,
@@ -90,7 +91,8 @@ def backward(
     d_state: _State | None,
     need_dx: bool = True,
     schedule: _Schedule | None = None,
-) -> tuple[_Float | None, _Layer, tuple[_Float, ...]]: ...  # dx, dlayer, dstate
+    term: _Float | None = None,  # (B, Gx*H), or (sequences, Gx*H) of a ragged batch
+) -> tuple[_Float | None, _Layer, tuple[_Float, ...], _Float | None]: ...  # dx, dlayer, dstate, dterm
 def instruction_sets() -> list[str]: ...
 def instruction_set() -> str: ...
 def set_instruction_set(name: str) -> None: ...

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from . import _cpu
 from ._arguments import as_floats, as_input, as_layer, as_parameters, as_states, as_step
 from .parameters import NAMES, Array, Params, cell_info, cells
-from .schedule import Options, Schedule, begin, check_states, rows_of
+from .schedule import Options, Schedule, Sizes, begin, check_states, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,6 +53,7 @@ class Run:
     _initial: State | None = field(repr=False)
     _reserve: _cpu.Reserve | None = field(repr=False)
     _schedule: Schedule | None = field(default=None, repr=False)
+    _term: Array | None = field(default=None, repr=False)
 
     @property
     def reserve_bytes(self) -> int:
@@ -78,12 +79,15 @@ class Gradients:
         dL/d(initial state), one per state of the cell.
     reset_state : tuple of ndarray, each (B, H), or None
         dL/d(reset state), where the run had lengths, resets or ran in reverse; zeros where nothing was reset.
+    term : ndarray, (B, Gx·H), or None
+        dL/dterm, where the run had a term.
     """
 
     x: Array | None
     params: Params
     state: State
     reset_state: State | None = None
+    term: Array | None = None
 
 
 def forward(
@@ -97,6 +101,7 @@ def forward(
     resets: npt.ArrayLike | None = None,
     reset_state: Sequence[npt.ArrayLike] | None = None,
     reverse: bool = False,
+    term: npt.ArrayLike | None = None,
 ) -> Run:
     """Run one layer over a sequence.
 
@@ -144,6 +149,9 @@ def forward(
     reverse : bool, default False
         Run from each row's last step to its first; ``output[t]`` still belongs to ``x[t]``, ``state`` is that after
         step 0.
+    term : array_like, (B, Gx·H), optional
+        Added, in every step, to what ``weight_ih`` gives: W_ih x + b_ih + term. The product of an image with a weight
+        of its own, say, h' = tanh(W_xh x + W_hh h + W_ih v) (Karpathy, Fei-Fei 2015).
 
     Returns
     -------
@@ -165,11 +173,15 @@ def forward(
     initial = as_states("state", state, info["states"], dtype)
     reset = as_states("reset_state", reset_state, info["states"], dtype)
     layer = as_layer(cell, arrays)
-    options = Options(lengths, resets, reverse, dtype)
-    schedule, begun = begin(inputs, initial, reset, (len(info["states"]), layer[1].shape[-1]), options)
-    output, ended, reserve = _cpu.forward(cell, inputs, layer, begun, bool(training), rows_of(schedule))
+    added = None if term is None else as_floats("term", term, dtype)
+    sizes = Sizes(len(info["states"]), layer[1].shape[-1], len(layer[0]) if layer[0].ndim else 0)
+    begun = begin(inputs, initial, reset, added, sizes, Options(lengths, resets, reverse, dtype))
+    schedule = begun.schedule
+    output, ended, reserve = _cpu.forward(
+        cell, inputs, layer, begun.state, bool(training), rows_of(schedule), begun.term
+    )
     final = ended if schedule is None else schedule.end(ended, initial)
-    return Run(output, final, cell, inputs, arrays, begun, reserve, schedule)
+    return Run(output, final, cell, inputs, arrays, begun.state, reserve, schedule, begun.term)
 
 
 def forward_layers(
@@ -255,7 +267,7 @@ def backward(
     d_final = as_states("d_state", d_state, cell_info(run.cell)["states"], dtype)
     if schedule is not None:
         check_states("d_state", d_final, *run.output.shape[1:])
-    dx, d_layer, d_initial = _cpu.backward(
+    dx, d_layer, d_initial, d_term = _cpu.backward(
         run.cell,
         run._x,
         as_layer(run.cell, run._params),
@@ -266,12 +278,14 @@ def backward(
         d_final if schedule is None else schedule.end_gradient(d_final),
         bool(need_x),
         rows_of(schedule),
+        run._term,
     )
     d_reset = None
     if schedule is not None:
         d_initial, d_reset = schedule.begin_gradient(d_initial, d_final)
+        d_term = None if d_term is None else schedule.of_rows(d_term)
     found = {name: grad for name, grad in zip(NAMES, d_layer, strict=True) if grad is not None}
-    return Gradients(dx, {name: found[name] for name in run._params}, d_initial, d_reset)
+    return Gradients(dx, {name: found[name] for name in run._params}, d_initial, d_reset, d_term)
 
 
 def step(

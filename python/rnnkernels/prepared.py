@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _cpu
-from ._arguments import as_input, as_layer, as_parameters, as_states, as_step
+from ._arguments import as_floats, as_input, as_layer, as_parameters, as_states, as_step
 from .parameters import Array, cell_info
-from .schedule import Options, begin, rows_of
+from .schedule import Options, Sizes, begin, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -95,6 +95,7 @@ class Prepared:
         resets: npt.ArrayLike | None = None,
         reset_state: Sequence[npt.ArrayLike] | None = None,
         reverse: bool = False,
+        term: npt.ArrayLike | None = None,
     ) -> tuple[Array, State]:
         """Run the layer over a sequence, for inference.
 
@@ -103,7 +104,7 @@ class Prepared:
         x : array_like, (T, B, I) of `dtype`, or (T, B) of integers where `tokens`
         state : sequence of array_like, each (B, H), optional
             The states before the first step, h first. Default: zeros.
-        lengths, resets, reset_state, reverse
+        lengths, resets, reset_state, reverse, term
             As in `rnnkernels.forward`.
 
         Returns
@@ -121,10 +122,12 @@ class Prepared:
         inputs = as_input("x", x, self.dtype)
         initial = as_states("state", state, self._states, self.dtype)
         reset = as_states("reset_state", reset_state, self._states, self.dtype)
-        options = Options(lengths, resets, reverse, self.dtype)
-        schedule, begun = begin(inputs, initial, reset, (len(self._states), self.hidden_size), options)
-        output, ended = self._layer.forward(inputs, begun, rows_of(schedule))
-        return output, ended if schedule is None else schedule.end(ended, initial)
+        added = None if term is None else as_floats("term", term, self.dtype)
+        gates = cell_info(self.cell)["rows"][0] * self.hidden_size
+        sizes = Sizes(len(self._states), self.hidden_size, gates)
+        begun = begin(inputs, initial, reset, added, sizes, Options(lengths, resets, reverse, self.dtype))
+        output, ended = self._layer.forward(inputs, begun.state, rows_of(begun.schedule), begun.term)
+        return output, ended if begun.schedule is None else begun.schedule.end(ended, initial)
 
     def step(self, x_t: npt.ArrayLike, state: Sequence[npt.ArrayLike] | None = None) -> State:
         """Run the layer for one step; a `stepper` is faster where many steps follow each other.

@@ -113,6 +113,12 @@ class Schedule:
             reset.append(of_reset)
         return tuple(initial), tuple(reset)
 
+    def of_rows(self, of_sequences: Array) -> Array:
+        """Return the sums (B, ...) of what belongs to each row's sequences (S, ...)."""
+        sums = np.zeros((len(self.last), *of_sequences.shape[1:]), of_sequences.dtype)
+        np.add.at(sums, self.owner, of_sequences)
+        return sums
+
 
 def make_schedule(
     steps: int,
@@ -196,29 +202,46 @@ def _resets(resets: npt.ArrayLike | None, steps: int, batch: int) -> Booleans | 
     return found
 
 
+class Sizes(NamedTuple):
+    """A layer's number of states, H, and rows of weight_ih."""
+
+    states: int
+    hidden: int
+    gates: int
+
+
+class Begun(NamedTuple):
+    """How a call begins: its schedule, None where it is dense, and what each of its sequences starts from and adds."""
+
+    schedule: Schedule | None
+    state: tuple[Array, ...] | None
+    term: Array | None
+
+
 def begin(
     x: Array,
     state: tuple[Array, ...] | None,
     reset_state: tuple[Array, ...] | None,
-    sizes: tuple[int, int],
+    term: Array | None,
+    sizes: Sizes,
     options: Options,
-) -> tuple[Schedule | None, tuple[Array, ...] | None]:
-    """Return a call's schedule, None where it is dense, and the states that its sequences start from.
-
-    `sizes`: the number of states, and H.
-    """
+) -> Begun:
+    """Put a call's rows in order: what belongs to the rows of the batch becomes what belongs to its sequences."""
     if reset_state is not None and options.resets is None:
         raise ValueError("reset_state: expected resets with it, got none")
+    dense = Begun(None, state, term)
     if x.ndim not in (2, 3) or not (options.reverse or options.lengths is not None or options.resets is not None):
-        return None, state
+        return dense
     steps, batch = x.shape[:2]
     schedule = make_schedule(steps, batch, options.lengths, options.resets, bool(options.reverse))
     if schedule is None:
-        return None, state
-    count, hidden = sizes
-    check_states("state", state, batch, hidden)
-    check_states("reset_state", reset_state, batch, hidden)
-    return schedule, schedule.begin(state, reset_state, count, hidden, options.dtype)
+        return dense
+    check_states("state", state, batch, sizes.hidden)
+    check_states("reset_state", reset_state, batch, sizes.hidden)
+    if term is not None and term.shape != (batch, sizes.gates):
+        raise ValueError(f"term: expected shape (B, G*H) = ({batch}, {sizes.gates}), got {term.shape}")
+    begun = schedule.begin(state, reset_state, sizes.states, sizes.hidden, options.dtype)
+    return Begun(schedule, begun, None if term is None else term[schedule.owner])
 
 
 def rows_of(schedule: Schedule | None) -> tuple[Integers, Integers] | None:
