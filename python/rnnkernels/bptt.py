@@ -192,9 +192,11 @@ def windows(
     ------
     TypeError, ValueError
         As for `full_bptt`; k1 and k2 are no integers or out of their range; chunks differ in B, I
-        or dtype.
+        or dtype; the model is bidirectional.
     """
     _check_lengths(k1, k2)  # here, not when the first result is asked for
+    if getattr(model, "num_directions", 1) > 1:
+        raise ValueError("model: expected one direction: the reverse one begins at a sequence's end, which never comes")
     return _windows(model, chunks, loss, k1, k2, state, rng)
 
 

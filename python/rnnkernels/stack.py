@@ -31,10 +31,10 @@ class StackRun:
 
     Attributes
     ----------
-    output : ndarray, (T, B, H)
-        Of the top layer.
+    output : ndarray, (T, B, H), of two directions (T, B, 2·H)
+        Of the top layer; forward first.
     state : tuple over layers of tuple of ndarray, (B, H)
-        After the last step.
+        After each row's last step. Of two directions: layer 0 forward, layer 0 in reverse, layer 1 forward, ...
     """
 
     output: Array
@@ -55,11 +55,14 @@ class StackGradients:
         The names and shapes of `Stack.params`.
     state : tuple over layers of tuple of ndarray, (B, H)
         With respect to the initial state.
+    reset_state : tuple over layers of tuple of ndarray, (B, H), or None
+        With respect to the reset state, where the run had resets.
     """
 
     x: Array | None
     params: dict[str, Array]
     state: StackState
+    reset_state: StackState | None = None
 
 
 class Stack:
@@ -78,6 +81,9 @@ class Stack:
         to the next layer (not after the last), in training. What is kept is divided by
         1 - dropout, so that nothing is scaled in inference. Every step has masks of its own.
     bias : bool
+    bidirectional : bool
+        Every layer runs over the sequence twice, with parameters of their own (``..._reverse``), the second time from
+        the last step to the first; the layer above gets both outputs, (T, B, 2·H).
     dtype : {"float32", "float64"}
     rng : int, numpy.random.Generator or None
         For the initial parameters, see `init_params`; the layers draw one after the other.
@@ -85,8 +91,11 @@ class Stack:
     Attributes
     ----------
     params : dict of str to ndarray
-        PyTorch's names: weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, weight_ih_l1, ... The
-        arrays may be updated in place, or replaced by others of the same shape and dtype.
+        PyTorch's names: weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, weight_ih_l0_reverse (where
+        `bidirectional`), ..., weight_ih_l1, ... The arrays may be updated in place, or replaced by others of the
+        same shape and dtype.
+    num_directions : int
+        2 where `bidirectional`, else 1.
 
     Raises
     ------
@@ -108,6 +117,7 @@ class Stack:
         *,
         dropout: float = 0.0,
         bias: bool = True,
+        bidirectional: bool = False,
         dtype: npt.DTypeLike = "float32",
         rng: int | np.random.Generator | None = None,
     ) -> None:
@@ -125,14 +135,15 @@ class Stack:
         self.num_layers = int(num_layers)
         self.dropout = float(dropout)
         self.bias = bool(bias)
+        self.num_directions = 2 if bidirectional else 1
         self.dtype = float_dtype("dtype", dtype)
         self.params: dict[str, Array] = {}
         generator = as_generator("rng", rng)
-        for layer in range(num_layers):
-            size = hidden_size if layer else input_size
+        for end in self._ends:
+            size = input_size if end.startswith("_l0") else hidden_size * self.num_directions
             params = init_params(cell, size, hidden_size, rng=generator, dtype=self.dtype, bias=self.bias)
             self._names = tuple(params)
-            self.params |= {f"{name}_l{layer}": array for name, array in params.items()}
+            self.params |= {name + end: array for name, array in params.items()}
 
     def forward(
         self,
@@ -141,6 +152,9 @@ class Stack:
         *,
         training: bool = True,
         rng: np.random.Generator | None = None,
+        lengths: npt.ArrayLike | None = None,
+        resets: npt.ArrayLike | None = None,
+        reset_state: Sequence[Sequence[npt.ArrayLike] | None] | None = None,
     ) -> StackRun:
         """Run the layers over a sequence.
 
@@ -154,6 +168,10 @@ class Stack:
         rng : numpy.random.Generator, optional
             Draws the masks. Needed when `training` and `dropout` > 0 and there is a layer above
             the first, otherwise left untouched.
+        lengths, resets
+            As in `rnnkernels.forward`, for every layer.
+        reset_state : sequence over layers of sequence of array_like, (B, H), optional
+            What a state is replaced by at a reset; zeros by default, also for a layer whose entry is None.
 
         Returns
         -------
@@ -165,25 +183,44 @@ class Stack:
             An argument is not what is said here.
         """
         states = self._per_layer("state", state)
+        reset_states = self._per_layer("reset_state", reset_state)
         drops = training and self.dropout > 0 and self.num_layers > 1
         if drops and not isinstance(rng, np.random.Generator):
             raise TypeError(f"rng: expected a numpy.random.Generator, as dropout is {self.dropout}, got {rng!r}")
-        if not drops:
-            layers = [self._layer(layer) for layer in range(self.num_layers)]
+        plain = lengths is None and resets is None and reset_state is None
+        if not drops and self.num_directions == 1 and plain:
+            layers = [self._layer(end) for end in self._ends]
             runs = functional.forward_layers(self.cell, x, layers, states, training=training)
             return StackRun(runs[-1].output, tuple(run.state for run in runs), tuple(runs), (None,) * len(runs))
         runs = []
         masks: list[Array | None] = []
-        for layer in range(self.num_layers):
-            mask = None
-            if layer:
-                x = runs[-1].output  # (T, B, H)
-                assert rng is not None  # checked above
-                mask = self._mask(x.shape, rng)
-                x = x * mask
-            masks.append(mask)
-            runs.append(functional.forward(self.cell, x, self._layer(layer), states[layer], training=training))
-        return StackRun(runs[-1].output, tuple(run.state for run in runs), tuple(runs), tuple(masks))
+        output: Array | None = None  # of the layer below
+        for end in self._ends:
+            reverse = end.endswith("_reverse")
+            if not reverse:
+                mask = None
+                if output is not None:
+                    x = output
+                    if drops:
+                        assert rng is not None  # checked above
+                        mask = self._mask(x.shape, rng)
+                        x = x * mask
+                masks.append(mask)
+            run = functional.forward(
+                self.cell,
+                x,
+                self._layer(end),
+                states[len(runs)],
+                training=training,
+                lengths=lengths,
+                resets=resets,
+                reset_state=reset_states[len(runs)],
+                reverse=reverse,
+            )
+            output = np.concatenate([runs[-1].output, run.output], axis=2) if reverse else run.output
+            runs.append(run)
+        assert output is not None
+        return StackRun(output, tuple(run.state for run in runs), tuple(runs), tuple(masks))
 
     def backward(
         self,
@@ -218,21 +255,37 @@ class Stack:
         """
         if not isinstance(run, StackRun):
             raise TypeError(f"run: expected a StackRun, got {type(run).__name__}")
-        if len(run._runs) != self.num_layers:
-            raise ValueError(f"run: expected one of {self.num_layers} layers, got {len(run._runs)}")
+        if len(run._runs) != len(self._ends):
+            raise ValueError(f"run: expected one of {self._count}, got {len(run._runs)}")
         d_states = self._per_layer("d_state", d_state)
         params: dict[str, Array] = {}
-        states: list[State] = []
+        found: list[functional.Gradients] = []  # from the top down
         dx: Array | None = None
         above = d_output  # gradient with respect to a layer's output
-        for layer in reversed(range(self.num_layers)):
-            wanted = need_x or layer > 0
-            grads = functional.backward(run._runs[layer], above, d_states[layer], need_x=wanted)
-            params |= {f"{name}_l{layer}": array for name, array in grads.params.items()}
-            states.append(grads.state)
-            mask = run._masks[layer]
-            above = dx = grads.x if grads.x is None or mask is None else grads.x * mask
-        return StackGradients(dx, {name: params[name] for name in self.params}, tuple(reversed(states)))
+        for number in reversed(range(len(self._ends))):
+            end, layer = self._ends[number], number // self.num_directions
+            d_part = self._direction(above, end)
+            grads = functional.backward(run._runs[number], d_part, d_states[number], need_x=need_x or layer > 0)
+            params |= {name + end: array for name, array in grads.params.items()}
+            found.append(grads)
+            if end.endswith("_reverse"):
+                dx = grads.x
+                continue
+            if grads.x is None:
+                dx = None
+            else:
+                dx = grads.x if self.num_directions == 1 or dx is None else grads.x + dx
+                mask = run._masks[layer]
+                dx = dx if mask is None else dx * mask
+            above = dx
+        found.reverse()
+        resets = [grads.reset_state for grads in found if grads.reset_state is not None]
+        return StackGradients(
+            dx,
+            {name: params[name] for name in self.params},
+            tuple(grads.state for grads in found),
+            tuple(resets) if len(resets) == len(found) else None,
+        )
 
     def step(self, x_t: npt.ArrayLike, state: Sequence[Sequence[npt.ArrayLike] | None] | None = None) -> StackState:
         """One step, in inference: no dropout, nothing kept.
@@ -252,18 +305,39 @@ class Stack:
         Raises
         ------
         TypeError, ValueError
-            An argument is not what is said here.
+            An argument is not what is said here, or the stack is bidirectional.
         """
+        if self.num_directions > 1:
+            raise ValueError("step: expected a stack of one direction; the reverse one begins with the last step")
         states = self._per_layer("state", state)
         after: list[State] = []
-        for layer in range(self.num_layers):
-            after.append(functional.step(self.cell, x_t, self._layer(layer), states[layer]))
+        for end, before in zip(self._ends, states, strict=True):
+            after.append(functional.step(self.cell, x_t, self._layer(end), before))
             x_t = after[-1][0]
         return tuple(after)
 
-    def _layer(self, layer: int) -> Mapping[str, Array]:
-        """Parameters of one layer under the names of `functional`."""
-        return {name: self.params[f"{name}_l{layer}"] for name in self._names}
+    @property
+    def _ends(self) -> tuple[str, ...]:
+        """Return what the parameters' names end in, one for each layer and direction."""
+        ways = ("", "_reverse")[: self.num_directions]
+        return tuple(f"_l{layer}{way}" for layer in range(self.num_layers) for way in ways)
+
+    @property
+    def _count(self) -> str:
+        return f"{len(self._ends)} {'layers' if self.num_directions == 1 else 'layers and directions'}"
+
+    def _layer(self, end: str) -> Mapping[str, Array]:
+        """Parameters of one layer and direction under the names of `functional`."""
+        return {name: self.params[name + end] for name in self._names}
+
+    def _direction(self, d_output: npt.ArrayLike | None, end: str) -> npt.ArrayLike | None:
+        """Return what of dL/d(a layer's output) belongs to one direction."""
+        if d_output is None or self.num_directions == 1:
+            return d_output
+        array = np.asarray(d_output)
+        if array.ndim != 3 or array.shape[2] != 2 * self.hidden_size:
+            raise ValueError(f"d_output: expected shape (T, B, {2 * self.hidden_size}), got {array.shape}")
+        return array[..., self.hidden_size :] if end.endswith("_reverse") else array[..., : self.hidden_size]
 
     def _mask(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         """Zeros and 1 / (1 - dropout); drawn in float32 for either dtype: the same elements drop."""
@@ -275,11 +349,11 @@ class Stack:
     ) -> tuple[tuple[npt.ArrayLike, ...] | None, ...]:
         """Make a nested state one of tuples, checked as far as this file can tell."""
         if state is None:
-            return (None,) * self.num_layers
+            return (None,) * len(self._ends)
         if not isinstance(state, (tuple, list)):
             raise TypeError(f"{what}: expected a tuple over layers, got {type(state).__name__}")
-        if len(state) != self.num_layers:
-            raise ValueError(f"{what}: expected {self.num_layers} layers, got {len(state)}")
+        if len(state) != len(self._ends):
+            raise ValueError(f"{what}: expected {self._count}, got {len(state)}")
         for layer, entry in enumerate(state):
             if not isinstance(entry, (tuple, list, type(None))):
                 raise TypeError(f"{what}[{layer}]: expected a tuple of arrays, got {type(entry).__name__}")
