@@ -181,13 +181,24 @@ py::array evaluate(const std::string& function, const py::array& x) {
     return out;
 }
 
+Dtype read_dtype(const std::string& name) {
+    if (name == "float32") return Dtype::float32;
+    if (name == "float64") return Dtype::float64;
+    throw py::value_error("dtype: expected float32 or float64, got '" + name + "'");
+}
+
+// Bytes of reserve per row of a step.
+Index reserve_size(const std::string& cell, Index hidden, const std::string& dtype) {
+    if (hidden < 1) throw py::value_error("hidden: expected at least 1, got " + std::to_string(hidden));
+    return backend().reserve_size(backend().current_set(), find_cell(cell), read_dtype(dtype), hidden);
+}
+
 py::dict plan(const std::string& cell, Index steps, Index batch, Index input, Index hidden, const std::string& dtype,
               int threads) {
-    if (steps < 0 || batch < 0 || input < 1 || hidden < 1 || threads < 1 || (dtype != "float32" && dtype != "float64"))
-        throw py::value_error("plan: expected T, B >= 0, I, H, threads >= 1 and dtype float32 or float64");
-    const PlanInfo info =
-        backend().plan(backend().current_set(), find_cell(cell), dtype == "float32" ? Dtype::float32 : Dtype::float64,
-                       {steps, batch, input, hidden}, threads);
+    if (steps < 0 || batch < 0 || input < 1 || hidden < 1 || threads < 1)
+        throw py::value_error("plan: expected T, B >= 0 and I, H, threads >= 1");
+    const PlanInfo info = backend().plan(backend().current_set(), find_cell(cell), read_dtype(dtype),
+                                         {steps, batch, input, hidden}, threads);
     py::dict out;
     out["threads"] = info.threads;
     out["row_groups"] = info.row_groups;
@@ -234,6 +245,7 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
         py::arg("threads"));
     m.def("set_poison", [](bool poison) { backend().set_poison(poison); }, py::arg("poison"));
     m.def("evaluate", &evaluate, py::arg("function"), py::arg("x"));
+    m.def("reserve_size", &reserve_size, py::arg("cell"), py::arg("hidden"), py::arg("dtype"));
     m.def("plan", &plan, py::arg("cell"), py::arg("steps"), py::arg("batch"), py::arg("input"), py::arg("hidden"),
           py::arg("dtype"), py::arg("threads"));
 }

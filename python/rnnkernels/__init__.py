@@ -24,6 +24,7 @@ from ._runtime import (
 from .functional import Gradients, Run, backward, forward, step
 from .parameters import cell_info, cells, init_params, parameter_shapes
 from .prepared import Prepared, Stepper
+from .replay import training_bytes
 from .stack import Stack
 
 __version__ = "0.1.0"
@@ -50,4 +51,5 @@ __all__ = [
     "set_instruction_set",
     "set_num_threads",
     "step",
+    "training_bytes",
 ]

@@ -11,12 +11,13 @@ gradients through long sequences in `rnnkernels.bptt`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from . import _cpu
+from . import _cpu, replay
 from ._arguments import as_floats, as_input, as_layer, as_parameters, as_states, as_step
 from .parameters import NAMES, Array, Params, cell_info, cells
-from .schedule import Options, Schedule, Sizes, begin, check_states, rows_of
+from .schedule import Options, Schedule, Sizes, begin, check_rows, check_states, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,10 +55,13 @@ class Run:
     _reserve: _cpu.Reserve | None = field(repr=False)
     _schedule: Schedule | None = field(default=None, repr=False)
     _term: Array | None = field(default=None, repr=False)
+    _replay: replay.Replay | None = field(default=None, repr=False)
 
     @property
     def reserve_bytes(self) -> int:
         """Memory kept for the backward, beside ``output``; 0 after inference."""
+        if self._replay is not None:
+            return self._replay.nbytes
         return 0 if self._reserve is None else self._reserve.nbytes
 
     def __repr__(self) -> str:
@@ -102,6 +106,7 @@ def forward(
     reset_state: Sequence[npt.ArrayLike] | None = None,
     reverse: bool = False,
     term: npt.ArrayLike | None = None,
+    memory: str = "all",
 ) -> Run:
     """Run one layer over a sequence.
 
@@ -152,6 +157,10 @@ def forward(
     term : array_like, (B, Gx·H), optional
         Added, in every step, to what ``weight_ih`` gives: W_ih x + b_ih + term. The product of an image with a weight
         of its own, say, h' = tanh(W_xh x + W_hh h + W_ih v) (Karpathy, Fei-Fei 2015).
+    memory : {"all", "replay"}
+        What a training run keeps. ``"all"``: every gate and state. ``"replay"``: the states at every k-th step, k near
+        √T; the backward runs the steps between them again, which costs one more forward. `training_bytes` says
+        beforehand how much each keeps.
 
     Returns
     -------
@@ -173,6 +182,15 @@ def forward(
     initial = as_states("state", state, info["states"], dtype)
     reset = as_states("reset_state", reset_state, info["states"], dtype)
     layer = as_layer(cell, arrays)
+    if replay.check_memory(memory) == "replay" and training and inputs.ndim in (2, 3) and len(inputs) > 1:
+        if reset is not None and resets is None:
+            raise ValueError("reset_state: expected resets with it, got none")
+        steps, batch = inputs.shape[:2]
+        valid = check_rows(steps, batch, lengths, resets)
+        again = partial(_piece, cell, params=arrays, reset_state=reset, term=term)
+        pieces = replay.cut(cell, steps, *valid, reverse=bool(reverse))
+        output, final, kept = replay.forward(again, inputs, initial, pieces)
+        return Run(output, final, cell, inputs, arrays, initial, None, _replay=kept)
     added = None if term is None else as_floats("term", term, dtype)
     sizes = Sizes(len(info["states"]), layer[1].shape[-1], len(layer[0]) if layer[0].ndim else 0)
     begun = begin(inputs, initial, reset, added, sizes, Options(lengths, resets, reverse, dtype))
@@ -182,6 +200,22 @@ def forward(
     )
     final = ended if schedule is None else schedule.end(ended, initial)
     return Run(output, final, cell, inputs, arrays, begun.state, reserve, schedule, begun.term)
+
+
+def _piece(
+    cell: str,
+    x: Array,
+    state: State | None,
+    *,
+    params: Params,
+    training: bool,
+    resets: Array | None = None,
+    reset_state: State | None = None,
+    **options: Any,
+) -> Run:
+    """Run some steps of a longer sequence."""
+    reset = None if resets is None else reset_state
+    return forward(cell, x, params, state, training=training, resets=resets, reset_state=reset, **options)
 
 
 def forward_layers(
@@ -261,6 +295,12 @@ def backward(
     """
     if not isinstance(run, Run):
         raise TypeError(f"run: expected what forward returned, got {type(run).__name__}")
+    if run._replay is not None:
+        d_array = None if d_output is None else as_floats("d_output", d_output, run.output.dtype)
+        if d_array is not None and d_array.shape != run.output.shape:
+            raise ValueError(f"d_output: expected shape (T, B, H) = {run.output.shape}, got {d_array.shape}")
+        d_last = as_states("d_state", d_state, cell_info(run.cell)["states"], run.output.dtype)
+        return replay.backward(run._replay, partial(backward, need_x=need_x), d_array, d_last)
     if run._reserve is None:
         raise ValueError("run: expected one made with training=True, got one made for inference")
     dtype, schedule = run.output.dtype, run._schedule

@@ -177,6 +177,13 @@ def make_schedule(
     return Schedule(starts, places.astype(np.int64), owner, fresh, last)
 
 
+def check_rows(
+    steps: int, batch: int, lengths: npt.ArrayLike | None, resets: npt.ArrayLike | None
+) -> tuple[Integers | None, Booleans | None]:
+    """Return lengths and resets as arrays that fit, or raise as `make_schedule`."""
+    return None if lengths is None else _lengths(lengths, steps, batch), _resets(resets, steps, batch)
+
+
 def _lengths(lengths: npt.ArrayLike | None, steps: int, batch: int) -> Integers:
     if lengths is None:
         return np.full(batch, steps)
