@@ -1,4 +1,4 @@
-"""The pictures in docs/, from a file of results: ratios.svg, roofline.svg, scaling.svg, latency.svg.
+"""The pictures in docs/, from a file of results: ratios.svg, variants.svg, roofline.svg, scaling.svg, latency.svg.
 
 `python -m benchmarks draw [FILE.jsonl]`
 
@@ -15,7 +15,7 @@ from typing import Any
 from . import results
 from .machine import REPOSITORY
 from .results import Line
-from .shapes import CORE_SHAPES
+from .shapes import CORE_SHAPES, FUSED_ELSEWHERE, VARIANT_SHAPES
 
 COLORS = ("#4477aa", "#66ccee", "#228833", "#ccbb44", "#ee6677", "#aa3377", "#bbbbbb")
 SETTINGS = {
@@ -33,33 +33,74 @@ READING_SIZES = {"16 KB": 16 << 10, "2 MB": 2 << 20, "64 MB": 64 << 20}
 
 
 def ratios(lines: Sequence[Line]) -> Any:
-    """Bars from 1×: how many times faster than the best peer, per core shape and cell, on all threads measured."""
+    """How many times faster than the best peer, per core shape: the cells that other libraries have fused."""
+    speeds = [x for x in _ratios(lines) if x["cell"] in FUSED_ELSEWHERE and tuple(x["shape"]) in CORE_SHAPES]
+    shapes = [shape for shape in CORE_SHAPES if any(tuple(x["shape"]) == shape for x in speeds)]
+    names = [_sizes(shape, "\n") for shape in shapes]
+    cells = list(dict.fromkeys(x["cell"] for x in speeds))
+    return _bars(
+        lines,
+        speeds,
+        groups=names,
+        bars=cells,
+        place=lambda x: (names[shapes.index(tuple(x["shape"]))], x["cell"]),
+    )
+
+
+def variants(lines: Sequence[Line]) -> Any:
+    """The same per cell, for the cells that no other library has fused."""
+    speeds = [x for x in _ratios(lines) if x["cell"] not in FUSED_ELSEWHERE and tuple(x["shape"]) in VARIANT_SHAPES]
+    cells = list(dict.fromkeys(x["cell"] for x in speeds))
+    names = [cell.removeprefix("lstm_").replace("_projected", "\nprojected") for cell in cells]
+    return _bars(
+        lines,
+        speeds,
+        groups=names,
+        bars=[_sizes(shape, " ") for shape in VARIANT_SHAPES],
+        place=lambda x: (names[cells.index(x["cell"])], _sizes(x["shape"], " ")),
+    )
+
+
+def _ratios(lines: Sequence[Line]) -> list[Line]:
+    """Inference and training, with a best peer, on the most threads that were measured."""
+    speeds = [x for x in _speeds(lines) if "ratio" in x and x["mode"] in {"inference", "training"}]
+    return [x for x in speeds if x["threads"] == max(y["threads"] for y in speeds)]
+
+
+def _sizes(shape: Sequence[int], between: str) -> str:
+    return "T{} B{}{}I{} H{}".format(*shape[:2], between, *shape[2:])
+
+
+def _bars(
+    lines: Sequence[Line],
+    speeds: Sequence[Line],
+    *,
+    groups: Sequence[str],
+    bars: Sequence[str],
+    place: Callable[[Line], tuple[str, str]],
+) -> Any:
+    """Bars from 1×, inference above training; `place` says a line's group and bar."""
     from matplotlib import pyplot as plt
 
-    speeds = [x for x in _speeds(lines) if tuple(x["shape"]) in CORE_SHAPES and "ratio" in x]
-    speeds = [x for x in speeds if x["mode"] in {"inference", "training"}]
     if not speeds:
         return None
-    threads = max(x["threads"] for x in speeds)
-    speeds = [x for x in speeds if x["threads"] == threads]
-    cells = list(dict.fromkeys(x["cell"] for x in speeds))
-    shapes = [shape for shape in CORE_SHAPES if any(tuple(x["shape"]) == shape for x in speeds)]
     figure, axes = plt.subplots(2, 1, figsize=(9, 5.4), sharex=True)
-    width = 0.8 / len(cells)
+    width = 0.8 / len(bars)
     for axis, mode in zip(axes, ("inference", "training"), strict=True):
-        for i, cell in enumerate(cells):
-            found = {tuple(x["shape"]): x["ratio"] for x in speeds if (x["cell"], x["mode"]) == (cell, mode)}
-            places = [shapes.index(shape) + (i - (len(cells) - 1) / 2) * width for shape in found]
+        for i, bar in enumerate(bars):
+            found = {group: x["ratio"] for x in speeds if x["mode"] == mode for group, b in [place(x)] if b == bar}
+            places = [groups.index(group) + (i - (len(bars) - 1) / 2) * width for group in found]
             heights = [ratio - 1 for ratio in found.values()]
-            axis.bar(places, heights, 0.92 * width, bottom=1, label=cell, color=COLORS[i % len(COLORS)])
+            axis.bar(places, heights, 0.92 * width, bottom=1, label=bar, color=COLORS[i % len(COLORS)])
         axis.set_yscale("log")
         _times(axis, [x["ratio"] for x in speeds if x["mode"] == mode])
         axis.axhline(1, color="black", linewidth=0.8)
         axis.grid(axis="y", color="#e0e0e0", linewidth=0.6)
-        axis.set_title(f"{mode}, {_threads(threads)}: times faster than the fastest peer", loc="left")
-    axes[1].set_xticks(range(len(shapes)), [f"T{t} B{b}\nI{i} H{h}" for t, b, i, h in shapes])
-    axes[1].set_xlim(-0.6, len(shapes) - 0.4)
-    axes[0].legend(ncols=len(cells), loc="upper right", bbox_to_anchor=(1, 1.16), columnspacing=1, handlelength=1)
+        threads = _threads(speeds[0]["threads"])
+        axis.set_title(f"{mode}, {threads}: times faster than the fastest peer", loc="left")
+    axes[1].set_xticks(range(len(groups)), groups)
+    axes[1].set_xlim(-0.6, len(groups) - 0.4)
+    axes[0].legend(ncols=len(bars), loc="upper right", bbox_to_anchor=(1, 1.16), columnspacing=1, handlelength=1)
     peers = sorted({name for x in speeds for name, peer in x["peers"].items() if "median" in peer} & _counted(speeds))
     note = f"fastest of {', '.join(peers)}; medians of alternated calls, weight packing and the Python call included"
     _footnote(figure, lines, speeds[0], note)
@@ -71,7 +112,8 @@ def roofline(lines: Sequence[Line]) -> Any:
     from matplotlib import pyplot as plt
 
     limits = {x["threads"]: x for x in results.of_kind(lines, "roofline")}
-    speeds = [x for x in _speeds(lines) if x["threads"] in limits and "flops_per_byte" in x and x["mode"] != "bfloat16"]
+    speeds = [x for x in _speeds(lines) if x["cell"] in FUSED_ELSEWHERE and x["mode"] != "bfloat16"]
+    speeds = [x for x in speeds if x["threads"] in limits and "flops_per_byte" in x]
     if not speeds:
         return None
     counts = sorted({x["threads"] for x in speeds})
@@ -137,7 +179,7 @@ def latency(lines: Sequence[Line]) -> Any:
     """One step at batch 1: microseconds over H, ours and the peers'."""
     from matplotlib import pyplot as plt
 
-    found = [x for x in _speeds(lines) if x["mode"] == "streaming"]
+    found = [x for x in _speeds(lines) if x["mode"] == "streaming" and x["cell"] in FUSED_ELSEWHERE]
     if not found:
         return None
     cells = list(dict.fromkeys(x["cell"] for x in found))
@@ -170,6 +212,7 @@ def latency(lines: Sequence[Line]) -> Any:
 
 PICTURES: dict[str, Callable[[Sequence[Line]], Any]] = {
     "ratios": ratios,
+    "variants": variants,
     "roofline": roofline,
     "scaling": scaling,
     "latency": latency,

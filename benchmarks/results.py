@@ -4,6 +4,7 @@
 - ``roofline``: the machine's limits for a number of threads
 - ``speed``: one cell at one shape, ours and the peers'
 - ``scaling``: our time against one size
+- ``ragged``: a batch of different lengths, over the work in it and over PyTorch's packed sequences
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from benchmarks import compare, draw, grid, measure, memory, report, results, ro
 from benchmarks.peers import peers  # noqa: E402
 from benchmarks.peers.base import Peer, Timed  # noqa: E402
 from benchmarks.peers.ours import Ours  # noqa: E402
-from benchmarks.shapes import BFLOAT16_SHAPES, CORE_SHAPES, MODES, STREAMING_SHAPES, WIDE_SHAPES, shapes  # noqa: E402
+from benchmarks.shapes import BFLOAT16_SHAPES, CORE_SHAPES, MODES, STREAMING_SHAPES, VARIANT_SHAPES, WIDE_SHAPES, shapes  # noqa: E402
 from benchmarks.workloads import Workload  # noqa: E402
 
 if TYPE_CHECKING:
@@ -196,7 +196,11 @@ def test_targets_cover_the_grid() -> None:
 
 def test_every_mode_has_shapes() -> None:
     assert all(
-        shapes(mode, name, quick=quick) for mode in MODES for name in ("core", "wide") for quick in (True, False)
+        shapes(mode, name, cell, quick=quick)
+        for mode in MODES
+        for name in ("core", "wide")
+        for cell in ("lstm", "mut1")
+        for quick in (True, False)
     )
 
 
@@ -306,13 +310,19 @@ def test_pictures(tmp_path: Path) -> None:
         for mode in ("inference", "training")
         for shape, ratio in zip(CORE_SHAPES, (0.5, 1, 2, 3, 4, 5, 6, 7), strict=True)
     ]
+    lines += [
+        speed(1.0, 5.0, shape, mode=mode, cell=cell)
+        for mode in ("inference", "training")
+        for cell in ("mut1_projected", "lstm_fgr")
+        for shape in VARIANT_SHAPES
+    ]
     lines += [speed(1e-6, 5.0, shape, mode="streaming") for shape in STREAMING_SHAPES]
     points = [[1, 1.0, 0.9, 1.1], [10, 10.0, 9.0, 11.0]]
     lines.append(
         {**finished({}), "kind": "scaling", "axis": "T", "shape": [0, 1, 2, 3], "points": points, "slope": 1.0}
     )
     drawn = draw.draw(lines, tmp_path)
-    assert [file.name for file in drawn] == ["ratios.svg", "roofline.svg", "scaling.svg", "latency.svg"]
+    assert [file.name for file in drawn] == ["ratios.svg", "variants.svg", "roofline.svg", "scaling.svg", "latency.svg"]
     first = [file.read_bytes() for file in drawn]
     assert all(ET.fromstring(text).tag.endswith("svg") for text in first)
     assert [file.read_bytes() for file in draw.draw(lines, tmp_path)] == first

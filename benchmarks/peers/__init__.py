@@ -13,11 +13,11 @@ from .ours import PackedPerCall, Prepared, PreparedFloat32
 from .torch_cells import TorchCells
 from .torch_compile import TorchCompile
 from .torch_eager import TorchEager
+from .torch_recurrent import TorchRecurrent
 
 ABSENT = (
     Absent("haste", "GPU kernels only: on the CPU its layers are Python loops; frozen since 2023"),
     Absent("flashrnn", "GPU kernels only, compiled with nvcc at the first call"),
-    Absent("torchrecurrent", "has variants of these cells (peephole LSTM, MUT, ...) and none of these themselves"),
 )
 
 
@@ -30,6 +30,7 @@ def peers(named: Sequence[str] | None = None, *, quick: bool = False) -> list[Pe
         TorchEager(),
         TorchCompile(every_cell=named is not None),
         TorchCells(),
+        TorchRecurrent(),
         OnnxRuntime(),
         JaxScan(),
         NumpyReference(),
