@@ -62,7 +62,7 @@ public:
                 for (int i = 0; i < G::slots; ++i)
                     V::load(from + i * shared_.padded()).store(to + i * shared_.padded());
             });
-        chunk_first_ = first;
+        chunk_row_ = rows_.first(first);
         wait_for_step();
     }
 
@@ -103,7 +103,7 @@ public:
                      Cell::backward_gates(saved, s, V::load(strip), d, ds, gated);
                      store_gradients(t, row, block, d);
                      store_carried(row, block, ds);
-                     const Index at = rows_.first(t) - rows_.first(chunk_first_) + row;
+                     const Index at = rows_.first(t) - chunk_row_ + row;
                      gated.store(shared_.gated + at * shared_.padded() + block * lanes);
                  });
     }
@@ -196,7 +196,7 @@ public:
 private:
     // Rows of the gradient buffer: step t's while its chunk is at work, the step after the chunk included.
     T* gradient(Index t, Index row) const {
-        return shared_.gradient + (rows_.first(t) - rows_.first(chunk_first_) + row) * shared_.gradient_row();
+        return shared_.gradient + (rows_.first(t) - chunk_row_ + row) * shared_.gradient_row();
     }
     T* carried(Index row, Index block, int s) const {
         return shared_.carried + ((row * shared_.blocks + block) * G::states + s) * lanes;
@@ -336,7 +336,7 @@ private:
     const Rows& rows_;
     const Part part_;
     const Index item_;
-    Index chunk_first_ = 0;
+    Index chunk_row_ = 0;  // the first of the chunk at work
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

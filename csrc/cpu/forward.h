@@ -70,49 +70,52 @@ public:
     }
 
     void step(Index t) {
-        multiply(t, weights_.hidden, h_before(t), shape_.hidden,
+        const Step now = at_step(t);
+        multiply(now, weights_.hidden, now.h, shape_.hidden,
                  [&](Index row, Index block, const T* strip, const T* fed) RNNKERNELS_INLINED {
                      V x[G::gates], u[G::gates], w[G::diagonals + 1], s[G::states], n[G::states], saved[G::saved + 1];
-                     load_x(t, row, block, x);
+                     load_x(now, row, block, x);
                      clear(u);
                      load_u(hidden_gates<Cell>, strip, block, u);
                      load_u(feedback_gates<Cell>, fed, block, u);
                      for (int k = 0; k < G::diagonals; ++k)
                          w[k] = V::load(weights_.diagonal + (k * shared_.blocks + block) * lanes);
-                     load_states(t, row, block, s);
+                     load_states(now, row, block, s);
                      Cell::forward(x, u, w, s, n, saved);
-                     store_states(t, row, block, n);
-                     if (shared_.call.reserve) store_saved(reserve(t, row, block), saved);
+                     store_states(now, row, block, n);
+                     if (shared_.call.reserve) store_saved(reserve(now, row, block), saved);
                  });
     }
 
     void gates(Index t) {
-        multiply(t, weights_.hidden, h_before(t), shape_.hidden,
+        const Step now = at_step(t);
+        multiply(now, weights_.hidden, now.h, shape_.hidden,
                  [&](Index row, Index block, const T* strip, const T* fed) RNNKERNELS_INLINED {
                      V x[G::gates], u[G::gates], s[G::states], saved[G::saved + 1] = {}, gated;
-                     load_x(t, row, block, x);
+                     load_x(now, row, block, x);
                      clear(u);
                      load_u(hidden_gates<Cell>, strip, block, u);
                      load_u(feedback_gates<Cell>, fed, block, u);
-                     load_states(t, row, block, s);
+                     load_states(now, row, block, s);
                      Cell::forward_gates(x, u, s, saved, gated);
-                     store_saved(saved_between(t, row, block), saved);
+                     store_saved(saved_between(now, row, block), saved);
                      gated.store(shared_.gated + (row * shared_.blocks + block) * lanes);
                  });
     }
 
     void state(Index t) {
-        multiply(t, weights_.gated, shared_.gated, shared_.blocks * lanes,
+        const Step now = at_step(t);
+        multiply(now, weights_.gated, shared_.gated, shared_.blocks * lanes,
                  [&](Index row, Index block, const T* strip, const T*) RNNKERNELS_INLINED {
                      V x[G::gates], u[G::gates], s[G::states], n[G::states], saved[G::saved + 1];
-                     load_x(t, row, block, x);
+                     load_x(now, row, block, x);
                      clear(u);
                      load_u(gated_gates<Cell>, strip, block, u);
-                     load_states(t, row, block, s);
-                     T* between = saved_between(t, row, block);
+                     load_states(now, row, block, s);
+                     T* between = saved_between(now, row, block);
                      for (int i = 0; i < G::saved; ++i) saved[i] = V::load(between + i * lanes);
                      Cell::forward_state(x, u, s, saved, n);
-                     store_states(t, row, block, n);
+                     store_states(now, row, block, n);
                      if (shared_.call.reserve) store_saved(between, saved);
                  });
     }
@@ -127,7 +130,6 @@ public:
     }
 
     void finish() {
-        now_ = part_.rows;
         const Rows& rows = rows_;
         each_block([&](Index row, Index block) {
             Index last = rows.steps - 1;  // the row's last step
@@ -140,6 +142,20 @@ public:
     }
 
 private:
+    // What the rows of a step have in common.
+    struct Step {
+        Index t;
+        Index first;  // its first row
+        Range rows;   // this thread's
+        const T* h;   // before it, (rows, H)
+        const T* x;   // its x part; null where the token table stands for it
+    };
+    Step at_step(Index t) const {
+        const Index first = rows_.first(t);
+        const T* x = weights_.token_table ? nullptr : shared_.x_part + (first - rows_.first(chunk_first_)) * x_row();
+        return {t, first, rows_of_step(rows_, t, part_), h_before(t), x};
+    }
+
     // h before step t, (rows of the step, H): the output of the step before, or the initial state.
     const T* h_before(Index t) const {
         if (t == 0) return shared_.initial[0];
@@ -152,12 +168,12 @@ private:
     T* extra(Index row, Index block, int s) const {
         return shared_.extra + ((row * shared_.blocks + block) * (G::states - 1) + s - 1) * lanes;
     }
-    T* reserve(Index t, Index row, Index block) const {
+    T* reserve(const Step& now, Index row, Index block) const {
         return static_cast<T*>(shared_.call.reserve) +
-               ((rows_.first(t) + row) * shared_.blocks + block) * G::reserve * lanes;
+               ((now.first + row) * shared_.blocks + block) * G::reserve * lanes;
     }
-    T* saved_between(Index t, Index row, Index block) const {
-        if (shared_.call.reserve) return reserve(t, row, block);
+    T* saved_between(const Step& now, Index row, Index block) const {
+        if (shared_.call.reserve) return reserve(now, row, block);
         return shared_.saved + (row * shared_.blocks + block) * G::saved * lanes;
     }
     // What step t reads of the states before it, (vectors*H).
@@ -168,21 +184,18 @@ private:
     Index x_row() const { return x_columns_.row(); }
     // Lanes from one gate's units to the next gate's.
     Index gate_stride(Index block) const { return x_columns_.units_in(block); }
-    T* x_chunk(Index t, Index row) const {
-        return shared_.x_part + (rows_.first(t) - rows_.first(chunk_first_) + row) * x_row();
-    }
     // Units of a block that exist; more than a vector's lanes means all.
     Index valid(Index block) const { return shape_.hidden - block * lanes; }
 
     template <class Function>
     RNNKERNELS_INLINE void each_block(Function function) {
-        for (Index row = now_.first; row < now_.last; ++row)
+        for (Index row = part_.rows.first; row < part_.rows.last; ++row)
             for (Index block = part_.blocks.first; block < part_.blocks.last; ++block) function(row, block);
     }
 
-    RNNKERNELS_INLINE void load_x(Index t, Index row, Index block, V* x) const {
-        const T* from = weights_.token_table ? weights_.token_table + shared_.tokens[rows_.first(t) + row] * x_row()
-                                             : x_chunk(t, row);
+    RNNKERNELS_INLINE void load_x(const Step& now, Index row, Index block, V* x) const {
+        const T* from =
+            now.x ? now.x + row * x_row() : weights_.token_table + shared_.tokens[now.first + row] * x_row();
         clear(x);
         for (int i = 0; i < G::inputs; ++i)
             x[input_gates<Cell>.gate[i]] = V::load(from + block * G::inputs * lanes + i * gate_stride(block));
@@ -194,13 +207,13 @@ private:
             }
         }
         if constexpr (G::directs > 0) {
-            const V direct = direct_x(t, row, block);
+            const V direct = direct_x(now, row, block);
             for (int i = 0; i < G::directs; ++i) x[direct_gates<Cell>.gate[i]] = direct;
         }
     }
     // x itself; of a token the vector that is 1 at its place.
-    RNNKERNELS_INLINE V direct_x(Index t, Index row, Index block) const {
-        const Index at = rows_.first(t) + row;
+    RNNKERNELS_INLINE V direct_x(const Step& now, Index row, Index block) const {
+        const Index at = now.first + row;
         if (shared_.call.in.x) return V::load(x(at) + block * lanes, valid(block));
         T one[lanes] = {};
         const Index lane = shared_.tokens[at] - block * lanes;
@@ -213,18 +226,19 @@ private:
     RNNKERNELS_INLINE void load_u(const GateList& list, const T* strip, Index block, V* u) const {
         for (int i = 0; i < list.count; ++i) u[list.gate[i]] = V::load(strip + i * gate_stride(block));
     }
-    RNNKERNELS_INLINE void load_states(Index t, Index row, Index block, V* s) const {
-        s[0] = V::load(h_before(t) + row * shape_.hidden + block * lanes, valid(block));
+    RNNKERNELS_INLINE void load_states(const Step& now, Index row, Index block, V* s) const {
+        s[0] = V::load(now.h + row * shape_.hidden + block * lanes, valid(block));
         for (int k = 1; k < G::states; ++k) s[k] = V::load(extra(row, block, k));
     }
-    RNNKERNELS_INLINE void store_states(Index t, Index row, Index block, const V* n) const {
-        n[0].store(output(rows_.first(t) + row) + block * lanes, valid(block));
+    RNNKERNELS_INLINE void store_states(const Step& now, Index row, Index block, const V* n) const {
+        n[0].store(output(now.first + row) + block * lanes, valid(block));
         if (shared_.h)
-            n[0].store(shared_.h + ((t + 1) % 2 * shape_.batch + row) * shape_.hidden + block * lanes, valid(block));
-        if (row < rows_.count(t + 1)) store_feedback(t + 1, row, block, n);
+            n[0].store(shared_.h + ((now.t + 1) % 2 * shape_.batch + row) * shape_.hidden + block * lanes,
+                       valid(block));
+        if (G::vectors > 0 && row < rows_.count(now.t + 1)) store_feedback(now.t + 1, row, block, n);
         for (int k = 1; k < G::states; ++k) {
             n[k].store(extra(row, block, k));
-            if (shared_.call.reserve) n[k].store(reserve(t, row, block) + (G::saved + k - 1) * lanes);
+            if (shared_.call.reserve) n[k].store(reserve(now, row, block) + (G::saved + k - 1) * lanes);
         }
     }
     // What step t will read of the states before it.
@@ -244,8 +258,8 @@ private:
     // through the items backwards: the weights read last are still near, where not all of them fit a cache.
     // The feedback vectors' product goes with h's, into a strip of its own.
     template <class Epilogue>
-    RNNKERNELS_INLINE void multiply(Index t, const GateProduct<T>& w, const T* a, Index a_stride, Epilogue epilogue) {
-        now_ = rows_of_step(rows_, t, part_);
+    RNNKERNELS_INLINE void multiply(const Step& now, const GateProduct<T>& w, const T* a, Index a_stride,
+                                    Epilogue epilogue) {
         alignas(64) T strip[strip_size<Cell>(Pass::forward, G::widest, lanes)];
         alignas(64) T fed[strip_size<Cell>(Pass::forward, G::feedbacks, lanes)];
         const bool feeds = G::vectors > 0 && &w == &weights_.hidden;
@@ -255,20 +269,21 @@ private:
         const Index fed_row = G::vectors * shape_.hidden;
         const Index items = (part_.blocks.last - part_.blocks.first + item_ - 1) / item_;
         for (Index i = 0; i < items; ++i) {
-            const Index block = part_.blocks.first + (t % 2 == 0 ? i : items - 1 - i) * item_;
+            const Index block = part_.blocks.first + (now.t % 2 == 0 ? i : items - 1 - i) * item_;
             const Index end = block + item_ < part_.blocks.last ? block + item_ : part_.blocks.last;
-            const ItemProduct<T> item(w, block, end, now_.last - now_.first, item_scratch());
+            const ItemProduct<T> item(w, block, end, now.rows.last - now.rows.first, item_scratch());
             const auto next = [&](Index left) {
                 const int rows = item.next_rows(left);
                 return feeds ? least(rows, next_tile(left, tile_rows(f.panels.width))) : rows;
             };
             each_strip(
-                now_, next,
+                now.rows, next,
                 [&](Index row, int rows, Index place) {
                     item.run(a + row * a_stride, a_stride, rows, strip + place * stride, stride);
-                    if (feeds)
-                        ItemProduct<T>(f, block, end, rows, nullptr)
-                            .run(feedback(t, row), fed_row, rows, fed + place * fed_stride, fed_stride);
+                    if constexpr (G::vectors > 0)
+                        if (feeds)
+                            ItemProduct<T>(f, block, end, rows, nullptr)
+                                .run(feedback(now.t, row), fed_row, rows, fed + place * fed_stride, fed_stride);
                 },
                 [&](Index row, Index place) RNNKERNELS_INLINED {
                     for (Index b = block; b < end; ++b)
@@ -321,7 +336,6 @@ private:
     const Index item_;
     const bool all_project_;  // those who take no part in the steps too
     Index chunk_first_ = 0;
-    Range now_ = part_.rows;  // of the step at work
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

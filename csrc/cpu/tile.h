@@ -31,10 +31,11 @@ constexpr int panels_side_by_side(int rows, int vectors) {
 }
 
 // Vectors per panel for a product with `gates` vectors per unit block: a panel should end where a unit
-// block (or a whole number of them) ends.
+// block (or a whole number of them) ends. With 16 registers four rows of three vectors took 4 to 10 % less time than
+// six of two for four gates, and more for small gradients.
 constexpr int panel_vectors(int gates) {
     if (kRegisters == 32) return gates % 3 == 0 && gates % 4 != 0 ? 3 : 4;
-    return gates % 3 == 0 && gates % 2 != 0 ? 3 : 2;
+    return gates >= 3 ? 3 : 2;
 }
 
 // The side that is broadcast: `rows` rows whose k runs through `segments` pieces of equal length (the gates
