@@ -102,9 +102,10 @@ def shares(work: Workload, seconds: float, limits: dict[str, Any] | None) -> Lin
     peak = roofline.peak(limits, rk.instruction_set())
     if peak:
         line["peak_share"] = work.flops / seconds / peak
-    if work.mode != "training":
-        line["flops_per_byte"] = work.flops / (work.weight_bytes * work.shape[0])
-    if work.shape[1] == 1 and work.mode != "training":
+    if work.mode == "training" or not work.weight_bytes:  # indrnn's steps read no matrix
+        return line
+    line["flops_per_byte"] = work.flops / (work.weight_bytes * work.shape[0])
+    if work.shape[1] == 1:
         read = work.weight_bytes * work.shape[0] / seconds
         line["weight_gbytes"] = read * 1e-9
         limit = roofline.bandwidth(limits, work.weight_bytes)

@@ -327,3 +327,10 @@ def test_pictures(tmp_path: Path) -> None:
     assert all(ET.fromstring(text).tag.endswith("svg") for text in first)
     assert [file.read_bytes() for file in draw.draw(lines, tmp_path)] == first
     assert draw.draw([RUN], tmp_path) == []
+
+
+def test_a_cell_without_recurrent_matrices_has_no_reading_speed() -> None:
+    for cell, reads in (("indrnn", False), ("lstm", True)):
+        line = grid.shares(Workload(cell, "inference", (5, 1, 4, 4)), 1.0, None)
+        assert line["gflops"] > 0
+        assert ("weight_gbytes" in line) == reads
