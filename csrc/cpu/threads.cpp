@@ -98,6 +98,9 @@ public:
         running_.store(threads - 1, std::memory_order_relaxed);
         const std::uint64_t call = (signal_.load(std::memory_order_relaxed) >> 16) + 1;
         signal_.store(call << 16 | static_cast<std::uint64_t>(threads), std::memory_order_seq_cst);
+        // Either we see the sleeper or it sees the signal. The order of the two is sequentially consistent as it
+        // stands; qemu lets a 64-bit ARM's store-release pass a later load-acquire on x86, and a worker slept for ever.
+        std::atomic_thread_fence(std::memory_order_seq_cst);
         if (sleepers_.load(std::memory_order_seq_cst) > 0) {
             const std::lock_guard<std::mutex> lock(sleep_);
             wake_.notify_all();
@@ -149,6 +152,7 @@ private:
         } while (std::chrono::steady_clock::now() < until);
         std::unique_lock<std::mutex> lock(sleep_);
         sleepers_.fetch_add(1, std::memory_order_seq_cst);
+        std::atomic_thread_fence(std::memory_order_seq_cst);
         wake_.wait(lock, [&] { return signal_.load(std::memory_order_seq_cst) != seen; });
         sleepers_.fetch_sub(1, std::memory_order_seq_cst);
         return signal_.load(std::memory_order_seq_cst);
