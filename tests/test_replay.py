@@ -74,6 +74,7 @@ def test_keeps_what_was_predicted(cell: str) -> None:
         assert predicted < rk.training_bytes(cell, steps, batch, hidden) / 5
 
 
+@pytest.mark.slow  # and so not under a sanitizer, which keeps what is freed
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc")
 def test_a_long_sequence_takes_little_more_memory_than_its_arrays() -> None:
     """The peak of a process, against that of the same run without a backward to come."""
