@@ -131,8 +131,8 @@ public:
 
     void finish() {
         const Rows& rows = rows_;
+        Index last = rows.steps - 1;  // the row's last step; never later than that of the row before
         each_block([&](Index row, Index block) {
-            Index last = rows.steps - 1;  // the row's last step
             while (rows.count(last) <= row) --last;
             const Index at = row * shape_.hidden + block * lanes;
             const T* h = last < 0 ? shared_.initial[0] + row * shape_.hidden : output(rows.first(last) + row);
