@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Every cell against every peer that is installed, answers checked first.",
-        epilog="Other commands: roofline, scaling, ragged, draw, compare; each has --help.",
+        epilog="Other commands: roofline, scaling, ragged, options, draw, compare; each has --help.",
     )
     parser.add_argument("--quick", action="store_true", help="few shapes, all threads, short: under two minutes")
     parser.add_argument("--grid", choices=GRIDS, default="core", help="which shapes; default: %(default)s")

@@ -48,7 +48,13 @@ class Workload:
     @cached_property
     def params(self) -> Answer:
         _, _, inputs, hidden = self.shape
-        return rk.init_params(self.cell, inputs, hidden, rng=np.random.default_rng(self.shape))
+        proj_size = self.width if rk.cell_info(self.cell)["projected"] else None
+        return rk.init_params(self.cell, inputs, hidden, rng=np.random.default_rng(self.shape), proj_size=proj_size)
+
+    @property
+    def width(self) -> int:
+        """Units of h: H, and half of it where h is projected."""
+        return self.shape[3] // 2 if rk.cell_info(self.cell)["projected"] else self.shape[3]
 
     @cached_property
     def x(self) -> Array:
@@ -58,8 +64,7 @@ class Workload:
 
     @cached_property
     def d_output(self) -> Array:
-        _, batch, _, hidden = self.shape
-        return self._normal(2, self.steps, batch, hidden)
+        return self._normal(2, self.steps, self.shape[1], self.width)
 
     @property
     def steps(self) -> int:

@@ -40,7 +40,7 @@ struct Backend {
     void* (*take_memory)(std::size_t bytes);
     void (*give_memory)(void* memory, std::size_t bytes);
     // Bytes of reserve per row (of a step); its layout belongs to the set, so the backward must name the forward's.
-    Index (*reserve_size)(int set, int cell, Dtype dtype, Index hidden);
+    Index (*reserve_size)(int set, int cell, Dtype dtype, Index hidden, bool zoneout);
     PlanInfo (*plan)(int set, int cell, Dtype dtype, const Shape& shape, int threads);
     // The weights of `in`, packed once for many forward calls (ForwardCall::prepared) of this set, cell and dtype.
     // They are copied: later changes of the arrays are not seen. Of in.shape only the sizes of the weights count;
@@ -52,6 +52,7 @@ struct Backend {
     // Layers on layers: each one's x is the output of the one before it.
     void (*forward_layers)(int set, int cell, Dtype dtype, const ForwardCall* calls, int count);
     void (*backward)(int set, int cell, Dtype dtype, const BackwardCall& call);
+    void (*drop)(int set, Dtype dtype, const ElementDropout& call);
     void (*evaluate)(int set, int function, Dtype dtype, const void* x, void* out, Index count);
 };
 

@@ -24,6 +24,8 @@ SHAPES = [
     (70, 4, 2, 3),
     (2, 27, 3, 9),
 ]
+# Cells that need nothing but I and H, in any proportion.
+FREE_CELLS = [cell for cell in rk.cells() if not (rk.cell_info(cell)["direct"] or rk.cell_info(cell)["projected"])]
 EMPTY_SHAPES = [(0, 2, 3, 5), (3, 0, 3, 5), (0, 0, 1, 1)]
 
 
@@ -41,9 +43,9 @@ class Problem:
     def forward(self, **options: Any) -> rk.Run:
         return rk.forward(self.cell, self.x, self.params, self.state, **options)
 
-    def results(self) -> dict[str, Array]:
+    def results(self, **options: Any) -> dict[str, Array]:
         """Every array that a forward and a backward make, by name."""
-        run = self.forward()
+        run = self.forward(**options)
         grads = rk.backward(run, self.d_output, self.d_state)
         named = {"output": run.output}
         named |= {f"state[{i}]": s for i, s in enumerate(run.state)}
@@ -79,7 +81,9 @@ def make(
     if rk.cell_info(cell)["direct"]:
         inputs = hidden
     rng = np.random.default_rng([seed, *shape])
-    states = len(rk.cell_info(cell)["states"])
+    info = rk.cell_info(cell)
+    proj_size = max(1, hidden * 2 // 3) if info["projected"] else None
+    widths = [proj_size or hidden, *[hidden] * (len(info["states"]) - 1)]
 
     def normal(*size: int) -> Array:
         return rng.standard_normal(size).astype(dtype)
@@ -87,8 +91,8 @@ def make(
     return Problem(
         cell,
         rng.integers(0, inputs, (steps, batch)) if tokens else normal(steps, batch, inputs),
-        rk.init_params(cell, inputs, hidden, rng=rng, dtype=dtype, bias=bias),
-        tuple(normal(batch, hidden) for _ in range(states)),
-        normal(steps, batch, hidden),
-        tuple(normal(batch, hidden) for _ in range(states)),
+        rk.init_params(cell, inputs, hidden, rng=rng, dtype=dtype, bias=bias, proj_size=proj_size),
+        tuple(normal(batch, width) for width in widths),
+        normal(steps, batch, widths[0]),
+        tuple(normal(batch, width) for width in widths),
     )

@@ -104,13 +104,13 @@ def test_backward_says_what_is_wrong() -> None:
 def test_the_extension_trusts_nobody() -> None:
     """Called directly, past the Python layer, it still refuses what would reach foreign memory."""
     p, run = P.params, call()
-    layer = (p["weight_ih"], p["weight_hh"], p["bias_ih"], p["bias_hh"], None, None)
+    layer = (p["weight_ih"], p["weight_hh"], p["bias_ih"], p["bias_hh"], None, None, None)
     with pytest.raises(ValueError, match="contiguous"):
         _cpu.forward("lstm", P.x[:, ::-1], layer, None, True)
     with pytest.raises(TypeError, match="x: expected dtype float32, got float64"):
         _cpu.forward("lstm", P.x.astype("f8"), layer, None, True)
     with pytest.raises(ValueError, match=r"weight_gg.*the cell has none, got one"):
-        _cpu.forward("lstm", P.x, (*layer[:4], p["weight_hh"], None), None, True)
+        _cpu.forward("lstm", P.x, (*layer[:4], p["weight_hh"], None, None), None, True)
     with pytest.raises(ValueError, match=r"weight_diagonal.*expected one, got none"):
         _cpu.forward("lstm_peephole", P.x, layer, None, True)
     other = rk.forward("lstm", P.x[:2], P.params)
@@ -120,6 +120,33 @@ def test_the_extension_trusts_nobody() -> None:
     assert run._reserve is not None
     with pytest.raises(ValueError, match="output"):
         _cpu.backward("lstm", P.x, layer, None, run.output[:2], run._reserve, None, None)
+    with pytest.raises(ValueError, match="d_states: expected as many as the cell has states after h"):
+        _cpu.backward("lstm", P.x, layer, None, run.output, run._reserve, None, None, d_sequence=[None, None])
+    with pytest.raises(ValueError, match="settings: lstm has 1, got 2"):
+        _cpu.forward("lstm", P.x, layer, None, True, settings=[1.0, 1.0])
+    for wrong in [
+        (0, 2**24, False, False, 0, 3, None, [0.0, 0.0], 0.0, 0.0),
+        (0, 0, False, False, -1, 3, None, [0.0, 0.0], 0.0, 0.0),
+        (0, 0, False, False, 0, 0, None, [0.0, 0.0], 0.0, 0.0),
+        (0, 0, False, False, 0, 3, None, [0.0], 0.0, 0.0),
+        (0, 0, False, False, 0, 3, None, [0.0, 1.0], 0.0, 0.0),
+        (0, 0, False, False, 0, 3, None, [0.0, 0.0], float("nan"), 0.0),
+        (0, 0, False, False, 0, 3, None, [0.0, 0.0], 0.0, -0.1),
+        (0, 0, False, False, 0, 3, np.arange(11), [0.0, 0.0], 0.0, 0.0),
+    ]:
+        with pytest.raises(ValueError, match="noise: expected"):
+            _cpu.forward("lstm", P.x, layer, None, True, noise=wrong)
+    zoned = (0, 0, False, False, 0, 3, None, [0.1, 0.1], 0.0, 0.0)
+    with pytest.raises(ValueError, match="reserve"):  # it holds more with zoneout
+        _cpu.backward("lstm", P.x, layer, None, run.output, run._reserve, None, None, noise=zoned)
+    projected = rk.init_params("lstm_projected", 5, 6, proj_size=4)
+    half = tuple(projected.get(name) for name in rk.parameters.NAMES)
+    with pytest.raises(ValueError, match=r"weight_hr.*expected one, got none"):
+        _cpu.forward("lstm_projected", P.x, (*half[:6], None), None, True)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"weight_hr.*expected shape \(P, H\) = \(4, 6\), got \(5, 6\)"):
+        _cpu.forward("lstm_projected", P.x, (*half[:6], np.zeros((5, 6), "f4")), None, True)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"rate: expected a number in \[0, 1\), got 1"):
+        _cpu.drop(P.x, 1.0, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +157,7 @@ def test_the_extension_trusts_nobody() -> None:
         (("lstm", 4.0, 4), TypeError, "input_size: expected an integer, got float"),
         (("lstm", 2**40, 2**40), ValueError, "input_size, hidden_size"),
         (("nope", 4, 4), ValueError, "cell: expected one of"),
+        (("lstm_projected", 4, 4), ValueError, "proj_size: lstm_projected's h is projected, got None"),
     ],
 )
 def test_init_params_says_what_is_wrong(arguments: Any, error: type[Exception], message: str) -> None:
@@ -141,6 +169,10 @@ def test_init_params_checks_its_options() -> None:
     for dtype in ("float16", "int32", None):
         with pytest.raises(ValueError, match="dtype: expected 'float32' or 'float64'"):
             rk.init_params("lstm", 2, 3, dtype=dtype)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="proj_size: lstm's h is not projected, got 2"):
+        rk.init_params("lstm", 2, 3, proj_size=2)
+    with pytest.raises(ValueError, match="proj_size: expected at least 1, got 0"):
+        rk.init_params("lstm_projected", 2, 3, proj_size=0)
     with pytest.raises(TypeError, match="dtype"):
         rk.init_params("lstm", 2, 3, dtype="nonsense")
     with pytest.raises(TypeError, match="rng: expected an integer seed"):

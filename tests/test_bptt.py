@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from problems import FREE_CELLS
 from tolerances import error, gradient_length, tolerance
 
-import rnnkernels as rk
 from rnnkernels import bptt, optim, reference
 from rnnkernels.stack import Stack
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 B, I, H = 3, 4, 5  # noqa: E741 - the sizes' names everywhere in this package
-CELLS = [cell for cell in rk.cells() if not rk.cell_info(cell)["direct"]]  # those need I = H
+CELLS = FREE_CELLS
 WINDOWS = [(1, 1), (1, 4), (2, 3), (2, 4), (2, 7), (3, 3), (3, 5), (3, 6), (4, 13), (5, 16), (16, 16)]  # k1, k2; T = 17
 
 Arrays = dict[str, np.ndarray]

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from problems import FREE_CELLS
 from tolerances import forward_length, gradient_length, tolerance
 
-import rnnkernels as rk
 from rnnkernels import bptt, charlm
 from rnnkernels.charlm import CharModel, Vocabulary
 from rnnkernels.charlm.readout import Readout
@@ -96,7 +96,7 @@ def test_streams_read_on(count: int, batch: int, offset: int) -> None:
 # ---- model ----
 
 
-@pytest.mark.parametrize("cell", [cell for cell in rk.cells() if not rk.cell_info(cell)["direct"]])
+@pytest.mark.parametrize("cell", FREE_CELLS)
 @pytest.mark.parametrize("layers", [1, 2])
 def test_gradient_of_a_window_by_differences(cell: str, layers: int) -> None:
     """The pieces belong together: stack, readout and driver, against the loss itself."""

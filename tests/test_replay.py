@@ -116,7 +116,7 @@ def test_one_step_and_none(isa: str) -> None:
 
 def test_says_what_is_wrong() -> None:
     p = make("lstm", SHAPE)
-    with pytest.raises(ValueError, match="memory: expected one of all, replay, got 'none'"):
+    with pytest.raises(ValueError, match="memory: expected one of all, states, replay, got 'none'"):
         p.forward(memory="none")
     with pytest.raises(ValueError, match="memory: expected one of"):
         rk.training_bytes("lstm", 1, 1, 1, memory="some")

@@ -13,13 +13,18 @@ from tolerances import assert_close, forward_length, gradient_length
 
 import rnnkernels as rk
 from rnnkernels import reference
+from rnnkernels.reference import masks
 from rnnkernels.stack import Stack, StackGradients, StackRun
 
-T, B, I, H = 5, 3, 4, 6  # noqa: E741 - the sizes' names everywhere in this package
+T, B, I, H, P = 5, 3, 4, 6, 5  # noqa: E741 - the sizes' names everywhere in this package
 
 
 def inputs(cell: str) -> int:
     return H if rk.cell_info(cell)["direct"] else I
+
+
+def proj_size(cell: str) -> int | None:
+    return P if rk.cell_info(cell)["projected"] else None
 
 
 def values(stack: Stack, *, tokens: bool = False, seed: int = 1) -> dict[str, Any]:
@@ -30,15 +35,16 @@ def values(stack: Stack, *, tokens: bool = False, seed: int = 1) -> dict[str, An
         return rng.normal(size=shape).astype(stack.dtype)
 
     def nested() -> tuple[tuple[np.ndarray, ...], ...]:
+        later = rk.cell_info(stack.cell)["states"][1:]
         return tuple(
-            tuple(normal(B, stack.hidden_size) for _ in rk.cell_info(stack.cell)["states"])
+            (normal(B, stack.output_size), *(normal(B, stack.hidden_size) for _ in later))
             for _ in range(stack.num_layers)
         )
 
     return {
         "x": rng.integers(0, stack.input_size, (T, B)) if tokens else normal(T, B, stack.input_size),
         "state": nested(),
-        "d_output": normal(T, B, stack.hidden_size),
+        "d_output": normal(T, B, stack.output_size),
         "d_state": nested(),
     }
 
@@ -46,6 +52,17 @@ def values(stack: Stack, *, tokens: bool = False, seed: int = 1) -> dict[str, An
 def layer_params(params: Any, layer: int) -> dict[str, np.ndarray]:
     end = f"_l{layer}"
     return {name.removesuffix(end): value for name, value in params.items() if name.endswith(end)}
+
+
+def masks_of(stack: Stack, run: StackRun) -> list[np.ndarray | None]:
+    """What each layer's input was multiplied by, from the reference's generator."""
+    if run._seed is None:
+        return [None] * stack.num_layers
+    shape = run.outputs[0].shape
+    return [None] + [
+        masks.elements(shape, stack.dropout, run._seed, layer << 8 | masks.ELEMENTS)
+        for layer in range(1, stack.num_layers)
+    ]
 
 
 def by_reference(stack: Stack, x: Any, params: Any, state: Any, masks: Any = None) -> tuple[Any, Any]:
@@ -80,7 +97,7 @@ def check_gradients(stack: Stack, v: dict[str, Any], run: StackRun, grads: Stack
         moved = {name: value + step.get(name, 0) for name, value in places.items()}
         state = [[moved[f"state{i}{k}"] for k in range(len(layer))] for i, layer in enumerate(v["state"])]
         params = {name: moved[name] for name in stack.params}
-        output, final = by_reference(stack, moved.get("x", v["x"]), params, state, run._masks)
+        output, final = by_reference(stack, moved.get("x", v["x"]), params, state, masks_of(stack, run))
         slope = (v["d_output"] * output).sum()
         for weights, layer in zip(v["d_state"], final, strict=True):
             slope += sum((d * s).sum() for d, s in zip(weights, layer, strict=True))
@@ -100,7 +117,7 @@ def check_gradients(stack: Stack, v: dict[str, Any], run: StackRun, grads: Stack
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("cell", rk.cells())
 def test_against_the_reference(cell: str, layers: int, bias: bool, tokens: bool, dtype: str) -> None:
-    stack = Stack(cell, inputs(cell), H, layers, bias=bias, dtype=dtype, rng=0)
+    stack = Stack(cell, inputs(cell), H, layers, bias=bias, dtype=dtype, rng=0, proj_size=proj_size(cell))
     v = values(stack, tokens=tokens)
     run = stack.forward(v["x"], v["state"])
     output, final = by_reference(stack, v["x"], stack.params, v["state"])
@@ -150,7 +167,7 @@ def test_against_pytorchs_stacked_layers(cell: str) -> None:
 
 @pytest.mark.parametrize("cell", rk.cells())
 def test_it_is_a_chain_of_layers_bit_for_bit(cell: str) -> None:
-    stack = Stack(cell, inputs(cell), H, 2, rng=0)
+    stack = Stack(cell, inputs(cell), H, 2, rng=0, proj_size=proj_size(cell))
     v = values(stack)
     run = stack.forward(v["x"], v["state"])
     low = rk.forward(cell, v["x"], layer_params(stack.params, 0), v["state"][0])
@@ -169,7 +186,7 @@ def test_it_is_a_chain_of_layers_bit_for_bit(cell: str) -> None:
 @pytest.mark.parametrize("cell", rk.cells())
 @pytest.mark.parametrize("tokens", [False, True])
 def test_stepping_and_pieces_give_the_bits_of_the_whole(cell: str, tokens: bool) -> None:
-    stack = Stack(cell, inputs(cell), H, 3, rng=0)
+    stack = Stack(cell, inputs(cell), H, 3, rng=0, proj_size=proj_size(cell))
     v = values(stack, tokens=tokens)
     whole = stack.forward(v["x"], training=False)
     state: Any = None
@@ -297,7 +314,7 @@ def test_gradients_pass_through_the_masks(cell: str, tokens: bool) -> None:
     stack = Stack(cell, inputs(cell), H, 3, dropout=0.4, dtype="float64", rng=0)
     v = values(stack, tokens=tokens)
     run = stack.forward(v["x"], v["state"], rng=np.random.default_rng(5))
-    output, _ = by_reference(stack, v["x"], stack.params, v["state"], run._masks)
+    output, _ = by_reference(stack, v["x"], stack.params, v["state"], masks_of(stack, run))
     assert_close(run.output, output, "output", 3 * forward_length(T, H, H))
     plain, _ = by_reference(stack, v["x"], stack.params, v["state"])
     assert np.abs(run.output - plain).max() > 1e-3  # it does something
@@ -329,10 +346,8 @@ def test_masks_come_from_the_generator_alone() -> None:
         stack = Stack("gru", I, H, 3, dropout=0.5, dtype=dtype, rng=0)
         runs.append(stack.forward(x.astype(dtype), rng=np.random.default_rng(9)))
     np.testing.assert_array_equal(runs[0].output, runs[1].output)
-    for low, high in zip(runs[0]._masks, runs[2]._masks, strict=True):
-        assert (low is None) == (high is None)
-        if low is not None and high is not None:
-            np.testing.assert_array_equal(low, high)  # the same elements in either dtype
+    assert runs[0]._seed == runs[2]._seed  # the same elements in either dtype
+    np.testing.assert_allclose(runs[0].output, runs[2].output, rtol=1e-5, atol=1e-6)
     rng = np.random.default_rng(9)
     stack = Stack("gru", I, H, 3, dropout=0.5, rng=0)
     first, second = stack.forward(x, rng=rng).output, stack.forward(x, rng=rng).output
@@ -350,6 +365,92 @@ def test_no_dropout_in_inference() -> None:
     np.testing.assert_array_equal(with_dropout.step(x[0])[-1][0], expected.output[0])
     without.forward(x, rng=rng)
     assert rng.bit_generator.state == np.random.default_rng(9).bit_generator.state  # left untouched
+
+
+# --- masks inside the layers, all layers' outputs, readings ----------------------------------------
+
+
+def test_masks_of_every_layer_are_drawn_from_one_seed() -> None:
+    """A stack with noise is its layers, each with its own masks; inference takes the expectation, as steps do."""
+    stack = Stack("lstm", I, H, 3, zoneout=(0.1, 0.3), recurrent_dropout=0.2, weight_dropout=0.1, rng=0)
+    v = values(stack)
+    run = stack.forward(v["x"], v["state"], rng=np.random.default_rng(4))
+    seed = int(np.random.default_rng(4).integers(2**64, dtype=np.uint64))
+    x = v["x"]
+    for layer, output in enumerate(run.outputs):
+        noise = rk.Noise(seed, (0.1, 0.3), 0.2, False, 0.1, layer=layer)
+        one = rk.forward("lstm", x, layer_params(stack.params, layer), v["state"][layer], noise=noise)
+        np.testing.assert_array_equal(one.output, output)
+        x = one.output
+    np.testing.assert_array_equal(x, run.output)
+    with_states = stack.forward(v["x"], v["state"], rng=np.random.default_rng(4), all_states=True)
+    np.testing.assert_array_equal(with_states.output, run.output)
+    assert run.states is None
+    assert with_states.states is not None
+    np.testing.assert_array_equal(with_states.states[2][1][-1], run.state[2][1])
+    check_gradients_match(stack, v, run)
+    inference = stack.forward(v["x"], v["state"], training=False)
+    np.testing.assert_array_equal(stack.step(v["x"][0], v["state"])[-1][0], inference.output[0])
+    assert (inference.output != run.output).any()
+    with pytest.raises(TypeError, match=r"rng: expected a numpy.random.Generator, as there are masks to draw"):
+        stack.forward(v["x"])
+
+
+def check_gradients_match(stack: Stack, v: dict[str, Any], run: StackRun) -> None:
+    """The same gradients in every choice of memory."""
+    wanted = stack.backward(run, v["d_output"], v["d_state"])
+    for memory in ("states", "replay"):
+        again = stack.forward(v["x"], v["state"], rng=np.random.default_rng(4), memory=memory)
+        found = stack.backward(again, v["d_output"], v["d_state"])
+        np.testing.assert_array_equal(found.x, wanted.x)
+        for name, value in found.params.items():
+            np.testing.assert_allclose(value, wanted.params[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_losses_on_every_layer(bidirectional: bool) -> None:
+    """A loss on a lower layer's output adds the gradients of the stack that ends there."""
+    stack = Stack("gru", I, H, 3, dtype="float64", bidirectional=bidirectional, rng=0)
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((T, B, I))
+    run = stack.forward(x)
+    assert [output.shape for output in run.outputs] == [(T, B, H * stack.num_directions)] * 3
+    assert run.outputs[-1].tobytes() == run.output.tobytes()
+    d = [rng.standard_normal(run.output.shape) for _ in range(3)]
+    found = stack.backward(run, d[2], d_outputs=(d[0], d[1], None), norms=True)
+    also = stack.backward(run, None, d_outputs=d)
+    apart = [stack.backward(run, d[2])]
+    for layer in (0, 1):
+        low = Stack("gru", I, H, layer + 1, dtype="float64", bidirectional=bidirectional, rng=0)
+        apart.append(low.backward(low.forward(x), d[layer]))
+    for name, value in found.params.items():
+        total = sum(part.params[name] for part in apart if name in part.params)
+        np.testing.assert_allclose(value, total, rtol=1e-9, atol=1e-11)
+        np.testing.assert_array_equal(also.params[name], value)
+    assert found.norms is not None
+    assert [n.shape for layer in found.norms for n in layer] == [(T, B)] * 3 * stack.num_directions
+    with pytest.raises(ValueError, match="d_outputs: expected 3 arrays or None, got 2"):
+        stack.backward(run, None, d_outputs=d[:2])
+
+
+def test_pytorch_agrees_on_a_projected_stack() -> None:
+    torch = pytest.importorskip("torch")
+    stack = Stack("lstm_projected", I, H, 2, dtype="float64", proj_size=P, bidirectional=True, rng=0)
+    layer = torch.nn.LSTM(I, H, 2, dtype=torch.float64, proj_size=P, bidirectional=True)
+    layer.load_state_dict({name: torch.from_numpy(p.copy()) for name, p in stack.params.items()}, strict=True)
+    assert [name for name, _ in layer.named_parameters()] == list(stack.params)
+    x = np.random.default_rng(0).standard_normal((T, B, I))
+    given = torch.from_numpy(x).requires_grad_()
+    output, (h, c) = layer(given)
+    (output.sum() + h.pow(2).sum() + c.sum()).backward()
+    run = stack.forward(x)
+    np.testing.assert_allclose(run.output, output.detach(), rtol=1e-11, atol=1e-12)
+    d_state = [(2 * h, np.ones_like(c)) for h, c in run.state]
+    grads = stack.backward(run, np.ones_like(run.output), d_state)
+    assert grads.x is not None
+    np.testing.assert_allclose(grads.x, given.grad, rtol=1e-10, atol=1e-11)
+    for name, p in layer.named_parameters():
+        np.testing.assert_allclose(grads.params[name], p.grad, rtol=1e-10, atol=1e-11)
 
 
 # --- bad input ------------------------------------------------------------------------------------

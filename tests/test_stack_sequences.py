@@ -20,14 +20,17 @@ def values(stack: Stack, *, tokens: bool = False) -> dict[str, Any]:
 
     def nested() -> tuple[tuple[np.ndarray, ...], ...]:
         return tuple(
-            tuple(rng.normal(size=(B, H)).astype(stack.dtype) for _ in rk.cell_info(stack.cell)["states"])
+            tuple(
+                rng.normal(size=(B, H if k else stack.output_size)).astype(stack.dtype)
+                for k in range(len(rk.cell_info(stack.cell)["states"]))
+            )
             for _ in range(stack.num_layers * stack.num_directions)
         )
 
     return {
         "x": rng.integers(0, I, (T, B)) if tokens else rng.normal(size=(T, B, I)).astype(stack.dtype),
         "state": nested(),
-        "d_output": rng.normal(size=(T, B, H * stack.num_directions)).astype(stack.dtype),
+        "d_output": rng.normal(size=(T, B, stack.output_size * stack.num_directions)).astype(stack.dtype),
         "d_state": nested(),
     }
 
@@ -72,8 +75,10 @@ def test_pytorch_agrees(cell: str, bidirectional: bool, ragged: bool) -> None:
 @pytest.mark.parametrize("tokens", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
 def test_two_directions_are_a_run_and_a_run_over_the_flipped_sequence(cell: str, tokens: bool) -> None:
-    stack = Stack(cell, I, H, bidirectional=True, rng=0)
+    proj_size = 5 if rk.cell_info(cell)["projected"] else None
+    stack = Stack(cell, I, H, bidirectional=True, proj_size=proj_size, rng=0)
     v = values(stack, tokens=tokens)
+    size = stack.output_size
     run = stack.forward(v["x"], v["state"])
     params = [{name.removesuffix(end): p for name, p in stack.params.items() if name.endswith(end)} for end in ENDS]
     there = rk.forward(cell, v["x"], params[0], v["state"][0])
@@ -82,8 +87,8 @@ def test_two_directions_are_a_run_and_a_run_over_the_flipped_sequence(cell: str,
     for mine, theirs in zip(run.state, (there.state, back.state), strict=True):
         np.testing.assert_array_equal(mine, theirs)
     grads = stack.backward(run, v["d_output"], v["d_state"])
-    d_there = rk.backward(there, np.ascontiguousarray(v["d_output"][..., :H]), v["d_state"][0])
-    d_back = rk.backward(back, np.ascontiguousarray(v["d_output"][::-1, :, H:]), v["d_state"][1])
+    d_there = rk.backward(there, np.ascontiguousarray(v["d_output"][..., :size]), v["d_state"][0])
+    d_back = rk.backward(back, np.ascontiguousarray(v["d_output"][::-1, :, size:]), v["d_state"][1])
     if tokens:
         assert grads.x is None
     else:

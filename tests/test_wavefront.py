@@ -30,8 +30,9 @@ def test_gives_the_bits_of_layers_in_turn(cell: str, dtype: str, tokens: bool, i
         for count in (2, 5):
             first = make(cell, (steps, batch, 5, hidden), dtype, tokens=tokens)
             layers: list[tuple[dict[str, Array], tuple[Array, ...] | None]] = [(first.params, first.state)]
+            width = first.state[0].shape[1]
             for layer in range(1, count):
-                p = make(cell, (steps, batch, hidden, hidden), dtype, seed=layer)
+                p = make(cell, (steps, batch, width, hidden), dtype, seed=layer)
                 layers.append((p.params, p.state if layer % 2 else None))
             rk.set_num_threads(1)
             expected = layer_by_layer(layers, cell, first.x)

@@ -77,7 +77,7 @@ int find_set(const char* name) {
 }
 
 void count(const Kernel& kernel, int set) {
-    const auto p = make_problem<float>(find_cell(kernel.cell), kernel.shape, {true, kernel.tokens, true, true});
+    const auto p = make_problem<float>(find_cell(kernel.cell), kernel.shape, {true, kernel.tokens, true, true, false});
     Results<float> made, gradients;
     Work work{set, p.cell, kernel.mode, forward_call(set, p, kernel.mode != Mode::inference, made), {}};
     if (kernel.mode != Mode::inference) work.backward = backward_call(p, work.forward, gradients);

@@ -73,8 +73,7 @@ def _layer(cell: str) -> Callable[[Any, Any], Any]:
             state = step(library, given[0], given[1], state, weights)
             return state, state[0]
 
-        hidden = parts.shape[-1] // steps.input_gates(cell)
-        start = jnp.zeros((x.shape[1], hidden), x.dtype)
-        return lax.scan(advance, (start,) * steps.states(cell), (x, parts))[1]
+        start = tuple(jnp.zeros((x.shape[1], width), x.dtype) for width in steps.state_widths(cell, params))
+        return lax.scan(advance, start, (x, parts))[1]
 
     return run

@@ -59,6 +59,8 @@ def weights(library: Library, cell: str, params: Mapping[str, Any]) -> Arrays:
         found[operand] = params["weight_hh"][:, at:end]
         found[f"bias {operand}"] = None if _merged(cell) else params["bias_hh"][at:end]
         at = end
+    if "weight_hr" in params:
+        found["projection"] = params["weight_hr"]
     if "weight_diagonal" in params:
         found["diagonal"] = library.split(params["weight_diagonal"], len(rk.cell_info(cell)["diagonals"]))
     return found
@@ -168,6 +170,8 @@ def _lstm_family(cell: str) -> Step:
         h = c if cell == "lstm_noaf" else o.tanh(c)
         out = opened("o", c) if "o" in a else None
         h = h if out is None else out * h
+        if "projection" in w:
+            h = o.linear(h, w["projection"], None)
         return (h, c, i, f, out) if cell == "lstm_fgr" else (h, c)
 
     return step
@@ -205,6 +209,8 @@ def input_gates(cell: str) -> int:
     return count
 
 
-def states(cell: str) -> int:
-    """Return the number of a cell's states."""
-    return len(rk.cell_info(cell)["states"])
+def state_widths(cell: str, params: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the units of each of a cell's states; weights (in, out)."""
+    hidden = params["weight_ih"].shape[1] // input_gates(cell)
+    later = (hidden,) * (len(rk.cell_info(cell)["states"]) - 1)
+    return (params["weight_hh"].shape[0] if "weight_hr" in params else hidden, *later)

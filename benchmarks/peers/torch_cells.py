@@ -12,6 +12,9 @@ from . import steps
 from .base import Peer, Timed
 from .torch_eager import LAYERS, LOOPS, tensors
 
+# With a cell of PyTorch's; of the others the loop's step is run.
+CELLS = ("rnn_tanh", "rnn_relu", "lstm", "gru")
+
 
 class TorchCells(Peer):
     """Streams."""
@@ -28,7 +31,7 @@ class TorchCells(Peer):
         from .torch_loops import zeros
 
         torch.set_num_threads(threads)
-        advance = _cell(work) if work.cell in LAYERS else _loop_step(work)
+        advance = _cell(work) if work.cell in CELLS else _loop_step(work)
         inputs = cycle(torch.tensor(work.x).unbind(0))
         state = zeros(work.cell, torch.tensor(work.x), tensors(work))
 

@@ -10,7 +10,7 @@ from benchmarks.workloads import Workload
 from . import steps
 from .base import Peer, Timed
 
-LAYERS = ("rnn_tanh", "rnn_relu", "lstm", "gru")
+LAYERS = ("rnn_tanh", "rnn_relu", "lstm", "lstm_projected", "gru")
 LOOPS = tuple(cell for cell in steps.cells() if cell not in LAYERS)
 
 
@@ -64,8 +64,10 @@ def _layer(work: Workload) -> tuple[Callable[[Any], Any], dict[str, Any]]:
     import torch
 
     _, _, inputs, hidden = work.shape
-    kinds = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
-    options = {"nonlinearity": "relu"} if work.cell == "rnn_relu" else {}
+    kinds = {"lstm": torch.nn.LSTM, "lstm_projected": torch.nn.LSTM, "gru": torch.nn.GRU}
+    options: dict[str, Any] = {"nonlinearity": "relu"} if work.cell == "rnn_relu" else {}
+    if work.cell == "lstm_projected":
+        options["proj_size"] = work.width
     layer = kinds.get(work.cell, torch.nn.RNN)(inputs, hidden, **options)
     layer.load_state_dict({f"{name}_l0": torch.tensor(value) for name, value in work.params.items()})
     return lambda x: layer(x)[0], {name: getattr(layer, f"{name}_l0") for name in work.params}

@@ -37,8 +37,7 @@ def transposed(params: dict[str, Any]) -> dict[str, Any]:
 
 def zeros(cell: str, x: Any, params: dict[str, Any]) -> State:
     """A state to start from; x is (..., B, I)."""
-    hidden = params["weight_ih"].shape[0] // steps.input_gates(cell)
-    return tuple(x.new_zeros(x.shape[-2], hidden) for _ in range(steps.states(cell)))
+    return tuple(x.new_zeros(x.shape[-2], width) for width in steps.state_widths(cell, transposed(params)))
 
 
 def several_steps(cell: str) -> Steps:

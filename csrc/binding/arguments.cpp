@@ -105,7 +105,7 @@ py::array fresh(Dtype dtype, const Dims& shape) {
 }
 
 Problem read_parameters(const std::string& cell, const Layer& layer) {
-    const auto& [weight_ih, weight_hh, bias_ih, bias_hh, weight_gg, weight_diagonal] = layer;
+    const auto& [weight_ih, weight_hh, bias_ih, bias_hh, weight_gg, weight_diagonal, weight_hr] = layer;
     Problem p;
     p.cell = find_cell(cell);
     const CellInfo& info = p.info();
@@ -120,14 +120,22 @@ Problem read_parameters(const std::string& cell, const Layer& layer) {
     if (weight_ih.ndim() != 2 || weight_ih.shape(1) < 1)
         throw py::value_error("params['weight_ih']: expected shape (G*H, I) with I at least 1, got " +
                               text_of(shape_of(weight_ih)));
-    const Index hidden = weight_hh.shape(1), input = weight_ih.shape(1);
-    if (hidden > kMostUnits)  // an empty array can have any width; products of sizes below must not overflow
+    check_presence(weight_hr, "params['weight_hr']", info.projected);
+    if (weight_hr && (weight_hr->ndim() != 2 || weight_hr->shape(1) < 1))
+        throw py::value_error("params['weight_hr']: expected shape (P, H) with H at least 1, got " +
+                              text_of(shape_of(*weight_hr)));
+    const Index width = weight_hh.shape(1), input = weight_ih.shape(1);
+    const Index hidden = weight_hr ? weight_hr->shape(1) : width;
+    if (hidden > kMostUnits ||
+        width > kMostUnits)  // an empty array can have any width; products of sizes below must not overflow
         throw py::value_error("params['weight_hh']: expected H at most " + std::to_string(kMostUnits) + ", got " +
                               text_of(shape_of(weight_hh)));
-    p.in.shape = {0, 0, input, hidden};
+    p.in.shape = {0, 0, input, hidden, info.projected ? width : 0};
     const Index input_rows = info.input_rows * hidden, hidden_rows = info.hidden_rows * hidden;
     p.in.weight_ih = checked(weight_ih, "params['weight_ih']", p.dtype, {input_rows, input}, "(G*H, I)");
-    p.in.weight_hh = checked(weight_hh, "params['weight_hh']", p.dtype, {hidden_rows, hidden}, "(G*H, H)");
+    p.in.weight_hh = checked(weight_hh, "params['weight_hh']", p.dtype, {hidden_rows, width},
+                             info.projected ? "(G*H, P)" : "(G*H, H)");
+    p.in.weight_hr = checked(weight_hr, "params['weight_hr']", p.dtype, {width, hidden}, "(P, H)");
     p.in.bias_ih = checked(bias_ih, "params['bias_ih']", p.dtype, {input_rows}, "(G*H,)");
     p.in.bias_hh = checked(bias_hh, "params['bias_hh']", p.dtype, {hidden_rows}, "(G*H,)");
     check_presence(weight_gg, "params['weight_gg']", info.gate_rows > 0);
@@ -172,8 +180,8 @@ void read_state(const Problem& problem, const char* name, const OptionalState& s
                               info.name + ", got " + std::to_string(state->size()));
     for (int i = 0; i < info.state_count; ++i) {
         const std::string part = std::string(name) + "[" + std::to_string(i) + "]";
-        to[i] = checked((*state)[static_cast<std::size_t>(i)], part.c_str(), problem.dtype, problem.state_shape(),
-                        "(B, H)");
+        to[i] = checked((*state)[static_cast<std::size_t>(i)], part.c_str(), problem.dtype, problem.state_shape(i),
+                        problem.width(i) == problem.in.shape.hidden ? "(B, H)" : "(B, P)");
     }
 }
 
@@ -211,18 +219,58 @@ void read_term(Problem& problem, const OptionalArray& term) {
     problem.in.term = checked(term, "term", problem.dtype, {s.batch, problem.info().input_rows * s.hidden}, "(B, G*H)");
 }
 
-py::array fresh_output(const Problem& problem) {
-    if (!problem.in.starts) return fresh(problem.dtype, problem.output_shape());
+void read_settings(Problem& problem, const Settings& settings) {
+    if (static_cast<int>(settings.size()) > problem.info().setting_count)
+        throw py::value_error(std::string("settings: ") + problem.info().name + " has " +
+                              std::to_string(problem.info().setting_count) + ", got " +
+                              std::to_string(settings.size()));
+    for (std::size_t k = 0; k < settings.size(); ++k) problem.in.settings[k] = settings[k];
+}
+
+void read_noise(Problem& problem, const OptionalNoise& given) {
+    if (!given) return;
+    Noise& noise = problem.in.noise;
+    const auto& [seed, layer, expected, per_step, first_step, batch, places, zoneout, recurrent, weights] = *given;
+    const auto is_rate = [](double rate) { return rate >= 0 && rate < 1; };
+    bool right = layer < 1U << 24 && first_step >= 0 && batch >= 0 && (batch > 0 || problem.rows() == 0) &&
+                 is_rate(recurrent) && is_rate(weights) &&
+                 static_cast<int>(zoneout.size()) == problem.info().state_count;
+    for (const double rate : zoneout) right = right && is_rate(rate);
+    right = right && !(problem.info().projected && zoneout[0] > 0);
+    if (!right)
+        throw py::value_error(
+            "noise: expected a batch, a rate of zoneout for each state and all rates in [0, 1), 0 for a projected h");
+    if (places) {
+        if (!holds_tokens(*places) || shape_of(*places) != Dims{problem.rows()})
+            throw py::value_error("noise: expected int64 places, one for each row");
+        check_layout(*places, "noise");
+        noise.places = static_cast<const std::int64_t*>(places->data());
+    }
+    noise.seed = seed, noise.layer = layer, noise.expected = expected, noise.per_step = per_step;
+    noise.first_step = first_step, noise.batch = batch, noise.recurrent = recurrent, noise.weights = weights;
+    for (std::size_t k = 0; k < zoneout.size(); ++k) {
+        noise.zoneout[k] = zoneout[k];
+        noise.zones = noise.zones || zoneout[k] > 0;
+    }
+}
+
+py::array fresh_sequence(const Problem& problem, std::optional<Index> width) {
+    Dims shape{problem.steps, problem.batch};
+    if (width) shape.push_back(*width);
+    if (!problem.in.starts) return fresh(problem.dtype, shape);
     return py::module_::import("numpy").attr("zeros")(
-        problem.output_shape(), problem.dtype == Dtype::float32 ? py::dtype::of<float>() : py::dtype::of<double>());
+        shape, problem.dtype == Dtype::float32 ? py::dtype::of<float>() : py::dtype::of<double>());
 }
 
 Problem read_problem(const std::string& cell, const py::array& x, const Layer& layer, const OptionalState& state,
-                     const Schedule& schedule, const OptionalArray& term) {
+                     const Schedule& schedule, const OptionalArray& term, const OptionalNoise& noise,
+                     const Settings& settings) {
     Problem p = read_parameters(cell, layer);
     read_x(p, x);
     read_schedule(p, schedule);
     read_term(p, term);
+    read_noise(p, noise);
+    read_settings(p, settings);
     read_state(p, "state", state, p.in.state);
     return p;
 }
@@ -230,7 +278,7 @@ Problem read_problem(const std::string& cell, const py::array& x, const Layer& l
 py::tuple fresh_states(const Problem& problem, void** where) {
     py::tuple states(problem.info().state_count);
     for (int i = 0; i < problem.info().state_count; ++i) {
-        py::array array = fresh(problem.dtype, problem.state_shape());
+        py::array array = fresh(problem.dtype, problem.state_shape(i));
         where[i] = array.mutable_data();
         states[static_cast<std::size_t>(i)] = array;
     }

@@ -21,11 +21,20 @@ using Dims = std::vector<Index>;
 using OptionalArray = std::optional<py::array>;
 using OptionalState = std::optional<std::vector<py::array>>;
 
-// A layer's parameters: weight_ih, weight_hh, bias_ih, bias_hh, weight_gg, weight_diagonal.
-using Layer = std::tuple<py::array, py::array, OptionalArray, OptionalArray, OptionalArray, OptionalArray>;
+// A layer's parameters: weight_ih, weight_hh, bias_ih, bias_hh, weight_gg, weight_diagonal, weight_hr.
+using Layer =
+    std::tuple<py::array, py::array, OptionalArray, OptionalArray, OptionalArray, OptionalArray, OptionalArray>;
+
+// A cell's settings, in its order; infinite: off.
+using Settings = std::vector<double>;
 
 // A ragged batch (recurrence/rows.h): starts (steps+1,) and places (rows,), int64; none: dense.
 using Schedule = std::optional<std::tuple<py::array, py::array>>;
+
+// Random masks (recurrence/problem.h: Noise), in its order: seed, layer, expected, per_step, first_step, batch,
+// places, zoneout (a rate for each state), recurrent, weights; none: none.
+using OptionalNoise = std::optional<std::tuple<std::uint64_t, std::uint32_t, bool, bool, Index, Index, OptionalArray,
+                                               std::vector<double>, double, double>>;
 
 Dims shape_of(const py::array& array);
 bool is_dtype(const py::array& array, Dtype dtype);
@@ -53,16 +62,18 @@ struct Problem {
 
     // Rows of all steps.
     Index rows() const { return in.starts ? in.starts[in.shape.steps] : in.shape.steps * in.shape.batch; }
-    Dims output_shape() const { return {steps, batch, in.shape.hidden}; }
     const CellInfo& info() const { return backend().cell(cell); }
-    Dims state_shape() const { return {in.shape.batch, in.shape.hidden}; }
+    // Units of a state: of h, where it is projected, others than of the rest.
+    Index width(int state) const { return state == 0 && info().projected ? in.shape.projection : in.shape.hidden; }
+    Dims sequence_shape(int state) const { return {steps, batch, width(state)}; }
+    Dims state_shape(int state) const { return {in.shape.batch, width(state)}; }
 };
 
 // The cell, the dtype, I, H and the parameters.
 Problem read_parameters(const std::string& cell, const Layer& layer);
 // T, B and x: vectors or tokens. One step: x is (B, I) or (B,), and T is 1.
 void read_x(Problem& problem, const py::array& x, bool one_step = false);
-// One array per state of the cell, each (B, H), into `to`.
+// One array per state of the cell, each (B, H) or (B, P), into `to`.
 void read_state(const Problem& problem, const char* name, const OptionalState& state, const void** to);
 
 // T and B of a ragged batch in the place of x's.
@@ -71,12 +82,18 @@ void read_schedule(Problem& problem, const Schedule& schedule);
 // What is added in every step, (B, Gx*H).
 void read_term(Problem& problem, const OptionalArray& term);
 
+void read_settings(Problem& problem, const Settings& settings);
+
+// What is random in a call; x has been read.
+void read_noise(Problem& problem, const OptionalNoise& noise);
+
 // The arguments of forward and backward.
 Problem read_problem(const std::string& cell, const py::array& x, const Layer& layer, const OptionalState& state,
-                     const Schedule& schedule, const OptionalArray& term);
+                     const Schedule& schedule, const OptionalArray& term, const OptionalNoise& noise,
+                     const Settings& settings);
 
-// A fresh array (T, B, H); zeros where a ragged batch may leave places out.
-py::array fresh_output(const Problem& problem);
+// A fresh array (T, B) or (T, B, width); zeros where a ragged batch may leave places out.
+py::array fresh_sequence(const Problem& problem, std::optional<Index> width);
 
 // Fresh arrays for the states after a call, and where they are.
 py::tuple fresh_states(const Problem& problem, void** where);

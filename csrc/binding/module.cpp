@@ -37,7 +37,8 @@ private:
 
 Index reserve_bytes(int set, const Problem& p) {
     Index bytes = 0;
-    if (__builtin_mul_overflow(backend().reserve_size(set, p.cell, p.dtype, p.in.shape.hidden), p.rows(), &bytes))
+    if (__builtin_mul_overflow(backend().reserve_size(set, p.cell, p.dtype, p.in.shape.hidden, p.in.noise.zones),
+                               p.rows(), &bytes))
         throw std::bad_alloc();
     return bytes;
 }
@@ -48,12 +49,14 @@ struct Outputs {
     py::array output;
     py::tuple final_state;
     py::object reserve = py::none();
+    py::object sequence = py::none();  // of the states after h, where they are wanted
+    py::tuple results() const { return py::make_tuple(output, final_state, reserve, sequence); }
 };
 
-Outputs make_outputs(const Problem& p, int set, bool training) {
+Outputs make_outputs(const Problem& p, int set, bool training, bool all_states) {
     Outputs made;
     made.call.in = p.in;
-    made.output = fresh_output(p);
+    made.output = fresh_sequence(p, p.width(0));
     made.call.output = made.output.mutable_data();
     made.final_state = fresh_states(p, made.call.final_state);
     if (training) {
@@ -61,25 +64,36 @@ Outputs make_outputs(const Problem& p, int set, bool training) {
         made.call.reserve = kept->data();
         made.reserve = py::cast(std::move(kept));
     }
+    if (all_states) {
+        py::list sequence;
+        for (int k = 1; k < p.info().state_count; ++k) {
+            py::array array = fresh_sequence(p, p.in.shape.hidden);
+            made.call.sequence[k] = array.mutable_data();
+            sequence.append(array);
+        }
+        made.sequence = py::tuple(sequence);
+    }
     return made;
 }
 
 py::tuple forward(const std::string& cell, const py::array& x, const Layer& layer, const OptionalState& state,
-                  bool training, const Schedule& schedule, const OptionalArray& term) {
-    const Problem p = read_problem(cell, x, layer, state, schedule, term);
+                  bool training, const Schedule& schedule, const OptionalArray& term, const OptionalNoise& noise,
+                  bool all_states, const Settings& settings) {
+    const Problem p = read_problem(cell, x, layer, state, schedule, term, noise, settings);
     const int set = backend().current_set();
-    const Outputs made = make_outputs(p, set, training);
+    const Outputs made = make_outputs(p, set, training, all_states);
     {
         const py::gil_scoped_release released;
         backend().forward(set, p.cell, p.dtype, made.call);
     }
-    return py::make_tuple(made.output, made.final_state, made.reserve);
+    return made.results();
 }
 
 py::list forward_layers(const std::string& cell, const py::array& x, const std::vector<Layer>& layers,
-                        const std::vector<OptionalState>& states, bool training) {
-    if (layers.empty() || states.size() != layers.size())
-        throw py::value_error("layers: expected at least one, and as many states");
+                        const std::vector<OptionalState>& states, bool training,
+                        const std::vector<OptionalNoise>& noises, const Settings& settings) {
+    if (layers.empty() || states.size() != layers.size() || noises.size() != layers.size())
+        throw py::value_error("layers: expected at least one, and as many states and noises");
     const int set = backend().current_set();
     std::vector<ForwardCall> calls;
     py::list results;
@@ -87,15 +101,16 @@ py::list forward_layers(const std::string& cell, const py::array& x, const std::
     int number = 0;
     Dtype dtype = Dtype::float32;
     for (std::size_t i = 0; i < layers.size(); ++i) {
-        const Problem p = read_problem(cell, input, layers[i], states[i], std::nullopt, std::nullopt);
+        const Problem p =
+            read_problem(cell, input, layers[i], states[i], std::nullopt, std::nullopt, noises[i], settings);
         if (i > 0 && (p.dtype != dtype || p.in.shape.hidden != calls[0].in.shape.hidden))
             throw py::value_error("layers: expected all of one dtype and one H");
         number = p.cell;
         dtype = p.dtype;
-        Outputs made = make_outputs(p, set, training);
+        const Outputs made = make_outputs(p, set, training, false);
         input = made.output;
         calls.push_back(made.call);
-        results.append(py::make_tuple(made.output, made.final_state, made.reserve));
+        results.append(made.results());
     }
     {
         const py::gil_scoped_release released;
@@ -106,13 +121,20 @@ py::list forward_layers(const std::string& cell, const py::array& x, const std::
 
 py::tuple backward(const std::string& cell, const py::array& x, const Layer& layer, const OptionalState& state,
                    const py::array& output, const Reserve& reserve, const OptionalArray& d_output,
-                   const OptionalState& d_state, bool need_dx, const Schedule& schedule, const OptionalArray& term) {
-    const Problem p = read_problem(cell, x, layer, state, schedule, term);
+                   const OptionalState& d_state, bool need_dx, const Schedule& schedule, const OptionalArray& term,
+                   const OptionalNoise& noise, const std::vector<OptionalArray>& d_sequence, bool norms,
+                   const Settings& settings) {
+    const Problem p = read_problem(cell, x, layer, state, schedule, term, noise, settings);
     BackwardCall call{};
     call.in = p.in;
-    const Dims sequence = p.output_shape();
-    call.output = checked(output, "output", p.dtype, sequence, "(T, B, H)");
-    call.d_output = checked(d_output, "d_output", p.dtype, sequence, "(T, B, H)");
+    const Dims of_h = p.sequence_shape(0);
+    call.output = checked(output, "output", p.dtype, of_h, "(T, B, H)");
+    call.d_output = checked(d_output, "d_output", p.dtype, of_h, "(T, B, H)");
+    const auto extra = static_cast<std::size_t>(p.info().state_count - 1);
+    if (!d_sequence.empty() && d_sequence.size() != extra)
+        throw py::value_error("d_states: expected as many as the cell has states after h");
+    for (std::size_t k = 0; k < d_sequence.size(); ++k)
+        call.d_sequence[k + 1] = checked(d_sequence[k], "d_states", p.dtype, p.sequence_shape(1), "(T, B, H)");
     if (reserve.bytes() != static_cast<std::size_t>(reserve_bytes(reserve.set(), p)))
         throw py::value_error("reserve: expected the one of this forward, got one of another size");
     call.reserve = reserve.data();
@@ -128,24 +150,28 @@ py::tuple backward(const std::string& cell, const py::array& x, const Layer& lay
     };
     py::object dx = py::none();
     if (p.in.x && need_dx) {
-        Problem like_x = p;  // zeros where a ragged batch leaves places out
-        like_x.in.shape.hidden = p.in.shape.input;
-        py::array array = fresh_output(like_x);
+        py::array array = fresh_sequence(p, p.in.shape.input);
         call.dx = array.mutable_data();
         dx = array;
     }
-    const auto& [weight_ih, weight_hh, bias_ih, bias_hh, weight_gg, weight_diagonal] = layer;
-    const py::tuple d_layer =
-        py::make_tuple(give(call.dweight_ih, shape_of(weight_ih)), give(call.dweight_hh, shape_of(weight_hh)),
-                       give_like(call.dbias_ih, bias_ih), give_like(call.dbias_hh, bias_hh),
-                       give_like(call.dweight_gg, weight_gg), give_like(call.dweight_diagonal, weight_diagonal));
+    const auto& [weight_ih, weight_hh, bias_ih, bias_hh, weight_gg, weight_diagonal, weight_hr] = layer;
+    const py::tuple d_layer = py::make_tuple(
+        give(call.dweight_ih, shape_of(weight_ih)), give(call.dweight_hh, shape_of(weight_hh)),
+        give_like(call.dbias_ih, bias_ih), give_like(call.dbias_hh, bias_hh), give_like(call.dweight_gg, weight_gg),
+        give_like(call.dweight_diagonal, weight_diagonal), give_like(call.dweight_hr, weight_hr));
     const py::object dterm = give_like(call.dterm, term);
     const py::tuple d_initial = fresh_states(p, call.d_state);
+    py::list readings;
+    for (int k = 0; norms && k < p.info().state_count; ++k) {
+        py::array array = fresh_sequence(p, std::nullopt);
+        call.norms[k] = array.mutable_data();
+        readings.append(array);
+    }
     {
         const py::gil_scoped_release released;
         backend().backward(reserve.set(), p.cell, p.dtype, call);
     }
-    return py::make_tuple(dx, d_layer, d_initial, dterm);
+    return py::make_tuple(dx, d_layer, d_initial, dterm, py::tuple(readings));
 }
 
 py::list cells() {
@@ -164,6 +190,10 @@ py::list cells() {
         py::tuple diagonals(info.diagonal_count);
         for (int k = 0; k < info.diagonal_count; ++k) diagonals[static_cast<std::size_t>(k)] = info.diagonals[k];
         cell["diagonals"] = diagonals;
+        py::tuple settings(info.setting_count);
+        for (int k = 0; k < info.setting_count; ++k) settings[static_cast<std::size_t>(k)] = info.settings[k];
+        cell["settings"] = settings;
+        cell["projected"] = info.projected;
         cell["direct"] = info.direct;
         cell["rows"] = py::make_tuple(info.input_rows, info.hidden_rows, info.gate_rows, info.gate_columns);
         list.append(cell);
@@ -188,9 +218,29 @@ Dtype read_dtype(const std::string& name) {
 }
 
 // Bytes of reserve per row of a step.
-Index reserve_size(const std::string& cell, Index hidden, const std::string& dtype) {
+Index reserve_size(const std::string& cell, Index hidden, const std::string& dtype, bool zoneout) {
     if (hidden < 1) throw py::value_error("hidden: expected at least 1, got " + std::to_string(hidden));
-    return backend().reserve_size(backend().current_set(), find_cell(cell), read_dtype(dtype), hidden);
+    return backend().reserve_size(backend().current_set(), find_cell(cell), read_dtype(dtype), hidden, zoneout);
+}
+
+// A copy of a matrix with some elements dropped; see ElementDropout.
+py::array drop(const py::array& x, double rate, std::uint64_t seed, std::uint32_t layer) {
+    if (!(rate >= 0 && rate < 1))
+        throw py::value_error("rate: expected a number in [0, 1), got " + std::to_string(rate));
+    if (x.ndim() < 1) throw py::value_error("x: expected at least one dimension, got none");
+    const Dtype dtype = is_dtype(x, Dtype::float64) ? Dtype::float64 : Dtype::float32;
+    ElementDropout call{};
+    call.from = checked(x, "x", dtype, shape_of(x), "any");
+    py::array out = fresh(dtype, shape_of(x));
+    call.to = out.mutable_data();
+    call.columns = x.shape(x.ndim() - 1);
+    call.rows = call.columns > 0 ? x.size() / call.columns : 0;
+    call.rate = rate, call.seed = seed, call.layer = layer;
+    {
+        const py::gil_scoped_release released;
+        backend().drop(backend().current_set(), dtype, call);
+    }
+    return out;
 }
 
 py::dict plan(const std::string& cell, Index steps, Index batch, Index input, Index hidden, const std::string& dtype,
@@ -198,7 +248,7 @@ py::dict plan(const std::string& cell, Index steps, Index batch, Index input, In
     if (steps < 0 || batch < 0 || input < 1 || hidden < 1 || threads < 1)
         throw py::value_error("plan: expected T, B >= 0 and I, H, threads >= 1");
     const PlanInfo info = backend().plan(backend().current_set(), find_cell(cell), read_dtype(dtype),
-                                         {steps, batch, input, hidden}, threads);
+                                         {steps, batch, input, hidden, hidden}, threads);
     py::dict out;
     out["threads"] = info.threads;
     out["row_groups"] = info.row_groups;
@@ -219,12 +269,16 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
         .def_property_readonly("nbytes", &Reserve::bytes);
     m.def("cells", &cells);
     m.def("forward", &forward, py::arg("cell"), py::arg("x"), py::arg("layer"), py::arg("state").none(true),
-          py::arg("training"), py::arg("schedule") = std::nullopt, py::arg("term") = std::nullopt);
+          py::arg("training"), py::arg("schedule") = std::nullopt, py::arg("term") = std::nullopt,
+          py::arg("noise") = std::nullopt, py::arg("all_states") = false, py::arg("settings") = Settings{});
     m.def("forward_layers", &forward_layers, py::arg("cell"), py::arg("x"), py::arg("layers"), py::arg("states"),
-          py::arg("training"));
+          py::arg("training"), py::arg("noises"), py::arg("settings") = Settings{});
     m.def("backward", &backward, py::arg("cell"), py::arg("x"), py::arg("layer"), py::arg("state").none(true),
           py::arg("output"), py::arg("reserve"), py::arg("d_output").none(true), py::arg("d_state").none(true),
-          py::arg("need_dx") = true, py::arg("schedule") = std::nullopt, py::arg("term") = std::nullopt);
+          py::arg("need_dx") = true, py::arg("schedule") = std::nullopt, py::arg("term") = std::nullopt,
+          py::arg("noise") = std::nullopt, py::arg("d_sequence") = std::vector<OptionalArray>{},
+          py::arg("norms") = false, py::arg("settings") = Settings{});
+    m.def("drop", &drop, py::arg("x"), py::arg("rate"), py::arg("seed"), py::arg("layer"));
     bind_prepared(m);
     m.def("instruction_sets", [] {
         py::list names;
@@ -245,7 +299,8 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
         py::arg("threads"));
     m.def("set_poison", [](bool poison) { backend().set_poison(poison); }, py::arg("poison"));
     m.def("evaluate", &evaluate, py::arg("function"), py::arg("x"));
-    m.def("reserve_size", &reserve_size, py::arg("cell"), py::arg("hidden"), py::arg("dtype"));
+    m.def("reserve_size", &reserve_size, py::arg("cell"), py::arg("hidden"), py::arg("dtype"),
+          py::arg("zoneout") = false);
     m.def("plan", &plan, py::arg("cell"), py::arg("steps"), py::arg("batch"), py::arg("input"), py::arg("hidden"),
           py::arg("dtype"), py::arg("threads"));
 }

@@ -13,13 +13,15 @@ namespace {
 // The packed weights of one layer, in the layout of one instruction set; never changed once made.
 class PreparedLayer {
 public:
-    PreparedLayer(const std::string& cell, const Layer& layer, const std::string& weights, bool tokens)
+    PreparedLayer(const std::string& cell, const Layer& layer, const std::string& weights, bool tokens,
+                  const Settings& settings)
         : problem_(read_parameters(cell, layer)), set_(backend().current_set()), tokens_(tokens) {
         const bool half = weights == "bfloat16";
         if (!half && weights != "full")
             throw py::value_error("weights: expected full or bfloat16, got '" + weights + "'");
         if (half && problem_.dtype != Dtype::float32)
             throw py::type_error("weights: bfloat16 needs float32 parameters, got float64");
+        read_settings(problem_, settings);
         Inputs in = problem_.in;
         static constexpr std::int64_t kind = 0;  // only whether it is null is read
         if (tokens) {
@@ -31,7 +33,7 @@ public:
         packed_ = backend().prepare(set_, problem_.cell, problem_.dtype, in,
                                     half ? WeightStorage::bfloat16 : WeightStorage::full);
         problem_.in.weight_ih = problem_.in.weight_hh = problem_.in.bias_ih = problem_.in.bias_hh = nullptr;
-        problem_.in.weight_gg = problem_.in.weight_diagonal = nullptr;
+        problem_.in.weight_gg = problem_.in.weight_diagonal = problem_.in.weight_hr = nullptr;
     }
     ~PreparedLayer() { backend().discard(set_, problem_.cell, problem_.dtype, packed_); }
     PreparedLayer(const PreparedLayer&) = delete;
@@ -44,16 +46,17 @@ public:
     const Problem& problem() const { return problem_; }
 
     py::tuple forward(const py::array& x, const OptionalState& state, const Schedule& schedule,
-                      const OptionalArray& term) const {
+                      const OptionalArray& term, const OptionalNoise& noise) const {
         Problem p = problem();
         check_kind(x);
         read_x(p, x);
         read_schedule(p, schedule);
         read_term(p, term);
+        read_noise(p, noise);
         read_state(p, "state", state, p.in.state);
         ForwardCall call{};
         call.in = p.in;
-        py::array output = fresh_output(p);
+        py::array output = fresh_sequence(p, p.width(0));
         call.output = output.mutable_data();
         const py::tuple final_state = fresh_states(p, call.final_state);
         {
@@ -85,11 +88,13 @@ private:
 // A prepared layer, a batch and its states: one step per call, nothing allocated.
 class Stepper {
 public:
-    Stepper(std::shared_ptr<const PreparedLayer> layer, Index batch) : layer_(std::move(layer)), p_(layer_->problem()) {
+    Stepper(std::shared_ptr<const PreparedLayer> layer, Index batch, const OptionalNoise& noise)
+        : layer_(std::move(layer)), p_(layer_->problem()) {
         if (batch < 0) throw py::value_error("batch_size: expected 0 or more, got " + std::to_string(batch));
         p_.in.shape.steps = 1;
         p_.in.shape.batch = batch;
-        for (py::array& array : output_) array = fresh(p_.dtype, p_.state_shape());
+        read_noise(p_, noise);
+        for (py::array& array : output_) array = fresh(p_.dtype, p_.state_shape(0));
         const py::tuple states = fresh_states(p_, call_.final_state);
         for (const auto& state : states) state_.push_back(state.cast<py::array>());
         call_.in = p_.in;
@@ -180,16 +185,16 @@ private:
 
 void bind_prepared(py::module_& m) {
     py::class_<PreparedLayer, std::shared_ptr<PreparedLayer>>(m, "Prepared", "A layer's packed weights; opaque.")
-        .def(py::init<const std::string&, const Layer&, const std::string&, bool>(), py::arg("cell"), py::arg("layer"),
-             py::arg("weights"), py::arg("tokens"))
+        .def(py::init<const std::string&, const Layer&, const std::string&, bool, const Settings&>(), py::arg("cell"),
+             py::arg("layer"), py::arg("weights"), py::arg("tokens"), py::arg("settings"))
         .def_property_readonly("nbytes", &PreparedLayer::bytes)
         .def("forward", &PreparedLayer::forward, py::arg("x"), py::arg("state").none(true),
-             py::arg("schedule").none(true), py::arg("term").none(true));
+             py::arg("schedule").none(true), py::arg("term").none(true), py::arg("noise").none(true));
     py::class_<Stepper>(m, "Stepper", "A prepared layer with its states; opaque.")
-        .def(py::init([](const std::shared_ptr<PreparedLayer>& layer, Index batch) {
-                 return std::make_unique<Stepper>(layer, batch);
+        .def(py::init([](const std::shared_ptr<PreparedLayer>& layer, Index batch, const OptionalNoise& noise) {
+                 return std::make_unique<Stepper>(layer, batch, noise);
              }),
-             py::arg("layer"), py::arg("batch_size"))
+             py::arg("layer"), py::arg("batch_size"), py::arg("noise").none(true))
         .def("step", &Stepper::step, py::arg("x"))
         .def("state", &Stepper::state)
         .def("reset", &Stepper::reset, py::arg("state").none(true));

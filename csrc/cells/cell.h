@@ -28,6 +28,11 @@
 // for the products of the next step:
 //   static void feedback         (const V* n, V* vectors);
 //   static void feedback_backward(const V* n, const V* d_vectors, V* dn);      adds to dn
+//
+// A projected cell's h is not n[0] but W_hr n[0], for another product after the cell. Its forward must not read s[0],
+// since h has another size than the unit's other states; its ds[0] is not read.
+//
+// Settings are numbers of a call that a cell reads behind its element-wise weights, w[diagonals + k].
 #pragma once
 
 #include "../math/target.h"
@@ -84,6 +89,27 @@ constexpr int count_feedback() {
 }
 template <class Cell>
 inline constexpr int feedback_count = count_feedback<Cell>();
+
+// Names of the settings, in the order of w[].
+struct SettingList {
+    int count = 0;
+    const char* name[2] = {};
+};
+template <class Cell>
+constexpr SettingList find_settings() {
+    if constexpr (requires { Cell::settings; }) return Cell::settings;
+    return {};
+}
+template <class Cell>
+inline constexpr int setting_count = find_settings<Cell>().count;
+
+template <class Cell>
+constexpr bool is_projected() {
+    if constexpr (requires { Cell::projection; }) return Cell::projection;
+    return false;
+}
+template <class Cell>
+inline constexpr bool projected = is_projected<Cell>();
 
 // The gates that satisfy a predicate, in table order.
 struct GateList {

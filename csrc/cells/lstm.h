@@ -3,11 +3,14 @@
 //   i  = sigmoid(x_i + u_i + p_i c)                  p: peepholes, one number per unit
 //   f  = sigmoid(x_f + u_f + p_f c)
 //   g  = tanh(x_g + u_g)
-//   c' = f c + i g
+//   c' = f c + i g                                   held inside [-cell_clip, cell_clip], as cuDNN does
 //   o  = sigmoid(x_o + u_o + p_o c')                 sees the NEW c
 //   h' = o tanh(c')
 // Gate order i f g o, as PyTorch and cuDNN; a gate that a variant lacks has no rows. tanh(c') is computed again in
 // the backward, not kept. Greff's NP (no peepholes) is `lstm` itself.
+//
+// lstm_projected and lstm_peephole_projected (LSTMP: Sak, Senior, Beaufays 2014): h' = W_hr (o tanh(c')), without a
+// bias.
 #pragma once
 
 #include "cell.h"
@@ -76,6 +79,8 @@ struct LstmForm : LstmStates<O> {
     static constexpr DiagonalList diagonals = P::peepholes();
     static constexpr int saved_count = P::count;
     static constexpr int slot_count = P::count + diagonals.count;
+    static constexpr SettingList settings{1, {"cell_clip"}};
+    static constexpr int clip = diagonals.count;  // in w[]
 
     static RNNKERNELS_INLINE void forward(const V* x, const V* u, const V* w, const V* s, V* n, V* saved) {
         const auto sum = [&](int gate) RNNKERNELS_INLINED {
@@ -103,6 +108,7 @@ struct LstmForm : LstmStates<O> {
         } else {
             c = s[1] + c;
         }
+        c = clamp(c, -w[clip], w[clip]);
         n[0] = O.output_activation ? tanh(c) : c;
         n[1] = c;
         if constexpr (P::has_o) {
@@ -134,6 +140,7 @@ struct LstmForm : LstmStates<O> {
         }
         dc = O.output_activation ? fma(dc, fma(-out, out, V(1)), dn[1]) : dc + dn[1];
         if constexpr (P::has_o) peephole(P::p_o, P::o, n[1], dc);
+        dc = where_inside(n[1], w[clip], dc);
 
         V dc_before = dc, d_g = dc;
         if constexpr (P::has_f) {
@@ -162,6 +169,18 @@ struct LstmForm : LstmStates<O> {
 template <class V>
 struct Lstm : LstmForm<V, LstmOptions{.peepholes = false}> {
     static constexpr const char* name = "lstm";
+};
+
+template <class V>
+struct LstmProjected : LstmForm<V, LstmOptions{.peepholes = false}> {
+    static constexpr const char* name = "lstm_projected";
+    static constexpr bool projection = true;
+};
+
+template <class V>
+struct LstmPeepholeProjected : LstmForm<V, LstmOptions{}> {
+    static constexpr const char* name = "lstm_peephole_projected";
+    static constexpr bool projection = true;
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -13,6 +13,7 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 
 template <class Cell, class T>
 class BackwardEngine {
+protected:
     using V = Vec<T>;
     using G = Geometry<Cell>;
     static constexpr int lanes = V::lanes;
@@ -21,19 +22,26 @@ public:
     BackwardEngine(const BackwardShared<Cell, T>& shared, int thread)
         : shared_(shared),
           shape_(shared.call.in.shape),
+          width_(width_of<Cell>(shape_)),
           rows_(shared.rows),
-          part_(make_part<Cell>(Pass::backward, shared.plan, shape_, shared.blocks, thread, shared.barriers)),
+          masks_(shared.masks),
+          part_(make_part<Cell>(Pass::backward, shared.plan, shape_, shared.blocks, shared.h_blocks, thread,
+                                shared.barriers)),
           item_(item_blocks<Cell>(Pass::backward, part_.rows.last - part_.rows.first)) {}
 
     // Packs this thread's share of the weights and takes over the gradients of the final states.
     void begin() {
-        const T* weight_hh = static_cast<const T*>(shared_.call.in.weight_hh);
-        const T* weight_ih = static_cast<const T*>(shared_.call.in.weight_ih);
         const int thread = part_.thread, threads = part_.threads;
+        if (shared_.dropped.fill(thread, threads)) part_.everyone->wait();
+        const T* weight_hh = static_cast<const T*>(shared_.in.weight_hh);
+        const T* weight_ih = static_cast<const T*>(shared_.in.weight_ih);
         const Index hidden = shape_.hidden;
-        pack_transposed(shared_.w_recurrent[0], weight_hh, hidden_rows<Cell>.row, hidden, hidden, hidden, thread,
+        pack_transposed(shared_.w_recurrent[0], weight_hh, hidden_rows<Cell>.row, hidden, width_, width_, thread,
                         threads);
-        const T* weight_fed = own_feedback_weight<Cell> ? static_cast<const T*>(shared_.call.in.weight_gg) : weight_hh;
+        if constexpr (projected<Cell>)
+            pack_transposed(shared_.w_projection, static_cast<const T*>(shared_.in.weight_hr), kFirstRow.row, width_,
+                            hidden, hidden, thread, threads);
+        const T* weight_fed = own_feedback_weight<Cell> ? static_cast<const T*>(shared_.in.weight_gg) : weight_hh;
         for (int k = 0; k < G::vectors; ++k)
             pack_transposed(shared_.w_recurrent[1 + k], weight_fed + k * hidden, feedback_rows<Cell>.row, hidden,
                             hidden, G::vectors * hidden, thread, threads);
@@ -43,7 +51,7 @@ public:
             pack_transposed(shared_.w_input, weight_ih, input_rows<Cell>.row, hidden, shape_.input, shape_.input,
                             thread, threads);
         each_block(part_.rows, [&](Index row, Index block) {
-            for (int s = 0; s < G::states; ++s) {
+            for (int s = projected<Cell> ? 1 : 0; s < G::states; ++s) {
                 const T* from = static_cast<const T*>(shared_.call.d_final_state[s]);
                 const V d = from ? V::load(from + row * shape_.hidden + block * lanes, valid(block)) : V(T(0));
                 d.store(carried(row, block, s));
@@ -67,24 +75,16 @@ public:
     }
 
     void step(Index t) {
-        carry_to(t, [&](Index row, Index block, V* dn) RNNKERNELS_INLINED {
-            V saved[G::saved + 1], w[G::diagonals + 1], s[G::states], n[G::states], d[G::slots], ds[G::states];
-            load_saved(t, row, block, saved);
-            for (int k = 0; k < G::diagonals; ++k)
-                w[k] = V::load(shared_.diagonal + (k * shared_.blocks + block) * lanes);
-            load_step(t, row, block, s, n, dn);
-            Cell::backward(saved, w, s, n, dn, d, ds);
-            store_gradients(t, row, block, d);
-            store_carried(row, block, ds);
-        });
+        carry_to(t, [&](Index row, Index block, V* dn) RNNKERNELS_INLINED { differentiate(t, row, block, dn); });
     }
 
     void state(Index t) {
         carry_to(t, [&](Index row, Index block, V* dn) RNNKERNELS_INLINED {
-            V saved[G::saved + 1], s[G::states], n[G::states], d[G::slots] = {}, ds[G::states];
+            V saved[G::saved + 1], s[G::states], n[G::states], d[G::slots] = {}, ds[G::states], kept[G::states];
             load_saved(t, row, block, saved);
-            load_step(t, row, block, s, n, dn);
+            load_step(t, row, block, s, n, dn, kept);
             Cell::backward_state(saved, s, n, dn, d, ds);
+            if (masks_.zones) add(kept, ds);
             store_gradients(t, row, block, d);
             store_carried(row, block, ds);
         });
@@ -100,11 +100,11 @@ public:
                      for (int i = 0; i < G::slots; ++i)
                          d[i] = V::load(gradient(t, row) + i * shared_.padded() + block * lanes);
                      load_carried(row, block, ds);
-                     Cell::backward_gates(saved, s, V::load(strip), d, ds, gated);
+                     const V factor = masks_.drops ? masks_.factor(rows_.first(t) + row, block) : V(T(1));
+                     Cell::backward_gates(saved, s, V::load(strip) * factor, d, ds, gated);
                      store_gradients(t, row, block, d);
                      store_carried(row, block, ds);
-                     const Index at = rows_.first(t) - chunk_row_ + row;
-                     gated.store(shared_.gated + at * shared_.padded() + block * lanes);
+                     (gated * factor).store(in_chunk(shared_.gated, shared_.padded(), t, row) + block * lanes);
                  });
     }
 
@@ -146,11 +146,12 @@ public:
         }
         shared_.outer.add(
             rows, shared_.hidden_slots, hidden_rows<Cell>.row, G::hiddens, shape_.hidden,
-            [&](Index row) {
+            [&](Index row) -> const T* {
+                if (masks_.drops) return shared_.masked + row * shared_.h_padded();
                 const Index at = begin + row, t = shared_.step_of ? shared_.step_of[at] : at / shape_.batch;
                 return h_before(t, at - rows_.first(t));
             },
-            shape_.hidden, static_cast<T*>(call.dweight_hh), begins, part_);
+            width_, static_cast<T*>(call.dweight_hh), begins, part_);
         if constexpr (G::vectors > 0) {
             const Index fed_row = G::vectors * shape_.hidden;
             const T* fed = shared_.feedback + begin * fed_row;
@@ -164,12 +165,19 @@ public:
                 rows, shared_.gated_slots, gated_rows<Cell>.row, G::gateds, shape_.hidden,
                 [&](Index row) { return shared_.gated + row * shared_.padded(); }, shape_.hidden,
                 static_cast<T*>(call.dweight_hh), begins, part_);
+        if (call.norms[0]) write_norms(begin, count);
         part_.everyone->wait();
     }
 
     // The gradients of the initial states; the sums into the caller's arrays.
     void finish() {
         carry_to(-1, [&](Index row, Index block, const V* dn) { store_d_states(row, block, dn); });
+        write_sums();
+    }
+
+protected:
+    void write_sums() {
+        shared_.dropped.backward(shared_.call.dweight_hh, shared_.call.dweight_gg, part_.thread, part_.threads);
         if (part_.thread != 0) return;
         const BackwardCall& call = shared_.call;
         write_bias(shared_.slot_sums, shared_.input_slots, input_rows<Cell>.row, G::inputs, shape_.hidden,
@@ -193,7 +201,20 @@ public:
             write_tokens(shared_.token_sums, G::inputs, shape_, static_cast<T*>(call.dweight_ih));
     }
 
-private:
+    // The cell's backward, of a cell of one product; dn as carry_to gives it.
+    RNNKERNELS_INLINE void differentiate(Index t, Index row, Index block, V* dn) const {
+        V saved[G::saved + 1], w[G::diagonals + G::settings + 1], s[G::states], n[G::states], d[G::slots];
+        V ds[G::states], kept[G::states];
+        load_saved(t, row, block, saved);
+        for (int k = 0; k < G::diagonals; ++k) w[k] = V::load(shared_.diagonal + (k * shared_.blocks + block) * lanes);
+        for (int k = 0; k < G::settings; ++k) w[G::diagonals + k] = V(static_cast<T>(shared_.call.in.settings[k]));
+        load_step(t, row, block, s, n, dn, kept);
+        Cell::backward(saved, w, s, n, dn, d, ds);
+        if (masks_.zones) add(kept, ds);
+        store_gradients(t, row, block, d);
+        store_carried(row, block, ds);
+    }
+
     // Rows of the gradient buffer: step t's while its chunk is at work, the step after the chunk included.
     T* gradient(Index t, Index row) const {
         return shared_.gradient + (rows_.first(t) - chunk_row_ + row) * shared_.gradient_row();
@@ -203,14 +224,19 @@ private:
     }
     const T* reserve(Index t, Index row, Index block) const {
         return static_cast<const T*>(shared_.call.reserve) +
-               ((rows_.first(t) + row) * shared_.blocks + block) * G::reserve * lanes;
+               ((rows_.first(t) + row) * shared_.blocks + block) * G::reserve(masks_.zones) * lanes;
+    }
+    // Where a row of step t stands in the caller's arrays, and in a buffer (chunk*B, width).
+    Index place(Index t, Index row) const { return rows_.place(rows_.first(t) + row); }
+    T* in_chunk(T* buffer, Index width, Index t, Index row) const {
+        return buffer + (rows_.first(t) - chunk_row_ + row) * width;
     }
     // h after and before a row's step t.
     const T* output(Index t, Index row) const {
-        return static_cast<const T*>(shared_.call.output) + rows_.place(rows_.first(t) + row) * shape_.hidden;
+        return static_cast<const T*>(shared_.call.output) + place(t, row) * width_;
     }
     const T* h_before(Index t, Index row) const {
-        return t == 0 ? shared_.initial[0] + row * shape_.hidden : output(t - 1, row);
+        return t == 0 ? shared_.initial[0] + row * width_ : output(t - 1, row);
     }
     Index valid(Index block) const { return shape_.hidden - block * lanes; }
 
@@ -226,7 +252,7 @@ private:
     // The states before step t.
     RNNKERNELS_INLINE void load_states(Index t, Index row, Index block, V* s) const {
         const Index at = row * shape_.hidden + block * lanes;
-        s[0] = V::load(h_before(t, row) + block * lanes, valid(block));
+        s[0] = projected<Cell> ? V(T(0)) : V::load(h_before(t, row) + block * lanes, valid(block));
         for (int k = 1; k < G::states; ++k)
             s[k] = t == 0 ? V::load(shared_.initial[k] + at, valid(block))
                           : V::load(reserve(t - 1, row, block) + (G::saved + k - 1) * lanes);
@@ -241,18 +267,46 @@ private:
         for (int k = 0; k < G::states; ++k) ds[k] = V::load(carried(row, block, k));
     }
     RNNKERNELS_INLINE void store_d_states(Index row, Index block, const V* dn) const {
-        for (int k = 0; k < G::states; ++k)
+        for (int k = projected<Cell> ? 1 : 0; k < G::states; ++k)
             dn[k].store(static_cast<T*>(shared_.call.d_state[k]) + row * shape_.hidden + block * lanes, valid(block));
     }
-    // The states before and after step t; dn[0] takes in the gradient of the step's output.
-    RNNKERNELS_INLINE void load_step(Index t, Index row, Index block, V* s, V* n, V* dn) const {
+    // The states before step t, and those the cell made of them; dn takes in the gradients of the step's outputs. With
+    // zoneout dn becomes what goes to the cell, `kept` what goes past it to the states before.
+    RNNKERNELS_INLINE void load_step(Index t, Index row, Index block, V* s, V* n, V* dn, V* kept) const {
         load_states(t, row, block, s);
-        n[0] = V::load(output(t, row) + block * lanes, valid(block));
-        for (int k = 1; k < G::states; ++k) n[k] = V::load(reserve(t, row, block) + (G::saved + k - 1) * lanes);
-        if (!shared_.call.d_output) return;
-        const T* d_output = static_cast<const T*>(shared_.call.d_output);
-        const Index place = rows_.place(rows_.first(t) + row);
-        dn[0] = V::load(d_output + place * shape_.hidden + block * lanes, valid(block)) + dn[0];
+        const T* reserved = reserve(t, row, block) + G::saved * lanes;
+        for (int k = 1; k < G::states; ++k) n[k] = V::load(reserved + (k - 1) * lanes);
+        for (int k = 1; k < G::states; ++k) take_in(shared_.call.d_sequence[k], k, t, row, block, dn[k]);
+        if constexpr (projected<Cell>) {
+            n[0] = V(T(0));  // not what is stored: that is W_hr times it
+        } else {
+            n[0] = V::load(output(t, row) + block * lanes, valid(block));
+            take_in(shared_.call.d_output, 0, t, row, block, dn[0]);
+            if (masks_.drops) store_masked(t, row, block, s[0]);
+        }
+        if (!masks_.zones) return;
+        for (int k = 0; k < G::states; ++k) n[k] = V::load(reserved + (G::states - 1 + k) * lanes);
+        masks_.unzone(rows_.first(t) + row, block, dn, kept);
+    }
+    // Adds the caller's gradient of a step's state, which is whole then: a reading is taken where it is wanted.
+    RNNKERNELS_INLINE void take_in(const void* given, int k, Index t, Index row, Index block, V& dn) const {
+        const Index units = k == 0 ? width_ : shape_.hidden, left = units - block * lanes;
+        if (given) dn = V::load(static_cast<const T*>(given) + place(t, row) * units + block * lanes, left) + dn;
+        if (shared_.call.norms[0]) shared_.norms.note(rows_.first(t) - chunk_row_ + row, block, k, dn, left);
+    }
+    // h before step t as the recurrent weight saw it.
+    RNNKERNELS_INLINE void store_masked(Index t, Index row, Index block, V h) const {
+        (h * masks_.factor(rows_.first(t) + row, block))
+            .store(in_chunk(shared_.masked, shared_.h_padded(), t, row) + block * lanes);
+    }
+    // The readings of a chunk, this thread's share of its rows.
+    void write_norms(Index begin, Index count) const {
+        for (Index row = count * part_.thread / part_.threads; row < count * (part_.thread + 1) / part_.threads; ++row)
+            for (int k = 0; k < G::states; ++k)
+                static_cast<T*>(shared_.call.norms[k])[rows_.place(begin + row)] = shared_.norms.norm(row, k);
+    }
+    RNNKERNELS_INLINE static void add(const V* more, V* to) {
+        for (int k = 0; k < G::states; ++k) to[k] = to[k] + more[k];
     }
 
     // What gradient rows are multiplied with: a weight, and the slots of its gates.
@@ -304,11 +358,13 @@ private:
             const auto carry = [&](Index row, Index block, const T* strip) RNNKERNELS_INLINED {
                 V dn[G::states];
                 load_carried(row, block, dn);
-                dn[0] = dn[0] + V::load(strip);
+                V factor(T(1));
+                if (masks_.drops) factor = masks_.factor(rows_.first(t + 1) + row, block);
+                dn[0] = fma(V::load(strip), factor, dn[0]);
                 if constexpr (G::vectors > 0) {
                     V n[G::states], d_fed[G::vectors];
                     load_states(t + 1, row, block, n);
-                    for (int k = 0; k < G::vectors; ++k) d_fed[k] = V::load(strip + (1 + k) * item_ * lanes);
+                    for (int k = 0; k < G::vectors; ++k) d_fed[k] = V::load(strip + (1 + k) * item_ * lanes) * factor;
                     Cell::feedback_backward(n, d_fed, dn);
                 }
                 function(row, block, dn);
@@ -333,7 +389,9 @@ private:
 
     const BackwardShared<Cell, T>& shared_;
     const Shape& shape_;
+    const Index width_;  // of h
     const Rows& rows_;
+    const Masks<T, G::states>& masks_;
     const Part part_;
     const Index item_;
     Index chunk_row_ = 0;  // the first of the chunk at work

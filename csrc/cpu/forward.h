@@ -12,6 +12,7 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 
 template <class Cell, class T>
 class ForwardEngine {
+protected:
     using V = Vec<T>;
     using G = Geometry<Cell>;
     static constexpr int lanes = V::lanes;
@@ -21,22 +22,33 @@ public:
         : shared_(shared),
           weights_(shared.weights),
           shape_(shared.call.in.shape),
+          width_(width_of<Cell>(shape_)),
           rows_(shared.rows),
+          masks_(shared.masks),
           x_columns_(weights_.input.columns),
-          part_(make_part<Cell>(Pass::forward, shared.plan, shape_, shared.blocks, thread, shared.barriers)),
+          part_(make_part<Cell>(Pass::forward, shared.plan, shape_, shared.blocks, shared.h_blocks, thread,
+                                shared.barriers)),
           item_(item_blocks<Cell>(Pass::forward, part_.rows.last - part_.rows.first)),
           all_project_(shared.plan.threads > shared.plan.row_groups * shared.plan.unit_groups) {}
 
     // Packs this thread's share of the weights, unless they are prepared, and takes over the initial states.
     void begin() {
-        if (!shared_.call.prepared) weights_.pack(part_.thread, part_.threads);
+        if (!shared_.call.prepared) {
+            if (shared_.drop_weights(part_.thread, part_.threads)) part_.everyone->wait();
+            weights_.pack(part_.thread, part_.threads);
+        }
         each_block([&](Index row, Index block) {
             V s[G::states];
-            for (int k = 0; k < G::states; ++k)
+            for (int k = projected<Cell> ? 1 : 0; k < G::states; ++k)
                 s[k] = V::load(shared_.initial[k] + row * shape_.hidden + block * lanes, valid(block));
             for (int k = 1; k < G::states; ++k) s[k].store(extra(row, block, k));
-            if (shape_.steps > 0) store_feedback(0, row, block, s);
+            if (!projected<Cell> && shape_.steps > 0) store_operands(0, row, block, s);
         });
+        if (projected<Cell> && masks_.drops && shape_.steps > 0)
+            for (Index row = part_.rows.first; row < part_.rows.last; ++row)
+                for (Index block = part_.h_blocks.first; block < part_.h_blocks.last; ++block)
+                    store_masked(0, row, block,
+                                 V::load(shared_.initial[0] + row * width_ + block * lanes, h_valid(block)));
         part_.everyone->wait();
     }
 
@@ -71,17 +83,21 @@ public:
 
     void step(Index t) {
         const Step now = at_step(t);
-        multiply(now, weights_.hidden, now.h, shape_.hidden,
+        multiply(now, weights_.hidden, now.operand, width_,
                  [&](Index row, Index block, const T* strip, const T* fed) RNNKERNELS_INLINED {
-                     V x[G::gates], u[G::gates], w[G::diagonals + 1], s[G::states], n[G::states], saved[G::saved + 1];
+                     V x[G::gates], u[G::gates], w[G::diagonals + G::settings + 1], s[G::states], n[G::states],
+                         saved[G::saved + 1];
                      load_x(now, row, block, x);
                      clear(u);
                      load_u(hidden_gates<Cell>, strip, block, u);
                      load_u(feedback_gates<Cell>, fed, block, u);
                      for (int k = 0; k < G::diagonals; ++k)
                          w[k] = V::load(weights_.diagonal + (k * shared_.blocks + block) * lanes);
+                     for (int k = 0; k < G::settings; ++k)
+                         w[G::diagonals + k] = V(static_cast<T>(shared_.call.in.settings[k]));
                      load_states(now, row, block, s);
                      Cell::forward(x, u, w, s, n, saved);
+                     if (masks_.zones) zone(now, row, block, s, n);
                      store_states(now, row, block, n);
                      if (shared_.call.reserve) store_saved(reserve(now, row, block), saved);
                  });
@@ -89,7 +105,7 @@ public:
 
     void gates(Index t) {
         const Step now = at_step(t);
-        multiply(now, weights_.hidden, now.h, shape_.hidden,
+        multiply(now, weights_.hidden, now.operand, width_,
                  [&](Index row, Index block, const T* strip, const T* fed) RNNKERNELS_INLINED {
                      V x[G::gates], u[G::gates], s[G::states], saved[G::saved + 1] = {}, gated;
                      load_x(now, row, block, x);
@@ -99,6 +115,7 @@ public:
                      load_states(now, row, block, s);
                      Cell::forward_gates(x, u, s, saved, gated);
                      store_saved(saved_between(now, row, block), saved);
+                     if (masks_.drops) gated = gated * masks_.factor(now.first + row, block);
                      gated.store(shared_.gated + (row * shared_.blocks + block) * lanes);
                  });
     }
@@ -115,6 +132,7 @@ public:
                      T* between = saved_between(now, row, block);
                      for (int i = 0; i < G::saved; ++i) saved[i] = V::load(between + i * lanes);
                      Cell::forward_state(x, u, s, saved, n);
+                     if (masks_.zones) zone(now, row, block, s, n);
                      store_states(now, row, block, n);
                      if (shared_.call.reserve) store_saved(between, saved);
                  });
@@ -132,45 +150,56 @@ public:
     void finish() {
         const Rows& rows = rows_;
         Index last = rows.steps - 1;  // the row's last step; never later than that of the row before
-        each_block([&](Index row, Index block) {
+        for (Index row = part_.rows.first; row < part_.rows.last; ++row) {
             while (rows.count(last) <= row) --last;
-            const Index at = row * shape_.hidden + block * lanes;
-            const T* h = last < 0 ? shared_.initial[0] + row * shape_.hidden : output(rows.first(last) + row);
-            V::load(h + block * lanes, valid(block)).store(final_state(0) + at, valid(block));
-            for (int s = 1; s < G::states; ++s) V::load(extra(row, block, s)).store(final_state(s) + at, valid(block));
-        });
+            const T* h = last < 0 ? shared_.initial[0] + row * width_ : output(rows.first(last) + row);
+            const Range& blocks = projected<Cell> ? part_.h_blocks : part_.blocks;
+            for (Index block = blocks.first; block < blocks.last; ++block)
+                V::load(h + block * lanes, h_valid(block))
+                    .store(final_state(0) + row * width_ + block * lanes, h_valid(block));
+            for (Index block = part_.blocks.first; block < part_.blocks.last; ++block)
+                for (int s = 1; s < G::states; ++s)
+                    V::load(extra(row, block, s))
+                        .store(final_state(s) + row * shape_.hidden + block * lanes, valid(block));
+        }
     }
 
-private:
+protected:
     // What the rows of a step have in common.
     struct Step {
         Index t;
-        Index first;  // its first row
-        Range rows;   // this thread's
-        const T* h;   // before it, (rows, H)
-        const T* x;   // its x part; null where the token table stands for it
+        Index first;       // its first row
+        Range rows;        // this thread's
+        const T* h;        // before it, (rows, H)
+        const T* operand;  // of the recurrent weight: h, masked where there is recurrent dropout
+        const T* x;        // its x part; null where the token table stands for it
     };
     Step at_step(Index t) const {
         const Index first = rows_.first(t);
         const T* x = weights_.token_table ? nullptr : shared_.x_part + (first - rows_.first(chunk_first_)) * x_row();
-        return {t, first, rows_of_step(rows_, t, part_), h_before(t), x};
+        const T* h = h_before(t);
+        return {t, first, rows_of_step(rows_, t, part_), h, masks_.drops ? masked_h(t, 0) : h, x};
     }
 
     // h before step t, (rows of the step, H): the output of the step before, or the initial state.
     const T* h_before(Index t) const {
         if (t == 0) return shared_.initial[0];
-        if (shared_.h) return shared_.h + t % 2 * shape_.batch * shape_.hidden;
+        if (shared_.h) return shared_.h + t % 2 * shape_.batch * width_;
         return output(rows_.first(t - 1));
     }
     // h after a row's step, in the caller's array.
-    T* output(Index row) const { return static_cast<T*>(shared_.call.output) + rows_.place(row) * shape_.hidden; }
+    T* output(Index row) const { return static_cast<T*>(shared_.call.output) + rows_.place(row) * width_; }
+    // What the cell made of a row, before it is projected.
+    T* unprojected(const Step& now, Index row) const {
+        return shared_.unprojected + ((shared_.call.reserve ? now.first : 0) + row) * shape_.hidden;
+    }
     T* final_state(int s) const { return static_cast<T*>(shared_.call.final_state[s]); }
     T* extra(Index row, Index block, int s) const {
         return shared_.extra + ((row * shared_.blocks + block) * (G::states - 1) + s - 1) * lanes;
     }
     T* reserve(const Step& now, Index row, Index block) const {
         return static_cast<T*>(shared_.call.reserve) +
-               ((now.first + row) * shared_.blocks + block) * G::reserve * lanes;
+               ((now.first + row) * shared_.blocks + block) * G::reserve(masks_.zones) * lanes;
     }
     T* saved_between(const Step& now, Index row, Index block) const {
         if (shared_.call.reserve) return reserve(now, row, block);
@@ -181,11 +210,13 @@ private:
         const Index first = shared_.call.reserve ? rows_.first(t) : t % 2 * shape_.batch;
         return shared_.feedback + (first + row) * G::vectors * shape_.hidden;
     }
+    T* masked_h(Index t, Index row) const { return shared_.masked + (t % 2 * shape_.batch + row) * width_; }
     Index x_row() const { return x_columns_.row(); }
     // Lanes from one gate's units to the next gate's.
     Index gate_stride(Index block) const { return x_columns_.units_in(block); }
     // Units of a block that exist; more than a vector's lanes means all.
     Index valid(Index block) const { return shape_.hidden - block * lanes; }
+    Index h_valid(Index block) const { return width_ - block * lanes; }
 
     template <class Function>
     RNNKERNELS_INLINE void each_block(Function function) {
@@ -227,28 +258,54 @@ private:
         for (int i = 0; i < list.count; ++i) u[list.gate[i]] = V::load(strip + i * gate_stride(block));
     }
     RNNKERNELS_INLINE void load_states(const Step& now, Index row, Index block, V* s) const {
-        s[0] = V::load(now.h + row * shape_.hidden + block * lanes, valid(block));
+        s[0] = projected<Cell> ? V(T(0)) : V::load(now.h + row * shape_.hidden + block * lanes, valid(block));
         for (int k = 1; k < G::states; ++k) s[k] = V::load(extra(row, block, k));
     }
-    RNNKERNELS_INLINE void store_states(const Step& now, Index row, Index block, const V* n) const {
-        n[0].store(output(now.first + row) + block * lanes, valid(block));
+    // h after a step.
+    RNNKERNELS_INLINE void store_h(const Step& now, Index row, Index block, V h) const {
+        h.store(output(now.first + row) + block * lanes, h_valid(block));
         if (shared_.h)
-            n[0].store(shared_.h + ((now.t + 1) % 2 * shape_.batch + row) * shape_.hidden + block * lanes,
-                       valid(block));
-        if (G::vectors > 0 && row < rows_.count(now.t + 1)) store_feedback(now.t + 1, row, block, n);
+            h.store(shared_.h + ((now.t + 1) % 2 * shape_.batch + row) * width_ + block * lanes, h_valid(block));
+        if (projected<Cell> && masks_.drops && row < rows_.count(now.t + 1)) store_masked(now.t + 1, row, block, h);
+    }
+    // h as the recurrent weight will see it in step t.
+    RNNKERNELS_INLINE V store_masked(Index t, Index row, Index block, V h) const {
+        const V factor = masks_.factor(rows_.first(t) + row, block);
+        (h * factor).store(masked_h(t, row) + block * lanes, h_valid(block));
+        return factor;
+    }
+    RNNKERNELS_INLINE void store_states(const Step& now, Index row, Index block, const V* n) const {
+        if constexpr (projected<Cell>) {
+            n[0].store(unprojected(now, row) + block * lanes, valid(block));
+        } else {
+            store_h(now, row, block, n[0]);
+            if ((G::vectors > 0 || masks_.drops) && row < rows_.count(now.t + 1))
+                store_operands(now.t + 1, row, block, n);
+        }
         for (int k = 1; k < G::states; ++k) {
             n[k].store(extra(row, block, k));
             if (shared_.call.reserve) n[k].store(reserve(now, row, block) + (G::saved + k - 1) * lanes);
+            if (T* all = static_cast<T*>(shared_.call.sequence[k]))
+                n[k].store(all + rows_.place(now.first + row) * shape_.hidden + block * lanes, valid(block));
         }
     }
-    // What step t will read of the states before it.
-    RNNKERNELS_INLINE void store_feedback(Index t, Index row, Index block, const V* states) const {
+    // What step t's products will read of the states before it, where that is not h itself.
+    RNNKERNELS_INLINE void store_operands(Index t, Index row, Index block, const V* states) const {
+        V factor(T(1));
+        if (masks_.drops) factor = store_masked(t, row, block, states[0]);
         if constexpr (G::vectors > 0) {
             V vectors[G::vectors];
             Cell::feedback(states, vectors);
             for (int k = 0; k < G::vectors; ++k)
-                vectors[k].store(feedback(t, row) + k * shape_.hidden + block * lanes, valid(block));
+                (vectors[k] * factor).store(feedback(t, row) + k * shape_.hidden + block * lanes, valid(block));
         }
+    }
+    // Zoneout; what the cell itself made is kept for the backward.
+    RNNKERNELS_INLINE void zone(const Step& now, Index row, Index block, const V* s, V* n) const {
+        if (shared_.call.reserve)
+            for (int k = 0; k < G::states; ++k)
+                n[k].store(reserve(now, row, block) + (G::saved + G::states - 1 + k) * lanes);
+        masks_.zone(now.first + row, block, s, n);
     }
     RNNKERNELS_INLINE static void store_saved(T* to, const V* saved) {
         for (int i = 0; i < G::saved; ++i) saved[i].store(to + i * lanes);
@@ -330,7 +387,9 @@ private:
     const ForwardShared<Cell, T>& shared_;
     const ForwardWeights<Cell, T>& weights_;
     const Shape& shape_;
+    const Index width_;  // of h
     const Rows& rows_;
+    const Masks<T, G::states>& masks_;
     const UnitColumns<T> x_columns_;
     const Part part_;
     const Index item_;

@@ -2,6 +2,7 @@
 // Not here: the work of a thread (forward.h).
 #pragma once
 
+#include "masks.h"
 #include "weights.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
@@ -12,13 +13,15 @@ struct ForwardShared {
     static constexpr int lanes = Vec<T>::lanes;
 
     ForwardShared(const ForwardCall& forward_call, Workspace& space)
-        : call(forward_call), rows(forward_call.in), workspace(space) {}
+        : call(forward_call), rows(forward_call.in), masks(call.in.noise, rows), workspace(space) {}
 
     const ForwardCall& call;
     const Rows rows;
+    const Masks<T, G::states> masks;
     Workspace& workspace;
     Plan plan{};
-    Index blocks = 0;
+    Index blocks = 0;    // of units
+    Index h_blocks = 0;  // of h
     Barrier* barriers = nullptr;
     ForwardWeights<Cell, T> weights{};
     T* items = nullptr;  // (threads, item_size): panels that are packed where they are used
@@ -29,6 +32,9 @@ struct ForwardShared {
     T* saved = nullptr;                // (B, blocks*saved*lanes): between the phases, when nothing is kept
     T* gated = nullptr;                // (B, blocks*lanes)
     T* feedback = nullptr;             // (rows or 2*B, vectors*H): what step t reads, before it begins
+    T* unprojected = nullptr;          // (rows or B, H): what becomes h, where it is projected
+    T* masked = nullptr;               // (2, B, H): h before even and odd steps, as the recurrent weight sees it
+    DroppedWeights<T> dropped{};
     // Where rows of the caller's arrays do not follow each other: copies that do.
     T* h = nullptr;                        // (2, B, H): h before even and odd steps
     T* x = nullptr;                        // (chunk*B, I)
@@ -36,10 +42,13 @@ struct ForwardShared {
 
     void prepare(int threads) { prepare(plan_of<Cell, T>(Pass::forward, call.in, threads)); }
 
+    bool drop_weights(int thread, int threads) const { return dropped.fill(thread, threads); }
+
     void prepare(const Plan& cut) {
         const Shape& shape = call.in.shape;
         plan = cut;
         blocks = blocks_of<T>(shape.hidden);
+        h_blocks = blocks_of<T>(width_of<Cell>(shape));
         barriers = take_barriers(workspace, plan);
         if (call.prepared) {
             weights = static_cast<const PreparedWeights<Cell, T>*>(call.prepared)->weights;
@@ -49,9 +58,11 @@ struct ForwardShared {
             const bool input_once = alone && rows.total() <= plan.forward_chunk * shape.batch;
             const bool recurrent_once = alone && shape.steps <= 1;
             const bool table = call.in.tokens && shape.input <= rows.total();
-            weights.take(workspace, call.in, {call.in.x && !input_once, table, !recurrent_once, WeightStorage::full});
+            Inputs in = call.in;
+            dropped.take(workspace, in, width_of<Cell>(shape), G::recurrents, G::gg_rows, G::gg_columns);
+            weights.take(workspace, in, {call.in.x && !input_once, table, !recurrent_once, WeightStorage::full});
             if (input_once) {
-                const Index of_hidden = shape.hidden * item_blocks<Cell>(Pass::forward, shape.batch);
+                const Index of_hidden = width_of<Cell>(shape) * item_blocks<Cell>(Pass::forward, shape.batch);
                 const Index of_input = shape.input * item_blocks<Cell>(Pass::forward, rows.total());
                 item_size = (call.in.x && of_input > of_hidden ? of_input : of_hidden) * G::gates * lanes;
                 items = workspace.take<T>(plan.threads * item_size);
@@ -64,13 +75,21 @@ struct ForwardShared {
             if (!call.reserve) saved = workspace.take<T>(shape.batch * blocks * G::saved * lanes);
         }
         if constexpr (G::vectors > 0)
-            feedback = call.reserve ? feedback_of<Cell>(static_cast<T*>(call.reserve), shape, rows.total())
-                                    : workspace.take<T>(2 * shape.batch * G::vectors * shape.hidden);
-        for (int s = 0; s < G::states; ++s) initial[s] = state_or_zeros<T>(workspace, call.in.state[s], shape);
+            feedback = call.reserve
+                           ? behind_blocks_of<Cell>(static_cast<T*>(call.reserve), shape, masks.zones, rows.total())
+                           : workspace.take<T>(2 * shape.batch * G::vectors * shape.hidden);
+        if constexpr (projected<Cell>)
+            unprojected = call.reserve
+                              ? behind_blocks_of<Cell>(static_cast<T*>(call.reserve), shape, masks.zones, rows.total())
+                              : workspace.take<T>(shape.batch * shape.hidden);
+        const Index width = width_of<Cell>(shape);
+        for (int s = 0; s < G::states; ++s)
+            initial[s] = state_or_zeros<T>(workspace, call.in.state[s], shape.batch, s == 0 ? width : shape.hidden);
         if (G::states > 1) extra = workspace.take<T>(shape.batch * blocks * (G::states - 1) * lanes);
+        if (masks.drops) masked = workspace.take<T>(2 * shape.batch * width);
         tokens = tokens_in_order(workspace, call.in.tokens, rows);
         if (!rows.of_rows) return;
-        h = workspace.take<T>(2 * shape.batch * shape.hidden);
+        h = workspace.take<T>(2 * shape.batch * width);
         if (call.in.x) x = workspace.take<T>(plan.forward_chunk * shape.batch * shape.input);
     }
 };

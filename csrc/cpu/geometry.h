@@ -2,7 +2,8 @@
 //
 // Units come in blocks of one vector. Per row (one step of one sequence):
 //   x part    [block][input gate][lane], the last block closer (UnitColumns, panels.h)
-//   reserve   [block][saved, then the states after h][lane]
+//   reserve   [block][saved, then the states after h][lane], with zoneout [..., then what the cell itself made of all
+//             states][lane]
 //   carried   [block][state][lane]
 //   gradient  [slot][unit, padded to whole blocks]: a slot is contiguous, as the products read it
 #pragma once
@@ -47,15 +48,29 @@ struct Geometry {
     static constexpr int gateds = gated_gates<Cell>.count;
     static constexpr int directs = direct_gates<Cell>.count;
     static constexpr int diagonals = diagonal_count<Cell>;
-    static constexpr int vectors = feedback_count<Cell>;  // fed back
+    static constexpr int vectors = feedback_count<Cell>;            // fed back
+    static constexpr int recurrents = recurrent_gates<Cell>.count;  // rows of weight_hh
+    static constexpr int gg_rows = own_feedback_weight<Cell> ? feedbacks : 0;
+    static constexpr int gg_columns = own_feedback_weight<Cell> ? vectors : 0;
     static constexpr int states = state_count<Cell>;
     static constexpr int saved = Cell::saved_count;
     static constexpr int slots = Cell::slot_count;
-    static constexpr int reserve = saved + states - 1;  // vectors per block
+
+    // Vectors of reserve per block.
+    static constexpr int reserve(bool zoneout) { return saved + states - 1 + (zoneout ? states : 0); }
 
     static constexpr int widest = hiddens > gateds ? hiddens : gateds;
-    static_assert(diagonals == 0 || !two_products<Cell>, "the form of two products takes no element-wise weights");
+    static constexpr int settings = setting_count<Cell>;
+    static_assert(!projected<Cell> || (!two_products<Cell> && vectors == 0), "a projected cell has one product");
+    static_assert((diagonals == 0 && settings == 0) || !two_products<Cell>,
+                  "the form of two products takes no element-wise weights");
 };
+
+// Units of h.
+template <class Cell>
+RNNKERNELS_INLINE Index width_of(const Shape& shape) {
+    return projected<Cell> ? shape.projection : shape.hidden;
+}
 
 // Rows of the strip between a product and the cell: as many tiles in a row as leave it in the L1 cache, so that the
 // cell, whose chain of operations is long, has many rows under way.
@@ -121,12 +136,15 @@ inline constexpr GateRows feedback_rows =
 template <class Cell>
 inline constexpr GateRows gated_rows = rows_in(gated_gates<Cell>, recurrent_gates<Cell>);
 
+inline constexpr GateRows kFirstRow{};  // of a weight that belongs to no gates
+
 // A thread's part of the work: rows of the batch, blocks of units.
 struct Part {
     int thread;
     int threads;
     Range rows;           // of the steps; none for a thread beyond the plan's grid
     Range blocks;         // of the steps
+    Range h_blocks;       // of h, where it is projected
     int row_group_index;  // -1 beyond the grid
     int row_groups;
     Barrier* everyone;
@@ -140,15 +158,17 @@ inline Range rows_of_step(const Rows& rows, Index t, const Part& part) {
 }
 
 template <class Cell>
-Part make_part(Pass pass, const Plan& plan, const Shape& shape, Index blocks, int thread, Barrier* barriers) {
+Part make_part(Pass pass, const Plan& plan, const Shape& shape, Index blocks, Index h_blocks, int thread,
+               Barrier* barriers) {
     if (thread >= plan.row_groups * plan.unit_groups)
-        return {thread, plan.threads, {}, {}, -1, plan.row_groups, barriers, nullptr};
+        return {thread, plan.threads, {}, {}, {}, -1, plan.row_groups, barriers, nullptr};
     const int row_group = thread / plan.unit_groups;
     const int unit_group = thread % plan.unit_groups;
     return {thread,
             plan.threads,
             split_range(shape.batch, 1, plan.row_groups, row_group),
             split_range(blocks, item_blocks<Cell>(pass, kStripRows), plan.unit_groups, unit_group),
+            split_range(h_blocks, blocks_per_edge(1, 1), plan.unit_groups, unit_group),
             row_group,
             plan.row_groups,
             barriers,
@@ -168,9 +188,10 @@ PlanInput plan_input(Pass pass, const Inputs& in, int threads) {
     const Shape& shape = in.shape;
     using G = Geometry<Cell>;
     // Matrices (H, H) that a step multiplies; one where there is none, for the element-wise work.
-    constexpr int matrices = G::hiddens + G::gateds + G::feedbacks * G::vectors;
+    constexpr int square = G::hiddens + G::gateds + G::feedbacks * G::vectors;
+    constexpr int matrices = square + (projected<Cell> ? 1 : 0);
     const Index of_input = in.x ? G::inputs * shape.hidden * shape.input : 0;
-    const Index of_hidden = matrices * shape.hidden * shape.hidden;
+    const Index of_hidden = matrices * shape.hidden * width_of<Cell>(shape);
     return {shape,
             threads,
             matrices > 0 ? matrices : 1,
@@ -185,10 +206,16 @@ Plan plan_of(Pass pass, const Inputs& in, int threads) {
     return make_plan(plan_input<Cell, T>(pass, in, threads));
 }
 
-// Where a reserve of so many rows keeps what was fed back, (rows, vectors*H): behind the blocks.
+// Values per row of a reserve behind its blocks: what was fed back, or what was projected.
+template <class Cell>
+Index behind_blocks(const Shape& shape) {
+    return (Geometry<Cell>::vectors + (projected<Cell> ? 1 : 0)) * shape.hidden;
+}
+
+// Where a reserve of so many rows keeps that, (rows, vectors*H) or (rows, H).
 template <class Cell, class T>
-T* feedback_of(T* reserve, const Shape& shape, Index rows) {
-    return reserve + rows * blocks_of<T>(shape.hidden) * Geometry<Cell>::reserve * Vec<T>::lanes;
+T* behind_blocks_of(T* reserve, const Shape& shape, bool zoneout, Index rows) {
+    return reserve + rows * blocks_of<T>(shape.hidden) * Geometry<Cell>::reserve(zoneout) * Vec<T>::lanes;
 }
 
 // `count` zeros.
@@ -220,9 +247,9 @@ inline const std::int64_t* tokens_in_order(Workspace& workspace, const std::int6
 // The states before the first step: the caller's, zeros where none were given. h alone may be read as a whole
 // (B, H) array by the products.
 template <class T>
-const T* state_or_zeros(Workspace& workspace, const void* state, const Shape& shape) {
+const T* state_or_zeros(Workspace& workspace, const void* state, Index batch, Index width) {
     if (state) return static_cast<const T*>(state);
-    return take_zeros<T>(workspace, shape.batch * shape.hidden);
+    return take_zeros<T>(workspace, batch * width);
 }
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -6,6 +6,7 @@
 #include "../cells/all.h"
 #include "backward.h"
 #include "forward.h"
+#include "projected.h"
 #include "wavefront.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
@@ -17,7 +18,7 @@ template <class Cell, class T>
 void forward_task(void* context, int thread) {
     const auto& shared = *static_cast<ForwardShared<Cell, T>*>(context);
     if (thread >= shared.plan.threads) return;
-    ForwardEngine<Cell, T> engine(shared, thread);
+    ForwardEngineOf<Cell, T> engine(shared, thread);
     engine.begin();
     run_forward<Cell>(engine, shared.rows, shared.plan.forward_chunk * shared.rows.batch);
 }
@@ -26,7 +27,7 @@ template <class Cell, class T>
 void backward_task(void* context, int thread) {
     const auto& shared = *static_cast<BackwardShared<Cell, T>*>(context);
     if (thread >= shared.plan.threads) return;
-    BackwardEngine<Cell, T> engine(shared, thread);
+    BackwardEngineOf<Cell, T> engine(shared, thread);
     engine.begin();
     run_backward<Cell>(engine, shared.rows, shared.plan.backward_chunk * shared.rows.batch);
 }
@@ -75,7 +76,10 @@ void backward(const BackwardCall& call, int threads) {
     if (shape.steps * shape.batch == 0) {
         const auto units = static_cast<std::size_t>(shape.hidden) * sizeof(T);
         std::memset(call.dweight_ih, 0, units * input_gates<Cell>.count * static_cast<std::size_t>(shape.input));
-        std::memset(call.dweight_hh, 0, units * recurrent_gates<Cell>.count * static_cast<std::size_t>(shape.hidden));
+        std::memset(call.dweight_hh, 0,
+                    units * recurrent_gates<Cell>.count * static_cast<std::size_t>(width_of<Cell>(shape)));
+        if constexpr (projected<Cell>)
+            std::memset(call.dweight_hr, 0, units * static_cast<std::size_t>(shape.projection));
         if constexpr (own_feedback_weight<Cell>)
             std::memset(
                 call.dweight_gg, 0,
@@ -129,9 +133,12 @@ Plan forward_plan(const Shape& shape, int threads) {
 }
 
 template <class Cell, class T>
-Index reserve_size(Index hidden) {
+Index reserve_size(Index hidden, bool zoneout) {
     using G = Geometry<Cell>;
-    return (blocks_of<T>(hidden) * G::reserve * Vec<T>::lanes + G::vectors * hidden) * static_cast<Index>(sizeof(T));
+    Shape shape{};
+    shape.hidden = hidden;
+    return (blocks_of<T>(hidden) * G::reserve(zoneout) * Vec<T>::lanes + behind_blocks<Cell>(shape)) *
+           static_cast<Index>(sizeof(T));
 }
 
 template <class Cell>
@@ -150,6 +157,10 @@ constexpr CellInfo info_of() {
     info.diagonal_count = diagonal_count<Cell>;
     if constexpr (diagonal_count<Cell> > 0)
         for (int k = 0; k < diagonal_count<Cell>; ++k) info.diagonals[k] = Cell::diagonals.diagonal[k].name;
+    constexpr SettingList settings = find_settings<Cell>();
+    info.setting_count = settings.count;
+    for (int k = 0; k < settings.count; ++k) info.settings[k] = settings.name[k];
+    info.projected = projected<Cell>;
     info.direct = direct_gates<Cell>.count > 0;
     info.input_rows = input_gates<Cell>.count;
     info.hidden_rows = recurrent_gates<Cell>.count;
@@ -160,7 +171,7 @@ constexpr CellInfo info_of() {
 
 template <class T>
 struct CellKernels {
-    Index (*reserve_size)(Index);
+    Index (*reserve_size)(Index, bool);
     Plan (*plan)(const Shape&, int);
     void* (*prepare)(const Inputs&, WeightStorage, int);
     Index (*prepared_bytes)(const void*);
@@ -186,9 +197,9 @@ struct Tables<CellList<Cells...>> {
 
 using All = Tables<AllCells>;
 
-Index any_reserve_size(int cell, Dtype dtype, Index hidden) {
-    return dtype == Dtype::float32 ? All::kernels<float>[cell].reserve_size(hidden)
-                                   : All::kernels<double>[cell].reserve_size(hidden);
+Index any_reserve_size(int cell, Dtype dtype, Index hidden, bool zoneout) {
+    return dtype == Dtype::float32 ? All::kernels<float>[cell].reserve_size(hidden, zoneout)
+                                   : All::kernels<double>[cell].reserve_size(hidden, zoneout);
 }
 
 Plan any_plan(int cell, Dtype dtype, const Shape& shape, int threads) {
@@ -239,6 +250,31 @@ void any_evaluate(int function, Dtype dtype, const void* x, void* out, Index cou
                             : evaluate(function, static_cast<const double*>(x), static_cast<double*>(out), count);
 }
 
+// Dropout of elements on all threads.
+template <class T>
+struct Drop {
+    const ElementDropout& call;
+    int threads = 1;
+
+    static void prepare(void* context, int count) { static_cast<Drop*>(context)->threads = count; }
+    static void task(void* context, int thread) {
+        const auto& [call, threads] = *static_cast<const Drop*>(context);
+        drop_elements(static_cast<const T*>(call.from), static_cast<T*>(call.to), call.rows, call.columns, call.rate,
+                      call.seed, call.layer << 8 | static_cast<std::uint32_t>(Stream::elements), thread, threads);
+    }
+};
+
+template <class T>
+void drop(const ElementDropout& call, int threads) {
+    constexpr Index alone = 1 << 14;  // elements below which a second thread costs more than it saves
+    Drop<T> shared{call};
+    cpu::run_parallel(call.rows * call.columns < alone ? 1 : threads, Drop<T>::prepare, Drop<T>::task, &shared);
+}
+
+void any_drop(Dtype dtype, const ElementDropout& call, int threads) {
+    dtype == Dtype::float32 ? drop<float>(call, threads) : drop<double>(call, threads);
+}
+
 #define RNNKERNELS_NAME_(set) #set
 #define RNNKERNELS_NAME(set) RNNKERNELS_NAME_(set)
 
@@ -253,6 +289,7 @@ constexpr SetKernels table{RNNKERNELS_NAME(RNNKERNELS_TARGET),
                            any_forward,
                            any_forward_layers,
                            any_backward,
+                           any_drop,
                            any_evaluate};
 
 }  // namespace

@@ -81,7 +81,9 @@ const Backend table{
     cpu::poison,
     cpu::take_block,
     [](void* memory, std::size_t bytes) { cpu::give_block(memory, bytes); },
-    [](int set, int cell, Dtype dtype, Index hidden) { return set_at(set).reserve_size(cell, dtype, hidden); },
+    [](int set, int cell, Dtype dtype, Index hidden, bool zoneout) {
+        return set_at(set).reserve_size(cell, dtype, hidden, zoneout);
+    },
     [](int set, int cell, Dtype dtype, const Shape& shape, int threads) {
         const cpu::Plan plan = set_at(set).plan(cell, dtype, shape, threads);
         return PlanInfo{plan.threads, plan.row_groups, plan.unit_groups, plan.forward_chunk, plan.backward_chunk};
@@ -102,6 +104,7 @@ const Backend table{
     [](int set, int cell, Dtype dtype, const BackwardCall& call) {
         set_at(set).backward(cell, dtype, call, cpu::num_threads());
     },
+    [](int set, Dtype dtype, const ElementDropout& call) { set_at(set).drop(dtype, call, cpu::num_threads()); },
     [](int set, int function, Dtype dtype, const void* x, void* out, Index count) {
         set_at(set).evaluate(function, dtype, x, out, count);
     },

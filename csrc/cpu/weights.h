@@ -12,7 +12,7 @@ template <class Cell, class T>
 struct ForwardWeights {
     using G = Geometry<Cell>;
 
-    GateProduct<T> input{}, hidden{}, feedback{}, gated{};
+    GateProduct<T> input{}, hidden{}, feedback{}, gated{}, projection{};
     const T* diagonal = nullptr;  // (D, blocks*lanes)
     T* token_table = nullptr;     // (I, row of columns): a row for each token
 
@@ -29,8 +29,8 @@ struct ForwardWeights {
         const Shape& shape = in.shape;
         input = product(workspace, shape.hidden, in.weight_ih, in.bias_ih, shape.input, input_rows<Cell>, G::inputs,
                         wanted.input, wanted.storage);
-        hidden = product(workspace, shape.hidden, in.weight_hh, in.bias_hh, shape.hidden, hidden_rows<Cell>, G::hiddens,
-                         wanted.recurrent, wanted.storage);
+        hidden = product(workspace, shape.hidden, in.weight_hh, in.bias_hh, width_of<Cell>(shape), hidden_rows<Cell>,
+                         G::hiddens, wanted.recurrent, wanted.storage);
         if constexpr (two_products<Cell>)
             gated = product(workspace, shape.hidden, in.weight_hh, in.bias_hh, shape.hidden, gated_rows<Cell>,
                             G::gateds, wanted.recurrent, wanted.storage);
@@ -39,6 +39,9 @@ struct ForwardWeights {
             feedback = product(workspace, shape.hidden, own ? in.weight_gg : in.weight_hh, own ? nullptr : in.bias_hh,
                                G::vectors * shape.hidden, feedback_rows<Cell>, G::feedbacks, true, wanted.storage);
         }
+        if constexpr (projected<Cell>)
+            projection = product(workspace, shape.projection, in.weight_hr, nullptr, shape.hidden, kFirstRow, 1, true,
+                                 wanted.storage);
         if constexpr (G::diagonals > 0)
             diagonal = padded_rows(workspace, static_cast<const T*>(in.weight_diagonal), G::diagonals, shape.hidden);
         if (wanted.tokens) token_table = workspace.take<T>(shape.input * input.columns.row());
@@ -51,6 +54,7 @@ struct ForwardWeights {
         hidden.pack_share(thread, threads);
         if constexpr (G::vectors > 0) feedback.pack_share(thread, threads);
         if constexpr (two_products<Cell>) gated.pack_share(thread, threads);
+        if constexpr (projected<Cell>) projection.pack_share(thread, threads);
     }
 
 private:

@@ -100,8 +100,23 @@ struct Vec {
     }
     // `value` where x > 0, elsewhere 0 (0 too where x is a NaN).
     friend RNNKERNELS_INLINE Vec where_positive(Vec x, Vec value) { return Vec(x.raw > Raw{} ? value.raw : Raw{}); }
+    // `value` where |x| < limit or is a NaN, elsewhere 0.
+    friend RNNKERNELS_INLINE Vec where_inside(Vec x, Vec limit, Vec value) {
+        return Vec(x.raw >= limit.raw ? Raw{} : x.raw <= -limit.raw ? Raw{} : value.raw);
+    }
     // max(0, x); a NaN stays a NaN.
     friend RNNKERNELS_INLINE Vec relu(Vec x) { return Vec(x.raw < Raw{} ? Raw{} : x.raw); }
+
+    // The lanes' sum, halves added to halves.
+    friend RNNKERNELS_INLINE T sum_of_lanes(Vec a) {
+        T lane[lanes];
+        a.store(lane);
+#pragma GCC unroll 8
+        for (int half = lanes / 2; half > 0; half /= 2)
+#pragma GCC unroll 16
+            for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
+        return lane[0];
+    }
 
     // Within each block of `block` lanes, cut into units of `size`: the even units (odd = 0; or the odd ones) of a,
     // then those of b.

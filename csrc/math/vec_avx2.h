@@ -40,4 +40,8 @@ RNNKERNELS_INLINE void raw_store_first(double* to, int count, __m256d value) {
     _mm256_maskstore_pd(to, first_lanes_of_4(count), value);
 }
 
+using RawWide = __m256i;  // 64-bit integers
+// The 64-bit products of the even 32-bit lanes.
+RNNKERNELS_INLINE __m256i raw_multiply_even(__m256i a, __m256i b) { return _mm256_mul_epu32(a, b); }
+
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -36,4 +36,8 @@ RNNKERNELS_INLINE void raw_store_first(double* to, int count, __m512d value) {
     _mm512_mask_storeu_pd(to, static_cast<__mmask8>(first_lanes(count)), value);
 }
 
+using RawWide = __m512i;  // 64-bit integers
+// The 64-bit products of the even 32-bit lanes.
+RNNKERNELS_INLINE __m512i raw_multiply_even(__m512i a, __m512i b) { return _mm512_maskz_mul_epu32(0xff, a, b); }
+
 }  // namespace rnnkernels::RNNKERNELS_TARGET

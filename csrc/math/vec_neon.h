@@ -21,4 +21,10 @@ RNNKERNELS_INLINE float64x2_t raw_min(float64x2_t a, float64x2_t b) { return vmi
 
 inline constexpr bool kMaskedMemory = false;  // no loads and stores of some lanes: vec.h goes lane by lane
 
+using RawWide = uint64x2_t;  // 64-bit integers
+// The 64-bit products of the even 32-bit lanes.
+RNNKERNELS_INLINE uint64x2_t raw_multiply_even(uint64x2_t a, uint64x2_t b) {
+    return vmull_u32(vmovn_u64(a), vmovn_u64(b));
+}
+
 }  // namespace rnnkernels::RNNKERNELS_TARGET

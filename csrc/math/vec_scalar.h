@@ -28,4 +28,8 @@ RNNKERNELS_INLINE double raw_min(double a, double b) { return a < b ? a : b; }
 
 inline constexpr bool kMaskedMemory = false;  // no loads and stores of some lanes: vec.h goes lane by lane
 
+using RawWide = std::uint64_t;
+// The 64-bit product of the lower 32 bits.
+RNNKERNELS_INLINE RawWide raw_multiply_even(RawWide a, RawWide b) { return (a & 0xffffffffU) * (b & 0xffffffffU); }
+
 }  // namespace rnnkernels::RNNKERNELS_TARGET

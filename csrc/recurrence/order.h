@@ -3,6 +3,8 @@
 //
 //   one product,  forward  per step: step
 //                 backward per step: step                      (the product carries step t+1's gradient to t)
+//   projected,    forward  per step: step · project_h
+//                 backward per step: project_h · step
 //   two products, forward  per step: gates · state
 //                 backward per step: state · gates
 //
@@ -26,6 +28,10 @@ void run_forward_chunk(Engine& engine, Index first, Index last) {
             engine.state(t);
         } else {
             engine.step(t);
+            if constexpr (projected<Cell>) {
+                engine.wait_for_step();
+                engine.project_h(t);
+            }
         }
         engine.wait_for_step();
     }
@@ -53,6 +59,10 @@ void run_backward(Engine& engine, const Rows& rows, Index most) {
                 engine.wait_for_step();
                 engine.gates(t);
             } else {
+                if constexpr (projected<Cell>) {
+                    engine.project_h(t);
+                    engine.wait_for_step();
+                }
                 engine.step(t);
             }
             engine.wait_for_step();

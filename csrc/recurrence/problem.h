@@ -4,6 +4,7 @@
 // Sizes: T steps, B batch, I input size, H hidden size. All arrays are C-contiguous and time-major:
 //   x (T, B, I) or tokens (T, B) · weight_ih (Gx*H, I) · weight_hh (Gh*H, H) · bias_ih (Gx*H) · bias_hh (Gh*H)
 //   weight_gg (Gf*H, F*H) · weight_diagonal (D*H) · states (B, H) each · output (T, B, H)
+// and of a projected cell, whose h has P units: weight_hr (P, H) · weight_hh (Gh*H, P) · h (B, P) · output (T, B, P),
 // with Gx the gates that weight_ih feeds, Gh those with a row of weight_hh, Gf those that see all F feedback vectors,
 // rows in the order of the gate table, and D element-wise weights.
 // Arrays are float or double, all of one call alike. x == nullptr means tokens. A null bias is zero.
@@ -18,6 +19,7 @@ using Index = std::int64_t;
 
 inline constexpr int kMaxStates = 8;
 inline constexpr int kMaxGates = 16;
+inline constexpr int kMaxSettings = 2;
 
 enum class Dtype { float32, float64 };
 
@@ -39,7 +41,10 @@ struct CellInfo {
     GateInfo gates[kMaxGates];
     int diagonal_count;
     const char* diagonals[kMaxGates];
-    bool direct;  // some gate takes x itself: I = H
+    bool direct;     // some gate takes x itself: I = H
+    bool projected;  // h has a size of its own
+    int setting_count;
+    const char* settings[kMaxSettings];
     // Sizes of the weights, in units of H.
     int input_rows;    // of weight_ih
     int hidden_rows;   // of weight_hh
@@ -52,6 +57,23 @@ struct Shape {
     Index batch;
     Index input;
     Index hidden;
+    Index projection = 0;  // of a projected cell: units of h
+};
+
+// Random masks (cpu/masks.h). A rate of 0 is off, and so is a Noise{}. Each mask belongs to (step, row) of the
+// sequence arrays, counted from first_step: pieces of a sequence have the masks of the whole.
+struct Noise {
+    std::uint64_t seed;
+    std::uint32_t layer;  // below 2^24: layers of one seed differ
+    bool expected;        // evaluation: the masks' expectation instead
+    bool per_step;        // recurrent: a mask for each step, not one for all of a row's
+    Index first_step;
+    Index batch;                 // rows of a step in the sequence arrays
+    const Index* places;         // (rows): where each row's masks stand among (T*B), if not where the row does
+    bool zones;                  // some rate of zoneout is above 0
+    double zoneout[kMaxStates];  // of each state
+    double recurrent;            // dropout of what the recurrent weights multiply
+    double weights;              // dropout of the recurrent weights (DropConnect)
 };
 
 struct Inputs {
@@ -67,14 +89,18 @@ struct Inputs {
     const void* bias_hh;            // (Gh*H) or null
     const void* weight_gg;          // (Gf*H, F*H), or null: the cell has none
     const void* weight_diagonal;    // (D*H), or null: the cell has none
+    const void* weight_hr;          // (P, H), or null: the cell has none
     const void* term;               // (B, Gx*H), added to what weight_ih gives in every step, or null
     const void* state[kMaxStates];  // each (B, H) or null for zeros
+    double settings[kMaxSettings] = {__builtin_inf(), __builtin_inf()};  // in the order of CellInfo; infinite: off
+    Noise noise;
 };
 
 struct ForwardCall {
     Inputs in;
     const void* prepared;           // the weights, packed before (Backend::prepare), or null: pack them now
     void* output;                   // (T, B, H)
+    void* sequence[kMaxStates];     // of the states after h: after every step, (T, B, H) or null
     void* final_state[kMaxStates];  // each (B, H)
     void* reserve;                  // what the backward needs, or null: inference
 };
@@ -84,6 +110,7 @@ struct BackwardCall {
     const void* output;                     // (T, B, H), the forward's
     const void* reserve;                    // the forward's
     const void* d_output;                   // (T, B, H) or null for zeros
+    const void* d_sequence[kMaxStates];     // of the states after h, (T, B, H) or null for zeros
     const void* d_final_state[kMaxStates];  // each (B, H) or null for zeros
     void* dx;                               // (T, B, I) or null: tokens, or not wanted
     void* dweight_ih;                       // (Gx*H, I)
@@ -92,8 +119,21 @@ struct BackwardCall {
     void* dbias_hh;                         // (Gh*H) or null
     void* dweight_gg;                       // (Gf*H, F*H) or null
     void* dweight_diagonal;                 // (D*H) or null
+    void* dweight_hr;                       // (P, H) or null
     void* dterm;                            // (B, Gx*H) or null
     void* d_state[kMaxStates];              // each (B, H)
+    void* norms[kMaxStates];                // of dL/d(a state after each step), over its units, (T, B) or null
+};
+
+// Dropout of the elements of a matrix (rows, columns): each is zero with probability `rate`, else divided by 1 - rate.
+// The same masks for the same seed and layer: once for values, once for their gradient.
+struct ElementDropout {
+    const void* from;
+    void* to;  // may be from
+    Index rows, columns;
+    double rate;
+    std::uint64_t seed;
+    std::uint32_t layer;
 };
 
 }  // namespace rnnkernels

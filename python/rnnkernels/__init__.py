@@ -22,6 +22,7 @@ from ._runtime import (
     set_num_threads,
 )
 from .functional import Gradients, Run, backward, forward, step
+from .noise import Noise
 from .parameters import cell_info, cells, init_params, parameter_shapes
 from .prepared import Prepared, Stepper
 from .replay import training_bytes
@@ -31,6 +32,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Gradients",
+    "Noise",
     "Prepared",
     "Run",
     "Stack",

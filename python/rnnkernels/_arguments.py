@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    Layer = tuple[Array, Array, Array | None, Array | None, Array | None, Array | None]
+    Layer = tuple[Array, Array, Array | None, Array | None, Array | None, Array | None, Array | None]
 
 
 def as_parameters(cell: str, params: Mapping[str, npt.ArrayLike]) -> Params:
@@ -44,7 +44,7 @@ def as_parameters(cell: str, params: Mapping[str, npt.ArrayLike]) -> Params:
 @cache
 def _names(cell: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of a cell's weights, and of its biases."""
-    shapes = parameter_shapes(cell, 1, 1)
+    shapes = parameter_shapes(cell, 1, 1, proj_size=1 if cell_info(cell)["projected"] else None)
     return tuple(name for name in shapes if name not in BIASES), tuple(name for name in shapes if name in BIASES)
 
 
@@ -57,6 +57,22 @@ def as_layer(cell: str, params: Params) -> Layer:
         weight_hh = np.empty((0, max(len(weight_ih) // gates if weight_ih.ndim else 0, 1)), weight_ih.dtype)
     rest = (params.get(name) for name in NAMES[2:])
     return weight_ih, weight_hh, *rest  # type: ignore[return-value]
+
+
+def as_settings(cell: str, given: Mapping[str, float | None]) -> list[float]:
+    """Return a cell's settings in its order, infinite where None was given; raise where it has none of a name."""
+    names = cell_info(cell)["settings"]
+    for name, value in given.items():
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
+            raise TypeError(f"{name}: expected a number, got {value!r}")
+        if name not in names:
+            raise ValueError(f"{name}: {cell} has none, got {value}")
+        if not value > 0:
+            raise ValueError(f"{name}: expected a number above 0, got {value}")
+    found = [given.get(name) for name in names]
+    return [float("inf") if value is None else float(value) for value in found]
 
 
 def as_floats(name: str, value: npt.ArrayLike, dtype: np.dtype[Any]) -> Array:

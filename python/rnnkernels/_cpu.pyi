@@ -20,10 +20,27 @@ _Layer: TypeAlias = tuple[
     _Float | None,  # bias_hh (Gh*H,)
     _Float | None,  # weight_gg (Gf*H, F*H), where the cell has one
     _Float | None,  # weight_diagonal (D*H,), where the cell has one
+    _Float | None,  # weight_hr (P, H), where the cell has one; weight_hh is then (Gh*H, P)
 ]
 
 # A ragged batch (csrc/recurrence/rows.h): starts (steps+1,) and places (rows,); a state then has a row per sequence.
 _Schedule: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+# Random masks (csrc/recurrence/problem.h: Noise).
+_Noise: TypeAlias = tuple[
+    int,  # seed
+    int,  # layer
+    bool,  # expected
+    bool,  # per_step
+    int,  # first_step
+    int,  # batch
+    NDArray[np.int64] | None,  # places
+    list[float],  # zoneout, of each state
+    float,  # recurrent
+    float,  # weights
+]
+# output (T, B, H), state, reserve if training, the sequences (T, B, H) of the states after h if they are wanted
+_Forward: TypeAlias = tuple[_Float, tuple[_Float, ...], Reserve | None, tuple[_Float, ...] | None]
 
 @type_check_only
 class _Cell(TypedDict):
@@ -31,6 +48,8 @@ class _Cell(TypedDict):
     states: tuple[str, ...]
     gates: tuple[tuple[str, str, str], ...]  # name; "none" "projected" "direct"; "none" "hidden" "feedback" "gated"
     diagonals: tuple[str, ...]
+    settings: tuple[str, ...]
+    projected: bool
     direct: bool  # I = H
     rows: tuple[int, int, int, int]  # Gx, Gh, Gf, F
 
@@ -48,16 +67,22 @@ class Prepared:
         layer: _Layer,
         weights: str,  # "full" or "bfloat16"
         tokens: bool,
+        settings: Sequence[float],  # in the cell's order; infinite: off
     ) -> None: ...
     @property
     def nbytes(self) -> int: ...
     def forward(
-        self, x: _Float | _Token, state: _State | None, schedule: _Schedule | None, term: _Float | None
+        self,
+        x: _Float | _Token,
+        state: _State | None,
+        schedule: _Schedule | None,
+        term: _Float | None,
+        noise: _Noise | None,
     ) -> tuple[_Float, tuple[_Float, ...]]: ...  # output (T, B, H), state
 
 @final
 class Stepper:
-    def __init__(self, layer: Prepared, batch_size: int) -> None: ...
+    def __init__(self, layer: Prepared, batch_size: int, noise: _Noise | None) -> None: ...
     # x (B, I) or (B,); h (B, H), overwritten by a later step. None: x is no array that can be read as it is.
     def step(self, x: object) -> _Float | None: ...
     def state(self) -> tuple[_Float, ...]: ...  # copies
@@ -72,14 +97,19 @@ def forward(
     training: bool,
     schedule: _Schedule | None = None,
     term: _Float | None = None,  # (B, Gx*H), or (sequences, Gx*H) of a ragged batch
-) -> tuple[_Float, tuple[_Float, ...], Reserve | None]: ...  # output (T, B, H), state, reserve if training
+    noise: _Noise | None = None,
+    all_states: bool = False,
+    settings: Sequence[float] = ...,
+) -> _Forward: ...
 def forward_layers(  # each layer's x is the output of the one before it; the results of forward for each
     cell: str,
     x: _Float | _Token,
     layers: Sequence[_Layer],
     states: Sequence[_State | None],
     training: bool,
-) -> list[tuple[_Float, tuple[_Float, ...], Reserve | None]]: ...
+    noises: Sequence[_Noise | None],
+    settings: Sequence[float] = ...,
+) -> list[_Forward]: ...
 def backward(
     cell: str,
     x: _Float | _Token,
@@ -92,7 +122,18 @@ def backward(
     need_dx: bool = True,
     schedule: _Schedule | None = None,
     term: _Float | None = None,  # (B, Gx*H), or (sequences, Gx*H) of a ragged batch
-) -> tuple[_Float | None, _Layer, tuple[_Float, ...], _Float | None]: ...  # dx, dlayer, dstate, dterm
+    noise: _Noise | None = None,
+    d_sequence: Sequence[_Float | None] = ...,  # of the states after h; empty: none
+    norms: bool = False,
+    settings: Sequence[float] = ...,
+) -> tuple[
+    _Float | None,  # dx
+    _Layer,
+    tuple[_Float, ...],  # d_state
+    _Float | None,  # dterm
+    tuple[_Float, ...],  # norms (T, B) for each state, if they are wanted
+]: ...
+def drop(x: _Float, rate: float, seed: int, layer: int) -> _Float: ...  # a copy with some elements dropped
 def instruction_sets() -> list[str]: ...
 def instruction_set() -> str: ...
 def set_instruction_set(name: str) -> None: ...
@@ -100,7 +141,7 @@ def num_threads() -> int: ...
 def set_num_threads(threads: int) -> None: ...
 def set_poison(poison: bool) -> None: ...
 def evaluate(function: str, x: _Float) -> _Float: ...
-def reserve_size(cell: str, hidden: int, dtype: str) -> int: ...  # bytes per row of a step
+def reserve_size(cell: str, hidden: int, dtype: str, zoneout: bool = False) -> int: ...  # bytes per row of a step
 def plan(  # how a call is cut: threads, row_groups, unit_groups, forward_chunk, backward_chunk
     cell: str, steps: int, batch: int, input: int, hidden: int, dtype: str, threads: int
 ) -> dict[str, int]: ...

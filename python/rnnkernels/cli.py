@@ -87,7 +87,7 @@ def _add_train(commands: Any) -> None:
     add(text, "--min-count", int, "rarer characters become 'unknown'", metavar="N")
 
     model = train.add_argument_group("model")
-    add(model, "--cell", str, "recurrent cell", choices=rk.cells())
+    add(model, "--cell", str, "recurrent cell", choices=charlm.CELLS)
     add(model, "--layers", int, "recurrent layers", metavar="N")
     add(model, "--hidden", int, "units in a layer", metavar="N")
     add(model, "--dropout", float, "dropout between layers", metavar="X")

@@ -10,18 +10,22 @@ gradients through long sequences in `rnnkernels.bptt`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import _cpu, replay
-from ._arguments import as_floats, as_input, as_layer, as_parameters, as_states, as_step
-from .parameters import NAMES, Array, Params, cell_info, cells
-from .schedule import Options, Schedule, Sizes, begin, check_rows, check_states, rows_of
+from ._arguments import as_floats, as_input, as_layer, as_parameters, as_settings, as_states, as_step
+from ._call import Call, Found
+from .noise import Noise, check_noise
+from .parameters import Array, Params, cell_info, cells, state_widths
+from .rebuild import Rebuild
+from .schedule import Options, Schedule, Sizes, begin, check_reset_state, check_rows, check_states, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
     import numpy.typing as npt
 
 __all__ = ["Gradients", "Run", "backward", "cells", "forward", "step"]
@@ -44,24 +48,29 @@ class Run:
         The states after each row's last step, h first; the initial states where it has none.
     cell : str
         The cell's name.
+    states : tuple of ndarray, each (T, B, H), or None
+        The states after every step, h (`output` itself) first, where ``all_states`` asked for them.
     """
 
     output: Array
     state: State
     cell: str
-    _x: Array = field(repr=False)
-    _params: Params = field(repr=False)
-    _initial: State | None = field(repr=False)
-    _reserve: _cpu.Reserve | None = field(repr=False)
+    states: State | None = field(default=None, repr=False)
+    _call: Call | None = field(default=None, repr=False)
     _schedule: Schedule | None = field(default=None, repr=False)
-    _term: Array | None = field(default=None, repr=False)
-    _replay: replay.Replay | None = field(default=None, repr=False)
+    _reserve: _cpu.Reserve | None = field(default=None, repr=False)
+    _again: replay.Replay | Rebuild | None = field(default=None, repr=False)
+
+    @property
+    def _widths(self) -> tuple[int, ...]:
+        """Units of each state."""
+        return tuple(s.shape[1] for s in self.state)
 
     @property
     def reserve_bytes(self) -> int:
         """Memory kept for the backward, beside ``output``; 0 after inference."""
-        if self._replay is not None:
-            return self._replay.nbytes
+        if self._again is not None:
+            return self._again.nbytes
         return 0 if self._reserve is None else self._reserve.nbytes
 
     def __repr__(self) -> str:
@@ -85,6 +94,9 @@ class Gradients:
         dL/d(reset state), where the run had lengths, resets or ran in reverse; zeros where nothing was reset.
     term : ndarray, (B, Gx·H), or None
         dL/dterm, where the run had a term.
+    norms : tuple of ndarray, each (T, B), or None
+        ‖dL/d(state after step t)‖ over the units of each row, one for each state, h first, where ``norms`` asked for
+        them: how far back the gradient flows. Zeros for steps that a row does not have.
     """
 
     x: Array | None
@@ -92,6 +104,7 @@ class Gradients:
     state: State
     reset_state: State | None = None
     term: Array | None = None
+    norms: State | None = None
 
 
 def forward(
@@ -106,6 +119,9 @@ def forward(
     reset_state: Sequence[npt.ArrayLike] | None = None,
     reverse: bool = False,
     term: npt.ArrayLike | None = None,
+    noise: Noise | None = None,
+    cell_clip: float | None = None,
+    all_states: bool = False,
     memory: str = "all",
 ) -> Run:
     """Run one layer over a sequence.
@@ -181,41 +197,57 @@ def forward(
     inputs = as_input("x", x, dtype)
     initial = as_states("state", state, info["states"], dtype)
     reset = as_states("reset_state", reset_state, info["states"], dtype)
-    layer = as_layer(cell, arrays)
-    if replay.check_memory(memory) == "replay" and training and inputs.ndim in (2, 3) and len(inputs) > 1:
-        if reset is not None and resets is None:
-            raise ValueError("reset_state: expected resets with it, got none")
-        steps, batch = inputs.shape[:2]
-        valid = check_rows(steps, batch, lengths, resets)
-        again = partial(_piece, cell, params=arrays, reset_state=reset, term=term)
-        pieces = replay.cut(cell, steps, *valid, reverse=bool(reverse))
-        output, final, kept = replay.forward(again, inputs, initial, pieces)
-        return Run(output, final, cell, inputs, arrays, initial, None, _replay=kept)
     added = None if term is None else as_floats("term", term, dtype)
-    sizes = Sizes(len(info["states"]), layer[1].shape[-1], len(layer[0]) if layer[0].ndim else 0)
-    begun = begin(inputs, initial, reset, added, sizes, Options(lengths, resets, reverse, dtype))
-    schedule = begun.schedule
-    output, ended, reserve = _cpu.forward(
-        cell, inputs, layer, begun.state, bool(training), rows_of(schedule), begun.term
-    )
-    final = ended if schedule is None else schedule.end(ended, initial)
-    return Run(output, final, cell, inputs, arrays, begun.state, reserve, schedule, begun.term)
+    check_noise(noise)
+    run = partial(_run, cell, params=arrays, masks=bool(training), term=added, all_states=bool(all_states))
+    run = partial(run, settings=as_settings(cell, {"cell_clip": cell_clip}))
+    options = {"lengths": lengths, "resets": resets, "reset_state": reset, "reverse": bool(reverse), "noise": noise}
+    kept = replay.check_memory(memory)
+    if not training:
+        return run(inputs, initial, keep=False, **options)
+    if kept == "replay" and inputs.ndim in (2, 3) and len(inputs) > 1:
+        steps, batch = inputs.shape[:2]
+        check_reset_state(reset, resets)
+        options["lengths"], options["resets"] = check_rows(steps, batch, lengths, resets)
+        return replay.forward(run, cell, inputs, initial, options)
+    if kept == "states":
+        done = run(inputs, initial, keep=False, **options | {"all_states": True})
+        assert done._call is not None
+        assert done.states is not None
+        again = Rebuild(done._call, done.states)
+        return replace(done, states=done.states if all_states else None, _again=again)
+    return run(inputs, initial, keep=True, **options)
 
 
-def _piece(
+def _run(
     cell: str,
     x: Array,
     state: State | None,
     *,
     params: Params,
-    training: bool,
-    resets: Array | None = None,
-    reset_state: State | None = None,
-    **options: Any,
+    masks: bool,
+    keep: bool,
+    lengths: npt.ArrayLike | None,
+    resets: npt.ArrayLike | None,
+    reset_state: State | None,
+    reverse: bool,
+    term: Array | None,
+    noise: Noise | None,
+    settings: list[float],
+    all_states: bool,
 ) -> Run:
-    """Run some steps of a longer sequence."""
-    reset = None if resets is None else reset_state
-    return forward(cell, x, params, state, training=training, resets=resets, reset_state=reset, **options)
+    """Run `forward`'s arguments, checked: `keep` what a backward needs, draw `masks` or take their expectation."""
+    layer = as_layer(cell, params)
+    dtype = layer[0].dtype
+    sizes = Sizes(state_widths(cell, params), len(layer[0]) if layer[0].ndim else 0)
+    begun = begin(x, state, reset_state, term, sizes, Options(lengths, resets, reverse, dtype))
+    batch = x.shape[1] if x.ndim > 1 else 0
+    drawn = None if noise is None else noise._drawn(cell, batch, expected=not masks)
+    call = Call(cell, x, params, begun.state, rows_of(begun.schedule), begun.term, drawn, settings)
+    output, ended, reserve, sequence = call.forward(keep=keep, all_states=all_states)
+    final = ended if begun.schedule is None else begun.schedule.end(ended, state)
+    states = None if sequence is None else (output, *sequence)
+    return Run(output, final, cell, states, call, begun.schedule, reserve)
 
 
 def forward_layers(
@@ -225,6 +257,8 @@ def forward_layers(
     states: Sequence[Sequence[npt.ArrayLike] | None],
     *,
     training: bool = True,
+    noises: Sequence[Noise | None] | None = None,
+    cell_clip: float | None = None,
 ) -> list[Run]:
     """Run layers on layers over a sequence: `forward` for each, on the output of the one before, in one call.
 
@@ -238,6 +272,10 @@ def forward_layers(
         Each layer's parameters, all of one dtype and one H.
     states : sequence of (sequence of array_like, or None)
         Each layer's states before the first step; None: zeros.
+    noises : sequence of (Noise or None), optional
+        Each layer's.
+    cell_clip : float, optional
+        As in `forward`.
 
     Returns
     -------
@@ -254,10 +292,18 @@ def forward_layers(
     dtype = arrays[0]["weight_ih"].dtype
     inputs = as_input("x", x, dtype)
     initial = [as_states("state", state, info["states"], dtype) for state in states]
-    results = _cpu.forward_layers(cell, inputs, [as_layer(cell, params) for params in arrays], initial, bool(training))
+    batch = inputs.shape[1] if inputs.ndim > 1 else 0
+    drawn = [
+        None if noise is None else noise._drawn(cell, batch, expected=not training)
+        for noise in noises or [None] * len(arrays)
+    ]
+    settings = as_settings(cell, {"cell_clip": cell_clip})
+    layered = [as_layer(cell, params) for params in arrays]
+    results = _cpu.forward_layers(cell, inputs, layered, initial, bool(training), drawn, settings)
     runs: list[Run] = []
-    for (output, final, reserve), params, state in zip(results, arrays, initial, strict=True):
-        runs.append(Run(output, final, cell, runs[-1].output if runs else inputs, params, state, reserve))
+    for (output, final, reserve, _), params, state, noise in zip(results, arrays, initial, drawn, strict=True):
+        call = Call(cell, runs[-1].output if runs else inputs, params, state, noise=noise, settings=settings)
+        runs.append(Run(output, final, cell, None, call, None, reserve))
     return runs
 
 
@@ -266,7 +312,9 @@ def backward(
     d_output: npt.ArrayLike | None,
     d_state: Sequence[npt.ArrayLike] | None = None,
     *,
+    d_states: Sequence[npt.ArrayLike | None] | None = None,
     need_x: bool = True,
+    norms: bool = False,
 ) -> Gradients:
     """Backpropagate through a run, over all of its steps.
 
@@ -275,11 +323,16 @@ def backward(
     run : Run
         Of `forward` with ``training=True``. It is not used up: it may be differentiated again.
     d_output : array_like, (T, B, H), or None
-        dL/d(run.output). None: the loss reads the final states only.
+        dL/d(run.output). None: the loss reads no output.
     d_state : sequence of array_like, each (B, H), optional
         dL/d(run.state), one per state of the cell. Default: zeros.
+    d_states : sequence of (array_like, (T, B, H), or None), optional
+        dL/d(the states after every step), one per state of the cell; None: zeros. That of h is `d_output`: its place
+        holds None.
     need_x : bool, default True
         False spares the product for dL/dx; ``Gradients.x`` is then None.
+    norms : bool, default False
+        Give ``Gradients.norms``, readings of the gradient's flow through time.
 
     Returns
     -------
@@ -295,37 +348,54 @@ def backward(
     """
     if not isinstance(run, Run):
         raise TypeError(f"run: expected what forward returned, got {type(run).__name__}")
-    if run._replay is not None:
-        d_array = None if d_output is None else as_floats("d_output", d_output, run.output.dtype)
-        if d_array is not None and d_array.shape != run.output.shape:
-            raise ValueError(f"d_output: expected shape (T, B, H) = {run.output.shape}, got {d_array.shape}")
-        d_last = as_states("d_state", d_state, cell_info(run.cell)["states"], run.output.dtype)
-        return replay.backward(run._replay, partial(backward, need_x=need_x), d_array, d_last)
-    if run._reserve is None:
-        raise ValueError("run: expected one made with training=True, got one made for inference")
-    dtype, schedule = run.output.dtype, run._schedule
-    d_final = as_states("d_state", d_state, cell_info(run.cell)["states"], dtype)
-    if schedule is not None:
-        check_states("d_state", d_final, *run.output.shape[1:])
-    dx, d_layer, d_initial, d_term = _cpu.backward(
-        run.cell,
-        run._x,
-        as_layer(run.cell, run._params),
-        run._initial,
-        run.output,
-        run._reserve,
-        None if d_output is None else as_floats("d_output", d_output, dtype),
-        d_final if schedule is None else schedule.end_gradient(d_final),
-        bool(need_x),
-        rows_of(schedule),
-        run._term,
+    names, dtype, shape = cell_info(run.cell)["states"], run.output.dtype, run.output.shape
+    widths = run._widths
+    d_out = _as_sequence("d_output", d_output, shape, dtype)
+    d_final = as_states("d_state", d_state, names, dtype)
+    if d_states is not None and len(d_states) != len(names):
+        raise ValueError(f"d_states: expected {len(names)} arrays or None ({', '.join(names)}), got {len(d_states)}")
+    if d_states is not None and d_states[0] is not None:
+        raise ValueError("d_states[0]: expected None, as h's gradient is d_output, got an array")
+    d_sequence = tuple(
+        _as_sequence(f"d_states[{k}]", d, (*shape[:2], widths[k]), dtype) for k, d in enumerate(d_states or ()) if k > 0
     )
-    d_reset = None
-    if schedule is not None:
-        d_initial, d_reset = schedule.begin_gradient(d_initial, d_final)
-        d_term = None if d_term is None else schedule.of_rows(d_term)
-    found = {name: grad for name, grad in zip(NAMES, d_layer, strict=True) if grad is not None}
-    return Gradients(dx, {name: found[name] for name in run._params}, d_initial, d_reset, d_term)
+    if isinstance(run._again, replay.Replay):
+        again = partial(backward, need_x=need_x, norms=norms)
+        return replay.backward(run._again, again, d_out, d_final, d_sequence)
+    call, schedule = run._call, run._schedule
+    if call is None or (run._reserve is None and run._again is None):
+        raise ValueError("run: expected one made with training=True, got one made for inference")
+    if schedule is not None or run._again is not None:
+        check_states("d_state", d_final, shape[1], widths)
+    d_ended = d_final if schedule is None else schedule.end_gradient(d_final)
+    if run._again is not None:
+        found = run._again.backward(d_out, d_ended, d_sequence, need_x=need_x, norms=norms)
+    else:
+        assert run._reserve is not None
+        found = call.backward(
+            run.output, run._reserve, d_out, d_ended, d_sequence, need_x=bool(need_x), norms=bool(norms)
+        )
+    return _gradients(found, schedule, d_final, norms=norms)
+
+
+def _gradients(found: Found, schedule: Schedule | None, d_final: State | None, *, norms: bool) -> Gradients:
+    """Return what belongs to the rows of the batch, from what belongs to its sequences."""
+    readings = found.norms if norms else None
+    if schedule is None:
+        return Gradients(found.x, found.params, found.state, None, found.term, readings)
+    d_initial, d_reset = schedule.begin_gradient(found.state, d_final)
+    d_term = None if found.term is None else schedule.of_rows(found.term)
+    return Gradients(found.x, found.params, d_initial, d_reset, d_term, readings)
+
+
+def _as_sequence(name: str, value: npt.ArrayLike | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
+    """Return a gradient of what has a value at every step."""
+    if value is None:
+        return None
+    array = as_floats(name, value, dtype)
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape (T, B, H) = {shape}, got {array.shape}")
+    return array
 
 
 def step(
@@ -333,6 +403,9 @@ def step(
     x_t: npt.ArrayLike,
     params: Mapping[str, npt.ArrayLike],
     state: Sequence[npt.ArrayLike] | None = None,
+    *,
+    noise: Noise | None = None,
+    cell_clip: float | None = None,
 ) -> State:
     """Run one layer for one step, for inference.
 
@@ -340,7 +413,7 @@ def step(
 
     Parameters
     ----------
-    cell, params, state
+    cell, params, state, noise, cell_clip
         As in `forward`.
     x_t : array_like, (B, I) of the parameters' dtype, or (B,) of integers
         One step's input.
@@ -360,5 +433,7 @@ def step(
     dtype = arrays["weight_ih"].dtype
     inputs = as_step(x_t, dtype)
     initial = as_states("state", state, info["states"], dtype)
-    final: State = _cpu.forward(cell, inputs, as_layer(cell, arrays), initial, False)[1]
-    return final
+    check_noise(noise)
+    drawn = None if noise is None else noise._drawn(cell, inputs.shape[1], expected=True)
+    settings = as_settings(cell, {"cell_clip": cell_clip})
+    return Call(cell, inputs, arrays, initial, noise=drawn, settings=settings).forward(keep=False).state

@@ -22,7 +22,7 @@ Array: TypeAlias = npt.NDArray[Any]
 Params: TypeAlias = dict[str, Array]
 
 # In the order of a layer as the extension takes it.
-NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_gg", "weight_diagonal")
+NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_gg", "weight_diagonal", "weight_hr")
 BIASES = ("bias_ih", "bias_hh")
 
 _CELLS = {str(info["name"]): info for info in _cpu.cells()}
@@ -48,7 +48,8 @@ def cell_info(cell: str) -> Mapping[str, Any]:
         (``"none"``, ``"projected"``: rows of ``weight_ih``, ``"direct"``: x itself) and what its recurrent weight
         multiplies (``"none"``, ``"hidden"``: h, ``"gated"``: r h, ``"feedback"``: what else the step before made).
         ``"diagonals"``: names of the element-wise weights. ``"direct"``: whether some gate takes x itself, so that
-        I = H.
+        I = H. ``"projected"``: whether h has a size of its own. ``"settings"``: numbers that `rnnkernels.forward`
+        takes for the cell by these names.
 
     Raises
     ------
@@ -65,7 +66,9 @@ def cell_info(cell: str) -> Mapping[str, Any]:
         raise ValueError(f"cell: expected one of {', '.join(_CELLS)}; got {cell!r}") from None
 
 
-def parameter_shapes(cell: str, input_size: int, hidden_size: int, *, bias: bool = True) -> dict[str, tuple[int, ...]]:
+def parameter_shapes(
+    cell: str, input_size: int, hidden_size: int, *, bias: bool = True, proj_size: int | None = None
+) -> dict[str, tuple[int, ...]]:
     """Return the shape of every parameter of a layer, in the order of `init_params`.
 
     Parameters
@@ -78,6 +81,8 @@ def parameter_shapes(cell: str, input_size: int, hidden_size: int, *, bias: bool
         H: units.
     bias : bool, default True
         Whether there are ``bias_ih`` and ``bias_hh``.
+    proj_size : int, optional
+        P: units of h, for the cells whose h is projected, and only for them.
 
     Returns
     -------
@@ -86,34 +91,38 @@ def parameter_shapes(cell: str, input_size: int, hidden_size: int, *, bias: bool
         gates that x feeds through a weight and Gh those with a recurrent weight; a cell without any of the latter
         (``indrnn``) has no ``weight_hh`` and ``bias_hh``. Where the cell has them, ``weight_gg`` (3·H, 3·H), from
         gates to gates (``lstm_fgr``), and ``weight_diagonal`` (D·H,), element-wise weights such as peepholes, one
-        after the other.
+        after the other. A projected cell has ``weight_hh`` (Gh·H, P) and ``weight_hr`` (P, H).
 
     Raises
     ------
     TypeError, ValueError
-        If a size is not an integer of at least 1, the parameters would not fit in memory that can be addressed, or
-        the cell adds x itself to a gate and the sizes differ.
+        If a size is not an integer of at least 1, the parameters would not fit in memory that can be addressed, the
+        cell adds x itself to a gate and the sizes differ, or `proj_size` is missing or has no meaning.
     """
     info = cell_info(cell)
     inputs = _size("input_size", input_size)
     hidden = _size("hidden_size", hidden_size)
+    if info["projected"] != (proj_size is not None):
+        raise ValueError(f"proj_size: {cell}'s h is {'' if info['projected'] else 'not '}projected, got {proj_size}")
+    width = hidden if proj_size is None else _size("proj_size", proj_size)
     if info["direct"] and inputs != hidden:
         raise ValueError(
             f"input_size: {cell} adds x itself to a gate: expected hidden_size, {hidden}, got {inputs}; "
             f"{cell}_projected takes any"
         )
     rows_ih, rows_hh, rows_gg, columns_gg = (count * hidden for count in info["rows"])
-    if max(rows_ih * inputs, (rows_hh + rows_gg) * hidden * 3) >= 2**60:
+    if max(rows_ih * inputs, (rows_hh + rows_gg) * max(hidden * 3, width)) >= 2**60:
         raise ValueError(
             f"input_size, hidden_size: expected sizes whose weights can be addressed, got {inputs} and {hidden}"
         )
     shapes: dict[str, tuple[int, ...]] = {
         "weight_ih": (rows_ih, inputs),
-        "weight_hh": (rows_hh, hidden),
+        "weight_hh": (rows_hh, width),
         "bias_ih": (rows_ih,),
         "bias_hh": (rows_hh,),
         "weight_gg": (rows_gg, columns_gg),
         "weight_diagonal": (len(info["diagonals"]) * hidden,),
+        "weight_hr": (width, hidden) if info["projected"] else (0,),
     }
     return {name: shape for name, shape in shapes.items() if shape[0] and (bias or name not in BIASES)}
 
@@ -126,6 +135,7 @@ def init_params(
     rng: int | np.random.Generator | None = None,
     dtype: npt.DTypeLike = "float32",
     bias: bool = True,
+    proj_size: int | None = None,
 ) -> Params:
     """Draw the parameters of one layer, each from U(-1/√H, 1/√H) as PyTorch does.
 
@@ -143,6 +153,8 @@ def init_params(
         Of every parameter, and so of every array of a call.
     bias : bool, default True
         Whether there are biases.
+    proj_size : int, optional
+        P, for a projected cell.
 
     Returns
     -------
@@ -154,11 +166,20 @@ def init_params(
     TypeError, ValueError
         As `parameter_shapes`; if `dtype` is neither of the two; if `rng` is none of the three.
     """
-    shapes = parameter_shapes(cell, input_size, hidden_size, bias=bias)
+    shapes = parameter_shapes(cell, input_size, hidden_size, bias=bias, proj_size=proj_size)
     kind = float_dtype("dtype", dtype)
     generator = as_generator("rng", rng)
     bound = 1.0 / math.sqrt(hidden_size)
     return {name: generator.uniform(-bound, bound, shape).astype(kind) for name, shape in shapes.items()}
+
+
+def state_widths(cell: str, params: Mapping[str, Array]) -> tuple[int, ...]:
+    """Return the units of each state of a layer; its parameters have been checked as far as names go."""
+    info = cell_info(cell)
+    weight = params["weight_ih"]
+    hidden = len(weight) // info["rows"][0] if weight.ndim else 0
+    first = params["weight_hh"].shape[-1] if info["projected"] and params["weight_hh"].ndim else hidden
+    return first, *[hidden] * (len(info["states"]) - 1)
 
 
 def float_dtype(name: str, dtype: npt.DTypeLike) -> np.dtype[Any]:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _cpu
-from ._arguments import as_floats, as_input, as_layer, as_parameters, as_states, as_step
-from .parameters import Array, cell_info
+from ._arguments import as_floats, as_input, as_layer, as_parameters, as_settings, as_states, as_step
+from .noise import Noise, check_noise
+from .parameters import Array, cell_info, state_widths
 from .schedule import Options, Sizes, begin, rows_of
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from typing import SupportsIndex
 
     import numpy.typing as npt
+
+    from .noise import Drawn
 
 __all__ = ["Prepared", "Stepper"]
 
@@ -47,6 +50,10 @@ class Prepared:
     tokens : bool, default False
         What the layer will be given: vectors, or tokens (integers). For tokens all columns of ``weight_ih`` are laid
         out as a table of (I, gates·H), biases added.
+    cell_clip : float, optional
+        As in `rnnkernels.forward`.
+    noise : Noise, optional
+        What the layer was trained with: its expectation is taken, as `rnnkernels.forward` does in inference.
 
     Attributes
     ----------
@@ -56,6 +63,7 @@ class Prepared:
         Of inputs, states and results.
     weights : str
     tokens : bool
+    noise : Noise or None
 
     Raises
     ------
@@ -63,23 +71,47 @@ class Prepared:
         As `rnnkernels.forward`; also where `weights` is unknown or is bfloat16 for float64 parameters.
     """
 
-    __slots__ = ("_layer", "_states", "cell", "dtype", "hidden_size", "input_size", "tokens", "weights")
+    __slots__ = (
+        "_layer",
+        "_states",
+        "_widths",
+        "cell",
+        "dtype",
+        "hidden_size",
+        "input_size",
+        "noise",
+        "tokens",
+        "weights",
+    )
 
     def __init__(
-        self, cell: str, params: Mapping[str, npt.ArrayLike], *, weights: str = "full", tokens: bool = False
+        self,
+        cell: str,
+        params: Mapping[str, npt.ArrayLike],
+        *,
+        weights: str = "full",
+        tokens: bool = False,
+        noise: Noise | None = None,
+        cell_clip: float | None = None,
     ) -> None:
         self._states = cell_info(cell)["states"]
         arrays = as_parameters(cell, params)
         if not isinstance(weights, str):
             raise TypeError(f"weights: expected a string, full or bfloat16, got {type(weights).__name__}")
+        check_noise(noise)
         layer = as_layer(cell, arrays)
-        self._layer = _cpu.Prepared(cell, layer, weights, bool(tokens))
+        self._layer = _cpu.Prepared(cell, layer, weights, bool(tokens), as_settings(cell, {"cell_clip": cell_clip}))
         self.cell = cell
         self.dtype: np.dtype[Any] = arrays["weight_ih"].dtype
         self.input_size = int(arrays["weight_ih"].shape[1])
-        self.hidden_size = int(layer[1].shape[1])
+        self._widths = state_widths(cell, arrays)
+        self.hidden_size = int(len(layer[0]) // cell_info(cell)["rows"][0])
         self.weights = weights
         self.tokens = bool(tokens)
+        self.noise = noise
+
+    def _expected(self, batch: int) -> Drawn | None:
+        return None if self.noise is None else self.noise._drawn(self.cell, batch, expected=True)
 
     @property
     def nbytes(self) -> int:
@@ -124,9 +156,10 @@ class Prepared:
         reset = as_states("reset_state", reset_state, self._states, self.dtype)
         added = None if term is None else as_floats("term", term, self.dtype)
         gates = cell_info(self.cell)["rows"][0] * self.hidden_size
-        sizes = Sizes(len(self._states), self.hidden_size, gates)
+        sizes = Sizes(self._widths, gates)
         begun = begin(inputs, initial, reset, added, sizes, Options(lengths, resets, reverse, self.dtype))
-        output, ended = self._layer.forward(inputs, begun.state, rows_of(begun.schedule), begun.term)
+        noise = self._expected(inputs.shape[1] if inputs.ndim > 1 else 0)
+        output, ended = self._layer.forward(inputs, begun.state, rows_of(begun.schedule), begun.term, noise)
         return output, ended if begun.schedule is None else begun.schedule.end(ended, initial)
 
     def step(self, x_t: npt.ArrayLike, state: Sequence[npt.ArrayLike] | None = None) -> State:
@@ -205,7 +238,7 @@ class Stepper:
         if not 0 <= self.batch_size < 2**31:
             raise ValueError(f"batch_size: expected 0 to 2**31 - 1, got {self.batch_size}")
         self.layer = layer
-        self._stepper = _cpu.Stepper(layer._layer, self.batch_size)
+        self._stepper = _cpu.Stepper(layer._layer, self.batch_size, layer._expected(self.batch_size))
         self._step = self._stepper.step
         if state is not None:
             self.reset(state)

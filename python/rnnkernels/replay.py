@@ -17,6 +17,7 @@ import numpy as np
 
 from . import _cpu
 from .parameters import cell_info
+from .rebuild import ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     State = tuple[Array, ...]
 
-MEMORY = ("all", "replay")
+MEMORY = ("all", "states", "replay")
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,14 @@ def piece_length(cell: str, steps: int) -> int:
 
 
 def training_bytes(
-    cell: str, steps: int, batch: int, hidden_size: int, dtype: npt.DTypeLike = "float32", *, memory: str = "all"
+    cell: str,
+    steps: int,
+    batch: int,
+    hidden_size: int,
+    dtype: npt.DTypeLike = "float32",
+    *,
+    memory: str = "all",
+    zoneout: bool = False,
 ) -> int:
     """Return the most memory that a training run keeps at a time for its backward, beside output and inputs.
 
@@ -74,21 +82,27 @@ def training_bytes(
     steps, batch, hidden_size : int
         T, B, H.
     dtype : {"float32", "float64"}
-    memory : {"all", "replay"}
+    memory : {"all", "states", "replay"}
         As in `rnnkernels.forward`.
+    zoneout : bool, default False
+        Whether the run has `Noise` with zoneout, for which the cell's own states are kept beside the mixed ones.
 
     Returns
     -------
     int
         Bytes. A backward's scratch memory, which does not grow with T, is not in it.
     """
-    row = _cpu.reserve_size(cell, hidden_size, np.dtype(dtype).name)
+    row = _cpu.reserve_size(cell, hidden_size, np.dtype(dtype).name, zoneout)
+    state = hidden_size * np.dtype(dtype).itemsize
+    states = len(cell_info(cell)["states"])
     if check_memory(memory) == "all":
         return steps * batch * row
+    if memory == "states":
+        rows = min(steps * batch, max(ROWS, batch))
+        return (states - 1) * steps * batch * state + rows * (row + 2 * states * state)
     k = piece_length(cell, steps)
-    states = math.ceil(steps / k) - 1  # the first piece starts from the caller's
-    kept = states * len(cell_info(cell)["states"]) * batch * hidden_size * np.dtype(dtype).itemsize
-    return kept + k * batch * (row + hidden_size * np.dtype(dtype).itemsize)
+    pieces = math.ceil(steps / k) - 1  # the first piece starts from the caller's states
+    return pieces * states * batch * state + k * batch * (row + state)
 
 
 def check_memory(memory: str) -> str:
@@ -98,39 +112,38 @@ def check_memory(memory: str) -> str:
     return memory
 
 
-def cut(
-    cell: str, steps: int, lengths: Array | None, resets: Array | None, *, reverse: bool
-) -> list[tuple[slice, dict[str, Any]]]:
-    """Return the pieces of a sequence in the order they are run, and what each has of lengths and resets."""
-    k = piece_length(cell, steps)
+def cut(steps: int, k: int, options: Mapping[str, Any]) -> list[tuple[slice, dict[str, Any]]]:
+    """Return the pieces of a sequence in the order they are run, each with its own of forward's options."""
     pieces = []
     for begin in range(0, steps, k):
         part = slice(begin, min(begin + k, steps))
-        options: dict[str, Any] = {"reverse": reverse}
-        if lengths is not None:
-            options["lengths"] = np.clip(lengths - begin, 0, part.stop - begin)
-        if resets is not None:
-            options["resets"] = resets[part]
-        pieces.append((part, options))
-    return pieces[::-1] if reverse else pieces
+        mine = dict(options)
+        if options["lengths"] is not None:
+            mine["lengths"] = np.clip(options["lengths"] - begin, 0, part.stop - begin)
+        if options["resets"] is not None:
+            mine["resets"] = options["resets"][part]
+        if options["noise"] is not None:
+            mine["noise"] = options["noise"].after(begin)
+        pieces.append((part, mine))
+    return pieces[::-1] if options["reverse"] else pieces
 
 
-def forward(
-    run: Callable[..., Run], x: Array, state: State | None, pieces: list[tuple[slice, dict[str, Any]]]
-) -> tuple[Array, State, Replay]:
-    """Run piece after piece, keeping the states between them: output (T, B, H), state, and what to replay."""
+def forward(run: Callable[..., Run], cell: str, x: Array, state: State | None, options: Mapping[str, Any]) -> Run:
+    """Run piece after piece, keeping the states between them; `run` takes x, state, keep and a piece's options."""
     kept = []
-    output: Array | None = None
-    for part, options in pieces:
-        done = run(x[part], state, training=False, **options)
-        if output is None:
-            output = np.zeros((len(x), *done.output.shape[1:]), done.output.dtype)
-        output[part] = done.output
-        kept.append(Piece(part, state, options))
+    whole: tuple[Array, ...] = ()  # output, or the sequences of all states
+    done: Run | None = None
+    for part, mine in cut(len(x), piece_length(cell, len(x)), options):
+        done = run(x[part], state, keep=False, **mine)
+        sequences = done.states or (done.output,)
+        whole = whole or tuple(np.zeros((len(x), *s.shape[1:]), s.dtype) for s in sequences)
+        for to, sequence in zip(whole, sequences, strict=True):
+            to[part] = sequence
+        kept.append(Piece(part, state, mine))
         state = done.state
-    assert output is not None
-    assert state is not None
-    return output, state, Replay(run, x, tuple(kept))
+    assert done is not None
+    states = None if done.states is None else whole
+    return type(done)(whole[0], done.state, cell, states, _again=Replay(run, x, tuple(kept)))
 
 
 def backward(
@@ -138,20 +151,29 @@ def backward(
     differentiate: Callable[..., Gradients],
     d_output: Array | None,
     d_state: State | None,
+    d_sequence: tuple[Array | None, ...],
 ) -> Gradients:
     """Run each piece again, from the last one run, and backpropagate through it; sum what the pieces share."""
     total: Gradients | None = None
-    dx: Array | None = None
+    whole: tuple[Array, ...] = ()  # dx, and readings
     for piece in reversed(replay.pieces):
-        again = replay.run(replay.x[piece.steps], piece.begun, training=True, **piece.options)
-        d_piece = None if d_output is None else d_output[piece.steps]
-        grads = differentiate(again, d_piece, d_state if total is None else total.state)
-        if grads.x is not None:
-            dx = np.empty((len(replay.x), *grads.x.shape[1:]), grads.x.dtype) if dx is None else dx
-            dx[piece.steps] = grads.x
+        again = replay.run(replay.x[piece.steps], piece.begun, keep=True, **piece.options)
+        part = piece.steps
+        grads = differentiate(
+            again,
+            None if d_output is None else d_output[part],
+            d_state if total is None else total.state,
+            d_states=(None, *(None if d is None else d[part] for d in d_sequence)) if d_sequence else None,
+        )
+        of_piece = (*(() if grads.x is None else (grads.x,)), *(grads.norms or ()))
+        whole = whole or tuple(np.empty((len(replay.x), *a.shape[1:]), a.dtype) for a in of_piece)
+        for to, array in zip(whole, of_piece, strict=True):
+            to[part] = array
         total = grads if total is None else _sum(total, grads)
     assert total is not None
-    return type(total)(dx, total.params, total.state, total.reset_state, total.term)
+    dx = None if total.x is None else whole[0]
+    norms = None if total.norms is None else whole[len(whole) - len(total.norms) :]
+    return type(total)(dx, total.params, total.state, total.reset_state, total.term, norms)
 
 
 def _sum(later: Gradients, earlier: Gradients) -> Gradients:
@@ -161,4 +183,4 @@ def _sum(later: Gradients, earlier: Gradients) -> Gradients:
     if later.reset_state is not None and earlier.reset_state is not None:
         reset = tuple(a + b for a, b in zip(later.reset_state, earlier.reset_state, strict=True))
     term = None if later.term is None or earlier.term is None else later.term + earlier.term
-    return type(later)(None, params, earlier.state, reset, term)
+    return type(later)(earlier.x, params, earlier.state, reset, term, earlier.norms)

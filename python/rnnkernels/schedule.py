@@ -61,12 +61,11 @@ class Schedule:
         self,
         state: tuple[Array, ...] | None,
         reset: tuple[Array, ...] | None,
-        count: int,
-        hidden: int,
+        widths: tuple[int, ...],
         dtype: np.dtype[Any],
     ) -> tuple[Array, ...]:
-        """Return the state each sequence starts from, (S, H) for each of `count` states."""
-        begun = tuple(np.zeros((len(self.owner), hidden), dtype) for _ in range(count))
+        """Return the state each sequence starts from, (S, width) for each state's width."""
+        begun = tuple(np.zeros((len(self.owner), width), dtype) for width in widths)
         for given, chosen in ((state, ~self.fresh), (reset, self.fresh)):
             for to, source in zip(begun, given or (), strict=False):
                 to[chosen] = source[self.owner[chosen]]
@@ -210,10 +209,9 @@ def _resets(resets: npt.ArrayLike | None, steps: int, batch: int) -> Booleans | 
 
 
 class Sizes(NamedTuple):
-    """A layer's number of states, H, and rows of weight_ih."""
+    """Units of each of a layer's states, and rows of weight_ih."""
 
-    states: int
-    hidden: int
+    states: tuple[int, ...]
     gates: int
 
 
@@ -234,8 +232,7 @@ def begin(
     options: Options,
 ) -> Begun:
     """Put a call's rows in order: what belongs to the rows of the batch becomes what belongs to its sequences."""
-    if reset_state is not None and options.resets is None:
-        raise ValueError("reset_state: expected resets with it, got none")
+    check_reset_state(reset_state, options.resets)
     dense = Begun(None, state, term)
     if x.ndim not in (2, 3) or not (options.reverse or options.lengths is not None or options.resets is not None):
         return dense
@@ -243,11 +240,11 @@ def begin(
     schedule = make_schedule(steps, batch, options.lengths, options.resets, bool(options.reverse))
     if schedule is None:
         return dense
-    check_states("state", state, batch, sizes.hidden)
-    check_states("reset_state", reset_state, batch, sizes.hidden)
+    check_states("state", state, batch, sizes.states)
+    check_states("reset_state", reset_state, batch, sizes.states)
     if term is not None and term.shape != (batch, sizes.gates):
         raise ValueError(f"term: expected shape (B, G*H) = ({batch}, {sizes.gates}), got {term.shape}")
-    begun = schedule.begin(state, reset_state, sizes.states, sizes.hidden, options.dtype)
+    begun = schedule.begin(state, reset_state, sizes.states, options.dtype)
     return Begun(schedule, begun, None if term is None else term[schedule.owner])
 
 
@@ -256,8 +253,14 @@ def rows_of(schedule: Schedule | None) -> tuple[Integers, Integers] | None:
     return None if schedule is None else (schedule.starts, schedule.places)
 
 
-def check_states(name: str, state: Sequence[Array] | None, batch: int, hidden: int) -> None:
-    """Raise ValueError where a state is not (B, H)."""
-    for i, part in enumerate(state or ()):
-        if part.shape != (batch, hidden):
-            raise ValueError(f"{name}[{i}]: expected shape (B, H) = ({batch}, {hidden}), got {part.shape}")
+def check_reset_state(reset_state: object, resets: object) -> None:
+    """Raise ValueError where there is a reset state and nothing is reset."""
+    if reset_state is not None and resets is None:
+        raise ValueError("reset_state: expected resets with it, got none")
+
+
+def check_states(name: str, state: Sequence[Array] | None, batch: int, widths: tuple[int, ...]) -> None:
+    """Raise ValueError where a state is not (B, its units)."""
+    for i, (part, width) in enumerate(zip(state or (), widths, strict=False)):
+        if part.shape != (batch, width):
+            raise ValueError(f"{name}[{i}]: expected shape (B, H) = ({batch}, {width}), got {part.shape}")

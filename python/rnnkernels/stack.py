@@ -1,18 +1,20 @@
 """A stack of layers of one cell: the output of a layer is the input of the next.
 
-What this is: parameters under PyTorch's names, forward, backward and step over `functional`, and
-dropout between the layers. What this is not: a trainer, an embedding or an output layer.
+What this is: parameters under PyTorch's names, forward, backward and step over `functional`, dropout between the
+layers, and a seed of its own for each layer's masks. What this is not: a trainer, an embedding or an output layer.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from . import functional
+from . import _cpu, functional
+from ._arguments import as_settings
+from .noise import Noise, check_rate
 from .parameters import as_generator, float_dtype, init_params
 
 if TYPE_CHECKING:
@@ -40,7 +42,20 @@ class StackRun:
     output: Array
     state: StackState
     _runs: tuple[functional.Run, ...] = field(repr=False)
-    _masks: tuple[Array | None, ...] = field(repr=False)  # of each layer's input, (T, B, H)
+    _ways: int = field(default=1, repr=False)  # directions
+    _seed: int | None = field(default=None, repr=False)  # of the masks between layers; None: there are none
+
+    @property
+    def outputs(self) -> tuple[Array, ...]:
+        """Every layer's output, (T, B, H), of two directions (T, B, 2·H), the last of which is `output`."""
+        layers = range(0, len(self._runs), self._ways)
+        return tuple(_join([run.output for run in self._runs[at : at + self._ways]]) for at in layers)
+
+    @property
+    def states(self) -> tuple[State, ...] | None:
+        """All states after every step, (T, B, H), in the order of `state`, where ``all_states`` asked for them."""
+        found = [run.states for run in self._runs]
+        return None if None in found else tuple(s for s in found if s is not None)
 
 
 @dataclass(frozen=True)
@@ -57,12 +72,15 @@ class StackGradients:
         With respect to the initial state.
     reset_state : tuple over layers of tuple of ndarray, (B, H), or None
         With respect to the reset state, where the run had resets.
+    norms : tuple over layers of tuple of ndarray, (T, B), or None
+        Readings of the gradient's flow, where they were asked for; see `rnnkernels.Gradients`.
     """
 
     x: Array | None
     params: dict[str, Array]
     state: StackState
     reset_state: StackState | None = None
+    norms: StackState | None = None
 
 
 class Stack:
@@ -80,7 +98,13 @@ class Stack:
         In [0, 1): the probability with which an element of a layer's output is dropped on its way
         to the next layer (not after the last), in training. What is kept is divided by
         1 - dropout, so that nothing is scaled in inference. Every step has masks of its own.
+    zoneout, recurrent_dropout, per_step, weight_dropout
+        Masks inside every layer, in training; see `Noise`.
+    cell_clip : float, optional
+        See `rnnkernels.forward`.
     bias : bool
+    proj_size : int, optional
+        P, for a cell whose h is projected: the layers above the first have P inputs.
     bidirectional : bool
         Every layer runs over the sequence twice, with parameters of their own (``..._reverse``), the second time from
         the last step to the first; the layer above gets both outputs, (T, B, 2·H).
@@ -96,6 +120,8 @@ class Stack:
         same shape and dtype.
     num_directions : int
         2 where `bidirectional`, else 1.
+    output_size : int
+        Of one direction: `hidden_size`, or `proj_size`.
 
     Raises
     ------
@@ -116,7 +142,13 @@ class Stack:
         num_layers: int = 1,
         *,
         dropout: float = 0.0,
+        zoneout: float | Sequence[float] = 0.0,
+        recurrent_dropout: float = 0.0,
+        per_step: bool = False,
+        weight_dropout: float = 0.0,
+        cell_clip: float | None = None,
         bias: bool = True,
+        proj_size: int | None = None,
         bidirectional: bool = False,
         dtype: npt.DTypeLike = "float32",
         rng: int | np.random.Generator | None = None,
@@ -125,23 +157,27 @@ class Stack:
             raise TypeError(f"num_layers: expected an integer, got {num_layers!r}")
         if num_layers < 1:
             raise ValueError(f"num_layers: expected at least 1, got {num_layers}")
-        if isinstance(dropout, bool) or not isinstance(dropout, (int, float, np.floating)):
-            raise TypeError(f"dropout: expected a number, got {dropout!r}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout: expected a number in [0, 1), got {dropout}")
         self.cell = cell
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_layers = int(num_layers)
-        self.dropout = float(dropout)
+        self.dropout = check_rate("dropout", dropout)
+        self.noise = Noise(0, zoneout, recurrent_dropout, per_step, weight_dropout)  # each layer's, but for the seed
+        self.noise.rates(cell)
+        self.cell_clip = cell_clip
+        as_settings(cell, {"cell_clip": cell_clip})
         self.bias = bool(bias)
+        self.proj_size = proj_size
+        self.output_size = hidden_size if proj_size is None else proj_size
         self.num_directions = 2 if bidirectional else 1
         self.dtype = float_dtype("dtype", dtype)
         self.params: dict[str, Array] = {}
         generator = as_generator("rng", rng)
         for end in self._ends:
-            size = input_size if end.startswith("_l0") else hidden_size * self.num_directions
-            params = init_params(cell, size, hidden_size, rng=generator, dtype=self.dtype, bias=self.bias)
+            size = input_size if end.startswith("_l0") else self.output_size * self.num_directions
+            params = init_params(
+                *(cell, size, hidden_size), rng=generator, dtype=self.dtype, bias=self.bias, proj_size=proj_size
+            )
             self._names = tuple(params)
             self.params |= {name + end: array for name, array in params.items()}
 
@@ -155,6 +191,8 @@ class Stack:
         lengths: npt.ArrayLike | None = None,
         resets: npt.ArrayLike | None = None,
         reset_state: Sequence[Sequence[npt.ArrayLike] | None] | None = None,
+        all_states: bool = False,
+        memory: str = "all",
     ) -> StackRun:
         """Run the layers over a sequence.
 
@@ -166,12 +204,14 @@ class Stack:
         training : bool
             Keep what `backward` needs, and apply dropout.
         rng : numpy.random.Generator, optional
-            Draws the masks. Needed when `training` and `dropout` > 0 and there is a layer above
-            the first, otherwise left untouched.
+            Draws the seed of the masks. Needed when `training` and there is something to mask, otherwise left
+            untouched.
         lengths, resets
             As in `rnnkernels.forward`, for every layer.
         reset_state : sequence over layers of sequence of array_like, (B, H), optional
             What a state is replaced by at a reset; zeros by default, also for a layer whose entry is None.
+        all_states, memory
+            As in `rnnkernels.forward`, for every layer.
 
         Returns
         -------
@@ -185,42 +225,35 @@ class Stack:
         states = self._per_layer("state", state)
         reset_states = self._per_layer("reset_state", reset_state)
         drops = training and self.dropout > 0 and self.num_layers > 1
-        if drops and not isinstance(rng, np.random.Generator):
-            raise TypeError(f"rng: expected a numpy.random.Generator, as dropout is {self.dropout}, got {rng!r}")
-        plain = lengths is None and resets is None and reset_state is None
+        seed = self._seed(rng) if training and (drops or self.noise.masks) else 0
+        noises = [replace(self.noise, seed=seed, layer=number) for number in range(len(self._ends))]
+        options: dict[str, Any] = {"training": training, "cell_clip": self.cell_clip}
+        ragged = {"lengths": lengths, "resets": resets} if lengths is not None or resets is not None else {}
+        plain = not ragged and reset_state is None and not all_states and memory == "all"
         if not drops and self.num_directions == 1 and plain:
             layers = [self._layer(end) for end in self._ends]
-            runs = functional.forward_layers(self.cell, x, layers, states, training=training)
-            return StackRun(runs[-1].output, tuple(run.state for run in runs), tuple(runs), (None,) * len(runs))
+            runs = functional.forward_layers(self.cell, x, layers, states, noises=noises, **options)
+            return StackRun(runs[-1].output, tuple(run.state for run in runs), tuple(runs))
+        options |= {**ragged, "all_states": all_states, "memory": memory}
         runs = []
-        masks: list[Array | None] = []
-        output: Array | None = None  # of the layer below
-        for end in self._ends:
-            reverse = end.endswith("_reverse")
-            if not reverse:
-                mask = None
-                if output is not None:
-                    x = output
-                    if drops:
-                        assert rng is not None  # checked above
-                        mask = self._mask(x.shape, rng)
-                        x = x * mask
-                masks.append(mask)
-            run = functional.forward(
-                self.cell,
-                x,
-                self._layer(end),
-                states[len(runs)],
-                training=training,
-                lengths=lengths,
-                resets=resets,
-                reset_state=reset_states[len(runs)],
-                reverse=reverse,
+        for number, (end, noise) in enumerate(zip(self._ends, noises, strict=True)):
+            if number and number % self.num_directions == 0:
+                x = _join([run.output for run in runs[-self.num_directions :]])
+                if drops:
+                    x = _cpu.drop(x, self.dropout, seed, number)
+            reset = reset_states[number]
+            runs.append(
+                functional.forward(
+                    *(self.cell, x, self._layer(end), states[number]),
+                    **options,
+                    reset_state=reset,
+                    reverse=end.endswith("_reverse"),
+                    noise=noise,
+                )
             )
-            output = np.concatenate([runs[-1].output, run.output], axis=2) if reverse else run.output
-            runs.append(run)
-        assert output is not None
-        return StackRun(output, tuple(run.state for run in runs), tuple(runs), tuple(masks))
+        output = _join([run.output for run in runs[-self.num_directions :]])
+        final = tuple(run.state for run in runs)
+        return StackRun(output, final, tuple(runs), self.num_directions, seed if drops else None)
 
     def backward(
         self,
@@ -228,7 +261,9 @@ class Stack:
         d_output: npt.ArrayLike | None,
         d_state: Sequence[Sequence[npt.ArrayLike] | None] | None = None,
         *,
+        d_outputs: Sequence[npt.ArrayLike | None] | None = None,
         need_x: bool = True,
+        norms: bool = False,
     ) -> StackGradients:
         """Gradients of a loss with respect to the input, the parameters and the initial state.
 
@@ -241,8 +276,12 @@ class Stack:
             Gradient of the loss with respect to ``run.output``. None: the loss reads states only.
         d_state : sequence over layers of sequence of array_like, (B, H), optional
             The same for ``run.state``; zeros by default, also for a layer whose entry is None.
+        d_outputs : sequence over layers of (array_like, or None), optional
+            The same for ``run.outputs``, for losses on layers below the top; the top layer's is added to `d_output`.
         need_x : bool
             False spares the work for the gradient of the input, which is None then.
+        norms : bool
+            Give ``StackGradients.norms``; see `rnnkernels.backward`.
 
         Returns
         -------
@@ -258,33 +297,34 @@ class Stack:
         if len(run._runs) != len(self._ends):
             raise ValueError(f"run: expected one of {self._count}, got {len(run._runs)}")
         d_states = self._per_layer("d_state", d_state)
+        if d_outputs is not None and len(d_outputs) != self.num_layers:
+            raise ValueError(f"d_outputs: expected {self.num_layers} arrays or None, got {len(d_outputs)}")
         params: dict[str, Array] = {}
         found: list[functional.Gradients] = []  # from the top down
-        dx: Array | None = None
-        above = d_output  # gradient with respect to a layer's output
-        for number in reversed(range(len(self._ends))):
-            end, layer = self._ends[number], number // self.num_directions
-            d_part = self._direction(above, end)
-            grads = functional.backward(run._runs[number], d_part, d_states[number], need_x=need_x or layer > 0)
-            params |= {name + end: array for name, array in grads.params.items()}
-            found.append(grads)
-            if end.endswith("_reverse"):
-                dx = grads.x
-                continue
-            if grads.x is None:
-                dx = None
-            else:
-                dx = grads.x if self.num_directions == 1 or dx is None else grads.x + dx
-                mask = run._masks[layer]
-                dx = dx if mask is None else dx * mask
-            above = dx
+        above: Any = d_output  # gradient with respect to a layer's output
+        for layer in reversed(range(self.num_layers)):
+            above = _sum([above, None if d_outputs is None else d_outputs[layer]])
+            dx: list[Array | None] = []
+            for number in reversed(range(layer * self.num_directions, (layer + 1) * self.num_directions)):
+                end = self._ends[number]
+                d_part = self._direction(above, end)
+                grads = functional.backward(
+                    run._runs[number], d_part, d_states[number], need_x=need_x or layer > 0, norms=norms
+                )
+                params |= {name + end: array for name, array in grads.params.items()}
+                found.append(grads)
+                dx.append(grads.x)
+            above = _sum(dx[::-1])
+            if layer > 0 and run._seed is not None:
+                above = _cpu.drop(above, self.dropout, run._seed, layer * self.num_directions)
         found.reverse()
         resets = [grads.reset_state for grads in found if grads.reset_state is not None]
         return StackGradients(
-            dx,
+            above,
             {name: params[name] for name in self.params},
             tuple(grads.state for grads in found),
             tuple(resets) if len(resets) == len(found) else None,
+            tuple(grads.norms or () for grads in found) if norms else None,
         )
 
     def step(self, x_t: npt.ArrayLike, state: Sequence[Sequence[npt.ArrayLike] | None] | None = None) -> StackState:
@@ -312,7 +352,9 @@ class Stack:
         states = self._per_layer("state", state)
         after: list[State] = []
         for end, before in zip(self._ends, states, strict=True):
-            after.append(functional.step(self.cell, x_t, self._layer(end), before))
+            after.append(
+                functional.step(self.cell, x_t, self._layer(end), before, noise=self.noise, cell_clip=self.cell_clip)
+            )
             x_t = after[-1][0]
         return tuple(after)
 
@@ -326,6 +368,12 @@ class Stack:
     def _count(self) -> str:
         return f"{len(self._ends)} {'layers' if self.num_directions == 1 else 'layers and directions'}"
 
+    def _seed(self, rng: np.random.Generator | None) -> int:
+        if not isinstance(rng, np.random.Generator):
+            what = f"dropout is {self.dropout}" if self.dropout > 0 else "there are masks to draw"
+            raise TypeError(f"rng: expected a numpy.random.Generator, as {what}, got {rng!r}")
+        return int(rng.integers(2**64, dtype=np.uint64))
+
     def _layer(self, end: str) -> Mapping[str, Array]:
         """Parameters of one layer and direction under the names of `functional`."""
         return {name: self.params[name + end] for name in self._names}
@@ -335,14 +383,10 @@ class Stack:
         if d_output is None or self.num_directions == 1:
             return d_output
         array = np.asarray(d_output)
-        if array.ndim != 3 or array.shape[2] != 2 * self.hidden_size:
-            raise ValueError(f"d_output: expected shape (T, B, {2 * self.hidden_size}), got {array.shape}")
-        return array[..., self.hidden_size :] if end.endswith("_reverse") else array[..., : self.hidden_size]
-
-    def _mask(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-        """Zeros and 1 / (1 - dropout); drawn in float32 for either dtype: the same elements drop."""
-        kept = rng.random(shape, np.float32) >= np.float32(self.dropout)
-        return kept.astype(self.dtype) * (1 / (1 - self.dropout))
+        size = self.output_size
+        if array.ndim != 3 or array.shape[2] != 2 * size:
+            raise ValueError(f"d_output: expected shape (T, B, {2 * size}), got {array.shape}")
+        return array[..., size:] if end.endswith("_reverse") else array[..., :size]
 
     def _per_layer(
         self, what: str, state: Sequence[Sequence[npt.ArrayLike] | None] | None
@@ -358,3 +402,17 @@ class Stack:
             if not isinstance(entry, (tuple, list, type(None))):
                 raise TypeError(f"{what}[{layer}]: expected a tuple of arrays, got {type(entry).__name__}")
         return tuple(None if entry is None else tuple(entry) for entry in state)
+
+
+def _join(outputs: Sequence[Array]) -> Array:
+    """Return the outputs of a layer's directions side by side."""
+    return outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=2)
+
+
+def _sum(terms: Sequence[npt.ArrayLike | None]) -> Any:
+    """Return the sum of what is there; None where nothing is."""
+    total: Any = None
+    for term in terms:
+        if term is not None:
+            total = term if total is None else np.add(total, term)
+    return total

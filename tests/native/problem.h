@@ -93,6 +93,7 @@ struct Options {
     bool tokens;   // instead of vectors
     bool state;    // an initial state
     bool d_state;  // a gradient of the final state
+    bool noise;    // every kind of mask
 };
 
 // The arguments of a forward and its backward.
@@ -101,12 +102,14 @@ struct Problem {
     int cell;
     Shape shape;
     Options options;
-    Array<T> weight_ih, weight_hh, bias_ih, bias_hh, weight_gg, weight_diagonal;
+    Array<T> weight_ih, weight_hh, bias_ih, bias_hh, weight_gg, weight_diagonal, weight_hr;
     Array<T> x, d_output;
     std::vector<std::int64_t> tokens;
     std::vector<Array<T>> state, d_state;
 
     const CellInfo& info() const { return backend().cell(cell); }
+    // Units of a state.
+    Index width(std::size_t state) const { return state == 0 && info().projected ? shape.projection : shape.hidden; }
 
     rnnkernels::Inputs inputs() const {
         rnnkernels::Inputs in{};
@@ -120,9 +123,26 @@ struct Problem {
         in.bias_hh = options.bias ? bias_hh.data() : nullptr;
         in.weight_gg = weight_gg.data();
         in.weight_diagonal = weight_diagonal.data();
+        in.weight_hr = weight_hr.data();
+        if (options.noise) in.noise = noise();
         if (options.state)
             for (std::size_t s = 0; s < state.size(); ++s) in.state[s] = state[s].data();
         return in;
+    }
+
+    rnnkernels::Noise noise() const {
+        rnnkernels::Noise noise{};
+        noise.seed = 0x0123456789abcdefU;
+        noise.layer = 5;
+        noise.batch = shape.batch;
+        noise.per_step = shape.hidden % 2 == 0;
+        for (int s = info().projected ? 1 : 0; s < info().state_count; ++s) {
+            noise.zoneout[s] = 0.1 * (s + 1);
+            noise.zones = true;
+        }
+        noise.recurrent = 0.25;
+        noise.weights = 0.125;
+        return noise;
     }
 };
 
@@ -130,7 +150,9 @@ template <class T>
 Problem<T> make_problem(int cell, Shape shape, const Options& options) {
     const CellInfo& info = backend().cell(cell);
     if (info.direct) shape.input = shape.hidden;
-    const auto& [steps, batch, input, hidden] = shape;
+    if (info.projected) shape.projection = shape.hidden * 2 / 3 + 1;
+    const auto& [steps, batch, input, hidden, projection] = shape;
+    const Index width = info.projected ? projection : hidden;
     const Index input_rows = info.input_rows * hidden, recurrent_rows = info.hidden_rows * hidden;
     Random random(static_cast<std::uint64_t>((((cell * 1009 + steps) * 1009 + batch) * 1009 + input) * 1009 + hidden));
     const float bound = 1.0F / std::sqrt(static_cast<float>(hidden));
@@ -140,17 +162,18 @@ Problem<T> make_problem(int cell, Shape shape, const Options& options) {
     p.shape = shape;
     p.options = options;
     p.weight_ih = Array<T>(input_rows * input, random, bound);
-    p.weight_hh = Array<T>(recurrent_rows * hidden, random, bound);
+    p.weight_hh = Array<T>(recurrent_rows * width, random, bound);
     p.bias_ih = Array<T>(input_rows, random, bound);
     p.bias_hh = Array<T>(recurrent_rows, random, bound);
     p.weight_gg = Array<T>(info.gate_rows * hidden * info.gate_columns * hidden, random, bound);
     p.weight_diagonal = Array<T>(info.diagonal_count * hidden, random, bound);
+    p.weight_hr = Array<T>(info.projected ? width * hidden : 0, random, bound);
     p.x = Array<T>(steps * batch * input, random, spread);
     for (Index i = 0; i < steps * batch; ++i) p.tokens.push_back(random.next() % static_cast<std::uint32_t>(input));
-    p.d_output = Array<T>(steps * batch * hidden, random, spread);
-    for (int s = 0; s < info.state_count; ++s) {
-        p.state.emplace_back(batch * hidden, random, spread);
-        p.d_state.emplace_back(batch * hidden, random, spread);
+    p.d_output = Array<T>(steps * batch * width, random, spread);
+    for (std::size_t s = 0; s < static_cast<std::size_t>(info.state_count); ++s) {
+        p.state.emplace_back(batch * p.width(s), random, spread);
+        p.d_state.emplace_back(batch * p.width(s), random, spread);
     }
     return p;
 }
@@ -175,11 +198,12 @@ rnnkernels::ForwardCall forward_call(int set, const Problem<T>& p, bool training
     const Shape& s = p.shape;
     rnnkernels::ForwardCall call{};
     call.in = p.inputs();
-    call.output = made.add("output", s.steps * s.batch * s.hidden);
-    for (int i = 0; i < p.info().state_count; ++i)
-        call.final_state[i] = made.add("final " + std::string(p.info().states[i]), s.batch * s.hidden);
+    call.output = made.add("output", s.steps * s.batch * p.width(0));
+    for (std::size_t i = 0; i < static_cast<std::size_t>(p.info().state_count); ++i)
+        call.final_state[i] = made.add("final " + std::string(p.info().states[i]), s.batch * p.width(i));
     if (training) {
-        made.reserve = Reserve(backend().reserve_size(set, p.cell, dtype_of<T>, s.hidden) * s.steps * s.batch);
+        made.reserve =
+            Reserve(backend().reserve_size(set, p.cell, dtype_of<T>, s.hidden, p.options.noise) * s.steps * s.batch);
         call.reserve = made.reserve.data();
     }
     return call;
@@ -202,10 +226,11 @@ rnnkernels::BackwardCall backward_call(const Problem<T>& p, const rnnkernels::Fo
         call.dbias_hh = made.add("dbias_hh", count(p.bias_hh));
     }
     call.dweight_gg = made.add("dweight_gg", count(p.weight_gg));
+    if (p.info().projected) call.dweight_hr = made.add("dweight_hr", count(p.weight_hr));
     call.dweight_diagonal = made.add("dweight_diagonal", count(p.weight_diagonal));
-    for (int i = 0; i < p.info().state_count; ++i) {
-        if (p.options.d_state) call.d_final_state[i] = p.d_state[static_cast<std::size_t>(i)].data();
-        call.d_state[i] = made.add("initial d" + std::string(p.info().states[i]), p.shape.batch * p.shape.hidden);
+    for (std::size_t i = 0; i < static_cast<std::size_t>(p.info().state_count); ++i) {
+        if (p.options.d_state) call.d_final_state[i] = p.d_state[i].data();
+        call.d_state[i] = made.add("initial d" + std::string(p.info().states[i]), p.shape.batch * p.width(i));
     }
     return call;
 }

@@ -12,7 +12,7 @@ Examples
 """
 
 from .checkpoint import Checkpoint, load_model, read_checkpoint, write_checkpoint
-from .config import OPTIMIZERS, Config
+from .config import CELLS, OPTIMIZERS, Config
 from .corpus import Corpus, Document, Split, read_folder, read_path, read_text_file, standard_library
 from .likeness import LineShares, python_lines
 from .model import CharModel
@@ -23,6 +23,7 @@ from .training import Observer, resume, train
 from .vocabulary import UNKNOWN, Vocabulary
 
 __all__ = [
+    "CELLS",
     "OPTIMIZERS",
     "UNKNOWN",
     "CharModel",

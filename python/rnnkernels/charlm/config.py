@@ -11,9 +11,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from rnnkernels.parameters import cells
+from rnnkernels.parameters import cell_info, cells
 
-__all__ = ["OPTIMIZERS", "Config"]
+__all__ = ["CELLS", "OPTIMIZERS", "Config"]
+
+# A model has one number of units; a projected cell needs two.
+CELLS = tuple(cell for cell in cells() if not cell_info(cell)["projected"])
 
 OPTIMIZERS = ("sgd", "adagrad", "rmsprop", "adam")
 
@@ -93,7 +96,7 @@ class Config:
         for name in ("text", "pattern"):
             if not isinstance(getattr(self, name), str):
                 raise TypeError(f"{name}: expected a str, got {getattr(self, name)!r}")
-        self._check_choice("cell", cells())
+        self._check_choice("cell", CELLS)
         self._check_choice("optimizer", OPTIMIZERS)
         self._check_choice("dtype", ("float32", "float64"))
 

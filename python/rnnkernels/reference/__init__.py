@@ -18,8 +18,9 @@ copies at once); ``p.weight_*`` are called, ``p.bias_*`` are added:
     p.weight_ih(x)    (..., B, G*H)    = x @ weight_ih.T
     p.bias_ih         (..., 1, G*H)    or the number 0 when there is none
     p.weight_diagonal (..., 1, D*H)    element-wise weights: an array, not called
+    p.cell_clip       a number, or infinity
 
-The functions are in `rnnkernels.reference.steps`.
+The functions are in `rnnkernels.reference.steps`, random masks in `rnnkernels.reference.masks`.
 """
 
 from __future__ import annotations
@@ -29,12 +30,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .masks import Masks
 from .steps import CELLS, Array, State, StepFunction, relu, sigmoid, tanh
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import numpy.typing as npt
+
+    from rnnkernels.noise import Noise
 
 __all__ = ["cells", "directional_derivative", "forward", "gradients", "relu", "sigmoid", "tanh"]
 
@@ -57,6 +61,10 @@ def forward(
     x: npt.ArrayLike,
     params: Mapping[str, npt.ArrayLike],
     state: Sequence[npt.ArrayLike] | None = None,
+    *,
+    noise: Noise | None = None,
+    cell_clip: float = np.inf,
+    training: bool = True,
 ) -> tuple[Array, State]:
     """Run a cell over a sequence.
 
@@ -71,6 +79,11 @@ def forward(
         (..., G*H); what else the cell has.
     state : sequence of array_like, (..., B, H), optional
         One per state of the cell; zeros by default.
+    noise : Noise, optional
+        Its masks where `training`, else their expectation.
+    cell_clip : float
+        Of an LSTM's c.
+    training : bool
 
     Returns
     -------
@@ -80,10 +93,11 @@ def forward(
         After the last step.
     """
     step, x, arrays, state = _prepare(cell, x, params, state)
-    p = _namespace(arrays)
+    take = _Steps(step, noise, state, training=training)
+    p = _namespace(take.weights(arrays), clip=cell_clip)
     outputs = []
     for t in range(x.shape[-3]):
-        state = step(x[..., t, :, :], state, p)
+        state = take(t, x[..., t, :, :], state, p)
         outputs.append(state[0])
     if not outputs:
         return np.zeros((0, *state[0].shape), state[0].dtype), state
@@ -98,6 +112,9 @@ def directional_derivative(
     d_output: npt.ArrayLike,
     d_state: Sequence[npt.ArrayLike] | None,
     direction: Mapping[str, npt.ArrayLike],
+    *,
+    noise: Noise | None = None,
+    cell_clip: float = np.inf,
 ) -> float:
     """Slope of f = sum(d_output * output) + sum(d_state * state) along `direction`.
 
@@ -105,7 +122,7 @@ def directional_derivative(
 
     Parameters
     ----------
-    cell, x, params, state, d_output, d_state
+    cell, x, params, state, d_output, d_state, noise, cell_clip
         As for `gradients`.
     direction : mapping of str to array_like
         Keys: any names of `params`, "x" (vectors only), and "state0", "state1", ...; shapes:
@@ -118,7 +135,7 @@ def directional_derivative(
     arrays = {name: value + shift.pop(name, 0.0) for name, value in arrays.items()}
     if shift:
         raise ValueError(f"direction: no array is named {', '.join(shift)}")
-    output, final = forward(cell, x, arrays, state)
+    output, final = forward(cell, x, arrays, state, noise=noise, cell_clip=cell_clip)
     value = (np.asarray(d_output) * output).sum()
     for weight, s in zip(d_state or (), final, strict=d_state is not None):
         value = value + (np.asarray(weight) * s).sum()
@@ -132,6 +149,9 @@ def gradients(
     state: Sequence[npt.ArrayLike] | None,
     d_output: npt.ArrayLike,
     d_state: Sequence[npt.ArrayLike] | None = None,
+    *,
+    noise: Noise | None = None,
+    cell_clip: float = np.inf,
 ) -> tuple[Array | None, dict[str, Array], State]:
     """Gradients of f = sum(d_output * output) + sum(d_state * state) by complex steps.
 
@@ -149,6 +169,10 @@ def gradients(
     d_output : array_like, (T, B, H)
     d_state : sequence of array_like, (B, H), optional
         One per state; zeros by default.
+    noise : Noise, optional
+        The masks of a training run.
+    cell_clip : float
+        Of an LSTM's c.
 
     Returns
     -------
@@ -165,16 +189,17 @@ def gradients(
         [np.asarray(d, np.float64) for d in d_state] if d_state is not None else [np.zeros_like(s) for s in initial]
     )
     steps, batch, input_size = x.shape
-    hidden = initial[0].shape[-1]
     weights = [name for name in arrays if _is_product(name)]
-    p = _namespace(arrays)
+    take = _Steps(step, noise, initial)
+    arrays = take.weights(arrays)
+    p = _namespace(arrays, clip=cell_clip)
 
     def slopes(t: int, x_t: Array, states: State, first: Any, later: Any) -> Array:
         """Im f / h per row (P, B) of what lies in steps t, t+1, ...; `first` serves step t."""
-        states = step(x_t, states, first)
+        states = take(t, x_t, states, first)
         value = (d_out[t] * states[0]).sum(-1)
         for s in range(t + 1, steps):
-            states = step(x[s], states, later)
+            states = take(s, x[s], states, later)
             value = value + (d_out[s] * states[0]).sum(-1)
         for weight, final in zip(d_final, states, strict=True):
             value = value + (weight * final).sum(-1)
@@ -188,28 +213,70 @@ def gradients(
     states = initial
     for t in range(steps):
         noting = {name: _Probe(arrays[name]) for name in weights}
-        after = step(x[t], states, _namespace(arrays, noting))
+        after = take(t, x[t], states, _namespace(arrays, noting, cell_clip))
         for part, unit in _units(input_size if not tokens else 0, rows):
             dx[t, :, part] = slopes(t, x[t] + unit, states, p, p).T
         for name in weights:
             for part, unit in _units(len(d_params[name]), rows):
-                shifted = _namespace(arrays, {name: _Probe(arrays[name], unit)})
+                shifted = _namespace(arrays, {name: _Probe(arrays[name], unit)}, cell_clip)
                 slope = slopes(t, x[t], states, shifted, p)  # (P, B)
                 _outer(d_params[name], part, slope, noting[name].operands)
         states = after
 
     for k, s in enumerate(initial if steps else ()):
-        for part, unit in _units(hidden, rows):
+        for part, unit in _units(s.shape[-1], rows):
             start = (*initial[:k], s + unit, *initial[k + 1 :])
             d_initial[k][:, part] = slopes(0, x[0], start, p, p).T
     for name in d_params.keys() - set(weights) if steps else ():
         for part, unit in _units(len(d_params[name]), rows):
-            shifted = _namespace({**arrays, name: arrays[name] + unit[:, 0]})
+            shifted = _namespace({**arrays, name: arrays[name] + unit[:, 0]}, clip=cell_clip)
             d_params[name][part] = slopes(0, x[0], initial, shifted, shifted).sum(-1)
-    return (None if tokens else dx), d_params, d_initial
+    return (None if tokens else dx), take.weights(d_params), d_initial
 
 
 # --- pieces ---------------------------------------------------------------------------------------
+
+
+class _Steps:
+    """The steps of a call, with its masks: s' = d s + (1 - d) step(s), products with recurrent weights of m v."""
+
+    def __init__(self, step: StepFunction, noise: Noise | None, state: State, *, training: bool = True) -> None:
+        self.step, self.training = step, training
+        self.masks = None if noise is None else Masks(noise, state[0].shape[-2], [s.shape[-1] for s in state])
+
+    def weights(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """Weights with their dropped elements, or gradients of such weights as those of the weights themselves."""
+        if self.masks is None or not self.training:
+            return dict(arrays)
+        names = ("weight_hh", "weight_gg")
+        return {
+            name: value * self.masks.weight(name, value.shape[-2:]) if name in names else value
+            for name, value in arrays.items()
+        }
+
+    def __call__(self, t: int, x: Array, states: State, p: Any) -> State:
+        if self.masks is None:
+            return self.step(x, states, p)
+        if not self.training:
+            after = self.step(x, states, p)
+            return tuple(d * s + (1 - d) * n for d, s, n in zip(self.masks.rates, states, after, strict=True))
+        after = self.step(x, states, _masked(p, self.masks.recurrent(t)))
+        kept = self.masks.zoneout(t)
+        return tuple(np.where(d, s, n) for d, s, n in zip(kept, states, after, strict=True))
+
+
+def _masked(p: Any, mask: Array) -> Any:
+    """`p` whose recurrent products multiply mask * v; v may be several vectors side by side."""
+
+    def masked(product: _Product) -> Any:
+        def call(vector: Array, rows: slice = slice(None)) -> Array:
+            return product(vector * np.tile(mask, vector.shape[-1] // mask.shape[-1]), rows)
+
+        return call
+
+    both = vars(p).copy()
+    both |= {name: masked(both[name]) for name in ("weight_hh", "weight_gg") if name in both}
+    return SimpleNamespace(**both)
 
 
 class _Product:
@@ -264,10 +331,10 @@ def _is_product(name: str) -> bool:
     return name.startswith("weight_") and name != "weight_diagonal"
 
 
-def _namespace(arrays: Mapping[str, Array], probes: Mapping[str, _Probe] | None = None) -> Any:
+def _namespace(arrays: Mapping[str, Array], probes: Mapping[str, _Probe] | None = None, clip: float = np.inf) -> Any:
     """Make the `p` of the cell functions, with some products replaced by probes."""
     probes = probes or {}
-    p = SimpleNamespace(bias_ih=0.0, bias_hh=0.0)
+    p = SimpleNamespace(bias_ih=0.0, bias_hh=0.0, cell_clip=clip)
     for name, value in arrays.items():
         if _is_product(name):
             setattr(p, name, probes.get(name) or _Product(value))
@@ -289,10 +356,11 @@ def _prepare(
     arrays = {key: _exact(value) for key, value in params.items()}
     input_size = arrays["weight_ih"].shape[-1]
     hidden = arrays["weight_hh" if "weight_hh" in arrays else "weight_diagonal"].shape[-1]
+    widths = [hidden, *[arrays["weight_hr"].shape[-1] if "weight_hr" in arrays else hidden] * (len(states) - 1)]
     vectors = np.asarray(x)
     vectors = np.eye(input_size)[vectors] if vectors.dtype.kind in "iu" else _exact(vectors)
     if state is None:
-        return step, vectors, arrays, tuple(np.zeros((vectors.shape[-2], hidden)) for _ in states)
+        return step, vectors, arrays, tuple(np.zeros((vectors.shape[-2], width)) for width in widths)
     if len(state) != len(states):
         raise ValueError(f"state: expected {len(states)} arrays ({', '.join(states)}), got {len(state)}")
     return step, vectors, arrays, tuple(_exact(s) for s in state)

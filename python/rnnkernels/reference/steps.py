@@ -57,6 +57,13 @@ def relu(z: Array) -> Array:
     return np.where(z.real <= 0, 0.0, z)
 
 
+def held(c: Array, limit: float) -> Array:
+    """C inside [-limit, limit], decided by the real part."""
+    if np.isinf(limit):
+        return c
+    return np.where(np.abs(c.real) >= limit, np.sign(c.real) * limit, c)
+
+
 # --- the cells ------------------------------------------------------------------------------------
 
 
@@ -93,8 +100,18 @@ def lstm(x: Array, states: State, p: Any) -> State:
     """
     h, c = states
     i, f, g, o = _split(p.weight_ih(x) + p.bias_ih + p.weight_hh(h) + p.bias_hh, 4)
-    c_new = sigmoid(f) * c + sigmoid(i) * tanh(g)
+    c_new = held(sigmoid(f) * c + sigmoid(i) * tanh(g), p.cell_clip)
     return sigmoid(o) * tanh(c_new), c_new
+
+
+@cell("lstm_projected", states="h c")
+def lstm_projected(x: Array, states: State, p: Any) -> State:
+    """Sak, Senior & Beaufays, Long short-term memory recurrent neural network architectures ..., Interspeech 2014.
+
+    LSTMP as PyTorch and cuDNN have it, without peepholes: `lstm` with h' = W_hr (o * tanh(c')).
+    """
+    m, c = lstm(x, states, p)
+    return p.weight_hr(m), c
 
 
 @cell("gru", states="h")
@@ -220,8 +237,15 @@ def lstm_peephole(x: Array, states: State, p: Any) -> State:
     h, c = states
     i, f, g, o = _split(p.weight_ih(x) + p.bias_ih + p.weight_hh(h) + p.bias_hh, 4)
     p_i, p_f, p_o = _split(p.weight_diagonal, 3)
-    c_new = tanh(g) * sigmoid(i + p_i * c) + c * sigmoid(f + p_f * c)
+    c_new = held(tanh(g) * sigmoid(i + p_i * c) + c * sigmoid(f + p_f * c), p.cell_clip)
     return tanh(c_new) * sigmoid(o + p_o * c_new), c_new
+
+
+@cell("lstm_peephole_projected", states="h c")
+def lstm_peephole_projected(x: Array, states: State, p: Any) -> State:
+    """Sak, Senior & Beaufays 2014: LSTMP as printed, equations (1) to (6), with the peepholes and r = W_rm m."""
+    m, c = lstm_peephole(x, states, p)
+    return p.weight_hr(m), c
 
 
 @cell("lstm_nig", states="h c")
@@ -230,7 +254,7 @@ def lstm_nig(x: Array, states: State, p: Any) -> State:
     h, c = states
     f, g, o = _split(p.weight_ih(x) + p.bias_ih + p.weight_hh(h) + p.bias_hh, 3)
     p_f, p_o = _split(p.weight_diagonal, 2)
-    c_new = tanh(g) + c * sigmoid(f + p_f * c)
+    c_new = held(tanh(g) + c * sigmoid(f + p_f * c), p.cell_clip)
     return tanh(c_new) * sigmoid(o + p_o * c_new), c_new
 
 
@@ -240,7 +264,7 @@ def lstm_nfg(x: Array, states: State, p: Any) -> State:
     h, c = states
     i, g, o = _split(p.weight_ih(x) + p.bias_ih + p.weight_hh(h) + p.bias_hh, 3)
     p_i, p_o = _split(p.weight_diagonal, 2)
-    c_new = tanh(g) * sigmoid(i + p_i * c) + c
+    c_new = held(tanh(g) * sigmoid(i + p_i * c) + c, p.cell_clip)
     return tanh(c_new) * sigmoid(o + p_o * c_new), c_new
 
 
@@ -250,7 +274,7 @@ def lstm_nog(x: Array, states: State, p: Any) -> State:
     h, c = states
     i, f, g = _split(p.weight_ih(x) + p.bias_ih + p.weight_hh(h) + p.bias_hh, 3)
     p_i, p_f = _split(p.weight_diagonal, 2)
-    c_new = tanh(g) * sigmoid(i + p_i * c) + c * sigmoid(f + p_f * c)
+    c_new = held(tanh(g) * sigmoid(i + p_i * c) + c * sigmoid(f + p_f * c), p.cell_clip)
     return tanh(c_new), c_new
 
 
@@ -260,7 +284,7 @@ def lstm_niaf(x: Array, states: State, p: Any) -> State:
     h, c = states
     i, f, g, o = _split(p.weight_ih(x) + p.bias_ih + p.weight_hh(h) + p.bias_hh, 4)
     p_i, p_f, p_o = _split(p.weight_diagonal, 3)
-    c_new = g * sigmoid(i + p_i * c) + c * sigmoid(f + p_f * c)
+    c_new = held(g * sigmoid(i + p_i * c) + c * sigmoid(f + p_f * c), p.cell_clip)
     return tanh(c_new) * sigmoid(o + p_o * c_new), c_new
 
 
@@ -270,7 +294,7 @@ def lstm_noaf(x: Array, states: State, p: Any) -> State:
     h, c = states
     i, f, g, o = _split(p.weight_ih(x) + p.bias_ih + p.weight_hh(h) + p.bias_hh, 4)
     p_i, p_f, p_o = _split(p.weight_diagonal, 3)
-    c_new = tanh(g) * sigmoid(i + p_i * c) + c * sigmoid(f + p_f * c)
+    c_new = held(tanh(g) * sigmoid(i + p_i * c) + c * sigmoid(f + p_f * c), p.cell_clip)
     return c_new * sigmoid(o + p_o * c_new), c_new
 
 
@@ -281,7 +305,7 @@ def lstm_cifg(x: Array, states: State, p: Any) -> State:
     i, g, o = _split(p.weight_ih(x) + p.bias_ih + p.weight_hh(h) + p.bias_hh, 3)
     p_i, p_o = _split(p.weight_diagonal, 2)
     opened = sigmoid(i + p_i * c)
-    c_new = tanh(g) * opened + c * (1 - opened)
+    c_new = held(tanh(g) * opened + c * (1 - opened), p.cell_clip)
     return tanh(c_new) * sigmoid(o + p_o * c_new), c_new
 
 
@@ -298,7 +322,7 @@ def lstm_fgr(x: Array, states: State, p: Any) -> State:
     g_i, g_f, g_o = _split(p.weight_gg(np.concatenate(np.broadcast_arrays(i, f, o), axis=-1)), 3)
     p_i, p_f, p_o = _split(p.weight_diagonal, 3)
     i_new, f_new = sigmoid(a_i + g_i + p_i * c), sigmoid(a_f + g_f + p_f * c)
-    c_new = tanh(a_g) * i_new + c * f_new
+    c_new = held(tanh(a_g) * i_new + c * f_new, p.cell_clip)
     o_new = sigmoid(a_o + g_o + p_o * c_new)
     return tanh(c_new) * o_new, c_new, i_new, f_new, o_new
 

@@ -1,0 +1,93 @@
+"""What an option costs: our training step with it over the same without, by turns in one run.
+
+`python -m benchmarks options [--cells lstm gru] [--threads N] [--out FILE.jsonl]`
+
+Answers are checked first: the output with masks against the reference, gradients along a random direction.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import rnnkernels as rk
+from rnnkernels import reference
+
+from . import machine, results
+from .measure import alternate
+from .shapes import Shape
+from .workloads import GRADIENT_TOLERANCE, OUTPUT_TOLERANCE, Workload
+
+SHAPES: tuple[Shape, ...] = ((100, 1, 256, 256), (100, 16, 128, 128), (100, 32, 256, 256))
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "zoneout": {"noise": rk.Noise(1, zoneout=0.1)},
+    "recurrent dropout": {"noise": rk.Noise(1, recurrent_dropout=0.25)},
+    "recurrent dropout per step": {"noise": rk.Noise(1, recurrent_dropout=0.25, per_step=True)},
+    "weight dropout": {"noise": rk.Noise(1, weight_dropout=0.5)},
+    "all states": {"all_states": True},
+    "norms": {"norms": True},
+    'memory="states"': {"memory": "states"},
+    'memory="replay"': {"memory": "replay"},
+}
+
+
+def training(work: Workload, options: dict[str, Any]) -> Callable[[], rk.Gradients]:
+    forward = {name: value for name, value in options.items() if name != "norms"}
+    norms = options.get("norms", False)
+
+    def train() -> rk.Gradients:
+        return rk.backward(rk.forward(work.cell, work.x, work.params, **forward), work.d_output, norms=norms)
+
+    return train
+
+
+def check(work: Workload, name: str, options: dict[str, Any]) -> None:
+    """Raise RuntimeError where output or gradients are not the reference's."""
+    noise = options.get("noise")
+    run = rk.forward(work.cell, work.x, work.params, noise=noise)
+    expected, _ = reference.forward(work.cell, work.x, work.params, noise=noise)
+    error = np.linalg.norm(run.output - expected) / np.linalg.norm(expected)
+    grads = training(work, options)().params
+    rng = np.random.default_rng(0)
+    direction = {key: rng.standard_normal(value.shape) for key, value in grads.items()}
+    slope = reference.directional_derivative(
+        work.cell, work.x, work.params, None, work.d_output, None, direction, noise=noise
+    )
+    ours = sum(float((grads[key] * value).sum()) for key, value in direction.items())
+    if not (error < OUTPUT_TOLERANCE and abs(ours - slope) < GRADIENT_TOLERANCE * abs(slope)):
+        raise RuntimeError(f"{name}: {work} is off by {error:.1e}, its gradients by {abs(ours / slope - 1):.1e}")
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks options", description="What an option costs.")
+    parser.add_argument("--cells", nargs="+", default=["lstm", "gru"], choices=rk.cells())
+    parser.add_argument("--threads", type=int, default=rk.num_threads())
+    parser.add_argument("--seconds", type=float, default=0.5, help="per participant and line")
+    parser.add_argument("--out", type=Path, help="JSON lines; lines of other kinds in it are kept")
+    args = parser.parse_args(arguments)
+    rk.set_num_threads(args.threads)
+    run = results.new_run(machine.describe())
+    lines = [run]
+    print("training with an option over training without")
+    for cell in args.cells:
+        for shape in SHAPES:
+            work = Workload(cell, "training", shape)
+            for name, options in OPTIONS.items():
+                check(work, name, options)
+            calls: dict[str, Callable[[], Any]] = {"plain": training(work, {})}
+            calls |= {name: training(work, options) for name, options in OPTIONS.items()}
+            medians = {name: timing.median for name, timing in alternate(calls, seconds=args.seconds).items()}
+            over = {name: median / medians["plain"] for name, median in medians.items() if name != "plain"}
+            line = {"kind": "options", "run": run["run"], "cell": cell, "shape": list(shape), "threads": args.threads}
+            line |= {"instruction_set": rk.instruction_set(), "median": medians["plain"], "over": over}
+            lines.append(line)
+            costs = "  ".join(f"{name} {ratio:.2f}" for name, ratio in over.items())
+            print(f"{cell:6} T{shape[0]} B{shape[1]} H{shape[3]}: {costs}", flush=True)
+    if args.out:
+        results.merge(args.out, lines)
+    return 0

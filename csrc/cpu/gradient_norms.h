@@ -1,0 +1,48 @@
+// Readings of the gradient's flow: ||dL/d(a state after step t)|| of each row, over its units.
+//
+// The squares of a block of units are summed where the backward has them in registers; at a chunk's end the blocks of
+// a row are added in ascending order, so that threads that divide the units change nothing.
+#pragma once
+
+#include "../math/vec.h"
+#include "../recurrence/problem.h"
+#include "workspace.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+template <class T, int states>
+class GradientNorms {
+public:
+    using V = Vec<T>;
+
+    // Blocks of h, and of the other states.
+    void take(cpu::Workspace& workspace, Index rows, Index h_blocks, Index blocks) {
+        blocks_[0] = h_blocks, blocks_[1] = blocks;
+        most_ = h_blocks > blocks ? h_blocks : blocks;
+        squares_ = workspace.take<T>(rows * most_ * states);
+    }
+
+    // A state's gradient in one row of the chunk and one block, of whose units the first `valid` exist.
+    RNNKERNELS_INLINE void note(Index row, Index block, int state, V dn, Index valid) const {
+        const V d = valid >= V::lanes ? dn : first_lanes(dn, valid);
+        squares_[(row * most_ + block) * states + state] = sum_of_lanes(d * d);
+    }
+    T norm(Index row, int state) const {
+        T sum = 0;
+        for (Index block = 0; block < blocks_[state > 0]; ++block)
+            sum += squares_[(row * most_ + block) * states + state];
+        return static_cast<T>(__builtin_sqrt(static_cast<double>(sum)));
+    }
+
+private:
+    static V first_lanes(V d, Index count) {
+        T lane[V::lanes];
+        d.store(lane);
+        return V::load(lane, count);
+    }
+
+    Index blocks_[2] = {}, most_ = 0;
+    T* squares_ = nullptr;  // (chunk*B, most blocks, states)
+};
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -1,0 +1,147 @@
+"""Random masks of a training run: zoneout, recurrent dropout and weight dropout, as `Noise`.
+
+This module says what is random; the masks are made in the kernels (csrc/cpu/masks.h), from a counter, so that a seed
+gives the same masks for any number of threads and a backward makes again what its forward had.
+`rnnkernels.reference.masks` makes the same masks in NumPy.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .parameters import cell_info
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    # Of the extension: seed, layer, expected, per_step, first_step, batch, places, zoneout, recurrent, weights.
+    Drawn = tuple[int, int, bool, bool, int, int, npt.NDArray[np.int64] | None, list[float], float, float]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Random masks for `rnnkernels.forward`: what regularises a recurrent layer in training.
+
+    In training each mask is drawn; with ``training=False`` its expectation takes its place, as the papers do: zoneout
+    mixes the two states by its rate, both dropouts leave everything as it is (what they kept was scaled up).
+
+    Parameters
+    ----------
+    seed : int
+        In [0, 2⁶⁴). The same seed gives the same masks, for any number of threads, whatever else is in the batch, and
+        on every instruction set. Give every training step another one.
+    zoneout : float or sequence of float, one for each state
+        In [0, 1): the probability with which a unit of a state keeps its value from the step before,
+        s' = d s + (1 - d) s̃, with a mask for each state and step (Krueger et al., arXiv 1606.01305). One number holds
+        for every state of the cell: for an LSTM give (rate of h, rate of c).
+    recurrent_dropout : float
+        In [0, 1): the probability with which a unit is dropped from what the recurrent weights multiply, W_hh (m h),
+        the others being divided by 1 - rate. Gates that multiply the gated state (r h) or what is fed back see it
+        under the same mask.
+    per_step : bool, default False
+        False: a row has one mask for all of its steps (Gal & Ghahramani, arXiv 1512.05287, "variational"). True: one
+        for each step.
+    weight_dropout : float
+        In [0, 1): the probability with which an element of the recurrent weights (``weight_hh``, ``weight_gg``) is
+        dropped for the whole call, the others being divided by 1 - rate: DropConnect (Wan et al. 2013) as in AWD-LSTM
+        (Merity et al., arXiv 1708.02182).
+    layer : int, default 0
+        In [0, 2²⁴): layers with the same seed have different masks.
+    first_step : int, default 0
+        The number of the call's first step: a sequence that is run in several calls has the masks of one call.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is not what is said here.
+
+    Notes
+    -----
+    Masks are made by Philox4x32-10 (Salmon et al. 2011) from the seed and a counter of unit, step, row and layer.
+    """
+
+    seed: int
+    zoneout: float | Sequence[float] = 0.0
+    recurrent_dropout: float = 0.0
+    per_step: bool = False
+    weight_dropout: float = 0.0
+    layer: int = 0
+    first_step: int = 0
+
+    def __post_init__(self) -> None:
+        """Check everything that can be checked without a cell."""
+        for name, bound in (("seed", 2**64), ("layer", 2**24), ("first_step", 2**31)):
+            value = getattr(self, name)
+            try:
+                number = operator.index(value)
+            except TypeError:
+                raise TypeError(f"{name}: expected an integer, got {value!r}") from None
+            if isinstance(value, bool) or not 0 <= number < bound:
+                raise ValueError(f"{name}: expected an integer in [0, 2**{bound.bit_length() - 1}), got {value!r}")
+        if not isinstance(self.per_step, (bool, np.bool_)):
+            raise TypeError(f"per_step: expected a bool, got {self.per_step!r}")
+        rates = tuple(self.zoneout) if isinstance(self.zoneout, (Sequence, np.ndarray)) else (self.zoneout,)
+        for name, rate in (
+            *(("zoneout", rate) for rate in rates),
+            ("recurrent_dropout", self.recurrent_dropout),
+            ("weight_dropout", self.weight_dropout),
+        ):
+            check_rate(name, rate)
+
+    def after(self, steps: int) -> Noise:
+        """Return the noise of a call that begins `steps` steps later."""
+        return replace(self, first_step=self.first_step + steps)
+
+    @property
+    def masks(self) -> bool:
+        """Whether any rate is above 0."""
+        rates = (self.zoneout,) if isinstance(self.zoneout, (int, float)) else tuple(self.zoneout)
+        return any(rate > 0 for rate in (*rates, self.recurrent_dropout, self.weight_dropout))
+
+    def rates(self, cell: str) -> list[float]:
+        """Return the rate of zoneout of each state of a cell.
+
+        Raises
+        ------
+        ValueError
+            If there are more or fewer than states, or a projected h has one.
+        """
+        info = cell_info(cell)
+        names = info["states"]
+        given = self.zoneout
+        rates = [float(given)] * len(names) if isinstance(given, (int, float)) else [float(rate) for rate in given]
+        if len(rates) != len(names):
+            raise ValueError(f"zoneout: expected {len(names)} rates ({', '.join(names)}), got {len(rates)}")
+        if info["projected"] and rates[0] > 0:
+            raise ValueError(
+                f"zoneout: {cell}'s h is a product with no value to keep, expected 0 for it, got {rates[0]}"
+            )
+        return rates
+
+    def _drawn(self, cell: str, batch: int, *, expected: bool) -> Drawn:
+        """Return what the extension takes."""
+        dropout, weights = float(self.recurrent_dropout), float(self.weight_dropout)
+        return (
+            *(int(self.seed), int(self.layer), expected, bool(self.per_step)),
+            *(int(self.first_step), batch, None, self.rates(cell), dropout, weights),
+        )
+
+
+def check_noise(noise: object) -> None:
+    """Raise TypeError where `noise` is neither None nor a `Noise`."""
+    if noise is not None and not isinstance(noise, Noise):
+        raise TypeError(f"noise: expected a rnnkernels.Noise, got {type(noise).__name__}")
+
+
+def check_rate(name: str, rate: Any) -> float:
+    """Return a probability in [0, 1), or raise naming argument `name`."""
+    if isinstance(rate, bool) or not isinstance(rate, (int, float, np.floating, np.integer)):
+        raise TypeError(f"{name}: expected a number, got {rate!r}")
+    if not 0 <= rate < 1:
+        raise ValueError(f"{name}: expected a number in [0, 1), got {rate}")
+    return float(rate)
