@@ -11,6 +11,7 @@ import numpy.typing as npt
 import rnnkernels as rk
 
 Array = npt.NDArray[Any]
+State = tuple[Array, ...]
 
 # (T, B, I, H): one of everything, H below, at and off every vector width (2 to 16 lanes) and panel (up to 64
 # units), I != H, more rows than a tile has, more steps than a chunk has.
@@ -25,6 +26,12 @@ SHAPES = [
     (2, 27, 3, 9),
 ]
 EMPTY_SHAPES = [(0, 2, 3, 5), (3, 0, 3, 5), (0, 0, 1, 1)]
+
+
+def random_states(cell: str, rng: np.random.Generator, batch: int, hidden: int, dtype: npt.DTypeLike) -> State:
+    """A state of each of the cell's, standard normal but for a normaliser "n", which is a sum of positive terms."""
+    drawn = {name: rng.standard_normal((batch, hidden)).astype(dtype) for name in rk.cell_info(cell)["states"]}
+    return tuple(np.abs(value) + value.dtype.type(0.5) if name == "n" else value for name, value in drawn.items())
 
 
 @dataclass
@@ -88,7 +95,7 @@ def make(
         cell,
         rng.integers(0, inputs, (steps, batch)) if tokens else normal(steps, batch, inputs),
         rk.init_params(cell, inputs, hidden, rng=rng, dtype=dtype, bias=bias),
-        tuple(normal(batch, hidden) for _ in range(states)),
+        random_states(cell, rng, batch, hidden, dtype),
         normal(steps, batch, hidden),
         tuple(normal(batch, hidden) for _ in range(states)),
     )

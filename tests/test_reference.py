@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tolerances
+from problems import random_states
 
 import rnnkernels as rk
 from rnnkernels import reference
@@ -31,7 +32,7 @@ def problem(cell: str, size: tuple[int, int, int, int], *, bias: bool = True, se
     return {
         "x": rng.normal(size=(steps, batch, inputs)),
         "params": {name: rng.uniform(-1, 1, shape) * 1.2 / np.sqrt(hidden) for name, shape in shapes.items()},
-        "state": tuple(rng.normal(size=(batch, hidden)) for _ in states),
+        "state": random_states(cell, rng, batch, hidden, "float64"),
         "d_output": rng.normal(size=(steps, batch, hidden)),
         "d_state": tuple(rng.normal(size=(batch, hidden)) for _ in states),
     }

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from problems import random_states
 from tolerances import assert_close, forward_length, gradient_length
 
 import rnnkernels as rk
@@ -30,10 +31,7 @@ def values(stack: Stack, *, tokens: bool = False, seed: int = 1) -> dict[str, An
         return rng.normal(size=shape).astype(stack.dtype)
 
     def nested() -> tuple[tuple[np.ndarray, ...], ...]:
-        return tuple(
-            tuple(normal(B, stack.hidden_size) for _ in rk.cell_info(stack.cell)["states"])
-            for _ in range(stack.num_layers)
-        )
+        return tuple(random_states(stack.cell, rng, B, stack.hidden_size, stack.dtype) for _ in range(stack.num_layers))
 
     return {
         "x": rng.integers(0, stack.input_size, (T, B)) if tokens else normal(T, B, stack.input_size),

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from problems import random_states
 
 import rnnkernels as rk
 from rnnkernels.stack import Stack
@@ -19,10 +20,8 @@ def values(stack: Stack, *, tokens: bool = False) -> dict[str, Any]:
     rng = np.random.default_rng(1)
 
     def nested() -> tuple[tuple[np.ndarray, ...], ...]:
-        return tuple(
-            tuple(rng.normal(size=(B, H)).astype(stack.dtype) for _ in rk.cell_info(stack.cell)["states"])
-            for _ in range(stack.num_layers * stack.num_directions)
-        )
+        count = stack.num_layers * stack.num_directions
+        return tuple(random_states(stack.cell, rng, B, H, stack.dtype) for _ in range(count))
 
     return {
         "x": rng.integers(0, I, (T, B)) if tokens else rng.normal(size=(T, B, I)).astype(stack.dtype),
