@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import rnnkernels as rk
 
 Array = npt.NDArray[Any]
+State = tuple[Array, ...]
 
 # (T, B, I, H): one of everything, H below, at and off every vector width (2 to 16 lanes) and panel (up to 64
 # units), I != H, more rows than a tile has, more steps than a chunk has.
@@ -27,6 +29,31 @@ SHAPES = [
 # Cells that need nothing but I and H, in any proportion.
 FREE_CELLS = [cell for cell in rk.cells() if not (rk.cell_info(cell)["direct"] or rk.cell_info(cell)["projected"])]
 EMPTY_SHAPES = [(0, 2, 3, 5), (3, 0, 3, 5), (0, 0, 1, 1)]
+
+
+def widths_of(cell: str, hidden: int, proj_size: int | None = None) -> list[int]:
+    """The units of each of a cell's states."""
+    return [proj_size or hidden, *[hidden] * (len(rk.cell_info(cell)["states"]) - 1)]
+
+
+def random_states(
+    cell: str,
+    rng: np.random.Generator,
+    batch: int,
+    hidden: int,
+    dtype: npt.DTypeLike,
+    proj_size: int | None = None,
+) -> State:
+    """A state of each of the cell's, standard normal but for a normaliser "n", which is a sum of positive terms."""
+    names = rk.cell_info(cell)["states"]
+    drawn = [rng.standard_normal((batch, width)).astype(dtype) for width in widths_of(cell, hidden, proj_size)]
+    return tuple(np.abs(s) + s.dtype.type(0.5) if name == "n" else s for name, s in zip(names, drawn, strict=True))
+
+
+def assert_equal_states(one: Sequence[Array], two: Sequence[Array]) -> None:
+    """The same arrays; they may have different widths."""
+    for mine, theirs in zip(one, two, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
 
 
 @dataclass
@@ -83,7 +110,7 @@ def make(
     rng = np.random.default_rng([seed, *shape])
     info = rk.cell_info(cell)
     proj_size = max(1, hidden * 2 // 3) if info["projected"] else None
-    widths = [proj_size or hidden, *[hidden] * (len(info["states"]) - 1)]
+    widths = widths_of(cell, hidden, proj_size)
 
     def normal(*size: int) -> Array:
         return rng.standard_normal(size).astype(dtype)
@@ -92,7 +119,7 @@ def make(
         cell,
         rng.integers(0, inputs, (steps, batch)) if tokens else normal(steps, batch, inputs),
         rk.init_params(cell, inputs, hidden, rng=rng, dtype=dtype, bias=bias, proj_size=proj_size),
-        tuple(normal(batch, width) for width in widths),
+        random_states(cell, rng, batch, hidden, dtype, proj_size),
         normal(steps, batch, widths[0]),
         tuple(normal(batch, width) for width in widths),
     )

@@ -6,6 +6,7 @@ Where the kernels do the same operations on the same numbers the bits agree, and
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -132,6 +133,20 @@ def test_a_minimal_gated_unit_is_a_gru_whose_two_gates_are_one(dtype: str, isa: 
     """r = f and z = 1 - f: the GRU's z keeps the old state, the unit's f the new one."""
     p = make("mgu", SHAPE, dtype)
     assert_near(p, as_other(p, "gru_reset_before", per_gate(p.params, lambda g: [g[0], -g[0], g[1]], 2)))
+
+
+@pytest.mark.parametrize("cell", ["slstm", "slstm_exp"])
+@DTYPES
+def test_a_stabiliser_changes_only_how_c_and_n_are_scaled(cell: str, dtype: str, isa: str) -> None:
+    """c and n stand for c e^m and n e^m, so h sees no constant added to m; nor m at all where c = n = 0."""
+    p = make(cell, SHAPE, dtype)
+    p.d_state = (p.d_state[0], *(np.zeros_like(s) for s in p.d_state[1:]))
+    h, c, n, m = p.state
+    shift = np.random.default_rng(3).uniform(-3, 3, m.shape).astype(dtype)
+    assert_near(p, replace(p, state=(h, c * np.exp(-shift), n * np.exp(-shift), m + shift)))
+    zeros = np.zeros_like(m)
+    # With an m far below, m' comes from the input gate, as the authors' code has it in a first step.
+    assert_near(replace(p, state=(h, zeros, zeros, zeros)), replace(p, state=(h, zeros, zeros, zeros - 50)))
 
 
 def test_a_printed_form_needs_equal_sizes() -> None:

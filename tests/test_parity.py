@@ -185,6 +185,21 @@ def test_nan_in_the_input_stays_in_its_row(isa: str) -> None:
         np.testing.assert_array_equal(output[:, others], clean[:, others])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cell", ["slstm", "slstm_exp"])
+def test_nan_in_either_operand_of_a_maximum_stays(cell: str, dtype: str, isa: str) -> None:
+    """Of the input gate, of the forget gate, of the state m before: m' shows it, in its unit alone."""
+    for gate in ("i", "f", "m"):
+        p = make(cell, (1, 3, 2, 20), dtype)
+        if gate == "m":
+            p.state[3][:, 7] = np.nan
+        else:
+            p.params["bias_ih"]["if".index(gate) * 20 + 7] = np.nan
+        for state in p.forward().state:
+            assert np.isnan(state[:, 7]).all()
+            assert np.isfinite(np.delete(state, 7, axis=1)).all()
+
+
 def test_infinite_and_huge_inputs_end(isa: str) -> None:
     """Saturated gates, not NaN: the functions clamp their range."""
     for cell in ("rnn_tanh", "lstm", "gru", "gru_reset_before"):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from problems import Array, Problem, make
+from problems import Array, Problem, make, random_states
 from tolerances import assert_close, gradient_length
 
 import rnnkernels as rk
@@ -24,8 +24,8 @@ def resets_of(shape: tuple[int, ...], seed: int = 0) -> Array:
 
 
 def reset_state(p: Problem, seed: int = 7) -> tuple[Array, ...]:
-    rng = np.random.default_rng(seed)
-    return tuple(rng.standard_normal(s.shape).astype(s.dtype) for s in p.state)
+    batch, width = p.state[0].shape
+    return random_states(p.cell, np.random.default_rng(seed), batch, p.state[-1].shape[1], p.state[0].dtype, width)
 
 
 def by_hand(p: Problem, lengths: Array, resets: Array | None, reset: Any, reverse: bool) -> dict[str, Array]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from problems import assert_equal_states, random_states
 from tolerances import assert_close, forward_length, gradient_length
 
 import rnnkernels as rk
@@ -35,11 +36,8 @@ def values(stack: Stack, *, tokens: bool = False, seed: int = 1) -> dict[str, An
         return rng.normal(size=shape).astype(stack.dtype)
 
     def nested() -> tuple[tuple[np.ndarray, ...], ...]:
-        later = rk.cell_info(stack.cell)["states"][1:]
-        return tuple(
-            (normal(B, stack.output_size), *(normal(B, stack.hidden_size) for _ in later))
-            for _ in range(stack.num_layers)
-        )
+        sizes = (B, stack.hidden_size, stack.dtype, stack.proj_size)
+        return tuple(random_states(stack.cell, rng, *sizes) for _ in range(stack.num_layers))
 
     return {
         "x": rng.integers(0, stack.input_size, (T, B)) if tokens else normal(T, B, stack.input_size),
@@ -180,7 +178,7 @@ def test_it_is_a_chain_of_layers_bit_for_bit(cell: str) -> None:
     for layer, expected in enumerate((d_low, d_top)):
         for name, value in expected.params.items():
             np.testing.assert_array_equal(grads.params[f"{name}_l{layer}"], value)
-        np.testing.assert_array_equal(grads.state[layer], expected.state)
+        assert_equal_states(grads.state[layer], expected.state)
 
 
 @pytest.mark.parametrize("cell", rk.cells())
@@ -197,8 +195,8 @@ def test_stepping_and_pieces_give_the_bits_of_the_whole(cell: str, tokens: bool)
     tail = stack.forward(v["x"][2:], head.state, training=True)
     np.testing.assert_array_equal(tail.output, whole.output[2:])
     for one, two, three in zip(state, tail.state, whole.state, strict=True):
-        np.testing.assert_array_equal(one, three)
-        np.testing.assert_array_equal(two, three)
+        assert_equal_states(one, three)
+        assert_equal_states(two, three)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])

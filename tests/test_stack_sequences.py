@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from problems import assert_equal_states, random_states
 
 import rnnkernels as rk
 from rnnkernels.stack import Stack
@@ -19,13 +20,8 @@ def values(stack: Stack, *, tokens: bool = False) -> dict[str, Any]:
     rng = np.random.default_rng(1)
 
     def nested() -> tuple[tuple[np.ndarray, ...], ...]:
-        return tuple(
-            tuple(
-                rng.normal(size=(B, H if k else stack.output_size)).astype(stack.dtype)
-                for k in range(len(rk.cell_info(stack.cell)["states"]))
-            )
-            for _ in range(stack.num_layers * stack.num_directions)
-        )
+        count = stack.num_layers * stack.num_directions
+        return tuple(random_states(stack.cell, rng, B, H, stack.dtype, stack.proj_size) for _ in range(count))
 
     return {
         "x": rng.integers(0, I, (T, B)) if tokens else rng.normal(size=(T, B, I)).astype(stack.dtype),
@@ -85,7 +81,7 @@ def test_two_directions_are_a_run_and_a_run_over_the_flipped_sequence(cell: str,
     back = rk.forward(cell, np.ascontiguousarray(v["x"][::-1]), params[1], v["state"][1])
     np.testing.assert_array_equal(run.output, np.concatenate([there.output, back.output[::-1]], axis=2))
     for mine, theirs in zip(run.state, (there.state, back.state), strict=True):
-        np.testing.assert_array_equal(mine, theirs)
+        assert_equal_states(mine, theirs)
     grads = stack.backward(run, v["d_output"], v["d_state"])
     d_there = rk.backward(there, np.ascontiguousarray(v["d_output"][..., :size]), v["d_state"][0])
     d_back = rk.backward(back, np.ascontiguousarray(v["d_output"][::-1, :, size:]), v["d_state"][1])
@@ -95,7 +91,7 @@ def test_two_directions_are_a_run_and_a_run_over_the_flipped_sequence(cell: str,
         assert d_there.x is not None
         assert d_back.x is not None
         np.testing.assert_array_equal(grads.x, d_there.x + d_back.x[::-1])
-    np.testing.assert_array_equal(grads.state[1], d_back.state)
+    assert_equal_states(grads.state[1], d_back.state)
     for name, value in d_there.params.items():
         np.testing.assert_array_equal(grads.params[f"{name}_l0"], value)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import rnnkernels as rk
@@ -16,7 +17,18 @@ State = tuple[Any, ...]
 Arrays = dict[str, Any]
 
 # Both biases are added to the input's part; elsewhere bias_hh stands apart from it, or belongs to other gates.
-_MERGED = {"rnn_tanh", "rnn_relu", "lstm", "gru_reset_before", "mut2_projected", "mut3", "mgu", "ligru"}
+_MERGED = {
+    "rnn_tanh",
+    "rnn_relu",
+    "lstm",
+    "gru_reset_before",
+    "mut2_projected",
+    "mut3",
+    "mgu",
+    "ligru",
+    "slstm",
+    "slstm_exp",
+}
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,9 @@ class Library:
     sigmoid: Callable[[Any], Any]
     tanh: Callable[[Any], Any]
     relu: Callable[[Any], Any]
+    exp: Callable[[Any], Any]
+    log_sigmoid: Callable[[Any], Any]
+    maximum: Callable[[Any, Any], Any]
     linear: Callable[[Any, Any, Any], Any]
     split: Callable[[Any, int], tuple[Any, ...]]
     join: Callable[[tuple[Any, ...]], Any]
@@ -36,7 +51,7 @@ Step = Callable[[Library, Any, Any, State, Arrays], State]
 
 
 def _merged(cell: str) -> bool:
-    return cell in _MERGED or cell.startswith("lstm_")
+    return cell in _MERGED or cell.startswith(("lstm_", "slstm"))
 
 
 def input_part(library: Library, cell: str, x: Any, params: Mapping[str, Any]) -> Any:
@@ -145,6 +160,17 @@ def _indrnn(o: Library, _: Any, part: Any, state: State, w: Arrays) -> State:
     return (o.relu(part + w["diagonal"][0] * state[0]),)
 
 
+def _slstm(o: Library, _: Any, part: Any, state: State, w: Arrays, *, sigmoid: bool = True) -> State:
+    h, c, n, m = state
+    i, f, z, out = o.split(part + _hidden(o, h, w), 4)
+    kept = m + (o.log_sigmoid(f) if sigmoid else f)
+    m = o.maximum(kept, i)
+    i, f = o.exp(i - m), o.exp(kept - m)
+    c = f * c + i * o.tanh(z)
+    n = f * n + i
+    return (o.sigmoid(out) * c / n, c, n, m)
+
+
 def _lstm_family(cell: str) -> Step:
     """The LSTM and its variants; which gates and peepholes it has, its table says."""
     info = rk.cell_info(cell)
@@ -190,6 +216,8 @@ _STEPS: dict[str, Step] = {
     "mgu": _mgu,
     "ligru": _ligru,
     "indrnn": _indrnn,
+    "slstm": _slstm,
+    "slstm_exp": partial(_slstm, sigmoid=False),
 }
 
 

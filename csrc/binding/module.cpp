@@ -2,7 +2,9 @@
 //
 // Checks are in arguments.h, layers with packed weights in prepared.cpp. Names, conversions and defaults are the
 // Python layer's (python/rnnkernels/functional.py). The GIL is released while kernels run.
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <memory>
 #include <new>
 #include <tuple>
@@ -202,8 +204,11 @@ py::list cells() {
 }
 
 py::array evaluate(const std::string& function, const py::array& x) {
-    const int number = function == "exp" ? 0 : function == "sigmoid" ? 1 : function == "tanh" ? 2 : -1;
-    if (number < 0) throw py::value_error("function: expected exp, sigmoid or tanh, got '" + function + "'");
+    static constexpr const char* names[] = {"exp", "sigmoid", "tanh", "log_sigmoid"};
+    const auto* found = std::find(std::begin(names), std::end(names), function);
+    if (found == std::end(names))
+        throw py::value_error("function: expected exp, sigmoid, tanh or log_sigmoid, got '" + function + "'");
+    const int number = static_cast<int>(found - std::begin(names));
     const Dtype dtype = is_dtype(x, Dtype::float64) ? Dtype::float64 : Dtype::float32;
     const void* data = checked(x, "x", dtype, shape_of(x), "any");
     py::array out = fresh(dtype, shape_of(x));

@@ -7,6 +7,7 @@
 #include "lstm.h"
 #include "lstm_variants.h"
 #include "mut.h"
+#include "slstm.h"
 #include "vanilla.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
@@ -16,6 +17,6 @@ struct CellList {};
 
 using AllCells = CellList<RnnTanh, RnnRelu, Lstm, Gru, GruResetBefore, LstmPeephole, LstmNig, LstmNfg, LstmNog,
                           LstmNiaf, LstmNoaf, LstmCifg, LstmFgr, LstmProjected, LstmPeepholeProjected, Mut1,
-                          Mut1Projected, Mut2, Mut2Projected, Mut3, Mgu, LiGru, IndRnn>;
+                          Mut1Projected, Mut2, Mut2Projected, Mut3, Mgu, LiGru, IndRnn, Slstm, SlstmExp>;
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

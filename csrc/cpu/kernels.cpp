@@ -241,7 +241,11 @@ template <class T>
 void evaluate(int function, const T* x, T* out, Index count) {
     for (Index i = 0; i < count; i += Vec<T>::lanes) {
         const Vec<T> in = Vec<T>::load(x + i, count - i);
-        (function == 0 ? exp(in) : function == 1 ? sigmoid(in) : tanh(in)).store(out + i, count - i);
+        const Vec<T> value = function == 0   ? exp(in)
+                             : function == 1 ? sigmoid(in)
+                             : function == 2 ? tanh(in)
+                                             : log_sigmoid(in);
+        value.store(out + i, count - i);
     }
 }
 

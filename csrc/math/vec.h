@@ -3,7 +3,7 @@
 // A thin struct over the compilers' vector extension (GCC, Clang): arithmetic is the language's, and a set
 // adds only what the extension cannot spell (fma). The compiler never contracts a*b + c by itself here
 // (-ffp-contract=off): where a fused multiply-add is meant the code says fma, so that two copies of one
-// formula always round alike. Not here: exp, tanh, sigmoid (functions.h).
+// formula always round alike. Not here: exp, tanh, sigmoid, log_sigmoid (functions.h).
 #pragma once
 
 #include <cstdint>
@@ -98,14 +98,20 @@ struct Vec {
     friend RNNKERNELS_INLINE Vec clamp(Vec x, Vec low, Vec high) {
         return Vec(raw_min(high.raw, raw_max(low.raw, x.raw)));
     }
-    // `value` where x > 0, elsewhere 0 (0 too where x is a NaN).
-    friend RNNKERNELS_INLINE Vec where_positive(Vec x, Vec value) { return Vec(x.raw > Raw{} ? value.raw : Raw{}); }
+    // `value` where x > 0, elsewhere (where x is a NaN, too) `otherwise`, or 0.
+    friend RNNKERNELS_INLINE Vec where_positive(Vec x, Vec value, Vec otherwise) {
+        return Vec(x.raw > Raw{} ? value.raw : otherwise.raw);
+    }
+    friend RNNKERNELS_INLINE Vec where_positive(Vec x, Vec value) { return where_positive(x, value, Vec(Raw{})); }
     // `value` where |x| < limit or is a NaN, elsewhere 0.
     friend RNNKERNELS_INLINE Vec where_inside(Vec x, Vec limit, Vec value) {
         return Vec(x.raw >= limit.raw ? Raw{} : x.raw <= -limit.raw ? Raw{} : value.raw);
     }
     // max(0, x); a NaN stays a NaN.
     friend RNNKERNELS_INLINE Vec relu(Vec x) { return Vec(x.raw < Raw{} ? Raw{} : x.raw); }
+    // The larger of the two; a NaN where either is one. (raw_max alone may lose a NaN in its first operand.)
+    friend RNNKERNELS_INLINE Vec max(Vec a, Vec b) { return Vec(a.raw == a.raw ? raw_max(a.raw, b.raw) : a.raw); }
+    friend RNNKERNELS_INLINE Vec abs(Vec x) { return from_bits(x.bits() & static_cast<BitsLane>(~BitsLane{} >> 1)); }
 
     // The lanes' sum, halves added to halves.
     friend RNNKERNELS_INLINE T sum_of_lanes(Vec a) {

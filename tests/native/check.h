@@ -6,7 +6,7 @@ namespace native {
 // Prints the sentence (as printf) and ends the program with status 1.
 [[noreturn]] __attribute__((format(printf, 1, 2))) void fail(const char* format, ...);
 
-// exp, sigmoid and tanh of a set against long double, in ULP, as csrc/math/functions.h promises. Prints the errors.
+// The functions of csrc/math/functions.h of a set against long double, in ULP, as promised there. Prints the errors.
 void check_functions(int set);
 
 }  // namespace native

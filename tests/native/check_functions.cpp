@@ -1,4 +1,4 @@
-// exp, sigmoid and tanh against the C library's long double functions: the table of csrc/math/functions.h.
+// exp, sigmoid, tanh and log_sigmoid against the C library's long double functions: the table of csrc/math/functions.h.
 // tests/test_math.py is the denser sample; this one also runs where there is no Python.
 #include <cmath>
 #include <cstdio>
@@ -23,6 +23,7 @@ const Function functions[] = {
     {"exp", 1.1, [](long double x) { return std::exp(x); }},
     {"sigmoid", 2.1, [](long double x) { return 1 / (1 + std::exp(-x)); }},
     {"tanh", 2.6, [](long double x) { return std::tanh(x); }},
+    {"log_sigmoid", 2.0, [](long double x) { return std::fmin(x, 0.0L) - std::log1p(std::exp(-std::fabs(x))); }},
 };
 
 // Evenly spaced, then evenly over the exponents on both sides of zero.
@@ -67,12 +68,13 @@ template <class T>
 void check_ends(int set) {
     const T infinity = std::numeric_limits<T>::infinity();
     const T x[3] = {std::numeric_limits<T>::quiet_NaN(), infinity, -infinity};
-    for (int number = 0; number < 3; ++number) {
+    for (int number = 0; number < 4; ++number) {
         T found[3] = {0, 0, 0};
         backend().evaluate(set, number, dtype_of<T>, x, found, 3);
         const bool ends = number == 0   ? std::isfinite(found[1]) && found[2] >= 0 && found[2] < T(1e-37)
                           : number == 1 ? found[1] == 1 && found[2] >= 0 && found[2] < T(1e-37)
-                                        : found[1] == 1 && found[2] == -1;
+                          : number == 2 ? found[1] == 1 && found[2] == -1
+                                        : found[1] <= 0 && found[1] > T(-1e-37) && found[2] == -infinity;
         if (!std::isnan(found[0]) || !ends)
             fail("%s: %s of NaN, inf, -inf gave %g, %g, %g", backend().set_name(set), functions[number].name,
                  static_cast<double>(found[0]), static_cast<double>(found[1]), static_cast<double>(found[2]));
@@ -82,7 +84,7 @@ void check_ends(int set) {
 }  // namespace
 
 void check_functions(int set) {
-    for (int number = 0; number < 3; ++number)
+    for (int number = 0; number < 4; ++number)
         std::printf("%s %.2f / %.2f, ", functions[number].name, worst_error<float>(set, number, 87),
                     worst_error<double>(set, number, 708));
     check_ends<float>(set);

@@ -172,7 +172,9 @@ Problem<T> make_problem(int cell, Shape shape, const Options& options) {
     for (Index i = 0; i < steps * batch; ++i) p.tokens.push_back(random.next() % static_cast<std::uint32_t>(input));
     p.d_output = Array<T>(steps * batch * width, random, spread);
     for (std::size_t s = 0; s < static_cast<std::size_t>(info.state_count); ++s) {
-        p.state.emplace_back(batch * p.width(s), random, spread);
+        Array<T>& state = p.state.emplace_back(batch * p.width(s), random, spread);
+        if (std::strcmp(info.states[s], "n") == 0)  // a normaliser, a sum of positive terms
+            for (std::size_t i = 0; i < state.size(); ++i) state.data()[i] = std::abs(state[i]) + T(0.5);
         p.d_state.emplace_back(batch * p.width(s), random, spread);
     }
     return p;

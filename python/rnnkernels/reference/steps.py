@@ -64,6 +64,17 @@ def held(c: Array, limit: float) -> Array:
     return np.where(np.abs(c.real) >= limit, np.sign(c.real) * limit, c)
 
 
+def log_sigmoid(z: Array) -> Array:
+    """log(1 / (1 + exp(-z))), never raising e to a positive power."""
+    positive = z.real >= 0
+    return np.where(positive, 0.0, z) - np.log1p(np.exp(np.where(positive, -z, z)))
+
+
+def larger(a: Array, b: Array) -> Array:
+    """max(a, b), decided by the real part; a NaN stays one."""
+    return np.where((a.real > b.real) | np.isnan(a), a, b)
+
+
 # --- the cells ------------------------------------------------------------------------------------
 
 
@@ -366,6 +377,39 @@ def indrnn(x: Array, states: State, p: Any) -> State:
     """
     (h,) = states
     return (relu(p.weight_ih(x) + p.bias_ih + p.weight_diagonal * h),)
+
+
+@cell("slstm", states="h c n m")
+def slstm(x: Array, states: State, p: Any) -> State:
+    """Beck et al., xLSTM: Extended long short-term memory, arXiv 2405.04517: the sLSTM, one head, f = sigmoid.
+
+    With the stabiliser m: i and f below are the paper's i' and f'. Rows of the weights in the order i, f, z, o.
+
+    i~ = W_i x + R_i h + b_i, and likewise f~, z~, o~;  z = tanh(z~);  o = sigmoid(o~)
+    m' = max(log sigmoid(f~) + m, i~)
+    i = exp(i~ - m');  f = exp(log sigmoid(f~) + m - m')
+    c' = f * c + i * z;  n' = f * n + i
+    h' = o * c' / n'
+    """
+    return _slstm(x, states, p, log_sigmoid)
+
+
+@cell("slstm_exp", states="h c n m")
+def slstm_exp(x: Array, states: State, p: Any) -> State:
+    """Beck et al. 2024: the sLSTM, f = exp, the paper's other choice: log f = f~; see `slstm`."""
+    return _slstm(x, states, p, lambda f: f)
+
+
+def _slstm(x: Array, states: State, p: Any, log_forget: Callable[[Array], Array]) -> State:
+    """Take a step of either sLSTM."""
+    h, c, n, m = states
+    i, f, z, o = _split(p.weight_ih(x) + p.bias_ih + p.weight_hh(h) + p.bias_hh, 4)
+    log_f = log_forget(f)
+    m_new = larger(log_f + m, i)
+    i_stable, f_stable = np.exp(i - m_new), np.exp(log_f + m - m_new)
+    c_new = f_stable * c + i_stable * tanh(z)
+    n_new = f_stable * n + i_stable
+    return sigmoid(o) * (c_new / n_new), c_new, n_new, m_new
 
 
 def _split(gates: Array, count: int) -> list[Array]:
