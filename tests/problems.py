@@ -84,10 +84,14 @@ def make(
     def normal(*size: int) -> Array:
         return rng.standard_normal(size).astype(dtype)
 
+    params = rk.init_params(cell, inputs, hidden, rng=rng, dtype=dtype, bias=bias)
+    if any(initial != "drawn" for initial in rk.cell_info(cell)["initial"]):  # gains that are all alike hide mistakes
+        diagonal = params["weight_diagonal"]
+        diagonal += np.random.default_rng([seed, 1]).uniform(-0.5, 0.5, diagonal.shape).astype(dtype)
     return Problem(
         cell,
         rng.integers(0, inputs, (steps, batch)) if tokens else normal(steps, batch, inputs),
-        rk.init_params(cell, inputs, hidden, rng=rng, dtype=dtype, bias=bias),
+        params,
         tuple(normal(batch, hidden) for _ in range(states)),
         normal(steps, batch, hidden),
         tuple(normal(batch, hidden) for _ in range(states)),

@@ -3,6 +3,7 @@
 
 #include "gru.h"
 #include "gru_reset_before.h"
+#include "layer_norm.h"
 #include "light.h"
 #include "lstm.h"
 #include "lstm_variants.h"
@@ -15,7 +16,6 @@ template <template <class> class... Cells>
 struct CellList {};
 
 using AllCells =
-    CellList<RnnTanh, RnnRelu, Lstm, Gru, GruResetBefore, LstmPeephole, LstmNig, LstmNfg, LstmNog, LstmNiaf, LstmNoaf,
-             LstmCifg, LstmFgr, Mut1, Mut1Projected, Mut2, Mut2Projected, Mut3, Mgu, LiGru, IndRnn>;
+    CellList<RnnTanh, Lstm, LstmLayerNorm, GruLayerNorm>;
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -123,11 +123,12 @@ public:
         const bool begins = last == shape_.steps;  // the first chunk to be summed
         const Index begin = rows_.first(first), count = rows_.first(last) - begin;
         const GradientRows<T> rows{shared_.gradient, shared_.gradient_row(), count};
-        sum_slots(rows, shared_.slot_sums, part_.thread, part_.threads);
+        sum_slots(rows, Cell::slot_count * shared_.blocks, shared_.slot_sums, part_.thread, part_.threads);
         if (call.dterm)
             for (Index t = first; t < last; ++t)
-                sum_terms(GradientRows<T>{gradient(t, 0), shared_.gradient_row(), rows_.count(t)}, shared_.input_slots,
-                          G::inputs, shared_.padded(), shared_.term_sums, part_.thread, part_.threads);
+                sum_terms(GradientRows<T>{gradient(t, 0), shared_.gradient_row(), rows_.count(t)},
+                          shared_.input_bias_slots, G::inputs, shared_.padded(), shared_.term_sums, part_.thread,
+                          part_.threads);
         if (call.dx)
             input_gradient(
                 rows, shared_.w_input, shared_.input_slots, G::inputs, shared_.direct_slots, G::directs, shape_,
@@ -172,9 +173,9 @@ public:
         carry_to(-1, [&](Index row, Index block, const V* dn) { store_d_states(row, block, dn); });
         if (part_.thread != 0) return;
         const BackwardCall& call = shared_.call;
-        write_bias(shared_.slot_sums, shared_.input_slots, input_rows<Cell>.row, G::inputs, shape_.hidden,
+        write_bias(shared_.slot_sums, shared_.input_bias_slots, input_rows<Cell>.row, G::inputs, shape_.hidden,
                    static_cast<T*>(call.dbias_ih));
-        write_bias(shared_.slot_sums, shared_.hidden_slots, hidden_rows<Cell>.row, G::hiddens, shape_.hidden,
+        write_bias(shared_.slot_sums, shared_.hidden_bias_slots, hidden_rows<Cell>.row, G::hiddens, shape_.hidden,
                    static_cast<T*>(call.dbias_hh));
         write_bias(shared_.slot_sums, shared_.gated_slots, gated_rows<Cell>.row, G::gateds, shape_.hidden,
                    static_cast<T*>(call.dbias_hh));
@@ -193,7 +194,7 @@ public:
             write_tokens(shared_.token_sums, G::inputs, shape_, static_cast<T*>(call.dweight_ih));
     }
 
-private:
+protected:
     // Rows of the gradient buffer: step t's while its chunk is at work, the step after the chunk included.
     T* gradient(Index t, Index row) const {
         return shared_.gradient + (rows_.first(t) - chunk_row_ + row) * shared_.gradient_row();

@@ -141,7 +141,7 @@ public:
         });
     }
 
-private:
+protected:
     // What the rows of a step have in common.
     struct Step {
         Index t;
@@ -193,22 +193,27 @@ private:
             for (Index block = part_.blocks.first; block < part_.blocks.last; ++block) function(row, block);
     }
 
+    // The x part of a row.
+    const T* x_part_of(const Step& now, Index row) const {
+        return now.x ? now.x + row * x_row() : weights_.token_table + shared_.tokens[now.first + row] * x_row();
+    }
     RNNKERNELS_INLINE void load_x(const Step& now, Index row, Index block, V* x) const {
-        const T* from =
-            now.x ? now.x + row * x_row() : weights_.token_table + shared_.tokens[now.first + row] * x_row();
+        const T* from = x_part_of(now, row);
         clear(x);
         for (int i = 0; i < G::inputs; ++i)
             x[input_gates<Cell>.gate[i]] = V::load(from + block * G::inputs * lanes + i * gate_stride(block));
-        if (shared_.call.in.term) {
-            const T* term = static_cast<const T*>(shared_.call.in.term) + row * G::inputs * shape_.hidden;
-            for (int i = 0; i < G::inputs; ++i) {
-                V& gate = x[input_gates<Cell>.gate[i]];
-                gate = gate + V::load(term + i * shape_.hidden + block * lanes, valid(block));
-            }
-        }
+        add_term(row, block, x);
         if constexpr (G::directs > 0) {
             const V direct = direct_x(now, row, block);
             for (int i = 0; i < G::directs; ++i) x[direct_gates<Cell>.gate[i]] = direct;
+        }
+    }
+    RNNKERNELS_INLINE void add_term(Index row, Index block, V* x) const {
+        if (!shared_.call.in.term) return;
+        const T* term = static_cast<const T*>(shared_.call.in.term) + row * G::inputs * shape_.hidden;
+        for (int i = 0; i < G::inputs; ++i) {
+            V& gate = x[input_gates<Cell>.gate[i]];
+            gate = gate + V::load(term + i * shape_.hidden + block * lanes, valid(block));
         }
     }
     // x itself; of a token the vector that is 1 at its place.
@@ -254,8 +259,18 @@ private:
         for (int i = 0; i < G::saved; ++i) saved[i].store(to + i * lanes);
     }
 
-    // A tile of rows of `a` times the panels of an item into the strip, then the epilogue over it. Odd steps go
-    // through the items backwards: the weights read last are still near, where not all of them fit a cache.
+    // Calls use(first block, last block) for this thread's items. Odd steps go through them backwards: the weights read
+    // last are still near, where not all of them fit a cache.
+    template <class Use>
+    RNNKERNELS_INLINE void each_item(Index t, Use use) const {
+        const Index items = (part_.blocks.last - part_.blocks.first + item_ - 1) / item_;
+        for (Index i = 0; i < items; ++i) {
+            const Index block = part_.blocks.first + (t % 2 == 0 ? i : items - 1 - i) * item_;
+            use(block, block + item_ < part_.blocks.last ? block + item_ : part_.blocks.last);
+        }
+    }
+
+    // A tile of rows of `a` times the panels of an item into the strip, then the epilogue over it.
     // The feedback vectors' product goes with h's, into a strip of its own.
     template <class Epilogue>
     RNNKERNELS_INLINE void multiply(const Step& now, const GateProduct<T>& w, const T* a, Index a_stride,
@@ -267,10 +282,7 @@ private:
         const int gates = w.columns.gates;
         const Index stride = item_ * gates * lanes, fed_stride = item_ * G::feedbacks * lanes;
         const Index fed_row = G::vectors * shape_.hidden;
-        const Index items = (part_.blocks.last - part_.blocks.first + item_ - 1) / item_;
-        for (Index i = 0; i < items; ++i) {
-            const Index block = part_.blocks.first + (now.t % 2 == 0 ? i : items - 1 - i) * item_;
-            const Index end = block + item_ < part_.blocks.last ? block + item_ : part_.blocks.last;
+        each_item(now.t, [&](Index block, Index end) RNNKERNELS_INLINED {
             const ItemProduct<T> item(w, block, end, now.rows.last - now.rows.first, item_scratch());
             const auto next = [&](Index left) {
                 const int rows = item.next_rows(left);
@@ -290,7 +302,7 @@ private:
                         epilogue(row, b, strip + place * stride + (b - block) * gates * lanes,
                                  fed + place * fed_stride + (b - block) * G::feedbacks * lanes);
                 });
-        }
+        });
     }
 
     const T* x(Index row) const { return static_cast<const T*>(shared_.call.in.x) + rows_.place(row) * shape_.input; }
@@ -318,11 +330,7 @@ private:
             const Index end = block + item < blocks.last ? block + item : blocks.last;
             const ItemProduct<T> product(w, block, end, count, item_scratch());
             const Index column = w.columns.vector(block) * lanes;
-            for (Index row = 0; row < count;) {
-                const int rows = product.next_rows(count - row);
-                product.run(x_rows + row * shape_.input, shape_.input, rows, out + row * x_row() + column, x_row());
-                row += rows;
-            }
+            product.run_all(x_rows, shape_.input, count, out + column, x_row());
         }
     }
     T* item_scratch() const { return shared_.items + part_.thread * shared_.item_size; }

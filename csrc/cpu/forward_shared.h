@@ -28,6 +28,8 @@ struct ForwardShared {
     T* extra = nullptr;                // (B, blocks*(states-1)*lanes): the states after h, updated in place
     T* saved = nullptr;                // (B, blocks*saved*lanes): between the phases, when nothing is kept
     T* gated = nullptr;                // (B, blocks*lanes)
+    T* u = nullptr;                    // (B, row of columns): W_hh h, until it is normalised
+    T* inner = nullptr;                // (B, blocks*lanes): what is normalised inside the cell
     T* feedback = nullptr;             // (rows or 2*B, vectors*H): what step t reads, before it begins
     // Where rows of the caller's arrays do not follow each other: copies that do.
     T* h = nullptr;                        // (2, B, H): h before even and odd steps
@@ -62,6 +64,13 @@ struct ForwardShared {
         if constexpr (two_products<Cell>) {
             gated = workspace.take<T>(shape.batch * blocks * lanes);
             if (!call.reserve) saved = workspace.take<T>(shape.batch * blocks * G::saved * lanes);
+        }
+        if constexpr (normalised<Cell>) {
+            u = workspace.take<T>(shape.batch * weights.hidden.columns.row());
+            if constexpr (normalises_inner<Cell>) {
+                inner = workspace.take<T>(shape.batch * blocks * lanes);
+                if (!call.reserve) saved = workspace.take<T>(shape.batch * blocks * G::saved * lanes);
+            }
         }
         if constexpr (G::vectors > 0)
             feedback = call.reserve ? feedback_of<Cell>(static_cast<T*>(call.reserve), shape, rows.total())

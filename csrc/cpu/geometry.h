@@ -2,7 +2,7 @@
 //
 // Units come in blocks of one vector. Per row (one step of one sequence):
 //   x part    [block][input gate][lane], the last block closer (UnitColumns, panels.h)
-//   reserve   [block][saved, then the states after h][lane]
+//   reserve   [block][saved, then the states after h, then what was normalised][lane]
 //   carried   [block][state][lane]
 //   gradient  [slot][unit, padded to whole blocks]: a slot is contiguous, as the products read it
 #pragma once
@@ -50,11 +50,17 @@ struct Geometry {
     static constexpr int vectors = feedback_count<Cell>;  // fed back
     static constexpr int states = state_count<Cell>;
     static constexpr int saved = Cell::saved_count;
-    static constexpr int slots = Cell::slot_count;
-    static constexpr int reserve = saved + states - 1;  // vectors per block
+    // A normalised cell: rows that are normalised, of x, of u and of one value inside the cell; the vectors of them per
+    // block; and the gradient slots of W_ih x and W_hh h, which follow the cell's own.
+    static constexpr int norms = normalised<Cell> ? 2 + normalises_inner<Cell> : 0;
+    static constexpr int normals = normalised<Cell> ? inputs + hiddens + normalises_inner<Cell> : 0;
+    static constexpr int slots = Cell::slot_count + (normalised<Cell> ? inputs + hiddens : 0);
+    static constexpr int reserve = saved + states - 1 + normals;  // vectors per block
 
     static constexpr int widest = hiddens > gateds ? hiddens : gateds;
     static_assert(diagonals == 0 || !two_products<Cell>, "the form of two products takes no element-wise weights");
+    static_assert(!normalised<Cell> || diagonals == normals + normalises_inner<Cell>, "a gain each, and a shift");
+    static_assert(!normalised<Cell> || (directs == 0 && vectors == 0 && gateds == 0), "other forms' gates");
 };
 
 // Rows of the strip between a product and the cell: as many tiles in a row as leave it in the L1 cache, so that the
@@ -174,7 +180,7 @@ PlanInput plan_input(Pass pass, const Inputs& in, int threads) {
     return {shape,
             threads,
             matrices > 0 ? matrices : 1,
-            Cell::slot_count,
+            G::slots,
             pass == Pass::forward ? of_input : 2 * of_input + of_hidden,
             item_blocks<Cell>(pass, kStripRows) * Vec<T>::lanes,
             static_cast<Index>(sizeof(T))};
@@ -189,6 +195,12 @@ Plan plan_of(Pass pass, const Inputs& in, int threads) {
 template <class Cell, class T>
 T* feedback_of(T* reserve, const Shape& shape, Index rows) {
     return reserve + rows * blocks_of<T>(shape.hidden) * Geometry<Cell>::reserve * Vec<T>::lanes;
+}
+
+// And where one of a normalised cell keeps 1 / sqrt(variance) of each row that was normalised, (rows, norms).
+template <class Cell, class T>
+T* scales_of(T* reserve, const Shape& shape, Index rows) {
+    return feedback_of<Cell>(reserve, shape, rows);  // no cell has both
 }
 
 // `count` zeros.

@@ -4,8 +4,8 @@
 #include "../math/functions.h"
 
 #include "../cells/all.h"
-#include "backward.h"
-#include "forward.h"
+#include "normalised_backward.h"
+#include "normalised_forward.h"
 #include "wavefront.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
@@ -17,7 +17,7 @@ template <class Cell, class T>
 void forward_task(void* context, int thread) {
     const auto& shared = *static_cast<ForwardShared<Cell, T>*>(context);
     if (thread >= shared.plan.threads) return;
-    ForwardEngine<Cell, T> engine(shared, thread);
+    ForwardEngineOf<Cell, T> engine(shared, thread);
     engine.begin();
     run_forward<Cell>(engine, shared.rows, shared.plan.forward_chunk * shared.rows.batch);
 }
@@ -26,7 +26,7 @@ template <class Cell, class T>
 void backward_task(void* context, int thread) {
     const auto& shared = *static_cast<BackwardShared<Cell, T>*>(context);
     if (thread >= shared.plan.threads) return;
-    BackwardEngine<Cell, T> engine(shared, thread);
+    BackwardEngineOf<Cell, T> engine(shared, thread);
     engine.begin();
     run_backward<Cell>(engine, shared.rows, shared.plan.backward_chunk * shared.rows.batch);
 }
@@ -131,7 +131,8 @@ Plan forward_plan(const Shape& shape, int threads) {
 template <class Cell, class T>
 Index reserve_size(Index hidden) {
     using G = Geometry<Cell>;
-    return (blocks_of<T>(hidden) * G::reserve * Vec<T>::lanes + G::vectors * hidden) * static_cast<Index>(sizeof(T));
+    return (blocks_of<T>(hidden) * G::reserve * Vec<T>::lanes + G::vectors * hidden + G::norms) *
+           static_cast<Index>(sizeof(T));
 }
 
 template <class Cell>
@@ -148,8 +149,12 @@ constexpr CellInfo info_of() {
                                          operands[static_cast<int>(gate.operand)]};
     }
     info.diagonal_count = diagonal_count<Cell>;
+    constexpr const char* initials[] = {"drawn", "zero", "one"};
     if constexpr (diagonal_count<Cell> > 0)
-        for (int k = 0; k < diagonal_count<Cell>; ++k) info.diagonals[k] = Cell::diagonals.diagonal[k].name;
+        for (int k = 0; k < diagonal_count<Cell>; ++k) {
+            const Diagonal& diagonal = Cell::diagonals.diagonal[k];
+            info.diagonals[k] = {diagonal.name, initials[static_cast<int>(diagonal.initial)]};
+        }
     info.direct = direct_gates<Cell>.count > 0;
     info.input_rows = input_gates<Cell>.count;
     info.hidden_rows = recurrent_gates<Cell>.count;

@@ -9,7 +9,7 @@
 
 #include <new>
 
-#include "forward.h"
+#include "normalised_forward.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -42,7 +42,7 @@ struct Wavefront {
 
     // One thread's layers, from the lowest: chunk by chunk, each as soon as the layer below has been there.
     void run(int thread) const {
-        using Engine = ForwardEngine<Cell, T>;
+        using Engine = ForwardEngineOf<Cell, T>;
         const int first = layers * thread / threads, last = layers * (thread + 1) / threads;
         const Index steps = calls[0].in.shape.steps;
         for (int layer = first; layer < last; ++layer) Engine(shared[layer], 0).begin();

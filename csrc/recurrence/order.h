@@ -5,6 +5,7 @@
 //                 backward per step: step                      (the product carries step t+1's gradient to t)
 //   two products, forward  per step: gates · state
 //                 backward per step: state · gates
+//   normalised,   forward and backward per step: products · rows      (a row is normalised when all of it is there)
 //
 // The sequence is cut into chunks: the forward projects x for a whole chunk at once, the backward sums a
 // chunk's weight gradients at once. Chunks depend on the problem only, never on the number of threads.
@@ -24,6 +25,10 @@ void run_forward_chunk(Engine& engine, Index first, Index last) {
             engine.gates(t);
             engine.wait_for_step();
             engine.state(t);
+        } else if constexpr (normalised<Cell>) {
+            engine.products(t);
+            engine.wait_for_step();
+            engine.rows(t);
         } else {
             engine.step(t);
         }
@@ -52,6 +57,10 @@ void run_backward(Engine& engine, const Rows& rows, Index most) {
                 engine.state(t);
                 engine.wait_for_step();
                 engine.gates(t);
+            } else if constexpr (normalised<Cell>) {
+                engine.products(t);
+                engine.wait_for_step();
+                engine.rows(t);
             } else {
                 engine.step(t);
             }

@@ -31,6 +31,11 @@ struct GateInfo {
     const char* operand;  // "none", "hidden", "feedback", "gated"
 };
 
+struct DiagonalInfo {
+    const char* name;
+    const char* initial;  // "drawn", "zero", "one"
+};
+
 struct CellInfo {
     const char* name;
     int state_count;
@@ -38,7 +43,7 @@ struct CellInfo {
     int gate_count;
     GateInfo gates[kMaxGates];
     int diagonal_count;
-    const char* diagonals[kMaxGates];
+    DiagonalInfo diagonals[kMaxGates];
     bool direct;  // some gate takes x itself: I = H
     // Sizes of the weights, in units of H.
     int input_rows;    // of weight_ih

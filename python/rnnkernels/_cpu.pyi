@@ -31,6 +31,7 @@ class _Cell(TypedDict):
     states: tuple[str, ...]
     gates: tuple[tuple[str, str, str], ...]  # name; "none" "projected" "direct"; "none" "hidden" "feedback" "gated"
     diagonals: tuple[str, ...]
+    initial: tuple[str, ...]  # of each diagonal: "drawn" "zero" "one"
     direct: bool  # I = H
     rows: tuple[int, int, int, int]  # Gx, Gh, Gf, F
 
