@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from problems import EMPTY_SHAPES, SHAPES, Array, Problem, make
-from tolerances import assert_close, forward_length, gradient_length
+from tolerances import amplification, assert_close, forward_length, gradient_length
 
 import rnnkernels as rk
 from rnnkernels import _cpu, reference
@@ -46,15 +46,17 @@ def expected(cell: str, shape: Shape, dtype: str, tokens: bool, bias: bool) -> d
 def check(p: Problem, shape: Shape, dtype: str, wanted: dict[str, Array]) -> None:
     steps, batch, inputs, hidden = shape
     found = p.results()
+    amplified = amplification(p.cell, steps, batch, hidden)
     assert found.keys() == wanted.keys()
     for name, value in found.items():
         assert value.dtype == dtype
         if name.startswith("d "):
             gates = len(rk.cell_info(p.cell)["gates"])
-            assert_close(value, wanted[name], "gradient", gradient_length(steps, batch, inputs, hidden, gates), name)
+            length = gradient_length(steps, batch, inputs, hidden, gates)
+            assert_close(value, wanted[name], "gradient", length, name, amplified)
         else:
             quantity = "output" if name == "output" else "state"
-            assert_close(value, wanted[name], quantity, forward_length(steps, inputs, hidden), name)
+            assert_close(value, wanted[name], quantity, forward_length(steps, inputs, hidden), name, amplified)
 
 
 def test_every_cell_has_a_reference() -> None:
@@ -86,8 +88,10 @@ def check_slope(p: Problem, seed: int = 1) -> None:
     """Compare all gradients at once, along one random direction: one complex step, for any size."""
     run = p.forward()
     output, _ = reference.forward(p.cell, p.x, p.params, p.state)
-    steps, _, inputs = p.x.shape
-    assert_close(run.output, output, "output", forward_length(steps, inputs, output.shape[-1]))
+    steps, batch, inputs = p.x.shape
+    hidden = output.shape[-1]
+    amplified = amplification(p.cell, steps, batch, hidden)
+    assert_close(run.output, output, "output", forward_length(steps, inputs, hidden), amplified=amplified)
     grads = rk.backward(run, p.d_output, p.d_state)
     assert grads.x is not None
     found = grads.params | {"x": grads.x} | {f"state{k}": s for k, s in enumerate(grads.state)}
