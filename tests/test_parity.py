@@ -198,6 +198,45 @@ def test_infinite_and_huge_inputs_end(isa: str) -> None:
             assert np.isfinite(p.forward().output).all()
 
 
+@pytest.mark.parametrize("cell", ["lstm_layer_norm", "gru_layer_norm"])
+def test_torch_operations_agree(cell: str) -> None:
+    """A second opinion on normalised cells: PyTorch's layer_norm, and its derivatives."""
+    torch = pytest.importorskip("torch")
+    p = make(cell, (5, 3, 7, 19))
+    w = {name: torch.tensor(value, requires_grad=True) for name, value in p.params.items()}
+    x = torch.tensor(p.x, requires_grad=True)
+    initial = [torch.tensor(s, requires_grad=True) for s in p.state]
+    rows = len(p.params["weight_ih"])
+    gains = w["weight_diagonal"].split([rows, rows, len(w["weight_diagonal"]) - 2 * rows])
+
+    def normal(a: Any, gain: Any, shift: Any) -> Any:
+        return torch.nn.functional.layer_norm(a, a.shape[-1:], gain, shift)
+
+    state, loss = initial, torch.zeros(())
+    for x_t, d in zip(x, torch.tensor(p.d_output), strict=True):
+        a = normal(x_t @ w["weight_ih"].T, gains[0], w["bias_ih"])
+        b = normal(state[0] @ w["weight_hh"].T, gains[1], w["bias_hh"])
+        if cell == "gru_layer_norm":
+            (x_r, x_z, x_n), (u_r, u_z, u_n) = a.chunk(3, -1), b.chunk(3, -1)
+            z = (x_z + u_z).sigmoid()
+            state = [(1 - z) * (x_n + (x_r + u_r).sigmoid() * u_n).tanh() + z * state[0]]
+        else:
+            i, f, g, o = (a + b).chunk(4, -1)
+            c = f.sigmoid() * state[1] + i.sigmoid() * g.tanh()
+            state = [o.sigmoid() * normal(c, *gains[2].chunk(2)).tanh(), c]
+        loss = loss + (state[0] * d).sum()
+    for value, d_last in zip(state, p.d_state, strict=True):
+        loss = loss + (value * torch.tensor(d_last)).sum()
+    loss.backward()
+    found = p.results()
+    np.testing.assert_allclose(found["d x"], x.grad.numpy(), atol=1e-12)
+    for name, value in w.items():
+        np.testing.assert_allclose(found[f"d {name}"], value.grad.numpy(), atol=1e-12)
+    for k, (s, last) in enumerate(zip(initial, state, strict=True)):
+        np.testing.assert_allclose(found[f"state[{k}]"], last.detach().numpy(), atol=1e-13)
+        np.testing.assert_allclose(found[f"d state[{k}]"], s.grad.numpy(), atol=1e-12)
+
+
 def test_torch_agrees() -> None:
     """A second opinion where PyTorch has the cell."""
     torch = pytest.importorskip("torch")

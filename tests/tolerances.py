@@ -35,6 +35,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+import rnnkernels as rk
+
 FUNCTIONS = 10.0
 
 SAFETY = {
@@ -44,10 +46,6 @@ SAFETY = {
 }
 
 
-NORMALISED = {"lstm_layer_norm": 1, "gru_layer_norm": 3}
-"""Cells that normalise, and the values of the shortest row that they do it to, in units of H."""
-
-
 def amplification(cell: str, steps: int, batch: int, hidden_size: int) -> float:
     """Return what a cell multiplies rounding by: 1 / the least standard deviation to expect in its T*B rows.
 
@@ -55,7 +53,8 @@ def amplification(cell: str, steps: int, batch: int, hidden_size: int) -> float:
     lies near (T*B)**(-1 / (n - 1)); the epsilon of the normalisation, 1e-5, bounds it. A row of one number is
     normalised to exactly 0.
     """
-    n = NORMALISED.get(cell, 0) * hidden_size
+    info = rk.cell_info(cell)
+    n = {"none": 0, "products": min(info["rows"][:2]), "products_and_inner": 1}[info["normalisation"]] * hidden_size
     if n < 2 or steps * batch == 0:
         return 1.0
     return float(min((steps * batch) ** (1 / (n - 1)), 1e-5**-0.5))

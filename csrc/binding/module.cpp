@@ -168,6 +168,7 @@ py::list cells() {
         }
         cell["diagonals"] = diagonals;
         cell["initial"] = initial;
+        cell["normalisation"] = info.normalisation;
         cell["direct"] = info.direct;
         cell["rows"] = py::make_tuple(info.input_rows, info.hidden_rows, info.gate_rows, info.gate_columns);
         list.append(cell);

@@ -15,7 +15,8 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 template <template <class> class... Cells>
 struct CellList {};
 
-using AllCells =
-    CellList<RnnTanh, Lstm, LstmLayerNorm, GruLayerNorm>;
+using AllCells = CellList<RnnTanh, RnnRelu, Lstm, Gru, GruResetBefore, LstmPeephole, LstmNig, LstmNfg, LstmNog,
+                          LstmNiaf, LstmNoaf, LstmCifg, LstmFgr, Mut1, Mut1Projected, Mut2, Mut2Projected, Mut3, Mgu,
+                          LiGru, IndRnn, LstmLayerNorm, GruLayerNorm>;
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

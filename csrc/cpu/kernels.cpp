@@ -155,6 +155,8 @@ constexpr CellInfo info_of() {
             const Diagonal& diagonal = Cell::diagonals.diagonal[k];
             info.diagonals[k] = {diagonal.name, initials[static_cast<int>(diagonal.initial)]};
         }
+    constexpr const char* normalisations[] = {"none", "products", "products_and_inner"};
+    info.normalisation = normalisations[static_cast<int>(find_normalisation<Cell>())];
     info.direct = direct_gates<Cell>.count > 0;
     info.input_rows = input_gates<Cell>.count;
     info.hidden_rows = recurrent_gates<Cell>.count;

@@ -44,6 +44,7 @@ struct CellInfo {
     GateInfo gates[kMaxGates];
     int diagonal_count;
     DiagonalInfo diagonals[kMaxGates];
+    const char* normalisation;  // "none", "products", "products_and_inner"
     bool direct;  // some gate takes x itself: I = H
     // Sizes of the weights, in units of H.
     int input_rows;    // of weight_ih

@@ -32,6 +32,7 @@ class _Cell(TypedDict):
     gates: tuple[tuple[str, str, str], ...]  # name; "none" "projected" "direct"; "none" "hidden" "feedback" "gated"
     diagonals: tuple[str, ...]
     initial: tuple[str, ...]  # of each diagonal: "drawn" "zero" "one"
+    normalisation: str  # "none" "products" "products_and_inner"
     direct: bool  # I = H
     rows: tuple[int, int, int, int]  # Gx, Gh, Gf, F
 

@@ -126,6 +126,8 @@ def forward(
     - ``mgu`` (Zhou et al. 2016): f = σ(x_f + u_f), n = tanh(x_n + W_hn (f h) + b_hn), h' = f n + (1-f) h
     - ``ligru`` (Ravanelli et al. 2018): z = σ(x_z + u_z), a = max(0, x_a + u_a), h' = z h + (1-z) a
     - ``indrnn`` (Li et al. 2018): h' = max(0, x_a + p h)
+    - ``lstm_layer_norm`` (Ba et al. 2016), ``gru_layer_norm`` (Haste): as ``lstm`` and ``gru``, with x = LN(W_ih x) and
+      u = LN(W_hh h), whose shifts are b_ih and b_hh; the LSTM's h' = o tanh(LN(c'))
 
     docs/cells.md has them in full.
 
@@ -155,7 +157,7 @@ def forward(
         Run from each row's last step to its first; ``output[t]`` still belongs to ``x[t]``, ``state`` is that after
         step 0.
     term : array_like, (B, Gx·H), optional
-        Added, in every step, to what ``weight_ih`` gives: W_ih x + b_ih + term. The product of an image with a weight
+        Added, in every step, to x_g: W_ih x + b_ih + term (LN(W_ih x) + term where that is normalised). The product of an image with a weight
         of its own, say, h' = tanh(W_xh x + W_hh h + W_ih v) (Karpathy, Fei-Fei 2015).
     memory : {"all", "replay"}
         What a training run keeps. ``"all"``: every gate and state. ``"replay"``: the states at every k-th step, k near

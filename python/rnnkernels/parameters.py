@@ -50,7 +50,8 @@ def cell_info(cell: str) -> Mapping[str, Any]:
         (``"none"``, ``"projected"``: rows of ``weight_ih``, ``"direct"``: x itself) and what its recurrent weight
         multiplies (``"none"``, ``"hidden"``: h, ``"gated"``: r h, ``"feedback"``: what else the step before made).
         ``"diagonals"``: names of the element-wise weights; ``"initial"``: for each ``"drawn"``, ``"zero"`` or ``"one"``,
-        what `init_params` makes it. ``"direct"``: whether some gate takes x itself, so that
+        what `init_params` makes it. ``"normalisation"``: ``"none"``, ``"products"`` (W_ih x and W_hh h, each over its
+        whole row) or ``"products_and_inner"`` (one value inside the cell too). ``"direct"``: whether some gate takes x itself, so that
         I = H.
 
     Raises
