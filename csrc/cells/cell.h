@@ -27,12 +27,13 @@
 // Normalised (`normalisation` is not none): x[] and u[] are what W_ih x and W_hh h are after each was normalised over
 // all gates and units of its row, multiplied by a gain and moved by the bias. The gains are the first element-wise
 // weights: the input gates', then the hidden gates'; no other stand in w[], which the maths does not get (null). d[]
-// holds the gradients of x[] and u[]; what lies behind the normalisation is the engine's, in slots of its own.
+// holds the gradients of x[] and u[], in the first slots; those of the gains, and what lies behind the normalisation,
+// are the engine's.
 //   products            forward and backward as for one product
 //   products_and_inner  the maths is cut at one more value m that is normalised over the units, to y, with the last
 //                       two element-wise weights as gain and shift:
 //   static void forward_gates (const V* x, const V* u, const V* s, V* saved, V& m);
-//   static void forward_state (const V* saved, const V* s, V m, V y, V* n);
+//   static void forward_state (const V* saved, V m, V y, V* n);
 //   static void backward_state(const V* saved, V y, const V* dn, V* d, V& dy);
 //   static void backward_gates(const V* saved, const V* s, const V* dn, V dm, V* d, V* ds);
 // where backward_gates receives d[] as backward_state left it; dm is what came through the normalisation.

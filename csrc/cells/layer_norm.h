@@ -46,7 +46,7 @@ struct LstmLayerNorm {
         saved[0] = i, saved[1] = f, saved[2] = g, saved[3] = sigmoid(x[3] + u[3]);
     }
 
-    static RNNKERNELS_INLINE void forward_state(const V* saved, const V*, V m, V y, V* n) {
+    static RNNKERNELS_INLINE void forward_state(const V* saved, V m, V y, V* n) {
         n[0] = saved[3] * tanh(y);
         n[1] = m;
     }

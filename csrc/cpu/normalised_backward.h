@@ -55,7 +55,7 @@ private:
         NormalGradient<T> of_x, of_u, of_m;
         if constexpr (normalises_inner<Cell>) of_m = run_state(t, row);
         for (Index block = 0; block < shared_.blocks; ++block) {
-            V saved[G::saved + 1], s[G::states], n[G::states], dn[G::states], d[G::slots], ds[G::states];
+            V saved[G::saved + 1], s[G::states], n[G::states], dn[G::states], d[kGateSlots], ds[G::states];
             load_saved(t, row, block, saved);
             load_carried(row, block, dn);
             load_step(t, row, block, s, n, dn);
@@ -86,7 +86,7 @@ private:
     NormalGradient<T> run_state(Index t, Index row) {
         NormalGradient<T> of_m;
         for (Index block = 0; block < shared_.blocks; ++block) {
-            V saved[G::saved + 1], s[G::states], n[G::states], dn[G::states], d[G::slots] = {}, dy;
+            V saved[G::saved + 1], s[G::states], n[G::states], dn[G::states], d[kGateSlots] = {}, dy;
             load_saved(t, row, block, saved);
             load_carried(row, block, dn);
             load_step(t, row, block, s, n, dn);

@@ -103,20 +103,19 @@ private:
         const Moments<T> of_m = moments_of(inner(row), shape_.hidden);
         keep_scale(now, row, 2, of_m.scale);
         for (Index block = 0; block < shared_.blocks; ++block) {
-            V s[G::states], n[G::states], saved[G::saved + 1];
-            load_states(now, row, block, s);
+            V n[G::states], saved[G::saved + 1];
             const T* between = saved_between(now, row, block);
             for (int i = 0; i < G::saved; ++i) saved[i] = V::load(between + i * lanes);
             const V m = V::load(inner(row) + block * lanes);
             const V normal = of_m.normal(m);
             const V y = fma(V::load(gain(G::normals - 1, block)), normal, V::load(gain(G::normals, block)));
-            Cell::forward_state(saved, s, m, y, n);
+            Cell::forward_state(saved, m, y, n);
             store_states(now, row, block, n);
             if (shared_.call.reserve) normal.store(normals(now, row, block) + (G::inputs + G::hiddens) * lanes);
         }
     }
 
-    // A block of a row, as the gates' weights and biases stand in the arrays of the engine.
+    // A block of a row: gain and shift of one gate follow those of the other, padded.
     RNNKERNELS_INLINE void normalise(const Moments<T>& moments, const T* row, const GateList& gates, Index block,
                                      const T* gain, const T* shift, V* to, T* kept) const {
         const T* from = row + block * gates.count * lanes;
