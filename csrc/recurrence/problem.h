@@ -45,7 +45,7 @@ struct CellInfo {
     int diagonal_count;
     DiagonalInfo diagonals[kMaxGates];
     const char* normalisation;  // "none", "products", "products_and_inner"
-    bool direct;  // some gate takes x itself: I = H
+    bool direct;                // some gate takes x itself: I = H
     // Sizes of the weights, in units of H.
     int input_rows;    // of weight_ih
     int hidden_rows;   // of weight_hh

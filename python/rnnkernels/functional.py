@@ -157,8 +157,8 @@ def forward(
         Run from each row's last step to its first; ``output[t]`` still belongs to ``x[t]``, ``state`` is that after
         step 0.
     term : array_like, (B, Gx·H), optional
-        Added, in every step, to x_g: W_ih x + b_ih + term (LN(W_ih x) + term where that is normalised). The product of an image with a weight
-        of its own, say, h' = tanh(W_xh x + W_hh h + W_ih v) (Karpathy, Fei-Fei 2015).
+        Added, in every step, to x_g: W_ih x + b_ih + term, or LN(W_ih x) + term where that is normalised. The product
+        of an image with a weight of its own, say, h' = tanh(W_xh x + W_hh h + W_ih v) (Karpathy, Fei-Fei 2015).
     memory : {"all", "replay"}
         What a training run keeps. ``"all"``: every gate and state. ``"replay"``: the states at every k-th step, k near
         √T; the backward runs the steps between them again, which costs one more forward. `training_bytes` says

@@ -49,10 +49,10 @@ def cell_info(cell: str) -> Mapping[str, Any]:
         ``"states"``: names of the states, h first. ``"gates"``: for each gate its name, what of x feeds it
         (``"none"``, ``"projected"``: rows of ``weight_ih``, ``"direct"``: x itself) and what its recurrent weight
         multiplies (``"none"``, ``"hidden"``: h, ``"gated"``: r h, ``"feedback"``: what else the step before made).
-        ``"diagonals"``: names of the element-wise weights; ``"initial"``: for each ``"drawn"``, ``"zero"`` or ``"one"``,
-        what `init_params` makes it. ``"normalisation"``: ``"none"``, ``"products"`` (W_ih x and W_hh h, each over its
-        whole row) or ``"products_and_inner"`` (one value inside the cell too). ``"direct"``: whether some gate takes x itself, so that
-        I = H.
+        ``"diagonals"``: names of the element-wise weights; ``"initial"``: what `init_params` makes each, ``"drawn"``,
+        ``"zero"`` or ``"one"``. ``"normalisation"``: ``"none"``, ``"products"`` (W_ih x and W_hh h, each over its whole
+        row) or ``"products_and_inner"`` (one value inside the cell too). ``"direct"``: whether some gate takes x itself,
+        so that I = H.
 
     Raises
     ------

@@ -368,8 +368,8 @@ def lstm_layer_norm(x: Array, states: State, p: Any) -> State:
 def gru_layer_norm(x: Array, states: State, p: Any) -> State:
     """Ba, Kiros & Hinton's normalisation in the GRU of cuDNN, as LayerNormGRU of Haste (LMNT 2020).
 
-    The paper normalises the sums of r and z apart from those of n; here, as in Haste, all three are one row. z keeps the
-    OLD state. Rows of the weights r, z, n; p.weight_diagonal has the gains of LN(W x), then of LN(U h).
+    The paper normalises the sums of r and z apart from those of n; here, as in Haste, all three are one row. z keeps
+    the OLD state. Rows of the weights r, z, n; p.weight_diagonal has the gains of LN(W x), then of LN(U h).
 
     x = LN(W x; alpha_x, b_x);  u = LN(U h; alpha_u, b_u)
     r = sigmoid(x_r + u_r);  z = sigmoid(x_z + u_z);  n = tanh(x_n + r * u_n)
