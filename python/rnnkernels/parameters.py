@@ -51,8 +51,8 @@ def cell_info(cell: str) -> Mapping[str, Any]:
         multiplies (``"none"``, ``"hidden"``: h, ``"gated"``: r h, ``"feedback"``: what else the step before made).
         ``"diagonals"``: names of the element-wise weights; ``"initial"``: what `init_params` makes each, ``"drawn"``,
         ``"zero"`` or ``"one"``. ``"normalisation"``: ``"none"``, ``"products"`` (W_ih x and W_hh h, each over its whole
-        row) or ``"products_and_inner"`` (one value inside the cell too). ``"direct"``: whether some gate takes x itself,
-        so that I = H.
+        row) or ``"products_and_inner"`` (one value inside the cell too). ``"direct"``: whether some gate takes x
+        itself, so that I = H.
 
     Raises
     ------
