@@ -85,9 +85,10 @@ def make(
         return rng.standard_normal(size).astype(dtype)
 
     params = rk.init_params(cell, inputs, hidden, rng=rng, dtype=dtype, bias=bias)
-    if any(initial != "drawn" for initial in rk.cell_info(cell)["initial"]):  # gains that are all alike hide mistakes
+    if rk.cell_info(cell)["normalisation"] != "none":
+        # Gains that are all alike would hide mistakes, and about 1 they make the LSTM multiply rounding with each step.
         diagonal = params["weight_diagonal"]
-        diagonal += np.random.default_rng([seed, 1]).uniform(-0.5, 0.5, diagonal.shape).astype(dtype)
+        diagonal[...] = np.random.default_rng([seed, 1]).uniform(0.25, 0.75, diagonal.shape)
     return Problem(
         cell,
         rng.integers(0, inputs, (steps, batch)) if tokens else normal(steps, batch, inputs),

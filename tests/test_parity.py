@@ -46,7 +46,7 @@ def expected(cell: str, shape: Shape, dtype: str, tokens: bool, bias: bool) -> d
 def check(p: Problem, shape: Shape, dtype: str, wanted: dict[str, Array]) -> None:
     steps, batch, inputs, hidden = shape
     found = p.results()
-    amplified = amplification(p.cell, steps, batch, hidden)
+    amplified = amplification(p.cell, steps, batch, inputs, hidden)
     assert found.keys() == wanted.keys()
     for name, value in found.items():
         assert value.dtype == dtype
@@ -90,7 +90,7 @@ def check_slope(p: Problem, seed: int = 1) -> None:
     output, _ = reference.forward(p.cell, p.x, p.params, p.state)
     steps, batch, inputs = p.x.shape
     hidden = output.shape[-1]
-    amplified = amplification(p.cell, steps, batch, hidden)
+    amplified = amplification(p.cell, steps, batch, inputs, hidden)
     assert_close(run.output, output, "output", forward_length(steps, inputs, hidden), amplified=amplified)
     grads = rk.backward(run, p.d_output, p.d_state)
     assert grads.x is not None

@@ -87,7 +87,7 @@ def check_gradients(stack: Stack, v: dict[str, Any], run: StackRun, grads: Stack
         expected = slope.imag / 1e-30
         terms = np.concatenate([(found[name] * step[name].imag / 1e-30).ravel() for name in names])
         length = stack.num_layers * gradient_length(T, B, I, H)
-        amplified = amplification(stack.cell, T, B, H) ** stack.num_layers
+        amplified = amplification(stack.cell, T, B, I, H) ** stack.num_layers
         scale = max(1.0, float(np.sqrt((terms**2).sum())))
         ours = np.array(terms.sum() / scale, stack.dtype)
         assert_close(ours, expected / scale, "gradient", length, f"{names}", amplified)
@@ -107,7 +107,7 @@ def test_against_the_reference(cell: str, layers: int, bias: bool, tokens: bool,
     run = stack.forward(v["x"], v["state"])
     output, final = by_reference(stack, v["x"], stack.params, v["state"])
     length = layers * forward_length(T, H, H)
-    amplified = amplification(cell, T, B, H) ** layers  # a layer multiplies what came from the one below
+    amplified = amplification(cell, T, B, I, H) ** layers  # a layer multiplies what came from the one below
     assert_close(run.output, output, "output", length, amplified=amplified)
     for layer, expected in zip(run.state, final, strict=True):
         for ours, theirs in zip(layer, expected, strict=True):

@@ -16,7 +16,8 @@ SAFETY      one number per quantity. PyTorch's kernels, whose functions err by a
             to a sixth of the tolerance at most (test_reference.py holds them to a third)
 
 The model holds for a recurrence that does not amplify, such as weights of init_params,
-U(+-1/sqrt(H)), and a little more; a chaotic one (W_hh with a spectral radius of 2.5, say)
+U(+-1/sqrt(H)), and a little more (that of a normalised LSTM with gains of 1 amplifies: problems.py has smaller ones); a
+chaotic one (W_hh with a spectral radius of 2.5, say)
 multiplies rounding with every step.
 
 A normalisation divides by the standard deviation of a row, and rounding with it: `amplification` says by how much.
@@ -46,18 +47,19 @@ SAFETY = {
 }
 
 
-def amplification(cell: str, steps: int, batch: int, hidden_size: int) -> float:
-    """Return what a cell multiplies rounding by: 1 / the least standard deviation to expect in its T*B rows.
+def amplification(cell: str, steps: int, batch: int, input_size: int, hidden_size: int) -> float:
+    """Return what a cell that normalises multiplies rounding by; 1 for the others.
 
-    That of n numbers that come by chance is below s with a probability near s**(n - 1), so the least one of many rows
-    lies near (T*B)**(-1 / (n - 1)); the epsilon of the normalisation, 1e-5, bounds it. A row of one number is
-    normalised to exactly 0.
+    It divides by the standard deviation of W_ih x, of W_hh h and, some cells, of c': small where all of x is, all of h,
+    or all of c' alike, while the errors of h, c and the gradients are absolute. Of n independent numbers the
+    probability that they lie within s is near s**n: so of T*B rows one lies within (100*T*B)**(-1/n) in one test of a
+    hundred. The epsilon of the normalisation, 1e-5, bounds it.
     """
-    info = rk.cell_info(cell)
-    n = {"none": 0, "products": min(info["rows"][:2]), "products_and_inner": 1}[info["normalisation"]] * hidden_size
-    if n < 2 or steps * batch == 0:
+    normalisation = rk.cell_info(cell)["normalisation"]
+    if normalisation == "none" or steps * batch == 0:
         return 1.0
-    return float(min((steps * batch) ** (1 / (n - 1)), 1e-5**-0.5))
+    least = min(input_size, hidden_size - 1 if normalisation == "products_and_inner" else hidden_size)
+    return float(min((100 * steps * batch) ** (1 / max(1, least)), 1e-5**-0.5))
 
 
 def forward_length(steps: int, input_size: int, hidden_size: int) -> int:

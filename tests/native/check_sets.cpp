@@ -62,16 +62,13 @@ double tolerance(const Shape& s, Index gates, bool gradient, bool is_double) {
     return (gradient ? 4 : 2) * unit * (10 + std::sqrt(length));
 }
 
-// What a cell multiplies rounding by, which normalises rows of so few values that some vary little: see
-// tests/tolerances.py.
+// What a cell that normalises multiplies rounding by; tests/tolerances.py says why.
 double amplification(const CellInfo& info, const Shape& s) {
     const std::string normalisation = info.normalisation;
-    const Index units = normalisation == "none"       ? 0
-                        : normalisation == "products" ? std::min(info.input_rows, info.hidden_rows)
-                                                      : 1;
-    const Index n = units * s.hidden;
-    if (n < 2 || s.steps * s.batch == 0) return 1;
-    return std::min(std::pow(static_cast<double>(s.steps * s.batch), 1 / static_cast<double>(n - 1)), std::sqrt(1e5));
+    if (normalisation == "none" || s.steps * s.batch == 0) return 1;
+    const Index least = std::min(s.input, normalisation == "products_and_inner" ? s.hidden - 1 : s.hidden);
+    const double rows = 100.0 * static_cast<double>(s.steps * s.batch);
+    return std::min(std::pow(rows, 1 / static_cast<double>(std::max<Index>(1, least))), std::sqrt(1e5));
 }
 
 // The worst error as a share of the tolerance.
