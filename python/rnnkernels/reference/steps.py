@@ -384,7 +384,7 @@ def gru_layer_norm(x: Array, states: State, p: Any) -> State:
 
 
 def _layer_norm(a: Array, gain: Array, shift: Array) -> Array:
-    """Ba, Kiros & Hinton, equation (4), over the last axis; 1e-5 keeps a row of equal numbers from dividing by 0."""
+    """LN of Ba, Kiros & Hinton over the last axis; 1e-5 keeps a row of equal numbers from dividing by 0."""
     distance = a - a.mean(-1, keepdims=True)
     variance = (distance * distance).mean(-1, keepdims=True)  # no absolute value: it holds on the complex plane
     return np.asarray(gain * distance / np.sqrt(variance + 1e-5) + shift)
