@@ -115,10 +115,15 @@ def make(
     def normal(*size: int) -> Array:
         return rng.standard_normal(size).astype(dtype)
 
+    params = rk.init_params(cell, inputs, hidden, rng=rng, dtype=dtype, bias=bias, proj_size=proj_size)
+    if info["normalisation"] != "none":
+        # Gains that are all alike would hide mistakes, and about 1 they make the LSTM multiply rounding with each step.
+        diagonal = params["weight_diagonal"]
+        diagonal[...] = np.random.default_rng([seed, 1]).uniform(0.25, 0.75, diagonal.shape)
     return Problem(
         cell,
         rng.integers(0, inputs, (steps, batch)) if tokens else normal(steps, batch, inputs),
-        rk.init_params(cell, inputs, hidden, rng=rng, dtype=dtype, bias=bias, proj_size=proj_size),
+        params,
         random_states(cell, rng, batch, hidden, dtype, proj_size),
         normal(steps, batch, widths[0]),
         tuple(normal(batch, width) for width in widths),

@@ -181,6 +181,14 @@ def test_init_params_checks_its_options() -> None:
         rk.init_params("lstm", 2, 3, rng=-1)
 
 
+def test_gains_start_at_one_and_the_shift_of_the_cell_state_at_zero() -> None:
+    plain, lstm = rk.init_params("lstm", 2, 3, rng=0), rk.init_params("lstm_layer_norm", 2, 3, rng=0)
+    assert all((lstm[name] == value).all() for name, value in plain.items())  # nothing else is drawn otherwise
+    assert lstm["weight_diagonal"].tolist() == [1.0] * 27 + [0.0] * 3
+    assert rk.init_params("gru_layer_norm", 2, 3)["weight_diagonal"].tolist() == [1.0] * 18
+    assert rk.cell_info("lstm_layer_norm")["diagonals"][-3:] == ("u_o", "c", "c_shift")
+
+
 def test_init_params_draws_what_it_says() -> None:
     drawn = rk.init_params("gru", 7, 100, rng=3, dtype="float64")
     assert list(drawn) == ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]

@@ -149,6 +149,63 @@ def test_a_stabiliser_changes_only_how_c_and_n_are_scaled(cell: str, dtype: str,
     assert_near(replace(p, state=(h, zeros, zeros, zeros)), replace(p, state=(h, zeros, zeros, zeros - 50)))
 
 
+NORMALISED = [cell for cell in rk.cells() if rk.cell_info(cell)["normalisation"] != "none"]
+
+
+@pytest.mark.parametrize("cell", NORMALISED)
+@DTYPES
+def test_a_normalised_product_does_not_see_the_scale_of_its_weight(cell: str, dtype: str, isa: str) -> None:
+    """Powers of two change no digit, and the epsilon is lost beside variances as large as these."""
+    for name in ("weight_ih", "weight_hh"):
+        p = make(cell, SHAPE, dtype)
+        p.params[name] = p.params[name] * np.dtype(dtype).type(2.0**30)
+        scaled = as_other(p, cell, p.params | {name: p.params[name] * 8})
+        others = tuple(other for other in p.params if other != name)
+        assert_same_bits(p, scaled, others)
+        assert (p.results()[f"d {name}"] / 8).tobytes() == scaled.results()[f"d {name}"].tobytes()
+
+
+@pytest.mark.parametrize("cell", NORMALISED)
+@DTYPES
+def test_a_normalised_product_does_not_see_what_all_of_its_rows_share(cell: str, dtype: str, isa: str) -> None:
+    """So the gradient along such a change is zero: the mean has gone out of every row of it."""
+    p = make(cell, SHAPE, dtype)
+    common = np.linspace(-1, 1, SHAPE[2], dtype=dtype)
+    moved = as_other(p, cell, p.params | {name: p.params[name] + common for name in ("weight_ih", "weight_hh")})
+    assert_near(p, moved)
+    found, length = p.results(), 2 * gradient_length(*SHAPE)
+    for name in ("weight_ih", "weight_hh"):
+        gradient = found[f"d {name}"]
+        assert_close(gradient.sum(axis=0), np.zeros(SHAPE[3]), "gradient", length * len(gradient), name)
+
+
+@DTYPES
+def test_a_normalised_gru_without_gains_is_a_gru_without_weights(dtype: str, isa: str) -> None:
+    p = make("gru_layer_norm", SHAPE, dtype)
+    p.params["weight_diagonal"] = np.zeros_like(p.params["weight_diagonal"])
+    plain = {name: value for name, value in p.params.items() if name != "weight_diagonal"}
+    plain |= {name: np.zeros_like(plain[name]) for name in ("weight_ih", "weight_hh")}
+    one, two = p.results(), as_other(p, "gru", plain).results()
+    for name in ("output", "d state[0]", "d bias_ih", "d bias_hh"):
+        assert one[name].tobytes() == two[name].tobytes(), name
+
+
+@pytest.mark.parametrize("cell", NORMALISED)
+@DTYPES
+def test_a_row_without_variance_has_gradients(cell: str, dtype: str, isa: str) -> None:
+    """The epsilon's: of units that are alike, and of a single one, whose normalised value is its shift."""
+    p = make(cell, SHAPE, dtype)
+    p.params["weight_hh"] = np.zeros_like(p.params["weight_hh"])
+    p.state = tuple(np.zeros_like(s) for s in p.state)
+    p.x = np.zeros_like(p.x)
+    assert all(np.isfinite(value).all() for value in p.results().values())
+    if cell == "lstm_layer_norm":
+        alone = make(cell, (3, 2, 4, 1), dtype)
+        shift = alone.params["weight_diagonal"][-1]
+        assert (np.abs(alone.forward().output) <= abs(np.tanh(shift))).all()
+        assert not alone.results()["d weight_diagonal"][-2]  # its gain has nothing to multiply
+
+
 def test_a_printed_form_needs_equal_sizes() -> None:
     with pytest.raises(ValueError, match="input_size: mut1 adds x itself to a gate: expected hidden_size, 5, got 4"):
         rk.init_params("mut1", 4, 5)

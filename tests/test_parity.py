@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from problems import EMPTY_SHAPES, SHAPES, Array, Problem, make
-from tolerances import assert_close, forward_length, gradient_length
+from tolerances import amplification, assert_close, forward_length, gradient_length
 
 import rnnkernels as rk
 from rnnkernels import _cpu, reference
@@ -46,15 +46,17 @@ def expected(cell: str, shape: Shape, dtype: str, tokens: bool, bias: bool) -> d
 def check(p: Problem, shape: Shape, dtype: str, wanted: dict[str, Array]) -> None:
     steps, batch, inputs, hidden = shape
     found = p.results()
+    amplified = amplification(p.cell, steps, batch, inputs, hidden)
     assert found.keys() == wanted.keys()
     for name, value in found.items():
         assert value.dtype == dtype
         if name.startswith("d "):
             gates = len(rk.cell_info(p.cell)["gates"])
-            assert_close(value, wanted[name], "gradient", gradient_length(steps, batch, inputs, hidden, gates), name)
+            length = gradient_length(steps, batch, inputs, hidden, gates)
+            assert_close(value, wanted[name], "gradient", length, name, amplified)
         else:
             quantity = "output" if name == "output" else "state"
-            assert_close(value, wanted[name], quantity, forward_length(steps, inputs, hidden), name)
+            assert_close(value, wanted[name], quantity, forward_length(steps, inputs, hidden), name, amplified)
 
 
 def test_every_cell_has_a_reference() -> None:
@@ -86,8 +88,10 @@ def check_slope(p: Problem, seed: int = 1) -> None:
     """Compare all gradients at once, along one random direction: one complex step, for any size."""
     run = p.forward()
     output, _ = reference.forward(p.cell, p.x, p.params, p.state)
-    steps, _, inputs = p.x.shape
-    assert_close(run.output, output, "output", forward_length(steps, inputs, output.shape[-1]))
+    steps, batch, inputs = p.x.shape
+    hidden = output.shape[-1]
+    amplified = amplification(p.cell, steps, batch, inputs, hidden)
+    assert_close(run.output, output, "output", forward_length(steps, inputs, hidden), amplified=amplified)
     grads = rk.backward(run, p.d_output, p.d_state)
     assert grads.x is not None
     found = grads.params | {"x": grads.x} | {f"state{k}": s for k, s in enumerate(grads.state)}
@@ -207,6 +211,45 @@ def test_infinite_and_huge_inputs_end(isa: str) -> None:
             p = make(cell, (3, 2, 3, 9), "float32")
             p.x[...] = value
             assert np.isfinite(p.forward().output).all()
+
+
+@pytest.mark.parametrize("cell", ["lstm_layer_norm", "gru_layer_norm"])
+def test_torch_operations_agree(cell: str) -> None:
+    """A second opinion on normalised cells: PyTorch's layer_norm, and its derivatives."""
+    torch = pytest.importorskip("torch")
+    p = make(cell, (5, 3, 7, 19))
+    w = {name: torch.tensor(value, requires_grad=True) for name, value in p.params.items()}
+    x = torch.tensor(p.x, requires_grad=True)
+    initial = [torch.tensor(s, requires_grad=True) for s in p.state]
+    rows = len(p.params["weight_ih"])
+    gains = w["weight_diagonal"].split([rows, rows, len(w["weight_diagonal"]) - 2 * rows])
+
+    def normal(a: Any, gain: Any, shift: Any) -> Any:
+        return torch.nn.functional.layer_norm(a, a.shape[-1:], gain, shift)
+
+    state, loss = initial, torch.zeros(())
+    for x_t, d in zip(x, torch.tensor(p.d_output), strict=True):
+        a = normal(x_t @ w["weight_ih"].T, gains[0], w["bias_ih"])
+        b = normal(state[0] @ w["weight_hh"].T, gains[1], w["bias_hh"])
+        if cell == "gru_layer_norm":
+            (x_r, x_z, x_n), (u_r, u_z, u_n) = a.chunk(3, -1), b.chunk(3, -1)
+            z = (x_z + u_z).sigmoid()
+            state = [(1 - z) * (x_n + (x_r + u_r).sigmoid() * u_n).tanh() + z * state[0]]
+        else:
+            i, f, g, o = (a + b).chunk(4, -1)
+            c = f.sigmoid() * state[1] + i.sigmoid() * g.tanh()
+            state = [o.sigmoid() * normal(c, *gains[2].chunk(2)).tanh(), c]
+        loss = loss + (state[0] * d).sum()
+    for value, d_last in zip(state, p.d_state, strict=True):
+        loss = loss + (value * torch.tensor(d_last)).sum()
+    loss.backward()
+    found = p.results()
+    np.testing.assert_allclose(found["d x"], x.grad.numpy(), atol=1e-12)
+    for name, value in w.items():
+        np.testing.assert_allclose(found[f"d {name}"], value.grad.numpy(), atol=1e-12)
+    for k, (s, last) in enumerate(zip(initial, state, strict=True)):
+        np.testing.assert_allclose(found[f"state[{k}]"], last.detach().numpy(), atol=1e-13)
+        np.testing.assert_allclose(found[f"d state[{k}]"], s.grad.numpy(), atol=1e-12)
 
 
 def test_torch_agrees() -> None:

@@ -157,7 +157,7 @@ def test_every_kind_is_separate_calls(cell: str, tokens: bool, threads: int, isa
     check(p, lengths=LENGTHS, resets=resets, reverse=True)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before", "mut3", "lstm_fgr"])
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before", "mut3", "lstm_fgr", "lstm_layer_norm"])
 def test_more_rows_than_a_chunk_and_shared_among_threads(cell: str, isa: str) -> None:
     """Rows are divided among threads, and units (few rows); both kinds of chunks end inside."""
     rng = np.random.default_rng(0)

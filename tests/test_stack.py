@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from problems import assert_equal_states, random_states
-from tolerances import assert_close, forward_length, gradient_length
+from tolerances import amplification, assert_close, forward_length, gradient_length
 
 import rnnkernels as rk
 from rnnkernels import reference
@@ -102,8 +102,10 @@ def check_gradients(stack: Stack, v: dict[str, Any], run: StackRun, grads: Stack
         expected = slope.imag / 1e-30
         terms = np.concatenate([(found[name] * step[name].imag / 1e-30).ravel() for name in names])
         length = stack.num_layers * gradient_length(T, B, I, H)
+        amplified = amplification(stack.cell, T, B, I, H) ** stack.num_layers
         scale = max(1.0, float(np.sqrt((terms**2).sum())))
-        assert_close(np.array(terms.sum() / scale, stack.dtype), expected / scale, "gradient", length, f"{names}")
+        ours = np.array(terms.sum() / scale, stack.dtype)
+        assert_close(ours, expected / scale, "gradient", length, f"{names}", amplified)
 
 
 # --- results --------------------------------------------------------------------------------------
@@ -120,10 +122,11 @@ def test_against_the_reference(cell: str, layers: int, bias: bool, tokens: bool,
     run = stack.forward(v["x"], v["state"])
     output, final = by_reference(stack, v["x"], stack.params, v["state"])
     length = layers * forward_length(T, H, H)
-    assert_close(run.output, output, "output", length)
+    amplified = amplification(cell, T, B, I, H) ** layers  # a layer multiplies what came from the one below
+    assert_close(run.output, output, "output", length, amplified=amplified)
     for layer, expected in zip(run.state, final, strict=True):
         for ours, theirs in zip(layer, expected, strict=True):
-            assert_close(ours, theirs, "state", length)
+            assert_close(ours, theirs, "state", length, amplified=amplified)
     grads = stack.backward(run, v["d_output"], v["d_state"])
     assert (grads.x is None) == tokens
     assert list(grads.params) == list(stack.params)

@@ -65,6 +65,7 @@ def _layer(cell: str) -> Callable[[Any, Any], Any]:
         linear=lambda a, weight, bias: a @ weight if bias is None else a @ weight + bias,
         split=lambda a, count: tuple(jnp.split(a, count, axis=-1)),
         join=lambda pieces: jnp.concatenate(pieces, axis=-1),
+        layer_norm=lambda a, gain, shift: jax.nn.standardize(a, axis=-1, epsilon=1e-5) * gain + shift,
     )
     step = steps.step_of(cell)
 

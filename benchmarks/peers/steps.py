@@ -33,7 +33,10 @@ _MERGED = {
 
 @dataclass(frozen=True)
 class Library:
-    """The calls. `linear`: a @ w + b, b may be None. `split`: the last axis in so many equal pieces."""
+    """The calls. `linear`: a @ w + b, b may be None. `split`: the last axis in so many equal pieces.
+
+    `layer_norm`: of a, gain and shift, over the last axis, with 1e-5 added to the variance.
+    """
 
     sigmoid: Callable[[Any], Any]
     tanh: Callable[[Any], Any]
@@ -44,6 +47,7 @@ class Library:
     linear: Callable[[Any, Any, Any], Any]
     split: Callable[[Any, int], tuple[Any, ...]]
     join: Callable[[tuple[Any, ...]], Any]
+    layer_norm: Callable[[Any, Any, Any], Any]
 
 
 # (library, x, the input's part (B, G*H), state, weights) → state, h first
@@ -51,11 +55,18 @@ Step = Callable[[Library, Any, Any, State, Arrays], State]
 
 
 def _merged(cell: str) -> bool:
-    return cell in _MERGED or cell.startswith(("lstm_", "slstm"))
+    return cell in _MERGED or (cell.startswith(("lstm_", "slstm")) and not _normalised(cell))
+
+
+def _normalised(cell: str) -> bool:
+    return bool(rk.cell_info(cell)["normalisation"] != "none")
 
 
 def input_part(library: Library, cell: str, x: Any, params: Mapping[str, Any]) -> Any:
     """W_ih x for all steps at once, with the biases that can be added before the loop; weights (in, out)."""
+    if _normalised(cell):
+        sums = library.linear(x, params["weight_ih"], None)
+        return library.layer_norm(sums, params["weight_diagonal"][: sums.shape[-1]], params["bias_ih"])
     bias = params["bias_ih"] + params["bias_hh"] if _merged(cell) else params["bias_ih"]
     return library.linear(x, params["weight_ih"], bias)
 
@@ -76,12 +87,16 @@ def weights(library: Library, cell: str, params: Mapping[str, Any]) -> Arrays:
         at = end
     if "weight_hr" in params:
         found["projection"] = params["weight_hr"]
+    if _normalised(cell):
+        found["gain"] = params["weight_diagonal"][params["weight_ih"].shape[1] :][:at]
     if "weight_diagonal" in params:
         found["diagonal"] = library.split(params["weight_diagonal"], len(rk.cell_info(cell)["diagonals"]))
     return found
 
 
 def _hidden(o: Library, h: Any, w: Arrays) -> Any:
+    if "gain" in w:
+        return o.layer_norm(o.linear(h, w["hidden"], None), w["gain"], w["bias hidden"])
     return o.linear(h, w["hidden"], w["bias hidden"])
 
 
@@ -171,6 +186,13 @@ def _slstm(o: Library, _: Any, part: Any, state: State, w: Arrays, *, sigmoid: b
     return (o.sigmoid(out) * c / n, c, n, m)
 
 
+def _lstm_layer_norm(o: Library, _: Any, part: Any, state: State, w: Arrays) -> State:
+    h, c = state
+    i, f, g, out = o.split(part + _hidden(o, h, w), 4)
+    c = o.sigmoid(f) * c + o.sigmoid(i) * o.tanh(g)
+    return o.sigmoid(out) * o.tanh(o.layer_norm(c, *w["diagonal"][-2:])), c
+
+
 def _lstm_family(cell: str) -> Step:
     """The LSTM and its variants; which gates and peepholes it has, its table says."""
     info = rk.cell_info(cell)
@@ -208,6 +230,8 @@ _STEPS: dict[str, Step] = {
     "rnn_relu": _rnn_relu,
     "gru": _gru,
     "gru_reset_before": _gru_reset_before,
+    "gru_layer_norm": _gru,
+    "lstm_layer_norm": _lstm_layer_norm,
     "mut1": _mut1,
     "mut1_projected": _mut1,
     "mut2": _mut2,
@@ -223,7 +247,7 @@ _STEPS: dict[str, Step] = {
 
 def step_of(cell: str) -> Step:
     """A cell's step."""
-    return _lstm_family(cell) if cell.startswith("lstm") else _STEPS[cell]
+    return _STEPS[cell] if cell in _STEPS else _lstm_family(cell)
 
 
 def cells() -> tuple[str, ...]:

@@ -27,6 +27,7 @@ LIBRARY = steps.Library(
     linear=_linear,
     split=lambda a, count: a.chunk(count, dim=-1),
     join=lambda pieces: torch.cat(pieces, dim=-1),
+    layer_norm=lambda a, gain, shift: torch.nn.functional.layer_norm(a, a.shape[-1:], gain, shift),
 )
 
 # (inputs, their parts, state, weights) → outputs, state

@@ -189,13 +189,18 @@ py::list cells() {
         cell["name"] = info.name;
         cell["states"] = states;
         cell["gates"] = gates;
-        py::tuple diagonals(info.diagonal_count);
-        for (int k = 0; k < info.diagonal_count; ++k) diagonals[static_cast<std::size_t>(k)] = info.diagonals[k];
+        py::tuple diagonals(info.diagonal_count), initial(info.diagonal_count);
+        for (int k = 0; k < info.diagonal_count; ++k) {
+            diagonals[static_cast<std::size_t>(k)] = info.diagonals[k].name;
+            initial[static_cast<std::size_t>(k)] = info.diagonals[k].initial;
+        }
         cell["diagonals"] = diagonals;
         py::tuple settings(info.setting_count);
         for (int k = 0; k < info.setting_count; ++k) settings[static_cast<std::size_t>(k)] = info.settings[k];
         cell["settings"] = settings;
         cell["projected"] = info.projected;
+        cell["initial"] = initial;
+        cell["normalisation"] = info.normalisation;
         cell["direct"] = info.direct;
         cell["rows"] = py::make_tuple(info.input_rows, info.hidden_rows, info.gate_rows, info.gate_columns);
         list.append(cell);

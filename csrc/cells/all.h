@@ -3,6 +3,7 @@
 
 #include "gru.h"
 #include "gru_reset_before.h"
+#include "layer_norm.h"
 #include "light.h"
 #include "lstm.h"
 #include "lstm_variants.h"
@@ -15,8 +16,9 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 template <template <class> class... Cells>
 struct CellList {};
 
-using AllCells = CellList<RnnTanh, RnnRelu, Lstm, Gru, GruResetBefore, LstmPeephole, LstmNig, LstmNfg, LstmNog,
-                          LstmNiaf, LstmNoaf, LstmCifg, LstmFgr, LstmProjected, LstmPeepholeProjected, Mut1,
-                          Mut1Projected, Mut2, Mut2Projected, Mut3, Mgu, LiGru, IndRnn, Slstm, SlstmExp>;
+using AllCells =
+    CellList<RnnTanh, RnnRelu, Lstm, Gru, GruResetBefore, LstmPeephole, LstmNig, LstmNfg, LstmNog, LstmNiaf, LstmNoaf,
+             LstmCifg, LstmFgr, LstmProjected, LstmPeepholeProjected, Mut1, Mut1Projected, Mut2, Mut2Projected, Mut3,
+             Mgu, LiGru, IndRnn, Slstm, SlstmExp, LstmLayerNorm, GruLayerNorm>;
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

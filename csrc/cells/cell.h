@@ -24,6 +24,20 @@
 //   static void backward_gates(const V* saved, const V* s, V dgated, V* d, V* ds, V& gated);
 // where backward_gates receives d[] and ds[] as backward_state left them and completes them.
 //
+// Normalised (`normalisation` is not none): x[] and u[] are what W_ih x and W_hh h are after each was normalised over
+// all gates and units of its row, multiplied by a gain and moved by the bias. The gains are the first element-wise
+// weights: the input gates', then the hidden gates'; no other stand in w[], which the maths does not get (null). d[]
+// holds the gradients of x[] and u[], in the first slots; those of the gains, and what lies behind the normalisation,
+// are the engine's.
+//   products            forward and backward as for one product
+//   products_and_inner  the maths is cut at one more value m that is normalised over the units, to y, with the last
+//                       two element-wise weights as gain and shift:
+//   static void forward_gates (const V* x, const V* u, const V* s, V* saved, V& m);
+//   static void forward_state (const V* saved, V m, V y, V* n);
+//   static void backward_state(const V* saved, V y, const V* dn, V* d, V& dy);
+//   static void backward_gates(const V* saved, const V* s, const V* dn, V dm, V* d, V* ds);
+// where backward_gates receives d[] as backward_state left it; dm is what came through the normalisation.
+//
 // A cell some of whose gates multiply neither h nor the gated state makes feedback_count vectors of its new states
 // for the products of the next step:
 //   static void feedback         (const V* n, V* vectors);
@@ -57,15 +71,22 @@ struct Gate {
     int du;           // gradient slot of u[g]
 };
 
+// An element-wise weight's value before training: drawn as the matrices are, or one number.
+enum class Initial { drawn, zero, one };
+
 // An element-wise weight, and all of a cell's, in the order of w[].
 struct Diagonal {
     const char* name;
     int slot;  // gradient slot
+    Initial initial = Initial::drawn;
 };
 struct DiagonalList {
     int count = 0;
-    Diagonal diagonal[4] = {};
+    Diagonal diagonal[10] = {};
 };
+
+// What is normalised over a row: nothing; W_ih x and W_hh h; and one value inside the cell too.
+enum class Normalisation { none, products, products_and_inner };
 
 // (sizeof, not std::extent_v: Clang completes the type of `gates[] = {...}` in a template only when it must.)
 template <class Cell>
@@ -147,6 +168,16 @@ inline constexpr GateList recurrent_gates = select_gates<Cell>(
 
 template <class Cell>
 inline constexpr bool two_products = gated_gates<Cell>.count > 0;
+
+template <class Cell>
+constexpr Normalisation find_normalisation() {
+    if constexpr (requires { Cell::normalisation; }) return Cell::normalisation;
+    return Normalisation::none;
+}
+template <class Cell>
+inline constexpr bool normalised = find_normalisation<Cell>() != Normalisation::none;
+template <class Cell>
+inline constexpr bool normalises_inner = find_normalisation<Cell>() == Normalisation::products_and_inner;
 
 // The place of gate g in a list, or -1.
 constexpr int position(const GateList& list, int gate) {

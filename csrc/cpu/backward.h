@@ -25,9 +25,9 @@ public:
           width_(width_of<Cell>(shape_)),
           rows_(shared.rows),
           masks_(shared.masks),
-          part_(make_part<Cell>(Pass::backward, shared.plan, shape_, shared.blocks, shared.h_blocks, thread,
+          part_(make_part<Cell>(Pass::backward, shared.plan, rows_, shared.blocks, shared.h_blocks, thread,
                                 shared.barriers)),
-          item_(item_blocks<Cell>(Pass::backward, part_.rows.last - part_.rows.first)) {}
+          item_(item_blocks<Cell>(Pass::backward, part_.rows.count())) {}
 
     // Packs this thread's share of the weights and takes over the gradients of the final states.
     void begin() {
@@ -63,7 +63,7 @@ public:
     void begin_chunk(Index first, Index last) {
         // The first step of the chunk above stands at the buffer's start; it becomes the step after this chunk.
         if (last < shape_.steps)
-            each_block(rows_of_step(rows_, last, part_), [&](Index row, Index block) {
+            each_block(part_.rows_of_step(rows_, last), [&](Index row, Index block) {
                 const Index behind = rows_.first(last) - rows_.first(first);
                 const T* from = shared_.gradient + row * shared_.gradient_row() + block * lanes;
                 T* to = shared_.gradient + (behind + row) * shared_.gradient_row() + block * lanes;
@@ -80,7 +80,7 @@ public:
 
     void state(Index t) {
         carry_to(t, [&](Index row, Index block, V* dn) RNNKERNELS_INLINED {
-            V saved[G::saved + 1], s[G::states], n[G::states], d[G::slots] = {}, ds[G::states], kept[G::states];
+            V saved[G::saved + 1], s[G::states], n[G::states], d[G::slots] = {}, ds[G::states], kept[G::states] = {};
             load_saved(t, row, block, saved);
             load_step(t, row, block, s, n, dn, kept);
             Cell::backward_state(saved, s, n, dn, d, ds);
@@ -92,7 +92,7 @@ public:
 
     void gates(Index t) {
         const Factor gated_only[] = {{shared_.w_gated, shared_.gated_slots, G::gateds}};
-        multiply(gated_only, t, rows_of_step(rows_, t, part_),
+        multiply(gated_only, t, part_.rows_of_step(rows_, t),
                  [&](Index row, Index block, const T* strip) RNNKERNELS_INLINED {
                      V saved[G::saved + 1], s[G::states], d[G::slots], ds[G::states], gated;
                      load_saved(t, row, block, saved);
@@ -108,13 +108,7 @@ public:
                  });
     }
 
-    void wait_for_step() {
-        if (rows_.ragged()) {
-            part_.everyone->wait();
-        } else if (part_.row_group) {
-            part_.row_group->wait();
-        }
-    }
+    void wait_for_step() { part_.wait_for_step(); }
 
     // The chunk's rows summed into the weights' gradients, and its dx.
     void end_chunk(Index first, Index last) {
@@ -123,11 +117,12 @@ public:
         const bool begins = last == shape_.steps;  // the first chunk to be summed
         const Index begin = rows_.first(first), count = rows_.first(last) - begin;
         const GradientRows<T> rows{shared_.gradient, shared_.gradient_row(), count};
-        sum_slots(rows, shared_.slot_sums, part_.thread, part_.threads);
+        sum_slots(rows, Cell::slot_count * shared_.blocks, shared_.slot_sums, part_.thread, part_.threads);
         if (call.dterm)
             for (Index t = first; t < last; ++t)
-                sum_terms(GradientRows<T>{gradient(t, 0), shared_.gradient_row(), rows_.count(t)}, shared_.input_slots,
-                          G::inputs, shared_.padded(), shared_.term_sums, part_.thread, part_.threads);
+                sum_terms(GradientRows<T>{gradient(t, 0), shared_.gradient_row(), rows_.count(t)},
+                          shared_.input_bias_slots, G::inputs, shared_.padded(), shared_.term_sums, part_.thread,
+                          part_.threads);
         if (call.dx)
             input_gradient(
                 rows, shared_.w_input, shared_.input_slots, G::inputs, shared_.direct_slots, G::directs, shape_,
@@ -180,9 +175,9 @@ protected:
         shared_.dropped.backward(shared_.call.dweight_hh, shared_.call.dweight_gg, part_.thread, part_.threads);
         if (part_.thread != 0) return;
         const BackwardCall& call = shared_.call;
-        write_bias(shared_.slot_sums, shared_.input_slots, input_rows<Cell>.row, G::inputs, shape_.hidden,
+        write_bias(shared_.slot_sums, shared_.input_bias_slots, input_rows<Cell>.row, G::inputs, shape_.hidden,
                    static_cast<T*>(call.dbias_ih));
-        write_bias(shared_.slot_sums, shared_.hidden_slots, hidden_rows<Cell>.row, G::hiddens, shape_.hidden,
+        write_bias(shared_.slot_sums, shared_.hidden_bias_slots, hidden_rows<Cell>.row, G::hiddens, shape_.hidden,
                    static_cast<T*>(call.dbias_hh));
         write_bias(shared_.slot_sums, shared_.gated_slots, gated_rows<Cell>.row, G::gateds, shape_.hidden,
                    static_cast<T*>(call.dbias_hh));
@@ -204,7 +199,7 @@ protected:
     // The cell's backward, of a cell of one product; dn as carry_to gives it.
     RNNKERNELS_INLINE void differentiate(Index t, Index row, Index block, V* dn) const {
         V saved[G::saved + 1], w[G::diagonals + G::settings + 1], s[G::states], n[G::states], d[G::slots];
-        V ds[G::states], kept[G::states];
+        V ds[G::states], kept[G::states] = {};
         load_saved(t, row, block, saved);
         for (int k = 0; k < G::diagonals; ++k) w[k] = V::load(shared_.diagonal + (k * shared_.blocks + block) * lanes);
         for (int k = 0; k < G::settings; ++k) w[G::diagonals + k] = V(static_cast<T>(shared_.call.in.settings[k]));
@@ -241,8 +236,8 @@ protected:
     Index valid(Index block) const { return shape_.hidden - block * lanes; }
 
     template <class Function>
-    RNNKERNELS_INLINE void each_block(Range rows, Function function) {
-        for (Index row = rows.first; row < rows.last; ++row)
+    RNNKERNELS_INLINE void each_block(RowSet rows, Function function) {
+        for (Index row = rows.first; row < rows.last; row += rows.step)
             for (Index block = part_.blocks.first; block < part_.blocks.last; ++block) function(row, block);
     }
 
@@ -285,7 +280,7 @@ protected:
             if (masks_.drops) store_masked(t, row, block, s[0]);
         }
         if (!masks_.zones) return;
-        for (int k = 0; k < G::states; ++k) n[k] = V::load(reserved + (G::states - 1 + k) * lanes);
+        for (int k = 0; k < G::states; ++k) n[k] = V::load(reserve(t, row, block) + (G::first_own + k) * lanes);
         masks_.unzone(rows_.first(t) + row, block, dn, kept);
     }
     // Adds the caller's gradient of a step's state, which is whole then: a reading is taken where it is wanted.
@@ -319,7 +314,7 @@ protected:
     // A tile of step t's gradient rows times the panels of an item, factor after factor, into the strip, then the
     // epilogue over it, which finds one vector for each factor, an item apart.
     template <int count, class Epilogue>
-    RNNKERNELS_INLINE void multiply(const Factor (&factors)[count], Index t, Range rows, Epilogue epilogue) {
+    RNNKERNELS_INLINE void multiply(const Factor (&factors)[count], Index t, RowSet rows, Epilogue epilogue) {
         alignas(64) T strip[count * strip_size<Cell>(Pass::backward, 1, lanes)];
         const Index stride = item_ * count * lanes;
         const int most = tile_rows(factors[0].w.width);
@@ -330,7 +325,8 @@ protected:
                 [&](Index row, int tile, Index place) {
                     for (int i = 0; i < count; ++i) {
                         const Factor& f = factors[i];
-                        const RowBlock<T> a{gradient(t, row), shared_.gradient_row(), f.slots, f.gates, shape_.hidden};
+                        const RowBlock<T> a{gradient(t, row), shared_.gradient_row() * rows.step, f.slots, f.gates,
+                                            shape_.hidden};
                         product(a, tile, part_of(f.w, block, end), shared_.zeros, 0,
                                 strip + place * stride + i * item_ * lanes, stride);
                     }
@@ -346,15 +342,13 @@ protected:
     // sequence cut in two calls gives the same bits as one. t = -1: the initial states.
     template <class Function>
     RNNKERNELS_INLINE void carry_to(Index t, Function function) {
-        const Range mine = rows_of_step(rows_, t, part_);
-        const Index ahead = least(mine.last, rows_.count(t + 1));
-        each_block({mine.first > ahead ? mine.first : ahead, mine.last}, [&](Index row, Index block) {
+        const RowSet mine = part_.rows_of_step(rows_, t), more = mine.below(rows_.count(t + 1));
+        each_block(mine.from(rows_.count(t + 1)), [&](Index row, Index block) {
             V dn[G::states];
             load_carried(row, block, dn);
             function(row, block, dn);
         });
-        if (mine.first < ahead) {
-            const Range more{mine.first, ahead};
+        if (more.count() > 0) {
             const auto carry = [&](Index row, Index block, const T* strip) RNNKERNELS_INLINED {
                 V dn[G::states];
                 load_carried(row, block, dn);

@@ -31,6 +31,8 @@ struct BackwardShared {
     // Offsets, in a gradient row, of the slots that each product sums over.
     Index hidden_slots[16] = {}, feedback_slots[16] = {}, gated_slots[16] = {}, input_slots[16] = {};
     Index direct_slots[16] = {}, diagonal_slots[16] = {};
+    // Those of the biases: the same, but for a bias that stands behind a normalisation.
+    Index input_bias_slots[16] = {}, hidden_bias_slots[16] = {};
     const T* zeros = nullptr;
     const T* initial[G::states] = {};  // each (B, H)
     T* gradient = nullptr;             // ((chunk+1)*B, slots, blocks*lanes)
@@ -71,7 +73,10 @@ struct BackwardShared {
         for (int k = 0; k < G::vectors; ++k)
             w_recurrent[1 + k] = take_panels<T>(workspace, G::feedbacks * shape.hidden, 1, blocks);
         Index widest = h_blocks > blocks ? h_blocks : blocks;
-        for (int i = 0; i < G::hiddens; ++i) hidden_slots[i] = Cell::gates[hidden_gates<Cell>.gate[i]].du * padded();
+        for (int i = 0; i < G::hiddens; ++i) {
+            hidden_bias_slots[i] = Cell::gates[hidden_gates<Cell>.gate[i]].du * padded();
+            hidden_slots[i] = normalised<Cell> ? (Cell::slot_count + G::inputs + i) * padded() : hidden_bias_slots[i];
+        }
         for (int i = 0; i < G::feedbacks; ++i)
             feedback_slots[i] = Cell::gates[feedback_gates<Cell>.gate[i]].du * padded();
         for (int i = 0; i < G::directs; ++i) direct_slots[i] = Cell::gates[direct_gates<Cell>.gate[i]].dx * padded();
@@ -82,7 +87,10 @@ struct BackwardShared {
         }
         if constexpr (G::vectors > 0)
             feedback = behind_blocks_of<Cell>(static_cast<const T*>(call.reserve), shape, masks.zones, rows.total());
-        for (int i = 0; i < G::inputs; ++i) input_slots[i] = Cell::gates[input_gates<Cell>.gate[i]].dx * padded();
+        for (int i = 0; i < G::inputs; ++i) {
+            input_bias_slots[i] = Cell::gates[input_gates<Cell>.gate[i]].dx * padded();
+            input_slots[i] = normalised<Cell> ? (Cell::slot_count + i) * padded() : input_bias_slots[i];
+        }
         if constexpr (two_products<Cell>) {
             w_gated = take_panels<T>(workspace, G::gateds * shape.hidden, 1, blocks);
             for (int i = 0; i < G::gateds; ++i) gated_slots[i] = Cell::gates[gated_gates<Cell>.gate[i]].du * padded();

@@ -6,7 +6,7 @@
 #pragma once
 
 #include "../recurrence/order.h"
-#include "forward_shared.h"
+#include "x_projection.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -25,11 +25,10 @@ public:
           width_(width_of<Cell>(shape_)),
           rows_(shared.rows),
           masks_(shared.masks),
-          x_columns_(weights_.input.columns),
-          part_(make_part<Cell>(Pass::forward, shared.plan, shape_, shared.blocks, shared.h_blocks, thread,
+          part_(make_part<Cell>(Pass::forward, shared.plan, rows_, shared.blocks, shared.h_blocks, thread,
                                 shared.barriers)),
-          item_(item_blocks<Cell>(Pass::forward, part_.rows.last - part_.rows.first)),
-          all_project_(shared.plan.threads > shared.plan.row_groups * shared.plan.unit_groups) {}
+          item_(item_blocks<Cell>(Pass::forward, part_.rows.count())),
+          x_(shared, part_) {}
 
     // Packs this thread's share of the weights, unless they are prepared, and takes over the initial states.
     void begin() {
@@ -45,41 +44,14 @@ public:
             if (!projected<Cell> && shape_.steps > 0) store_operands(0, row, block, s);
         });
         if (projected<Cell> && masks_.drops && shape_.steps > 0)
-            for (Index row = part_.rows.first; row < part_.rows.last; ++row)
+            for (Index row = part_.rows.first; row < part_.rows.last; row += part_.rows.step)
                 for (Index block = part_.h_blocks.first; block < part_.h_blocks.last; ++block)
                     store_masked(0, row, block,
                                  V::load(shared_.initial[0] + row * width_ + block * lanes, h_valid(block)));
         part_.everyone->wait();
     }
 
-    // x W_ih^T + b_ih for the steps [first, last), into the x part.
-    void project(Index first, Index last) {
-        chunk_first_ = first;
-        if (weights_.token_table) return;
-        const Index begin = rows_.first(first), end = rows_.first(last);
-        if (rows_.ragged() || all_project_) {
-            // Whoever reads a row in a step need not be who projects it.
-            if (first > 0) part_.everyone->wait();  // until the steps have read the last chunk's
-            if (shared_.x) {
-                const Range mine = split_range(end - begin, 1, part_.threads, part_.thread);
-                copy_x(begin, begin + mine.first, begin + mine.last);
-                part_.everyone->wait();
-            }
-            if (all_project_) {
-                const Index item = item_blocks<Cell>(Pass::forward, kStripRows);
-                project_rows(begin, end, split_range(shared_.blocks, item, part_.threads, part_.thread));
-            } else {
-                const Range mine = split_range(end - begin, 1, shared_.plan.row_groups, part_.row_group_index);
-                project_rows(begin + mine.first, begin + mine.last, part_.blocks);
-            }
-            part_.everyone->wait();
-        } else if (part_.rows.last - part_.rows.first == shape_.batch) {
-            project_rows(begin, end, part_.blocks);
-        } else {
-            for (Index t = first; t < last; ++t)
-                project_rows(rows_.first(t) + part_.rows.first, rows_.first(t) + part_.rows.last, part_.blocks);
-        }
-    }
+    void project(Index first, Index last) { x_.project(first, last); }
 
     void step(Index t) {
         const Step now = at_step(t);
@@ -138,19 +110,12 @@ public:
                  });
     }
 
-    // In a ragged batch a row may be another thread's in the next step.
-    void wait_for_step() {
-        if (rows_.ragged()) {
-            part_.everyone->wait();
-        } else if (part_.row_group) {
-            part_.row_group->wait();
-        }
-    }
+    void wait_for_step() { part_.wait_for_step(); }
 
     void finish() {
         const Rows& rows = rows_;
         Index last = rows.steps - 1;  // the row's last step; never later than that of the row before
-        for (Index row = part_.rows.first; row < part_.rows.last; ++row) {
+        for (Index row = part_.rows.first; row < part_.rows.last; row += part_.rows.step) {
             while (rows.count(last) <= row) --last;
             const T* h = last < 0 ? shared_.initial[0] + row * width_ : output(rows.first(last) + row);
             const Range& blocks = projected<Cell> ? part_.h_blocks : part_.blocks;
@@ -169,16 +134,14 @@ protected:
     struct Step {
         Index t;
         Index first;       // its first row
-        Range rows;        // this thread's
+        RowSet rows;       // this thread's
         const T* h;        // before it, (rows, H)
         const T* operand;  // of the recurrent weight: h, masked where there is recurrent dropout
-        const T* x;        // its x part; null where the token table stands for it
     };
     Step at_step(Index t) const {
         const Index first = rows_.first(t);
-        const T* x = weights_.token_table ? nullptr : shared_.x_part + (first - rows_.first(chunk_first_)) * x_row();
         const T* h = h_before(t);
-        return {t, first, rows_of_step(rows_, t, part_), h, masks_.drops ? masked_h(t, 0) : h, x};
+        return {t, first, part_.rows_of_step(rows_, t), h, masks_.drops ? masked_h(t, 0) : h};
     }
 
     // h before step t, (rows of the step, H): the output of the step before, or the initial state.
@@ -211,41 +174,41 @@ protected:
         return shared_.feedback + (first + row) * G::vectors * shape_.hidden;
     }
     T* masked_h(Index t, Index row) const { return shared_.masked + (t % 2 * shape_.batch + row) * width_; }
-    Index x_row() const { return x_columns_.row(); }
     // Lanes from one gate's units to the next gate's.
-    Index gate_stride(Index block) const { return x_columns_.units_in(block); }
+    Index gate_stride(Index block) const { return weights_.input.columns.units_in(block); }
     // Units of a block that exist; more than a vector's lanes means all.
     Index valid(Index block) const { return shape_.hidden - block * lanes; }
     Index h_valid(Index block) const { return width_ - block * lanes; }
 
     template <class Function>
     RNNKERNELS_INLINE void each_block(Function function) {
-        for (Index row = part_.rows.first; row < part_.rows.last; ++row)
+        for (Index row = part_.rows.first; row < part_.rows.last; row += part_.rows.step)
             for (Index block = part_.blocks.first; block < part_.blocks.last; ++block) function(row, block);
     }
 
     RNNKERNELS_INLINE void load_x(const Step& now, Index row, Index block, V* x) const {
-        const T* from =
-            now.x ? now.x + row * x_row() : weights_.token_table + shared_.tokens[now.first + row] * x_row();
+        const T* from = x_.of_row(now.first + row);
         clear(x);
         for (int i = 0; i < G::inputs; ++i)
             x[input_gates<Cell>.gate[i]] = V::load(from + block * G::inputs * lanes + i * gate_stride(block));
-        if (shared_.call.in.term) {
-            const T* term = static_cast<const T*>(shared_.call.in.term) + row * G::inputs * shape_.hidden;
-            for (int i = 0; i < G::inputs; ++i) {
-                V& gate = x[input_gates<Cell>.gate[i]];
-                gate = gate + V::load(term + i * shape_.hidden + block * lanes, valid(block));
-            }
-        }
+        add_term(row, block, x);
         if constexpr (G::directs > 0) {
             const V direct = direct_x(now, row, block);
             for (int i = 0; i < G::directs; ++i) x[direct_gates<Cell>.gate[i]] = direct;
         }
     }
+    RNNKERNELS_INLINE void add_term(Index row, Index block, V* x) const {
+        if (!shared_.call.in.term) return;
+        const T* term = static_cast<const T*>(shared_.call.in.term) + row * G::inputs * shape_.hidden;
+        for (int i = 0; i < G::inputs; ++i) {
+            V& gate = x[input_gates<Cell>.gate[i]];
+            gate = gate + V::load(term + i * shape_.hidden + block * lanes, valid(block));
+        }
+    }
     // x itself; of a token the vector that is 1 at its place.
     RNNKERNELS_INLINE V direct_x(const Step& now, Index row, Index block) const {
         const Index at = now.first + row;
-        if (shared_.call.in.x) return V::load(x(at) + block * lanes, valid(block));
+        if (shared_.call.in.x) return V::load(x_.x(at) + block * lanes, valid(block));
         T one[lanes] = {};
         const Index lane = shared_.tokens[at] - block * lanes;
         if (lane >= 0 && lane < lanes) one[lane] = T(1);
@@ -303,16 +266,25 @@ protected:
     // Zoneout; what the cell itself made is kept for the backward.
     RNNKERNELS_INLINE void zone(const Step& now, Index row, Index block, const V* s, V* n) const {
         if (shared_.call.reserve)
-            for (int k = 0; k < G::states; ++k)
-                n[k].store(reserve(now, row, block) + (G::saved + G::states - 1 + k) * lanes);
+            for (int k = 0; k < G::states; ++k) n[k].store(reserve(now, row, block) + (G::first_own + k) * lanes);
         masks_.zone(now.first + row, block, s, n);
     }
     RNNKERNELS_INLINE static void store_saved(T* to, const V* saved) {
         for (int i = 0; i < G::saved; ++i) saved[i].store(to + i * lanes);
     }
 
-    // A tile of rows of `a` times the panels of an item into the strip, then the epilogue over it. Odd steps go
-    // through the items backwards: the weights read last are still near, where not all of them fit a cache.
+    // Calls use(first block, last block) for this thread's items. Odd steps go through them backwards: the weights read
+    // last are still near, where not all of them fit a cache.
+    template <class Use>
+    RNNKERNELS_INLINE void each_item(Index t, Use use) const {
+        const Index items = (part_.blocks.last - part_.blocks.first + item_ - 1) / item_;
+        for (Index i = 0; i < items; ++i) {
+            const Index block = part_.blocks.first + (t % 2 == 0 ? i : items - 1 - i) * item_;
+            use(block, block + item_ < part_.blocks.last ? block + item_ : part_.blocks.last);
+        }
+    }
+
+    // A tile of rows of `a` times the panels of an item into the strip, then the epilogue over it.
     // The feedback vectors' product goes with h's, into a strip of its own.
     template <class Epilogue>
     RNNKERNELS_INLINE void multiply(const Step& now, const GateProduct<T>& w, const T* a, Index a_stride,
@@ -324,11 +296,8 @@ protected:
         const int gates = w.columns.gates;
         const Index stride = item_ * gates * lanes, fed_stride = item_ * G::feedbacks * lanes;
         const Index fed_row = G::vectors * shape_.hidden;
-        const Index items = (part_.blocks.last - part_.blocks.first + item_ - 1) / item_;
-        for (Index i = 0; i < items; ++i) {
-            const Index block = part_.blocks.first + (now.t % 2 == 0 ? i : items - 1 - i) * item_;
-            const Index end = block + item_ < part_.blocks.last ? block + item_ : part_.blocks.last;
-            const ItemProduct<T> item(w, block, end, now.rows.last - now.rows.first, item_scratch());
+        each_item(now.t, [&](Index block, Index end) RNNKERNELS_INLINED {
+            const ItemProduct<T> item(w, block, end, now.rows.count(), shared_.item_scratch(part_.thread));
             const auto next = [&](Index left) {
                 const int rows = item.next_rows(left);
                 return feeds ? least(rows, next_tile(left, tile_rows(f.panels.width))) : rows;
@@ -336,53 +305,20 @@ protected:
             each_strip(
                 now.rows, next,
                 [&](Index row, int rows, Index place) {
-                    item.run(a + row * a_stride, a_stride, rows, strip + place * stride, stride);
+                    item.run(a + row * a_stride, a_stride * now.rows.step, rows, strip + place * stride, stride);
                     if constexpr (G::vectors > 0)
                         if (feeds)
                             ItemProduct<T>(f, block, end, rows, nullptr)
-                                .run(feedback(now.t, row), fed_row, rows, fed + place * fed_stride, fed_stride);
+                                .run(feedback(now.t, row), fed_row * now.rows.step, rows, fed + place * fed_stride,
+                                     fed_stride);
                 },
                 [&](Index row, Index place) RNNKERNELS_INLINED {
                     for (Index b = block; b < end; ++b)
                         epilogue(row, b, strip + place * stride + (b - block) * gates * lanes,
                                  fed + place * fed_stride + (b - block) * G::feedbacks * lanes);
                 });
-        }
+        });
     }
-
-    const T* x(Index row) const { return static_cast<const T*>(shared_.call.in.x) + rows_.place(row) * shape_.input; }
-    // Rows [first, last) of x, of a chunk that begins at row `begin`, one behind the other.
-    void copy_x(Index begin, Index first, Index last) {
-        for (Index row = first; row < last; ++row)
-            std::memcpy(shared_.x + (row - begin) * shape_.input, x(row),
-                        static_cast<std::size_t>(shape_.input) * sizeof(T));
-    }
-
-    // Rows [first, last) of the x part, in these blocks of units.
-    void project_rows(Index first, Index last, Range blocks) {
-        const GateProduct<T>& w = weights_.input;
-        const Index begin = rows_.first(chunk_first_), count = last - first;
-        T* out = shared_.x_part + (first - begin) * x_row();
-        if (shared_.tokens) {
-            for (Index row = 0; row < count; ++row)
-                for (Index block = blocks.first; block < blocks.last; ++block)
-                    gather_token(w, block, shared_.tokens[first + row], out + row * x_row());
-            return;
-        }
-        const T* x_rows = shared_.x ? shared_.x + (first - begin) * shape_.input : x(first);
-        const Index item = item_blocks<Cell>(Pass::forward, count);
-        for (Index block = blocks.first; block < blocks.last; block += item) {
-            const Index end = block + item < blocks.last ? block + item : blocks.last;
-            const ItemProduct<T> product(w, block, end, count, item_scratch());
-            const Index column = w.columns.vector(block) * lanes;
-            for (Index row = 0; row < count;) {
-                const int rows = product.next_rows(count - row);
-                product.run(x_rows + row * shape_.input, shape_.input, rows, out + row * x_row() + column, x_row());
-                row += rows;
-            }
-        }
-    }
-    T* item_scratch() const { return shared_.items + part_.thread * shared_.item_size; }
 
     const ForwardShared<Cell, T>& shared_;
     const ForwardWeights<Cell, T>& weights_;
@@ -390,11 +326,9 @@ protected:
     const Index width_;  // of h
     const Rows& rows_;
     const Masks<T, G::states>& masks_;
-    const UnitColumns<T> x_columns_;
     const Part part_;
     const Index item_;
-    const bool all_project_;  // those who take no part in the steps too
-    Index chunk_first_ = 0;
+    XProjection<Cell, T> x_;
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -31,6 +31,8 @@ struct ForwardShared {
     T* extra = nullptr;                // (B, blocks*(states-1)*lanes): the states after h, updated in place
     T* saved = nullptr;                // (B, blocks*saved*lanes): between the phases, when nothing is kept
     T* gated = nullptr;                // (B, blocks*lanes)
+    T* u = nullptr;                    // (B, row of columns): W_hh h, until it is normalised
+    T* inner = nullptr;                // (B, blocks*lanes): what is normalised inside the cell
     T* feedback = nullptr;             // (rows or 2*B, vectors*H): what step t reads, before it begins
     T* unprojected = nullptr;          // (rows or B, H): what becomes h, where it is projected
     T* masked = nullptr;               // (2, B, H): h before even and odd steps, as the recurrent weight sees it
@@ -42,6 +44,7 @@ struct ForwardShared {
 
     void prepare(int threads) { prepare(plan_of<Cell, T>(Pass::forward, call.in, threads)); }
 
+    T* item_scratch(int thread) const { return items + thread * item_size; }
     bool drop_weights(int thread, int threads) const { return dropped.fill(thread, threads); }
 
     void prepare(const Plan& cut) {
@@ -73,6 +76,13 @@ struct ForwardShared {
         if constexpr (two_products<Cell>) {
             gated = workspace.take<T>(shape.batch * blocks * lanes);
             if (!call.reserve) saved = workspace.take<T>(shape.batch * blocks * G::saved * lanes);
+        }
+        if constexpr (normalised<Cell>) {
+            u = workspace.take<T>(shape.batch * weights.hidden.columns.row());
+            if constexpr (normalises_inner<Cell>) {
+                inner = workspace.take<T>(shape.batch * blocks * lanes);
+                if (!call.reserve) saved = workspace.take<T>(shape.batch * blocks * G::saved * lanes);
+            }
         }
         if constexpr (G::vectors > 0)
             feedback = call.reserve

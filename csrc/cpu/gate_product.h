@@ -55,6 +55,15 @@ public:
         product(block, rows, panels_, w_.bias + first_ * Vec<T>::lanes, 0, out, out_stride);
     }
 
+    // The same for `count` rows, tile after tile.
+    void run_all(const T* a, Index a_stride, Index count, T* out, Index out_stride) const {
+        for (Index row = 0; row < count;) {
+            const int rows = next_rows(count - row);
+            run(a + row * a_stride, a_stride, rows, out + row * out_stride, out_stride);
+            row += rows;
+        }
+    }
+
 private:
     // Few rows of a weight that is used once: its rows become columns in registers and are used there. Storing
     // them and reading them back would take longer than the product. The same sums as a tile's, in the same order.

@@ -2,8 +2,8 @@
 //
 // Units come in blocks of one vector. Per row (one step of one sequence):
 //   x part    [block][input gate][lane], the last block closer (UnitColumns, panels.h)
-//   reserve   [block][saved, then the states after h][lane], with zoneout [..., then what the cell itself made of all
-//             states][lane]
+//   reserve   [block][saved, then the states after h, then what was normalised, with zoneout then what the cell itself
+//             made of all states][lane]
 //   carried   [block][state][lane]
 //   gradient  [slot][unit, padded to whole blocks]: a slot is contiguous, as the products read it
 #pragma once
@@ -54,16 +54,26 @@ struct Geometry {
     static constexpr int gg_columns = own_feedback_weight<Cell> ? vectors : 0;
     static constexpr int states = state_count<Cell>;
     static constexpr int saved = Cell::saved_count;
-    static constexpr int slots = Cell::slot_count;
+    // A normalised cell: rows that are normalised, of x, of u and of one value inside the cell; the vectors of them per
+    // block; and the gradient slots of W_ih x and W_hh h, which follow the cell's own.
+    static constexpr int norms = normalised<Cell> ? 2 + normalises_inner<Cell> : 0;
+    static constexpr int normals = normalised<Cell> ? inputs + hiddens + normalises_inner<Cell> : 0;
+    static constexpr int slots = Cell::slot_count + (normalised<Cell> ? inputs + hiddens : 0);
+    static constexpr int settings = setting_count<Cell>;
 
-    // Vectors of reserve per block.
-    static constexpr int reserve(bool zoneout) { return saved + states - 1 + (zoneout ? states : 0); }
+    // Vectors of reserve per block; where among them what was normalised begins, and what the cell itself made.
+    static constexpr int first_normal = saved + states - 1;
+    static constexpr int first_own = first_normal + normals;
+    static constexpr int reserve(bool zoneout) { return first_own + (zoneout ? states : 0); }
 
     static constexpr int widest = hiddens > gateds ? hiddens : gateds;
-    static constexpr int settings = setting_count<Cell>;
-    static_assert(!projected<Cell> || (!two_products<Cell> && vectors == 0), "a projected cell has one product");
+    static_assert(!projected<Cell> || (!two_products<Cell> && vectors == 0 && !normalised<Cell>),
+                  "a projected cell has one product");
     static_assert((diagonals == 0 && settings == 0) || !two_products<Cell>,
                   "the form of two products takes no element-wise weights");
+    static_assert(!normalised<Cell> || diagonals == normals + normalises_inner<Cell>, "a gain each, and a shift");
+    static_assert(!normalised<Cell> || (directs == 0 && vectors == 0 && gateds == 0 && settings == 0),
+                  "other forms' gates");
 };
 
 // Units of h.
@@ -102,18 +112,39 @@ constexpr Index strip_size(Pass pass, int gates, int lanes) {
     return (many > few ? many : few) * gates * lanes;
 }
 
+// Rows `step` apart, below `last`.
+struct RowSet {
+    Index first;
+    Index last;
+    Index step = 1;
+
+    RNNKERNELS_INLINE Index count() const { return first < last ? (last - first + step - 1) / step : 0; }
+    RNNKERNELS_INLINE Index at(Index i) const { return first + i * step; }
+    // Those from row `row` on.
+    RNNKERNELS_INLINE RowSet from(Index row) const {
+        return {first < row ? first + (row - first + step - 1) / step * step : first, last, step};
+    }
+    RNNKERNELS_INLINE RowSet below(Index row) const { return {first, row < last ? row : last, step}; }
+    // Part `index` of `parts`, as even as can be.
+    RowSet part(int parts, int index) const {
+        const Range mine = split_range(count(), 1, parts, index);
+        return RowSet{at(mine.first), at(mine.last), step}.below(last);
+    }
+};
+
 // Fills a strip with as many whole tiles of rows as fit, run(row, rows, place in the strip), then hands its rows on,
 // use(row, place in the strip); again until all rows are done. Of `left` rows the next tile takes next(left).
 template <class Next, class Run, class Use>
-RNNKERNELS_INLINE void each_strip(Range rows, Next next, Run run, Use use) {
-    for (Index first = rows.first, last = first; first < rows.last; first = last) {
-        while (last < rows.last) {
-            const int tile_rows = next(rows.last - last);
+RNNKERNELS_INLINE void each_strip(RowSet rows, Next next, Run run, Use use) {
+    const Index count = rows.count();
+    for (Index first = 0, last = 0; first < count; first = last) {
+        while (last < count) {
+            const int tile_rows = next(count - last);
             if (last + tile_rows - first > kStripRows) break;
-            run(last, tile_rows, last - first);
+            run(rows.at(last), tile_rows, last - first);
             last += tile_rows;
         }
-        for (Index row = first; row < last; ++row) use(row, row - first);
+        for (Index i = first; i < last; ++i) use(rows.at(i), i - first);
     }
 }
 
@@ -138,35 +169,37 @@ inline constexpr GateRows gated_rows = rows_in(gated_gates<Cell>, recurrent_gate
 
 inline constexpr GateRows kFirstRow{};  // of a weight that belongs to no gates
 
-// A thread's part of the work: rows of the batch, blocks of units.
+// A thread's part of the work: rows of the batch, blocks of units. A row has one owner in all of its steps. Of a ragged
+// batch, longest sequence first, a group takes every so manyth row, so that groups have as much to do in every step.
 struct Part {
     int thread;
     int threads;
-    Range rows;           // of the steps; none for a thread beyond the plan's grid
+    RowSet rows;          // of the steps; none for a thread beyond the plan's grid
     Range blocks;         // of the steps
     Range h_blocks;       // of h, where it is projected
     int row_group_index;  // -1 beyond the grid
     int row_groups;
     Barrier* everyone;
     Barrier* row_group;  // null beyond the grid
+
+    // A thread's rows of step t; of step -1 all of its sequences.
+    RNNKERNELS_INLINE RowSet rows_of_step(const Rows& all, Index t) const { return rows.below(all.count(t)); }
+    void wait_for_step() const {
+        if (row_group) row_group->wait();
+    }
 };
 
-// A thread's rows of step t; of step -1 all sequences. They change from step to step where the batch is ragged.
-inline Range rows_of_step(const Rows& rows, Index t, const Part& part) {
-    if (!rows.ragged() || part.row_group_index < 0) return part.rows;
-    return split_range(rows.count(t), 1, part.row_groups, part.row_group_index);
-}
-
 template <class Cell>
-Part make_part(Pass pass, const Plan& plan, const Shape& shape, Index blocks, Index h_blocks, int thread,
+Part make_part(Pass pass, const Plan& plan, const Rows& rows, Index blocks, Index h_blocks, int thread,
                Barrier* barriers) {
     if (thread >= plan.row_groups * plan.unit_groups)
         return {thread, plan.threads, {}, {}, {}, -1, plan.row_groups, barriers, nullptr};
     const int row_group = thread / plan.unit_groups;
     const int unit_group = thread % plan.unit_groups;
+    const Range dense = split_range(rows.batch, 1, plan.row_groups, row_group);
     return {thread,
             plan.threads,
-            split_range(shape.batch, 1, plan.row_groups, row_group),
+            rows.ragged() ? RowSet{row_group, rows.batch, plan.row_groups} : RowSet{dense.first, dense.last},
             split_range(blocks, item_blocks<Cell>(pass, kStripRows), plan.unit_groups, unit_group),
             split_range(h_blocks, blocks_per_edge(1, 1), plan.unit_groups, unit_group),
             row_group,
@@ -195,7 +228,7 @@ PlanInput plan_input(Pass pass, const Inputs& in, int threads) {
     return {shape,
             threads,
             matrices > 0 ? matrices : 1,
-            Cell::slot_count,
+            G::slots,
             pass == Pass::forward ? of_input : 2 * of_input + of_hidden,
             item_blocks<Cell>(pass, kStripRows) * Vec<T>::lanes,
             static_cast<Index>(sizeof(T))};
@@ -206,16 +239,22 @@ Plan plan_of(Pass pass, const Inputs& in, int threads) {
     return make_plan(plan_input<Cell, T>(pass, in, threads));
 }
 
-// Values per row of a reserve behind its blocks: what was fed back, or what was projected.
+// Values per row of a reserve behind its blocks: what was fed back, what was projected, or scales.
 template <class Cell>
 Index behind_blocks(const Shape& shape) {
-    return (Geometry<Cell>::vectors + (projected<Cell> ? 1 : 0)) * shape.hidden;
+    return (Geometry<Cell>::vectors + (projected<Cell> ? 1 : 0)) * shape.hidden + Geometry<Cell>::norms;
 }
 
 // Where a reserve of so many rows keeps that, (rows, vectors*H) or (rows, H).
 template <class Cell, class T>
 T* behind_blocks_of(T* reserve, const Shape& shape, bool zoneout, Index rows) {
     return reserve + rows * blocks_of<T>(shape.hidden) * Geometry<Cell>::reserve(zoneout) * Vec<T>::lanes;
+}
+
+// And where one of a normalised cell keeps 1 / sqrt(variance) of each row that was normalised, (rows, norms).
+template <class Cell, class T>
+T* scales_of(T* reserve, const Shape& shape, bool zoneout, Index rows) {
+    return behind_blocks_of<Cell>(reserve, shape, zoneout, rows);  // no cell has both
 }
 
 // `count` zeros.

@@ -4,7 +4,7 @@
 // a row are added in ascending order, so that threads that divide the units change nothing.
 #pragma once
 
-#include "../math/vec.h"
+#include "../math/functions.h"
 #include "../recurrence/problem.h"
 #include "workspace.h"
 
@@ -24,23 +24,17 @@ public:
 
     // A state's gradient in one row of the chunk and one block, of whose units the first `valid` exist.
     RNNKERNELS_INLINE void note(Index row, Index block, int state, V dn, Index valid) const {
-        const V d = valid >= V::lanes ? dn : first_lanes(dn, valid);
-        squares_[(row * most_ + block) * states + state] = sum_of_lanes(d * d);
+        const V d = first_lanes(dn, valid);
+        squares_[(row * most_ + block) * states + state] = sum_of_lanes(d * d).first_lane();
     }
     T norm(Index row, int state) const {
         T sum = 0;
         for (Index block = 0; block < blocks_[state > 0]; ++block)
             sum += squares_[(row * most_ + block) * states + state];
-        return static_cast<T>(__builtin_sqrt(static_cast<double>(sum)));
+        return square_root(sum);
     }
 
 private:
-    static V first_lanes(V d, Index count) {
-        T lane[V::lanes];
-        d.store(lane);
-        return V::load(lane, count);
-    }
-
     Index blocks_[2] = {}, most_ = 0;
     T* squares_ = nullptr;  // (chunk*B, most blocks, states)
 };

@@ -4,9 +4,7 @@
 #include "../math/functions.h"
 
 #include "../cells/all.h"
-#include "backward.h"
-#include "forward.h"
-#include "projected.h"
+#include "engines.h"
 #include "wavefront.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
@@ -155,8 +153,14 @@ constexpr CellInfo info_of() {
                                          operands[static_cast<int>(gate.operand)]};
     }
     info.diagonal_count = diagonal_count<Cell>;
+    constexpr const char* initials[] = {"drawn", "zero", "one"};
     if constexpr (diagonal_count<Cell> > 0)
-        for (int k = 0; k < diagonal_count<Cell>; ++k) info.diagonals[k] = Cell::diagonals.diagonal[k].name;
+        for (int k = 0; k < diagonal_count<Cell>; ++k) {
+            const Diagonal& diagonal = Cell::diagonals.diagonal[k];
+            info.diagonals[k] = {diagonal.name, initials[static_cast<int>(diagonal.initial)]};
+        }
+    constexpr const char* normalisations[] = {"none", "products", "products_and_inner"};
+    info.normalisation = normalisations[static_cast<int>(find_normalisation<Cell>())];
     constexpr SettingList settings = find_settings<Cell>();
     info.setting_count = settings.count;
     for (int k = 0; k < settings.count; ++k) info.settings[k] = settings.name[k];

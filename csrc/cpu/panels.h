@@ -15,7 +15,7 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 using cpu::Workspace;
 
 inline constexpr Index kNoOffset[1] = {0};
-inline constexpr int kInOrder[4] = {0, 1, 2, 3};
+inline constexpr int kInOrder[10] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
 
 template <class T>
 Index blocks_of(Index columns) {

@@ -26,13 +26,15 @@ public:
         for (Index block = blocks.first; block < blocks.last; block += kProjectedBlocks) {
             const Index end = least(block + kProjectedBlocks, blocks.last);
             const ItemProduct<T> item(this->weights_.projection, block, end, 0, nullptr);
-            for (Index row = now.rows.first; row < now.rows.last;) {
-                const int rows = item.next_rows(now.rows.last - row);
-                item.run(this->unprojected(now, row), this->shape_.hidden, rows, strip, kProjectedBlocks * V::lanes);
+            for (Index i = 0; i < now.rows.count();) {
+                const int rows = item.next_rows(now.rows.count() - i);
+                item.run(this->unprojected(now, now.rows.at(i)), this->shape_.hidden * now.rows.step, rows, strip,
+                         kProjectedBlocks * V::lanes);
                 for (int r = 0; r < rows; ++r)
                     for (Index b = block; b < end; ++b)
-                        this->store_h(now, row + r, b, V::load(strip + (r * kProjectedBlocks + b - block) * V::lanes));
-                row += rows;
+                        this->store_h(now, now.rows.at(i + r), b,
+                                      V::load(strip + (r * kProjectedBlocks + b - block) * V::lanes));
+                i += rows;
             }
         }
     }
@@ -62,7 +64,7 @@ public:
         const RowBlock<T> one{nullptr, this->shared_.h_padded(), kNoOffset, 1, this->width_};
         multiply(
             this->shared_.w_projection, one, [&](Index row) { return of_step(t, row); },
-            rows_of_step(this->rows_, t, this->part_), this->part_.blocks,
+            this->part_.rows_of_step(this->rows_, t), this->part_.blocks,
             [&](Index row, Index block, V dm) RNNKERNELS_INLINED {
                 V dn[Base::G::states];
                 this->load_carried(row, block, dn);
@@ -102,19 +104,18 @@ private:
     template <class Use>
     RNNKERNELS_INLINE void each_dh(Index t, Use use) {
         const auto& shared = this->shared_;
-        const Range mine = rows_of_step(this->rows_, t, this->part_), blocks = this->part_.h_blocks;
-        const Index ahead = least(mine.last, this->rows_.count(t + 1));
+        const Range blocks = this->part_.h_blocks;
+        const RowSet mine = this->part_.rows_of_step(this->rows_, t);
+        const RowSet ended = mine.from(this->rows_.count(t + 1)), more = mine.below(this->rows_.count(t + 1));
         const T* from = static_cast<const T*>(shared.call.d_final_state[0]);
-        for (Index row = mine.first > ahead ? mine.first : ahead; row < mine.last; ++row)
+        for (Index row = ended.first; row < ended.last; row += ended.step)
             for (Index block = blocks.first; block < blocks.last; ++block)
                 use(row, block,
                     from ? V::load(from + row * this->width_ + block * lanes, this->width_ - block * lanes) : V(T(0)));
-        if (mine.first >= ahead) return;
         const RowBlock<T> gates{nullptr, shared.gradient_row(), shared.hidden_slots, Base::G::hiddens,
                                 this->shape_.hidden};
         multiply(
-            shared.w_recurrent[0], gates, [&](Index row) { return this->gradient(t + 1, row); }, {mine.first, ahead},
-            blocks,
+            shared.w_recurrent[0], gates, [&](Index row) { return this->gradient(t + 1, row); }, more, blocks,
             [&](Index row, Index block, V dh) RNNKERNELS_INLINED {
                 if (this->masks_.drops) dh = dh * this->masks_.factor(this->rows_.first(t + 1) + row, block);
                 use(row, block, dh);
@@ -123,28 +124,23 @@ private:
 
     // Rows times these blocks of a weight's columns, each block of a row to use(row, block, product).
     template <class RowAt, class Use>
-    RNNKERNELS_INLINE void multiply(const Panels<T>& w, RowBlock<T> a, RowAt row_at, Range rows, Range blocks,
+    RNNKERNELS_INLINE void multiply(const Panels<T>& w, RowBlock<T> a, RowAt row_at, RowSet rows, Range blocks,
                                     Use use) {
         alignas(64) T strip[kMostRows * kProjectedBlocks * lanes];
+        a.row_stride *= rows.step;
         for (Index block = blocks.first; block < blocks.last; block += kProjectedBlocks) {
             const Index end = least(block + kProjectedBlocks, blocks.last);
-            for (Index row = rows.first; row < rows.last;) {
-                const int tile = next_tile(rows.last - row, tile_rows(w.width));
-                a.data = row_at(row);
+            for (Index i = 0; i < rows.count();) {
+                const int tile = next_tile(rows.count() - i, tile_rows(w.width));
+                a.data = row_at(rows.at(i));
                 product(a, tile, part_of(w, block, end), this->shared_.zeros, 0, strip, kProjectedBlocks * lanes);
                 for (int r = 0; r < tile; ++r)
                     for (Index b = block; b < end; ++b)
-                        use(row + r, b, V::load(strip + (r * kProjectedBlocks + b - block) * lanes));
-                row += tile;
+                        use(rows.at(i + r), b, V::load(strip + (r * kProjectedBlocks + b - block) * lanes));
+                i += tile;
             }
         }
     }
 };
-
-// The engine that serves a cell.
-template <class Cell, class T>
-using ForwardEngineOf = std::conditional_t<projected<Cell>, ProjectedForward<Cell, T>, ForwardEngine<Cell, T>>;
-template <class Cell, class T>
-using BackwardEngineOf = std::conditional_t<projected<Cell>, ProjectedBackward<Cell, T>, BackwardEngine<Cell, T>>;
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

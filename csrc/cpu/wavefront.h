@@ -9,7 +9,7 @@
 
 #include <new>
 
-#include "projected.h"
+#include "engines.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 

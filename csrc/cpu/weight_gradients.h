@@ -115,12 +115,11 @@ OuterProduct<T> take_outer_product(Workspace& workspace, Index most_columns) {
     return {workspace.take<T>(panels * O::kRowBlock * panel_columns), take_zeros<T>(workspace, panel_columns)};
 }
 
-// Adds the rows of each slot: the biases' gradients.
+// Adds the rows of each slot, of the first `vectors` of a row: the gradients of biases and element-wise weights.
 template <class T>
-void sum_slots(const GradientRows<T>& rows, T* sums, int thread, int threads) {
+void sum_slots(const GradientRows<T>& rows, Index vectors, T* sums, int thread, int threads) {
     using V = Vec<T>;
     constexpr int together = 4;
-    const Index vectors = rows.stride / V::lanes;
     const Index last = vectors * (thread + 1) / threads;
     for (Index vector = vectors * thread / threads; vector < last; vector += together) {
         const int width = last - vector < together ? static_cast<int>(last - vector) : together;

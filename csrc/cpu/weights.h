@@ -14,6 +14,7 @@ struct ForwardWeights {
 
     GateProduct<T> input{}, hidden{}, feedback{}, gated{}, projection{};
     const T* diagonal = nullptr;  // (D, blocks*lanes)
+    const T* shift[2] = {};       // (Gx, blocks*lanes), (Gh, blocks*lanes): biases that stand behind a normalisation
     T* token_table = nullptr;     // (I, row of columns): a row for each token
 
     // Which of them get room for all of their panels. A weight that each of its panels is used once of is packed
@@ -27,10 +28,16 @@ struct ForwardWeights {
 
     void take(Workspace& workspace, const Inputs& in, const Wanted& wanted) {
         const Shape& shape = in.shape;
-        input = product(workspace, shape.hidden, in.weight_ih, in.bias_ih, shape.input, input_rows<Cell>, G::inputs,
+        const void* bias_ih = normalised<Cell> ? nullptr : in.bias_ih;
+        const void* bias_hh = normalised<Cell> ? nullptr : in.bias_hh;
+        input = product(workspace, shape.hidden, in.weight_ih, bias_ih, shape.input, input_rows<Cell>, G::inputs,
                         wanted.input, wanted.storage);
-        hidden = product(workspace, shape.hidden, in.weight_hh, in.bias_hh, width_of<Cell>(shape), hidden_rows<Cell>,
+        hidden = product(workspace, shape.hidden, in.weight_hh, bias_hh, width_of<Cell>(shape), hidden_rows<Cell>,
                          G::hiddens, wanted.recurrent, wanted.storage);
+        if constexpr (normalised<Cell>) {
+            shift[0] = shift_rows(workspace, in.bias_ih, G::inputs, shape.hidden);
+            shift[1] = shift_rows(workspace, in.bias_hh, G::hiddens, shape.hidden);
+        }
         if constexpr (two_products<Cell>)
             gated = product(workspace, shape.hidden, in.weight_hh, in.bias_hh, shape.hidden, gated_rows<Cell>,
                             G::gateds, wanted.recurrent, wanted.storage);
@@ -58,6 +65,10 @@ struct ForwardWeights {
     }
 
 private:
+    static const T* shift_rows(Workspace& workspace, const void* bias, Index gates, Index hidden) {
+        if (bias) return padded_rows(workspace, static_cast<const T*>(bias), gates, hidden);
+        return take_zeros<T>(workspace, gates * blocks_of<T>(hidden) * Vec<T>::lanes);
+    }
     static GateProduct<T> product(Workspace& workspace, Index units, const void* weight, const void* bias, Index k,
                                   const GateRows& rows, int gates, bool all, WeightStorage storage) {
         const UnitColumns<T> columns{units, gates};

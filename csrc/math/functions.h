@@ -17,6 +17,10 @@
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
+// Of one number: rounded as IEEE 754 says, on every set.
+RNNKERNELS_INLINE float square_root(float value) { return __builtin_sqrtf(value); }
+RNNKERNELS_INLINE double square_root(double value) { return __builtin_sqrt(value); }
+
 template <class T>
 struct ExpTable;
 

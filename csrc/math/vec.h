@@ -113,22 +113,32 @@ struct Vec {
     friend RNNKERNELS_INLINE Vec max(Vec a, Vec b) { return Vec(a.raw == a.raw ? raw_max(a.raw, b.raw) : a.raw); }
     friend RNNKERNELS_INLINE Vec abs(Vec x) { return from_bits(x.bits() & static_cast<BitsLane>(~BitsLane{} >> 1)); }
 
-    // The lanes' sum, halves added to halves.
-    friend RNNKERNELS_INLINE T sum_of_lanes(Vec a) {
-        T lane[lanes];
-        a.store(lane);
-#pragma GCC unroll 8
-        for (int half = lanes / 2; half > 0; half /= 2)
-#pragma GCC unroll 16
-            for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
-        return lane[0];
-    }
-
     // Within each block of `block` lanes, cut into units of `size`: the even units (odd = 0; or the odd ones) of a,
     // then those of b.
     template <int odd, int size, int block>
     static RNNKERNELS_INLINE Vec unzip(Vec a, Vec b) {
         return unzip_lanes<odd, size, block>(a.raw, b.raw, std::make_index_sequence<static_cast<std::size_t>(lanes)>{});
+    }
+
+    // The first `count` lanes, zeros in the others, whatever those hold.
+    friend RNNKERNELS_INLINE Vec first_lanes(Vec v, std::int64_t count) {
+        if (count >= lanes) return v;
+        T lane[lanes];
+        v.store(lane);
+        return load(lane, count);
+    }
+    // The sum of all lanes, in every lane: neighbours are added, then their sums, and so on.
+    friend RNNKERNELS_INLINE Vec sum_of_lanes(Vec v) {
+        if constexpr (lanes > 1) {
+#pragma GCC unroll 4
+            for (int half = lanes / 2; half > 0; half /= 2) v = unzip<0, 1, lanes>(v, v) + unzip<1, 1, lanes>(v, v);
+        }
+        return v;
+    }
+    RNNKERNELS_INLINE T first_lane() const {
+        T lane[lanes];
+        store(lane);
+        return lane[0];
     }
 
 private:

@@ -7,6 +7,7 @@
 //                 backward per step: project_h · step
 //   two products, forward  per step: gates · state
 //                 backward per step: state · gates
+//   normalised,   forward and backward per step: products · rows      (a row is normalised when all of it is there)
 //
 // The sequence is cut into chunks: the forward projects x for a whole chunk at once, the backward sums a
 // chunk's weight gradients at once. Chunks depend on the problem only, never on the number of threads.
@@ -26,6 +27,10 @@ void run_forward_chunk(Engine& engine, Index first, Index last) {
             engine.gates(t);
             engine.wait_for_step();
             engine.state(t);
+        } else if constexpr (normalised<Cell>) {
+            engine.products(t);
+            engine.wait_for_step();
+            engine.rows(t);
         } else {
             engine.step(t);
             if constexpr (projected<Cell>) {
@@ -58,6 +63,10 @@ void run_backward(Engine& engine, const Rows& rows, Index most) {
                 engine.state(t);
                 engine.wait_for_step();
                 engine.gates(t);
+            } else if constexpr (normalised<Cell>) {
+                engine.products(t);
+                engine.wait_for_step();
+                engine.rows(t);
             } else {
                 if constexpr (projected<Cell>) {
                     engine.project_h(t);

@@ -33,6 +33,11 @@ struct GateInfo {
     const char* operand;  // "none", "hidden", "feedback", "gated"
 };
 
+struct DiagonalInfo {
+    const char* name;
+    const char* initial;  // "drawn", "zero", "one"
+};
+
 struct CellInfo {
     const char* name;
     int state_count;
@@ -40,9 +45,10 @@ struct CellInfo {
     int gate_count;
     GateInfo gates[kMaxGates];
     int diagonal_count;
-    const char* diagonals[kMaxGates];
-    bool direct;     // some gate takes x itself: I = H
-    bool projected;  // h has a size of its own
+    DiagonalInfo diagonals[kMaxGates];
+    const char* normalisation;  // "none", "products", "products_and_inner"
+    bool direct;                // some gate takes x itself: I = H
+    bool projected;             // h has a size of its own
     int setting_count;
     const char* settings[kMaxSettings];
     // Sizes of the weights, in units of H.

@@ -50,6 +50,8 @@ class _Cell(TypedDict):
     diagonals: tuple[str, ...]
     settings: tuple[str, ...]
     projected: bool
+    initial: tuple[str, ...]  # of each diagonal: "drawn" "zero" "one"
+    normalisation: str  # "none" "products" "products_and_inner"
     direct: bool  # I = H
     rows: tuple[int, int, int, int]  # Gx, Gh, Gf, F
 

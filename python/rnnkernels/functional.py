@@ -145,6 +145,8 @@ def forward(
     - ``slstm`` (Beck et al. 2024, one head): z = tanh(x_z + u_z), o = σ(x_o + u_o), l = log σ(x_f + u_f) + m (in
       ``slstm_exp`` x_f + u_f + m), m' = max(l, x_i + u_i), i = exp(x_i + u_i - m'), f = exp(l - m'),
       c' = f c + i z, n' = f n + i, h' = o c' / n'; a state n is not negative
+    - ``lstm_layer_norm`` (Ba et al. 2016), ``gru_layer_norm`` (Haste): as ``lstm`` and ``gru``, with x = LN(W_ih x) and
+      u = LN(W_hh h), whose shifts are b_ih and b_hh; the LSTM's h' = o tanh(LN(c'))
 
     docs/cells.md has them in full.
 
@@ -174,8 +176,8 @@ def forward(
         Run from each row's last step to its first; ``output[t]`` still belongs to ``x[t]``, ``state`` is that after
         step 0.
     term : array_like, (B, Gx·H), optional
-        Added, in every step, to what ``weight_ih`` gives: W_ih x + b_ih + term. The product of an image with a weight
-        of its own, say, h' = tanh(W_xh x + W_hh h + W_ih v) (Karpathy, Fei-Fei 2015).
+        Added, in every step, to x_g: W_ih x + b_ih + term, or LN(W_ih x) + term where that is normalised. The product
+        of an image with a weight of its own, say, h' = tanh(W_xh x + W_hh h + W_ih v) (Karpathy, Fei-Fei 2015).
     memory : {"all", "replay"}
         What a training run keeps. ``"all"``: every gate and state. ``"replay"``: the states at every k-th step, k near
         √T; the backward runs the steps between them again, which costs one more forward. `training_bytes` says

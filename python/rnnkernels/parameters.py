@@ -25,6 +25,8 @@ Params: TypeAlias = dict[str, Array]
 NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_gg", "weight_diagonal", "weight_hr")
 BIASES = ("bias_ih", "bias_hh")
 
+_INITIAL = {"zero": 0.0, "one": 1.0}
+
 _CELLS = {str(info["name"]): info for info in _cpu.cells()}
 
 
@@ -47,9 +49,11 @@ def cell_info(cell: str) -> Mapping[str, Any]:
         ``"states"``: names of the states, h first. ``"gates"``: for each gate its name, what of x feeds it
         (``"none"``, ``"projected"``: rows of ``weight_ih``, ``"direct"``: x itself) and what its recurrent weight
         multiplies (``"none"``, ``"hidden"``: h, ``"gated"``: r h, ``"feedback"``: what else the step before made).
-        ``"diagonals"``: names of the element-wise weights. ``"direct"``: whether some gate takes x itself, so that
-        I = H. ``"projected"``: whether h has a size of its own. ``"settings"``: numbers that `rnnkernels.forward`
-        takes for the cell by these names.
+        ``"diagonals"``: names of the element-wise weights; ``"initial"``: what `init_params` makes each, ``"drawn"``,
+        ``"zero"`` or ``"one"``. ``"normalisation"``: ``"none"``, ``"products"`` (W_ih x and W_hh h, each over its whole
+        row) or ``"products_and_inner"`` (one value inside the cell too). ``"direct"``: whether some gate takes x
+        itself, so that I = H. ``"projected"``: whether h has a size of its own. ``"settings"``: numbers that
+        `rnnkernels.forward` takes for the cell by these names.
 
     Raises
     ------
@@ -90,8 +94,9 @@ def parameter_shapes(
         ``weight_ih`` (Gx·H, I), ``weight_hh`` (Gh·H, H), ``bias_ih`` (Gx·H,), ``bias_hh`` (Gh·H,), with Gx the
         gates that x feeds through a weight and Gh those with a recurrent weight; a cell without any of the latter
         (``indrnn``) has no ``weight_hh`` and ``bias_hh``. Where the cell has them, ``weight_gg`` (3·H, 3·H), from
-        gates to gates (``lstm_fgr``), and ``weight_diagonal`` (D·H,), element-wise weights such as peepholes, one
-        after the other. A projected cell has ``weight_hh`` (Gh·H, P) and ``weight_hr`` (P, H).
+        gates to gates (``lstm_fgr``), and ``weight_diagonal`` (D·H,), element-wise weights such as peepholes or the
+        gains of a normalisation, one after the other. A projected cell has ``weight_hh`` (Gh·H, P) and ``weight_hr``
+        (P, H).
 
     Raises
     ------
@@ -139,6 +144,8 @@ def init_params(
 ) -> Params:
     """Draw the parameters of one layer, each from U(-1/√H, 1/√H) as PyTorch does.
 
+    The gains and shifts of a normalisation are not drawn: gains are 1, shifts that are no biases 0.
+
     Parameters
     ----------
     cell : str
@@ -170,7 +177,11 @@ def init_params(
     kind = float_dtype("dtype", dtype)
     generator = as_generator("rng", rng)
     bound = 1.0 / math.sqrt(hidden_size)
-    return {name: generator.uniform(-bound, bound, shape).astype(kind) for name, shape in shapes.items()}
+    params = {name: generator.uniform(-bound, bound, shape).astype(kind) for name, shape in shapes.items()}
+    for k, initial in enumerate(cell_info(cell)["initial"]):
+        if initial != "drawn":
+            params["weight_diagonal"][k * hidden_size : (k + 1) * hidden_size] = _INITIAL[initial]
+    return params
 
 
 def state_widths(cell: str, params: Mapping[str, Array]) -> tuple[int, ...]:

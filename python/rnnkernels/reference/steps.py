@@ -412,6 +412,52 @@ def _slstm(x: Array, states: State, p: Any, log_forget: Callable[[Array], Array]
     return sigmoid(o) * (c_new / n_new), c_new, n_new, m_new
 
 
+@cell("lstm_layer_norm", states="h c")
+def lstm_layer_norm(x: Array, states: State, p: Any) -> State:
+    """Ba, Kiros & Hinton, Layer normalization, arXiv 1607.06450, equations (20) to (22).
+
+    Rows of the weights i, f, g, o. Their b is in the two shifts (the biases), which they add to it. p.weight_diagonal
+    has the gains of LN(W x) and of LN(U h), then gain and shift of LN(c').
+
+    (i, f, g, o) = LN(U h; alpha_1, beta_1) + LN(W x; alpha_2, beta_2) + b
+    c' = sigmoid(f) * c + sigmoid(i) * tanh(g)
+    h' = sigmoid(o) * tanh(LN(c'; alpha_3, beta_3))
+    """
+    h, c = states
+    gains = _split(p.weight_diagonal, 10)
+    alpha_2, alpha_1 = np.concatenate(gains[:4], axis=-1), np.concatenate(gains[4:8], axis=-1)
+    sums = _layer_norm(p.weight_hh(h), alpha_1, p.bias_hh) + _layer_norm(p.weight_ih(x), alpha_2, p.bias_ih)
+    i, f, g, o = _split(sums, 4)
+    c_new = sigmoid(f) * c + sigmoid(i) * tanh(g)
+    return sigmoid(o) * tanh(_layer_norm(c_new, gains[8], gains[9])), c_new
+
+
+@cell("gru_layer_norm", states="h")
+def gru_layer_norm(x: Array, states: State, p: Any) -> State:
+    """Ba, Kiros & Hinton's normalisation in the GRU of cuDNN, as LayerNormGRU of Haste (LMNT 2020).
+
+    The paper normalises the sums of r and z apart from those of n; here, as in Haste, all three are one row. z keeps
+    the OLD state. Rows of the weights r, z, n; p.weight_diagonal has the gains of LN(W x), then of LN(U h).
+
+    x = LN(W x; alpha_x, b_x);  u = LN(U h; alpha_u, b_u)
+    r = sigmoid(x_r + u_r);  z = sigmoid(x_z + u_z);  n = tanh(x_n + r * u_n)
+    h' = z * h + (1 - z) * n
+    """
+    (h,) = states
+    gain_x, gain_u = np.split(p.weight_diagonal, 2, axis=-1)
+    x_r, x_z, x_n = _split(_layer_norm(p.weight_ih(x), gain_x, p.bias_ih), 3)
+    u_r, u_z, u_n = _split(_layer_norm(p.weight_hh(h), gain_u, p.bias_hh), 3)
+    z = sigmoid(x_z + u_z)
+    return (z * h + (1 - z) * tanh(x_n + sigmoid(x_r + u_r) * u_n),)
+
+
+def _layer_norm(a: Array, gain: Array, shift: Array) -> Array:
+    """LN of Ba, Kiros & Hinton over the last axis; 1e-5 keeps a row of equal numbers from dividing by 0."""
+    distance = a - a.mean(-1, keepdims=True)
+    variance = (distance * distance).mean(-1, keepdims=True)  # no absolute value: it holds on the complex plane
+    return np.asarray(gain * distance / np.sqrt(variance + 1e-5) + shift)
+
+
 def _split(gates: Array, count: int) -> list[Array]:
     """(..., B, count*H) to count arrays (..., B, H)."""
     return np.split(gates, count, axis=-1)

@@ -1,0 +1,97 @@
+// The x part of a chunk of steps, W_ih x + b_ih for all of its rows: one thread's share of it.
+//
+// A large product over some 256 rows at once, where x is vectors; for tokens a row of the table, or one gathered here.
+// Not here: the steps, which read it (forward.h).
+#pragma once
+
+#include "forward_shared.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+template <class Cell, class T>
+class XProjection {
+public:
+    XProjection(const ForwardShared<Cell, T>& shared, const Part& part)
+        : shared_(shared),
+          weight_(shared.weights.input),
+          shape_(shared.call.in.shape),
+          rows_(shared.rows),
+          part_(part),
+          everyone_(shared.plan.threads > shared.plan.row_groups * shared.plan.unit_groups) {}
+
+    // The steps [first, last).
+    void project(Index first, Index last) {
+        chunk_row_ = rows_.first(first);
+        if (shared_.weights.token_table) return;
+        const Index begin = rows_.first(first), end = rows_.first(last);
+        if (rows_.ragged() || everyone_) {
+            // Whoever reads a row in a step need not be who projects it.
+            if (first > 0) part_.everyone->wait();  // until the steps have read the last chunk's
+            if (shared_.x) {
+                const Range mine = split_range(end - begin, 1, part_.threads, part_.thread);
+                copy_x(begin + mine.first, begin + mine.last);
+                part_.everyone->wait();
+            }
+            if (everyone_) {
+                const Index item = item_blocks<Cell>(Pass::forward, kStripRows);
+                project_rows(begin, end, split_range(shared_.blocks, item, part_.threads, part_.thread));
+            } else {
+                const Range mine = split_range(end - begin, 1, part_.row_groups, part_.row_group_index);
+                project_rows(begin + mine.first, begin + mine.last, part_.blocks);
+            }
+            part_.everyone->wait();
+        } else if (part_.rows.count() == shape_.batch) {
+            project_rows(begin, end, part_.blocks);
+        } else {
+            for (Index t = first; t < last; ++t)
+                project_rows(rows_.first(t) + part_.rows.first, rows_.first(t) + part_.rows.last, part_.blocks);
+        }
+    }
+
+    // The x part of a row, among those of all steps.
+    RNNKERNELS_INLINE const T* of_row(Index row) const {
+        const Index size = weight_.columns.row();
+        if (shared_.weights.token_table) return shared_.weights.token_table + shared_.tokens[row] * size;
+        return shared_.x_part + (row - chunk_row_) * size;
+    }
+    // The vector itself, for a gate that takes it as it is.
+    const T* x(Index row) const { return static_cast<const T*>(shared_.call.in.x) + rows_.place(row) * shape_.input; }
+
+private:
+    // Rows [first, last) of x, one behind the other.
+    void copy_x(Index first, Index last) {
+        for (Index row = first; row < last; ++row)
+            std::memcpy(shared_.x + (row - chunk_row_) * shape_.input, x(row),
+                        static_cast<std::size_t>(shape_.input) * sizeof(T));
+    }
+
+    // Rows [first, last), in these blocks of units.
+    void project_rows(Index first, Index last, Range blocks) {
+        const Index count = last - first, size = weight_.columns.row();
+        T* out = shared_.x_part + (first - chunk_row_) * size;
+        if (shared_.tokens) {
+            for (Index row = 0; row < count; ++row)
+                for (Index block = blocks.first; block < blocks.last; ++block)
+                    gather_token(weight_, block, shared_.tokens[first + row], out + row * size);
+            return;
+        }
+        const T* x_rows = shared_.x ? shared_.x + (first - chunk_row_) * shape_.input : x(first);
+        const Index item = item_blocks<Cell>(Pass::forward, count);
+        for (Index block = blocks.first; block < blocks.last; block += item) {
+            const Index end = least(block + item, blocks.last);
+            const ItemProduct<T> product(weight_, block, end, count, shared_.item_scratch(part_.thread));
+            const Index column = weight_.columns.vector(block) * Vec<T>::lanes;
+            product.run_all(x_rows, shape_.input, count, out + column, size);
+        }
+    }
+
+    const ForwardShared<Cell, T>& shared_;
+    const GateProduct<T>& weight_;
+    const Shape& shape_;
+    const Rows& rows_;
+    const Part& part_;
+    const bool everyone_;  // those who take no part in the steps too
+    Index chunk_row_ = 0;  // the first of the chunk at work
+};
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET
