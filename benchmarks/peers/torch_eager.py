@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -68,6 +69,7 @@ def _layer(work: Workload) -> tuple[Callable[[Any], Any], dict[str, Any]]:
     options: dict[str, Any] = {"nonlinearity": "relu"} if work.cell == "rnn_relu" else {}
     if work.cell == "lstm_projected":
         options["proj_size"] = work.width
+        warnings.filterwarnings("ignore", "LSTM with projections is not supported with oneDNN")
     layer = kinds.get(work.cell, torch.nn.RNN)(inputs, hidden, **options)
     layer.load_state_dict({f"{name}_l0": torch.tensor(value) for name, value in work.params.items()})
     return lambda x: layer(x)[0], {name: getattr(layer, f"{name}_l0") for name in work.params}
