@@ -46,7 +46,8 @@
 // A projected cell's h is not n[0] but W_hr n[0], for another product after the cell. Its forward must not read s[0],
 // since h has another size than the unit's other states; its ds[0] is not read.
 //
-// Settings are numbers of a call that a cell reads behind its element-wise weights, w[diagonals + k].
+// Settings are numbers of a call that some calls have (a bound on c). Such a cell's maths is forward<true> and
+// backward<true> for them, which find the numbers behind the element-wise weights, w[diagonals + k].
 #pragma once
 
 #include "../math/target.h"
@@ -131,6 +132,27 @@ constexpr bool is_projected() {
 }
 template <class Cell>
 inline constexpr bool projected = is_projected<Cell>();
+
+// A cell in a call that asks for what most calls do not: masks, settings, sequences of all states, readings. The
+// engines are compiled for it apart, so that the other calls pay nothing for it.
+template <class Cell>
+struct Extended : Cell {
+    using Plain = Cell;
+};
+template <class Cell>
+inline constexpr bool extended = requires { typename Cell::Plain; };
+
+// The cell itself, whatever the call asks for.
+template <class Cell>
+struct PlainCell {
+    using Type = Cell;
+};
+template <class Cell>
+struct PlainCell<Extended<Cell>> {
+    using Type = Cell;
+};
+template <class Cell>
+using Plain = typename PlainCell<Cell>::Type;
 
 // The gates that satisfy a predicate, in table order.
 struct GateList {

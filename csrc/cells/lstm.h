@@ -82,6 +82,7 @@ struct LstmForm : LstmStates<O> {
     static constexpr SettingList settings{1, {"cell_clip"}};
     static constexpr int clip = diagonals.count;  // in w[]
 
+    template <bool held = false>
     static RNNKERNELS_INLINE void forward(const V* x, const V* u, const V* w, const V* s, V* n, V* saved) {
         const auto sum = [&](int gate) RNNKERNELS_INLINED {
             const V a = x[gate] + u[gate];
@@ -108,7 +109,7 @@ struct LstmForm : LstmStates<O> {
         } else {
             c = s[1] + c;
         }
-        c = clamp(c, -w[clip], w[clip]);
+        if constexpr (held) c = clamp(c, -w[clip], w[clip]);
         n[0] = O.output_activation ? tanh(c) : c;
         n[1] = c;
         if constexpr (P::has_o) {
@@ -119,6 +120,7 @@ struct LstmForm : LstmStates<O> {
         if constexpr (O.gate_recurrence) n[2] = saved[P::i], n[3] = saved[P::f], n[4] = saved[P::o];
     }
 
+    template <bool held = false>
     static RNNKERNELS_INLINE void backward(const V* saved, const V* w, const V* s, const V* n, const V* dn, V* d,
                                            V* ds) {
         const auto slope = [](V gate) RNNKERNELS_INLINED { return gate * (V(1) - gate); };
@@ -140,7 +142,7 @@ struct LstmForm : LstmStates<O> {
         }
         dc = O.output_activation ? fma(dc, fma(-out, out, V(1)), dn[1]) : dc + dn[1];
         if constexpr (P::has_o) peephole(P::p_o, P::o, n[1], dc);
-        dc = where_inside(n[1], w[clip], dc);
+        if constexpr (held) dc = where_inside(n[1], w[clip], dc);
 
         V dc_before = dc, d_g = dc;
         if constexpr (P::has_f) {

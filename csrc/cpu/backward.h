@@ -22,12 +22,11 @@ public:
     BackwardEngine(const BackwardShared<Cell, T>& shared, int thread)
         : shared_(shared),
           shape_(shared.call.in.shape),
-          width_(width_of<Cell>(shape_)),
           rows_(shared.rows),
           masks_(shared.masks),
           part_(make_part<Cell>(Pass::backward, shared.plan, rows_, shared.blocks, shared.h_blocks, thread,
                                 shared.barriers)),
-          item_(item_blocks<Cell>(Pass::backward, part_.rows.count())) {}
+          item_(item_blocks<Cell>(Pass::backward, part_.rows.count)) {}
 
     // Packs this thread's share of the weights and takes over the gradients of the final states.
     void begin() {
@@ -36,10 +35,10 @@ public:
         const T* weight_hh = static_cast<const T*>(shared_.in.weight_hh);
         const T* weight_ih = static_cast<const T*>(shared_.in.weight_ih);
         const Index hidden = shape_.hidden;
-        pack_transposed(shared_.w_recurrent[0], weight_hh, hidden_rows<Cell>.row, hidden, width_, width_, thread,
+        pack_transposed(shared_.w_recurrent[0], weight_hh, hidden_rows<Cell>.row, hidden, width(), width(), thread,
                         threads);
         if constexpr (projected<Cell>)
-            pack_transposed(shared_.w_projection, static_cast<const T*>(shared_.in.weight_hr), kFirstRow.row, width_,
+            pack_transposed(shared_.w_projection, static_cast<const T*>(shared_.in.weight_hr), kFirstRow.row, width(),
                             hidden, hidden, thread, threads);
         const T* weight_fed = own_feedback_weight<Cell> ? static_cast<const T*>(shared_.in.weight_gg) : weight_hh;
         for (int k = 0; k < G::vectors; ++k)
@@ -84,7 +83,7 @@ public:
             load_saved(t, row, block, saved);
             load_step(t, row, block, s, n, dn, kept);
             Cell::backward_state(saved, s, n, dn, d, ds);
-            if (masks_.zones) add(kept, ds);
+            if (zones()) add(kept, ds);
             store_gradients(t, row, block, d);
             store_carried(row, block, ds);
         });
@@ -100,7 +99,7 @@ public:
                      for (int i = 0; i < G::slots; ++i)
                          d[i] = V::load(gradient(t, row) + i * shared_.padded() + block * lanes);
                      load_carried(row, block, ds);
-                     const V factor = masks_.drops ? masks_.factor(rows_.first(t) + row, block) : V(T(1));
+                     const V factor = drops() ? masks_.factor(rows_.first(t) + row, block) : V(T(1));
                      Cell::backward_gates(saved, s, V::load(strip) * factor, d, ds, gated);
                      store_gradients(t, row, block, d);
                      store_carried(row, block, ds);
@@ -142,11 +141,11 @@ public:
         shared_.outer.add(
             rows, shared_.hidden_slots, hidden_rows<Cell>.row, G::hiddens, shape_.hidden,
             [&](Index row) -> const T* {
-                if (masks_.drops) return shared_.masked + row * shared_.h_padded();
+                if (drops()) return shared_.masked + row * shared_.h_padded();
                 const Index at = begin + row, t = shared_.step_of ? shared_.step_of[at] : at / shape_.batch;
                 return h_before(t, at - rows_.first(t));
             },
-            width_, static_cast<T*>(call.dweight_hh), begins, part_);
+            width(), static_cast<T*>(call.dweight_hh), begins, part_);
         if constexpr (G::vectors > 0) {
             const Index fed_row = G::vectors * shape_.hidden;
             const T* fed = shared_.feedback + begin * fed_row;
@@ -202,10 +201,14 @@ protected:
         V ds[G::states], kept[G::states] = {};
         load_saved(t, row, block, saved);
         for (int k = 0; k < G::diagonals; ++k) w[k] = V::load(shared_.diagonal + (k * shared_.blocks + block) * lanes);
-        for (int k = 0; k < G::settings; ++k) w[G::diagonals + k] = V(static_cast<T>(shared_.call.in.settings[k]));
         load_step(t, row, block, s, n, dn, kept);
-        Cell::backward(saved, w, s, n, dn, d, ds);
-        if (masks_.zones) add(kept, ds);
+        if constexpr (extended<Cell> && G::settings > 0) {
+            for (int k = 0; k < G::settings; ++k) w[G::diagonals + k] = V(shared_.settings[k]);
+            Cell::template backward<true>(saved, w, s, n, dn, d, ds);
+        } else {
+            Cell::backward(saved, w, s, n, dn, d, ds);
+        }
+        if (zones()) add(kept, ds);
         store_gradients(t, row, block, d);
         store_carried(row, block, ds);
     }
@@ -219,8 +222,11 @@ protected:
     }
     const T* reserve(Index t, Index row, Index block) const {
         return static_cast<const T*>(shared_.call.reserve) +
-               ((rows_.first(t) + row) * shared_.blocks + block) * G::reserve(masks_.zones) * lanes;
+               ((rows_.first(t) + row) * shared_.blocks + block) * G::reserve(zones()) * lanes;
     }
+    // Whether the call has zoneout, recurrent dropout.
+    bool zones() const { return extended<Cell> && masks_.zones; }
+    bool drops() const { return extended<Cell> && masks_.drops; }
     // Where a row of step t stands in the caller's arrays, and in a buffer (chunk*B, width).
     Index place(Index t, Index row) const { return rows_.place(rows_.first(t) + row); }
     T* in_chunk(T* buffer, Index width, Index t, Index row) const {
@@ -228,17 +234,19 @@ protected:
     }
     // h after and before a row's step t.
     const T* output(Index t, Index row) const {
-        return static_cast<const T*>(shared_.call.output) + place(t, row) * width_;
+        return static_cast<const T*>(shared_.call.output) + place(t, row) * width();
     }
     const T* h_before(Index t, Index row) const {
-        return t == 0 ? shared_.initial[0] + row * width_ : output(t - 1, row);
+        return t == 0 ? shared_.initial[0] + row * width() : output(t - 1, row);
     }
     Index valid(Index block) const { return shape_.hidden - block * lanes; }
+    Index width() const { return width_of<Cell>(shape_); }  // of h
 
     template <class Function>
     RNNKERNELS_INLINE void each_block(RowSet rows, Function function) {
-        for (Index row = rows.first; row < rows.last; row += rows.step)
+        rows.each([&](Index row) RNNKERNELS_INLINED {
             for (Index block = part_.blocks.first; block < part_.blocks.last; ++block) function(row, block);
+        });
     }
 
     RNNKERNELS_INLINE void load_saved(Index t, Index row, Index block, V* saved) const {
@@ -271,23 +279,25 @@ protected:
         load_states(t, row, block, s);
         const T* reserved = reserve(t, row, block) + G::saved * lanes;
         for (int k = 1; k < G::states; ++k) n[k] = V::load(reserved + (k - 1) * lanes);
-        for (int k = 1; k < G::states; ++k) take_in(shared_.call.d_sequence[k], k, t, row, block, dn[k]);
+        if constexpr (extended<Cell>)
+            for (int k = 1; k < G::states; ++k) take_in(shared_.call.d_sequence[k], k, t, row, block, dn[k]);
         if constexpr (projected<Cell>) {
             n[0] = V(T(0));  // not what is stored: that is W_hr times it
         } else {
             n[0] = V::load(output(t, row) + block * lanes, valid(block));
             take_in(shared_.call.d_output, 0, t, row, block, dn[0]);
-            if (masks_.drops) store_masked(t, row, block, s[0]);
+            if (drops()) store_masked(t, row, block, s[0]);
         }
-        if (!masks_.zones) return;
+        if (!zones()) return;
         for (int k = 0; k < G::states; ++k) n[k] = V::load(reserve(t, row, block) + (G::first_own + k) * lanes);
         masks_.unzone(rows_.first(t) + row, block, dn, kept);
     }
     // Adds the caller's gradient of a step's state, which is whole then: a reading is taken where it is wanted.
     RNNKERNELS_INLINE void take_in(const void* given, int k, Index t, Index row, Index block, V& dn) const {
-        const Index units = k == 0 ? width_ : shape_.hidden, left = units - block * lanes;
+        const Index units = k == 0 ? width() : shape_.hidden, left = units - block * lanes;
         if (given) dn = V::load(static_cast<const T*>(given) + place(t, row) * units + block * lanes, left) + dn;
-        if (shared_.call.norms[0]) shared_.norms.note(rows_.first(t) - chunk_row_ + row, block, k, dn, left);
+        if (extended<Cell> && shared_.call.norms[0])
+            shared_.norms.note(rows_.first(t) - chunk_row_ + row, block, k, dn, left);
     }
     // h before step t as the recurrent weight saw it.
     RNNKERNELS_INLINE void store_masked(Index t, Index row, Index block, V h) const {
@@ -348,12 +358,12 @@ protected:
             load_carried(row, block, dn);
             function(row, block, dn);
         });
-        if (more.count() > 0) {
+        if (more.count > 0) {
             const auto carry = [&](Index row, Index block, const T* strip) RNNKERNELS_INLINED {
                 V dn[G::states];
                 load_carried(row, block, dn);
                 V factor(T(1));
-                if (masks_.drops) factor = masks_.factor(rows_.first(t + 1) + row, block);
+                if (drops()) factor = masks_.factor(rows_.first(t + 1) + row, block);
                 dn[0] = fma(V::load(strip), factor, dn[0]);
                 if constexpr (G::vectors > 0) {
                     V n[G::states], d_fed[G::vectors];
@@ -383,7 +393,6 @@ protected:
 
     const BackwardShared<Cell, T>& shared_;
     const Shape& shape_;
-    const Index width_;  // of h
     const Rows& rows_;
     const Masks<T, G::states>& masks_;
     const Part part_;

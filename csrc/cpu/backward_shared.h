@@ -42,6 +42,7 @@ struct BackwardShared {
     const T* unprojected = nullptr;    // (rows, H), the forward's
     T* masked = nullptr;               // (chunk*B, h_blocks*lanes): h as the recurrent weight saw it
     DroppedWeights<T> dropped{};
+    T settings[G::settings + 1] = {};
     GradientNorms<T, G::states> norms{};
     const T* feedback = nullptr;           // (rows, vectors*H), the forward's
     const std::int64_t* tokens = nullptr;  // (rows)
@@ -57,6 +58,7 @@ struct BackwardShared {
     Index gradient_row() const { return G::slots * padded(); }
 
     void prepare(int threads) {
+        for (int k = 0; k < G::settings; ++k) settings[k] = static_cast<T>(call.in.settings[k]);
         const Shape& shape = call.in.shape;
         plan = plan_of<Cell, T>(Pass::backward, call.in, threads);
         const Index width = width_of<Cell>(shape);

@@ -22,12 +22,11 @@ public:
         : shared_(shared),
           weights_(shared.weights),
           shape_(shared.call.in.shape),
-          width_(width_of<Cell>(shape_)),
           rows_(shared.rows),
           masks_(shared.masks),
           part_(make_part<Cell>(Pass::forward, shared.plan, rows_, shared.blocks, shared.h_blocks, thread,
                                 shared.barriers)),
-          item_(item_blocks<Cell>(Pass::forward, part_.rows.count())),
+          item_(item_blocks<Cell>(Pass::forward, part_.rows.count)),
           x_(shared, part_) {}
 
     // Packs this thread's share of the weights, unless they are prepared, and takes over the initial states.
@@ -43,11 +42,12 @@ public:
             for (int k = 1; k < G::states; ++k) s[k].store(extra(row, block, k));
             if (!projected<Cell> && shape_.steps > 0) store_operands(0, row, block, s);
         });
-        if (projected<Cell> && masks_.drops && shape_.steps > 0)
-            for (Index row = part_.rows.first; row < part_.rows.last; row += part_.rows.step)
+        if (projected<Cell> && drops() && shape_.steps > 0)
+            part_.rows.each([&](Index row) {
                 for (Index block = part_.h_blocks.first; block < part_.h_blocks.last; ++block)
                     store_masked(0, row, block,
-                                 V::load(shared_.initial[0] + row * width_ + block * lanes, h_valid(block)));
+                                 V::load(shared_.initial[0] + row * width() + block * lanes, h_valid(block)));
+            });
         part_.everyone->wait();
     }
 
@@ -55,7 +55,7 @@ public:
 
     void step(Index t) {
         const Step now = at_step(t);
-        multiply(now, weights_.hidden, now.operand, width_,
+        multiply(now, weights_.hidden, now.operand, width(),
                  [&](Index row, Index block, const T* strip, const T* fed) RNNKERNELS_INLINED {
                      V x[G::gates], u[G::gates], w[G::diagonals + G::settings + 1], s[G::states], n[G::states],
                          saved[G::saved + 1];
@@ -65,11 +65,14 @@ public:
                      load_u(feedback_gates<Cell>, fed, block, u);
                      for (int k = 0; k < G::diagonals; ++k)
                          w[k] = V::load(weights_.diagonal + (k * shared_.blocks + block) * lanes);
-                     for (int k = 0; k < G::settings; ++k)
-                         w[G::diagonals + k] = V(static_cast<T>(shared_.call.in.settings[k]));
                      load_states(now, row, block, s);
-                     Cell::forward(x, u, w, s, n, saved);
-                     if (masks_.zones) zone(now, row, block, s, n);
+                     if constexpr (extended<Cell> && G::settings > 0) {
+                         for (int k = 0; k < G::settings; ++k) w[G::diagonals + k] = V(shared_.settings[k]);
+                         Cell::template forward<true>(x, u, w, s, n, saved);
+                     } else {
+                         Cell::forward(x, u, w, s, n, saved);
+                     }
+                     if (zones()) zone(now, row, block, s, n);
                      store_states(now, row, block, n);
                      if (shared_.call.reserve) store_saved(reserve(now, row, block), saved);
                  });
@@ -77,7 +80,7 @@ public:
 
     void gates(Index t) {
         const Step now = at_step(t);
-        multiply(now, weights_.hidden, now.operand, width_,
+        multiply(now, weights_.hidden, now.operand, width(),
                  [&](Index row, Index block, const T* strip, const T* fed) RNNKERNELS_INLINED {
                      V x[G::gates], u[G::gates], s[G::states], saved[G::saved + 1] = {}, gated;
                      load_x(now, row, block, x);
@@ -87,7 +90,7 @@ public:
                      load_states(now, row, block, s);
                      Cell::forward_gates(x, u, s, saved, gated);
                      store_saved(saved_between(now, row, block), saved);
-                     if (masks_.drops) gated = gated * masks_.factor(now.first + row, block);
+                     if (drops()) gated = gated * masks_.factor(now.first + row, block);
                      gated.store(shared_.gated + (row * shared_.blocks + block) * lanes);
                  });
     }
@@ -104,7 +107,7 @@ public:
                      T* between = saved_between(now, row, block);
                      for (int i = 0; i < G::saved; ++i) saved[i] = V::load(between + i * lanes);
                      Cell::forward_state(x, u, s, saved, n);
-                     if (masks_.zones) zone(now, row, block, s, n);
+                     if (zones()) zone(now, row, block, s, n);
                      store_states(now, row, block, n);
                      if (shared_.call.reserve) store_saved(between, saved);
                  });
@@ -115,18 +118,18 @@ public:
     void finish() {
         const Rows& rows = rows_;
         Index last = rows.steps - 1;  // the row's last step; never later than that of the row before
-        for (Index row = part_.rows.first; row < part_.rows.last; row += part_.rows.step) {
+        part_.rows.each([&](Index row) {
             while (rows.count(last) <= row) --last;
-            const T* h = last < 0 ? shared_.initial[0] + row * width_ : output(rows.first(last) + row);
+            const T* h = last < 0 ? shared_.initial[0] + row * width() : output(rows.first(last) + row);
             const Range& blocks = projected<Cell> ? part_.h_blocks : part_.blocks;
             for (Index block = blocks.first; block < blocks.last; ++block)
                 V::load(h + block * lanes, h_valid(block))
-                    .store(final_state(0) + row * width_ + block * lanes, h_valid(block));
+                    .store(final_state(0) + row * width() + block * lanes, h_valid(block));
             for (Index block = part_.blocks.first; block < part_.blocks.last; ++block)
                 for (int s = 1; s < G::states; ++s)
                     V::load(extra(row, block, s))
                         .store(final_state(s) + row * shape_.hidden + block * lanes, valid(block));
-        }
+        });
     }
 
 protected:
@@ -137,21 +140,26 @@ protected:
         RowSet rows;       // this thread's
         const T* h;        // before it, (rows, H)
         const T* operand;  // of the recurrent weight: h, masked where there is recurrent dropout
+        const T* x;        // its x part; null where the token table stands for it
     };
     Step at_step(Index t) const {
         const Index first = rows_.first(t);
         const T* h = h_before(t);
-        return {t, first, part_.rows_of_step(rows_, t), h, masks_.drops ? masked_h(t, 0) : h};
+        return {t, first, part_.rows_of_step(rows_, t), h, drops() ? masked_h(t, 0) : h, x_.from_row(first)};
     }
+
+    // Whether the call has zoneout, recurrent dropout.
+    bool zones() const { return extended<Cell> && masks_.zones; }
+    bool drops() const { return extended<Cell> && masks_.drops; }
 
     // h before step t, (rows of the step, H): the output of the step before, or the initial state.
     const T* h_before(Index t) const {
         if (t == 0) return shared_.initial[0];
-        if (shared_.h) return shared_.h + t % 2 * shape_.batch * width_;
+        if (shared_.h) return shared_.h + t % 2 * shape_.batch * width();
         return output(rows_.first(t - 1));
     }
     // h after a row's step, in the caller's array.
-    T* output(Index row) const { return static_cast<T*>(shared_.call.output) + rows_.place(row) * width_; }
+    T* output(Index row) const { return static_cast<T*>(shared_.call.output) + rows_.place(row) * width(); }
     // What the cell made of a row, before it is projected.
     T* unprojected(const Step& now, Index row) const {
         return shared_.unprojected + ((shared_.call.reserve ? now.first : 0) + row) * shape_.hidden;
@@ -162,7 +170,7 @@ protected:
     }
     T* reserve(const Step& now, Index row, Index block) const {
         return static_cast<T*>(shared_.call.reserve) +
-               ((now.first + row) * shared_.blocks + block) * G::reserve(masks_.zones) * lanes;
+               ((now.first + row) * shared_.blocks + block) * G::reserve(zones()) * lanes;
     }
     T* saved_between(const Step& now, Index row, Index block) const {
         if (shared_.call.reserve) return reserve(now, row, block);
@@ -173,21 +181,27 @@ protected:
         const Index first = shared_.call.reserve ? rows_.first(t) : t % 2 * shape_.batch;
         return shared_.feedback + (first + row) * G::vectors * shape_.hidden;
     }
-    T* masked_h(Index t, Index row) const { return shared_.masked + (t % 2 * shape_.batch + row) * width_; }
+    T* masked_h(Index t, Index row) const { return shared_.masked + (t % 2 * shape_.batch + row) * width(); }
     // Lanes from one gate's units to the next gate's.
     Index gate_stride(Index block) const { return weights_.input.columns.units_in(block); }
     // Units of a block that exist; more than a vector's lanes means all.
     Index valid(Index block) const { return shape_.hidden - block * lanes; }
-    Index h_valid(Index block) const { return width_ - block * lanes; }
+    // Units of h, and those of a block of it that exist.
+    Index width() const { return width_of<Cell>(shape_); }
+    Index h_valid(Index block) const { return width() - block * lanes; }
 
     template <class Function>
     RNNKERNELS_INLINE void each_block(Function function) {
-        for (Index row = part_.rows.first; row < part_.rows.last; row += part_.rows.step)
+        part_.rows.each([&](Index row) RNNKERNELS_INLINED {
             for (Index block = part_.blocks.first; block < part_.blocks.last; ++block) function(row, block);
+        });
     }
 
+    RNNKERNELS_INLINE const T* x_part_of(const Step& now, Index row) const {
+        return now.x ? now.x + row * x_.size() : x_.of_token(now.first + row);
+    }
     RNNKERNELS_INLINE void load_x(const Step& now, Index row, Index block, V* x) const {
-        const T* from = x_.of_row(now.first + row);
+        const T* from = x_part_of(now, row);
         clear(x);
         for (int i = 0; i < G::inputs; ++i)
             x[input_gates<Cell>.gate[i]] = V::load(from + block * G::inputs * lanes + i * gate_stride(block));
@@ -228,8 +242,8 @@ protected:
     RNNKERNELS_INLINE void store_h(const Step& now, Index row, Index block, V h) const {
         h.store(output(now.first + row) + block * lanes, h_valid(block));
         if (shared_.h)
-            h.store(shared_.h + ((now.t + 1) % 2 * shape_.batch + row) * width_ + block * lanes, h_valid(block));
-        if (projected<Cell> && masks_.drops && row < rows_.count(now.t + 1)) store_masked(now.t + 1, row, block, h);
+            h.store(shared_.h + ((now.t + 1) % 2 * shape_.batch + row) * width() + block * lanes, h_valid(block));
+        if (projected<Cell> && drops() && row < rows_.count(now.t + 1)) store_masked(now.t + 1, row, block, h);
     }
     // h as the recurrent weight will see it in step t.
     RNNKERNELS_INLINE V store_masked(Index t, Index row, Index block, V h) const {
@@ -242,20 +256,19 @@ protected:
             n[0].store(unprojected(now, row) + block * lanes, valid(block));
         } else {
             store_h(now, row, block, n[0]);
-            if ((G::vectors > 0 || masks_.drops) && row < rows_.count(now.t + 1))
-                store_operands(now.t + 1, row, block, n);
+            if ((G::vectors > 0 || drops()) && row < rows_.count(now.t + 1)) store_operands(now.t + 1, row, block, n);
         }
         for (int k = 1; k < G::states; ++k) {
             n[k].store(extra(row, block, k));
             if (shared_.call.reserve) n[k].store(reserve(now, row, block) + (G::saved + k - 1) * lanes);
-            if (T* all = static_cast<T*>(shared_.call.sequence[k]))
+            if (T* all = extended<Cell> ? static_cast<T*>(shared_.call.sequence[k]) : nullptr)
                 n[k].store(all + rows_.place(now.first + row) * shape_.hidden + block * lanes, valid(block));
         }
     }
     // What step t's products will read of the states before it, where that is not h itself.
     RNNKERNELS_INLINE void store_operands(Index t, Index row, Index block, const V* states) const {
         V factor(T(1));
-        if (masks_.drops) factor = store_masked(t, row, block, states[0]);
+        if (drops()) factor = store_masked(t, row, block, states[0]);
         if constexpr (G::vectors > 0) {
             V vectors[G::vectors];
             Cell::feedback(states, vectors);
@@ -297,7 +310,7 @@ protected:
         const Index stride = item_ * gates * lanes, fed_stride = item_ * G::feedbacks * lanes;
         const Index fed_row = G::vectors * shape_.hidden;
         each_item(now.t, [&](Index block, Index end) RNNKERNELS_INLINED {
-            const ItemProduct<T> item(w, block, end, now.rows.count(), shared_.item_scratch(part_.thread));
+            const ItemProduct<T> item(w, block, end, now.rows.count, shared_.item_scratch(part_.thread));
             const auto next = [&](Index left) {
                 const int rows = item.next_rows(left);
                 return feeds ? least(rows, next_tile(left, tile_rows(f.panels.width))) : rows;
@@ -321,9 +334,8 @@ protected:
     }
 
     const ForwardShared<Cell, T>& shared_;
-    const ForwardWeights<Cell, T>& weights_;
+    const ForwardWeights<Plain<Cell>, T>& weights_;
     const Shape& shape_;
-    const Index width_;  // of h
     const Rows& rows_;
     const Masks<T, G::states>& masks_;
     const Part part_;

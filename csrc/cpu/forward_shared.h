@@ -23,7 +23,7 @@ struct ForwardShared {
     Index blocks = 0;    // of units
     Index h_blocks = 0;  // of h
     Barrier* barriers = nullptr;
-    ForwardWeights<Cell, T> weights{};
+    ForwardWeights<Plain<Cell>, T> weights{};
     T* items = nullptr;  // (threads, item_size): panels that are packed where they are used
     Index item_size = 0;
     const T* initial[G::states] = {};  // each (B, H)
@@ -37,6 +37,7 @@ struct ForwardShared {
     T* unprojected = nullptr;          // (rows or B, H): what becomes h, where it is projected
     T* masked = nullptr;               // (2, B, H): h before even and odd steps, as the recurrent weight sees it
     DroppedWeights<T> dropped{};
+    T settings[G::settings + 1] = {};
     // Where rows of the caller's arrays do not follow each other: copies that do.
     T* h = nullptr;                        // (2, B, H): h before even and odd steps
     T* x = nullptr;                        // (chunk*B, I)
@@ -48,13 +49,14 @@ struct ForwardShared {
     bool drop_weights(int thread, int threads) const { return dropped.fill(thread, threads); }
 
     void prepare(const Plan& cut) {
+        for (int k = 0; k < G::settings; ++k) settings[k] = static_cast<T>(call.in.settings[k]);
         const Shape& shape = call.in.shape;
         plan = cut;
         blocks = blocks_of<T>(shape.hidden);
         h_blocks = blocks_of<T>(width_of<Cell>(shape));
         barriers = take_barriers(workspace, plan);
         if (call.prepared) {
-            weights = static_cast<const PreparedWeights<Cell, T>*>(call.prepared)->weights;
+            weights = static_cast<const PreparedWeights<Plain<Cell>, T>*>(call.prepared)->weights;
         } else {
             // One group of rows: each panel has one user. One chunk: weight_ih is used once; one step: weight_hh.
             const bool alone = plan.row_groups == 1;

@@ -112,34 +112,43 @@ constexpr Index strip_size(Pass pass, int gates, int lanes) {
     return (many > few ? many : few) * gates * lanes;
 }
 
-// Rows `step` apart, below `last`.
+// `count` rows, `step` apart.
 struct RowSet {
     Index first;
-    Index last;
+    Index count;
     Index step = 1;
 
-    RNNKERNELS_INLINE Index count() const { return first < last ? (last - first + step - 1) / step : 0; }
     RNNKERNELS_INLINE Index at(Index i) const { return first + i * step; }
-    // Those from row `row` on.
-    RNNKERNELS_INLINE RowSet from(Index row) const {
-        return {first < row ? first + (row - first + step - 1) / step * step : first, last, step};
+    // Those below row `row`, and those from it on.
+    RNNKERNELS_INLINE RowSet below(Index row) const {
+        return count == 0 || at(count - 1) < row ? *this : RowSet{first, before(row), step};
     }
-    RNNKERNELS_INLINE RowSet below(Index row) const { return {first, row < last ? row : last, step}; }
+    RNNKERNELS_INLINE RowSet from(Index row) const {
+        if (count == 0 || at(count - 1) < row) return {first, 0, step};
+        return {at(before(row)), count - before(row), step};
+    }
+    template <class Use>
+    RNNKERNELS_INLINE void each(Use use) const {
+        for (Index i = 0; i < count; ++i) use(at(i));
+    }
     // Part `index` of `parts`, as even as can be.
     RowSet part(int parts, int index) const {
-        const Range mine = split_range(count(), 1, parts, index);
-        return RowSet{at(mine.first), at(mine.last), step}.below(last);
+        const Range mine = split_range(count, 1, parts, index);
+        return {at(mine.first), mine.last - mine.first, step};
     }
+
+private:
+    // How many stand before a row that is not beyond the last.
+    Index before(Index row) const { return row <= first ? 0 : (row - first + step - 1) / step; }
 };
 
 // Fills a strip with as many whole tiles of rows as fit, run(row, rows, place in the strip), then hands its rows on,
 // use(row, place in the strip); again until all rows are done. Of `left` rows the next tile takes next(left).
 template <class Next, class Run, class Use>
 RNNKERNELS_INLINE void each_strip(RowSet rows, Next next, Run run, Use use) {
-    const Index count = rows.count();
-    for (Index first = 0, last = 0; first < count; first = last) {
-        while (last < count) {
-            const int tile_rows = next(count - last);
+    for (Index first = 0, last = 0; first < rows.count; first = last) {
+        while (last < rows.count) {
+            const int tile_rows = next(rows.count - last);
             if (last + tile_rows - first > kStripRows) break;
             run(rows.at(last), tile_rows, last - first);
             last += tile_rows;
@@ -199,7 +208,9 @@ Part make_part(Pass pass, const Plan& plan, const Rows& rows, Index blocks, Inde
     const Range dense = split_range(rows.batch, 1, plan.row_groups, row_group);
     return {thread,
             plan.threads,
-            rows.ragged() ? RowSet{row_group, rows.batch, plan.row_groups} : RowSet{dense.first, dense.last},
+            rows.ragged()
+                ? RowSet{row_group, (rows.batch - row_group + plan.row_groups - 1) / plan.row_groups, plan.row_groups}
+                : RowSet{dense.first, dense.last - dense.first},
             split_range(blocks, item_blocks<Cell>(pass, kStripRows), plan.unit_groups, unit_group),
             split_range(h_blocks, blocks_per_edge(1, 1), plan.unit_groups, unit_group),
             row_group,

@@ -41,8 +41,27 @@ int threads_of(Pass pass, const Inputs& in, int threads) {
     return plan_of<Cell, T>(pass, in, threads).threads;
 }
 
+// Whether a call asks for more than the cell and its gradients (cells/cell.h: Extended).
+bool asks_for_more(const Inputs& in) {
+    bool more = in.noise.zones || in.noise.recurrent > 0;
+    for (const double setting : in.settings) more = more || setting < __builtin_inf();
+    return more;
+}
+bool asks_for_more(const ForwardCall& call) {
+    bool more = asks_for_more(call.in);
+    for (const void* sequence : call.sequence) more = more || sequence;
+    return more;
+}
+bool asks_for_more(const BackwardCall& call) {
+    bool more = asks_for_more(call.in) || call.norms[0];
+    for (const void* sequence : call.d_sequence) more = more || sequence;
+    return more;
+}
+
 template <class Cell, class T>
 void forward(const ForwardCall& call, int threads) {
+    if constexpr (!extended<Cell>)
+        if (asks_for_more(call)) return forward<Extended<Cell>, T>(call, threads);
     Workspace workspace;
     using Shared = ForwardShared<Cell, T>;
     Shared shared(call, workspace);
@@ -58,7 +77,9 @@ void wavefront_task(void* context, int thread) {
 template <class Cell, class T>
 void forward_layers(const ForwardCall* calls, int count, int threads) {
     const Index chunk = plan_wavefront(plan_input<Cell, T>(Pass::forward, calls[0].in, threads), count);
-    if (chunk == 0) {
+    bool more = false;
+    for (int layer = 0; layer < count; ++layer) more = more || asks_for_more(calls[layer]);
+    if (chunk == 0 || more) {
         for (int layer = 0; layer < count; ++layer) forward<Cell, T>(calls[layer], threads);
         return;
     }
@@ -83,6 +104,8 @@ void backward(const BackwardCall& call, int threads) {
                 call.dweight_gg, 0,
                 units * feedback_gates<Cell>.count * feedback_count<Cell> * static_cast<std::size_t>(shape.hidden));
     }
+    if constexpr (!extended<Cell>)
+        if (asks_for_more(call)) return backward<Extended<Cell>, T>(call, threads);
     Workspace workspace;
     using Shared = BackwardShared<Cell, T>;
     Shared shared(call, workspace);

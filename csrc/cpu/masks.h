@@ -52,7 +52,6 @@ template <class T, int states>
 class Masks {
 public:
     using V = Vec<T>;
-    using Bits = typename V::Bits;
 
     Masks(const Noise& noise, const Rows& rows)
         : zones(noise.zones),
@@ -73,27 +72,26 @@ public:
             for (int k = 0; k < states; ++k) n[k] = fma(V(static_cast<T>(noise_->zoneout[k])), s[k] - n[k], n[k]);
             return;
         }
-        Bits word[4];
+        Words<T> words{};
         for (int k = 0; k < states; ++k) {
-            if (k % 4 == 0) words(row, block, static_cast<std::uint32_t>(k / 4), word);
-            n[k] = zoned_[k].choose(word[k % 4], s[k], n[k]);
+            if (k % 4 == 0) words = words_of(row, block, static_cast<std::uint32_t>(k / 4));
+            n[k] = zoned_[k].choose(words.word[k % 4], s[k], n[k]);
         }
     }
     // Its backward: dn is divided into what goes on to the cell and what to the states before, ds.
     RNNKERNELS_INLINE void unzone(Index row, Index block, V* dn, V* ds) const {
-        Bits word[4];
+        Words<T> words{};
         for (int k = 0; k < states; ++k) {
-            if (k % 4 == 0) words(row, block, static_cast<std::uint32_t>(k / 4), word);
-            ds[k] = zoned_[k].choose(word[k % 4], dn[k], V(T(0)));
-            dn[k] = zoned_[k].choose(word[k % 4], V(T(0)), dn[k]);
+            if (k % 4 == 0) words = words_of(row, block, static_cast<std::uint32_t>(k / 4));
+            ds[k] = zoned_[k].choose(words.word[k % 4], dn[k], V(T(0)));
+            dn[k] = zoned_[k].choose(words.word[k % 4], V(T(0)), dn[k]);
         }
     }
     // What a recurrent weight's operand is multiplied by in a row's step.
     RNNKERNELS_INLINE V factor(Index row, Index block) const {
-        Bits word[4];
-        const Counter c = counter(row, block, noise_->per_step ? Stream::recurrent_step : Stream::recurrent_sequence);
-        random_words<T>(noise_->seed, {c.unit, noise_->per_step ? c.step : 0, c.row, c.stream}, word);
-        return dropped_.choose(word[0], V(T(0)), V(scale_));
+        Counter c = counter(row, block, noise_->per_step ? Stream::recurrent_step : Stream::recurrent_sequence);
+        if (!noise_->per_step) c.step = 0;
+        return dropped_.choose(random_words<T>(noise_->seed, c).word[0], V(T(0)), V(scale_));
     }
 
 private:
@@ -103,10 +101,10 @@ private:
                 static_cast<std::uint32_t>(noise_->first_step + place / noise_->batch),
                 static_cast<std::uint32_t>(place % noise_->batch), stream_of(*noise_, stream)};
     }
-    void words(Index row, Index block, std::uint32_t more, Bits (&word)[4]) const {
+    Words<T> words_of(Index row, Index block, std::uint32_t more) const {
         Counter c = counter(row, block, Stream::zoneout);
         c.stream += more;
-        random_words<T>(noise_->seed, c, word);
+        return random_words<T>(noise_->seed, c);
     }
 
     const Noise* noise_;
@@ -126,13 +124,12 @@ void drop_elements(const T* from, T* to, Index rows, Index columns, double rate,
     const Index groups = (rows + 3) / 4;
     for (Index group = groups * thread / threads; group < groups * (thread + 1) / threads; ++group)
         for (Index column = 0; column < columns; column += V::lanes) {
-            typename V::Bits word[4];
-            random_words<T>(key, {static_cast<std::uint32_t>(column), static_cast<std::uint32_t>(group), 0, stream},
-                            word);
+            const auto words = random_words<T>(
+                key, {static_cast<std::uint32_t>(column), static_cast<std::uint32_t>(group), 0, stream});
             for (Index i = 0; i < 4 && group * 4 + i < rows; ++i) {
                 const Index at = (group * 4 + i) * columns + column;
                 const V kept = V::load(from + at, columns - column) * scale;
-                dropped.choose(word[i], V(T(0)), kept).store(to + at, columns - column);
+                dropped.choose(words.word[i], V(T(0)), kept).store(to + at, columns - column);
             }
         }
 }

@@ -23,7 +23,6 @@ class NormalisedBackwardEngine : public BackwardEngine<Cell, T> {
     using Base::load_carried;
     using Base::load_saved;
     using Base::load_step;
-    using Base::masks_;
     using Base::part_;
     using Base::reserve;
     using Base::rows_;
@@ -31,6 +30,7 @@ class NormalisedBackwardEngine : public BackwardEngine<Cell, T> {
     using Base::shared_;
     using Base::store_carried;
     using Base::valid;
+    using Base::zones;
     static constexpr int lanes = V::lanes;
 
 public:
@@ -43,7 +43,7 @@ public:
 
     void rows(Index t) {
         const RowSet mine = rows_of_thread(part_.rows_of_step(rows_, t), shared_.plan, part_.thread);
-        for (Index row = mine.first; row < mine.last; row += mine.step) run_row(t, row);
+        mine.each([&](Index row) { run_row(t, row); });
     }
 
 private:
@@ -67,7 +67,7 @@ private:
             } else {
                 Cell::backward(saved, nullptr, s, n, dn, d, ds);
             }
-            if (masks_.zones) Base::add(past, ds);
+            if (zones()) Base::add(past, ds);
             store_carried(row, block, ds);
             back_to_sums(t, row, block, input_gates<Cell>, 0, d, of_x);
             back_to_sums(t, row, block, hidden_gates<Cell>, G::inputs, d, of_u);
@@ -138,8 +138,7 @@ private:
         d.store(gradient(t, row) + slot * shared_.padded() + block * lanes);
     }
     T scale(Index t, Index row, int norm) const {
-        const T* scales =
-            scales_of<Cell>(static_cast<const T*>(shared_.call.reserve), shape_, masks_.zones, rows_.total());
+        const T* scales = scales_of<Cell>(static_cast<const T*>(shared_.call.reserve), shape_, zones(), rows_.total());
         return scales[(rows_.first(t) + row) * G::norms + norm];
     }
 };

@@ -28,7 +28,6 @@ class NormalisedForwardEngine : public ForwardEngine<Cell, T> {
     using Base::each_item;
     using Base::gate_stride;
     using Base::load_states;
-    using Base::masks_;
     using Base::part_;
     using Base::reserve;
     using Base::rows_;
@@ -38,8 +37,9 @@ class NormalisedForwardEngine : public ForwardEngine<Cell, T> {
     using Base::store_saved;
     using Base::store_states;
     using Base::weights_;
-    using Base::x_;
+    using Base::x_part_of;
     using Base::zone;
+    using Base::zones;
     using typename Base::Step;
     static constexpr int lanes = V::lanes;
 
@@ -50,7 +50,7 @@ public:
     void products(Index t) {
         const Step now = at_step(t);
         const GateProduct<T>& w = weights_.hidden;
-        const Index count = now.rows.count(), row_size = w.columns.row();
+        const Index count = now.rows.count, row_size = w.columns.row();
         each_item(t, [&](Index block, Index end) {
             const ItemProduct<T> product(w, block, end, count, shared_.item_scratch(part_.thread));
             product.run_all(now.operand + now.rows.first * shape_.hidden, shape_.hidden * now.rows.step, count,
@@ -62,12 +62,12 @@ public:
     void rows(Index t) {
         const Step now = at_step(t);
         const RowSet mine = rows_of_thread(now.rows, shared_.plan, part_.thread);
-        for (Index row = mine.first; row < mine.last; row += mine.step) run_row(now, row);
+        mine.each([&](Index row) { run_row(now, row); });
     }
 
 private:
     void run_row(const Step& now, Index row) {
-        const T* x_row = x_.of_row(now.first + row);
+        const T* x_row = x_part_of(now, row);
         const T* u_row = shared_.u + row * weights_.hidden.columns.row();
         const Moments<T> of_x = moments_of(x_row, G::inputs * shape_.hidden);
         const Moments<T> of_u = moments_of(u_row, G::hiddens * shape_.hidden);
@@ -90,7 +90,7 @@ private:
             } else {
                 V n[G::states];
                 Cell::forward(x, u, nullptr, s, n, saved);
-                if (masks_.zones) zone(now, row, block, s, n);
+                if (zones()) zone(now, row, block, s, n);
                 store_states(now, row, block, n);
                 if (kept) store_saved(reserve(now, row, block), saved);
             }
@@ -110,7 +110,7 @@ private:
             const V normal = of_m.normal(m);
             const V y = fma(V::load(gain(G::normals - 1, block)), normal, V::load(gain(G::normals, block)));
             Cell::forward_state(saved, m, y, n);
-            if (masks_.zones) {
+            if (zones()) {
                 V s[G::states];
                 load_states(now, row, block, s);
                 zone(now, row, block, s, n);
@@ -142,7 +142,7 @@ private:
     }
     void keep_scale(const Step& now, Index row, int norm, T scale) const {
         if (!shared_.call.reserve) return;
-        T* scales = scales_of<Cell>(static_cast<T*>(shared_.call.reserve), shape_, masks_.zones, rows_.total());
+        T* scales = scales_of<Cell>(static_cast<T*>(shared_.call.reserve), shape_, zones(), rows_.total());
         scales[(now.first + row) * G::norms + norm] = scale;
     }
 };

@@ -26,8 +26,8 @@ public:
         for (Index block = blocks.first; block < blocks.last; block += kProjectedBlocks) {
             const Index end = least(block + kProjectedBlocks, blocks.last);
             const ItemProduct<T> item(this->weights_.projection, block, end, 0, nullptr);
-            for (Index i = 0; i < now.rows.count();) {
-                const int rows = item.next_rows(now.rows.count() - i);
+            for (Index i = 0; i < now.rows.count;) {
+                const int rows = item.next_rows(now.rows.count - i);
                 item.run(this->unprojected(now, now.rows.at(i)), this->shape_.hidden * now.rows.step, rows, strip,
                          kProjectedBlocks * V::lanes);
                 for (int r = 0; r < rows; ++r)
@@ -54,14 +54,14 @@ public:
         each_dh(t, [&](Index row, Index block, V dh) RNNKERNELS_INLINED {
             this->take_in(this->shared_.call.d_output, 0, t, row, block, dh);
             dh.store(of_step(t, row) + block * lanes);
-            if (this->masks_.drops)
+            if (this->drops())
                 this->store_masked(t, row, block,
-                                   V::load(this->h_before(t, row) + block * lanes, this->width_ - block * lanes));
+                                   V::load(this->h_before(t, row) + block * lanes, this->width() - block * lanes));
         });
     }
 
     void step(Index t) {
-        const RowBlock<T> one{nullptr, this->shared_.h_padded(), kNoOffset, 1, this->width_};
+        const RowBlock<T> one{nullptr, this->shared_.h_padded(), kNoOffset, 1, this->width()};
         multiply(
             this->shared_.w_projection, one, [&](Index row) { return of_step(t, row); },
             this->part_.rows_of_step(this->rows_, t), this->part_.blocks,
@@ -78,7 +78,7 @@ public:
         const auto& shared = this->shared_;
         const Index begin = this->rows_.first(first), count = this->rows_.first(last) - begin;
         shared.outer.add(
-            GradientRows<T>{shared.dh, shared.h_padded(), count}, kNoOffset, kFirstRow.row, 1, this->width_,
+            GradientRows<T>{shared.dh, shared.h_padded(), count}, kNoOffset, kFirstRow.row, 1, this->width(),
             [&](Index row) { return shared.unprojected + (begin + row) * this->shape_.hidden; }, this->shape_.hidden,
             static_cast<T*>(shared.call.dweight_hr), last == this->shape_.steps, this->part_);
         this->part_.everyone->wait();
@@ -86,8 +86,8 @@ public:
 
     void finish() {
         each_dh(-1, [&](Index row, Index block, V dh) RNNKERNELS_INLINED {
-            T* to = static_cast<T*>(this->shared_.call.d_state[0]) + row * this->width_;
-            dh.store(to + block * lanes, this->width_ - block * lanes);
+            T* to = static_cast<T*>(this->shared_.call.d_state[0]) + row * this->width();
+            dh.store(to + block * lanes, this->width() - block * lanes);
         });
         this->each_block(this->part_.rows, [&](Index row, Index block) {
             V dn[Base::G::states];
@@ -108,16 +108,18 @@ private:
         const RowSet mine = this->part_.rows_of_step(this->rows_, t);
         const RowSet ended = mine.from(this->rows_.count(t + 1)), more = mine.below(this->rows_.count(t + 1));
         const T* from = static_cast<const T*>(shared.call.d_final_state[0]);
-        for (Index row = ended.first; row < ended.last; row += ended.step)
+        ended.each([&](Index row) {
             for (Index block = blocks.first; block < blocks.last; ++block)
                 use(row, block,
-                    from ? V::load(from + row * this->width_ + block * lanes, this->width_ - block * lanes) : V(T(0)));
+                    from ? V::load(from + row * this->width() + block * lanes, this->width() - block * lanes)
+                         : V(T(0)));
+        });
         const RowBlock<T> gates{nullptr, shared.gradient_row(), shared.hidden_slots, Base::G::hiddens,
                                 this->shape_.hidden};
         multiply(
             shared.w_recurrent[0], gates, [&](Index row) { return this->gradient(t + 1, row); }, more, blocks,
             [&](Index row, Index block, V dh) RNNKERNELS_INLINED {
-                if (this->masks_.drops) dh = dh * this->masks_.factor(this->rows_.first(t + 1) + row, block);
+                if (this->drops()) dh = dh * this->masks_.factor(this->rows_.first(t + 1) + row, block);
                 use(row, block, dh);
             });
     }
@@ -130,8 +132,8 @@ private:
         a.row_stride *= rows.step;
         for (Index block = blocks.first; block < blocks.last; block += kProjectedBlocks) {
             const Index end = least(block + kProjectedBlocks, blocks.last);
-            for (Index i = 0; i < rows.count();) {
-                const int tile = next_tile(rows.count() - i, tile_rows(w.width));
+            for (Index i = 0; i < rows.count;) {
+                const int tile = next_tile(rows.count - i, tile_rows(w.width));
                 a.data = row_at(rows.at(i));
                 product(a, tile, part_of(w, block, end), this->shared_.zeros, 0, strip, kProjectedBlocks * lanes);
                 for (int r = 0; r < tile; ++r)

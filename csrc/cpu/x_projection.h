@@ -17,12 +17,14 @@ public:
           shape_(shared.call.in.shape),
           rows_(shared.rows),
           part_(part),
+          table_(shared.weights.token_table),
+          size_(weight_.columns.row()),
           everyone_(shared.plan.threads > shared.plan.row_groups * shared.plan.unit_groups) {}
 
     // The steps [first, last).
     void project(Index first, Index last) {
         chunk_row_ = rows_.first(first);
-        if (shared_.weights.token_table) return;
+        if (table_) return;
         const Index begin = rows_.first(first), end = rows_.first(last);
         if (rows_.ragged() || everyone_) {
             // Whoever reads a row in a step need not be who projects it.
@@ -40,20 +42,20 @@ public:
                 project_rows(begin + mine.first, begin + mine.last, part_.blocks);
             }
             part_.everyone->wait();
-        } else if (part_.rows.count() == shape_.batch) {
+        } else if (part_.rows.count == shape_.batch) {
             project_rows(begin, end, part_.blocks);
         } else {
             for (Index t = first; t < last; ++t)
-                project_rows(rows_.first(t) + part_.rows.first, rows_.first(t) + part_.rows.last, part_.blocks);
+                project_rows(rows_.first(t) + part_.rows.first, rows_.first(t) + part_.rows.first + part_.rows.count,
+                             part_.blocks);
         }
     }
 
-    // The x part of a row, among those of all steps.
-    RNNKERNELS_INLINE const T* of_row(Index row) const {
-        const Index size = weight_.columns.row();
-        if (shared_.weights.token_table) return shared_.weights.token_table + shared_.tokens[row] * size;
-        return shared_.x_part + (row - chunk_row_) * size;
-    }
+    // The x parts of the rows from `row` on, one of all steps', each size() values; null where the token table has
+    // them.
+    const T* from_row(Index row) const { return table_ ? nullptr : shared_.x_part + (row - chunk_row_) * size_; }
+    RNNKERNELS_INLINE const T* of_token(Index row) const { return table_ + shared_.tokens[row] * size_; }
+    Index size() const { return size_; }
     // The vector itself, for a gate that takes it as it is.
     const T* x(Index row) const { return static_cast<const T*>(shared_.call.in.x) + rows_.place(row) * shape_.input; }
 
@@ -67,12 +69,12 @@ private:
 
     // Rows [first, last), in these blocks of units.
     void project_rows(Index first, Index last, Range blocks) {
-        const Index count = last - first, size = weight_.columns.row();
-        T* out = shared_.x_part + (first - chunk_row_) * size;
+        const Index count = last - first;
+        T* out = shared_.x_part + (first - chunk_row_) * size_;
         if (shared_.tokens) {
             for (Index row = 0; row < count; ++row)
                 for (Index block = blocks.first; block < blocks.last; ++block)
-                    gather_token(weight_, block, shared_.tokens[first + row], out + row * size);
+                    gather_token(weight_, block, shared_.tokens[first + row], out + row * size_);
             return;
         }
         const T* x_rows = shared_.x ? shared_.x + (first - chunk_row_) * shape_.input : x(first);
@@ -81,7 +83,7 @@ private:
             const Index end = least(block + item, blocks.last);
             const ItemProduct<T> product(weight_, block, end, count, shared_.item_scratch(part_.thread));
             const Index column = weight_.columns.vector(block) * Vec<T>::lanes;
-            product.run_all(x_rows, shape_.input, count, out + column, size);
+            product.run_all(x_rows, shape_.input, count, out + column, size_);
         }
     }
 
@@ -90,8 +92,10 @@ private:
     const Shape& shape_;
     const Rows& rows_;
     const Part& part_;
-    const bool everyone_;  // those who take no part in the steps too
-    Index chunk_row_ = 0;  // the first of the chunk at work
+    const T* const table_;  // of tokens, or null
+    const Index size_;      // of a row
+    const bool everyone_;   // those who take no part in the steps too
+    Index chunk_row_ = 0;   // the first of the chunk at work
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

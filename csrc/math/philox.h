@@ -44,10 +44,16 @@ RNNKERNELS_INLINE void multiply_wide(typename Vec<T>::Bits a, std::uint32_t m, t
     }
 }
 
-// Four words for each lane. Not inlined: it is 200 instructions, and several cells ask for it.
+// Four words for each lane.
 template <class T>
-__attribute__((noinline)) void random_words(std::uint64_t key, const Counter& counter,
-                                            typename Vec<T>::Bits (&word)[4]) {
+struct Words {
+    typename Vec<T>::Bits word[4];
+};
+
+// Not inlined: it is 200 instructions, and every cell asks for it. A function of its arguments alone, which the
+// compiler is told: a loop that may call it need not read everything again after it.
+template <class T>
+__attribute__((noinline, const)) Words<T> random_words(std::uint64_t key, Counter counter) {
     using Bits = typename Vec<T>::Bits;
     using Lane = typename Vec<T>::BitsLane;
     const auto all = [](std::uint32_t value) RNNKERNELS_INLINED { return Bits{} + static_cast<Lane>(value); };
@@ -65,7 +71,7 @@ __attribute__((noinline)) void random_words(std::uint64_t key, const Counter& co
         c[0] = high1 ^ c[1] ^ all(k0), c[1] = low1;
         c[2] = high0 ^ c[3] ^ all(k1), c[3] = low0;
     }
-    for (int i = 0; i < 4; ++i) word[i] = c[i];
+    return {{c[0], c[1], c[2], c[3]}};
 }
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET
