@@ -16,6 +16,9 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 template <template <class> class... Cells>
 struct CellList {};
 
-using AllCells = CellList<RnnTanh, Lstm, Gru, GruResetBefore>;
+using AllCells =
+    CellList<RnnTanh, RnnRelu, Lstm, Gru, GruResetBefore, LstmPeephole, LstmNig, LstmNfg, LstmNog, LstmNiaf, LstmNoaf,
+             LstmCifg, LstmFgr, LstmProjected, LstmPeepholeProjected, Mut1, Mut1Projected, Mut2, Mut2Projected, Mut3,
+             Mgu, LiGru, IndRnn, Slstm, SlstmExp, LstmLayerNorm, GruLayerNorm>;
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

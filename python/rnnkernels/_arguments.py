@@ -59,20 +59,17 @@ def as_layer(cell: str, params: Params) -> Layer:
     return weight_ih, weight_hh, *rest  # type: ignore[return-value]
 
 
-def as_settings(cell: str, given: Mapping[str, float | None]) -> list[float]:
-    """Return a cell's settings in its order, infinite where None was given; raise where it has none of a name."""
-    names = cell_info(cell)["settings"]
-    for name, value in given.items():
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
-            raise TypeError(f"{name}: expected a number, got {value!r}")
-        if name not in names:
-            raise ValueError(f"{name}: {cell} has none, got {value}")
-        if not value > 0:
-            raise ValueError(f"{name}: expected a number above 0, got {value}")
-    found = [given.get(name) for name in names]
-    return [float("inf") if value is None else float(value) for value in found]
+def as_settings(cell: str, cell_clip: float | None) -> tuple[float, ...]:
+    """Return a cell's settings in its order, none where none was given; raise where it has none of a name."""
+    if cell_clip is None:
+        return ()
+    if isinstance(cell_clip, bool) or not isinstance(cell_clip, (int, float, np.floating, np.integer)):
+        raise TypeError(f"cell_clip: expected a number, got {cell_clip!r}")
+    if "cell_clip" not in cell_info(cell)["settings"]:
+        raise ValueError(f"cell_clip: {cell} has none, got {cell_clip}")
+    if not cell_clip > 0:
+        raise ValueError(f"cell_clip: expected a number above 0, got {cell_clip}")
+    return (float(cell_clip),)
 
 
 def as_floats(name: str, value: npt.ArrayLike, dtype: np.dtype[Any]) -> Array:

@@ -5,32 +5,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import _cpu
-from ._arguments import as_layer
 from .parameters import NAMES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     import numpy.typing as npt
 
+    from ._arguments import Layer
     from .noise import Drawn
-    from .parameters import Array, Params
+    from .parameters import Array
 
     Rows = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
     State = tuple[Array, ...]
     Sequences = tuple[Array, ...]
-
-
-class Results(NamedTuple):
-    """What a forward gives: of a ragged batch the states are those of its sequences (S, H)."""
-
-    output: Array  # (T, B, H)
-    state: State
-    reserve: _cpu.Reserve | None
-    sequence: Sequences | None  # of the states after h, each (T, B, H)
+    # Output (T, B, H); final states, of a ragged batch those of its sequences (S, H); reserve; the sequences of the
+    # states after h, each (T, B, H), where they were asked for.
+    Results = tuple[Array, State, _cpu.Reserve | None, Sequences | None]
 
 
 class Found(NamedTuple):
@@ -43,36 +38,22 @@ class Found(NamedTuple):
     norms: tuple[Array, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Call:
+class Call(NamedTuple):
     """A layer and what it is given. Of a ragged batch (`rows`) `state` and `term` are those of its sequences."""
 
     cell: str
     x: Array
-    params: Params
+    layer: Layer
     state: State | None
     rows: Rows | None = None  # starts, places
     term: Array | None = None
     noise: Drawn | None = None
-    settings: list[float] = field(default_factory=list)
+    settings: Sequence[float] = ()  # in the cell's order; none: all off
 
-    def forward(self, *, keep: bool, all_states: bool = False) -> Results:
+    def forward(self, keep: bool, all_states: bool = False) -> Results:
         """Run; `keep` what a backward needs."""
-        layer = as_layer(self.cell, self.params)
-        return Results(
-            *_cpu.forward(
-                self.cell,
-                self.x,
-                layer,
-                self.state,
-                keep,
-                self.rows,
-                self.term,
-                self.noise,
-                all_states,
-                self.settings,
-            )
-        )
+        cell, x, layer, state, rows, term, noise, settings = self
+        return _cpu.forward(cell, x, layer, state, keep, rows, term, noise, all_states, settings)
 
     def backward(
         self,
@@ -86,22 +67,24 @@ class Call:
         norms: bool,
     ) -> Found:
         """Differentiate what `forward` gave: its output and its reserve."""
+        cell, x, layer, state, rows, term, noise, settings = self
         dx, d_layer, d_initial, d_term, readings = _cpu.backward(
-            self.cell,
-            self.x,
-            as_layer(self.cell, self.params),
-            self.state,
+            cell,
+            x,
+            layer,
+            state,
             output,
             reserve,
             d_output,
             d_state,
             need_x,
-            self.rows,
-            self.term,
-            self.noise,
+            rows,
+            term,
+            noise,
             d_sequence,
             norms,
-            self.settings,
+            settings,
         )
-        found = {name: grad for name, grad in zip(NAMES, d_layer, strict=True) if grad is not None}
-        return Found(dx, {name: found[name] for name in self.params}, d_initial, d_term, readings)
+        # A cell without weight_hh is given an empty one.
+        found = {name: grad for name, grad in zip(NAMES, d_layer, strict=True) if grad is not None and len(grad)}
+        return Found(dx, found, d_initial, d_term, readings)

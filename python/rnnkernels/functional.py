@@ -10,9 +10,10 @@ gradients through long sequences in `rnnkernels.bptt`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import dataclasses
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _cpu, replay
 from ._arguments import as_floats, as_input, as_layer, as_parameters, as_settings, as_states, as_step
@@ -20,13 +21,15 @@ from ._call import Call, Found
 from .noise import Noise, check_noise
 from .parameters import Array, Params, cell_info, cells, state_widths
 from .rebuild import Rebuild
-from .schedule import Options, Schedule, Sizes, begin, check_reset_state, check_rows, check_states, rows_of
+from .schedule import Options, Rows, Schedule, Sizes, begin, check_reset_state, check_rows, check_states, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy as np
     import numpy.typing as npt
+
+    from ._arguments import Layer
 
 __all__ = ["Gradients", "Run", "backward", "cells", "forward", "step"]
 
@@ -204,55 +207,50 @@ def forward(
     reset = as_states("reset_state", reset_state, info["states"], dtype)
     added = None if term is None else as_floats("term", term, dtype)
     check_noise(noise)
-    run = partial(_run, cell, params=arrays, masks=bool(training), term=added, all_states=bool(all_states))
-    run = partial(run, settings=as_settings(cell, {"cell_clip": cell_clip}))
-    options = {"lengths": lengths, "resets": resets, "reset_state": reset, "reverse": bool(reverse), "noise": noise}
+    check_reset_state(reset, resets)
+    fixed = _Fixed(cell, arrays, as_layer(cell, arrays), bool(training), added, as_settings(cell, cell_clip))
+    rows = Rows(lengths, resets, reset, bool(reverse), noise)
     kept = replay.check_memory(memory)
-    if not training:
-        return run(inputs, initial, keep=False, **options)
-    if kept == "replay" and inputs.ndim in (2, 3) and len(inputs) > 1:
+    if not training or kept == "all" or (kept == "replay" and (inputs.ndim not in (2, 3) or len(inputs) < 2)):
+        return _run(fixed, inputs, initial, rows, bool(training), bool(all_states))
+    if kept == "replay":
         steps, batch = inputs.shape[:2]
-        check_reset_state(reset, resets)
-        options["lengths"], options["resets"] = check_rows(steps, batch, lengths, resets)
-        return replay.forward(run, cell, inputs, initial, options)
-    if kept == "states":
-        done = run(inputs, initial, keep=False, **options | {"all_states": True})
-        assert done._call is not None
-        assert done.states is not None
-        again = Rebuild(done._call, done.states)
-        return replace(done, states=done.states if all_states else None, _again=again)
-    return run(inputs, initial, keep=True, **options)
+        length, cut = check_rows(steps, batch, lengths, resets)
+        rows = rows._replace(lengths=length, resets=cut)
+        return replay.forward(partial(_run, fixed), cell, inputs, initial, rows, bool(all_states))
+    done = _run(fixed, inputs, initial, rows, False, True)
+    assert done._call is not None
+    assert done.states is not None
+    return dataclasses.replace(
+        done, states=done.states if all_states else None, _again=Rebuild(done._call, done.states)
+    )
 
 
-def _run(
-    cell: str,
-    x: Array,
-    state: State | None,
-    *,
-    params: Params,
-    masks: bool,
-    keep: bool,
-    lengths: npt.ArrayLike | None,
-    resets: npt.ArrayLike | None,
-    reset_state: State | None,
-    reverse: bool,
-    term: Array | None,
-    noise: Noise | None,
-    settings: list[float],
-    all_states: bool,
-) -> Run:
-    """Run `forward`'s arguments, checked: `keep` what a backward needs, draw `masks` or take their expectation."""
-    layer = as_layer(cell, params)
-    dtype = layer[0].dtype
-    sizes = Sizes(state_widths(cell, params), len(layer[0]) if layer[0].ndim else 0)
-    begun = begin(x, state, reset_state, term, sizes, Options(lengths, resets, reverse, dtype))
-    batch = x.shape[1] if x.ndim > 1 else 0
-    drawn = None if noise is None else noise._drawn(cell, batch, expected=not masks)
-    call = Call(cell, x, params, begun.state, rows_of(begun.schedule), begun.term, drawn, settings)
-    output, ended, reserve, sequence = call.forward(keep=keep, all_states=all_states)
-    final = ended if begun.schedule is None else begun.schedule.end(ended, state)
+class _Fixed(NamedTuple):
+    """What all pieces of a sequence have in common."""
+
+    cell: str
+    params: Params
+    layer: Layer
+    masks: bool  # drawn, and not their expectation
+    term: Array | None
+    settings: tuple[float, ...]
+
+
+def _run(fixed: _Fixed, x: Array, state: State | None, rows: Rows, keep: bool, all_states: bool) -> Run:
+    """Run a sequence or a piece of one: `keep` what a backward needs."""
+    cell, params, layer, masks, term, settings = fixed
+    lengths, resets, reset_state, reverse, noise = rows
+    schedule, begun = None, state
+    if reverse or lengths is not None or resets is not None:
+        sizes = Sizes(state_widths(cell, params), len(layer[0]) if layer[0].ndim else 0)
+        options = Options(lengths, resets, reverse, layer[0].dtype)
+        schedule, begun, term = begin(x, state, reset_state if resets is not None else None, term, sizes, options)
+    drawn = None if noise is None else noise._drawn(cell, x.shape[1] if x.ndim > 1 else 0, expected=not masks)
+    call = Call(cell, x, layer, begun, rows_of(schedule), term, drawn, settings)
+    output, final, reserve, sequence = call.forward(keep, all_states)
     states = None if sequence is None else (output, *sequence)
-    return Run(output, final, cell, states, call, begun.schedule, reserve)
+    return Run(output, final if schedule is None else schedule.end(final, state), cell, states, call, schedule, reserve)
 
 
 def forward_layers(
@@ -302,12 +300,12 @@ def forward_layers(
         None if noise is None else noise._drawn(cell, batch, expected=not training)
         for noise in noises or [None] * len(arrays)
     ]
-    settings = as_settings(cell, {"cell_clip": cell_clip})
+    settings = as_settings(cell, cell_clip)
     layered = [as_layer(cell, params) for params in arrays]
     results = _cpu.forward_layers(cell, inputs, layered, initial, bool(training), drawn, settings)
     runs: list[Run] = []
-    for (output, final, reserve, _), params, state, noise in zip(results, arrays, initial, drawn, strict=True):
-        call = Call(cell, runs[-1].output if runs else inputs, params, state, noise=noise, settings=settings)
+    for (output, final, reserve, _), layer, state, noise in zip(results, layered, initial, drawn, strict=True):
+        call = Call(cell, runs[-1].output if runs else inputs, layer, state, None, None, noise, settings)
         runs.append(Run(output, final, cell, None, call, None, reserve))
     return runs
 
@@ -353,17 +351,10 @@ def backward(
     """
     if not isinstance(run, Run):
         raise TypeError(f"run: expected what forward returned, got {type(run).__name__}")
-    names, dtype, shape = cell_info(run.cell)["states"], run.output.dtype, run.output.shape
-    widths = run._widths
-    d_out = _as_sequence("d_output", d_output, shape, dtype)
-    d_final = as_states("d_state", d_state, names, dtype)
-    if d_states is not None and len(d_states) != len(names):
-        raise ValueError(f"d_states: expected {len(names)} arrays or None ({', '.join(names)}), got {len(d_states)}")
-    if d_states is not None and d_states[0] is not None:
-        raise ValueError("d_states[0]: expected None, as h's gradient is d_output, got an array")
-    d_sequence = tuple(
-        _as_sequence(f"d_states[{k}]", d, (*shape[:2], widths[k]), dtype) for k, d in enumerate(d_states or ()) if k > 0
-    )
+    output, names = run.output, cell_info(run.cell)["states"]
+    d_out = None if d_output is None else _as_sequence("d_output", d_output, output.shape, output.dtype)
+    d_final = as_states("d_state", d_state, names, output.dtype)
+    d_sequence = () if d_states is None else _as_sequences(d_states, run, names)
     if isinstance(run._again, replay.Replay):
         again = partial(backward, need_x=need_x, norms=norms)
         return replay.backward(run._again, again, d_out, d_final, d_sequence)
@@ -371,15 +362,13 @@ def backward(
     if call is None or (run._reserve is None and run._again is None):
         raise ValueError("run: expected one made with training=True, got one made for inference")
     if schedule is not None or run._again is not None:
-        check_states("d_state", d_final, shape[1], widths)
+        check_states("d_state", d_final, output.shape[1], run._widths)
     d_ended = d_final if schedule is None else schedule.end_gradient(d_final)
     if run._again is not None:
         found = run._again.backward(d_out, d_ended, d_sequence, need_x=need_x, norms=norms)
     else:
         assert run._reserve is not None
-        found = call.backward(
-            run.output, run._reserve, d_out, d_ended, d_sequence, need_x=bool(need_x), norms=bool(norms)
-        )
+        found = call.backward(output, run._reserve, d_out, d_ended, d_sequence, need_x=bool(need_x), norms=bool(norms))
     return _gradients(found, schedule, d_final, norms=norms)
 
 
@@ -393,10 +382,24 @@ def _gradients(found: Found, schedule: Schedule | None, d_final: State | None, *
     return Gradients(found.x, found.params, d_initial, d_reset, d_term, readings)
 
 
-def _as_sequence(name: str, value: npt.ArrayLike | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
+def _as_sequences(
+    d_states: Sequence[npt.ArrayLike | None], run: Run, names: tuple[str, ...]
+) -> tuple[Array | None, ...]:
+    """Return the gradients of the states after h at every step."""
+    if len(d_states) != len(names):
+        raise ValueError(f"d_states: expected {len(names)} arrays or None ({', '.join(names)}), got {len(d_states)}")
+    if d_states[0] is not None:
+        raise ValueError("d_states[0]: expected None, as h's gradient is d_output, got an array")
+    steps, batch, _ = run.output.shape
+    return tuple(
+        None if d is None else _as_sequence(f"d_states[{k}]", d, (steps, batch, width), run.output.dtype)
+        for k, (d, width) in enumerate(zip(d_states, run._widths, strict=True))
+        if k > 0
+    )
+
+
+def _as_sequence(name: str, value: npt.ArrayLike, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return a gradient of what has a value at every step."""
-    if value is None:
-        return None
     array = as_floats(name, value, dtype)
     if array.shape != shape:
         raise ValueError(f"{name}: expected shape (T, B, H) = {shape}, got {array.shape}")
@@ -440,5 +443,5 @@ def step(
     initial = as_states("state", state, info["states"], dtype)
     check_noise(noise)
     drawn = None if noise is None else noise._drawn(cell, inputs.shape[1], expected=True)
-    settings = as_settings(cell, {"cell_clip": cell_clip})
-    return Call(cell, inputs, arrays, initial, noise=drawn, settings=settings).forward(keep=False).state
+    settings = as_settings(cell, cell_clip)
+    return Call(cell, inputs, as_layer(cell, arrays), initial, None, None, drawn, settings).forward(False)[1]

@@ -100,7 +100,7 @@ class Prepared:
             raise TypeError(f"weights: expected a string, full or bfloat16, got {type(weights).__name__}")
         check_noise(noise)
         layer = as_layer(cell, arrays)
-        self._layer = _cpu.Prepared(cell, layer, weights, bool(tokens), as_settings(cell, {"cell_clip": cell_clip}))
+        self._layer = _cpu.Prepared(cell, layer, weights, bool(tokens), as_settings(cell, cell_clip))
         self.cell = cell
         self.dtype: np.dtype[Any] = arrays["weight_ih"].dtype
         self.input_size = int(arrays["weight_ih"].shape[1])

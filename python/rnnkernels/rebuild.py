@@ -10,12 +10,13 @@ running the steps between them again (`rnnkernels.replay`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ._call import Call, Found
+from .parameters import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +63,7 @@ class Rebuild:
         dx = np.zeros(call.x.shape, h.dtype) if need_x and call.x.ndim == 3 else None
         d_term = None if call.term is None else np.zeros_like(call.term)
         readings = tuple(np.zeros((steps, batch), h.dtype) for _ in self.states) if norms else ()
-        params = {name: np.zeros_like(value) for name, value in call.params.items()}
+        params: dict[str, Array] = {}
         # dL/d(each sequence's state) behind the piece at work; of one that ends in it, after its last step.
         ahead = tuple(
             np.zeros((sequences, s.shape[2]), h.dtype) if d_state is None else d_state[k].copy()
@@ -73,7 +74,7 @@ class Rebuild:
             before = tuple(
                 piece.before(None if call.state is None else call.state[k], s) for k, s in enumerate(self.states)
             )
-            reserve = piece.at_once(call, before).forward(keep=True).reserve
+            reserve = piece.at_once(call, before).forward(True)[2]
             assert reserve is not None
             found = piece.in_order(call, before).backward(
                 piece.take(h),
@@ -88,11 +89,14 @@ class Rebuild:
                 if to is not None and value is not None:
                     _flat(to)[piece.where] = _flat(value)
             for name, value in found.params.items():
-                params[name] += value
+                params[name] = value if name not in params else params[name] + value
             if d_term is not None and found.term is not None:
                 d_term[: piece.width] += found.term
             for to, value in zip(ahead, found.state, strict=True):
                 to[: piece.width] = value
+        if not params:  # no rows at all
+            layer = zip(NAMES, call.layer, strict=True)
+            params = {name: np.zeros_like(value) for name, value in layer if value is not None and len(value)}
         return Found(dx, params, ahead, d_term, readings)
 
 
@@ -152,14 +156,14 @@ class _Piece:
         """Return the piece as one step of a batch of N rows."""
         x = _flat(call.x)[self.where][np.newaxis]
         term = None if call.term is None else call.term[self.sequence]
-        return replace(call, x=x, state=before, rows=None, term=term, noise=self._noise(call.noise))
+        return call._replace(x=x, state=before, rows=None, term=term, noise=self._noise(call.noise))
 
     def in_order(self, call: Call, before: State) -> Call:
         """Return the piece as it was run."""
         begun = tuple(np.ascontiguousarray(s[: self.width]) for s in before)
         rows = None if self.starts is None else (self.starts, np.arange(len(self.places)))
         term = None if call.term is None else call.term[: self.width]
-        return replace(call, x=self.take(call.x), state=begun, rows=rows, term=term, noise=self._noise(call.noise))
+        return call._replace(x=self.take(call.x), state=begun, rows=rows, term=term, noise=self._noise(call.noise))
 
     def _noise(self, noise: Drawn | None) -> Drawn | None:
         """Return the masks of the whole for the rows of the piece."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,12 +20,13 @@ from .parameters import cell_info
 from .rebuild import ROWS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     import numpy.typing as npt
 
     from .functional import Gradients, Run
     from .parameters import Array
+    from .schedule import Rows
 
     State = tuple[Array, ...]
 
@@ -38,14 +39,14 @@ class Piece:
 
     steps: slice
     begun: State | None
-    options: Mapping[str, Any]  # of forward, those that a piece has for itself
+    rows: Rows
 
 
 @dataclass(frozen=True)
 class Replay:
     """What a replayed run keeps: how to run a piece again, and the pieces in the order they were run."""
 
-    run: Callable[..., Run]  # of x, state, training and the piece's options
+    run: Callable[..., Run]  # of x, state, rows, keep, all_states
     x: Array
     pieces: tuple[Piece, ...]
 
@@ -112,29 +113,29 @@ def check_memory(memory: str) -> str:
     return memory
 
 
-def cut(steps: int, k: int, options: Mapping[str, Any]) -> list[tuple[slice, dict[str, Any]]]:
-    """Return the pieces of a sequence in the order they are run, each with its own of forward's options."""
+def cut(steps: int, k: int, rows: Rows) -> list[tuple[slice, Rows]]:
+    """Return the pieces of a sequence in the order they are run, each with what it says of its rows."""
     pieces = []
     for begin in range(0, steps, k):
         part = slice(begin, min(begin + k, steps))
-        mine = dict(options)
-        if options["lengths"] is not None:
-            mine["lengths"] = np.clip(options["lengths"] - begin, 0, part.stop - begin)
-        if options["resets"] is not None:
-            mine["resets"] = options["resets"][part]
-        if options["noise"] is not None:
-            mine["noise"] = options["noise"].after(begin)
+        mine = rows
+        if rows.lengths is not None:
+            mine = mine._replace(lengths=np.clip(rows.lengths, begin, part.stop) - begin)
+        if rows.resets is not None:
+            mine = mine._replace(resets=np.asarray(rows.resets)[part])
+        if rows.noise is not None:
+            mine = mine._replace(noise=rows.noise.after(begin))
         pieces.append((part, mine))
-    return pieces[::-1] if options["reverse"] else pieces
+    return pieces[::-1] if rows.reverse else pieces
 
 
-def forward(run: Callable[..., Run], cell: str, x: Array, state: State | None, options: Mapping[str, Any]) -> Run:
-    """Run piece after piece, keeping the states between them; `run` takes x, state, keep and a piece's options."""
+def forward(run: Callable[..., Run], cell: str, x: Array, state: State | None, rows: Rows, all_states: bool) -> Run:
+    """Run piece after piece, keeping the states between them; `run` takes x, state, rows, keep and all_states."""
     kept = []
     whole: tuple[Array, ...] = ()  # output, or the sequences of all states
     done: Run | None = None
-    for part, mine in cut(len(x), piece_length(cell, len(x)), options):
-        done = run(x[part], state, keep=False, **mine)
+    for part, mine in cut(len(x), piece_length(cell, len(x)), rows):
+        done = run(x[part], state, mine, False, all_states)
         sequences = done.states or (done.output,)
         whole = whole or tuple(np.zeros((len(x), *s.shape[1:]), s.dtype) for s in sequences)
         for to, sequence in zip(whole, sequences, strict=True):
@@ -157,7 +158,7 @@ def backward(
     total: Gradients | None = None
     whole: tuple[Array, ...] = ()  # dx, and readings
     for piece in reversed(replay.pieces):
-        again = replay.run(replay.x[piece.steps], piece.begun, keep=True, **piece.options)
+        again = replay.run(replay.x[piece.steps], piece.begun, piece.rows, True, False)
         part = piece.steps
         grads = differentiate(
             again,

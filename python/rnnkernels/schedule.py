@@ -18,10 +18,21 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from .noise import Noise
     from .parameters import Array
 
     Integers = npt.NDArray[np.int64]
     Booleans = npt.NDArray[np.bool_]
+
+
+class Rows(NamedTuple):
+    """What a call says of its rows, as `rnnkernels.forward` has it; a piece of a sequence has its own."""
+
+    lengths: npt.ArrayLike | None
+    resets: npt.ArrayLike | None
+    reset_state: tuple[Array, ...] | None
+    reverse: bool
+    noise: Noise | None
 
 
 class Options(NamedTuple):

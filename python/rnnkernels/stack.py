@@ -165,7 +165,7 @@ class Stack:
         self.noise = Noise(0, zoneout, recurrent_dropout, per_step, weight_dropout)  # each layer's, but for the seed
         self.noise.rates(cell)
         self.cell_clip = cell_clip
-        as_settings(cell, {"cell_clip": cell_clip})
+        as_settings(cell, cell_clip)
         self.bias = bool(bias)
         self.proj_size = proj_size
         self.output_size = hidden_size if proj_size is None else proj_size
