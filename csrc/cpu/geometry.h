@@ -236,7 +236,13 @@ PlanInput plan_input(Pass pass, const Inputs& in, int threads) {
     constexpr int matrices = square + (projected<Cell> ? 1 : 0);
     const Index of_input = in.x ? G::inputs * shape.hidden * shape.input : 0;
     const Index of_hidden = matrices * shape.hidden * width_of<Cell>(shape);
+    // A ragged forward is cut by the rows that its steps have. Not its backward: units divide worse there, where a
+    // product has one column for each, than rows do.
+    Index rows = shape.batch;
+    if (in.starts && shape.steps > 0 && pass == Pass::forward)
+        rows = (in.starts[shape.steps] + shape.steps - 1) / shape.steps;
     return {shape,
+            rows > 0 ? rows : 1,
             threads,
             matrices > 0 ? matrices : 1,
             G::slots,

@@ -21,6 +21,7 @@ struct Plan {
 
 struct PlanInput {
     Shape shape;
+    Index rows;  // of a step: the batch, or the mean, rounded up
     int threads;
     Index matrices;    // (H, H), that a step multiplies
     Index slots;       // gradient slots

@@ -160,11 +160,14 @@ def make_schedule(
     if not reverse and reset is None and (length == steps).all():
         return None
 
+    if reset is None:
+        return _of_lengths(length, reverse)
+
     # Step k of a row in the order it is run; `begins` (B, T): a sequence begins there.
     order = np.arange(steps)[None, :]
     runs = order < length[:, None]  # (B, T)
     time = np.where(runs, length[:, None] - 1 - order, 0) if reverse else np.broadcast_to(order, (batch, steps))
-    cut = np.zeros((batch, steps), bool) if reset is None else reset.T[np.arange(batch)[:, None], time]
+    cut = reset.T[np.arange(batch)[:, None], time]
     begins = runs & (cut | (order == 0))
     owner, begin = np.nonzero(begins)  # row after row, step after step
     of_same_row = np.append(owner[1:] == owner[:-1], False)[: len(owner)]  # as the sequence behind it
@@ -177,14 +180,32 @@ def make_schedule(
     fresh = cut[owner, begin]
 
     owner, begin, sizes, fresh = owner[sequence], begin[sequence], (end - begin)[sequence], fresh[sequence]
-    longest = int(sizes[0]) if len(sizes) else 0
-    running = len(sizes) - np.searchsorted(sizes[::-1], np.arange(longest), side="right")  # rows of each step
-    starts = np.concatenate([[0], np.cumsum(running)]).astype(np.int64)
-    of_step = np.repeat(np.arange(longest), running)
-    of_sequence = np.arange(int(starts[-1])) - starts[of_step]
+    starts, of_step, of_sequence = _walk(sizes)
     row = owner[of_sequence]
     places = time[row, begin[of_sequence] + of_step] * batch + row
     return Schedule(starts, places.astype(np.int64), owner, fresh, last)
+
+
+def _of_lengths(length: Integers, reverse: bool) -> Schedule:
+    """Return the rows of a batch without resets: each row is one sequence. Many calls have no more than lengths."""
+    order = np.argsort(-length, kind="stable")
+    owner = order[: np.count_nonzero(length)]
+    starts, step, sequence = _walk(length[owner])
+    row = owner[sequence]
+    time = length[row] - 1 - step if reverse else step
+    last = np.full(len(length), -1)
+    last[owner] = np.arange(len(owner))
+    return Schedule(starts, time * len(length) + row, owner, np.zeros(len(owner), bool), last)
+
+
+def _walk(sizes: Integers) -> tuple[Integers, Integers, Integers]:
+    """Return where each step's rows begin, and of each row its step and its sequence; `sizes` descend."""
+    longest = int(sizes[0]) if len(sizes) else 0
+    running = np.searchsorted(-sizes, -np.arange(longest), side="left")  # sequences of more than so many steps
+    starts = np.zeros(longest + 1, np.int64)
+    np.cumsum(running, out=starts[1:])
+    step = np.repeat(np.arange(longest), running)
+    return starts, step, np.arange(int(starts[-1])) - starts[step]
 
 
 def check_rows(
