@@ -101,6 +101,7 @@ print(peak() - before)
     output = 400_000 * 32 * 4
     kept = rk.training_bytes("lstm", 400_000, 1, 32)
     assert peak["all"] > 0.8 * (kept + output)
+    assert peak["states"] < 1.1 * (output + rk.training_bytes("lstm", 400_000, 1, 32, memory="states")) + 8e6
     assert peak["replay"] < 2.5 * output + 8e6
 
 
