@@ -223,6 +223,10 @@ def test_keeping_states_keeps_what_was_predicted() -> None:
 
 
 def test_empty_sequences_in_every_choice_of_memory() -> None:
+    p = make("lstm", (3, 2, 4, 5))
+    for memory in replay.MEMORY:
+        grads = rk.backward(p.forward(memory=memory, lengths=[0, 0]), p.d_output)
+        assert not any(value.any() for value in (*grads.state, *grads.params.values()))
     for shape in ((0, 3, 4, 5), (3, 0, 4, 5), (1, 1, 1, 1)):
         p = make("lstm", shape)
         for memory in replay.MEMORY:

@@ -59,7 +59,7 @@ class Rebuild:
         call, h = self.call, self.states[0]
         steps, batch = h.shape[:2]
         starts = call.rows[0] if call.rows else np.arange(steps + 1) * batch
-        sequences = int(starts[1]) if len(starts) > 1 else batch
+        sequences = int(starts[1]) if len(starts) > 1 else 0 if call.rows else batch
         dx = np.zeros(call.x.shape, h.dtype) if need_x and call.x.ndim == 3 else None
         d_term = None if call.term is None else np.zeros_like(call.term)
         readings = tuple(np.zeros((steps, batch), h.dtype) for _ in self.states) if norms else ()
