@@ -159,7 +159,7 @@ public:
                 rows, shared_.gated_slots, gated_rows<Cell>.row, G::gateds, shape_.hidden,
                 [&](Index row) { return shared_.gated + row * shared_.padded(); }, shape_.hidden,
                 static_cast<T*>(call.dweight_hh), begins, part_);
-        if (call.norms[0]) write_norms(begin, count);
+        if (call.norms[0]) shared_.norms.write(rows_, begin, count, part_.thread, part_.threads, call.norms);
         part_.everyone->wait();
     }
 
@@ -303,12 +303,6 @@ protected:
     RNNKERNELS_INLINE void store_masked(Index t, Index row, Index block, V h) const {
         (h * masks_.factor(rows_.first(t) + row, block))
             .store(in_chunk(shared_.masked, shared_.h_padded(), t, row) + block * lanes);
-    }
-    // The readings of a chunk, this thread's share of its rows.
-    void write_norms(Index begin, Index count) const {
-        for (Index row = count * part_.thread / part_.threads; row < count * (part_.thread + 1) / part_.threads; ++row)
-            for (int k = 0; k < G::states; ++k)
-                static_cast<T*>(shared_.call.norms[k])[rows_.place(begin + row)] = shared_.norms.norm(row, k);
     }
     RNNKERNELS_INLINE static void add(const V* more, V* to) {
         for (int k = 0; k < G::states; ++k) to[k] = to[k] + more[k];

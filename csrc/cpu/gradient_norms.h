@@ -5,7 +5,7 @@
 #pragma once
 
 #include "../math/functions.h"
-#include "../recurrence/problem.h"
+#include "../recurrence/rows.h"
 #include "workspace.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
@@ -27,6 +27,13 @@ public:
         const V d = first_lanes(dn, valid);
         squares_[(row * most_ + block) * states + state] = sum_of_lanes(d * d).first_lane();
     }
+    // The readings of a chunk of `count` rows from row `begin` on, a thread's share of them.
+    void write(const Rows& rows, Index begin, Index count, int thread, int threads, void* const* to) const {
+        for (Index row = count * thread / threads; row < count * (thread + 1) / threads; ++row)
+            for (int k = 0; k < states; ++k) static_cast<T*>(to[k])[rows.place(begin + row)] = norm(row, k);
+    }
+
+private:
     T norm(Index row, int state) const {
         T sum = 0;
         for (Index block = 0; block < blocks_[state > 0]; ++block)
@@ -34,7 +41,6 @@ public:
         return square_root(sum);
     }
 
-private:
     Index blocks_[2] = {}, most_ = 0;
     T* squares_ = nullptr;  // (chunk*B, most blocks, states)
 };
