@@ -50,6 +50,13 @@ def random_states(
     return tuple(np.abs(s) + s.dtype.type(0.5) if name == "n" else s for name, s in zip(names, drawn, strict=True))
 
 
+def zoneout_of(cell: str, rate: float) -> tuple[float, ...]:
+    """A rate for every state that may have one."""
+    info = rk.cell_info(cell)
+    names = info["states"]
+    return tuple(0.0 if (info["projected"] and k == 0) or ("n" in names and k > 0) else rate for k in range(len(names)))
+
+
 def assert_equal_states(one: Sequence[Array], two: Sequence[Array]) -> None:
     """The same arrays; they may have different widths."""
     for mine, theirs in zip(one, two, strict=True):

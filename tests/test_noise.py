@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from problems import Array, Problem, make
+from problems import Array, Problem, make, zoneout_of
 from tolerances import assert_close, forward_length, gradient_length
 
 import rnnkernels as rk
@@ -26,11 +26,9 @@ NOISES = {
 
 
 def of(cell: str, name: str) -> rk.Noise:
-    """A noise; where h is projected it has no zoneout."""
+    """A noise, with zoneout of the states that may have it."""
     noise = NOISES[name]
-    if rk.cell_info(cell)["projected"] and noise.zoneout:
-        return replace(noise, zoneout=(0.0, noise.zoneout))  # type: ignore[arg-type]
-    return noise
+    return replace(noise, zoneout=zoneout_of(cell, noise.zoneout)) if isinstance(noise.zoneout, float) else noise
 
 
 # ---- the generator -------------------------------------------------------------------------------
@@ -223,5 +221,7 @@ def test_forward_says_what_is_wrong() -> None:
         p.forward(noise=rk.Noise(1, zoneout=(0.1, 0.1, 0.1)))
     with pytest.raises(ValueError, match="zoneout: lstm_projected's h is a product with no value to keep"):
         make("lstm_projected", SHAPE).forward(noise=rk.Noise(1, zoneout=0.1))
+    with pytest.raises(ValueError, match=r"zoneout: slstm's c, n, m are one value in parts .* got 0.1, 0.1, 0.1"):
+        make("slstm", SHAPE).forward(noise=rk.Noise(1, zoneout=0.1))
     with pytest.raises(TypeError, match="noise: expected"):
         rk.Prepared("lstm", p.params, noise=3)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from problems import Problem, make
+from problems import Problem, make, zoneout_of
 from test_ragged import check, reset_state
 
 import rnnkernels as rk
@@ -58,9 +58,7 @@ def masked_problems(draw: Any) -> tuple[Problem, dict[str, Any]]:
     p = make(cell, shape, tokens=draw(st.booleans()), bias=draw(st.booleans()), seed=draw(st.integers(0, 99)))
     info = rk.cell_info(cell)
     rate = st.sampled_from([0.0, 0.1, 0.5])
-    zoneout = [draw(rate) for _ in info["states"]]
-    if info["projected"]:
-        zoneout[0] = 0.0
+    zoneout = [draw(rate) if may else 0.0 for may in zoneout_of(cell, 1.0)]
     options: dict[str, Any] = {}
     if draw(st.booleans()):
         options["noise"] = rk.Noise(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from problems import Array, Problem, make
+from problems import Array, Problem, make, zoneout_of
 from tolerances import assert_close, gradient_length
 
 import rnnkernels as rk
@@ -176,8 +176,9 @@ def test_states_say_what_is_wrong() -> None:
 def test_every_choice_of_memory_gives_the_same_bits(cell: str, tokens: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rnnkernels.rebuild.ROWS", 9)  # several pieces
     p = make(cell, SHAPE, "float32", tokens=tokens)
-    zoneout = (0.0, 0.3) if rk.cell_info(cell)["projected"] else 0.3
-    noise = rk.Noise(3, zoneout=zoneout, recurrent_dropout=0.4, weight_dropout=0.2, per_step=True, first_step=5)
+    noise = rk.Noise(
+        3, zoneout=zoneout_of(cell, 0.3), recurrent_dropout=0.4, weight_dropout=0.2, per_step=True, first_step=5
+    )
     rng = np.random.default_rng(0)
     resets = rng.random(SHAPE[:2]) < 0.2
     term = rng.standard_normal((SHAPE[1], len(p.params["weight_ih"]))).astype("f4")

@@ -110,7 +110,10 @@ struct Vec {
     // max(0, x); a NaN stays a NaN.
     friend RNNKERNELS_INLINE Vec relu(Vec x) { return Vec(x.raw < Raw{} ? Raw{} : x.raw); }
     // The larger of the two; a NaN where either is one. (raw_max alone may lose a NaN in its first operand.)
-    friend RNNKERNELS_INLINE Vec max(Vec a, Vec b) { return Vec(a.raw == a.raw ? raw_max(a.raw, b.raw) : a.raw); }
+    friend RNNKERNELS_INLINE Vec max(Vec a, Vec b) {
+        const Raw larger = raw_max(a.raw, b.raw);
+        return Vec(a.raw == a.raw ? larger : a.raw);
+    }
     friend RNNKERNELS_INLINE Vec abs(Vec x) { return from_bits(x.bits() & static_cast<BitsLane>(~BitsLane{} >> 1)); }
 
     // Within each block of `block` lanes, cut into units of `size`: the even units (odd = 0; or the odd ones) of a,

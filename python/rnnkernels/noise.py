@@ -109,7 +109,7 @@ class Noise:
         Raises
         ------
         ValueError
-            If there are more or fewer than states, or a projected h has one.
+            If there are more or fewer than states, or one of them has no meaning.
         """
         info = cell_info(cell)
         names = info["states"]
@@ -120,6 +120,12 @@ class Noise:
         if info["projected"] and rates[0] > 0:
             raise ValueError(
                 f"zoneout: {cell}'s h is a product with no value to keep, expected 0 for it, got {rates[0]}"
+            )
+        if "n" in names and any(rates[1:]):
+            given_rates = ", ".join(map(str, rates[1:]))
+            raise ValueError(
+                f"zoneout: {cell}'s {', '.join(names[1:])} are one value in parts (c over its normaliser n), "
+                f"expected 0 for each, got {given_rates}"
             )
         return rates
 

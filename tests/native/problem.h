@@ -136,7 +136,8 @@ struct Problem {
         noise.layer = 5;
         noise.batch = shape.batch;
         noise.per_step = shape.hidden % 2 == 0;
-        for (int s = info().projected ? 1 : 0; s < info().state_count; ++s) {
+        const bool normaliser = info().state_count > 2 && std::strcmp(info().states[2], "n") == 0;
+        for (int s = info().projected ? 1 : 0; s < (normaliser ? 1 : info().state_count); ++s) {
             noise.zoneout[s] = 0.1 * (s + 1);
             noise.zones = true;
         }
