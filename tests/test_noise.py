@@ -225,3 +225,12 @@ def test_forward_says_what_is_wrong() -> None:
         make("slstm", SHAPE).forward(noise=rk.Noise(1, zoneout=0.1))
     with pytest.raises(TypeError, match="noise: expected"):
         rk.Prepared("lstm", p.params, noise=3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("number", [np.float32(0.25), np.float64(0.25), 0.25])
+def test_one_rate_of_zoneout_is_any_number(number: Any) -> None:
+    noise = rk.Noise(1, zoneout=number)
+    assert noise.masks
+    assert noise.rates("lstm") == [0.25, 0.25]
+    with pytest.raises(ValueError, match="zoneout: expected 2 rates"):
+        rk.Noise(1, zoneout=[number]).rates("lstm")

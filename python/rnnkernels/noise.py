@@ -85,9 +85,8 @@ class Noise:
                 raise ValueError(f"{name}: expected an integer in [0, 2**{bound.bit_length() - 1}), got {value!r}")
         if not isinstance(self.per_step, (bool, np.bool_)):
             raise TypeError(f"per_step: expected a bool, got {self.per_step!r}")
-        rates = tuple(self.zoneout) if isinstance(self.zoneout, (Sequence, np.ndarray)) else (self.zoneout,)
         for name, rate in (
-            *(("zoneout", rate) for rate in rates),
+            *(("zoneout", rate) for rate in self._zoneout),
             ("recurrent_dropout", self.recurrent_dropout),
             ("weight_dropout", self.weight_dropout),
         ):
@@ -100,8 +99,18 @@ class Noise:
     @property
     def masks(self) -> bool:
         """Whether any rate is above 0."""
-        rates = (self.zoneout,) if isinstance(self.zoneout, (int, float)) else tuple(self.zoneout)
-        return any(rate > 0 for rate in (*rates, self.recurrent_dropout, self.weight_dropout))
+        return any(rate > 0 for rate in (*self._zoneout, self.recurrent_dropout, self.weight_dropout))
+
+    @property
+    def _one_for_all(self) -> bool:
+        """Whether zoneout is one number, for every state."""
+        return not isinstance(self.zoneout, (Sequence, np.ndarray))
+
+    @property
+    def _zoneout(self) -> tuple[Any, ...]:
+        """The rates of zoneout as they were given: one for all states, or one for each."""
+        given: Any = self.zoneout
+        return (given,) if self._one_for_all else tuple(given)
 
     def rates(self, cell: str) -> list[float]:
         """Return the rate of zoneout of each state of a cell.
@@ -113,8 +122,7 @@ class Noise:
         """
         info = cell_info(cell)
         names = info["states"]
-        given = self.zoneout
-        rates = [float(given)] * len(names) if isinstance(given, (int, float)) else [float(rate) for rate in given]
+        rates = [float(rate) for rate in self._zoneout] * (len(names) if self._one_for_all else 1)
         if len(rates) != len(names):
             raise ValueError(f"zoneout: expected {len(names)} rates ({', '.join(names)}), got {len(rates)}")
         if info["projected"] and rates[0] > 0:

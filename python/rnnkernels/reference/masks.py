@@ -49,9 +49,9 @@ class Masks:
 
     def __init__(self, noise: Noise, batch: int, widths: list[int]) -> None:
         self.noise, self.widths = noise, widths
-        given = noise.zoneout
+        given: Any = noise.zoneout
         count = len(widths)
-        self.rates = [float(given)] * count if isinstance(given, (int, float)) else [float(rate) for rate in given]
+        self.rates = [float(given)] * count if np.ndim(given) == 0 else [float(rate) for rate in given]
         self.rows = np.arange(batch)[:, None]  # (B, 1)
 
     def _word(self, state: int, step: int, stream: int, word: int) -> Array:
