@@ -7,9 +7,7 @@ Answers are checked first: the output with masks against the reference, gradient
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ import rnnkernels as rk
 from rnnkernels import reference
 
 from . import machine, results
+from .arguments import parse
 from .measure import alternate
 from .shapes import Shape
 from .workloads import GRADIENT_TOLERANCE, OUTPUT_TOLERANCE, Workload
@@ -64,12 +63,7 @@ def check(work: Workload, name: str, options: dict[str, Any]) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks options", description="What an option costs.")
-    parser.add_argument("--cells", nargs="+", default=["lstm", "gru"], choices=rk.cells())
-    parser.add_argument("--threads", type=int, default=rk.num_threads())
-    parser.add_argument("--seconds", type=float, default=0.5, help="per participant and line")
-    parser.add_argument("--out", type=Path, help="JSON lines; lines of other kinds in it are kept")
-    args = parser.parse_args(arguments)
+    args = parse("options", "What an option costs.", arguments, cells=rk.cells())
     rk.set_num_threads(args.threads)
     run = results.new_run(machine.describe())
     lines = [run]

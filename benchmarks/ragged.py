@@ -7,9 +7,7 @@ The work in it is our own dense time, per step and row, times the steps of all r
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ import rnnkernels as rk
 from rnnkernels import reference
 
 from . import machine, results
+from .arguments import parse
 from .measure import alternate
 from .shapes import Shape
 from .workloads import OUTPUT_TOLERANCE, Array, Workload
@@ -77,12 +76,7 @@ def check(work: Workload, lengths: Array, output: Array, who: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks ragged", description="Sequences of different lengths.")
-    parser.add_argument("--cells", nargs="+", default=["lstm", "gru"], choices=["lstm", "gru"])
-    parser.add_argument("--threads", type=int, default=rk.num_threads())
-    parser.add_argument("--seconds", type=float, default=0.5, help="per participant and line")
-    parser.add_argument("--out", type=Path, help="JSON lines; lines of other kinds in it are kept")
-    args = parser.parse_args(arguments)
+    args = parse("ragged", "Sequences of different lengths.", arguments, cells=["lstm", "gru"])
     rk.set_num_threads(args.threads)
     run = results.new_run(machine.describe())
     lines = [run]

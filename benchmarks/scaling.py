@@ -7,9 +7,7 @@ A slope is that of a straight line through log time over log size: 1 is proporti
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ import numpy as np
 import rnnkernels as rk
 
 from . import machine, results
+from .arguments import parse
 from .measure import Timing, alternate
 from .peers.ours import Ours
 from .shapes import Shape
@@ -70,12 +69,14 @@ def measure(cell: str, mode: str, axis: str, threads: int, seconds: float) -> di
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks scaling", description="Our time against each size.")
-    parser.add_argument("--cells", nargs="+", default=["lstm", "gru"], choices=rk.cells())
-    parser.add_argument("--threads", type=int, default=rk.num_threads(), help="of T, B and H; the most of threads")
-    parser.add_argument("--seconds", type=float, default=0.5, help="per point")
-    parser.add_argument("--out", type=Path, help="JSON lines; lines of other kinds in it are kept")
-    args = parser.parse_args(arguments)
+    args = parse(
+        "scaling",
+        "Our time against each size.",
+        arguments,
+        cells=rk.cells(),
+        threads="of T, B and H; the most of threads",
+        seconds="per point",
+    )
     run = results.new_run(machine.describe())
     lines = [run]
     for cell in args.cells:
