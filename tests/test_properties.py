@@ -41,13 +41,9 @@ def problems(draw: Any) -> tuple[Problem, dict[str, Any]]:
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 def test_ragged_is_separate_calls(problem: tuple[Problem, dict[str, Any]], threads: int, isa: str) -> None:
     p, options = problem
-    before = rk.instruction_set()
     rk.set_num_threads(threads)
     rk.set_instruction_set(isa)
-    try:
-        check(p, **options)
-    finally:
-        rk.set_instruction_set(before)
+    check(p, **options)
 
 
 @st.composite
@@ -80,14 +76,10 @@ def masked_problems(draw: Any) -> tuple[Problem, dict[str, Any]]:
 def test_options_are_the_references(problem: tuple[Problem, dict[str, Any]], threads: int, isa: str) -> None:
     """Output and the slope of all gradients along one direction; every choice of memory gives the same bits."""
     p, options = problem
-    before = rk.instruction_set()
     rk.set_num_threads(threads)
     rk.set_instruction_set(isa)
-    try:
-        runs = [p.forward(memory=memory, **options) for memory in ("all", "states", "replay")]
-        every = [rk.backward(run, p.d_output, p.d_state) for run in runs]
-    finally:
-        rk.set_instruction_set(before)
+    runs = [p.forward(memory=memory, **options) for memory in ("all", "states", "replay")]
+    every = [rk.backward(run, p.d_output, p.d_state) for run in runs]
     output, _ = reference.forward(p.cell, p.x, p.params, p.state, **options)
     np.testing.assert_allclose(runs[0].output, output, rtol=1e-9, atol=1e-10)
     for run, grads in zip(runs[1:], every[1:], strict=True):
