@@ -91,6 +91,8 @@ void forward_layers(const ForwardCall* calls, int count, int threads) {
 
 template <class Cell, class T>
 void backward(const BackwardCall& call, int threads) {
+    if constexpr (!extended<Cell>)
+        if (asks_for_more(call)) return backward<Extended<Cell>, T>(call, threads);
     const Shape& shape = call.in.shape;
     if (shape.steps * shape.batch == 0) {
         const auto units = static_cast<std::size_t>(shape.hidden) * sizeof(T);
@@ -104,8 +106,6 @@ void backward(const BackwardCall& call, int threads) {
                 call.dweight_gg, 0,
                 units * feedback_gates<Cell>.count * feedback_count<Cell> * static_cast<std::size_t>(shape.hidden));
     }
-    if constexpr (!extended<Cell>)
-        if (asks_for_more(call)) return backward<Extended<Cell>, T>(call, threads);
     Workspace workspace;
     using Shared = BackwardShared<Cell, T>;
     Shared shared(call, workspace);
