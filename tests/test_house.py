@@ -4,7 +4,7 @@ Each rule is a function that lists what breaks it. It is run over the sources he
 a rule that cannot fail says nothing.
 
 The symbol rule reads the objects of the newest build in build/ (`pip install .` leaves one). When there is none, or
-the sources have changed since, it compiles csrc/cpu/kernels.cpp itself.
+the sources have changed since, it compiles what is compiled per set itself.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ PER_SET_SYSTEM = {"cstdint", "cstddef", "cstring", "type_traits", "utility", "co
     "immintrin.h",
     "arm_neon.h",
 }
+PER_SET_SOURCES = ("kernels.cpp", "cell_kernels.cpp")
 SET_NAMES = ("scalar", "avx2", "avx512", "neon")
 MOST_LINES = 400
 MOST_PYTHON_LINES = 500  # docstrings included
@@ -111,9 +112,9 @@ def outsider_faults(files: Files) -> list[str]:
 
 
 def compiled_per_set(files: Files) -> set[PurePosixPath]:
-    """kernels.cpp and every file of csrc that it includes, directly or not."""
+    """What is compiled once per instruction set, and every file of csrc that it includes, directly or not."""
     found: set[PurePosixPath] = set()
-    waiting = [PurePosixPath("cpu/kernels.cpp")]
+    waiting = [PurePosixPath("cpu") / name for name in PER_SET_SOURCES]
     while waiting:
         file = waiting.pop()
         if file in found or file not in files:
@@ -243,36 +244,43 @@ def tool(name: str, variable: str) -> str:
     return found
 
 
-def built_objects() -> dict[str, Path]:
+def built_objects() -> dict[str, list[Path]]:
     """The objects of the newest build that is newer than the sources, by instruction set or source file."""
     newest_source = max((CSRC / file).stat().st_mtime for file in sources())
     builds = []
-    for kernels in ROOT.glob("build/*/CMakeFiles/rnnkernels_cpu_scalar.dir/csrc/cpu/kernels.cpp.o"):
-        objects = {}
-        for obj in kernels.parents[3].glob("*.dir/csrc/**/*.o"):
-            library = obj.relative_to(kernels.parents[3]).parts[0].removesuffix(".dir")
-            objects[library.rpartition("_")[2] if obj.name == kernels.name else obj.name] = obj
-        builds.append((min(obj.stat().st_mtime for obj in objects.values()), objects))
+    for folder in ROOT.glob("build/*/CMakeFiles"):
+        objects = defaultdict(list)
+        for obj in folder.glob("*.dir/csrc/**/*.o"):
+            per_set = obj.name.removesuffix(".o") in PER_SET_SOURCES
+            # rnnkernels_cpu_<set>.dir, rnnkernels_cpu_<set>_<part>.dir
+            library = obj.relative_to(folder).parts[0].removesuffix(".dir")
+            objects[library.split("_")[2] if per_set else obj.name].append(obj)
+        if set(SET_NAMES) & set(objects):
+            builds.append((min(obj.stat().st_mtime for group in objects.values() for obj in group), objects))
     built, objects = max(builds, key=lambda build: build[0], default=(0.0, {}))
-    return objects if built > newest_source else {}
+    return dict(objects) if built > newest_source else {}
 
 
-def compile_objects(folder: Path) -> dict[str, Path]:
-    """Compile kernels.cpp for each set this machine has; -O1 leaves more functions uninlined than -O3 does."""
+def compile_objects(folder: Path) -> dict[str, list[Path]]:
+    """Compile the kernels for each set this machine has; -O1 leaves more functions uninlined than -O3 does."""
     compiler = tool("c++", "CXX")
     cmake = (ROOT / "cmake" / "InstructionSets.cmake").read_text(encoding="utf-8")
     flags = {name: re.findall(r"-m\S+(?=[\s)])", text) for name, text in re.findall(r"flags_(\w+)([^#)]*\))", cmake)}
 
-    def compile_one(name: str) -> Path:
-        obj = folder / f"{name}.o"
+    def compile_one(name: str, source: str) -> Path:
+        obj = folder / f"{name}_{source}.o"
         command = [compiler, "-std=c++20", "-O1", "-fPIC", "-ffp-contract=off", f"-DRNNKERNELS_TARGET={name}"]
-        command += [*flags[name], f"-I{CSRC}", "-c", str(CSRC / "cpu" / "kernels.cpp"), "-o", str(obj)]
-        subprocess.run(command, check=True, timeout=900)
+        command += ["-DRNNKERNELS_PARTS=1", "-DRNNKERNELS_PART=0", *flags[name]]
+        command += [f"-I{CSRC}", "-c", str(CSRC / "cpu" / source), "-o", str(obj)]
+        subprocess.run(command, check=True, timeout=1800)
         return obj
 
-    names = _cpu.instruction_sets()
+    wanted = [(name, source) for name in _cpu.instruction_sets() for source in PER_SET_SOURCES]
+    objects = defaultdict(list)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return dict(zip(names, pool.map(compile_one, names), strict=True))
+        for (name, _), obj in zip(wanted, pool.map(compile_one, *zip(*wanted, strict=True)), strict=True):
+            objects[name].append(obj)
+    return dict(objects)
 
 
 @needs_elf
@@ -280,7 +288,7 @@ def test_no_weak_symbol_is_shared_between_instruction_sets(tmp_path: Path) -> No
     nm = tool("nm", "NM")
     objects = built_objects() or compile_objects(tmp_path)
     assert set(_cpu.instruction_sets()) <= set(objects)
-    symbols = {name: weak_symbols(nm, obj) for name, obj in objects.items()}
+    symbols = {name: set[str]().union(*(weak_symbols(nm, obj) for obj in group)) for name, group in objects.items()}
     assert not shared_symbols(symbols)
 
 
@@ -316,6 +324,8 @@ def test_instruction_set_flags_stay_on_the_kernels() -> None:
         words = entry["command"].split()
         name = next((w.partition("=")[2] for w in words if w.startswith("-DRNNKERNELS_TARGET=")), "common")
         flagged[f"{name} {Path(entry['file']).name}"] = any(w.startswith(("-mavx", "-mfma", "-march")) for w in words)
-    assert flagged.pop("scalar kernels.cpp") is False
-    assert {file for file, flag in flagged.items() if flag} <= {"avx2 kernels.cpp", "avx512 kernels.cpp"}
+    assert not any(flagged.pop(f"scalar {source}") for source in PER_SET_SOURCES)
+    assert {file for file, flag in flagged.items() if flag} <= {
+        f"{name} {source}" for name in ("avx2", "avx512") for source in PER_SET_SOURCES
+    }
     assert any(flagged.values()) or "neon kernels.cpp" in flagged

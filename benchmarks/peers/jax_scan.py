@@ -13,8 +13,8 @@ import numpy as np
 
 from benchmarks.machine import available_cpus
 from benchmarks.workloads import Answer, Workload
+from rnnkernels import steps
 
-from . import steps
 from .base import Peer, Timed
 
 
@@ -62,6 +62,7 @@ def _layer(cell: str) -> Callable[[Any, Any], Any]:
         exp=jnp.exp,
         log_sigmoid=jax.nn.log_sigmoid,
         maximum=jnp.maximum,
+        clip=lambda a, limit: jnp.clip(a, -limit, limit),
         linear=lambda a, weight, bias: a @ weight if bias is None else a @ weight + bias,
         split=lambda a, count: tuple(jnp.split(a, count, axis=-1)),
         join=lambda pieces: jnp.concatenate(pieces, axis=-1),

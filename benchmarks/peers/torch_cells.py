@@ -7,8 +7,8 @@ from itertools import cycle
 from typing import Any
 
 from benchmarks.workloads import Workload
+from rnnkernels import steps
 
-from . import steps
 from .base import Peer, Timed
 from .torch_eager import LAYERS, LOOPS, tensors
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.workloads import Workload
+from rnnkernels import steps
 
-from . import steps
 from .base import Peer, Timed
 
 LAYERS = ("rnn_tanh", "rnn_relu", "lstm", "lstm_projected", "gru")

@@ -5,38 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
+from rnnkernels import steps
+from rnnkernels.steps import Arrays, State
+from rnnkernels.torch.loops import LIBRARY, before_the_loop, transposed
 
-from . import steps
-from .steps import Arrays, State
-
-
-def _linear(a: Any, weight: Any, bias: Any) -> Any:
-    if bias is None:
-        return a @ weight
-    return torch.addmm(bias, a, weight) if a.dim() == 2 else torch.nn.functional.linear(a, weight.T, bias)
-
-
-LIBRARY = steps.Library(
-    sigmoid=torch.sigmoid,
-    tanh=torch.tanh,
-    relu=torch.relu,
-    exp=torch.exp,
-    log_sigmoid=torch.nn.functional.logsigmoid,
-    maximum=torch.maximum,
-    linear=_linear,
-    split=lambda a, count: a.chunk(count, dim=-1),
-    join=lambda pieces: torch.cat(pieces, dim=-1),
-    layer_norm=lambda a, gain, shift: torch.nn.functional.layer_norm(a, a.shape[-1:], gain, shift),
-)
+__all__ = ["LIBRARY", "before_the_loop", "several_steps", "transposed", "zeros"]
 
 # (inputs, their parts, state, weights) → outputs, state
 Steps = Callable[[tuple[Any, ...], tuple[Any, ...], State, Arrays], tuple[list[Any], State]]
-
-
-def transposed(params: dict[str, Any]) -> dict[str, Any]:
-    """The matrices (in, out), as views."""
-    return {name: value.T if value.dim() == 2 else value for name, value in params.items()}
 
 
 def zeros(cell: str, x: Any, params: dict[str, Any]) -> State:
@@ -56,9 +32,3 @@ def several_steps(cell: str) -> Steps:
         return outputs, state
 
     return run
-
-
-def before_the_loop(cell: str, x: Any, params: dict[str, Any]) -> tuple[Any, Arrays]:
-    """The input's product for all of x, and the weights as the steps take them."""
-    matrices = transposed(params)
-    return steps.input_part(LIBRARY, cell, x, matrices), steps.weights(LIBRARY, cell, matrices)

@@ -3,6 +3,8 @@
 // Checks are in arguments.h, layers with packed weights in prepared.cpp. Names, conversions and defaults are the
 // Python layer's (python/rnnkernels/functional.py). The GIL is released while kernels run.
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <iterator>
 #include <memory>
@@ -15,14 +17,35 @@
 namespace rnnkernels::binding {
 namespace {
 
-// What a forward kept for its backward. Its layout is the instruction set's.
+// What a forward kept for its backward: in memory of its own or, made again from its bytes, in an array's. Its layout
+// is the instruction set's, whose number stands behind it.
 class Reserve {
 public:
     Reserve(int set, Index bytes)
-        : set_(set), bytes_(static_cast<std::size_t>(bytes)), memory_(backend().take_memory(bytes_)) {
+        : set_(set), bytes_(static_cast<std::size_t>(bytes)), memory_(backend().take_memory(bytes_ + kBehind)) {
         if (backend().poison()) std::memset(memory_, 0xff, bytes_);
+        std::memset(end(), 0, kBehind);
+        std::memcpy(end(), &set_, sizeof set_);
     }
-    ~Reserve() { backend().give_memory(memory_, bytes_); }
+    explicit Reserve(py::array bytes) : owner_(std::move(bytes)) {
+        auto array = py::reinterpret_borrow<py::array>(owner_);
+        constexpr int wanted = static_cast<int>(py::array::c_style) | py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+        if (array.ndim() != 1 || !array.dtype().is(py::dtype::of<std::uint8_t>()) || (array.flags() & wanted) != wanted)
+            throw py::type_error("reserve: expected a writeable, contiguous array of uint8 (n,)");
+        if (static_cast<std::size_t>(array.size()) < kBehind)
+            throw py::value_error("reserve: expected at least " + std::to_string(kBehind) + " bytes, got " +
+                                  std::to_string(array.size()));
+        memory_ = array.mutable_data();
+        if (reinterpret_cast<std::uintptr_t>(memory_) % kBehind != 0)
+            throw py::value_error("reserve: expected memory aligned to " + std::to_string(kBehind) + " bytes");
+        bytes_ = static_cast<std::size_t>(array.size()) - kBehind;
+        std::memcpy(&set_, end(), sizeof set_);
+        if (set_ < 0 || set_ >= backend().set_count())
+            throw py::value_error("reserve: expected the bytes of one that forward gave");
+    }
+    ~Reserve() {
+        if (!owner_) backend().give_memory(memory_, bytes_ + kBehind);
+    }
     Reserve(const Reserve&) = delete;
     Reserve& operator=(const Reserve&) = delete;
 
@@ -30,11 +53,18 @@ public:
     std::size_t bytes() const { return bytes_; }
     void* data() { return memory_; }
     const void* data() const { return memory_; }
+    py::buffer_info buffer() const {
+        return {static_cast<std::uint8_t*>(memory_), static_cast<py::ssize_t>(bytes_ + kBehind)};
+    }
 
 private:
-    int set_;
-    std::size_t bytes_;
-    void* memory_;
+    static constexpr std::size_t kBehind = 64;  // bytes behind it; also its alignment
+    std::byte* end() const { return static_cast<std::byte*>(memory_) + bytes_; }
+
+    int set_ = 0;
+    std::size_t bytes_ = 0;
+    void* memory_ = nullptr;
+    py::object owner_;
 };
 
 Index reserve_bytes(int set, const Problem& p) {
@@ -275,7 +305,9 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
     using namespace rnnkernels::binding;
     using rnnkernels::backend;
     m.doc() = "rnnkernels' kernels on one backend. Use the rnnkernels package; this module may change.";
-    py::class_<Reserve>(m, "Reserve", "What a training forward keeps for its backward; opaque.")
+    py::class_<Reserve>(m, "Reserve", py::buffer_protocol(), "What a training forward keeps for its backward; opaque.")
+        .def(py::init<py::array>(), py::arg("bytes"))
+        .def_buffer(&Reserve::buffer)
         .def_property_readonly("nbytes", &Reserve::bytes);
     m.def("cells", &cells);
     m.def("forward", &forward, py::arg("cell"), py::arg("x"), py::arg("layer"), py::arg("state").none(true),

@@ -16,6 +16,11 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 template <template <class> class... Cells>
 struct CellList {};
 
+template <class List>
+inline constexpr int cell_count = 0;
+template <template <class> class... Cells>
+inline constexpr int cell_count<CellList<Cells...>> = sizeof...(Cells);
+
 using AllCells =
     CellList<RnnTanh, RnnRelu, Lstm, Gru, GruResetBefore, LstmPeephole, LstmNig, LstmNfg, LstmNog, LstmNiaf, LstmNoaf,
              LstmCifg, LstmFgr, LstmProjected, LstmPeepholeProjected, Mut1, Mut1Projected, Mut2, Mut2Projected, Mut3,

@@ -1,5 +1,5 @@
 // Which instruction set serves: those that are built in, less those the machine cannot run. The CPU's backend.
-// Compiled once, for the baseline; the kernels behind it are compiled once per set (kernels.cpp).
+// Compiled once, for the baseline; the kernels behind it are compiled once per set (kernels.cpp, cell_kernels.cpp).
 #include <atomic>
 #include <vector>
 

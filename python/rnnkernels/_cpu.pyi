@@ -56,8 +56,9 @@ class _Cell(TypedDict):
     rows: tuple[int, int, int, int]  # Gx, Gh, Gf, F
 
 @final
-class Reserve:
-    def __init__(self, *args: Any, **kwargs: Any) -> None: ...  # TypeError: only forward makes one
+class Reserve:  # forward makes one; its bytes are its buffer, and make it again
+    def __init__(self, bytes: NDArray[np.uint8]) -> None: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
     @property
     def nbytes(self) -> int: ...
 

@@ -54,6 +54,8 @@ class Noise:
         In [0, 2²⁴): layers with the same seed have different masks.
     first_step : int, default 0
         The number of the call's first step: a sequence that is run in several calls has the masks of one call.
+    expected : bool, default False
+        Take the masks' expectation in training too: for gradients of a network as it is evaluated.
 
     Raises
     ------
@@ -72,6 +74,7 @@ class Noise:
     weight_dropout: float = 0.0
     layer: int = 0
     first_step: int = 0
+    expected: bool = False
 
     def __post_init__(self) -> None:
         """Check everything that can be checked without a cell."""
@@ -83,8 +86,9 @@ class Noise:
                 raise TypeError(f"{name}: expected an integer, got {value!r}") from None
             if isinstance(value, bool) or not 0 <= number < bound:
                 raise ValueError(f"{name}: expected an integer in [0, 2**{bound.bit_length() - 1}), got {value!r}")
-        if not isinstance(self.per_step, (bool, np.bool_)):
-            raise TypeError(f"per_step: expected a bool, got {self.per_step!r}")
+        for name in ("per_step", "expected"):
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                raise TypeError(f"{name}: expected a bool, got {getattr(self, name)!r}")
         for name, rate in (
             *(("zoneout", rate) for rate in self._zoneout),
             ("recurrent_dropout", self.recurrent_dropout),
@@ -141,7 +145,7 @@ class Noise:
         """Return what the extension takes."""
         dropout, weights = float(self.recurrent_dropout), float(self.weight_dropout)
         return (
-            *(int(self.seed), int(self.layer), expected, bool(self.per_step)),
+            *(int(self.seed), int(self.layer), expected or bool(self.expected), bool(self.per_step)),
             *(int(self.first_step), batch, None, self.rates(cell), dropout, weights),
         )
 

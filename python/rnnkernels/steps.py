@@ -1,4 +1,7 @@
-"""Every cell's step in calls that PyTorch and JAX have in common: what users write where no layer is. No participant.
+"""Every cell's step in calls that array libraries have in common: what users write where no layer is.
+
+The slow, general form of each cell: `rnnkernels.torch` takes derivatives through it that the fused backward has not,
+the benchmarks compare with it. The reference (`rnnkernels.reference`) is another statement, independent of this one.
 
 The input's product is made at once for all steps, as users do; a step takes its part of it. Weights are (in, out), and
 split before the loop into what h, what the gated state and what fed-back vectors multiply.
@@ -11,7 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import rnnkernels as rk
+from . import parameters
+from .parameters import cell_info
 
 State = tuple[Any, ...]
 Arrays = dict[str, Any]
@@ -33,7 +37,7 @@ _MERGED = {
 
 @dataclass(frozen=True)
 class Library:
-    """The calls. `linear`: a @ w + b, b may be None. `split`: the last axis in so many equal pieces.
+    """The calls. `clip`: into [-limit, limit]. `linear`: a @ w + b, b may be None. `split`: the last axis in so many equal pieces.
 
     `layer_norm`: of a, gain and shift, over the last axis, with 1e-5 added to the variance.
     """
@@ -44,6 +48,7 @@ class Library:
     exp: Callable[[Any], Any]
     log_sigmoid: Callable[[Any], Any]
     maximum: Callable[[Any, Any], Any]
+    clip: Callable[[Any, float], Any]
     linear: Callable[[Any, Any, Any], Any]
     split: Callable[[Any, int], tuple[Any, ...]]
     join: Callable[[tuple[Any, ...]], Any]
@@ -59,7 +64,7 @@ def _merged(cell: str) -> bool:
 
 
 def _normalised(cell: str) -> bool:
-    return bool(rk.cell_info(cell)["normalisation"] != "none")
+    return bool(cell_info(cell)["normalisation"] != "none")
 
 
 def input_part(library: Library, cell: str, x: Any, params: Mapping[str, Any]) -> Any:
@@ -74,7 +79,7 @@ def input_part(library: Library, cell: str, x: Any, params: Mapping[str, Any]) -
 def weights(library: Library, cell: str, params: Mapping[str, Any]) -> Arrays:
     """What the steps of a sequence share, made once before them: weights (in, out), biases not yet added."""
     found: Arrays = {}
-    operands = [operand for _, _, operand in rk.cell_info(cell)["gates"] if operand != "none"]
+    operands = [operand for _, _, operand in cell_info(cell)["gates"] if operand != "none"]
     if "weight_gg" in params:
         found["feedback"] = params["weight_gg"]
         operands = [operand for operand in operands if operand != "feedback"]
@@ -90,7 +95,7 @@ def weights(library: Library, cell: str, params: Mapping[str, Any]) -> Arrays:
     if _normalised(cell):
         found["gain"] = params["weight_diagonal"][params["weight_ih"].shape[1] :][:at]
     if "weight_diagonal" in params:
-        found["diagonal"] = library.split(params["weight_diagonal"], len(rk.cell_info(cell)["diagonals"]))
+        found["diagonal"] = library.split(params["weight_diagonal"], len(cell_info(cell)["diagonals"]))
     return found
 
 
@@ -102,6 +107,10 @@ def _hidden(o: Library, h: Any, w: Arrays) -> Any:
 
 def _gated(o: Library, v: Any, w: Arrays) -> Any:
     return o.linear(v, w["gated"], w["bias gated"])
+
+
+def _held(o: Library, c: Any, w: Arrays) -> Any:
+    return o.clip(c, w["cell_clip"]) if "cell_clip" in w else c
 
 
 def _rnn_tanh(o: Library, _: Any, part: Any, state: State, w: Arrays) -> State:
@@ -195,7 +204,7 @@ def _lstm_layer_norm(o: Library, _: Any, part: Any, state: State, w: Arrays) -> 
 
 def _lstm_family(cell: str) -> Step:
     """The LSTM and its variants; which gates and peepholes it has, its table says."""
-    info = rk.cell_info(cell)
+    info = cell_info(cell)
     names = [name for name, of_x, _ in info["gates"] if of_x == "projected"]
     peepholes: tuple[str, ...] = info["diagonals"]
 
@@ -214,7 +223,7 @@ def _lstm_family(cell: str) -> Step:
         f: Any = opened("f", c) if "f" in a else None
         g = a["g"] if cell == "lstm_niaf" else o.tanh(a["g"])
         kept = (1.0 - i) * c if cell == "lstm_cifg" else c if f is None else f * c
-        c = kept + (g if i is None else i * g)
+        c = _held(o, kept + (g if i is None else i * g), w)
         h = c if cell == "lstm_noaf" else o.tanh(c)
         out = opened("o", c) if "o" in a else None
         h = h if out is None else out * h
@@ -252,17 +261,17 @@ def step_of(cell: str) -> Step:
 
 def cells() -> tuple[str, ...]:
     """Return the cells that have a step here."""
-    return tuple(cell for cell in rk.cells() if cell in _STEPS or cell.startswith("lstm"))
+    return tuple(cell for cell in parameters.cells() if cell in _STEPS or cell.startswith("lstm"))
 
 
 def input_gates(cell: str) -> int:
     """Return the number of gates that the input's product feeds."""
-    count: int = rk.cell_info(cell)["rows"][0]
+    count: int = cell_info(cell)["rows"][0]
     return count
 
 
 def state_widths(cell: str, params: Mapping[str, Any]) -> tuple[int, ...]:
     """Return the units of each of a cell's states; weights (in, out)."""
     hidden = params["weight_ih"].shape[1] // input_gates(cell)
-    later = (hidden,) * (len(rk.cell_info(cell)["states"]) - 1)
+    later = (hidden,) * (len(cell_info(cell)["states"]) - 1)
     return (params["weight_hh"].shape[0] if "weight_hr" in params else hidden, *later)

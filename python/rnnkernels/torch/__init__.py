@@ -1,0 +1,38 @@
+"""Layers for PyTorch on these kernels: change one import and nothing else.
+
+    import rnnkernels.torch as rnn
+
+    layer = rnn.LSTM(64, 128, num_layers=2, batch_first=True)  # torch.nn.LSTM, in every respect
+    output, (h_n, c_n) = layer(x)
+
+    layer = rnn.Recurrent("mut2_projected", 64, 128)           # any other cell
+    report = rnn.swap(model)                                   # every torch.nn.RNN, LSTM and GRU in a model
+
+`RNN`, `LSTM`, `GRU` and the cells `RNNCell`, `LSTMCell`, `GRUCell` are subclasses of PyTorch's own (`layers`); `Recurrent`
+and `RecurrentCell` have every cell of `rnnkernels.cells` and what PyTorch lacks (`recurrent`). Gradients and the
+transforms of `torch.func` are in `autograd`, the operators that `torch.compile` and `torch.export` see in `operators`.
+"""
+
+try:
+    import torch as _torch  # noqa: F401
+except ImportError as error:
+    raise ImportError("rnnkernels.torch needs PyTorch: pip install 'rnnkernels[torch]'") from error
+
+from . import operators
+from .layers import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+# from .recurrent import Recurrent, RecurrentCell
+from .swapping import Swapped, swap
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "GRUCell",
+    "LSTMCell",
+    "RNNCell",
+
+
+    "Swapped",
+    "operators",
+    "swap",
+]

@@ -1,0 +1,242 @@
+"""One call of the kernels on PyTorch tensors: what autograd and the operators run. No gradients are recorded here.
+
+Tensors are read where they lie, as NumPy arrays that share their memory; results are fresh.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from .. import _cpu, functional
+from .._arguments import as_layer, as_settings
+from .._call import Call
+from ..parameters import cell_info
+from ..rebuild import Rebuild
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from ..noise import Noise
+
+    Tensors = tuple[torch.Tensor, ...]
+
+
+class Spec(NamedTuple):
+    """Everything of a call but its tensors. Of those it says which there are: x, then weights, states, term.
+
+    A packed batch (`starts`, `places`) has x (N, 1, I), row after row as PyTorch packs them: `starts` (steps + 1,)
+    says where the rows of each step begin among all, `places` (N,) where in x each stands, `masks` (N,) where its
+    masks stand in the padded batch (T, S).
+    """
+
+    cell: str
+    names: tuple[str, ...]  # of the weights, in the order they come
+    states: bool = False  # whether there are initial states
+    reset_states: bool = False  # whether there are reset states
+    term: bool = False
+    starts: npt.NDArray[np.int64] | None = None
+    places: npt.NDArray[np.int64] | None = None
+    masks: npt.NDArray[np.int64] | None = None
+    lengths: npt.NDArray[np.int64] | None = None
+    resets: npt.NDArray[np.bool_] | None = None
+    reverse: bool = False  # not of a packed batch, whose places say so
+    noise: Noise | None = None
+    cell_clip: float | None = None
+    all_states: bool = False
+    memory: str = "all"
+
+    @property
+    def state_count(self) -> int:
+        """States of the cell."""
+        return len(cell_info(self.cell)["states"])
+
+    def split(self, tensors: tuple[Any, ...]) -> Parts:
+        """Return what `tensors`, all of a call after x, are."""
+        count, at = self.state_count, len(self.names)
+        weights = tensors[:at]
+        state = tensors[at : at + count] if self.states else None
+        at += count if self.states else 0
+        reset = tensors[at : at + count] if self.reset_states else None
+        return Parts(dict(zip(self.names, weights, strict=True)), state, reset, tensors[-1] if self.term else None)
+
+    @property
+    def direct(self) -> bool:
+        """Whether the extension can be called as it is: nothing to put in order first."""
+        return self.memory == "all" and not self.reverse and self.lengths is None and self.resets is None
+
+
+class Parts(NamedTuple):
+    """A call's tensors after x, or their arrays."""
+
+    weights: dict[str, Any]
+    state: tuple[Any, ...] | None
+    reset_state: tuple[Any, ...] | None
+    term: Any
+
+
+class Forward(NamedTuple):
+    """What a forward gave."""
+
+    output: torch.Tensor  # (T, B, H)
+    final: Tensors  # each (B, H)
+    sequences: Tensors  # the states after h, each (T, B, H), where they were asked for
+    kept: Kept | None
+
+    @property
+    def tensors(self) -> Tensors:
+        """All of them, one after another."""
+        return (self.output, *self.final, *self.sequences)
+
+
+class Backward(NamedTuple):
+    """What a backward gave: dL/d(each tensor of the call), None where it has none."""
+
+    x: torch.Tensor | None
+    tensors: tuple[torch.Tensor | None, ...]  # as the call's after x
+
+
+class Kept:
+    """What a forward keeps for its backward, and the backward itself.
+
+    Attributes
+    ----------
+    spec : Spec
+    reserve : object with a buffer, or None
+        The bytes of a direct call.
+    """
+
+    def __init__(self, spec: Spec, back: Callable[..., Any], reserve: Any = None) -> None:
+        self.spec = spec
+        self.reserve = reserve
+        self._back = back
+
+    def backward(
+        self,
+        d_output: torch.Tensor | None,
+        d_final: Sequence[torch.Tensor | None],
+        d_sequences: Sequence[torch.Tensor | None],
+        like: Sequence[torch.Tensor],
+        need_x: bool,
+    ) -> Backward:
+        """Return the gradients; `like`: tensors of the final states' shapes."""
+        d_state = None
+        if any(d is not None for d in d_final):
+            d_state = tuple(array(torch.zeros_like(s) if d is None else d) for d, s in zip(d_final, like, strict=True))
+        found = self._back(
+            None if d_output is None else array(d_output),
+            d_state,
+            tuple(None if d is None else array(d) for d in d_sequences),
+            need_x,
+        )
+        spec = self.spec
+        grads = [found.params[name] for name in spec.names]
+        if spec.states:
+            grads += found.state
+        if spec.reset_states:
+            grads += found.reset_state
+        if spec.term:
+            grads.append(found.term)
+        return Backward(None if found.x is None else torch.from_numpy(found.x), tuple(map(torch.from_numpy, grads)))
+
+
+def array(tensor: torch.Tensor) -> Any:
+    """`tensor` as an array of its memory, copied only where it is not contiguous."""
+    return tensor.detach().contiguous().numpy()
+
+
+def forward(spec: Spec, x: torch.Tensor, tensors: Tensors, keep: bool) -> Forward:
+    """Run a call; `keep` what its backward needs.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `rnnkernels.forward`.
+    """
+    inputs, parts = array(x), spec.split(tuple(map(array, tensors)))
+    reserve = None
+    if spec.direct:
+        call = _make_call(spec, inputs, parts)
+        output, final, reserve, sequences = call.forward(keep, spec.all_states)
+        back = None if reserve is None else partial(_backward_of_call, call, output, reserve)
+    elif spec.starts is not None:
+        output, final, sequences, back = _rebuilt(spec, _make_call(spec, inputs, parts), keep)
+    else:
+        output, final, sequences, back = _run(spec, inputs, parts, keep)
+    kept = None if back is None else Kept(spec, back, reserve)
+    return Forward(torch.from_numpy(output), _tensors(final), _tensors(sequences or ()), kept)
+
+
+def kept_again(spec: Spec, x: torch.Tensor, tensors: Tensors, output: torch.Tensor, reserve: torch.Tensor) -> Kept:
+    """Return what a forward of a direct call kept, from its output and the bytes of its reserve."""
+    call = _make_call(spec, array(x), spec.split(tuple(map(array, tensors))))
+    held = _cpu.Reserve(reserve.numpy())
+    return Kept(spec, partial(_backward_of_call, call, array(output), held), held)
+
+
+def _make_call(spec: Spec, x: Any, parts: Parts) -> Call:
+    """Return the call of the extension."""
+    drawn = None
+    if spec.noise is not None:
+        drawn = spec.noise._drawn(spec.cell, x.shape[1], expected=False)
+        if spec.starts is not None:
+            batch = int(spec.starts[1]) if len(spec.starts) > 1 else 0
+            drawn = (*drawn[:5], batch, spec.masks, *drawn[7:])
+    rows = None if spec.starts is None or spec.places is None else (spec.starts, spec.places)
+    layer = as_layer(spec.cell, parts.weights)
+    return Call(spec.cell, x, layer, parts.state, rows, parts.term, drawn, as_settings(spec.cell, spec.cell_clip))
+
+
+def _backward_of_call(call: Call, output: Any, reserve: Any, d_output: Any, d_state: Any, rest: Any, need: bool) -> Any:
+    return call.backward(output, reserve, d_output, d_state, rest, need_x=need, norms=False)
+
+
+def _rebuilt(spec: Spec, call: Call, keep: bool) -> tuple[Any, Any, Any, Any]:
+    """A packed batch of which the states are kept and no gates."""
+    if spec.memory != "states":
+        raise ValueError(f"memory: expected 'all' or 'states' for a packed sequence, got {spec.memory!r}")
+    output, final, _, sequences = call.forward(False, keep or spec.all_states)
+    if not keep or sequences is None:
+        return output, final, sequences, None
+    kept = Rebuild(call, (output, *sequences))
+
+    def back(d_output: Any, d_state: Any, d_sequences: Any, need_x: bool) -> Any:
+        return kept.backward(d_output, d_state, d_sequences, need_x=need_x, norms=False)
+
+    return output, final, sequences if spec.all_states else None, back
+
+
+def _run(spec: Spec, x: Any, parts: Parts, keep: bool) -> tuple[Any, Any, Any, Any]:
+    """A batch whose rows have to be put in order, or of which less is kept."""
+    drawn = spec.noise is not None and not spec.noise.expected
+    run = functional.forward(
+        spec.cell,
+        x,
+        parts.weights,
+        parts.state,
+        training=keep or drawn,
+        lengths=spec.lengths,
+        resets=spec.resets,
+        reset_state=parts.reset_state,
+        reverse=spec.reverse,
+        term=parts.term,
+        noise=spec.noise,
+        cell_clip=spec.cell_clip,
+        all_states=spec.all_states,
+        memory=spec.memory,
+    )
+
+    def back(d_output: Any, d_state: Any, d_sequences: Any, need_x: bool) -> Any:
+        rest = (None, *d_sequences) if d_sequences else None
+        return functional.backward(run, d_output, d_state, d_states=rest, need_x=need_x)
+
+    return run.output, run.state, None if run.states is None else run.states[1:], back if keep else None
+
+
+def _tensors(arrays: Sequence[Any]) -> Tensors:
+    return tuple(map(torch.from_numpy, arrays))

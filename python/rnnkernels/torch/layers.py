@@ -1,0 +1,194 @@
+"""torch.nn's layers and cells on these kernels: the same classes, with another engine.
+
+Each is a subclass of PyTorch's own, which makes its parameters, names them and loads them. A call that the kernels
+serve runs on them; any other is handed to PyTorch's class, so that what PyTorch refuses is refused in its words. What
+it would take and these kernels do not (another device, say) raises, or runs there where `allow_torch` says so.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn.utils.rnn import PackedSequence
+
+from .sequence import Options, run, run_layers
+
+FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+DEVICES = ("cpu", "meta")
+
+_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+def _cell_name(layer: Any) -> str:
+    """The cell of a layer of torch.nn."""
+    if layer.mode == "LSTM":
+        return "lstm_projected" if layer.proj_size > 0 else "lstm"
+    return str(layer.mode).lower()
+
+
+class _Layer:
+    """What `RNN`, `LSTM` and `GRU` have in common; a mixin before PyTorch's class."""
+
+    # Whether a call that these kernels do not serve and PyTorch does is run by PyTorch.
+    allow_torch: bool = False
+
+    def forward(self: Any, input: Any, hx: Any = None) -> Any:  # noqa: A002
+        """As torch.nn's layer of this name."""
+        arranged = _arrange(self, input, hx)
+        if arranged is None:
+            return _refuse(self, super().forward, input, hx)
+        x, batch_sizes, state = arranged
+        weights = [dict(zip(_names(of), [getattr(self, n) for n in of], strict=True)) for of in self._all_weights]
+        if not all(_fits(w, x) for of in weights for w in of.values()):
+            return _refuse(self, super().forward, input, hx)
+        done = run_layers(
+            Options(_cell_name(self), batch_sizes=batch_sizes),
+            x,
+            weights,
+            state,
+            directions=2 if self.bidirectional else 1,
+            dropout=self.dropout if self.training else 0.0,
+        )
+        output, final = done.output, done.final
+        if isinstance(input, PackedSequence):
+            if input.unsorted_indices is not None:
+                final = tuple(s.index_select(1, input.unsorted_indices) for s in final)
+            output = PackedSequence(output.squeeze(1), *input[1:])
+        elif input.dim() == 2:
+            output, final = output.squeeze(1), tuple(s.squeeze(1) for s in final)
+        elif self.batch_first:
+            output = output.transpose(0, 1)
+        return output, final if self.mode == "LSTM" else final[0]
+
+
+def _names(of: list[str]) -> list[str]:
+    """weight_ih_l0_reverse → weight_ih."""
+    return [name[: name.rindex("_l")] for name in of]
+
+
+def _fits(tensor: Any, x: Any) -> bool:
+    return isinstance(tensor, torch.Tensor) and tensor.dtype == x.dtype and tensor.device == x.device
+
+
+def _arrange(layer: Any, input: Any, hx: Any) -> tuple[Any, Any, Any] | None:  # noqa: A002
+    """Return x (T, B, I) or (N, 1, I), batch sizes, states (L·D, B, H); None where something does not fit."""
+    batch_sizes = None
+    packed = isinstance(input, PackedSequence)
+    x = input.data if packed else input
+    if not isinstance(x, torch.Tensor) or x.dtype not in FLOATS or x.layout != torch.strided:
+        return None
+    if x.device.type not in DEVICES or x.dim() not in ((2,) if packed else (2, 3)) or x.shape[-1] != layer.input_size:
+        return None
+    batched = packed or x.dim() == 3
+    if packed:
+        batch_sizes = input.batch_sizes
+        x = x.unsqueeze(1)
+        batch = int(batch_sizes[0])
+    else:
+        x = x.unsqueeze(1) if not batched else x.transpose(0, 1) if layer.batch_first else x
+        batch = x.shape[1]
+    if x.shape[0] == 0 or (packed and not torch.compiler.is_compiling() and int(batch_sizes.sum()) != x.shape[0]):
+        return None
+    if hx is None:
+        return x, batch_sizes, None
+
+    state = tuple(hx) if layer.mode == "LSTM" and isinstance(hx, (tuple, list)) else (hx,)
+    count = layer.num_layers * (2 if layer.bidirectional else 1)
+    widths = [layer.proj_size or layer.hidden_size] + [layer.hidden_size] * (layer.mode == "LSTM")
+    if len(state) != len(widths) or not all(_fits(s, x) for s in state):
+        return None
+    if not batched:
+        if any(s.dim() != 2 for s in state):
+            return None
+        state = tuple(s.unsqueeze(1) for s in state)
+    elif packed and input.sorted_indices is not None:
+        if any(s.dim() != 3 or s.shape[1] != batch for s in state):
+            return None
+        state = tuple(s.index_select(1, input.sorted_indices) for s in state)
+    if any(s.shape != (count, batch, width) for s, width in zip(state, widths, strict=True)):
+        return None
+    return x, batch_sizes, state
+
+
+def _refuse(layer: Any, theirs: Any, *arguments: Any) -> Any:
+    """Let PyTorch refuse a call in its own words; raise where it does not."""
+    first = arguments[0].data if isinstance(arguments[0], PackedSequence) else arguments[0]
+    if isinstance(first, torch.Tensor) and first.device.type not in DEVICES and not layer.allow_torch:
+        raise NotImplementedError(
+            f"rnnkernels.torch.{type(layer).__name__}: expected tensors on the CPU, got {first.device}: there are no "
+            "kernels for it here; allow_torch = True on the layer lets PyTorch run it"
+        )
+    result = theirs(*arguments)
+    if layer.allow_torch:
+        return result
+    raise NotImplementedError(
+        f"rnnkernels.torch.{type(layer).__name__}: PyTorch takes this call, these kernels do not (they take dense "
+        "float32, float64, bfloat16 and float16 tensors on the CPU, all of one dtype); allow_torch = True on the layer "
+        "lets PyTorch run it"
+    )
+
+
+class RNN(_Layer, torch.nn.RNN):  # type: ignore[misc]
+    """torch.nn.RNN on these kernels: the same arguments, parameters, results and errors."""
+
+
+class LSTM(_Layer, torch.nn.LSTM):  # type: ignore[misc]
+    """torch.nn.LSTM on these kernels: the same arguments, parameters, results and errors."""
+
+
+class GRU(_Layer, torch.nn.GRU):  # type: ignore[misc]
+    """torch.nn.GRU on these kernels: the same arguments, parameters, results and errors."""
+
+
+# ---- cells -------------------------------------------------------------------------------------------
+
+
+class _Cell:
+    """What `RNNCell`, `LSTMCell` and `GRUCell` have in common; a mixin before PyTorch's class."""
+
+    allow_torch: bool = False
+
+    def forward(self: Any, input: Any, hx: Any = None) -> Any:  # noqa: A002
+        """As torch.nn's cell of this name."""
+        several = isinstance(self, torch.nn.LSTMCell)
+        state = None if hx is None else tuple(hx) if several and isinstance(hx, (tuple, list)) else (hx,)
+        names = _NAMES if self.bias_ih is not None else _NAMES[:2]
+        weights = {name: getattr(self, name) for name in names}
+        if not _served(self, input, state, weights):
+            return _refuse(self, super().forward, input, hx)
+        batched = input.dim() == 2
+        x = input.unsqueeze(0) if batched else input.view(1, 1, -1)
+        if state is not None and not batched:
+            state = tuple(s.unsqueeze(0) for s in state)
+        cell = "lstm" if several else "gru" if isinstance(self, torch.nn.GRUCell) else f"rnn_{self.nonlinearity}"
+        final = run(Options(cell), x, weights, state).final
+        if not batched:
+            final = tuple(s.squeeze(0) for s in final)
+        return final if several else final[0]
+
+
+def _served(cell: Any, input: Any, state: Any, weights: dict[str, Any]) -> bool:  # noqa: A002
+    if not isinstance(input, torch.Tensor) or input.dtype not in FLOATS or input.layout != torch.strided:
+        return False
+    if input.device.type not in DEVICES or input.dim() not in (1, 2) or input.shape[-1] != cell.input_size:
+        return False
+    if isinstance(cell, torch.nn.RNNCell) and cell.nonlinearity not in ("tanh", "relu"):
+        return False
+    shape = (*input.shape[:-1], cell.hidden_size)
+    count = 2 if isinstance(cell, torch.nn.LSTMCell) else 1
+    if state is not None and (len(state) != count or any(not _fits(s, input) or s.shape != shape for s in state)):
+        return False
+    return all(_fits(w, input) for w in weights.values())
+
+
+class RNNCell(_Cell, torch.nn.RNNCell):  # type: ignore[misc]
+    """torch.nn.RNNCell on these kernels: the same arguments, parameters, results and errors."""
+
+
+class LSTMCell(_Cell, torch.nn.LSTMCell):  # type: ignore[misc]
+    """torch.nn.LSTMCell on these kernels: the same arguments, parameters, results and errors."""
+
+
+class GRUCell(_Cell, torch.nn.GRUCell):  # type: ignore[misc]
+    """torch.nn.GRUCell on these kernels: the same arguments, parameters, results and errors."""

@@ -1,0 +1,215 @@
+"""Every cell in PyTorch's own operations, a loop over the steps: slow, and differentiable as often as one likes.
+
+What autograd takes where the fused backward has no derivative: gradients of gradients, forward mode. The steps are
+those of `rnnkernels.steps`; the rows of each step come from the same schedules as the kernels'.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from .. import steps
+from ..parameters import cell_info, parameter_shapes
+from ..schedule import Schedule, make_schedule
+from .kernels import Spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Tensors = tuple[torch.Tensor, ...]
+Given = tuple[torch.Tensor | None, ...]
+
+
+def _linear(a: Any, weight: Any, bias: Any) -> Any:
+    if bias is None:
+        return a @ weight
+    return torch.addmm(bias, a, weight) if a.dim() == 2 else torch.nn.functional.linear(a, weight.T, bias)
+
+
+LIBRARY = steps.Library(
+    sigmoid=torch.sigmoid,
+    tanh=torch.tanh,
+    relu=torch.relu,
+    exp=torch.exp,
+    log_sigmoid=torch.nn.functional.logsigmoid,
+    maximum=torch.maximum,
+    clip=lambda a, limit: a.clamp(-limit, limit),
+    linear=_linear,
+    split=lambda a, count: a.chunk(count, dim=-1),
+    join=lambda pieces: torch.cat(pieces, dim=-1),
+    layer_norm=lambda a, gain, shift: torch.nn.functional.layer_norm(a, a.shape[-1:], gain, shift),
+)
+
+
+def before_the_loop(cell: str, x: Any, params: dict[str, Any]) -> tuple[Any, steps.Arrays]:
+    """Return the input's product for all of x, and the weights as the steps take them."""
+    matrices = transposed(params)
+    return steps.input_part(LIBRARY, cell, x, matrices), steps.weights(LIBRARY, cell, matrices)
+
+
+def transposed(params: dict[str, Any]) -> dict[str, Any]:
+    """The matrices (in, out), as views."""
+    return {name: value.T if value.dim() == 2 else value for name, value in params.items()}
+
+
+def run(spec: Spec, x: torch.Tensor, tensors: Tensors) -> Tensors:
+    """Run a call: output, final states, the sequences of the states after h; as `kernels.forward` has them."""
+    if spec.noise is not None and spec.noise.masks:
+        raise NotImplementedError("rnnkernels: a run with masks (zoneout, dropout) has first derivatives alone")
+    parts = spec.split(tensors)
+    params = _with_biases(spec.cell, parts.weights)
+    batch = x.shape[1]
+    schedule = None
+    starts, places = spec.starts, spec.places
+    state, reset, term = parts.state, parts.reset_state, parts.term
+    if starts is None:
+        schedule = make_schedule(x.shape[0], batch, spec.lengths, spec.resets, spec.reverse)
+        starts = np.arange(x.shape[0] + 1) * batch if schedule is None else schedule.starts
+        places = None if schedule is None else schedule.places
+    count = int(starts[1]) if len(starts) > 1 else 0 if schedule is not None or spec.starts is not None else batch
+    widths = steps.state_widths(spec.cell, transposed(params))
+    dtype = params["weight_ih"].dtype
+    begun = _begin(schedule, state, reset, [(batch if schedule else count, width) for width in widths], params)
+    if schedule is not None and term is not None:
+        term = term[torch.from_numpy(schedule.owner)]
+
+    where = None if places is None else torch.from_numpy(places)
+    rows = x.flatten(0, 1) if where is None else x.flatten(0, 1)[where]
+    if not rows.is_floating_point():
+        rows = torch.nn.functional.one_hot(rows, params["weight_ih"].shape[1]).to(dtype)
+    part, weights = before_the_loop(spec.cell, rows, params)
+    if spec.cell_clip is not None:
+        weights["cell_clip"] = spec.cell_clip
+    step = steps.step_of(spec.cell)
+    made: list[tuple[torch.Tensor, ...]] = []  # the states after each step, of its rows
+    ended: list[tuple[torch.Tensor, ...]] = []  # those of the sequences that end, the last ones first
+    now = begun
+    for first, last in zip(starts[:-1], starts[1:], strict=True):
+        first, last = int(first), int(last)
+        if last - first < len(now[0]):
+            ended.append(tuple(s[last - first :] for s in now))
+            now = tuple(s[: last - first] for s in now)
+        inside = part[first:last] if term is None else part[first:last] + term[: last - first]
+        now = step(LIBRARY, rows[first:last], inside, now, weights)
+        made.append(now)
+    final = tuple(torch.cat(s) for s in zip(now, *ended[::-1], strict=True))
+
+    def sequence(k: int) -> torch.Tensor:
+        all_rows = torch.cat([s[k] for s in made]) if made else part.new_zeros(0, widths[k])
+        if where is not None:
+            all_rows = part.new_zeros(x.shape[0] * batch, widths[k]).index_copy(0, where, all_rows)
+        return all_rows.reshape(x.shape[0], batch, widths[k])
+
+    later = tuple(sequence(k) for k in range(1, len(widths))) if spec.all_states else ()
+    if schedule is not None:
+        final = _end(schedule, final, state)
+    return (sequence(0), *final, *later)
+
+
+def _with_biases(cell: str, weights: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters with biases of zeros where there are none."""
+    found = dict(weights)
+    weight_ih = weights["weight_ih"]
+    hidden = weight_ih.shape[0] // cell_info(cell)["rows"][0]
+    projection = weights["weight_hr"].shape[0] if "weight_hr" in weights else None
+    for name, shape in parameter_shapes(cell, weight_ih.shape[1], hidden, proj_size=projection).items():
+        if name not in found:
+            found[name] = weight_ih.new_zeros(shape)
+    if "bias_hh" not in found:
+        found["bias_hh"] = weight_ih.new_zeros(())
+    return found
+
+
+def _begin(
+    schedule: Schedule | None, state: Any, reset: Any, shapes: list[tuple[int, int]], params: dict[str, Any]
+) -> tuple[torch.Tensor, ...]:
+    """Return what each sequence starts from."""
+    zeros = [params["weight_ih"].new_zeros(shape) for shape in shapes]
+    initial = tuple(state or zeros)
+    if schedule is None:
+        return initial
+    owner, fresh = torch.from_numpy(schedule.owner), torch.from_numpy(schedule.fresh)[:, None]
+    return tuple(torch.where(fresh, r[owner], s[owner]) for s, r in zip(initial, reset or zeros, strict=True))
+
+
+def _end(schedule: Schedule, final: tuple[torch.Tensor, ...], state: Any) -> tuple[torch.Tensor, ...]:
+    """Return each row's state after its last step, from the sequences'."""
+    last = torch.from_numpy(schedule.last)
+    ran = (last >= 0)[:, None]
+    ended = []
+    for k, s in enumerate(final):
+        begun = s.new_zeros(len(last), s.shape[1]) if state is None else state[k]
+        ended.append(torch.where(ran, s[last.clamp(min=0)], begun) if len(s) else begun)
+    return tuple(ended)
+
+
+# ---- derivatives -------------------------------------------------------------------------------------
+
+
+def gradient(spec: Spec, given: Tensors, d_results: Given) -> Given:
+    """Return dL/dinputs, in operations of PyTorch alone."""
+    with torch.enable_grad():
+        inputs = tuple(t.detach().requires_grad_(t.is_floating_point()) for t in given)
+        results = run(spec, inputs[0], inputs[1:])
+        known = [(r, d) for r, d in zip(results, d_results, strict=True) if d is not None]
+        wanted = [t for t in inputs if t.requires_grad]
+        found = list(torch.autograd.grad([r for r, _ in known], wanted, [d for _, d in known]))
+    return tuple(found.pop(0) if t.requires_grad else None for t in inputs)
+
+
+def forward_derivative(spec: Spec, given: Tensors, tangents: Given) -> Tensors:
+    """Return the tangents of the outputs."""
+    inputs, function = _function(spec, given)
+    return _push(function, inputs, tangents[-len(inputs) :])
+
+
+def second_derivative(spec: Spec, given: Tensors, d_results: Tensors, dd: Given) -> Given:
+    """Return the gradient of (inputs, dL/doutputs) ↦ dL/dinputs, for dL'/d(dL/dinputs) = dd."""
+    inputs, gradient_of = _gradient_function(spec, given)
+    v = _filled(inputs, dd[-len(inputs) :])
+    found = torch.func.vjp(gradient_of, *inputs, *d_results)[1](v)
+    return (*[None] * (len(given) - len(inputs)), *found)
+
+
+def forward_second_derivative(spec: Spec, given: Tensors, d_results: Tensors, tangents: Given) -> Tensors:
+    """Return the tangents of (inputs, dL/doutputs) ↦ dL/dinputs, of tokens an empty one."""
+    inputs, gradient_of = _gradient_function(spec, given)
+    tokens = len(given) - len(inputs)
+    found = _push(gradient_of, (*inputs, *d_results), tangents[tokens:])
+    return (*[d_results[0].new_empty(0)] * tokens, *found)
+
+
+def _function(spec: Spec, given: Tensors) -> tuple[Tensors, Callable[..., Tensors]]:
+    """Return the inputs that can be differentiated (all but tokens), and the call as a function of them."""
+    if given[0].is_floating_point():
+        return given, lambda *inputs: run(spec, inputs[0], inputs[1:])
+    return given[1:], lambda *inputs: run(spec, given[0], inputs)
+
+
+def _gradient_function(spec: Spec, given: Tensors) -> tuple[Tensors, Callable[..., Tensors]]:
+    """Return the inputs, and (inputs, dL/doutputs) ↦ dL/dinputs."""
+    inputs, function = _function(spec, given)
+
+    def gradient_of(*tensors: torch.Tensor) -> Tensors:
+        found: Tensors = torch.func.vjp(function, *tensors[: len(inputs)])[1](tensors[len(inputs) :])
+        return found
+
+    return inputs, gradient_of
+
+
+def _push(function: Callable[..., Tensors], inputs: Tensors, tangents: Given) -> Tensors:
+    """Return J v, as the transpose of u ↦ Jᵀ u: reverse mode twice, as forward mode may be what calls."""
+    outputs, transpose = torch.func.vjp(function, *inputs)
+    _, twice = torch.func.vjp(lambda *u: transpose(u), *map(torch.zeros_like, outputs))
+    found: Tensors = twice(_filled(inputs, tangents))
+    return found
+
+
+def _filled(like: Tensors, given: Given) -> Tensors:
+    """Return `given` with zeros for what is missing, or empty because it was not needed."""
+    return tuple(
+        torch.zeros_like(t) if d is None or d.shape != t.shape else d for t, d in zip(like, given, strict=True)
+    )
