@@ -1,5 +1,6 @@
 // The kernels of some cells for one instruction set: those whose number leaves the rest RNNKERNELS_PART when divided
 // by RNNKERNELS_PARTS. Compiled once per set and part, so that the cells of a set are compiled side by side.
+// RNNKERNELS_ONE_ENGINE: one engine serves all calls of a cell (below).
 #include "cell_kernels.h"
 
 #include "../cells/all.h"
@@ -55,15 +56,29 @@ bool asks_for_more(const BackwardCall& call) {
     return more;
 }
 
+// The form of a cell for calls that ask for nothing more. With one engine for all calls, which takes half as long to
+// compile and runs plain ones some percent slower, it is the other form too.
+#if RNNKERNELS_ONE_ENGINE
+template <class Cell>
+using ForPlainCalls = Extended<Cell>;
+#else
+template <class Cell>
+using ForPlainCalls = Cell;
+#endif
+
 template <class Cell, class T>
-void forward(const ForwardCall& call, int threads) {
-    if constexpr (!extended<Cell>)
-        if (asks_for_more(call)) return forward<Extended<Cell>, T>(call, threads);
+void forward_on(const ForwardCall& call, int threads) {
     Workspace workspace;
     using Shared = ForwardShared<Cell, T>;
     Shared shared(call, workspace);
     cpu::run_parallel(threads_of<Cell, T>(Pass::forward, call.in, threads), prepare<Shared>, forward_task<Cell, T>,
                       &shared);
+}
+
+template <class Cell, class T>
+void forward(const ForwardCall& call, int threads) {
+    asks_for_more(call) ? forward_on<Extended<Cell>, T>(call, threads)
+                        : forward_on<ForPlainCalls<Cell>, T>(call, threads);
 }
 
 template <class Cell, class T>
@@ -81,15 +96,14 @@ void forward_layers(const ForwardCall* calls, int count, int threads) {
         return;
     }
     Workspace workspace;
-    Wavefront<Cell, T> wavefront{calls, count, chunk, workspace};
-    cpu::run_parallel(threads < count ? threads : count, prepare<Wavefront<Cell, T>>, wavefront_task<Cell, T>,
+    using Form = ForPlainCalls<Cell>;
+    Wavefront<Form, T> wavefront{calls, count, chunk, workspace};
+    cpu::run_parallel(threads < count ? threads : count, prepare<Wavefront<Form, T>>, wavefront_task<Form, T>,
                       &wavefront);
 }
 
 template <class Cell, class T>
-void backward(const BackwardCall& call, int threads) {
-    if constexpr (!extended<Cell>)
-        if (asks_for_more(call)) return backward<Extended<Cell>, T>(call, threads);
+void backward_on(const BackwardCall& call, int threads) {
     const Shape& shape = call.in.shape;
     if (shape.steps * shape.batch == 0) {
         const auto units = static_cast<std::size_t>(shape.hidden) * sizeof(T);
@@ -108,6 +122,12 @@ void backward(const BackwardCall& call, int threads) {
     Shared shared(call, workspace);
     cpu::run_parallel(threads_of<Cell, T>(Pass::backward, call.in, threads), prepare<Shared>, backward_task<Cell, T>,
                       &shared);
+}
+
+template <class Cell, class T>
+void backward(const BackwardCall& call, int threads) {
+    asks_for_more(call) ? backward_on<Extended<Cell>, T>(call, threads)
+                        : backward_on<ForPlainCalls<Cell>, T>(call, threads);
 }
 
 template <class Cell, class T>

@@ -20,7 +20,7 @@ except ImportError as error:
 
 from . import operators
 from .layers import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
-# from .recurrent import Recurrent, RecurrentCell
+from .recurrent import Recurrent, RecurrentCell
 from .swapping import Swapped, swap
 
 __all__ = [
@@ -30,8 +30,8 @@ __all__ = [
     "GRUCell",
     "LSTMCell",
     "RNNCell",
-
-
+    "Recurrent",
+    "RecurrentCell",
     "Swapped",
     "operators",
     "swap",

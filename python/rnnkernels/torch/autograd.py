@@ -126,9 +126,7 @@ class _Gradient(torch.autograd.Function):
     def vmap(info: Any, in_dims: Any, spec: Spec, kept: Any, need_x: bool, count: int, *tensors: torch.Tensor) -> Any:
         # Each sample has parameter gradients of its own, which a fused backward sums: so one after another.
         dims = in_dims[4:]
-        each = [
-            _Gradient.apply(spec, None, need_x, count, *_sample(tensors, dims, n)) for n in range(info.batch_size)
-        ]
+        each = [_Gradient.apply(spec, None, need_x, count, *_sample(tensors, dims, n)) for n in range(info.batch_size)]
         results = tuple(torch.stack(r) for r in zip(*each, strict=True))
         return results, (0,) * len(results)
 
@@ -163,4 +161,3 @@ def _fold(count: int, dims: tuple[int | None, ...], spec: Spec, given: Tensors) 
         *(unfold(r, 0) for r in results[1:ends]),
         *(unfold(r, 1) for r in results[ends:]),
     )
-

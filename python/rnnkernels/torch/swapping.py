@@ -68,7 +68,9 @@ def swap(model: torch.nn.Module, *, allow_torch: bool = False) -> Swapped:
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     done = Swapped()
     for path, module in model.named_modules():
-        if not isinstance(module, (torch.nn.RNNBase, torch.nn.RNNCellBase)) or isinstance(module, tuple(_OURS.values())):
+        if not isinstance(module, (torch.nn.RNNBase, torch.nn.RNNCellBase)) or isinstance(
+            module, tuple(_OURS.values())
+        ):
             continue
         why = _why_not(module, allow_torch)
         if why is not None:

@@ -1,0 +1,423 @@
+"""Layers and cells for every recurrence of `rnnkernels.cells`, with the manners of torch.nn and what it lacks.
+
+Lengths and resets instead of packing, masks inside the recurrence, all states of every step, training in less memory.
+For drop-in replacements of torch.nn's own classes see `layers`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.utils.rnn import PackedSequence
+
+from ..noise import Noise, check_rate
+from ..parameters import cell_info, parameter_shapes
+from ..replay import check_memory
+from .layers import DEVICES, FLOATS
+from .sequence import Options, run, run_layers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+States = Any  # a tensor, of a cell with several states a tuple of them
+
+
+class _Base(torch.nn.Module):  # type: ignore[misc]
+    """Parameters of one cell under torch.nn's names, and the checks that layers and cells share."""
+
+    def __init__(
+        self, cell: str, input_size: int, hidden_size: int, bias: bool, proj_size: int, cell_clip: float | None
+    ) -> None:
+        super().__init__()
+        info = cell_info(cell)
+        self.cell = cell
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.bias = bias
+        self.proj_size = proj_size
+        self.cell_clip = cell_clip
+        if cell_clip is not None and ("cell_clip" not in info["settings"] or not cell_clip > 0):
+            raise ValueError(
+                f"cell_clip: expected a number above 0, for a cell that has it; got {cell_clip} for {cell}"
+            )
+        self.state_names: tuple[str, ...] = info["states"]
+
+    def _shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
+        return parameter_shapes(
+            self.cell, input_size, self.hidden_size, bias=self.bias, proj_size=self.proj_size or None
+        )
+
+    @property
+    def _widths(self) -> tuple[int, ...]:
+        """Units of each state."""
+        return self.proj_size or self.hidden_size, *[self.hidden_size] * (len(self.state_names) - 1)
+
+    def reset_parameters(self) -> None:
+        """Draw every parameter from U(-1/√H, 1/√H), as torch.nn does; gains are 1, shifts that are no biases 0."""
+        bound = 1.0 / math.sqrt(self.hidden_size)
+        initial = {"zero": 0.0, "one": 1.0}
+        for name, parameter in self.named_parameters():
+            torch.nn.init.uniform_(parameter, -bound, bound)
+            if name.startswith("weight_diagonal"):
+                with torch.no_grad():
+                    for k, kind in enumerate(cell_info(self.cell)["initial"]):
+                        if kind != "drawn":
+                            parameter[k * self.hidden_size : (k + 1) * self.hidden_size] = initial[kind]
+
+    def _check(self, name: str, tensor: Any, shape: tuple[int, ...], symbols: str) -> None:
+        """Raise where a tensor is not one of floats of this shape, on a device with kernels."""
+        if not isinstance(tensor, torch.Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {type(tensor).__name__}")
+        if tuple(tensor.shape) != shape:
+            raise ValueError(f"{name}: expected shape {symbols} = {shape}, got {tuple(tensor.shape)}")
+        dtype = next(self.parameters()).dtype
+        if tensor.dtype != dtype:
+            raise TypeError(f"{name}: expected dtype {dtype}, the parameters', got {tensor.dtype}")
+
+    def _check_input(self, name: str, x: Any, dims: tuple[int, ...]) -> bool:
+        """Check an input of vectors or tokens; return whether it is tokens. `dims`: allowed for vectors."""
+        if not isinstance(x, torch.Tensor):
+            raise TypeError(f"{name}: expected a tensor or a PackedSequence, got {type(x).__name__}")
+        if x.device.type not in DEVICES:
+            raise NotImplementedError(f"{name}: expected a tensor on the CPU, got {x.device}: no kernels for it here")
+        tokens = not x.is_floating_point()
+        dtype = next(self.parameters()).dtype
+        if x.dtype != (torch.int64 if tokens else dtype):
+            raise TypeError(f"{name}: expected dtype {dtype}, the parameters', or int64 tokens; got {x.dtype}")
+        if dtype not in FLOATS:
+            raise TypeError(f"parameters: expected float32, float64, bfloat16 or float16, got {dtype}")
+        if x.dim() + tokens not in dims or (not tokens and x.shape[-1] != self.input_size):
+            raise ValueError(
+                f"{name}: expected {' or '.join(str(d) for d in dims)} dimensions, the last of {self.input_size} "
+                f"(or tokens, without it); got {tuple(x.shape)}"
+            )
+        return tokens
+
+    def _as_states(self, name: str, given: States, shapes: list[tuple[int, ...]], symbols: str) -> Any:
+        if given is None:
+            return None
+        states = (given,) if len(self.state_names) == 1 and isinstance(given, torch.Tensor) else given
+        if not isinstance(states, (tuple, list)) or len(states) != len(self.state_names):
+            raise ValueError(f"{name}: expected {len(self.state_names)} tensors ({', '.join(self.state_names)})")
+        for part, shape, state in zip(self.state_names, shapes, states, strict=True):
+            self._check(f"{name} {part}", state, shape, symbols)
+        return tuple(states)
+
+    def _given_back(self, states: Sequence[torch.Tensor]) -> States:
+        return states[0] if len(self.state_names) == 1 else tuple(states)
+
+
+class Recurrent(_Base):
+    """Layers of any cell over sequences.
+
+    Parameters
+    ----------
+    cell : str
+        One of `rnnkernels.cells`.
+    input_size, hidden_size : int
+        I and H.
+    num_layers : int, default 1
+        L. The layers above the first have D·H inputs.
+    bias, batch_first, dropout, bidirectional, proj_size, device, dtype
+        As in torch.nn.LSTM. `proj_size` is for the projected cells, and needed there.
+    zoneout : float or sequence of float, one for each state
+        In [0, 1), in training; see `rnnkernels.Noise` for this and the next three.
+    recurrent_dropout : float, default 0
+        Of what the recurrent weights multiply, one mask for each row and call, or with `per_step` for each step.
+    per_step : bool, default False
+    weight_dropout : float, default 0
+        Of the recurrent weights (DropConnect).
+    cell_clip : float, optional
+        For the cells that have it: c is kept in [-cell_clip, cell_clip].
+    memory : {"all", "states", "replay"}
+        What training keeps for the backward; see `rnnkernels.forward`.
+
+    Attributes
+    ----------
+    weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, ...
+        As in torch.nn; shapes and what else a cell has: `rnnkernels.parameter_shapes`.
+    cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, memory
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is not what is said here.
+
+    Notes
+    -----
+    The seeds of masks come from PyTorch's generator: `torch.manual_seed` makes them repeat.
+    """
+
+    def __init__(
+        self,
+        cell: str,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        *,
+        zoneout: float | Sequence[float] = 0.0,
+        recurrent_dropout: float = 0.0,
+        per_step: bool = False,
+        weight_dropout: float = 0.0,
+        cell_clip: float | None = None,
+        memory: str = "all",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(cell, input_size, hidden_size, bias, proj_size, cell_clip)
+        if isinstance(num_layers, bool) or not isinstance(num_layers, int) or num_layers < 1:
+            raise ValueError(f"num_layers: expected an integer of at least 1, got {num_layers!r}")
+        self.num_layers = num_layers
+        self.batch_first = batch_first
+        self.dropout = check_rate("dropout", dropout)
+        self.bidirectional = bidirectional
+        self.memory = check_memory(memory)
+        noise = Noise(0, zoneout, recurrent_dropout, per_step, weight_dropout)  # checks the rates
+        self.zoneout = tuple(noise.rates(cell))
+        self.recurrent_dropout = float(recurrent_dropout)
+        self.per_step = bool(per_step)
+        self.weight_dropout = float(weight_dropout)
+        self._masked = noise.masks
+
+        ways = 2 if bidirectional else 1
+        self._all_weights: list[dict[str, str]] = []  # of each layer and direction: the kernels' name → the attribute
+        for layer in range(num_layers):
+            for suffix in ("", "_reverse")[:ways]:
+                named = {}
+                for name, shape in self._shapes(input_size if layer == 0 else ways * self._widths[0]).items():
+                    named[name] = f"{name}_l{layer}{suffix}"
+                    empty = torch.empty(shape, device=device, dtype=dtype)
+                    self.register_parameter(named[name], torch.nn.Parameter(empty))
+                self._all_weights.append(named)
+        self.reset_parameters()
+
+    def extra_repr(self) -> str:
+        """Return the arguments that say what is inside."""
+        text = f"{self.cell!r}, {self.input_size}, {self.hidden_size}"
+        defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
+        defaults |= {"proj_size": 0, "recurrent_dropout": 0.0, "per_step": False, "weight_dropout": 0.0}
+        defaults |= {"cell_clip": None, "memory": "all"}
+        if any(self.zoneout):
+            text += f", zoneout={self.zoneout}"
+        return text + "".join(f", {k}={getattr(self, k)!r}" for k, v in defaults.items() if getattr(self, k) != v)
+
+    def forward(
+        self,
+        input: torch.Tensor | PackedSequence,  # noqa: A002
+        state: States = None,
+        *,
+        lengths: Any = None,
+        resets: torch.Tensor | None = None,
+        reset_state: States = None,
+        all_states: bool = False,
+    ) -> Any:
+        """Run the layers over a batch of sequences.
+
+        Parameters
+        ----------
+        input : Tensor (T, B, I), with batch_first (B, T, I); (T, I); or PackedSequence
+            Or tokens in [0, I), of int64, without the last dimension. PackedSequence: vectors alone.
+        state : Tensor (L·D, B, H), of a cell with several states a tuple of them, optional
+            For an unbatched input without B. Default: zeros.
+        lengths : Tensor of int (B,) or sequence of int, optional
+            Steps of each row, 0 to T, in any order; outputs beyond are zero, the state is that after the last.
+        resets : Tensor of bool (T, B), with batch_first (B, T), optional
+            Before which steps a row's state is replaced.
+        reset_state : as `state`, optional
+            What by. Default: zeros.
+        all_states : bool, default False
+            Return every state after every step, too.
+
+        Returns
+        -------
+        output : Tensor (T, B, D·H), or PackedSequence
+            As the input, of the top layer.
+        state : Tensor (L·D, B, H) or tuple of them
+            After each row's last step.
+        states : tuple over layers and directions of tuple over states of Tensor (T, B, H)
+            Where `all_states`; never batch-first, of a packed input (N, 1, H).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not what is said here.
+        NotImplementedError
+            If a tensor is on a device that there are no kernels for.
+        """
+        packed = isinstance(input, PackedSequence)
+        x: Any = input.data if packed else input
+        tokens = self._check_input("input", x, (2,) if packed else (2, 3))
+        batched = packed or x.dim() + tokens == 3
+        batch_sizes = None
+        if packed:
+            if lengths is not None or resets is not None:
+                raise ValueError("lengths, resets: expected none with a PackedSequence, which has lengths of its own")
+            x, batch_sizes = x.unsqueeze(1), input.batch_sizes
+            batch = int(batch_sizes[0])
+        else:
+            x = x.unsqueeze(1) if not batched else x.transpose(0, 1) if self.batch_first else x
+            batch = x.shape[1]
+        count = len(self._all_weights)
+
+        def as_states(name: str, given: States) -> Any:
+            rows = (batch,) if batched else ()
+            symbols = "(L*D, B, H)" if batched else "(L*D, H)"
+            found = self._as_states(name, given, [(count, *rows, width) for width in self._widths], symbols)
+            return found if found is None or batched else tuple(s.unsqueeze(1) for s in found)
+
+        initial = as_states("state", state)
+        if packed and initial is not None and input.sorted_indices is not None:
+            initial = tuple(s.index_select(1, input.sorted_indices) for s in initial)
+        if reset_state is not None and resets is None:
+            raise ValueError("reset_state: expected resets with it, got none")
+        options = self._options(batch_sizes, self._lengths(lengths, batched), self._resets(resets, batched))
+        done = run_layers(
+            options._replace(all_states=all_states),
+            x,
+            [{name: getattr(self, attribute) for name, attribute in named.items()} for named in self._all_weights],
+            initial,
+            directions=2 if self.bidirectional else 1,
+            dropout=self.dropout if self.training else 0.0,
+            reset_state=as_states("reset_state", reset_state),
+        )
+        output, final = done.output, done.final
+        if packed:
+            if input.unsorted_indices is not None:
+                final = tuple(s.index_select(1, input.unsorted_indices) for s in final)
+            output = PackedSequence(output.squeeze(1), *input[1:])
+        elif not batched:
+            output, final = output.squeeze(1), tuple(s.squeeze(1) for s in final)
+        elif self.batch_first:
+            output = output.transpose(0, 1)
+        results = (output, self._given_back(final))
+        return (*results, done.sequences) if all_states else results
+
+    def _options(self, batch_sizes: Any, lengths: Any, resets: Any) -> Options:
+        seed = None
+        if self._masked:
+            # In evaluation it is not read: the masks' expectation takes their place.
+            seed = torch.randint(0, 2**63 - 1, (), dtype=torch.int64) if self.training else torch.zeros((), dtype=int)
+        return Options(
+            self.cell,
+            False,
+            batch_sizes,
+            lengths,
+            resets,
+            self.zoneout,
+            self.recurrent_dropout,
+            self.per_step,
+            self.weight_dropout,
+            seed,
+            expected=not self.training,
+            cell_clip=self.cell_clip,
+            memory=self.memory,
+        )
+
+    @staticmethod
+    def _lengths(lengths: Any, batched: bool) -> torch.Tensor | None:
+        if lengths is None:
+            return None
+        found = lengths if isinstance(lengths, torch.Tensor) else torch.as_tensor(lengths)
+        if found.is_floating_point() or found.dtype == torch.bool:
+            raise TypeError(f"lengths: expected integers, got {found.dtype}")
+        if found.dim() != int(batched):
+            raise ValueError(f"lengths: expected shape {'(B,)' if batched else '()'}, got {tuple(found.shape)}")
+        return found.to(torch.int64).reshape(-1)
+
+    def _resets(self, resets: Any, batched: bool) -> torch.Tensor | None:
+        if resets is None:
+            return None
+        if not isinstance(resets, torch.Tensor) or resets.dtype != torch.bool:
+            raise TypeError(f"resets: expected a tensor of booleans, got {getattr(resets, 'dtype', type(resets))}")
+        if resets.dim() != 1 + batched:
+            raise ValueError(f"resets: expected shape {'(T, B)' if batched else '(T,)'}, got {tuple(resets.shape)}")
+        return resets.unsqueeze(1) if not batched else resets.T.contiguous() if self.batch_first else resets
+
+
+class RecurrentCell(_Base):
+    """One step of any cell, with the manners of torch.nn.LSTMCell.
+
+    Parameters
+    ----------
+    cell : str
+        One of `rnnkernels.cells`.
+    input_size, hidden_size : int
+        I and H.
+    bias, device, dtype
+        As in torch.nn.LSTMCell.
+    proj_size : int, default 0
+        For the projected cells, and needed there.
+    cell_clip : float, optional
+        For the cells that have it: c is kept in [-cell_clip, cell_clip].
+
+    Attributes
+    ----------
+    weight_ih, weight_hh, bias_ih, bias_hh, ...
+        See `rnnkernels.parameter_shapes`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is not what is said here.
+    """
+
+    def __init__(
+        self,
+        cell: str,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        *,
+        proj_size: int = 0,
+        cell_clip: float | None = None,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(cell, input_size, hidden_size, bias, proj_size, cell_clip)
+        self._names = tuple(self._shapes(input_size))
+        for name, shape in self._shapes(input_size).items():
+            self.register_parameter(name, torch.nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
+        self.reset_parameters()
+
+    def extra_repr(self) -> str:
+        """Return the arguments that say what is inside."""
+        text = f"{self.cell!r}, {self.input_size}, {self.hidden_size}"
+        return text + ("" if self.bias else ", bias=False") + (f", proj_size={self.proj_size}" * bool(self.proj_size))
+
+    def forward(self, input: torch.Tensor, state: States = None) -> States:  # noqa: A002
+        """Run one step.
+
+        Parameters
+        ----------
+        input : Tensor (B, I) or (I,), or tokens of int64 without the last dimension
+        state : Tensor (B, H), of a cell with several states a tuple of them, optional
+            For an unbatched input without B. Default: zeros.
+
+        Returns
+        -------
+        Tensor (B, H), or tuple of them
+            The states after the step, h first.
+
+        Raises
+        ------
+        TypeError, ValueError, NotImplementedError
+            As `Recurrent.forward`.
+        """
+        tokens = self._check_input("input", input, (1, 2))
+        batched = input.dim() + tokens == 2
+        rows = (input.shape[0],) if batched else ()
+        symbols = "(B, H)" if batched else "(H,)"
+        initial = self._as_states("state", state, [(*rows, width) for width in self._widths], symbols)
+        x = input.unsqueeze(0) if batched else input.unsqueeze(0).unsqueeze(0)
+        if initial is not None and not batched:
+            initial = tuple(s.unsqueeze(0) for s in initial)
+        options = Options(self.cell, cell_clip=self.cell_clip)
+        final = run(options, x, {name: getattr(self, name) for name in self._names}, initial).final
+        return self._given_back(final if batched else tuple(s.squeeze(0) for s in final))
