@@ -37,9 +37,9 @@ _MERGED = {
 
 @dataclass(frozen=True)
 class Library:
-    """The calls. `clip`: into [-limit, limit]. `linear`: a @ w + b, b may be None. `split`: the last axis in so many equal pieces.
+    """The calls. `linear`: a @ w + b, b may be None. `split`: the last axis in so many equal pieces.
 
-    `layer_norm`: of a, gain and shift, over the last axis, with 1e-5 added to the variance.
+    `clip`: into [-limit, limit]. `layer_norm`: of a, gain and shift, over the last axis, with 1e-5 added to the variance.
     """
 
     sigmoid: Callable[[Any], Any]
@@ -77,7 +77,7 @@ def input_part(library: Library, cell: str, x: Any, params: Mapping[str, Any]) -
 
 
 def weights(library: Library, cell: str, params: Mapping[str, Any]) -> Arrays:
-    """What the steps of a sequence share, made once before them: weights (in, out), biases not yet added."""
+    """Return what the steps of a sequence share, made once before them: weights (in, out), biases not yet added."""
     found: Arrays = {}
     operands = [operand for _, _, operand in cell_info(cell)["gates"] if operand != "none"]
     if "weight_gg" in params:
@@ -203,7 +203,7 @@ def _lstm_layer_norm(o: Library, _: Any, part: Any, state: State, w: Arrays) -> 
 
 
 def _lstm_family(cell: str) -> Step:
-    """The LSTM and its variants; which gates and peepholes it has, its table says."""
+    """Return the step of the LSTM or a variant; which gates and peepholes it has, its table says."""
     info = cell_info(cell)
     names = [name for name, of_x, _ in info["gates"] if of_x == "projected"]
     peepholes: tuple[str, ...] = info["diagonals"]
@@ -255,7 +255,7 @@ _STEPS: dict[str, Step] = {
 
 
 def step_of(cell: str) -> Step:
-    """A cell's step."""
+    """Return a cell's step."""
     return _STEPS[cell] if cell in _STEPS else _lstm_family(cell)
 
 

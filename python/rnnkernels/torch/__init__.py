@@ -8,9 +8,10 @@
     layer = rnn.Recurrent("mut2_projected", 64, 128)           # any other cell
     report = rnn.swap(model)                                   # every torch.nn.RNN, LSTM and GRU in a model
 
-`RNN`, `LSTM`, `GRU` and the cells `RNNCell`, `LSTMCell`, `GRUCell` are subclasses of PyTorch's own (`layers`); `Recurrent`
-and `RecurrentCell` have every cell of `rnnkernels.cells` and what PyTorch lacks (`recurrent`). Gradients and the
-transforms of `torch.func` are in `autograd`, the operators that `torch.compile` and `torch.export` see in `operators`.
+`RNN`, `LSTM`, `GRU` and the cells `RNNCell`, `LSTMCell`, `GRUCell` are subclasses of PyTorch's own (`layers`);
+`Recurrent` and `RecurrentCell` have every cell of `rnnkernels.cells` and what PyTorch lacks (`recurrent`). Gradients
+and the transforms of `torch.func` are in `autograd`, the operators that `torch.compile` and `torch.export` see in
+`operators`.
 """
 
 try:

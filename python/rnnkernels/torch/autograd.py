@@ -102,7 +102,7 @@ class _Gradient(torch.autograd.Function):
         return (x.new_empty(0) if found.x is None else found.x, *found.tensors)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:  # noqa: ARG004
         spec, _, need_x, count, *tensors = inputs
         ctx.spec, ctx.need_x, ctx.count = spec, need_x, count
         ctx.set_materialize_grads(False)
@@ -123,7 +123,7 @@ class _Gradient(torch.autograd.Function):
         return (found[0] if ctx.need_x else found[0].new_empty(0), *found[1:])
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, spec: Spec, kept: Any, need_x: bool, count: int, *tensors: torch.Tensor) -> Any:
+    def vmap(info: Any, in_dims: Any, spec: Spec, kept: Any, need_x: bool, count: int, *tensors: torch.Tensor) -> Any:  # noqa: ARG004
         # Each sample has parameter gradients of its own, which a fused backward sums: so one after another.
         dims = in_dims[4:]
         each = [_Gradient.apply(spec, None, need_x, count, *_sample(tensors, dims, n)) for n in range(info.batch_size)]

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from .. import _cpu, functional
-from .._arguments import as_layer, as_settings
-from .._call import Call
-from ..parameters import cell_info
-from ..rebuild import Rebuild
+from rnnkernels import _cpu, functional
+from rnnkernels._arguments import as_layer, as_settings
+from rnnkernels._call import Call
+from rnnkernels.parameters import cell_info
+from rnnkernels.rebuild import Rebuild
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from ..noise import Noise
+    from rnnkernels.noise import Noise
 
     Tensors = tuple[torch.Tensor, ...]
 
@@ -197,7 +197,7 @@ def _backward_of_call(call: Call, output: Any, reserve: Any, d_output: Any, d_st
 
 
 def _rebuilt(spec: Spec, call: Call, keep: bool) -> tuple[Any, Any, Any, Any]:
-    """A packed batch of which the states are kept and no gates."""
+    """Run a packed batch of which the states are kept and no gates."""
     if spec.memory != "states":
         raise ValueError(f"memory: expected 'all' or 'states' for a packed sequence, got {spec.memory!r}")
     output, final, _, sequences = call.forward(False, keep or spec.all_states)
@@ -212,7 +212,7 @@ def _rebuilt(spec: Spec, call: Call, keep: bool) -> tuple[Any, Any, Any, Any]:
 
 
 def _run(spec: Spec, x: Any, parts: Parts, keep: bool) -> tuple[Any, Any, Any, Any]:
-    """A batch whose rows have to be put in order, or of which less is kept."""
+    """Run a batch whose rows have to be put in order, or of which less is kept."""
     drawn = spec.noise is not None and not spec.noise.expected
     run = functional.forward(
         spec.cell,

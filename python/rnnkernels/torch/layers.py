@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
-from .sequence import Options, run, run_layers
+from .options import Options
+from .sequence import run, run_layers
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 DEVICES = ("cpu", "meta")
@@ -21,7 +22,7 @@ _NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def _cell_name(layer: Any) -> str:
-    """The cell of a layer of torch.nn."""
+    """Return the cell of a layer of torch.nn."""
     if layer.mode == "LSTM":
         return "lstm_projected" if layer.proj_size > 0 else "lstm"
     return str(layer.mode).lower()
@@ -33,7 +34,7 @@ class _Layer:
     # Whether a call that these kernels do not serve and PyTorch does is run by PyTorch.
     allow_torch: bool = False
 
-    def forward(self: Any, input: Any, hx: Any = None) -> Any:  # noqa: A002
+    def forward(self: Any, input: Any, hx: Any = None) -> Any:
         """As torch.nn's layer of this name."""
         arranged = _arrange(self, input, hx)
         if arranged is None:
@@ -71,7 +72,7 @@ def _fits(tensor: Any, x: Any) -> bool:
     return isinstance(tensor, torch.Tensor) and tensor.dtype == x.dtype and tensor.device == x.device
 
 
-def _arrange(layer: Any, input: Any, hx: Any) -> tuple[Any, Any, Any] | None:  # noqa: A002
+def _arrange(layer: Any, input: Any, hx: Any) -> tuple[Any, Any, Any] | None:
     """Return x (T, B, I) or (N, 1, I), batch sizes, states (L·D, B, H); None where something does not fit."""
     batch_sizes = None
     packed = isinstance(input, PackedSequence)
@@ -149,7 +150,7 @@ class _Cell:
 
     allow_torch: bool = False
 
-    def forward(self: Any, input: Any, hx: Any = None) -> Any:  # noqa: A002
+    def forward(self: Any, input: Any, hx: Any = None) -> Any:
         """As torch.nn's cell of this name."""
         several = isinstance(self, torch.nn.LSTMCell)
         state = None if hx is None else tuple(hx) if several and isinstance(hx, (tuple, list)) else (hx,)
@@ -168,7 +169,7 @@ class _Cell:
         return final if several else final[0]
 
 
-def _served(cell: Any, input: Any, state: Any, weights: dict[str, Any]) -> bool:  # noqa: A002
+def _served(cell: Any, input: Any, state: Any, weights: dict[str, Any]) -> bool:
     if not isinstance(input, torch.Tensor) or input.dtype not in FLOATS or input.layout != torch.strided:
         return False
     if input.device.type not in DEVICES or input.dim() not in (1, 2) or input.shape[-1] != cell.input_size:

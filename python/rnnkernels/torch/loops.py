@@ -6,14 +6,16 @@ those of `rnnkernels.steps`; the rows of each step come from the same schedules 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from .. import steps
-from ..parameters import cell_info, parameter_shapes
-from ..schedule import Schedule, make_schedule
+from rnnkernels import steps
+from rnnkernels.parameters import cell_info, parameter_shapes
+from rnnkernels.schedule import Schedule, make_schedule
+
 from .kernels import Spec
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def before_the_loop(cell: str, x: Any, params: dict[str, Any]) -> tuple[Any, ste
 
 
 def transposed(params: dict[str, Any]) -> dict[str, Any]:
-    """The matrices (in, out), as views."""
+    """Return the parameters with matrices (in, out), as views."""
     return {name: value.T if value.dim() == 2 else value for name, value in params.items()}
 
 
@@ -87,8 +89,7 @@ def run(spec: Spec, x: torch.Tensor, tensors: Tensors) -> Tensors:
     made: list[tuple[torch.Tensor, ...]] = []  # the states after each step, of its rows
     ended: list[tuple[torch.Tensor, ...]] = []  # those of the sequences that end, the last ones first
     now = begun
-    for first, last in zip(starts[:-1], starts[1:], strict=True):
-        first, last = int(first), int(last)
+    for first, last in pairwise(starts.tolist()):
         if last - first < len(now[0]):
             ended.append(tuple(s[last - first :] for s in now))
             now = tuple(s[: last - first] for s in now)

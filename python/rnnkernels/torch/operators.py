@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .. import _cpu
-from ..parameters import cell_info
+from rnnkernels import _cpu
+from rnnkernels.parameters import cell_info
+
 from . import kernels
-from .sequence import Options, make_spec
+from .options import Options, make_spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

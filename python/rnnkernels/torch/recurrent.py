@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
-from ..noise import Noise, check_rate
-from ..parameters import cell_info, parameter_shapes
-from ..replay import check_memory
+from rnnkernels.noise import Noise, check_rate
+from rnnkernels.parameters import cell_info, parameter_shapes
+from rnnkernels.replay import check_memory
+
 from .layers import DEVICES, FLOATS
-from .sequence import Options, run, run_layers
+from .options import Options
+from .sequence import run, run_layers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -210,7 +212,7 @@ class Recurrent(_Base):
 
     def forward(
         self,
-        input: torch.Tensor | PackedSequence,  # noqa: A002
+        input: torch.Tensor | PackedSequence,
         state: States = None,
         *,
         lengths: Any = None,
@@ -391,7 +393,7 @@ class RecurrentCell(_Base):
         text = f"{self.cell!r}, {self.input_size}, {self.hidden_size}"
         return text + ("" if self.bias else ", bias=False") + (f", proj_size={self.proj_size}" * bool(self.proj_size))
 
-    def forward(self, input: torch.Tensor, state: States = None) -> States:  # noqa: A002
+    def forward(self, input: torch.Tensor, state: States = None) -> States:
         """Run one step.
 
         Parameters

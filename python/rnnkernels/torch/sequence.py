@@ -1,4 +1,4 @@
-"""A sequence through one direction of a layer, and through layers of one or two directions: what all classes here share.
+"""A sequence through one direction of a layer, and through layers on layers: what all classes here share.
 
 `run` takes tensors to the kernels, through autograd, or through an operator where a compiler is tracing. `run_layers`
 stacks layers as torch.nn does. Not here: arguments of users and their checks (`layers`, `recurrent`).
@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import torch
 
-from ..noise import Noise
-from . import autograd
-from .kernels import Spec
+from . import autograd, operators
+from .options import Options, make_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,26 +19,6 @@ if TYPE_CHECKING:
     Tensors = tuple[torch.Tensor, ...]
 
 PLAIN = (torch.Tensor, torch.nn.Parameter)  # and no subclass, which stands for something else
-
-
-class Options(NamedTuple):
-    """What a call asks for beside its tensors; as `rnnkernels.forward` and `rnnkernels.Noise` have it."""
-
-    cell: str
-    reverse: bool = False
-    batch_sizes: torch.Tensor | None = None  # (T,) of a packed batch, whose x is (N, 1, I)
-    lengths: torch.Tensor | None = None  # (B,)
-    resets: torch.Tensor | None = None  # (T, B)
-    zoneout: tuple[float, ...] = ()  # of each state; empty: none
-    recurrent_dropout: float = 0.0
-    per_step: bool = False
-    weight_dropout: float = 0.0
-    seed: torch.Tensor | None = None  # of the masks, a number; None: there are none
-    layer: int = 0
-    expected: bool = False  # the masks' expectation
-    cell_clip: float | None = None
-    all_states: bool = False
-    memory: str = "all"
 
 
 class Result(NamedTuple):
@@ -65,9 +43,7 @@ def run(
         return _in_float32(options, x, weights, state, reset_state, term)
     tensors = (*weights.values(), *(state or ()), *(reset_state or ()), *(() if term is None else (term,)))
     if torch.compiler.is_compiling() or x.device.type != "cpu" or any(type(t) not in PLAIN for t in (x, *tensors)):
-        from .operators import call
-
-        results = call(options, x, weights, state, reset_state, term)
+        results = operators.call(options, x, weights, state, reset_state, term)
     else:
         present = (state is not None, reset_state is not None, term is not None)
         results = autograd.recurrence(make_spec(options, tuple(weights), present), x, tensors)
@@ -90,56 +66,6 @@ def _in_float32(options: Options, x: Any, weights: Any, state: Any, reset_state:
     return Result(
         done.output.to(dtype), tuple(s.to(dtype) for s in done.final), tuple(s.to(dtype) for s in done.sequences)
     )
-
-
-def make_spec(options: Options, names: tuple[str, ...], present: tuple[bool, bool, bool]) -> Spec:
-    """Return a call as the kernels take it; `names` of the weights, which of states, reset states, term there are."""
-    noise = None
-    if options.seed is not None:
-        noise = Noise(
-            int(options.seed) & (2**64 - 1),
-            options.zoneout or 0.0,
-            options.recurrent_dropout,
-            options.per_step,
-            options.weight_dropout,
-            options.layer,
-            expected=options.expected,
-        )
-    starts = places = masks = None
-    if options.batch_sizes is not None:
-        starts, places, masks = packed_rows(options.batch_sizes.numpy(), options.reverse)
-    return Spec(
-        options.cell,
-        names,
-        *present,
-        starts,
-        places,
-        masks,
-        None if options.lengths is None else options.lengths.numpy(),
-        None if options.resets is None else options.resets.numpy(),
-        options.reverse and starts is None,
-        noise,
-        options.cell_clip,
-        options.all_states,
-        options.memory,
-    )
-
-
-def packed_rows(batch_sizes: Any, reverse: bool) -> tuple[Any, Any, Any]:
-    """Return how a packed batch is walked: where each step begins, and each row's place in x and among the masks.
-
-    PyTorch packs as the kernels walk: sequences longest first, the rows of a step after those of the step before.
-    """
-    steps = len(batch_sizes)
-    starts = np.zeros(steps + 1, np.int64)
-    np.cumsum(batch_sizes, out=starts[1:])
-    step = np.repeat(np.arange(steps), batch_sizes)
-    sequence = np.arange(starts[-1]) - starts[step]
-    if reverse:  # step k of a sequence of L is its time L - 1 - k
-        lengths = np.searchsorted(-batch_sizes, -np.arange(batch_sizes[0] if steps else 0), side="left")
-        step = lengths[sequence] - 1 - step
-    width = batch_sizes[0] if steps else 0
-    return starts, starts[step] + sequence, step * width + sequence
 
 
 class Stacked(NamedTuple):
