@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +35,12 @@ class Options(NamedTuple):
 
 def make_spec(options: Options, names: tuple[str, ...], present: tuple[bool, bool, bool]) -> Spec:
     """Return a call as the kernels take it; `names` of the weights, which of states, reset states, term there are."""
+    tensors = (options.batch_sizes, options.lengths, options.resets, options.seed)
+    plain = all(t is None for t in tensors)
+    return _plain(options, names, present) if plain else _make(options, names, present)
+
+
+def _make(options: Options, names: tuple[str, ...], present: tuple[bool, bool, bool]) -> Spec:
     noise = None
     if options.seed is not None:
         noise = Noise(
@@ -63,6 +70,9 @@ def make_spec(options: Options, names: tuple[str, ...], present: tuple[bool, boo
         options.all_states,
         options.memory,
     )
+
+
+_plain = lru_cache(1024)(_make)  # most calls have no tensors in their options, and the same options as the call before
 
 
 def packed_rows(batch_sizes: Any, reverse: bool) -> tuple[Any, Any, Any]:
