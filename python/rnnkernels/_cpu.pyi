@@ -24,7 +24,8 @@ _Layer: TypeAlias = tuple[
 ]
 
 # A ragged batch (csrc/recurrence/rows.h): starts (steps+1,) and places (rows,); a state then has a row per sequence.
-_Schedule: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
+# No places: the arrays (T, B, ...) hold the rows one after another.
+_Schedule: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64] | None]
 
 # Random masks (csrc/recurrence/problem.h: Noise).
 _Noise: TypeAlias = tuple[

@@ -188,7 +188,7 @@ def _make_call(spec: Spec, x: Any, arrays: list[Any]) -> Call:
     first = len(spec.names)
     state = tuple(arrays[first : first + states]) if spec.states else None
     drawn, rows = None, None
-    if spec.starts is not None and spec.places is not None:
+    if spec.starts is not None:
         rows = (spec.starts, spec.places)
     if spec.noise is not None:
         drawn = spec.noise._drawn(spec.cell, x.shape[1], expected=False)

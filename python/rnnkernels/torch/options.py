@@ -78,6 +78,8 @@ _plain = lru_cache(1024)(_make)  # most calls have no tensors in their options, 
 def packed_rows(batch_sizes: Any, reverse: bool) -> tuple[Any, Any, Any]:
     """Return how a packed batch is walked: where each step begins, and each row's place in x and among the masks.
 
+    No place in x where the rows are walked as they stand.
+
     PyTorch packs as the kernels walk: sequences longest first, the rows of a step after those of the step before.
     """
     steps = len(batch_sizes)
@@ -89,4 +91,4 @@ def packed_rows(batch_sizes: Any, reverse: bool) -> tuple[Any, Any, Any]:
         lengths = np.searchsorted(-batch_sizes, -np.arange(batch_sizes[0] if steps else 0), side="left")
         step = lengths[sequence] - 1 - step
     width = batch_sizes[0] if steps else 0
-    return starts, starts[step] + sequence, step * width + sequence
+    return starts, starts[step] + sequence if reverse else None, step * width + sequence
