@@ -1,4 +1,4 @@
-"""Recurrent and RecurrentCell: every cell, every kind of sequence, against rnnkernels' own functions and by identities."""
+"""Recurrent and RecurrentCell: every cell, every kind of sequence, against rnnkernels' functions and by identities."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from problems import zoneout_of
 import rnnkernels as rk
 
 torch = pytest.importorskip("torch")
-
-import rnnkernels.torch as rnn
+rnn = pytest.importorskip("rnnkernels.torch")
 
 T, B, SIZE = 6, 4, 5
 LENGTHS = [6, 0, 3, 5]
@@ -245,6 +244,17 @@ def test_manners() -> None:
 X = torch.zeros(T, B, SIZE)
 
 
+def gru(**options: Any) -> Any:
+    return rnn.Recurrent("gru", SIZE, 4, **options)
+
+
+def lstm() -> Any:
+    return rnn.Recurrent("lstm", SIZE, 4)
+
+
+SHAPES_OF_STATES = r"state h: expected shape \(L\*D, B, H\) = \(1, 4, 4\), got \(1, 4, 5\)"
+
+
 @pytest.mark.parametrize(
     ("error", "words", "call"),
     [
@@ -252,30 +262,40 @@ X = torch.zeros(T, B, SIZE)
         (ValueError, "proj_size", lambda: rnn.Recurrent("lstm", 3, 4, proj_size=2)),
         (ValueError, "input_size: mut1 adds x itself", lambda: rnn.Recurrent("mut1", 3, 4)),
         (ValueError, "num_layers: expected an integer of at least 1", lambda: rnn.Recurrent("lstm", 3, 4, 0)),
-        (ValueError, r"zoneout: expected 2 rates", lambda: rnn.Recurrent("lstm", 3, 4, zoneout=(0.1,))),
+        (ValueError, "zoneout: expected 2 rates", lambda: rnn.Recurrent("lstm", 3, 4, zoneout=(0.1,))),
         (ValueError, r"dropout: expected a number in \[0, 1\)", lambda: rnn.Recurrent("lstm", 3, 4, dropout=1.0)),
-        (ValueError, "cell_clip: expected a number above 0", lambda: rnn.Recurrent("gru", 3, 4, cell_clip=1.0)),
-        (ValueError, "memory: expected one of", lambda: rnn.Recurrent("gru", 3, 4, memory="none")),
-        (TypeError, "input: expected a tensor", lambda: rnn.Recurrent("gru", SIZE, 4)(X.numpy())),
-        (TypeError, "input: expected dtype torch.float32", lambda: rnn.Recurrent("gru", SIZE, 4)(X.double())),
-        (ValueError, "input: expected 2 or 3 dimensions, the last of 5", lambda: rnn.Recurrent("gru", SIZE, 4)(X[..., 1:])),
-        (ValueError, "input: expected 2 or 3 dim", lambda: rnn.Recurrent("gru", SIZE, 4)(X[None])),
-        (ValueError, r"state h: expected shape \(L\*D, B, H\) = \(1, 4, 4\), got \(1, 4, 5\)",
-         lambda: rnn.Recurrent("gru", SIZE, 4)(X, torch.zeros(1, B, 5))),
-        (ValueError, r"state: expected 2 tensors \(h, c\)", lambda: rnn.Recurrent("lstm", SIZE, 4)(X, torch.zeros(1, B, 4))),
-        (TypeError, "lengths: expected integers", lambda: rnn.Recurrent("gru", SIZE, 4)(X, lengths=torch.ones(B))),
-        (ValueError, "lengths: expected 0 to T = 6, got 7", lambda: rnn.Recurrent("gru", SIZE, 4)(X, lengths=[7, 1, 1, 1])),
-        (TypeError, "resets: expected a tensor of booleans", lambda: rnn.Recurrent("gru", SIZE, 4)(X, resets=torch.ones(T, B))),
-        (ValueError, "reset_state: expected resets with it",
-         lambda: rnn.Recurrent("gru", SIZE, 4)(X, reset_state=torch.zeros(1, B, 4))),
-        (ValueError, "x: expected tokens in", lambda: rnn.Recurrent("gru", 3, 4)(torch.full((2, 2), 3))),
-        (ValueError, "memory: expected 'all' or 'states' for a packed sequence",
-         lambda: rnn.Recurrent("gru", SIZE, 4, memory="replay")(torch.nn.utils.rnn.pack_sequence([X[:, 0]]))),
+        (ValueError, "cell_clip: expected a number above 0", lambda: gru(cell_clip=1.0)),
+        (ValueError, "memory: expected one of", lambda: gru(memory="none")),
+        (TypeError, "input: expected a tensor", lambda: gru()(X.numpy())),
+        (TypeError, "input: expected dtype torch.float32", lambda: gru()(X.double())),
+        (ValueError, "input: expected 2 or 3 dimensions, the last of 5", lambda: gru()(X[..., 1:])),
+        (ValueError, "input: expected 2 or 3 dim", lambda: gru()(X[None])),
+        (ValueError, SHAPES_OF_STATES, lambda: gru()(X, torch.zeros(1, B, 5))),
+        (ValueError, r"state: expected 2 tensors \(h, c\)", lambda: lstm()(X, torch.zeros(1, B, 4))),
+        (TypeError, "lengths: expected integers", lambda: gru()(X, lengths=torch.ones(B))),
+        (ValueError, "lengths: expected 0 to T = 6, got 7", lambda: gru()(X, lengths=[7, 1, 1, 1])),
+        (TypeError, "resets: expected a tensor of booleans", lambda: gru()(X, resets=torch.ones(T, B))),
+        (ValueError, "reset_state: expected resets with it", lambda: gru()(X, reset_state=torch.zeros(1, B, 4))),
+        (ValueError, "x: expected tokens in", lambda: gru()(torch.full((2, 2), SIZE))),
+        (
+            ValueError,
+            "memory: expected 'all' or 'states' for a packed sequence",
+            lambda: gru(memory="replay")(torch.nn.utils.rnn.pack_sequence([X[:, 0]])),
+        ),
         (ValueError, "input: expected 1 or 2 dimensions", lambda: rnn.RecurrentCell("gru", SIZE, 4)(X)),
-        (ValueError, r"state h: expected shape \(B, H\)", lambda: rnn.RecurrentCell("gru", SIZE, 4)(X[0], torch.zeros(1, 4))),
+        (
+            ValueError,
+            r"state h: expected shape \(B, H\)",
+            lambda: rnn.RecurrentCell("gru", SIZE, 4)(X[0], torch.zeros(1, 4)),
+        ),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)  # fmt: skip
+)
 def test_bad_input_is_named(error: type[Exception], words: str, call: Any) -> None:
     with pytest.raises(error, match=words):
         call()
+
+
+def test_another_device_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnnkernels.torch.recurrent.DEVICES", ())
+    with pytest.raises(NotImplementedError, match="input: expected a tensor on the CPU, got cpu"):
+        gru()(X)
