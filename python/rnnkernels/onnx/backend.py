@@ -50,7 +50,7 @@ class BackendRep(base.BackendRep):  # type: ignore[misc]  # onnx is not followed
         self.input_names = tuple(name for name in self._types if name not in initialized)
         self.output_names = tuple(value.name for value in graph.output)
 
-    def run(self, inputs: Inputs, **kwargs: Any) -> tuple[Any, ...]:
+    def run(self, inputs: Inputs, **kwargs: Any) -> Any:
         """Run the model.
 
         Parameters
@@ -74,8 +74,7 @@ class BackendRep(base.BackendRep):  # type: ignore[misc]  # onnx is not followed
         _no_options("run", kwargs)
         feeds = _feeds(inputs, self.input_names, self._types)
         found = self._evaluator.run(None, feeds)
-        outputs: tuple[Any, ...] = base.namedtupledict("Outputs", self.output_names)(*found)
-        return outputs
+        return base.namedtupledict("Outputs", self.output_names)(*found)
 
 
 class Backend(base.Backend):  # type: ignore[misc]  # onnx is not followed
@@ -115,7 +114,7 @@ class Backend(base.Backend):  # type: ignore[misc]  # onnx is not followed
         return BackendRep(_evaluate(model), model.graph)
 
     @classmethod
-    def run_model(cls, model: Any, inputs: Inputs, device: str = "CPU", **kwargs: Any) -> tuple[Any, ...]:
+    def run_model(cls, model: Any, inputs: Inputs, device: str = "CPU", **kwargs: Any) -> Any:
         """Prepare a model and run it once; see `prepare` and `BackendRep.run`."""
         return cls.prepare(model, device, **kwargs).run(inputs)
 
@@ -127,7 +126,7 @@ class Backend(base.Backend):  # type: ignore[misc]  # onnx is not followed
         device: str = "CPU",
         outputs_info: Sequence[tuple[Any, tuple[int, ...]]] | None = None,
         **kwargs: Any,
-    ) -> tuple[Any, ...]:
+    ) -> Any:
         """Run one node.
 
         Parameters
