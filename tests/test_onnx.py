@@ -59,7 +59,7 @@ CASES = conformance()
 
 def test_conformance_data_is_there() -> None:
     names = {case.name for case in CASES}
-    assert len(names) == len(CASES) >= 18
+    assert len(names) == len(CASES) >= 12  # in onnx 1.16; 18 in 1.23
     assert names >= set(REFUSED)
     assert {node.op_type for case in CASES for node in case.model.graph.node} == set(OPERATORS)
 
@@ -177,6 +177,10 @@ def test_nothing_to_do(shape: tuple[int, int]) -> None:
 @pytest.mark.parametrize("name", ["float16", "bfloat16"])
 def test_half_precision_is_computed_in_float32(name: str) -> None:
     dtype = np.dtype("float16") if name == "float16" else np.dtype(pytest.importorskip("ml_dtypes").bfloat16)
+    try:
+        helper.np_dtype_to_tensor_dtype(dtype)
+    except (KeyError, ValueError):
+        pytest.skip(f"this onnx does not take NumPy's {name}")
     for operator in OPERATORS:
         node = draw(np.random.default_rng(7), operator)
         node.arrays = {n: a if a.dtype == np.int32 else a.astype(dtype) for n, a in node.arrays.items()}
@@ -371,6 +375,8 @@ def test_bad_calls() -> None:
     ]:
         with pytest.raises(TypeError, match=message):
             ro.run_node(node.proto(), feeds | {name: array})
+    with pytest.raises(TypeError, match="X: ONNX has no type for dtype datetime64"):
+        ro.run_node(node.proto(), feeds | {"X": feeds["X"].astype("datetime64[s]")})
     changed = Node("GRU", {}, feeds | {"sequence_lens": np.zeros(node.sizes[1], np.float32)})
     with pytest.raises(TypeError, match="sequence_lens: expected integers, got float32"):
         ro.run_node(changed.proto(), [changed.arrays[n] for n in changed.proto().input if n])
@@ -451,6 +457,22 @@ def test_model_with_other_operators() -> None:
         for _ in range(2):  # the second time with packed weights
             found = rep.run(batches)
             check([found["out"], found["c"]], [y[:, 0], c], nodes["second"])
+
+
+def test_missing_results_and_inputs_are_not_mixed_up() -> None:
+    """The evaluator keeps a result without a name under the name that a missing input has."""
+    node = draw(np.random.default_rng(16), "GRU", direction="forward", hidden_size=None)
+    node.arrays = {n: node.arrays[n] for n in ("X", "W", "R")}
+    tensors = [numpy_helper.from_array(node.arrays[n], n) for n in ("W", "R")]
+    tensors.append(numpy_helper.from_array(np.array(9, np.float32), "nine"))
+    nodes = [
+        helper.make_node("Dropout", ["X"], ["x", ""]),  # leaves its mask behind
+        helper.make_node("GRU", ["x", "W", "R", "", "", ""], ["", "h"]),  # leaves Y
+        helper.make_node("Clip", ["h", "", "nine"], ["held"]),  # Y for the smallest would be an error
+    ]
+    outputs = [helper.make_tensor_value_info("held", TensorProto.FLOAT, [None] * 3)]
+    model = wrap(helper.make_graph(nodes, "g", [info("X", node.arrays["X"])], outputs, tensors))
+    check(ro.run_model(model, node.arrays["X"]), [expected(node)[1]], node)
 
 
 def in_function(node: Node) -> Any:

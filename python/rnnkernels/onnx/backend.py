@@ -157,10 +157,7 @@ class Backend(base.Backend):  # type: ignore[misc]  # onnx is not followed
         super().run_node(node, inputs, device, outputs_info, opset_version=opset)
         names = tuple(dict.fromkeys(name for name in node.input if name))
         feeds = _feeds(inputs, names, {})
-        infos = [
-            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
-            for name, value in feeds.items()
-        ]
+        infos = [_info(name, value) for name, value in feeds.items()]
         outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
         graph = helper.make_graph([node], "node", infos, outputs)
         return BackendRep(_evaluate(graph, opsets={node.domain: 1, "": opset}), graph).run(feeds)
@@ -178,6 +175,15 @@ def _evaluate(proto: Any, **options: Any) -> Any:
         raise
     except (NotImplementedError, RuntimeError) as error:  # an operator that the reference evaluator lacks
         raise UnsupportedError(f"model: {error}") from error
+
+
+def _info(name: str, array: Array) -> Any:
+    """Return what a graph says of an input."""
+    try:
+        element = helper.np_dtype_to_tensor_dtype(array.dtype)
+    except (KeyError, ValueError):
+        raise TypeError(f"{name}: ONNX has no type for dtype {array.dtype}") from None
+    return helper.make_tensor_value_info(name, element, array.shape)
 
 
 def _check_device(device: str) -> None:
