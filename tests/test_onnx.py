@@ -247,19 +247,19 @@ def test_clip_does_not_look_at_padding() -> None:
 # ---- what is refused, and what is wrong ------------------------------------------------------------------------------
 
 UNSUPPORTED = [
-    ("RNN", {"activations": ["Sigmoid"]}, "activations: no cell is an RNN of Sigmoid"),
-    ("RNN", {"activations": ["Affine"]}, r"activations: no cell is an RNN of Affine\(alpha=\(not given\), beta"),
-    ("RNN", {"activations": ["LeakyRelu"]}, r"RNN of LeakyRelu\(alpha=0.01\)"),
-    ("RNN", {"activations": ["Elu"], "activation_alpha": [0.5]}, r"RNN of Elu\(alpha=0.5\)"),
+    ("RNN", {"activations": ["Sigmoid"]}, "activations: no cell is RNN with Sigmoid"),
+    ("RNN", {"activations": ["Affine"]}, r"activations: no cell is RNN with Affine\(alpha=\(not given\), beta"),
+    ("RNN", {"activations": ["LeakyRelu"]}, r"RNN with LeakyRelu\(alpha=0.01\)"),
+    ("RNN", {"activations": ["Elu"], "activation_alpha": [0.5]}, r"RNN with Elu\(alpha=0.5\)"),
     ("RNN", {"activations": ["ScaledTanh"], "activation_alpha": [1.7]}, r"ScaledTanh\(alpha=1.7, beta=\(not given\)\)"),
     ("RNN", {"activations": ["HardSigmoid"]}, r"HardSigmoid\(alpha=0.2, beta=0.5\)"),
-    ("GRU", {"activations": ["Sigmoid", "Relu"]}, "activations: no cell is an? GRU of Sigmoid, Relu"),
-    ("LSTM", {"activations": ["Sigmoid", "Softsign", "Tanh"]}, "LSTM of Sigmoid, Softsign, Tanh"),
+    ("GRU", {"activations": ["Sigmoid", "Relu"]}, "activations: no cell is GRU with Sigmoid, Relu"),
+    ("LSTM", {"activations": ["Sigmoid", "Softsign", "Tanh"]}, "LSTM with Sigmoid, Softsign, Tanh"),
     (
         "LSTM",
         {"activations": ["Sigmoid", "Tanh", "Affine"], "activation_alpha": [1.0], "activation_beta": [0.0]}
         | {"input_forget": 1},
-        "input_forget: no cell couples the gates of an LSTM of Sigmoid, Tanh, Affine",
+        "input_forget: no cell couples the gates of LSTM with Sigmoid, Tanh, Affine",
     ),
 ]
 WRONG = [

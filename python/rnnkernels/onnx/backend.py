@@ -82,7 +82,7 @@ class Backend(base.Backend):  # type: ignore[misc]  # onnx is not followed
 
     @classmethod
     def is_compatible(cls, model: Any, device: str = "CPU", **kwargs: Any) -> bool:
-        """Whether `prepare` takes a model; what depends on the inputs (``clip``) is not looked at."""
+        """Whether `prepare` takes a valid model; what depends on the inputs (``clip``) is not looked at."""
         try:
             cls.prepare(model, device, **kwargs)
         except UnsupportedError:

@@ -126,11 +126,11 @@ def read_attributes(operator: str, given: Mapping[str, Any]) -> Attributes:
         if (operator, names) not in CELLS:
             served = "; ".join(", ".join(n) for o, n in CELLS if o == operator)
             raise UnsupportedError(
-                f"activations: no cell is an {operator} of {', '.join(names)}; "
+                f"activations: no cell is {operator} with {', '.join(names)}; "
                 f"served are, in each direction: {served} (Affine with alpha 1 and beta 0)"
             )
         if coupled and names != DEFAULTS[operator]:
-            raise UnsupportedError(f"input_forget: no cell couples the gates of an LSTM of {', '.join(names)}")
+            raise UnsupportedError(f"input_forget: no cell couples the gates of LSTM with {', '.join(names)}")
     size = given.get("hidden_size")
     return Attributes(
         operator,
