@@ -49,6 +49,7 @@ class BackendRep(base.BackendRep):  # type: ignore[misc]  # onnx is not followed
         self._types = {value.name: value.type for value in graph.input}
         self.input_names = tuple(name for name in self._types if name not in initialized)
         self.output_names = tuple(value.name for value in graph.output)
+        self._outputs = base.namedtupledict("Outputs", self.output_names)
 
     def run(self, inputs: Inputs, **kwargs: Any) -> Any:
         """Run the model.
@@ -74,7 +75,7 @@ class BackendRep(base.BackendRep):  # type: ignore[misc]  # onnx is not followed
         _no_options("run", kwargs)
         feeds = _feeds(inputs, self.input_names, self._types)
         found = self._evaluator.run(None, feeds)
-        return base.namedtupledict("Outputs", self.output_names)(*found)
+        return self._outputs(*found)
 
 
 class Backend(base.Backend):  # type: ignore[misc]  # onnx is not followed

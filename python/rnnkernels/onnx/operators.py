@@ -21,12 +21,13 @@ from .nodes import FIRST_OPSET, Attributes, UnsupportedError, read_attributes
 from .weights import check_shapes, to_params
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     State = tuple[Array, ...]
 
 __all__ = ["ops"]
 
+_COMPUTED = (np.dtype(np.float32), np.dtype(np.float64))
 _STATES = {"RNN": ("h",), "GRU": ("h",), "LSTM": ("h", "c")}
 
 
@@ -101,8 +102,8 @@ class _Recurrent(OpRun):  # type: ignore[misc]  # onnx is not followed
             ]
         else:
             runs = _held(settings, weights, x, states, sequence_lens)
-        Y = np.stack([output for output, _ in runs], axis=1)  # (T, directions, B, H)
-        ends = [np.stack(parts) for parts in zip(*(state for _, state in runs), strict=True)]  # (directions, B, H)
+        Y = _together([output for output, _ in runs], 1)  # (T, directions, B, H)
+        ends = [_together(parts, 0) for parts in zip(*(state for _, state in runs), strict=True)]  # (directions, B, H)
         if settings.layout:
             Y, ends = Y.transpose(2, 0, 1, 3), [end.swapaxes(0, 1) for end in ends]
         return tuple(np.ascontiguousarray(found, dtype) for found in (Y, *ends))
@@ -181,9 +182,14 @@ def _states(operator: str, initial_h: Array | None, initial_c: Array | None, at:
     return tuple(np.zeros_like(one) if array is None else array for array in given)
 
 
+def _together(parts: Sequence[Array], axis: int) -> Array:
+    """Return arrays along a new axis; no copy of a single one."""
+    return np.expand_dims(parts[0], axis) if len(parts) == 1 else np.stack(parts, axis)
+
+
 def _compute(array: Array) -> Array:
     """Return an array as the kernels take it: half precisions become float32, exactly."""
-    return array if array.dtype.name in {"float32", "float64"} else array.astype(np.float32)
+    return array if array.dtype in _COMPUTED else array.astype(np.float32)
 
 
 def _constant(array: Array) -> bool:

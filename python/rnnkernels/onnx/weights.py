@@ -112,16 +112,21 @@ def check_shapes(attributes: Attributes, arrays: Mapping[str, Array | None]) -> 
 def _check_dtypes(arrays: Mapping[str, Array | None]) -> None:
     W = arrays["W"]
     assert W is not None
+    _check_floats("W", W)
     for name, array in arrays.items():
         if array is None:
             continue
         if name == "sequence_lens":
             if array.dtype.kind not in "iu":
                 raise TypeError(f"sequence_lens: expected integers, got {array.dtype}")
-        elif array.dtype.name not in {"float64", "float32", "float16", "bfloat16"}:
-            raise TypeError(f"{name}: expected floats, got {array.dtype}")
         elif array.dtype != W.dtype:
+            _check_floats(name, array)
             raise TypeError(f"{name}: expected dtype {W.dtype}, W's, got {array.dtype}")
+
+
+def _check_floats(name: str, array: Array) -> None:
+    if array.dtype.name not in {"float64", "float32", "float16", "bfloat16"}:
+        raise TypeError(f"{name}: expected floats, got {array.dtype}")
 
 
 def _gates(cell: str) -> tuple[str, ...]:
