@@ -319,10 +319,11 @@ void run_backward(const xla::Frame& frame) {
         if (d_begun[k]) d_start.unpack(call, k, d_finals[k], d_begun[k]);
 }
 
-// XLA asks, before it calls, which API a function was made for. It takes those up to its own.
+// XLA asks, before it calls, which API a function was made for. It takes those up to its own; the first that could be
+// asked (0.1) did not say theirs and took no other.
 void answer(const xla::Frame& frame, xla::Metadata& metadata) {
-    int minor = xla::kApiMinor;
-    if (frame.api && frame.api->version.minor < minor) minor = frame.api->version.minor;
+    const int theirs = frame.api ? frame.api->version.minor : 1;
+    const int minor = std::min(xla::kApiMinor, theirs);
     metadata.version.major = xla::kApiMajor;
     metadata.version.minor = minor;
     metadata.traits = 0;

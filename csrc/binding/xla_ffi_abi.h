@@ -2,7 +2,7 @@
 // 0.3, as far as xla_ffi.cpp reads or writes them, in our own words. So the package builds where jaxlib is not.
 //
 // XLA promises that a struct grows at its end alone and says its size. tests/test_jax.py compiles a comparison of every
-// size, offset and value below with the header of the installed jaxlib; checked against jaxlib 0.10.2 and 0.4.38.
+// size, offset and value below with the header of the installed jaxlib; checked against jaxlib 0.5.0 to 0.10.2.
 #pragma once
 
 #include <cstddef>

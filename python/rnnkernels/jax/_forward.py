@@ -65,15 +65,15 @@ def forward(
         If an array has another dtype than the parameters, or is no array of numbers.
     ValueError
         If the cell is unknown, a parameter is missing or unknown, or a shape does not fit.
-    jax.errors.JaxRuntimeError
-        When it runs: if a token or a length is out of range. (``XlaRuntimeError`` in older versions of JAX.)
+    jax.errors.JaxRuntimeError, ValueError
+        When it runs: if a token or a length is out of range. Which of the two is JAX's decision; both name it.
 
     Notes
     -----
     The instruction set is that in use when the call is traced; results are those of `rnnkernels.forward`, bit for bit.
     """
-    weights = _as_params(cell, params)
     info = cell_info(cell)
+    weights = _as_params(cell, params)
     dtype = weights["weight_ih"].dtype
     inputs = _as_input(x, dtype)
     _check_shapes(cell, weights, inputs)
@@ -100,7 +100,7 @@ def forward(
 
 
 def _as_params(cell: str, params: Mapping[str, Any]) -> dict[str, jax.Array]:
-    needed, optional = _names(cell) if cell_info(cell) else ((), ())
+    needed, optional = _names(cell)
     if not hasattr(params, "keys"):
         raise TypeError(f"params: expected a mapping of names to arrays, got {type(params).__name__}")
     missing = [name for name in needed if name not in params]
