@@ -116,10 +116,10 @@ struct Layered {
     std::optional<RaggedLengths> ragged;
 
     bool has(std::int64_t option) const { return (options & option) != 0; }
-    Index T() const { return problem.steps; }
-    Index B() const { return problem.batch; }
+    Index steps() const { return problem.steps; }
+    Index batch() const { return problem.batch; }
     std::size_t number_size() const { return problem.dtype == Dtype::float32 ? sizeof(float) : sizeof(double); }
-    Dims row_state(int k) const { return {B(), problem.width(k)}; }
+    Dims row_state(int k) const { return {batch(), problem.width(k)}; }
     Index reserve_bytes() const {
         const Inputs& in = problem.in;
         return backend().reserve_size(set, problem.cell, problem.dtype, in.shape.hidden, false) * problem.rows();
@@ -171,7 +171,7 @@ void read_layer(Layered& call, Reader& from) {
 }
 
 void read_tokens(Layered& call, const void* data, bool wide) {
-    const Index batch = call.B(), count = call.T() * batch, limit = call.problem.in.shape.input;
+    const Index batch = call.batch(), count = call.steps() * batch, limit = call.problem.in.shape.input;
     call.tokens.resize(static_cast<std::size_t>(std::max<Index>(count, 1)));
     for (Index i = 0; i < count; ++i) {
         const std::int64_t token =
@@ -186,15 +186,15 @@ void read_tokens(Layered& call, const void* data, bool wide) {
 }
 
 void read_lengths(Layered& call, Reader& from) {
-    std::vector<Index> lengths(static_cast<std::size_t>(call.B()), call.T());
+    std::vector<Index> lengths(static_cast<std::size_t>(call.batch()), call.steps());
     if (call.has(kHasLengths)) {
         const int dtype = from.peek().dtype;
         const bool wide = dtype == xla::kS64;
-        const void* data = from.take("lengths", wide ? xla::kS64 : xla::kS32, {call.B()});
+        const void* data = from.take("lengths", wide ? xla::kS64 : xla::kS32, {call.batch()});
         for (std::size_t b = 0; b < lengths.size(); ++b) {
             lengths[b] = wide ? static_cast<const std::int64_t*>(data)[b] : static_cast<const std::int32_t*>(data)[b];
-            if (lengths[b] < 0 || lengths[b] > call.T())
-                throw std::invalid_argument("lengths: expected 0 to T = " + std::to_string(call.T()) + ", got " +
+            if (lengths[b] < 0 || lengths[b] > call.steps())
+                throw std::invalid_argument("lengths: expected 0 to T = " + std::to_string(call.steps()) + ", got " +
                                             std::to_string(lengths[b]) + " at [" + std::to_string(b) + "]");
         }
     } else if (!call.has(kReverse)) {
@@ -224,9 +224,9 @@ void read_call(Layered& call, const xla::Frame& frame, Reader& from) {
     p.batch = p.in.shape.batch = x.dims[1];
     if (tokens) {
         const int dtype = x.dtype;
-        read_tokens(call, from.take("x", dtype, {call.T(), call.B()}), dtype == xla::kS64);
+        read_tokens(call, from.take("x", dtype, {call.steps(), call.batch()}), dtype == xla::kS64);
     } else {
-        p.in.x = from.take("x", code_of(p.dtype), {call.T(), call.B(), p.in.shape.input});
+        p.in.x = from.take("x", code_of(p.dtype), {call.steps(), call.batch(), p.in.shape.input});
     }
     if (call.has(kHasState))
         for (int k = 0; k < p.info().state_count; ++k)
@@ -236,24 +236,24 @@ void read_call(Layered& call, const xla::Frame& frame, Reader& from) {
 
 // Arrays of a ragged batch's sequences (S, width), in the place of those of its rows (B, width).
 struct Packed {
+    const Layered& call;
     std::vector<char> memory[kMaxStates];
 
-    void* make(const Layered& call, int k) {
-        memory[k].resize(
-            static_cast<std::size_t>(call.problem.in.shape.batch * call.problem.width(k)) * call.number_size() + 1);
+    explicit Packed(const Layered& layered) : call(layered) {}
+
+    void* make(int k) {
+        memory[k].resize(static_cast<std::size_t>(call.problem.in.shape.batch) * row_bytes(k) + 1);
         return memory[k].data();
     }
-    void* pack(const Layered& call, int k, const void* rows) {
-        void* to = make(call, k);
-        call.ragged->pack(rows, to, row_bytes(call, k));
+    void* pack(const RaggedLengths& ragged, int k, const void* rows) {
+        void* to = make(k);
+        ragged.pack(rows, to, row_bytes(k));
         return to;
     }
-    void unpack(const Layered& call, int k, const void* otherwise, void* rows) const {
-        call.ragged->unpack(memory[k].data(), otherwise, rows, row_bytes(call, k));
+    void unpack(const RaggedLengths& ragged, int k, const void* otherwise, void* rows) const {
+        ragged.unpack(memory[k].data(), otherwise, rows, row_bytes(k));
     }
-    static std::size_t row_bytes(const Layered& call, int k) {
-        return static_cast<std::size_t>(call.problem.width(k)) * call.number_size();
-    }
+    std::size_t row_bytes(int k) const { return static_cast<std::size_t>(call.problem.width(k)) * call.number_size(); }
 };
 
 void run_forward(const xla::Frame& frame) {
@@ -270,15 +270,16 @@ void run_forward(const xla::Frame& frame) {
     if (to.more()) made.reserve = to.take_reserve(call.reserve_bytes());
     to.end();
     const Inputs given = p.in;
-    Packed begun, ended;
-    if (call.ragged) std::memset(made.output, 0, Reader::bytes_of(dtype, p.sequence_shape(0)));
+    const RaggedLengths* const ragged = call.ragged ? &*call.ragged : nullptr;
+    Packed begun(call), ended(call);
+    if (ragged) std::memset(made.output, 0, Reader::bytes_of(dtype, p.sequence_shape(0)));
     for (int k = 0; k < states; ++k) {
-        made.final_state[k] = call.ragged ? ended.make(call, k) : finals[k];
-        if (call.ragged && given.state[k]) p.in.state[k] = begun.pack(call, k, given.state[k]);
+        made.final_state[k] = ragged ? ended.make(k) : finals[k];
+        if (ragged && given.state[k]) p.in.state[k] = begun.pack(*ragged, k, given.state[k]);
     }
     made.in = p.in;
     backend().forward(call.set, p.cell, p.dtype, made);
-    for (int k = 0; call.ragged && k < states; ++k) ended.unpack(call, k, given.state[k], finals[k]);
+    for (int k = 0; ragged && k < states; ++k) ended.unpack(*ragged, k, given.state[k], finals[k]);
 }
 
 void run_backward(const xla::Frame& frame) {
@@ -294,10 +295,11 @@ void run_backward(const xla::Frame& frame) {
     const void* d_finals[kMaxStates] = {};
     for (int k = 0; k < states; ++k) d_finals[k] = from.take("d_state", dtype, call.row_state(k));
     from.end();
+    const RaggedLengths* const ragged = call.ragged ? &*call.ragged : nullptr;
     if (call.has(kWantsDx)) {
-        const Dims shape{call.T(), call.B(), p.in.shape.input};
+        const Dims shape{call.steps(), call.batch(), p.in.shape.input};
         made.dx = to.fill("dx", dtype, shape);
-        if (call.ragged) std::memset(made.dx, 0, Reader::bytes_of(dtype, shape));
+        if (ragged) std::memset(made.dx, 0, Reader::bytes_of(dtype, shape));
     }
     void** const gradients[kParameters] = {&made.dweight_ih, &made.dweight_hh,       &made.dbias_ih,  &made.dbias_hh,
                                            &made.dweight_gg, &made.dweight_diagonal, &made.dweight_hr};
@@ -307,16 +309,16 @@ void run_backward(const xla::Frame& frame) {
     void* d_begun[kMaxStates] = {};
     for (int k = 0; call.has(kHasState) && k < states; ++k) d_begun[k] = to.fill("d_state", dtype, call.row_state(k));
     to.end();
-    Packed begun, d_ended, d_start;
+    Packed begun(call), d_ended(call), d_start(call);
     for (int k = 0; k < states; ++k) {
-        made.d_final_state[k] = call.ragged ? d_ended.pack(call, k, d_finals[k]) : d_finals[k];
-        made.d_state[k] = call.ragged || !d_begun[k] ? d_start.make(call, k) : d_begun[k];
-        if (call.ragged && p.in.state[k]) p.in.state[k] = begun.pack(call, k, p.in.state[k]);
+        made.d_final_state[k] = ragged ? d_ended.pack(*ragged, k, d_finals[k]) : d_finals[k];
+        made.d_state[k] = ragged || !d_begun[k] ? d_start.make(k) : d_begun[k];
+        if (ragged && p.in.state[k]) p.in.state[k] = begun.pack(*ragged, k, p.in.state[k]);
     }
     made.in = p.in;
     backend().backward(call.set, p.cell, p.dtype, made);
-    for (int k = 0; call.ragged && k < states; ++k)  // a row without steps hands its state through
-        if (d_begun[k]) d_start.unpack(call, k, d_finals[k], d_begun[k]);
+    for (int k = 0; ragged && k < states; ++k)  // a row without steps hands its state through
+        if (d_begun[k]) d_start.unpack(*ragged, k, d_finals[k], d_begun[k]);
 }
 
 // XLA asks, before it calls, which API a function was made for. It takes those up to its own; the first that could be

@@ -62,12 +62,13 @@ def _batch(arrays: Sequence[Any], dims: Sequence[int | None], *, call: Call) -> 
 
 def _one_by_one(arrays: Sequence[Any], dims: Sequence[int | None], call: Call) -> tuple[list[Any], list[int]]:
     mapped = [at for at, dim in enumerate(dims) if dim is not None]
+    fronts = [jnp.moveaxis(a, dim, 0) for a, dim in zip(arrays, dims, strict=True) if dim is not None]
 
     def one(some: Sequence[Any]) -> list[Any]:
         each = dict(zip(mapped, some, strict=True))
         return layer(call, [each.get(at, a) for at, a in enumerate(arrays)])
 
-    results = jax.lax.map(one, [jnp.moveaxis(arrays[at], dims[at], 0) for at in mapped])
+    results = jax.lax.map(one, fronts)
     return list(results), [0] * len(results)
 
 
