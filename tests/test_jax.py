@@ -343,6 +343,42 @@ def test_several_threads_at_once() -> None:
         assert_equal(each, expected)
 
 
+SHARDED = """
+import jax, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+import rnnkernels as rk, rnnkernels.jax as rkj
+params = rk.init_params("lstm", 5, 7, rng=0)
+x = np.random.default_rng(0).standard_normal((4, 6, 5)).astype("f")
+rows, same = PartitionSpec(None, "b", None), PartitionSpec()
+mesh = Mesh(np.array(jax.devices()), ("b",))
+there = jax.device_put(x, NamedSharding(mesh, rows))
+def forward(x, w):
+    return rkj.forward("lstm", x, w)[0]
+def grads(run, x):
+    return jax.jit(jax.grad(lambda x, w: (run(x, w) ** 2).sum(), argnums=(0, 1)))(x, params)
+def farthest(one, two):
+    return max(float(np.abs(np.asarray(a) - b).max()) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two)))
+assert len(jax.devices()) == 2
+expected = grads(forward, x)
+print(farthest(grads(forward, there), expected) < 1e-5)
+options = {"mesh": mesh, "in_specs": (rows, same), "out_specs": rows}
+print(farthest(grads(jax.shard_map(forward, check_vma=False, **options), there), expected) < 1e-5)
+try:
+    print(grads(jax.shard_map(forward, **options), there))
+except NotImplementedError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(not hasattr(jax, "shard_map"), reason="an older JAX")
+def test_on_several_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+    done = python(SHARDED)
+    assert done.returncode == 0, done.stderr
+    refused = "rnnkernels.jax: inside a jax.shard_map expected one with check_vma=False"
+    assert done.stdout.splitlines() == ["True", "True", refused]
+
+
 # ---- what is refused ----------------------------------------------------------------------------
 
 
@@ -375,6 +411,8 @@ def test_forward_mode_is_refused() -> None:
         ({"x": P.x.astype("f8")}, TypeError, "x: .*float64 needs jax_enable_x64"),
         ({"x": None}, TypeError, "x: expected an array of numbers, got NoneType"),
         ({"x": np.zeros((4, 3, 5), int)}, ValueError, r"x: expected shape \(T, B\) of tokens, got \(4, 3, 5\)"),
+        ({"x": np.array([[2**32 + 1]])}, TypeError, "x: .*integers of more than 32 bits need jax_enable_x64"),
+        ({"x": [[2**32 + 1]]}, TypeError, "x: expected an array of numbers, got list"),
         ({"params": None}, TypeError, "params: expected a mapping .*got NoneType"),
         ({"params": {}}, ValueError, "params: expected weight_ih, .*got no weight_ih, no weight_hh"),
         ({"params": P.params | {"w": P.x}}, ValueError, "params: .*an unknown 'w'"),

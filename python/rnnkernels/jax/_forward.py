@@ -186,10 +186,13 @@ def _as_array(name: str, value: Any) -> jax.Array:
     try:
         if value is None:
             raise TypeError("no array at all")
-        if isinstance(value, np.ndarray) and value.dtype == np.float64 and not jax.config.jax_enable_x64:
-            raise TypeError("float64 needs jax_enable_x64")  # JAX would round it to float32
+        if isinstance(value, np.ndarray) and not jax.config.jax_enable_x64:  # JAX would round, or wrap around
+            if value.dtype == np.float64:
+                raise TypeError("float64 needs jax_enable_x64")
+            if value.dtype.kind in "iu" and value.size and not -(2**31) <= value.min() <= value.max() < 2**31:
+                raise TypeError("integers of more than 32 bits need jax_enable_x64")
         return jnp.asarray(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise TypeError(f"{name}: expected an array of numbers, got {kind_of(value)}: {error}") from None
 
 

@@ -27,7 +27,19 @@ layer_p.multiple_results = True
 
 def layer(call: Call, arrays: Sequence[Any]) -> list[Any]:
     """Run a layer: its output and states."""
+    if any(_varies(a) for a in arrays):
+        raise NotImplementedError("rnnkernels.jax: inside a jax.shard_map expected one with check_vma=False")
     return list(layer_p.bind(*arrays, call=call))
+
+
+def _varies(array: Any) -> bool:
+    """Whether a shard_map tracks what its devices have of an array: in the types, which a call of XLA's drops.
+
+    The gradient of what is the same on all devices would then lack the sum over them, without an error.
+    """
+    aval = jax.typeof(array) if hasattr(jax, "typeof") else None  # older versions refuse by themselves
+    kind = getattr(aval, "mat", None)
+    return bool(getattr(aval, "vma", ()) if kind is None else kind.varying)
 
 
 def _infer(*arrays: Any, call: Call) -> list[Any]:
