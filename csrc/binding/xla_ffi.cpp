@@ -267,7 +267,11 @@ void run_forward(const xla::Frame& frame) {
     made.output = to.fill("output", dtype, p.sequence_shape(0));
     void* finals[kMaxStates] = {};
     for (int k = 0; k < states; ++k) finals[k] = to.fill("state", dtype, call.row_state(k));
-    if (to.more()) made.reserve = to.take_reserve(call.reserve_bytes());
+    if (to.more()) {
+        const Index bytes = call.reserve_bytes();
+        made.reserve = to.take_reserve(bytes);
+        if (backend().poison()) std::memset(made.reserve, 0xff, static_cast<std::size_t>(bytes));
+    }
     to.end();
     const Inputs given = p.in;
     const RaggedLengths* const ragged = call.ragged ? &*call.ragged : nullptr;
