@@ -8,14 +8,13 @@ shapes. `packed`: batches of different lengths. `call`: one step of one row, whi
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import rnnkernels as rk
 
 from . import machine, results
+from .arguments import parse
 from .measure import alternate
 from .ragged import SHAPES as PACKED_SHAPES
 from .ragged import lengths_of
@@ -24,6 +23,7 @@ from .workloads import GRADIENT_TOLERANCE, OUTPUT_TOLERANCE
 
 NAMES = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN"}
 MODES = ("inference", "training")
+WHAT = ("dense", "packed", "call")
 CALL_SHAPES: tuple[Shape, ...] = ((1, 1, 8, 8), (1, 1, 64, 64))
 
 
@@ -99,13 +99,7 @@ def cases(what: Sequence[str], cells: Sequence[str]) -> list[tuple[str, str, str
 def main(arguments: Sequence[str]) -> int:
     import torch
 
-    parser = argparse.ArgumentParser(prog="python -m benchmarks layers", description=__doc__)
-    parser.add_argument("--cells", nargs="+", default=["lstm", "gru"], choices=list(NAMES))
-    parser.add_argument("--what", nargs="+", default=["dense", "packed", "call"], choices=["dense", "packed", "call"])
-    parser.add_argument("--threads", type=int, default=rk.num_threads())
-    parser.add_argument("--seconds", type=float, default=0.5, help="per participant and line")
-    parser.add_argument("--out", type=Path, help="JSON lines; lines of other kinds in it are kept")
-    args = parser.parse_args(arguments)
+    args = parse("layers", "torch.nn's layers, and ours in their place.", arguments, cells=NAMES, what=WHAT)
     rk.set_num_threads(args.threads)
     torch.set_num_threads(args.threads)
     run = results.new_run(machine.describe())

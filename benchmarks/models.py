@@ -11,10 +11,8 @@ printed.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +22,7 @@ import rnnkernels as rk
 import rnnkernels.torch as rnn
 
 from . import machine, results
+from .arguments import parse
 from .measure import alternate
 
 STEPS = 20  # of training, whose losses are compared
@@ -207,11 +206,7 @@ def curves(name: str, size: Size, steps: int = STEPS) -> tuple[list[float], list
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks models", description=__doc__)
-    parser.add_argument("--threads", type=int, default=rk.num_threads())
-    parser.add_argument("--seconds", type=float, default=3.0, help="per participant and line")
-    parser.add_argument("--out", type=Path, help="JSON lines; lines of other kinds in it are kept")
-    args = parser.parse_args(arguments)
+    args = parse("models", "Models, with torch.nn's layers and with ours.", arguments, default_seconds=3.0)
     rk.set_num_threads(args.threads)
     torch.set_num_threads(args.threads)
     run = results.new_run(machine.describe())

@@ -6,20 +6,21 @@ in the order of the cell's table. Not here: attributes (nodes.py).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rnnkernels.convert._layouts import gates_of, reorder
 from rnnkernels.parameters import Array, Params, cell_info
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from .nodes import Attributes
 
 # ONNX's order, in our names: its h and c are our n and g.
-GATES = {"RNN": ("a",), "GRU": ("z", "r", "n"), "LSTM": ("i", "o", "f", "g")}
-PEEPHOLES = ("i", "o", "f")
+GATES = {"RNN": "a", "GRU": "zrn", "LSTM": "iofg"}
+PEEPHOLES = "iof"
 
 
 def to_params(operator: str, cell: str, weights: Mapping[str, Array | None]) -> Params:
@@ -34,30 +35,30 @@ def to_params(operator: str, cell: str, weights: Mapping[str, Array | None]) -> 
     W, R, B, P = (weights.get(name) for name in "WRBP")
     assert W is not None
     assert R is not None
-    theirs, ours = GATES[operator], _gates(cell)
-    params = {"weight_ih": _reorder(W, theirs, ours), "weight_hh": _reorder(R, theirs, ours)}
+    theirs, ours = GATES[operator], gates_of(cell)
+    params = {"weight_ih": reorder(W, theirs, ours), "weight_hh": reorder(R, theirs, ours)}
     if B is not None:
         of_w, of_r = np.split(B, 2)
-        params |= {"bias_ih": _reorder(of_w, theirs, ours), "bias_hh": _reorder(of_r, theirs, ours)}
-    diagonals = cell_info(cell)["diagonals"]
+        params |= {"bias_ih": reorder(of_w, theirs, ours), "bias_hh": reorder(of_r, theirs, ours)}
+    diagonals = "".join(cell_info(cell)["diagonals"])
     if diagonals:
         if P is None:
             P = np.zeros(len(PEEPHOLES) * R.shape[-1], R.dtype)
-        params["weight_diagonal"] = _reorder(P, PEEPHOLES, diagonals)
+        params["weight_diagonal"] = reorder(P, PEEPHOLES, diagonals)
     return params
 
 
 def from_params(operator: str, cell: str, params: Mapping[str, Array]) -> dict[str, Array]:
     """Return one direction's ``W``, ``R`` and, where the cell has them, ``B`` and ``P``; a gate it lacks is zeros."""
-    theirs, ours = GATES[operator], _gates(cell)
-    W, R = (_reorder(params[name], ours, theirs) for name in ("weight_ih", "weight_hh"))
+    theirs, ours = GATES[operator], gates_of(cell)
+    W, R = (reorder(params[name], ours, theirs) for name in ("weight_ih", "weight_hh"))
     found = {"W": W, "R": R}
     if "bias_ih" in params or "bias_hh" in params:
         none = np.zeros(len(ours) * R.shape[-1], R.dtype)
-        biases = [_reorder(params.get(name, none), ours, theirs) for name in ("bias_ih", "bias_hh")]
+        biases = [reorder(params.get(name, none), ours, theirs) for name in ("bias_ih", "bias_hh")]
         found["B"] = np.concatenate(biases)
     if "weight_diagonal" in params:
-        found["P"] = _reorder(params["weight_diagonal"], cell_info(cell)["diagonals"], PEEPHOLES)
+        found["P"] = reorder(params["weight_diagonal"], "".join(cell_info(cell)["diagonals"]), PEEPHOLES)
     return found
 
 
@@ -127,19 +128,3 @@ def _check_dtypes(arrays: Mapping[str, Array | None]) -> None:
 def _check_floats(name: str, array: Array) -> None:
     if array.dtype.name not in {"float64", "float32", "float16", "bfloat16"}:
         raise TypeError(f"{name}: expected floats, got {array.dtype}")
-
-
-def _gates(cell: str) -> tuple[str, ...]:
-    """Names of the gates that have weights, in the order of the rows."""
-    return tuple(name for name, of_x, _ in cell_info(cell)["gates"] if of_x == "projected")
-
-
-def _reorder(rows: Array, source: Sequence[str], target: Sequence[str]) -> Array:
-    """Return (len(target)·H, ...) of (len(source)·H, ...), zeros for what the source does not have."""
-    blocks = rows.reshape(len(source), len(rows) // len(source), *rows.shape[1:])
-    found: Array = np.zeros((len(target), *blocks.shape[1:]), rows.dtype)
-    for at, name in enumerate(target):
-        if name in source:
-            found[at] = blocks[list(source).index(name)]
-    flat: np.ndarray[Any, Any] = found.reshape(-1, *rows.shape[1:])
-    return flat

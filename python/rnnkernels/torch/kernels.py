@@ -147,7 +147,9 @@ class Kept:
 
 def array(tensor: torch.Tensor) -> Any:
     """`tensor` as an array of its memory, copied only where it is not contiguous."""
-    return (tensor if tensor.is_contiguous() else tensor.contiguous()).numpy(force=True)  # force: though it has a gradient
+    return (tensor if tensor.is_contiguous() else tensor.contiguous()).numpy(
+        force=True
+    )  # force: though it has a gradient
 
 
 def forward(spec: Spec, x: torch.Tensor, tensors: Tensors, keep: bool) -> Forward:
