@@ -143,9 +143,9 @@ def _widths(cell: str, weights: Mapping[str, Tensor]) -> tuple[int, ...]:
 def _backward(*given: Any) -> tuple[Tensor, Tensors, Tensors, Tensors, Tensor]:
     spec, x, tensors = _spec(given)
     output, reserve, d_output, d_final, d_sequences, need_x = given[_COUNT + 5 :]
-    if spec.direct:
+    if spec.direct and reserve.numel() > 0:
         kept = kernels.kept_again(spec, x, tensors, output, reserve)
-    else:
+    else:  # nothing was kept, or it is no row of bytes
         again = kernels.forward(spec, x, tensors, True).kept
         assert again is not None
         kept = again
@@ -215,7 +215,8 @@ def _derivative(ctx: Any, d_output: Any, d_final: Any, d_sequences: Any, _: Any)
         bool(need_x and x.is_floating_point()),
     )
     grads = (dx if need_x else None, list(d_weights), list(d_state), list(d_reset), d_term if has_term else None)
-    return (*[None] * _COUNT, *grads, None)
+    # A list of numbers that is empty looks like one of no tensors, and wants as many gradients.
+    return (*([] if option == [] else None for option in ctx.options), *grads, None)
 
 
 torch.library.register_autograd("rnnkernels::forward", _derivative, setup_context=_setup)
