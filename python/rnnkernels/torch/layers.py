@@ -13,7 +13,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence
 
 from .options import Options
-from .sequence import run, run_layers
+from .sequence import packed_batch, run, run_layers
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 DEVICES = ("cpu", "meta")
@@ -85,7 +85,7 @@ def _arrange(layer: Any, input: Any, hx: Any) -> tuple[Any, Any, Any] | None:
     if packed:
         batch_sizes = input.batch_sizes
         x = x.unsqueeze(1)
-        batch = int(batch_sizes[0])
+        batch = packed_batch(input, hx)
     else:
         x = x.unsqueeze(1) if not batched else x.transpose(0, 1) if layer.batch_first else x
         batch = x.shape[1]

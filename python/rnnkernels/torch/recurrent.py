@@ -18,7 +18,7 @@ from rnnkernels.replay import check_memory
 
 from .layers import DEVICES, FLOATS
 from .options import Options
-from .sequence import run, run_layers
+from .sequence import packed_batch, run, run_layers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -262,7 +262,7 @@ class Recurrent(_Base):
             if lengths is not None or resets is not None:
                 raise ValueError("lengths, resets: expected none with a PackedSequence, which has lengths of its own")
             x, batch_sizes = x.unsqueeze(1), input.batch_sizes
-            batch = int(batch_sizes[0])
+            batch = packed_batch(input, state)
         else:
             x = x.unsqueeze(1) if not batched else x.transpose(0, 1) if self.batch_first else x
             batch = x.shape[1]

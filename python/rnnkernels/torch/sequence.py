@@ -16,6 +16,8 @@ from .options import Options, make_spec
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from torch.nn.utils.rnn import PackedSequence
+
     Tensors = tuple[torch.Tensor, ...]
 
 PLAIN = {torch.Tensor, torch.nn.Parameter}  # and no subclass, which stands for something else
@@ -66,6 +68,20 @@ def _in_float32(options: Options, x: Any, weights: Any, state: Any, reset_state:
     return Result(
         done.output.to(dtype), tuple(s.to(dtype) for s in done.final), tuple(s.to(dtype) for s in done.sequences)
     )
+
+
+def packed_batch(input: PackedSequence, state: Any) -> Any:
+    """Return how many sequences a packed batch has; None where a compiler traces and no shape says so.
+
+    The number stands in a tensor, whose values are not known while tracing: `state`, or the order in which the
+    sequences were sorted, has it among its sizes. The kernels compare them when they run.
+    """
+    if not torch.compiler.is_compiling():
+        return int(input.batch_sizes[0])
+    if input.sorted_indices is not None:
+        return input.sorted_indices.shape[0]  # no int() here or below: that would make it a constant of the graph
+    first = state[0] if isinstance(state, (tuple, list)) and state else state
+    return first.shape[1] if isinstance(first, torch.Tensor) and first.dim() == 3 else None
 
 
 class Stacked(NamedTuple):
