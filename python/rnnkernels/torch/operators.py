@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Tensor = torch.Tensor
 Tensors = list[Tensor]
 
-_BEHIND = 64  # bytes behind a reserve that say whose it is
+_BEHIND = 64  # bytes behind a reserve that say whose it is; also its alignment
 
 # What says how a call runs: the same in both operators, in this order.
 _OPTIONS = (
@@ -38,11 +38,13 @@ _COUNT = 16  # of the options
 torch.library.define(
     "rnnkernels::forward",
     f"({_OPTIONS}, {_TENSORS}, bool keep) -> (Tensor output, Tensor[] final, Tensor[] sequences, Tensor reserve)",
+    tags=torch.Tag.pt2_compliant_tag,
 )
 torch.library.define(
     "rnnkernels::backward",
     f"({_OPTIONS}, {_TENSORS}, Tensor output, Tensor reserve, Tensor d_output, Tensor[] d_final, Tensor[] d_sequences, "
     "bool need_x) -> (Tensor dx, Tensor[] d_weights, Tensor[] d_state, Tensor[] d_reset_state, Tensor d_term)",
+    tags=torch.Tag.pt2_compliant_tag,
 )
 
 
@@ -56,7 +58,8 @@ def call(
 ) -> tuple[Tensor, ...]:
     """Run a call through the operator: output, final states, the sequences of the states after h."""
     tensors = (x, *weights.values(), *(state or ()), *(reset_state or ()), *(() if term is None else (term,)))
-    keep = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    # What an exported program keeps would depend on the machine that exported it; its backward runs the forward again.
+    keep = torch.is_grad_enabled() and any(t.requires_grad for t in tensors) and not torch.compiler.is_exporting()
     output, final, sequences, _ = torch.ops.rnnkernels.forward(
         options.cell,
         list(weights),
@@ -144,6 +147,8 @@ def _backward(*given: Any) -> tuple[Tensor, Tensors, Tensors, Tensors, Tensor]:
     spec, x, tensors = _spec(given)
     output, reserve, d_output, d_final, d_sequences, need_x = given[_COUNT + 5 :]
     if spec.direct and reserve.numel() > 0:
+        if reserve.data_ptr() % _BEHIND != 0:  # someone moved it: a hook on saved tensors, say
+            reserve = reserve.clone()
         kept = kernels.kept_again(spec, x, tensors, output, reserve)
     else:  # nothing was kept, or it is no row of bytes
         again = kernels.forward(spec, x, tensors, True).kept
@@ -220,3 +225,12 @@ def _derivative(ctx: Any, d_output: Any, d_final: Any, d_sequences: Any, _: Any)
 
 
 torch.library.register_autograd("rnnkernels::forward", _derivative, setup_context=_setup)
+
+
+def _no_derivative(ctx: Any, *_: Any) -> Any:  # noqa: ARG001
+    raise NotImplementedError(
+        "rnnkernels: a gradient in a compiled or exported graph has no derivative of its own; derive twice in eager mode"
+    )
+
+
+torch.library.register_autograd("rnnkernels::backward", _no_derivative)
