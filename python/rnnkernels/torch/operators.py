@@ -227,9 +227,10 @@ def _derivative(ctx: Any, d_output: Any, d_final: Any, d_sequences: Any, _: Any)
 torch.library.register_autograd("rnnkernels::forward", _derivative, setup_context=_setup)
 
 
-def _no_derivative(ctx: Any, *_: Any) -> Any:  # noqa: ARG001
+def _no_derivative(ctx: Any, *_: Any) -> Any:
     raise NotImplementedError(
-        "rnnkernels: a gradient in a compiled or exported graph has no derivative of its own; derive twice in eager mode"
+        "rnnkernels: gradients in a compiled or exported graph have no derivatives of their own: derive twice in eager "
+        "mode"
     )
 
 
