@@ -1,4 +1,4 @@
-"""Layers under torch.compile and torch.export: whole graphs, the values and gradients of eager calls, sizes that change.
+"""Layers under torch.compile and torch.export: whole graphs, values and gradients of eager calls, sizes that change.
 
 Dynamo takes no subclass of torch.nn.RNN, LSTM or GRU unless `torch._dynamo.config.allow_rnn` is set, whatever it runs;
 so the tests set it, and one shows what happens without.
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-import torch._dynamo
+import torch
+import torch._dynamo.testing
 import torch._inductor.config
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
@@ -24,7 +25,8 @@ import rnnkernels.torch as rnn
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-I, H = 5, 6
+I = 5  # noqa: E741
+H = 6
 SIZES = ((7, 4), (9, 3), (5, 6), (12, 2))  # (T, B) of calls one after another; none is 0 or 1, which are constants
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -210,7 +212,9 @@ def test_a_model_trains_as_in_eager_mode() -> None:
         losses.append([])
         for T, B in SIZES:
             words, tags = torch.randint(0, 11, (T, B)), torch.randint(0, 3, (T, B))
-            loss = torch.nn.functional.nll_loss(call(words, torch.randint(1, T + 1, (B,))).flatten(0, 1), tags.flatten())
+            loss = torch.nn.functional.nll_loss(
+                call(words, torch.randint(1, T + 1, (B,))).flatten(0, 1), tags.flatten()
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -253,7 +257,9 @@ def test_without_the_setting_dynamo_takes_no_subclass_of_its_layers() -> None:
         # Without fullgraph it runs between two graphs, as PyTorch's own does.
         assert same(floats(torch.compile(layer, backend="aot_eager")(given)), floats(layer(given)))
         for own in (rnn.LSTMCell(I, H), rnn.Recurrent("lstm", I, H)):
-            torch.compile(own, fullgraph=True, backend="aot_eager")(given[0] if isinstance(own, rnn.LSTMCell) else given)
+            torch.compile(own, fullgraph=True, backend="aot_eager")(
+                given[0] if isinstance(own, rnn.LSTMCell) else given
+            )
 
 
 # ---- export ------------------------------------------------------------------------------------------

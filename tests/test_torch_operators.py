@@ -13,12 +13,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import rnnkernels as rk
-import rnnkernels.torch  # registers the operators
-from rnnkernels.torch import autograd, operators
-from rnnkernels.torch.options import Options, make_spec
+import rnnkernels as rk  # noqa: E402
+import rnnkernels.torch as rnn  # noqa: E402
+from rnnkernels.torch import autograd, operators  # noqa: E402
+from rnnkernels.torch.options import Options, make_spec  # noqa: E402
 
-T, B, I, H, P = 4, 3, 5, 6, 3
+T, B, H, P = 4, 3, 6, 3
+I = 5  # noqa: E741
 BATCH_SIZES = torch.tensor([3, 2, 2, 1])
 LENGTHS = torch.tensor([4, 0, 2])
 RESETS = torch.tensor([[1, 0, 0], [0, 0, 1], [0, 1, 0], [0, 0, 1]], dtype=torch.bool)
@@ -183,12 +184,12 @@ def test_tensors_without_memory() -> None:
     """On the meta device, and as fake tensors outside a compiler, layers say shapes."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    layer = rnnkernels.torch.LSTM(I, H, 2, proj_size=P, device="meta")
+    layer = rnn.LSTM(I, H, 2, proj_size=P, device="meta")
     output, (h, c) = layer(torch.empty(T, B, I, device="meta"))
     assert output.is_meta
     assert (output.shape, h.shape, c.shape) == ((T, B, P), (2, B, P), (2, B, H))
     with FakeTensorMode():
-        output, h = rnnkernels.torch.Recurrent("mgu", I, H, bidirectional=True)(torch.empty(T, B, I))
+        output, h = rnn.Recurrent("mgu", I, H, bidirectional=True)(torch.empty(T, B, I))
     assert (output.shape, h.shape) == ((T, B, 2 * H), (2, B, H))
 
 
