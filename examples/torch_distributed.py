@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -99,6 +100,8 @@ def spread(model: Tagger, way: str, processes: int) -> torch.nn.Module:
     """Return the model as `way` has it."""
     if way == "ddp":
         return DistributedDataParallel(model)
+    # Outputs that are views, as those of torch.nn.Linear, must not be changed in place: nothing here does.
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module", UserWarning)
     mesh = init_device_mesh("cpu", (processes,))
     for part in (model.lstm, model.top):
         fully_shard(part, mesh=mesh)

@@ -55,14 +55,16 @@ class _Recurrence(torch.autograd.Function):
         saved = ctx.saved_tensors  # raises where one of them was changed in place
         given, results = saved[: ctx.given], saved[ctx.given :]
         need_x = ctx.needs_input_grad[1]
-        if torch.is_grad_enabled() or transforming():
+        transformed = transforming()
+        kept = ctx.kept if transformed else ctx.kept.following(given, results[0])
+        if torch.is_grad_enabled() or transformed:
             zeros = (torch.zeros_like(r) if d is None else d for d, r in zip(d_results, results, strict=False))
-            grads = _Gradient.apply(ctx.spec, ctx.kept, need_x, len(given), *given, *zeros)
+            grads = _Gradient.apply(ctx.spec, kept, need_x, len(given), *given, *zeros)
             return (None, grads[0] if need_x else None, *grads[1:])
         if any(d is not None and torch._C._functorch.is_legacy_batchedtensor(d) for d in d_results):
             return (None, *loops.gradient(ctx.spec, given, d_results[:-1]))  # of grad(..., is_grads_batched=True)
         count = ctx.spec.state_count
-        found = ctx.kept.backward(
+        found = kept.backward(
             d_results[0], d_results[1 : count + 1], d_results[count + 1 : -1], results[1 : count + 1], need_x
         )
         return (None, found.x, *found.tensors)

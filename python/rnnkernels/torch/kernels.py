@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 
 from rnnkernels import _cpu, functional
@@ -19,7 +20,6 @@ from rnnkernels.rebuild import Rebuild
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import numpy as np
     import numpy.typing as npt
 
     from rnnkernels.noise import Noise
@@ -111,10 +111,26 @@ class Kept:
         The bytes of a direct call.
     """
 
-    def __init__(self, spec: Spec, back: Callable[..., Any], reserve: Any = None) -> None:
+    def __init__(self, spec: Spec, back: Callable[..., Any], given: Sequence[torch.Tensor], reserve: Any) -> None:
         self.spec = spec
         self.reserve = reserve
         self._back = back
+        self._places = _places(given)
+
+    def following(self, given: Sequence[torch.Tensor], output: torch.Tensor) -> Kept:
+        """Return this for tensors of a call that lie elsewhere by now: x and those after it, as autograd saved them.
+
+        Sharded training frees a layer's weights after its forward and gathers them anew, at another place, for its
+        backward; hooks on saved tensors may do so to any of them.
+        """
+        if self._places == _places(given):
+            return self
+        x, *tensors = given
+        if self.reserve is not None:
+            return kept_again(self.spec, x, tuple(tensors), output, torch.frombuffer(self.reserve, dtype=torch.uint8))
+        again = forward(self.spec, x, tuple(tensors), True).kept
+        assert again is not None
+        return again
 
     def backward(
         self,
@@ -145,11 +161,33 @@ class Kept:
         return Backward(None if found.x is None else torch.from_numpy(found.x), tuple(map(torch.from_numpy, grads)))
 
 
+def _places(tensors: Sequence[torch.Tensor]) -> tuple[int, ...]:
+    return tuple(map(torch.Tensor.data_ptr, tensors))
+
+
+class _Memory:
+    """A tensor as NumPy reads it. Tensor.numpy would mark its storage, which none could resize any more: FSDP does."""
+
+    __slots__ = ("__array_interface__", "tensor")
+
+
+_KINDS = {torch.float32: "=f4", torch.float64: "=f8", torch.int64: "=i8"}
+
+
 def array(tensor: torch.Tensor) -> Any:
     """`tensor` as an array of its memory, copied only where it is not contiguous."""
-    return (tensor if tensor.is_contiguous() else tensor.contiguous()).numpy(
-        force=True
-    )  # force: though it has a gradient
+    kind = _KINDS.get(tensor.dtype)
+    if kind is None or tensor.is_neg():  # the kernels refuse the one; the other is a view that has yet to be negated
+        return tensor.detach().resolve_neg().contiguous().numpy()
+    memory = _Memory()
+    memory.tensor = tensor = tensor if tensor.is_contiguous() else tensor.detach().contiguous()
+    memory.__array_interface__ = {
+        "shape": tuple(tensor.shape),
+        "typestr": kind,
+        "data": (tensor.data_ptr(), False),
+        "version": 3,
+    }
+    return np.asarray(memory)
 
 
 def forward(spec: Spec, x: torch.Tensor, tensors: Tensors, keep: bool) -> Forward:
@@ -170,7 +208,7 @@ def forward(spec: Spec, x: torch.Tensor, tensors: Tensors, keep: bool) -> Forwar
         output, final, sequences, back = _rebuilt(spec, _make_call(spec, inputs, arrays), keep)
     else:
         output, final, sequences, back = _run(spec, inputs, spec.split(arrays), keep)
-    kept = None if back is None else Kept(spec, back, reserve)
+    kept = None if back is None else Kept(spec, back, (x, *tensors), reserve)
     return Forward(torch.from_numpy(output), _tensors(final), _tensors(sequences or ()), kept)
 
 
@@ -178,7 +216,7 @@ def kept_again(spec: Spec, x: torch.Tensor, tensors: Tensors, output: torch.Tens
     """Return what a forward of a direct call kept, from its output and the bytes of its reserve."""
     call = _make_call(spec, array(x), list(map(array, tensors)))
     held = _cpu.Reserve(reserve.numpy())
-    return Kept(spec, partial(_backward_of_call, call, array(output), held), held)
+    return Kept(spec, partial(_backward_of_call, call, array(output), held), (x, *tensors), held)
 
 
 def _make_call(spec: Spec, x: Any, arrays: list[Any]) -> Call:
