@@ -171,7 +171,7 @@ class _Memory:
     __slots__ = ("__array_interface__", "tensor")
 
 
-_KINDS = {torch.float32: "=f4", torch.float64: "=f8", torch.int64: "=i8"}
+_KINDS = {kind: np.dtype(str(kind)[6:]).str for kind in (torch.float32, torch.float64, torch.int64)}
 
 
 def array(tensor: torch.Tensor) -> Any:
@@ -182,7 +182,7 @@ def array(tensor: torch.Tensor) -> Any:
     memory = _Memory()
     memory.tensor = tensor = tensor if tensor.is_contiguous() else tensor.detach().contiguous()
     memory.__array_interface__ = {
-        "shape": tuple(tensor.shape),
+        "shape": tensor.shape,
         "typestr": kind,
         "data": (tensor.data_ptr(), False),
         "version": 3,
