@@ -59,7 +59,9 @@ class Tagger(torch.nn.Module):  # type: ignore[misc]
 def make_model() -> Tagger:
     """Return the model as every process begins: with the same weights."""
     torch.manual_seed(0)
-    return Tagger().double()
+    model = Tagger()
+    model.double()
+    return model
 
 
 def batches(steps: int, rows: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:

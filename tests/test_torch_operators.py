@@ -194,12 +194,14 @@ def test_tensors_without_memory() -> None:
 
 
 def test_a_call_keeps_nothing_without_gradients() -> None:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
     case = CASES["lstm"]
     given = make(case)
     recorded: list[int] = []
     wanted = torch.ops.rnnkernels.forward.default
 
-    class Watch(torch.utils._python_dispatch.TorchDispatchMode):  # type: ignore[misc]
+    class Watch(TorchDispatchMode):  # type: ignore[misc]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             result = func(*args, **(kwargs or {}))
             if func is wanted:

@@ -33,7 +33,7 @@ def transforming() -> bool:
     return bool(torch._C._are_functorch_transforms_active())
 
 
-class _Recurrence(torch.autograd.Function):
+class _Recurrence(torch.autograd.Function):  # type: ignore[misc]
     """(spec, x, *tensors) → (*outputs, what the backward needs)."""
 
     @staticmethod
@@ -89,7 +89,7 @@ class _Recurrence(torch.autograd.Function):
         return (*results, None), (*[0] * len(results), None)
 
 
-class _Recorded(torch.autograd.Function):
+class _Recorded(torch.autograd.Function):  # type: ignore[misc]
     """`_Recurrence` where no transform is at work: PyTorch spends 20 µs less on a function of this older form."""
 
     @staticmethod
@@ -102,7 +102,7 @@ class _Recorded(torch.autograd.Function):
     jvp = _Recurrence.jvp
 
 
-class _Gradient(torch.autograd.Function):
+class _Gradient(torch.autograd.Function):  # type: ignore[misc]
     """(spec, kept, need x, number of inputs, *inputs, *dL/doutputs) → dL/dinputs.
 
     Of x there is a gradient only if it is needed, else an empty tensor. `kept` may be None: the forward is run again.

@@ -169,6 +169,8 @@ class _Memory:
     """A tensor as NumPy reads it. Tensor.numpy would mark its storage, which none could resize any more: FSDP does."""
 
     __slots__ = ("__array_interface__", "tensor")
+    __array_interface__: dict[str, Any]
+    tensor: torch.Tensor
 
 
 _KINDS = {kind: np.dtype(str(kind)[6:]).str for kind in (torch.float32, torch.float64, torch.int64)}

@@ -7,7 +7,7 @@ backward is a tensor of bytes here; its size follows from the shapes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -21,8 +21,8 @@ from .options import Options, make_spec
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-Tensor = torch.Tensor
-Tensors = list[Tensor]
+Tensor: TypeAlias = torch.Tensor
+Tensors: TypeAlias = list[torch.Tensor]
 
 _BEHIND = 64  # bytes behind a reserve that say whose it is; also its alignment
 
@@ -77,7 +77,7 @@ def call(
 
 
 def _options(cell: str, names: list[str], *rest: Any) -> tuple[Options, tuple[str, ...]]:
-    return Options(cell, *rest[:4], tuple(rest[4]), *rest[5:]), tuple(names)
+    return Options._make((cell, *rest[:4], tuple(rest[4]), *rest[5:])), tuple(names)
 
 
 def _spec(given: tuple[Any, ...]) -> tuple[kernels.Spec, Tensor, tuple[Tensor, ...]]:
@@ -88,7 +88,7 @@ def _spec(given: tuple[Any, ...]) -> tuple[kernels.Spec, Tensor, tuple[Tensor, .
     return make_spec(options, names, (bool(state), bool(reset_state), term is not None)), x, tensors
 
 
-@torch.library.impl("rnnkernels::forward", "cpu")
+@torch.library.impl("rnnkernels::forward", "cpu")  # type: ignore[untyped-decorator]
 def _forward(*given: Any) -> tuple[Tensor, Tensors, Tensors, Tensor]:
     spec, x, tensors = _spec(given)
     keep = given[_COUNT + 5]
@@ -99,7 +99,7 @@ def _forward(*given: Any) -> tuple[Tensor, Tensors, Tensors, Tensor]:
     return done.output, list(done.final), list(done.sequences), reserve
 
 
-@torch.library.register_fake("rnnkernels::forward")
+@torch.library.register_fake("rnnkernels::forward")  # type: ignore[untyped-decorator]
 def _forward_fake(*given: Any) -> tuple[Tensor, Tensors, Tensors, Tensor]:
     options, names = _options(*given[:_COUNT])
     x, weights, state, _, _, keep = given[_COUNT:]
@@ -142,7 +142,7 @@ def _widths(cell: str, weights: Mapping[str, Tensor]) -> tuple[int, ...]:
     return first, *[hidden] * (len(cell_info(cell)["states"]) - 1)
 
 
-@torch.library.impl("rnnkernels::backward", "cpu")
+@torch.library.impl("rnnkernels::backward", "cpu")  # type: ignore[untyped-decorator]
 def _backward(*given: Any) -> tuple[Tensor, Tensors, Tensors, Tensors, Tensor]:
     spec, x, tensors = _spec(given)
     output, reserve, d_output, d_final, d_sequences, need_x = given[_COUNT + 5 :]
@@ -165,7 +165,7 @@ def _backward(*given: Any) -> tuple[Tensor, Tensors, Tensors, Tensors, Tensor]:
     )
 
 
-@torch.library.register_fake("rnnkernels::backward")
+@torch.library.register_fake("rnnkernels::backward")  # type: ignore[untyped-decorator]
 def _backward_fake(*given: Any) -> tuple[Tensor, Tensors, Tensors, Tensors, Tensor]:
     x, weights, state, reset_state, term = given[_COUNT : _COUNT + 5]
     output, need_x = given[_COUNT + 5], given[-1]
@@ -187,7 +187,7 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     x, weights, state, reset_state, term, _ = inputs[_COUNT:]
     out, final, sequences, reserve = output
     tensors = [x, *weights, *state, *reset_state, *([] if term is None else [term])]
-    at = {k: option for k, option in enumerate(inputs[:_COUNT]) if isinstance(option, Tensor)}
+    at = {k: option for k, option in enumerate(inputs[:_COUNT]) if isinstance(option, torch.Tensor)}
     ctx.options = [None if k in at else option for k, option in enumerate(inputs[:_COUNT])]
     ctx.places = list(at)
     ctx.counts = (len(weights), len(state), len(reset_state), term is not None, len(final), len(sequences))

@@ -203,7 +203,13 @@ class Recurrent(_Base):
     def extra_repr(self) -> str:
         """Return the arguments that say what is inside."""
         text = f"{self.cell!r}, {self.input_size}, {self.hidden_size}"
-        defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
+        defaults: dict[str, Any] = {
+            "num_layers": 1,
+            "bias": True,
+            "batch_first": False,
+            "dropout": 0.0,
+            "bidirectional": False,
+        }
         defaults |= {"proj_size": 0, "recurrent_dropout": 0.0, "per_step": False, "weight_dropout": 0.0}
         defaults |= {"cell_clip": None, "memory": "all"}
         if any(self.zoneout):
