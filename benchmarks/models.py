@@ -36,6 +36,8 @@ Step = Callable[[], float]
 class WeightDropout(nn.Module):  # type: ignore[misc]
     """DropConnect, as a parametrization of a weight; a mask is drawn for each batch."""
 
+    mask: Any
+
     def __init__(self, weight: Any) -> None:
         super().__init__()
         self.register_buffer("mask", torch.ones_like(weight))

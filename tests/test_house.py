@@ -247,7 +247,7 @@ def tool(name: str, variable: str) -> str:
 def built_objects() -> dict[str, list[Path]]:
     """The objects of the newest build that is newer than the sources, by instruction set or source file."""
     newest_source = max((CSRC / file).stat().st_mtime for file in sources())
-    builds = []
+    builds: list[tuple[float, dict[str, list[Path]]]] = []
     for folder in ROOT.glob("build/*/CMakeFiles"):
         objects = defaultdict(list)
         for obj in folder.glob("*.dir/csrc/**/*.o"):
@@ -256,9 +256,9 @@ def built_objects() -> dict[str, list[Path]]:
             library = obj.relative_to(folder).parts[0].removesuffix(".dir")
             objects[library.split("_")[2] if per_set else obj.name].append(obj)
         if set(SET_NAMES) & set(objects):
-            builds.append((min(obj.stat().st_mtime for group in objects.values() for obj in group), objects))
+            builds.append((min(obj.stat().st_mtime for group in objects.values() for obj in group), dict(objects)))
     built, objects = max(builds, key=lambda build: build[0], default=(0.0, {}))
-    return dict(objects) if built > newest_source else {}
+    return objects if built > newest_source else {}
 
 
 def compile_objects(folder: Path) -> dict[str, list[Path]]:

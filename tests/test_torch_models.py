@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 
 from benchmarks import models
 
@@ -20,7 +20,7 @@ def test_a_curve_can_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     # The other side with another learning rate.
     size = models.SMALL["tagger"]
     theirs, _ = models.curves("tagger", size, steps=4)
-    adam = models.torch.optim.Adam
-    monkeypatch.setattr(models.torch.optim, "Adam", lambda parameters, lr: adam(parameters, lr=2 * lr))
+    adam = torch.optim.Adam
+    monkeypatch.setattr(torch.optim, "Adam", lambda parameters, lr: adam(parameters, lr=2 * lr))
     _, ours = models.curves("tagger", size, steps=4)
     assert theirs != pytest.approx(ours, rel=1e-4)

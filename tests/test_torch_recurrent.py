@@ -69,7 +69,7 @@ def test_a_layer_is_rnnkernels_forward_and_backward(cell: str, options: dict[str
         return tuple(t.detach()[0].numpy() for t in tensors)
 
     params = {name.removesuffix("_l0"): p.detach().numpy() for name, p in layer.named_parameters()}
-    numbers = {name: np.asarray(value) for name, value in given.items()}
+    numbers: dict[str, Any] = {name: np.asarray(value) for name, value in given.items()}
     run = rk.forward(
         cell,
         x.detach().numpy(),
@@ -83,6 +83,7 @@ def test_a_layer_is_rnnkernels_forward_and_backward(cell: str, options: dict[str
     np.testing.assert_array_equal(output.detach().numpy(), run.output)
     for found, state in zip(many(final), run.state, strict=True):
         np.testing.assert_array_equal(found.detach()[0].numpy(), state)
+    assert expected.x is not None
     known = [expected.x, *expected.params.values(), *expected.state, *(expected.reset_state or () if reset else ())]
     for found, array in zip(grads, known, strict=True):
         np.testing.assert_array_equal(found.numpy().reshape(array.shape), array)
