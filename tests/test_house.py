@@ -249,14 +249,14 @@ def built_objects() -> dict[str, list[Path]]:
     newest_source = max((CSRC / file).stat().st_mtime for file in sources())
     builds: list[tuple[float, dict[str, list[Path]]]] = []
     for folder in ROOT.glob("build/*/CMakeFiles"):
-        objects = defaultdict(list)
+        groups: defaultdict[str, list[Path]] = defaultdict(list)
         for obj in folder.glob("*.dir/csrc/**/*.o"):
             per_set = obj.name.removesuffix(".o") in PER_SET_SOURCES
             # rnnkernels_cpu_<set>.dir, rnnkernels_cpu_<set>_<part>.dir
             library = obj.relative_to(folder).parts[0].removesuffix(".dir")
-            objects[library.split("_")[2] if per_set else obj.name].append(obj)
-        if set(SET_NAMES) & set(objects):
-            builds.append((min(obj.stat().st_mtime for group in objects.values() for obj in group), dict(objects)))
+            groups[library.split("_")[2] if per_set else obj.name].append(obj)
+        if set(SET_NAMES) & set(groups):
+            builds.append((min(obj.stat().st_mtime for group in groups.values() for obj in group), dict(groups)))
     built, objects = max(builds, key=lambda build: build[0], default=(0.0, {}))
     return objects if built > newest_source else {}
 

@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from benchmarks import models
+models = pytest.importorskip("benchmarks.models")
 
 
 @pytest.mark.parametrize("name", models.MODELS)
