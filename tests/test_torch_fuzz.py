@@ -163,6 +163,13 @@ def states(draw: Draw, name: str, layer: Any, rows: tuple[int, ...], dtype: torc
     return draw.choice((tuple, tuple, list))(made)
 
 
+def crashes(layer: Any, given: list[Any]) -> bool:
+    """Whether PyTorch writes where it must not: of a packed batch its LSTM checks nothing, and its LSTMCell a number."""
+    if isinstance(layer, torch.nn.LSTM):
+        return any(isinstance(v, PackedSequence) for v in given)
+    return isinstance(layer, torch.nn.LSTMCell) and len({t.dim() for t in leaves_of(given)}) > 1
+
+
 def play(library: Any, number: int, allow_torch: bool = False) -> tuple[dict[str, Any], tuple[int, int, int, int, int]]:
     """Draw a case, run it, return what was seen and its sizes: steps, batch, input and hidden size, layers."""
     draw = Draw(number)
@@ -184,8 +191,8 @@ def play(library: Any, number: int, allow_torch: bool = False) -> tuple[dict[str
         given, given_named, (steps, batch) = call(draw, name, layer)
     except (RuntimeError, TypeError, ValueError, IndexError):  # of pack_padded_sequence, or no such tensor
         return record, (0, 0, 0, 0, 0)
-    if name == "LSTM" and draw.wrong and any(isinstance(v, PackedSequence) for v in (*given, *given_named.values())):
-        return record, (0, 0, 0, 0, 0)  # PyTorch checks none of it, and writes where it must not
+    if draw.wrong and crashes(layer, [*given, *given_named.values()]):
+        return record, (0, 0, 0, 0, 0)
     guard = draw.choice((nullcontext, nullcontext, nullcontext, torch.no_grad, torch.inference_mode))
     with guard():
         result, *seen = attempt(layer, *given, **given_named)

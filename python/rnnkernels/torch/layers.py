@@ -133,6 +133,8 @@ def _refuse(layer: Any, theirs: Any, *arguments: Any) -> Any:
         )
     if isinstance(layer, torch.nn.LSTM) and isinstance(arguments[0], PackedSequence):
         _check_packed(layer, *arguments)
+    if isinstance(layer, torch.nn.LSTMCell):
+        _check_unbatched(layer, *arguments)
     result = theirs(*arguments)
     if layer.allow_torch:
         return result
@@ -149,6 +151,13 @@ def _check_packed(layer: Any, input: Any, hx: Any) -> None:
         layer.check_input(input.data, input.batch_sizes)
     elif isinstance(hx, (tuple, list, torch.Tensor)) and all(isinstance(s, torch.Tensor) for s in hx) and len(hx) > 1:
         layer.check_forward_args(input.data, hx, input.batch_sizes)
+
+
+def _check_unbatched(cell: Any, input: Any, hx: Any) -> None:
+    """Raise as PyTorch's layers do: its LSTMCell takes as many rows as the cell is wide for one, and crashes."""
+    rows = [s for s in hx if getattr(s, "ndim", 0) == 2] if isinstance(hx, (tuple, list)) else []
+    if getattr(input, "ndim", 0) == 1 and any(s.shape[0] == cell.hidden_size for s in rows):
+        raise RuntimeError("For unbatched 1-D input, hx and cx should also be 1-D but got 2-D tensors")
 
 
 class RNN(_Layer, torch.nn.RNN):  # type: ignore[misc]
