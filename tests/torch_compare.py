@@ -60,7 +60,9 @@ def twins(name: str, *arguments: Any, **named: Any) -> tuple[Any, Any]:
     return theirs, ours
 
 
-def assert_near(actual: torch.Tensor, expected: torch.Tensor, quantity: str, sizes: Any, what: str = "") -> None:
+def assert_near(
+    actual: torch.Tensor, expected: torch.Tensor, quantity: str, sizes: Any, what: str = "", amplified: float = 1.0
+) -> None:
     """Compare values of one dtype; `sizes`: steps, batch, input size, hidden size, layers."""
     if not expected.is_floating_point():
         assert torch.equal(actual, expected), f"{what}: {actual}, expected {expected}"
@@ -73,7 +75,7 @@ def assert_near(actual: torch.Tensor, expected: torch.Tensor, quantity: str, siz
     )
     assert actual.dtype == expected.dtype, f"{what}: {actual.dtype}, expected {expected.dtype}"
     dtype = str(actual.dtype).removeprefix("torch.")
-    allowed = tolerance(dtype, quantity, layers * length)
+    allowed = tolerance(dtype, quantity, layers * length, amplified)
     found = error(actual.detach().double().numpy(), expected.detach().double().numpy())
     assert found <= allowed, f"{what or quantity} ({dtype}, {tuple(actual.shape)}): error {found:.3g} > {allowed:.3g}"
 

@@ -37,7 +37,7 @@ class _Layer:
 
     def _run(self: Any, theirs: Any, input: Any, hx: Any) -> Any:
         """Run a call, or hand it to `theirs`, PyTorch's forward."""
-        arranged = _arrange(self, input, hx)
+        arranged = None if torch.jit.is_tracing() else _arrange(self, input, hx)
         if arranged is None:
             return _refuse(self, theirs, input, hx)
         x, batch_sizes, state = arranged
@@ -138,6 +138,11 @@ def _refuse(layer: Any, theirs: Any, *arguments: Any) -> Any:
     result = theirs(*arguments)
     if layer.allow_torch:
         return result
+    if torch.jit.is_tracing():
+        raise NotImplementedError(
+            f"rnnkernels.torch.{type(layer).__name__}: torch.jit.trace cannot hold these kernels (torch.export can); "
+            "allow_torch = True on the layer puts PyTorch's in the trace"
+        )
     raise NotImplementedError(
         f"rnnkernels.torch.{type(layer).__name__}: PyTorch takes this call, these kernels do not: they take dense "
         "float32, float64, bfloat16 and float16 tensors on the CPU, all of one dtype, and as many states of the shape "
@@ -198,7 +203,7 @@ class _Cell:
         state = None if hx is None else tuple(hx) if several and isinstance(hx, (tuple, list)) else (hx,)
         names = _NAMES if self.bias_ih is not None else _NAMES[:2]
         weights = {name: getattr(self, name) for name in names}
-        if not _served(self, input, state, weights):
+        if torch.jit.is_tracing() or not _served(self, input, state, weights):
             return _refuse(self, theirs, input, hx)
         batched = input.dim() == 2
         x = input.unsqueeze(0) if batched else input.view(1, 1, -1)

@@ -42,8 +42,9 @@ def run(
     if dtype in (torch.bfloat16, torch.float16):
         return _in_float32(options, x, weights, state, reset_state, term)
     tensors = (*weights.values(), *(state or ()), *(reset_state or ()), *(() if term is None else (term,)))
-    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # else a trace has this call's numbers
-    if traced or x.device.type != "cpu" or any(type(t) not in PLAIN for t in (x, *tensors)):
+    if torch.jit.is_tracing():  # a trace would have this call's numbers
+        raise NotImplementedError("torch.jit.trace: expected layers of PyTorch's; torch.export takes rnnkernels'")
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or any(type(t) not in PLAIN for t in (x, *tensors)):
         results = operators.call(options, x, weights, state, reset_state, term)
     else:
         present = (state is not None, reset_state is not None, term is not None)
