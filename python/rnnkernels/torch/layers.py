@@ -41,7 +41,7 @@ class _Layer:
         if arranged is None:
             return _refuse(self, theirs, input, hx)
         x, batch_sizes, state = arranged
-        weights = [dict(zip(_names(of), [getattr(self, n, None) for n in of], strict=True)) for of in self._all_weights]
+        weights = _weights(self)
         kinds = autocast.taken(x)
         if not all(_fits(w, x, kinds) for of in weights for w in of.values()):
             return _refuse(self, theirs, input, hx)
@@ -68,6 +68,15 @@ class _Layer:
         directions, dropout = 1 + self.bidirectional, self.dropout if self.training else 0.0
         done = run_layers(options, x, weights, state, directions=directions, dropout=dropout)
         return done.output, done.final
+
+
+def _weights(layer: Any) -> list[dict[str, Any]]:
+    """Return the weights of each layer and direction by name; None for one that is missing."""
+    if "parametrizations" in layer._modules:  # each reading of one makes it, or changes it: as often as PyTorch
+        layer._update_flat_weights()
+        flat = dict(zip(layer._flat_weights_names, layer._flat_weights, strict=True))
+        return [dict(zip(_names(of), [flat[n] for n in of], strict=True)) for of in layer._all_weights]
+    return [dict(zip(_names(of), [getattr(layer, n, None) for n in of], strict=True)) for of in layer._all_weights]
 
 
 def _names(of: list[str]) -> list[str]:
