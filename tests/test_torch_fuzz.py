@@ -85,7 +85,7 @@ def constructor(draw: Draw, name: str) -> tuple[list[Any], dict[str, Any]]:
     return [values[key] for key in order[:by_place]] + extra, named
 
 
-def tensor(draw: Draw, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+def tensor(draw: Draw, shape: tuple[int, ...], dtype: Any) -> Any:
     """Draw a tensor: contiguous, transposed, every other number of a larger one, or expanded."""
     layout = draw.choice(("plain", "plain", "transposed", "strided", "expanded"))
     if layout == "transposed":
@@ -99,7 +99,7 @@ def tensor(draw: Draw, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tens
     return made.detach().requires_grad_(draw.random() < 0.6)
 
 
-def other(draw: Draw, dtype: torch.dtype) -> torch.dtype:
+def other(draw: Draw, dtype: Any) -> Any:
     """Another dtype, seldom."""
     return draw.choice((torch.float32, torch.float64, torch.bfloat16, torch.int64)) if draw.wrongly(0.04) else dtype
 
@@ -142,7 +142,7 @@ def call(draw: Draw, name: str, layer: Any) -> tuple[list[Any], dict[str, Any], 
     return arguments, named, (max(1, steps), batch)
 
 
-def states(draw: Draw, name: str, layer: Any, rows: tuple[int, ...], dtype: torch.dtype) -> Any:
+def states(draw: Draw, name: str, layer: Any, rows: tuple[int, ...], dtype: Any) -> Any:
     """Draw initial states, one in five wrong."""
     count = () if name in CELLS else (layer.num_layers * (1 + layer.bidirectional),)
     widths = [getattr(layer, "proj_size", 0) or layer.hidden_size, layer.hidden_size][: 1 + name.startswith("LSTM")]
@@ -164,7 +164,7 @@ def states(draw: Draw, name: str, layer: Any, rows: tuple[int, ...], dtype: torc
 
 
 def crashes(layer: Any, given: list[Any]) -> bool:
-    """Whether PyTorch writes where it must not: of a packed batch its LSTM checks nothing, and its LSTMCell a number."""
+    """Whether PyTorch writes where it must not: its LSTM does not check a packed batch, nor its LSTMCell one row."""
     if isinstance(layer, torch.nn.LSTM):
         return any(isinstance(v, PackedSequence) for v in given)
     return isinstance(layer, torch.nn.LSTMCell) and len({t.dim() for t in leaves_of(given)}) > 1
@@ -205,7 +205,9 @@ def play(library: Any, number: int, allow_torch: bool = False) -> tuple[dict[str
         record["values"] = [leaf.detach() for leaf in leaves(result)]
         chosen = [t for t in leaves(result) if t.requires_grad and draw.random() < 0.8]
         if chosen:
-            _, *record["differentiated"] = attempt(torch.autograd.backward, chosen, [torch.cos(t.detach()) for t in chosen])
+            _, *record["differentiated"] = attempt(
+                torch.autograd.backward, chosen, [torch.cos(t.detach()) for t in chosen]
+            )
         inputs = [t for t in [*leaves_of([*given, *given_named.values()]), *layer.parameters()] if t.is_leaf]
         record["gradients"] = [t.grad for t in inputs]
         assert all(t.grad is None for t in inputs if not t.requires_grad)
@@ -213,7 +215,7 @@ def play(library: Any, number: int, allow_torch: bool = False) -> tuple[dict[str
     return record, (steps, batch, layer.input_size, layer.hidden_size, int(layers))
 
 
-def leaves_of(values: Any) -> list[torch.Tensor]:
+def leaves_of(values: Any) -> list[Any]:
     """The tensors among arguments, whatever they are."""
     if isinstance(values, torch.Tensor):
         return [values]
@@ -222,7 +224,7 @@ def leaves_of(values: Any) -> list[torch.Tensor]:
 
 def structure_of(values: Any) -> str:
     """For a message: what arguments were."""
-    kinds = [[tuple(t.shape) + (t.dtype,) for t in leaves_of([v])] or v for v in values]
+    kinds = [[(*t.shape, t.dtype) for t in leaves_of([v])] or v for v in values]
     return str([("packed", k) if isinstance(v, PackedSequence) else k for k, v in zip(kinds, values, strict=True)])
 
 
@@ -240,7 +242,8 @@ def assert_alike(number: int) -> bool:
         if key == "layer":
             assert ours[key][0] == theirs[key][0], about
             for mine, other_one in zip(ours[key][1], theirs[key][1], strict=True):
-                assert mine[:2] == other_one[:2] and torch.equal(mine[2], other_one[2]), about
+                assert mine[:2] == other_one[:2], about
+                assert torch.equal(mine[2], other_one[2]), about
         elif key not in numbers:
             assert ours.get(key) == theirs[key], f"{about}: {key}: {ours.get(key)}, expected {theirs[key]}"
     assert ours.keys() == theirs.keys(), about

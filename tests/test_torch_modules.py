@@ -23,7 +23,9 @@ from torch_compare import NAMES, assert_near, leaves, structure  # noqa: E402
 
 import rnnkernels.torch as rnn  # noqa: E402
 
-INFOS = {info.module_cls.__name__: info for info in common.module_db if info.module_cls.__module__ == "torch.nn.modules.rnn"}
+INFOS = {
+    info.module_cls.__name__: info for info in common.module_db if info.module_cls.__module__ == "torch.nn.modules.rnn"
+}
 SIZES = (5, 5, 10, 10, 2)  # no call of the database is larger
 LARGE = 9.0  # the largest number in it: a gradient sums what that multiplies, and its errors
 

@@ -25,8 +25,8 @@ A normalisation divides by the standard deviation of a row, and rounding with it
 An index that is off by one, a missing bias or a wrong gate shows as an error of 0.01 to 1; in
 float32 a tolerance is between 1e-6 and 2e-5 for the sizes the tests use.
 
-Half precision, which only PyTorch's layers have, has rows of its own for the unit roundoff: NumPy has no bfloat16. There
-both results are rounded, the peer's at every step.
+Half precision, which only PyTorch's layers have, has rows of its own for the unit roundoff: NumPy has no bfloat16.
+There both results are rounded, the peer's at every step.
 
 Not here: bitwise promises, which are compared with `numpy.array_equal`.
 """

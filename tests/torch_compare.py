@@ -31,7 +31,13 @@ def structure(value: Any, strides: bool = True) -> Any:
     """What a result is made of, all but the numbers."""
     if isinstance(value, torch.Tensor):
         flags = value.requires_grad, value.is_leaf, value.is_inference()
-        return tuple(value.shape), value.stride() if strides and value.numel() else None, value.dtype, value.device, flags
+        return (
+            tuple(value.shape),
+            value.stride() if strides and value.numel() else None,
+            value.dtype,
+            value.device,
+            flags,
+        )
     if value is None:
         return None
     return type(value).__name__, *(structure(part, strides) for part in value)

@@ -90,7 +90,7 @@ def _fits(tensor: Any, x: Any, kinds: Any) -> bool:
 
 def _arrange(layer: Any, input: Any, hx: Any) -> tuple[Any, Any, Any] | None:
     """Return x (T, B, I) or (N, 1, I), batch sizes, states (L·D, B, H); None where something does not fit."""
-    batch_sizes = None
+    batch_sizes: Any = None
     packed = isinstance(input, PackedSequence)
     x = input.data if packed else input
     if not isinstance(x, torch.Tensor) or x.dtype not in FLOATS or x.layout != torch.strided:
@@ -244,7 +244,9 @@ def _served(cell: Any, input: Any, state: Any, weights: dict[str, Any]) -> bool:
     shape = (*input.shape[:-1], cell.hidden_size)
     kinds = autocast.taken(input)
     count = 2 if isinstance(cell, torch.nn.LSTMCell) else 1
-    if state is not None and (len(state) != count or any(not _fits(s, input, kinds) or s.shape != shape for s in state)):
+    if state is not None and (
+        len(state) != count or any(not _fits(s, input, kinds) or s.shape != shape for s in state)
+    ):
         return False
     return all(_fits(w, input, kinds) for w in weights.values())
 

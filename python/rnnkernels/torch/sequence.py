@@ -14,7 +14,7 @@ from . import autograd, operators
 from .options import Options, make_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     Tensors = tuple[torch.Tensor, ...]
 
@@ -81,7 +81,7 @@ class Stacked(NamedTuple):
 def run_layers(
     options: Options,
     x: torch.Tensor,
-    layers: Sequence[Callable[[], Mapping[str, torch.Tensor]]] | Sequence[Mapping[str, torch.Tensor]],
+    layers: Sequence[Mapping[str, torch.Tensor]],
     state: Sequence[torch.Tensor] | None,
     *,
     directions: int,
