@@ -122,7 +122,9 @@ def call(draw: Draw, name: str, layer: Any) -> tuple[list[Any], dict[str, Any], 
         lengths = [draw.randint(0 if draw.wrongly(0.01) else 1, max(steps, 1)) for _ in range(batch)]
         sort = draw.random() < 0.6
         lengths = sorted(lengths, reverse=True) if sort and not draw.wrongly(0.03) else lengths
-        x = pack_padded_sequence(x, torch.tensor(lengths, dtype=torch.int64), layer.batch_first, not sort)
+        x = pack_padded_sequence(
+            x, torch.tensor(lengths, dtype=torch.int64), layer.batch_first, sort and draw.random() < 0.5
+        )
     if draw.wrongly(0.02):
         x = draw.choice((None, 1.0, "x", [1.0, 2.0], (x,), torch.zeros(3), torch.ones(2, 3, dtype=torch.bool)))
 
