@@ -45,7 +45,7 @@ class _Recurrence(torch.autograd.Function):
         *results, kept = output
         ctx.set_materialize_grads(False)
         ctx.spec, ctx.kept, ctx.given = spec, kept, len(given)
-        # Not the final states, which no derivative reads: their owner may change them in place. Their shapes are needed.
+        # Not the final states, which no derivative reads: their owner may change them in place. Only their shapes.
         ends = 1 + spec.state_count
         ctx.shapes = [s.shape for s in results[1:ends]]
         ctx.save_for_backward(*given, results[0], *results[ends:])
