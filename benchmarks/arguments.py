@@ -1,4 +1,4 @@
-"""The command line of a benchmark of our own cells: which cells, threads, for how long, and where results go."""
+"""The command line of a benchmark of our own: which cells and parts, threads, for how long, and where results go."""
 
 from __future__ import annotations
 
@@ -14,14 +14,23 @@ def parse(
     description: str,
     arguments: Sequence[str],
     *,
-    cells: Iterable[str],
+    cells: Iterable[str] | None = None,
+    what: Sequence[str] | None = None,
     threads: str | None = None,
     seconds: str = "per participant and line",
+    default_seconds: float = 0.5,
 ) -> argparse.Namespace:
-    """Read the arguments of `python -m benchmarks <command>`; `threads` and `seconds` are what those two mean."""
+    """Read the arguments of `python -m benchmarks <command>`.
+
+    `cells` and `what` are the choices of those two, None: there is no such argument; `threads` and `seconds` say what
+    those two mean.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks {command}", description=description)
-    parser.add_argument("--cells", nargs="+", default=["lstm", "gru"], choices=list(cells))
+    if cells is not None:
+        parser.add_argument("--cells", nargs="+", default=["lstm", "gru"], choices=list(cells))
+    if what is not None:
+        parser.add_argument("--what", nargs="+", default=list(what), choices=list(what))
     parser.add_argument("--threads", type=int, default=rk.num_threads(), help=threads)
-    parser.add_argument("--seconds", type=float, default=0.5, help=seconds)
+    parser.add_argument("--seconds", type=float, default=default_seconds, help=seconds)
     parser.add_argument("--out", type=Path, help="JSON lines; lines of other kinds in it are kept")
     return parser.parse_args(arguments)

@@ -6,6 +6,8 @@
 - ``scaling``: our time against one size
 - ``ragged``: a batch of different lengths, over the work in it and over PyTorch's packed sequences
 - ``options``: training with an option over training without it
+- ``layers``: torch.nn's layers over ours in their place
+- ``models``: a model that trains with torch.nn's layers, over the same with ours
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ FOLDER = Path(__file__).resolve().parent / "results"
 # The machine that was measured in full; the other files hold what was added since, measured elsewhere.
 DRAWN = "epyc-genoa-2-cores.jsonl"
 # What makes a line the same measurement as another, of another time.
-KEY = ("kind", "cell", "mode", "shape", "axis", "threads", "instruction_set")
+KEY = ("kind", "what", "cell", "class", "mode", "shape", "axis", "threads", "instruction_set")
 
 
 def key(line: Line) -> str:

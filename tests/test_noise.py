@@ -234,3 +234,26 @@ def test_one_rate_of_zoneout_is_any_number(number: Any) -> None:
     assert noise.rates("lstm") == [0.25, 0.25]
     with pytest.raises(ValueError, match="zoneout: expected 2 rates"):
         rk.Noise(1, zoneout=[number]).rates("lstm")
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before", "lstm_fgr", "lstm_layer_norm"])
+def test_training_with_the_expectation_is_what_is_evaluated(cell: str) -> None:
+    p = make(cell, (5, 3, 4, 6))
+    noise = rk.Noise(1, zoneout_of(cell, 0.3), recurrent_dropout=0.2, weight_dropout=0.2, expected=True)
+    run = p.forward(noise=noise)
+    drawn = rk.Noise(1, noise.zoneout, recurrent_dropout=0.2, weight_dropout=0.2)
+    evaluated = p.forward(noise=drawn, training=False)
+    np.testing.assert_array_equal(run.output, evaluated.output)
+    grads = rk.backward(run, p.d_output, p.d_state)
+    rng = np.random.default_rng(0)
+    for name, value in p.params.items():
+        direction = rng.standard_normal(value.shape)
+
+        def loss(step: float, name: str = name, direction: Array = direction) -> float:
+            moved = {**p.params, name: p.params[name] + step * direction}
+            there = rk.forward(cell, p.x, moved, p.state, noise=drawn, training=False)
+            ends = sum(float((d * s).sum()) for d, s in zip(p.d_state, there.state, strict=True))
+            return float((p.d_output * there.output).sum()) + ends
+
+        slope = (loss(1e-5) - loss(-1e-5)) / 2e-5
+        assert float((grads.params[name] * direction).sum()) == pytest.approx(slope, rel=1e-6, abs=1e-7)

@@ -11,6 +11,9 @@ from tolerances import assert_close, gradient_length
 
 import rnnkernels as rk
 from rnnkernels import _cpu
+from rnnkernels._arguments import as_layer
+from rnnkernels._call import Call
+from rnnkernels.schedule import make_schedule
 
 CELLS = rk.cells()
 SHAPE = (9, 6, 5, 19)
@@ -247,5 +250,26 @@ def test_the_extension_checks_the_schedule() -> None:
     ]:
         with pytest.raises(ValueError, match="schedule: expected steps of 1 or more rows"):
             _cpu.forward("rnn_tanh", p.x, layer, state, True, (np.array(starts), np.array(places)))
-    with pytest.raises(TypeError, match="schedule: expected two int64 arrays"):
+    with pytest.raises(TypeError, match="schedule: expected int64 arrays"):
         _cpu.forward("rnn_tanh", p.x, layer, state, True, (np.array([0.0]), np.array([], int)))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before", "mut3", "lstm_projected", "gru_layer_norm"])
+def test_rows_that_stand_in_order_need_no_places(cell: str) -> None:
+    p = make(cell, (5, 4, 3, 6))
+    lengths = np.array([5, 4, 2, 2])
+    schedule = make_schedule(5, 4, lengths, None, False)
+    assert schedule is not None
+    x = np.ascontiguousarray(p.x.reshape(20, -1)[schedule.places])[:, np.newaxis]  # (N, 1, I)
+    layer, state = as_layer(cell, p.params), tuple(np.ascontiguousarray(s) for s in p.state)
+    found = []
+    for places in (np.arange(len(x)), None):
+        call = Call(cell, x, layer, state, (schedule.starts, places))
+        output, final, reserve, _ = call.forward(True)
+        assert reserve is not None
+        grads = call.backward(output, reserve, np.cos(output), final, need_x=True, norms=False)
+        found.append([output, *final, grads.x, *grads.params.values(), *grads.state])
+    for with_places, without in zip(*found, strict=True):
+        np.testing.assert_array_equal(with_places, without)
+    with pytest.raises(ValueError, match="schedule: expected steps of 1 or more rows"):
+        Call(cell, x[:-1], layer, state, (schedule.starts, None)).forward(True)

@@ -21,7 +21,8 @@ from .compare import faults, table
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPECTED = Path(__file__).with_name("expected.json")
-PROGRAM = ROOT / "build" / "native" / "count_instructions"
+PRESET = "instructions"
+PROGRAM = ROOT / "build" / PRESET / "count_instructions"
 SET = "avx2"  # valgrind knows no AVX-512
 
 
@@ -54,8 +55,8 @@ def main() -> int:
 
 def count_all() -> tuple[str, dict[str, int]]:
     """Build the program; the compiler's name and every kernel's count."""
-    run("cmake", "--preset", "native", "--log-level=WARNING")
-    run("cmake", "--build", "--preset", "native", "--target", PROGRAM.name)
+    run("cmake", "--preset", PRESET, "--log-level=WARNING")
+    run("cmake", "--build", "--preset", PRESET, "--target", PROGRAM.name)
     compiler, *kernels = run(str(PROGRAM)).splitlines()
     return compiler, {kernel: count(kernel) for kernel in kernels}
 

@@ -188,21 +188,23 @@ void read_state(const Problem& problem, const char* name, const OptionalState& s
 void read_schedule(Problem& problem, const Schedule& schedule) {
     if (!schedule) return;
     const auto& [starts, places] = *schedule;
-    for (const py::array& list : {starts, places}) {
-        if (!holds_tokens(list) || list.ndim() != 1) throw py::type_error("schedule: expected two int64 arrays (n,)");
+    const auto read = [](const py::array& list) {
+        if (!holds_tokens(list) || list.ndim() != 1) throw py::type_error("schedule: expected int64 arrays (n,)");
         check_layout(list, "schedule");
-    }
+        return static_cast<const std::int64_t*>(list.data());
+    };
     const Index steps = starts.size() - 1, slots = problem.steps * problem.batch;
-    const auto* start = static_cast<const std::int64_t*>(starts.data());
-    const auto* place = static_cast<const std::int64_t*>(places.data());
+    const Index rows = places ? places->size() : slots;
+    const std::int64_t* start = read(starts);
+    const std::int64_t* place = places ? read(*places) : nullptr;
     bool right = steps >= 0 && start[0] == 0;
     for (Index t = 0; right && t < steps; ++t) {
         const Index count = start[t + 1] - start[t];
         right = count > 0 && (t == 0 || count <= start[t] - start[t - 1]);
     }
-    right = right && start[steps] == places.size();
-    std::vector<bool> seen(static_cast<std::size_t>(slots));
-    for (Index row = 0; right && row < places.size(); ++row) {
+    right = right && start[steps] == rows;
+    std::vector<bool> seen(place ? static_cast<std::size_t>(slots) : 0);
+    for (Index row = 0; place && right && row < rows; ++row) {
         right = place[row] >= 0 && place[row] < slots && !seen[static_cast<std::size_t>(place[row])];
         if (right) seen[static_cast<std::size_t>(place[row])] = true;
     }
@@ -257,7 +259,8 @@ void read_noise(Problem& problem, const OptionalNoise& given) {
 py::array fresh_sequence(const Problem& problem, std::optional<Index> width) {
     Dims shape{problem.steps, problem.batch};
     if (width) shape.push_back(*width);
-    if (!problem.in.starts) return fresh(problem.dtype, shape);
+    const bool whole = !problem.in.starts || problem.rows() == problem.steps * problem.batch;
+    if (whole) return fresh(problem.dtype, shape);
     return py::module_::import("numpy").attr("zeros")(
         shape, problem.dtype == Dtype::float32 ? py::dtype::of<float>() : py::dtype::of<double>());
 }

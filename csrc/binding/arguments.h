@@ -28,8 +28,9 @@ using Layer =
 // A cell's settings, in its order; infinite: off.
 using Settings = std::vector<double>;
 
-// A ragged batch (recurrence/rows.h): starts (steps+1,) and places (rows,), int64; none: dense.
-using Schedule = std::optional<std::tuple<py::array, py::array>>;
+// A ragged batch (recurrence/rows.h): starts (steps+1,) and places (rows,), int64, or no places where the arrays
+// (T, B, ...) hold its rows one after another; none: dense.
+using Schedule = std::optional<std::tuple<py::array, OptionalArray>>;
 
 // Random masks (recurrence/problem.h: Noise), in its order: seed, layer, expected, per_step, first_step, batch,
 // places, zoneout (a rate for each state), recurrent, weights; none: none.

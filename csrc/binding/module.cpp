@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "prepared.h"
+#include "xla_ffi.h"
 
 namespace rnnkernels::binding {
 namespace {
@@ -322,6 +323,7 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
           py::arg("norms") = false, py::arg("settings") = Settings{});
     m.def("drop", &drop, py::arg("x"), py::arg("rate"), py::arg("seed"), py::arg("layer"));
     bind_prepared(m);
+    bind_xla_ffi(m);
     m.def("instruction_sets", [] {
         py::list names;
         for (int i = 0; i < backend().set_count(); ++i) names.append(backend().set_name(i));

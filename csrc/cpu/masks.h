@@ -80,6 +80,13 @@ public:
     }
     // Its backward: dn is divided into what goes on to the cell and what to the states before, ds.
     RNNKERNELS_INLINE void unzone(Index row, Index block, V* dn, V* ds) const {
+        if (noise_->expected) {
+            for (int k = 0; k < states; ++k) {
+                ds[k] = V(static_cast<T>(noise_->zoneout[k])) * dn[k];
+                dn[k] = dn[k] - ds[k];
+            }
+            return;
+        }
         Words<T> words{};
         for (int k = 0; k < states; ++k) {
             if (k % 4 == 0) words = words_of(row, block, static_cast<std::uint32_t>(k / 4));

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from .noise import Drawn
     from .parameters import Array
 
-    Rows = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+    # starts, places; no places: the arrays (T, B, ...) hold the rows one after another
+    Rows = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]
     State = tuple[Array, ...]
     Sequences = tuple[Array, ...]
     # Output (T, B, H); final states, of a ragged batch those of its sequences (S, H); reserve; the sequences of the

@@ -24,7 +24,8 @@ _Layer: TypeAlias = tuple[
 ]
 
 # A ragged batch (csrc/recurrence/rows.h): starts (steps+1,) and places (rows,); a state then has a row per sequence.
-_Schedule: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
+# No places: the arrays (T, B, ...) hold the rows one after another.
+_Schedule: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64] | None]
 
 # Random masks (csrc/recurrence/problem.h: Noise).
 _Noise: TypeAlias = tuple[
@@ -145,6 +146,7 @@ def set_num_threads(threads: int) -> None: ...
 def set_poison(poison: bool) -> None: ...
 def evaluate(function: str, x: _Float) -> _Float: ...
 def reserve_size(cell: str, hidden: int, dtype: str, zoneout: bool = False) -> int: ...  # bytes per row of a step
+def xla_ffi_handlers() -> dict[str, Any]: ...  # capsules by "forward" and "backward", for jax.ffi
 def plan(  # how a call is cut: threads, row_groups, unit_groups, forward_chunk, backward_chunk
     cell: str, steps: int, batch: int, input: int, hidden: int, dtype: str, threads: int
 ) -> dict[str, int]: ...

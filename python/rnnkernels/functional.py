@@ -181,10 +181,17 @@ def forward(
     term : array_like, (B, Gx·H), optional
         Added, in every step, to x_g: W_ih x + b_ih + term, or LN(W_ih x) + term where that is normalised. The product
         of an image with a weight of its own, say, h' = tanh(W_xh x + W_hh h + W_ih v) (Karpathy, Fei-Fei 2015).
-    memory : {"all", "replay"}
-        What a training run keeps. ``"all"``: every gate and state. ``"replay"``: the states at every k-th step, k near
-        √T; the backward runs the steps between them again, which costs one more forward. `training_bytes` says
-        beforehand how much each keeps.
+    noise : Noise, optional
+        Random masks inside the recurrence, drawn in training, their expectation otherwise.
+    cell_clip : float, optional
+        For the cells that have it: c is kept in [-cell_clip, cell_clip], as in cuDNN.
+    all_states : bool, default False
+        Give ``Run.states``, every state after every step.
+    memory : {"all", "states", "replay"}
+        What a training run keeps. ``"all"``: every gate and state. ``"states"``: the states, of which the backward
+        makes the gates again, many steps at once. ``"replay"``: the states at every k-th step, k near √T; the backward
+        runs the steps between them again. Either costs one more forward. `training_bytes` says beforehand how much
+        each keeps.
 
     Returns
     -------

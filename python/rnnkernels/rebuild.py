@@ -120,6 +120,7 @@ class _Piece:
     previous: slice | Integers  # in (T·B): each row's own, one step before; without those of step 0
     sequence: Integers  # of each row
     places: Integers
+    rows: slice  # of the walk
 
     @classmethod
     def of(cls, call: Call, starts: Integers, first: int, last: int) -> _Piece:
@@ -127,16 +128,19 @@ class _Piece:
         rows = np.arange(starts[first], starts[last])
         step = np.repeat(np.arange(first, last), counts)
         sequence = rows - starts[step]
-        places = rows if call.rows is None else call.rows[1][rows]
-        width = int(counts[0])
+        stand = None if call.rows is None else call.rows[1]
+        places = rows if stand is None else stand[rows]
+        width, walked = int(counts[0]), slice(int(starts[first]), int(starts[last]))
         later = slice(width, None) if first == 0 else slice(None)
         before = (starts[step - 1] + sequence)[later]
         if call.rows is None:
             where = slice(int(rows[0]), int(rows[-1]) + 1)
             previous = slice(int(before[0]), int(before[-1]) + 1) if len(before) else slice(0, 0)
-            return cls(last - first, width, where, None, previous, sequence, places)
+            return cls(last - first, width, where, None, previous, sequence, places, walked)
         begins = starts[first : last + 1] - starts[first]
-        return cls(last - first, width, places, begins, call.rows[1][before], sequence, places)
+        return cls(
+            last - first, width, places, begins, before if stand is None else stand[before], sequence, places, walked
+        )
 
     def take(self, array: Array) -> Array:
         """Return the piece's rows of (T, B, ...): (steps, B, ...), or of a ragged batch (N, 1, ...)."""
@@ -167,7 +171,10 @@ class _Piece:
 
     def _noise(self, noise: Drawn | None) -> Drawn | None:
         """Return the masks of the whole for the rows of the piece."""
-        return None if noise is None else (*noise[:6], self.places, *noise[7:])
+        if noise is None:
+            return None
+        places = self.places if noise[6] is None else noise[6][self.rows]
+        return (*noise[:6], places, *noise[7:])
 
 
 def _flat(array: Array) -> Array:

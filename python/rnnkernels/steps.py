@@ -39,7 +39,7 @@ _MERGED = {
 class Library:
     """The calls. `linear`: a @ w + b, b may be None. `split`: the last axis in so many equal pieces.
 
-    `clip`: into [-limit, limit]. `layer_norm`: of a, gain and shift, over the last axis, with 1e-5 added to the variance.
+    `clip`: into [-limit, limit]. `layer_norm`: of a, gain and shift, over the last axis, 1e-5 added to the variance.
     """
 
     sigmoid: Callable[[Any], Any]

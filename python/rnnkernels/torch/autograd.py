@@ -21,8 +21,10 @@ Tensors = tuple[torch.Tensor, ...]
 def recurrence(spec: Spec, x: torch.Tensor, tensors: Tensors) -> Tensors:
     """Run a call: output, final states and, where asked for, the sequences of the states after h."""
     recorded = torch.is_grad_enabled() and (x.requires_grad or any(t.requires_grad for t in tensors))
-    if recorded or transforming() or torch.autograd.forward_ad._current_level >= 0:
+    if transforming():
         return _Recurrence.apply(spec, x, *tensors)[:-1]  # type: ignore[no-any-return]
+    if recorded or torch.autograd.forward_ad._current_level >= 0:
+        return _Recorded.apply(spec, x, *tensors)[:-1]  # type: ignore[no-any-return]
     return kernels.forward(spec, x, tensors, False).tensors
 
 
@@ -86,6 +88,19 @@ class _Recurrence(torch.autograd.Function):
             each = [_Recurrence.apply(spec, *_sample(given, dims, n))[:-1] for n in range(info.batch_size)]
             results = tuple(torch.stack(r) for r in zip(*each, strict=True))
         return (*results, None), (*[0] * len(results), None)
+
+
+class _Recorded(torch.autograd.Function):
+    """`_Recurrence` where no transform is at work: PyTorch spends 20 µs less on a function of this older form."""
+
+    @staticmethod
+    def forward(ctx: Any, *given: Any) -> Any:
+        output = _Recurrence.forward(*given)
+        _Recurrence.setup_context(ctx, given, output)
+        return output
+
+    backward = _Recurrence.backward
+    jvp = _Recurrence.jvp
 
 
 class _Gradient(torch.autograd.Function):

@@ -5,7 +5,7 @@ Tensors are read where they lie, as NumPy arrays that share their memory; result
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -13,7 +13,7 @@ import torch
 from rnnkernels import _cpu, functional
 from rnnkernels._arguments import as_layer, as_settings
 from rnnkernels._call import Call
-from rnnkernels.parameters import cell_info
+from rnnkernels.parameters import NAMES, cell_info
 from rnnkernels.rebuild import Rebuild
 
 if TYPE_CHECKING:
@@ -56,13 +56,13 @@ class Spec(NamedTuple):
         """States of the cell."""
         return len(cell_info(self.cell)["states"])
 
-    def split(self, tensors: tuple[Any, ...]) -> Parts:
+    def split(self, tensors: Sequence[Any]) -> Parts:
         """Return what `tensors`, all of a call after x, are."""
         count, at = self.state_count, len(self.names)
         weights = tensors[:at]
-        state = tensors[at : at + count] if self.states else None
+        state = tuple(tensors[at : at + count]) if self.states else None
         at += count if self.states else 0
-        reset = tensors[at : at + count] if self.reset_states else None
+        reset = tuple(tensors[at : at + count]) if self.reset_states else None
         return Parts(dict(zip(self.names, weights, strict=True)), state, reset, tensors[-1] if self.term else None)
 
     @property
@@ -147,7 +147,9 @@ class Kept:
 
 def array(tensor: torch.Tensor) -> Any:
     """`tensor` as an array of its memory, copied only where it is not contiguous."""
-    return tensor.detach().contiguous().numpy()
+    return (tensor if tensor.is_contiguous() else tensor.contiguous()).numpy(
+        force=True
+    )  # force: though it has a gradient
 
 
 def forward(spec: Spec, x: torch.Tensor, tensors: Tensors, keep: bool) -> Forward:
@@ -158,38 +160,51 @@ def forward(spec: Spec, x: torch.Tensor, tensors: Tensors, keep: bool) -> Forwar
     TypeError, ValueError
         As `rnnkernels.forward`.
     """
-    inputs, parts = array(x), spec.split(tuple(map(array, tensors)))
+    inputs, arrays = array(x), list(map(array, tensors))
     reserve = None
     if spec.direct:
-        call = _make_call(spec, inputs, parts)
+        call = _make_call(spec, inputs, arrays)
         output, final, reserve, sequences = call.forward(keep, spec.all_states)
         back = None if reserve is None else partial(_backward_of_call, call, output, reserve)
     elif spec.starts is not None:
-        output, final, sequences, back = _rebuilt(spec, _make_call(spec, inputs, parts), keep)
+        output, final, sequences, back = _rebuilt(spec, _make_call(spec, inputs, arrays), keep)
     else:
-        output, final, sequences, back = _run(spec, inputs, parts, keep)
+        output, final, sequences, back = _run(spec, inputs, spec.split(arrays), keep)
     kept = None if back is None else Kept(spec, back, reserve)
     return Forward(torch.from_numpy(output), _tensors(final), _tensors(sequences or ()), kept)
 
 
 def kept_again(spec: Spec, x: torch.Tensor, tensors: Tensors, output: torch.Tensor, reserve: torch.Tensor) -> Kept:
     """Return what a forward of a direct call kept, from its output and the bytes of its reserve."""
-    call = _make_call(spec, array(x), spec.split(tuple(map(array, tensors))))
+    call = _make_call(spec, array(x), list(map(array, tensors)))
     held = _cpu.Reserve(reserve.numpy())
     return Kept(spec, partial(_backward_of_call, call, array(output), held), held)
 
 
-def _make_call(spec: Spec, x: Any, parts: Parts) -> Call:
-    """Return the call of the extension."""
-    drawn = None
+def _make_call(spec: Spec, x: Any, arrays: list[Any]) -> Call:
+    """Return the call of the extension; `arrays` of a call's tensors after x."""
+    names, states = _layout(spec.cell, spec.names)
+    layer: Any = tuple(None if k is None else arrays[k] for k in names)
+    if layer[1] is None:
+        layer = as_layer(spec.cell, spec.split(arrays).weights)
+    first = len(spec.names)
+    state = tuple(arrays[first : first + states]) if spec.states else None
+    drawn, rows = None, None
+    if spec.starts is not None:
+        rows = (spec.starts, spec.places)
     if spec.noise is not None:
         drawn = spec.noise._drawn(spec.cell, x.shape[1], expected=False)
         if spec.starts is not None:
             batch = int(spec.starts[1]) if len(spec.starts) > 1 else 0
             drawn = (*drawn[:5], batch, spec.masks, *drawn[7:])
-    rows = None if spec.starts is None or spec.places is None else (spec.starts, spec.places)
-    layer = as_layer(spec.cell, parts.weights)
-    return Call(spec.cell, x, layer, parts.state, rows, parts.term, drawn, as_settings(spec.cell, spec.cell_clip))
+    settings = () if spec.cell_clip is None else as_settings(spec.cell, spec.cell_clip)
+    return Call(spec.cell, x, layer, state, rows, arrays[-1] if spec.term else None, drawn, settings)
+
+
+@cache
+def _layout(cell: str, names: tuple[str, ...]) -> tuple[tuple[int | None, ...], int]:
+    """Return where each weight of a layer, in the extension's order, stands in `names`; and the cell's states."""
+    return tuple(names.index(name) if name in names else None for name in NAMES), len(cell_info(cell)["states"])
 
 
 def _backward_of_call(call: Call, output: Any, reserve: Any, d_output: Any, d_state: Any, rest: Any, need: bool) -> Any:

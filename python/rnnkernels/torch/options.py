@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +35,12 @@ class Options(NamedTuple):
 
 def make_spec(options: Options, names: tuple[str, ...], present: tuple[bool, bool, bool]) -> Spec:
     """Return a call as the kernels take it; `names` of the weights, which of states, reset states, term there are."""
+    tensors = (options.batch_sizes, options.lengths, options.resets, options.seed)
+    plain = all(t is None for t in tensors)
+    return _plain(options, names, present) if plain else _make(options, names, present)
+
+
+def _make(options: Options, names: tuple[str, ...], present: tuple[bool, bool, bool]) -> Spec:
     noise = None
     if options.seed is not None:
         noise = Noise(
@@ -65,8 +72,13 @@ def make_spec(options: Options, names: tuple[str, ...], present: tuple[bool, boo
     )
 
 
+_plain = lru_cache(1024)(_make)  # most calls have no tensors in their options, and the same options as the call before
+
+
 def packed_rows(batch_sizes: Any, reverse: bool) -> tuple[Any, Any, Any]:
     """Return how a packed batch is walked: where each step begins, and each row's place in x and among the masks.
+
+    No place in x where the rows are walked as they stand.
 
     PyTorch packs as the kernels walk: sequences longest first, the rows of a step after those of the step before.
     """
@@ -79,4 +91,4 @@ def packed_rows(batch_sizes: Any, reverse: bool) -> tuple[Any, Any, Any]:
         lengths = np.searchsorted(-batch_sizes, -np.arange(batch_sizes[0] if steps else 0), side="left")
         step = lengths[sequence] - 1 - step
     width = batch_sizes[0] if steps else 0
-    return starts, starts[step] + sequence, step * width + sequence
+    return starts, starts[step] + sequence if reverse else None, step * width + sequence

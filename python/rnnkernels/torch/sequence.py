@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Tensors = tuple[torch.Tensor, ...]
 
-PLAIN = (torch.Tensor, torch.nn.Parameter)  # and no subclass, which stands for something else
+PLAIN = {torch.Tensor, torch.nn.Parameter}  # and no subclass, which stands for something else
 
 
 class Result(NamedTuple):
@@ -44,7 +44,7 @@ def run(
     tensors = (*weights.values(), *(state or ()), *(reset_state or ()), *(() if term is None else (term,)))
     if torch.jit.is_tracing():  # a trace would have this call's numbers
         raise NotImplementedError("torch.jit.trace: expected layers of PyTorch's; torch.export takes rnnkernels'")
-    if torch.compiler.is_compiling() or x.device.type != "cpu" or any(type(t) not in PLAIN for t in (x, *tensors)):
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or not PLAIN.issuperset(map(type, (x, *tensors))):
         results = operators.call(options, x, weights, state, reset_state, term)
     else:
         present = (state is not None, reset_state is not None, term is not None)

@@ -1,0 +1,32 @@
+"""Parameters to and from other libraries: PyTorch, Keras 3, flax, Haste and ONNX.
+
+    params = convert.from_keras("lstm", layer.get_weights())
+    run = rk.forward("lstm", x, params)
+    layer.set_weights(convert.to_keras("lstm", params))
+
+What the libraries differ in (the order of gates, transposed or not, which gate has how many biases) is one table,
+`rnnkernels.convert._layouts`; a module for each library says how its arrays are named and bundled. Parameters are
+reordered and transposed and nothing else, so a round trip that begins in the library ends in the same bits. Where a
+library has one bias and we have two, theirs becomes one of ours and the other is zero; back, they are added.
+
+Not here: models, graphs and files. The libraries themselves are not imported, but for PyTorch in `to_torch`.
+"""
+
+from ._flax import from_flax, to_flax
+from ._haste import from_haste, to_haste
+from ._keras import from_keras, to_keras
+from ._onnx import from_onnx, to_onnx
+from ._torch import from_torch, to_torch
+
+__all__ = [
+    "from_flax",
+    "from_haste",
+    "from_keras",
+    "from_onnx",
+    "from_torch",
+    "to_flax",
+    "to_haste",
+    "to_keras",
+    "to_onnx",
+    "to_torch",
+]

@@ -1,0 +1,99 @@
+"""The two functions that XLA calls, and what a call of them says. No transformation of JAX is settled here.
+
+The C++ side, csrc/binding/xla_ffi.cpp, has the order of arguments and results and the meaning of the options' bits.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+
+from rnnkernels import _cpu
+from rnnkernels.parameters import NAMES, cell_info
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+HAS_STATE, HAS_LENGTHS, REVERSE, WANTS_DX = 1 << 7, 1 << 8, 1 << 9, 1 << 10
+ALIGNMENT = 64  # a reserve that is cut out of an array of them stays aligned
+
+FORWARD, BACKWARD = "rnnkernels_forward", "rnnkernels_backward"
+
+
+def register() -> None:
+    """Tell XLA the two functions."""
+    handlers = _cpu.xla_ffi_handlers()
+    jax.ffi.register_ffi_target(FORWARD, handlers["forward"], platform="cpu")
+    jax.ffi.register_ffi_target(BACKWARD, handlers["backward"], platform="cpu")
+
+
+class Call(NamedTuple):
+    """All of a call but its arrays, which are (parameters in the order of `names`, x, states, lengths)."""
+
+    cell: str
+    names: tuple[str, ...]  # of the parameters
+    state: bool  # whether states are given
+    lengths: bool  # whether lengths are
+    reverse: bool
+    instruction_set: str
+    reserve: int  # bytes per row of a step
+    hidden: int  # H
+    width: int  # of h
+
+    @property
+    def x(self) -> int:
+        """Where x stands."""
+        return len(self.names)
+
+    @property
+    def states(self) -> slice:
+        """Where the states stand."""
+        return slice(self.x + 1, self.x + 1 + self.state_count * self.state)
+
+    @property
+    def state_count(self) -> int:
+        """How many states the cell has."""
+        return len(cell_info(self.cell)["states"])
+
+    def _options(self, wants_dx: bool = False) -> Any:
+        bits = sum(1 << NAMES.index(name) for name in self.names)
+        flags = ((self.state, HAS_STATE), (self.lengths, HAS_LENGTHS), (self.reverse, REVERSE), (wants_dx, WANTS_DX))
+        return np.int64(bits | sum(bit for flag, bit in flags if flag))
+
+    def _attributes(self, wants_dx: bool = False) -> dict[str, Any]:
+        return {"cell": self.cell, "instruction_set": self.instruction_set, "options": self._options(wants_dx)}
+
+    def shapes(self, x: Any) -> list[tuple[int, ...]]:
+        """Return the shapes of the output and of the states."""
+        steps, batch = x.shape[:2]
+        rest = [(batch, self.hidden)] * (self.state_count - 1)
+        return [(steps, batch, self.width), (batch, self.width), *rest]
+
+    def infer(self, *arrays: Any) -> list[Any]:
+        """Run: the output and the states. Nothing is kept."""
+        return self._forward(arrays, [])
+
+    def train(self, *arrays: Any) -> list[Any]:
+        """Run: the output, the states and the reserve that `backward` needs, an array of bytes."""
+        steps, batch = arrays[self.x].shape[:2]
+        size = -(-steps * batch * self.reserve // ALIGNMENT) * ALIGNMENT
+        return self._forward(arrays, [jax.ShapeDtypeStruct((size,), np.uint8)])
+
+    def _forward(self, arrays: Sequence[Any], more: list[Any]) -> list[Any]:
+        dtype = arrays[0].dtype
+        results = [jax.ShapeDtypeStruct(shape, dtype) for shape in self.shapes(arrays[self.x])] + more
+        run = jax.ffi.ffi_call(FORWARD, results, vmap_method="sequential")
+        return list(run(*arrays, **self._attributes()))
+
+    def backward(self, wants_dx: bool, *arrays: Any) -> list[Any]:
+        """Differentiate: `arrays`, what `train` gave but for the states, and their gradients.
+
+        Returns dx if it is wanted, the parameters' gradients, those of the states if they were given.
+        """
+        like = [arrays[self.x]] if wants_dx else []
+        like += [*arrays[: self.x], *arrays[self.states]]
+        results = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in like]
+        run = jax.ffi.ffi_call(BACKWARD, results, vmap_method="sequential")
+        return list(run(*arrays, **self._attributes(wants_dx)))

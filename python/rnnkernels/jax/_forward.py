@@ -1,0 +1,201 @@
+"""`forward`: what users pass, checked and put in the order of a call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnkernels import _cpu
+from rnnkernels._arguments import _names, kind_of
+from rnnkernels.parameters import NAMES, cell_info, parameter_shapes, state_widths
+
+from ._calls import Call, register
+from ._rules import layer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_FLOATS = ("float32", "float64")
+
+register()
+
+
+def forward(
+    cell: str,
+    x: Any,
+    params: Mapping[str, Any],
+    state: Sequence[Any] | None = None,
+    *,
+    lengths: Any = None,
+    reverse: bool = False,
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    """Run one layer over a sequence: `rnnkernels.forward`, as a function of JAX.
+
+    Differentiable in reverse mode with respect to `x` (not tokens), `params` and `state`. It may be called under
+    ``jax.jit``, ``jax.vmap`` and ``jax.grad`` in any order, each gradient once.
+
+    Parameters
+    ----------
+    cell : str
+        One of `rnnkernels.cells`; static.
+    x : array_like, (T, B, I) of the parameters' dtype, or (T, B) of integers
+        Vectors, or tokens in [0, I).
+    params : mapping of str to array_like
+        As in `rnnkernels.forward`. float32, or float64 with ``jax_enable_x64``.
+    state : sequence of array_like, each (B, H), optional
+        The states before the first step, h first. Default: zeros.
+    lengths : array_like of int, (B,), optional
+        Steps of each row, 0 to T; it may be traced. Outputs beyond are zero, and no work is done for what lies beyond.
+    reverse : bool, default False
+        Run from each row's last step to its first; static.
+
+    Returns
+    -------
+    output : Array, (T, B, H)
+        h after every step.
+    state : tuple of Array, each (B, H)
+        The states after each row's last step, h first; the initial states where it has none.
+
+    Raises
+    ------
+    TypeError
+        If an array has another dtype than the parameters, or is no array of numbers.
+    ValueError
+        If the cell is unknown, a parameter is missing or unknown, or a shape does not fit.
+    jax.errors.JaxRuntimeError, ValueError
+        When it runs: if a token or a length is out of range. Which of the two is JAX's decision; both name it.
+
+    Notes
+    -----
+    The instruction set is that in use when the call is traced; results are those of `rnnkernels.forward`, bit for bit.
+    """
+    info = cell_info(cell)
+    weights = _as_params(cell, params)
+    dtype = weights["weight_ih"].dtype
+    inputs = _as_input(x, dtype)
+    _check_shapes(cell, weights, inputs)
+    batch = inputs.shape[1]
+    widths = state_widths(cell, weights)
+    states = _as_states(state, info["states"], dtype, [(batch, width) for width in widths])
+    arrays = [*weights.values(), inputs, *states]
+    if lengths is not None:
+        arrays.append(_as_lengths(lengths, batch))
+    hidden = weights["weight_ih"].shape[0] // info["rows"][0]
+    call = Call(
+        cell,
+        tuple(weights),
+        state is not None,
+        lengths is not None,
+        bool(reverse),
+        _cpu.instruction_set(),
+        _cpu.reserve_size(cell, hidden, str(dtype)),
+        hidden,
+        widths[0],
+    )
+    output, *final = layer(call, arrays)
+    return output, tuple(final)
+
+
+def _as_params(cell: str, params: Mapping[str, Any]) -> dict[str, jax.Array]:
+    needed, optional = _names(cell)
+    if not hasattr(params, "keys"):
+        raise TypeError(f"params: expected a mapping of names to arrays, got {type(params).__name__}")
+    missing = [name for name in needed if name not in params]
+    unknown = sorted(str(name) for name in params if name not in (*needed, *optional))
+    if missing or unknown:
+        expected = f"{', '.join(needed)} and optionally {', '.join(optional)}"
+        found = [f"no {name}" for name in missing] + [f"an unknown {name!r}" for name in unknown]
+        raise ValueError(f"params: expected {expected}; got {', '.join(found)}")
+    arrays = {name: _as_array(f"params[{name!r}]", params[name]) for name in NAMES if name in params}
+    dtype = arrays["weight_ih"].dtype
+    if dtype not in _FLOATS:
+        raise TypeError(f"params['weight_ih']: expected dtype float32 or float64, got {dtype}")
+    for name, array in arrays.items():
+        _check_dtype(f"params[{name!r}]", array, dtype)
+    return arrays
+
+
+def _check_shapes(cell: str, weights: Mapping[str, Any], x: Any) -> None:
+    info, first = cell_info(cell), weights["weight_ih"]
+    if first.ndim != 2 or 0 in first.shape:
+        raise ValueError(f"params['weight_ih']: expected shape (G*H, I) with I at least 1, got {first.shape}")
+    second = weights.get("weight_hr", weights.get("weight_hh"))
+    if second is not None and (second.ndim != 2 or second.shape[1] < 1):
+        name = "weight_hr" if "weight_hr" in weights else "weight_hh"
+        raise ValueError(f"params['{name}']: expected two dimensions, H at least 1, got {second.shape}")
+    hidden = first.shape[0] // info["rows"][0] if second is None else second.shape[1]
+    proj = weights["weight_hr"].shape[0] if info["projected"] else None
+    for name, shape in parameter_shapes(cell, first.shape[1], hidden, proj_size=proj).items():
+        if name in weights and weights[name].shape != shape:
+            raise ValueError(f"params['{name}']: expected shape {shape}, got {weights[name].shape}")
+    if x.ndim == 3 and x.shape[2] != first.shape[1]:
+        raise ValueError(f"x: expected shape (T, B, I) = {(*x.shape[:2], first.shape[1])}, got {x.shape}")
+
+
+def _as_input(x: Any, dtype: Any) -> jax.Array:
+    array = _as_array("x", x)
+    if not jnp.issubdtype(array.dtype, jnp.integer):
+        _check_dtype("x", array, dtype)
+        if array.ndim != 3:
+            raise ValueError(f"x: expected shape (T, B, I), got {array.shape}")
+        return array
+    if array.ndim != 2:
+        raise ValueError(f"x: expected shape (T, B) of tokens, got {array.shape}")
+    return _as_integers(array)
+
+
+def _as_states(
+    state: Sequence[Any] | None, names: tuple[str, ...], dtype: Any, shapes: Sequence[tuple[int, ...]]
+) -> list[jax.Array]:
+    if state is None:
+        return []
+    if not isinstance(state, (tuple, list)):
+        raise TypeError(f"state: expected a tuple of arrays ({', '.join(names)}), got {kind_of(state)}")
+    if len(state) != len(names):
+        raise ValueError(f"state: expected {len(names)} arrays ({', '.join(names)}), got {len(state)}")
+    arrays = [_as_array(f"state[{k}]", part) for k, part in enumerate(state)]
+    for k, (array, shape) in enumerate(zip(arrays, shapes, strict=True)):
+        _check_dtype(f"state[{k}]", array, dtype)
+        if array.shape != shape:
+            raise ValueError(f"state[{k}]: expected shape (B, H) = {shape}, got {array.shape}")
+    return arrays
+
+
+def _as_lengths(lengths: Any, batch: int) -> jax.Array:
+    array = _as_array("lengths", lengths)
+    if not jnp.issubdtype(array.dtype, jnp.integer) and array.size:
+        raise TypeError(f"lengths: expected integers, got {array.dtype}")
+    if array.shape != (batch,):
+        raise ValueError(f"lengths: expected shape (B,) = ({batch},), got {array.shape}")
+    return _as_integers(array)
+
+
+def _as_integers(array: jax.Array) -> jax.Array:
+    """Integers as the kernels' door takes them: int32 or, with 64 bits on, int64."""
+    if array.dtype in (np.int32, np.int64):
+        return array
+    return array.astype(jnp.int64 if jax.config.jax_enable_x64 else jnp.int32)
+
+
+def _as_array(name: str, value: Any) -> jax.Array:
+    if isinstance(value, jax.Array):
+        return value
+    try:
+        if value is None:
+            raise TypeError("no array at all")
+        if isinstance(value, np.ndarray) and not jax.config.jax_enable_x64:  # JAX would round, or wrap around
+            if value.dtype == np.float64:
+                raise TypeError("float64 needs jax_enable_x64")
+            if value.dtype.kind in "iu" and value.size and not -(2**31) <= value.min() <= value.max() < 2**31:
+                raise TypeError("integers of more than 32 bits need jax_enable_x64")
+        return jnp.asarray(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"{name}: expected an array of numbers, got {kind_of(value)}: {error}") from None
+
+
+def _check_dtype(name: str, array: jax.Array, dtype: Any) -> None:
+    if array.dtype != dtype:
+        raise TypeError(f"{name}: expected dtype {dtype}, the parameters', got {array.dtype}")

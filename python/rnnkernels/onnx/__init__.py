@@ -1,0 +1,36 @@
+"""The RNN, GRU and LSTM operators of ONNX, opset 7 and later, on the kernels: a backend and a converter.
+
+    from rnnkernels.onnx import prepare
+
+    outputs = prepare(onnx.load("model.onnx")).run([x])
+
+`Backend` is a standard ONNX backend, and its methods are functions here, as tools that take a backend's module expect.
+`ops` is what any `onnx.reference.ReferenceEvaluator` takes as ``new_ops=``. `from_node` and `to_node` turn a node and
+its initializers into cells and parameters and back. docs/onnx.md says what is refused.
+"""
+
+try:
+    import onnx as _onnx  # noqa: F401  # the package of that name, not this one
+except ImportError as error:
+    raise ImportError("rnnkernels.onnx needs onnx: pip install 'rnnkernels[onnx]'") from error
+
+from .backend import Backend, BackendRep, is_compatible, prepare, run_model, run_node, supports_device
+from .convert import Direction, Layer, from_node, to_node
+from .nodes import UnsupportedError
+from .operators import ops
+
+__all__ = [
+    "Backend",
+    "BackendRep",
+    "Direction",
+    "Layer",
+    "UnsupportedError",
+    "from_node",
+    "is_compatible",
+    "ops",
+    "prepare",
+    "run_model",
+    "run_node",
+    "supports_device",
+    "to_node",
+]

@@ -1,0 +1,261 @@
+"""An ONNX node and its initializers as cells and parameters, and back; the numbers are moved, never computed with.
+
+Not here: running a node (operators.py), and what is around it in a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from onnx import helper, numpy_helper
+
+from rnnkernels._arguments import as_parameters
+from rnnkernels.parameters import Array, Params, parameter_shapes
+
+from .nodes import CELLS, DEFAULTS, Attributes, UnsupportedError, read_attributes
+from .weights import check_shapes, from_params, to_params
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Direction", "Layer", "from_node", "to_node"]
+
+_INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
+_OUTPUTS = ("Y", "Y_h", "Y_c")
+_WEIGHTS = ("W", "R", "B", "P")
+
+# The operator of each cell and its activation functions.
+_OPERATORS = {cell: key for key, cell in CELLS.items()}
+_OPERATORS["gru_reset_before"] = _OPERATORS["gru"]
+_OPERATORS["lstm_peephole"] = _OPERATORS["lstm_cifg"] = _OPERATORS["lstm"]
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """One direction of a layer.
+
+    Attributes
+    ----------
+    cell : str
+        As `rnnkernels.forward` takes it.
+    params : dict of str to ndarray
+        See `rnnkernels.parameter_shapes`.
+    reverse : bool
+        As `rnnkernels.forward` takes it.
+    """
+
+    cell: str
+    params: Params
+    reverse: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """What a node computes: ``rk.forward(d.cell, x, d.params, reverse=d.reverse)`` for each direction d.
+
+    Attributes
+    ----------
+    directions : tuple of Direction
+        One, or first forward, then in reverse.
+    layout : {0, 1}
+        1: the node's arrays begin with the batch, X (B, T, I), Y (B, T, directions, H), states (B, directions, H).
+        0: X (T, B, I), Y (T, directions, B, H), states (directions, B, H).
+    """
+
+    directions: tuple[Direction, ...]
+    layout: int = 0
+
+
+def from_node(node: Any, initializers: Mapping[str, Any] | Iterable[Any]) -> Layer:
+    """Return the cells and parameters of an RNN, GRU or LSTM node.
+
+    Parameters
+    ----------
+    node : onnx.NodeProto
+    initializers : mapping of str to array, or iterable of onnx.TensorProto
+        A graph's ``initializer``, say; W, R, and B and P where the node names them, must be among them.
+
+    Returns
+    -------
+    Layer
+        float32 or float64 as the initializers are; half precisions become float32, exactly.
+
+    Raises
+    ------
+    UnsupportedError
+        If no cell computes what the node's attributes ask for. ``clip`` is among them: the kernels do not clip what
+        the activation functions are applied to.
+    TypeError, ValueError
+        If the node is of another operator, an initializer is missing, or shapes or dtypes do not fit.
+    """
+    operator = getattr(node, "op_type", None)
+    if operator not in DEFAULTS or node.domain not in ("", "ai.onnx"):
+        raise ValueError(f"node: expected an RNN, GRU or LSTM, got {operator or type(node).__name__}")
+    settings = read_attributes(operator, {a.name: helper.get_attribute_value(a) for a in node.attribute})
+    if settings.clip is not None:
+        raise UnsupportedError(
+            f"clip: the kernels do not clip what the activation functions are applied to, got {settings.clip:g}"
+        )
+    arrays = _arrays(initializers)
+    given: dict[str, Array | None] = dict.fromkeys(_WEIGHTS)
+    for role, name in zip(_INPUTS, node.input, strict=False):
+        if role in _WEIGHTS and name:
+            if name not in arrays:
+                raise ValueError(f"{role}: expected an initializer named {name!r}, got none")
+            given[role] = arrays[name]
+    check_shapes(settings, given)
+    directions = []
+    for at, (cell, reverse) in enumerate(
+        zip(settings.cells(peepholes=given["P"] is not None), settings.reverse, strict=True)
+    ):
+        one = {name: None if array is None else array[at] for name, array in given.items()}
+        directions.append(Direction(cell, to_params(operator, cell, one), reverse))
+    return Layer(tuple(directions), settings.layout)
+
+
+def to_node(
+    layer: Layer,
+    name: str = "",
+    *,
+    inputs: Mapping[str, str] | None = None,
+    outputs: Sequence[str] = _OUTPUTS,
+) -> tuple[Any, list[Any]]:
+    """Return a node and its initializers.
+
+    Parameters
+    ----------
+    layer : Layer
+        Of the cells `rnn_tanh`, `rnn_relu`, `gru`, `gru_reset_before`, `lstm`, `lstm_peephole`, `lstm_cifg`,
+        `lstm_niaf` and `lstm_noaf`. Two directions may differ in their activation functions only.
+    name : str
+        Of the node; the initializers are called ``{name}.W`` and so on, ``W`` where it is empty.
+    inputs : mapping of str to str, optional
+        The names of its inputs in the graph, by ONNX's: ``X`` (default ``"X"``), and ``sequence_lens``, ``initial_h``,
+        ``initial_c`` where the node has them.
+    outputs : sequence of str
+        The names of Y, Y_h and, of an LSTM, Y_c; ``""`` for one that is not wanted.
+
+    Returns
+    -------
+    node : onnx.NodeProto
+    initializers : list of onnx.TensorProto
+        W, R and, where there are such, B and P, of the parameters' dtype. `from_node` gives the same parameters again;
+        a bias that is missing beside another comes back as zeros.
+
+    Raises
+    ------
+    UnsupportedError
+        If ONNX has no operator for a cell.
+    TypeError, ValueError
+        If the directions, the parameters or the names do not fit.
+    """
+    if not isinstance(layer, Layer):
+        raise TypeError(f"layer: expected a Layer, got {type(layer).__name__}")
+    settings, parts = _settings(layer)
+    names = {"X": "X", **(inputs or {})}
+    states = ("initial_h", "initial_c") if settings.operator == "LSTM" else ("initial_h",)
+    wrong = sorted(set(names) - {"X", "sequence_lens", *states})
+    if wrong:
+        raise ValueError(f"inputs: {settings.operator} has no input {', '.join(wrong)}")
+    arrays = {role: np.stack([part[role] for part in parts]) for role in _WEIGHTS if role in parts[0]}
+    names |= {role: f"{name}.{role}" if name else role for role in arrays}
+    places = [names.get(role, "") for role in _INPUTS[: max(_INPUTS.index(role) for role in names) + 1]]
+    wanted = list(outputs)[: 3 if settings.operator == "LSTM" else 2]
+    while wanted and not wanted[-1]:
+        wanted.pop()
+    if not wanted:
+        raise ValueError("outputs: expected at least one name, got none")
+    node = helper.make_node(settings.operator, places, wanted, name=name, **_attributes(settings))
+    return node, [numpy_helper.from_array(array, names[role]) for role, array in arrays.items()]
+
+
+def _settings(layer: Layer) -> tuple[Attributes, list[dict[str, Array]]]:
+    """Return the attributes of a layer's node, and each direction's weights in ONNX's order."""
+    reverse = tuple(bool(direction.reverse) for direction in layer.directions)
+    if reverse not in ((False,), (True,), (False, True)):
+        raise ValueError(f"layer: expected one direction, or one forward and one in reverse, got {len(reverse)}")
+    if layer.layout not in (0, 1):
+        raise ValueError(f"layer: expected layout 0 or 1, got {layer.layout!r}")
+    cells = [direction.cell for direction in layer.directions]
+    parameters = []
+    for direction in layer.directions:
+        if direction.cell not in _OPERATORS:
+            raise UnsupportedError(
+                f"cell: ONNX has no operator for {direction.cell!r}; it has for {', '.join(_OPERATORS)}"
+            )
+        parameters.append(_checked(direction))
+    operator, _ = _OPERATORS[cells[0]]
+    kinds = {_kind(cell) for cell in cells}
+    if len(kinds) > 1:
+        raise UnsupportedError(f"layer: one node cannot have a direction of {cells[0]} and one of {cells[1]}")
+    parts = [from_params(operator, d.cell, p) for d, p in zip(layer.directions, parameters, strict=True)]
+    if any("B" in part for part in parts):
+        for part in parts:
+            part.setdefault("B", np.zeros(2 * len(part["R"]), part["R"].dtype))
+    for role in parts[0]:
+        first, last = parts[0][role], parts[-1][role]
+        if first.shape != last.shape or first.dtype != last.dtype:
+            raise ValueError(
+                f"layer: expected both directions alike, got {role} of {first.shape} {first.dtype} "
+                f"and {last.shape} {last.dtype}"
+            )
+    settings = Attributes(
+        operator,
+        reverse,
+        tuple(_OPERATORS[cell][1] for cell in cells),
+        parts[0]["R"].shape[-1],
+        None,
+        layer.layout,
+        cells[0] == "gru",
+        cells[0] == "lstm_cifg",
+    )
+    return settings, parts
+
+
+def _kind(cell: str) -> tuple[str, ...]:
+    """Return what all directions of a node share: the operator, its form, whether there is P."""
+    operator, _ = _OPERATORS[cell]
+    if operator == "LSTM":
+        return operator, "lstm_cifg" if cell == "lstm_cifg" else "", "" if cell == "lstm" else "P"
+    return operator, cell if operator == "GRU" else ""
+
+
+def _attributes(settings: Attributes) -> dict[str, Any]:
+    """Return a node's attributes: the size, and what is not the default."""
+    found: dict[str, Any] = {"hidden_size": settings.hidden_size}
+    if settings.reverse != (False,):
+        found["direction"] = "reverse" if settings.reverse == (True,) else "bidirectional"
+    functions = [name for names in settings.functions for name in names]
+    if functions != [*DEFAULTS[settings.operator]] * len(settings.reverse):
+        found["activations"] = functions
+        count = functions.count("Affine")
+        if count:
+            found |= {"activation_alpha": [1.0] * count, "activation_beta": [0.0] * count}
+    flags = ("layout", "linear_before_reset", "input_forget")
+    return found | {flag: 1 for flag in flags if getattr(settings, flag)}
+
+
+def _checked(direction: Direction) -> Params:
+    """Return a direction's parameters, whose shapes fit together."""
+    params = as_parameters(direction.cell, direction.params)
+    weights = params["weight_ih"], params["weight_hh"]
+    if any(weight.ndim != 2 for weight in weights):
+        raise ValueError(f"weight_ih, weight_hh: expected 2 dimensions, got {weights[0].shape} and {weights[1].shape}")
+    expected = parameter_shapes(direction.cell, weights[0].shape[1], weights[1].shape[1])
+    for name, array in params.items():
+        if array.shape != expected[name]:
+            raise ValueError(f"params[{name!r}]: expected shape {expected[name]}, got {array.shape}")
+    return params
+
+
+def _arrays(initializers: Any) -> dict[str, Array]:
+    """Return initializers by name; half precisions as float32."""
+    if isinstance(initializers, Mapping):
+        found = {name: np.asarray(value) for name, value in initializers.items()}
+    else:
+        found = {tensor.name: numpy_helper.to_array(tensor) for tensor in initializers}
+    halves = {"float16", "bfloat16"}
+    return {name: a.astype(np.float32) if a.dtype.name in halves else a for name, a in found.items()}

@@ -1,0 +1,202 @@
+"""The operators RNN, GRU and LSTM for `onnx.reference.ReferenceEvaluator`, on the kernels.
+
+`ops` are the classes that an evaluator takes as ``new_ops=``; the rest of a model runs as it does without them. An
+evaluator does not hand them to a model's local functions; `rnnkernels.onnx.Backend` does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import onnx.defs
+from onnx.reference.op_run import OpRun
+
+from rnnkernels import functional
+from rnnkernels.parameters import Array, Params
+from rnnkernels.prepared import Prepared
+
+from .clip import reach
+from .nodes import FIRST_OPSET, Attributes, UnsupportedError, read_attributes
+from .weights import check_shapes, to_params
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    State = tuple[Array, ...]
+
+__all__ = ["ops"]
+
+_COMPUTED = (np.dtype(np.float32), np.dtype(np.float64))
+_STATES = {"RNN": ("h",), "GRU": ("h",), "LSTM": ("h", "c")}
+
+
+class _Kept(NamedTuple):
+    """Packed weights, and the arrays they were made of."""
+
+    weights: tuple[Array | None, ...]
+    layers: list[Prepared]
+
+
+class _Recurrent(OpRun):  # type: ignore[misc]  # onnx is not followed
+    """A node. Weights that nobody can write to, as an evaluator's initializers are, are packed once."""
+
+    op_domain = ""
+
+    def __init__(self, onnx_node: Any, run_params: dict[str, Any], schema: Any = None) -> None:
+        super().__init__(onnx_node, run_params, schema)
+        self.operator = type(self).__name__
+        opset = run_params["opsets"].get("", onnx.defs.onnx_opset_version())
+        if opset < FIRST_OPSET:
+            raise UnsupportedError(f"opset_import: {self.operator} is served from opset {FIRST_OPSET} on, got {opset}")
+        self._given = {attribute.name for attribute in onnx_node.attribute}
+        self._settings: Attributes | None = None  # None: of a function that is told some by its caller
+        self._kept: _Kept | None = None
+        if not self.has_linked_attribute:
+            self._settings = read_attributes(self.operator, {name: getattr(self, name) for name in self._given})
+
+    def run(self, *args: Any, **kwargs: Any) -> tuple[Array | None, ...]:
+        """Run the node: an evaluator calls this.
+
+        A result without a name is None. An evaluator keeps it under the name "", from where the nodes that follow take
+        an input that is missing; for the same reason an input without a name is taken for None, whatever comes.
+        """
+        inputs = [value if name else None for name, value in zip(self.onnx_node.input, args, strict=True)]
+        try:
+            found = super().run(*inputs, **kwargs)
+        except TypeError as error:  # the base class puts one without what was wrong before ours
+            if isinstance(error.__cause__, TypeError):
+                raise error.__cause__ from None
+            raise
+        return tuple(value if name else None for name, value in zip(self.onnx_node.output, found, strict=False))
+
+    def _run(
+        self,
+        X: Array,
+        W: Array,
+        R: Array,
+        B: Array | None = None,
+        sequence_lens: Array | None = None,
+        initial_h: Array | None = None,
+        initial_c: Array | None = None,
+        P: Array | None = None,
+        **attributes: Any,
+    ) -> tuple[Array, ...]:
+        settings = self._settings
+        if settings is None:
+            settings = read_attributes(self.operator, {name: attributes[name] for name in self._given})
+        weights = {"W": W, "R": R, "B": B, "P": P}
+        others = {"X": X, "sequence_lens": sequence_lens, "initial_h": initial_h, "initial_c": initial_c}
+        check_shapes(settings, {**weights, **others})
+        dtype = W.dtype
+        x = _compute(X)
+        if settings.layout:
+            x = x.swapaxes(0, 1)
+            initial_h, initial_c = (None if a is None else a.swapaxes(0, 1) for a in (initial_h, initial_c))
+        states = [_states(self.operator, initial_h, initial_c, at) for at in range(len(settings.reverse))]
+        if settings.clip is None:
+            layers = self._layers(settings, weights)
+            runs = [
+                layer.forward(x, state, lengths=sequence_lens, reverse=reverse)
+                for layer, state, reverse in zip(layers, states, settings.reverse, strict=True)
+            ]
+        else:
+            runs = _held(settings, weights, x, states, sequence_lens)
+        Y = _together([output for output, _ in runs], 1)  # (T, directions, B, H)
+        ends = [_together(parts, 0) for parts in zip(*(state for _, state in runs), strict=True)]  # (directions, B, H)
+        if settings.layout:
+            Y, ends = Y.transpose(2, 0, 1, 3), [end.swapaxes(0, 1) for end in ends]
+        return tuple(np.ascontiguousarray(found, dtype) for found in (Y, *ends))
+
+    def _layers(self, settings: Attributes, weights: Mapping[str, Array | None]) -> list[Prepared]:
+        """Return each direction's layer: that of the last call where it must be the same."""
+        arrays, kept = tuple(weights.values()), self._kept
+        if kept is not None and all(new is old for new, old in zip(arrays, kept.weights, strict=True)):
+            return kept.layers
+        layers = [Prepared(cell, params) for cell, params in _cells(settings, weights)]
+        if self._settings is not None and all(array is None or _constant(array) for array in arrays):
+            self._kept = _Kept(arrays, layers)
+        return layers
+
+
+class RNN(_Recurrent):
+    """RNN, opset 7 and later."""
+
+
+class GRU(_Recurrent):
+    """GRU, opset 7 and later."""
+
+
+class LSTM(_Recurrent):
+    """LSTM, opset 7 and later."""
+
+
+ops = [RNN, GRU, LSTM]
+
+
+def _cells(settings: Attributes, weights: Mapping[str, Array | None]) -> list[tuple[str, Params]]:
+    """Return each direction's cell and parameters."""
+    found = []
+    for at, cell in enumerate(settings.cells(peepholes=weights["P"] is not None)):
+        one = {name: None if array is None else _compute(array[at]) for name, array in weights.items()}
+        found.append((cell, to_params(settings.operator, cell, one)))
+    return found
+
+
+def _held(
+    settings: Attributes,
+    weights: Mapping[str, Array | None],
+    x: Array,
+    states: list[State | None],
+    lengths: Array | None,
+) -> list[tuple[Array, State]]:
+    """Run with ``clip``, or raise where it may change something."""
+    assert settings.clip is not None
+    steps = np.arange(len(x))[:, None]  # (T, 1)
+    read = x.reshape(-1, x.shape[2]) if lengths is None else x[steps < lengths]  # (N, I), without padding
+    found = []
+    for (cell, params), state, reverse in zip(_cells(settings, weights), states, settings.reverse, strict=True):
+        run = functional.forward(
+            cell, x, params, state, training=False, lengths=lengths, reverse=reverse, all_states=True
+        )
+        assert run.states is not None
+        begun = tuple(np.zeros_like(end) for end in run.state) if state is None else state
+        bound = reach(cell, params, read, begun, run.states)
+        if not bound <= settings.clip:
+            raise UnsupportedError(
+                f"clip: the kernels do not clip what the activation functions are applied to; served is what stays "
+                f"inside, got clip {settings.clip:g} and values of up to {bound:.4g}"
+            )
+        found.append((run.output, run.state))
+    return found
+
+
+def _states(operator: str, initial_h: Array | None, initial_c: Array | None, at: int) -> State | None:
+    """Return a direction's initial states, each (B, H); None: zeros."""
+    given = [None if array is None else _compute(array[at]) for array in (initial_h, initial_c)][
+        : len(_STATES[operator])
+    ]
+    one = next((array for array in given if array is not None), None)
+    if one is None:
+        return None
+    return tuple(np.zeros_like(one) if array is None else array for array in given)
+
+
+def _together(parts: Sequence[Array], axis: int) -> Array:
+    """Return arrays along a new axis; no copy of a single one."""
+    return np.expand_dims(parts[0], axis) if len(parts) == 1 else np.stack(parts, axis)
+
+
+def _compute(array: Array) -> Array:
+    """Return an array as the kernels take it: half precisions become float32, exactly."""
+    return array if array.dtype in _COMPUTED else array.astype(np.float32)
+
+
+def _constant(array: Array) -> bool:
+    """Whether nobody can change an array: it is read-only, down to the memory it looks at."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        if base.flags.writeable:
+            return False
+        base = base.base
+    return base is None or isinstance(base, bytes)

@@ -1,0 +1,168 @@
+"""ONNX nodes for the tests: random ones, a model around one, and the standard's equations in NumPy, step by step."""
+
+# ruff: noqa: N806 (arrays have the names of the standard)
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from onnx import helper, numpy_helper
+
+Array = npt.NDArray[Any]
+
+GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
+INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
+WEIGHTS = ("W", "R", "B", "P")
+OUTPUTS = {"RNN": ("Y", "Y_h"), "GRU": ("Y", "Y_h"), "LSTM": ("Y", "Y_h", "Y_c")}
+
+
+@dataclass
+class Node:
+    operator: str
+    attributes: dict[str, Any]
+    arrays: dict[str, Array]  # by the standard's names
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """T, B, I, H."""
+        first, second, inputs = self.arrays["X"].shape
+        steps, batch = (second, first) if self.attributes.get("layout") else (first, second)
+        return steps, batch, inputs, self.arrays["R"].shape[2]
+
+    def proto(self, outputs: tuple[str, ...] | None = None) -> Any:
+        places = [name if name in self.arrays else "" for name in INPUTS]
+        while not places[-1]:
+            places.pop()
+        return helper.make_node(self.operator, places, outputs or OUTPUTS[self.operator], **self.attributes)
+
+    def model(self, opset: int = 14, outputs: tuple[str, ...] | None = None, *, initializers: bool = False) -> Any:
+        """A graph of the node; W, R, B and P are inputs or initializers."""
+        node = self.proto(outputs)
+        kept = WEIGHTS if initializers else ()
+        infos = [info(name, array) for name, array in self.arrays.items() if name not in kept]
+        element = helper.np_dtype_to_tensor_dtype(self.arrays["X"].dtype)
+        found = [
+            helper.make_tensor_value_info(name, element, [None] * (4 if name == "Y" else 3))
+            for name in node.output
+            if name
+        ]
+        tensors = [numpy_helper.from_array(array, name) for name, array in self.arrays.items() if name in kept]
+        return wrap(helper.make_graph([node], "node", infos, found, tensors), opset)
+
+    def feeds(self) -> dict[str, Array]:
+        return dict(self.arrays)
+
+
+def info(name: str, array: Array) -> Any:
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+
+
+def wrap(graph: Any, opset: int = 14, **options: Any) -> Any:
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8, **options)
+
+
+def draw(rng: np.random.Generator, operator: str, dtype: str = "float32", **fixed: Any) -> Node:
+    """A node of random attributes, sizes and inputs; `fixed`: attributes that are not drawn, None to leave one out."""
+    T, B, I, H = (int(n) for n in rng.integers(1, (9, 6, 8, 12)))  # noqa: E741
+    G = GATES[operator]
+    attributes: dict[str, Any] = {"direction": str(rng.choice(["forward", "reverse", "bidirectional"]))}
+    if rng.random() < 0.5:
+        attributes["hidden_size"] = H
+    if operator == "RNN" and rng.random() < 0.5:
+        attributes["activations"] = [str(f) for f in rng.choice(["Tanh", "Relu"], 2)]
+    if operator == "GRU":
+        attributes["linear_before_reset"] = int(rng.integers(2))
+    if operator == "LSTM":
+        attributes["input_forget"] = int(rng.random() < 0.3)
+    attributes |= fixed
+    attributes = {name: value for name, value in attributes.items() if value is not None}
+    D = 2 if attributes["direction"] == "bidirectional" else 1
+    if operator == "RNN" and "activations" in attributes:
+        attributes["activations"] = attributes["activations"][:D]
+    layout = attributes.get("layout", 0)
+
+    def uniform(*shape: int) -> Array:
+        return rng.uniform(-1, 1, shape).astype(dtype)
+
+    scale = np.asarray(1 / np.sqrt(H), dtype)
+    state = (B, D, H) if layout else (D, B, H)
+    arrays = {"X": uniform(B, T, I) if layout else uniform(T, B, I)}
+    arrays |= {"W": uniform(D, G * H, I) * scale, "R": uniform(D, G * H, H) * scale}
+    optional = {"B": uniform(D, 2 * G * H) * scale, "initial_h": uniform(*state)}
+    optional["sequence_lens"] = rng.integers(0, T + 1, B).astype(np.int32)
+    if operator == "LSTM":
+        optional |= {"initial_c": uniform(*state), "P": uniform(D, 3 * H) * scale}
+    arrays |= {name: array for name, array in optional.items() if rng.random() < 0.5}
+    return Node(operator, attributes, {name: arrays[name] for name in INPUTS if name in arrays})
+
+
+# ---- the equations of https://onnx.ai/onnx/operators/, in float64 ----------------------------------------------------
+
+
+def _sigmoid(x: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-x)))
+
+
+_FUNCTIONS = {"Tanh": np.tanh, "Relu": lambda x: np.maximum(x, 0), "Sigmoid": _sigmoid, "Affine": lambda x: x}
+_DEFAULTS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
+
+
+def expected(node: Node) -> tuple[Array, ...]:
+    """Y, Y_h and, of an LSTM, Y_c: one row of the batch after the other, one step after the other."""
+    a = {name: np.asarray(array, np.float64) for name, array in node.arrays.items()}
+    layout = node.attributes.get("layout", 0)
+    if layout:
+        a |= {name: a[name].swapaxes(0, 1) for name in ("X", "initial_h", "initial_c") if name in a}
+    T, B, _ = a["X"].shape
+    D, _, H = a["R"].shape
+    direction = node.attributes.get("direction", "forward")
+    each = _DEFAULTS[node.operator]
+    names = node.attributes.get("activations") or each * D
+    Y, Y_h, Y_c = np.zeros((T, D, B, H)), np.zeros((D, B, H)), np.zeros((D, B, H))
+    for d in range(D):
+        functions = [_FUNCTIONS[name] for name in names[d * len(each) : (d + 1) * len(each)]]
+        for b in range(B):
+            h = a["initial_h"][d, b] if "initial_h" in a else np.zeros(H)
+            c = a["initial_c"][d, b] if "initial_c" in a else np.zeros(H)
+            length = int(a["sequence_lens"][b]) if "sequence_lens" in a else T
+            times = range(length)
+            for t in reversed(times) if direction == "reverse" or d == 1 else times:
+                h, c = _step(node, a, d, a["X"][t, b], h, c, functions)
+                Y[t, d, b] = h
+            Y_h[d, b], Y_c[d, b] = h, c
+    if layout:
+        Y, Y_h, Y_c = Y.transpose(2, 0, 1, 3), Y_h.swapaxes(0, 1), Y_c.swapaxes(0, 1)
+    return (Y, Y_h, Y_c) if node.operator == "LSTM" else (Y, Y_h)
+
+
+def _step(
+    node: Node, a: dict[str, Array], d: int, x: Array, h: Array, c: Array, functions: list[Any]
+) -> tuple[Array, Array]:
+    clip = node.attributes.get("clip", np.inf)
+
+    def f(x: Array, which: int = 0) -> Array:
+        return np.asarray(functions[which](np.clip(x, -clip, clip)))
+
+    G, H = GATES[node.operator], len(h)
+    W, R = a["W"][d].reshape(G, H, -1), a["R"][d].reshape(G, H, H)
+    B = a["B"][d].reshape(2, G, H) if "B" in a else np.zeros((2, G, H))
+    if node.operator == "RNN":
+        return f(W[0] @ x + R[0] @ h + B[0, 0] + B[1, 0]), c
+    if node.operator == "GRU":
+        z = f(W[0] @ x + R[0] @ h + B[0, 0] + B[1, 0])
+        r = f(W[1] @ x + R[1] @ h + B[0, 1] + B[1, 1])
+        if node.attributes.get("linear_before_reset", 0):
+            n = f(W[2] @ x + r * (R[2] @ h + B[1, 2]) + B[0, 2], 1)
+        else:
+            n = f(W[2] @ x + R[2] @ (r * h) + B[1, 2] + B[0, 2], 1)
+        return (1 - z) * n + z * h, c
+    P = a["P"][d].reshape(3, H) if "P" in a else np.zeros((3, H))
+    s = W @ x + R @ h + B[0] + B[1]  # (4, H): i o f c
+    i = f(s[0] + P[0] * c)
+    forget = 1 - i if node.attributes.get("input_forget", 0) else f(s[2] + P[2] * c)
+    c = forget * c + i * f(s[3], 1)
+    o = f(s[1] + P[1] * c)
+    return o * f(c, 2), c
