@@ -16,7 +16,7 @@ def half(x: torch.Tensor) -> torch.dtype | None:
 
     float64 is left alone there.
     """
-    if x.dtype == torch.float64 or x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+    if not torch.is_autocast_enabled("cpu") or x.dtype == torch.float64 or x.device.type != "cpu":
         return None
     return torch.get_autocast_dtype("cpu")
 
