@@ -25,6 +25,9 @@ A normalisation divides by the standard deviation of a row, and rounding with it
 An index that is off by one, a missing bias or a wrong gate shows as an error of 0.01 to 1; in
 float32 a tolerance is between 1e-6 and 2e-5 for the sizes the tests use.
 
+Half precision, which only PyTorch's layers have, has rows of its own for the unit roundoff: NumPy has no bfloat16.
+There both results are rounded, the peer's at every step.
+
 Not here: bitwise promises, which are compared with `numpy.array_equal`.
 """
 
@@ -45,6 +48,13 @@ SAFETY = {
     "state": 1.0,
     "gradient": 2.0,  # the slopes of the gates, s (1 - s) and 1 - t t, double a relative error
 }
+
+HALF = {"bfloat16": 2.0**-8, "float16": 2.0**-11}  # unit roundoff, by the name PyTorch has for it
+
+
+def unit_roundoff(dtype: npt.DTypeLike) -> float:
+    """Return eps / 2 of a dtype, of one of `HALF` by its name."""
+    return HALF[dtype] if isinstance(dtype, str) and dtype in HALF else float(np.finfo(dtype).eps) / 2
 
 
 def amplification(cell: str, steps: int, batch: int, input_size: int, hidden_size: int) -> float:
@@ -78,7 +88,7 @@ def tolerance(dtype: npt.DTypeLike, quantity: str, length: int, amplified: float
 
     Parameters
     ----------
-    dtype : float32 or float64
+    dtype : float32, float64, or a name of `HALF`
         Of the kernel that is tested.
     quantity : {"output", "state", "gradient"}
     length : int
@@ -86,8 +96,7 @@ def tolerance(dtype: npt.DTypeLike, quantity: str, length: int, amplified: float
     amplified : float
         From `amplification`.
     """
-    unit = float(np.finfo(dtype).eps) / 2
-    return SAFETY[quantity] * unit * (FUNCTIONS + math.sqrt(length)) * amplified
+    return SAFETY[quantity] * unit_roundoff(dtype) * (FUNCTIONS + math.sqrt(length)) * amplified
 
 
 def error(actual: npt.ArrayLike, expected: npt.ArrayLike) -> float:

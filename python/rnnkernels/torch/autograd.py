@@ -47,26 +47,29 @@ class _Recurrence(torch.autograd.Function):  # type: ignore[misc]
         *results, kept = output
         ctx.set_materialize_grads(False)
         ctx.spec, ctx.kept, ctx.given = spec, kept, len(given)
-        ctx.save_for_backward(*given, *results)
-        ctx.save_for_forward(*given, *results)
+        # Not the final states, which no derivative reads: their owner may change them in place. Only their shapes.
+        ends = 1 + spec.state_count
+        ctx.shapes = [s.shape for s in results[1:ends]]
+        ctx.save_for_backward(*given, results[0], *results[ends:])
+        ctx.save_for_forward(*given)
 
     @staticmethod
     def backward(ctx: Any, *d_results: Any) -> Any:
         saved = ctx.saved_tensors  # raises where one of them was changed in place
-        given, results = saved[: ctx.given], saved[ctx.given :]
+        given, output = saved[: ctx.given], saved[ctx.given]
+        final = [output.new_empty(()).expand(shape) for shape in ctx.shapes]
         need_x = ctx.needs_input_grad[1]
         transformed = transforming()
-        kept = ctx.kept if transformed else ctx.kept.following(given, results[0])
+        kept = ctx.kept if transformed else ctx.kept.following(given, output)
         if torch.is_grad_enabled() or transformed:
-            zeros = (torch.zeros_like(r) if d is None else d for d, r in zip(d_results, results, strict=False))
+            results = (output, *final, *saved[ctx.given + 1 :])
+            zeros = (output.new_zeros(r.shape) if d is None else d for d, r in zip(d_results, results, strict=False))
             grads = _Gradient.apply(ctx.spec, kept, need_x, len(given), *given, *zeros)
             return (None, grads[0] if need_x else None, *grads[1:])
         if any(d is not None and torch._C._functorch.is_legacy_batchedtensor(d) for d in d_results):
             return (None, *loops.gradient(ctx.spec, given, d_results[:-1]))  # of grad(..., is_grads_batched=True)
         count = ctx.spec.state_count
-        found = kept.backward(
-            d_results[0], d_results[1 : count + 1], d_results[count + 1 : -1], results[1 : count + 1], need_x
-        )
+        found = kept.backward(d_results[0], d_results[1 : count + 1], d_results[count + 1 : -1], final, need_x)
         return (None, found.x, *found.tensors)
 
     @staticmethod

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
+from . import autocast
 from .options import Options
 from .sequence import packed_batch, run, run_layers
 
@@ -34,24 +35,25 @@ class _Layer:
     # Whether a call that these kernels do not serve and PyTorch does is run by PyTorch.
     allow_torch: bool = False
 
-    def forward(self: Any, input: Any, hx: Any = None) -> Any:
-        """As torch.nn's layer of this name."""
-        arranged = _arrange(self, input, hx)
+    def _run(self: Any, theirs: Any, input: Any, hx: Any) -> Any:
+        """Run a call, or hand it to `theirs`, PyTorch's forward."""
+        arranged = None if torch.jit.is_tracing() else _arrange(self, input, hx)
         if arranged is None:
-            return _refuse(self, super().forward, input, hx)
+            return _refuse(self, theirs, input, hx)
         x, batch_sizes, state = arranged
-        weights = [dict(zip(_names(of), [getattr(self, n) for n in of], strict=True)) for of in self._all_weights]
-        if not all(_fits(w, x) for of in weights for w in of.values()):
-            return _refuse(self, super().forward, input, hx)
-        done = run_layers(
-            Options(_cell_name(self), batch_sizes=batch_sizes),
-            x,
-            weights,
-            state,
-            directions=2 if self.bidirectional else 1,
-            dropout=self.dropout if self.training else 0.0,
-        )
-        output, final = done.output, done.final
+        weights = _weights(self)
+        kinds = autocast.taken(x)
+        if not all(_fits(w, x, kinds) for of in weights for w in of.values()):
+            return _refuse(self, theirs, input, hx)
+        options = Options(_cell_name(self), batch_sizes=batch_sizes)
+        low = autocast.half(x)
+        if low is None:
+            output, final = self._layers(options, x, weights, state)
+        else:
+            dtypes = autocast.result_dtypes(options.cell, low, x, state, batch_sizes is not None)
+            with torch.autocast("cpu", enabled=False):
+                output, final = self._layers(options, x.float(), autocast.wide(weights), autocast.wide(state))
+            output, final = output.to(dtypes[0]), tuple(s.to(d) for s, d in zip(final, dtypes, strict=True))
         if isinstance(input, PackedSequence):
             if input.unsorted_indices is not None:
                 final = tuple(s.index_select(1, input.unsorted_indices) for s in final)
@@ -62,22 +64,39 @@ class _Layer:
             output = output.transpose(0, 1)
         return output, final if self.mode == "LSTM" else final[0]
 
+    def _layers(self: Any, options: Options, x: Any, weights: Any, state: Any) -> tuple[Any, Any]:
+        directions, dropout = 1 + self.bidirectional, self.dropout if self.training else 0.0
+        done = run_layers(options, x, weights, state, directions=directions, dropout=dropout)
+        return done.output, done.final
+
+
+def _weights(layer: Any) -> list[dict[str, Any]]:
+    """Return the weights of each layer and direction by name; None for one that is missing."""
+    if "parametrizations" in layer._modules:  # each reading of one makes it, or changes it: as often as PyTorch
+        layer._update_flat_weights()
+        flat = dict(zip(layer._flat_weights_names, layer._flat_weights, strict=True))
+        return [dict(zip(_names(of), [flat[n] for n in of], strict=True)) for of in layer._all_weights]
+    return [dict(zip(_names(of), [getattr(layer, n, None) for n in of], strict=True)) for of in layer._all_weights]
+
 
 def _names(of: list[str]) -> list[str]:
     """weight_ih_l0_reverse → weight_ih."""
     return [name[: name.rindex("_l")] for name in of]
 
 
-def _fits(tensor: Any, x: Any) -> bool:
-    return isinstance(tensor, torch.Tensor) and tensor.dtype == x.dtype and tensor.device == x.device
+def _fits(tensor: Any, x: Any, kinds: Any) -> bool:
+    return isinstance(tensor, torch.Tensor) and tensor.dtype in kinds and tensor.device == x.device
 
 
 def _arrange(layer: Any, input: Any, hx: Any) -> tuple[Any, Any, Any] | None:
     """Return x (T, B, I) or (N, 1, I), batch sizes, states (L·D, B, H); None where something does not fit."""
-    batch_sizes = None
+    batch_sizes: Any = None
     packed = isinstance(input, PackedSequence)
     x = input.data if packed else input
     if not isinstance(x, torch.Tensor) or x.dtype not in FLOATS or x.layout != torch.strided:
+        return None
+    if not isinstance(layer.bidirectional, bool) or isinstance(layer.num_layers, bool):
+        # PyTorch takes these when it makes a layer, and refuses them when it runs it.
         return None
     if x.device.type not in DEVICES or x.dim() not in ((2,) if packed else (2, 3)) or x.shape[-1] != layer.input_size:
         return None
@@ -95,9 +114,10 @@ def _arrange(layer: Any, input: Any, hx: Any) -> tuple[Any, Any, Any] | None:
         return x, batch_sizes, None
 
     state = tuple(hx) if layer.mode == "LSTM" and isinstance(hx, (tuple, list)) else (hx,)
+    kinds = autocast.taken(x)
     count = layer.num_layers * (2 if layer.bidirectional else 1)
     widths = [layer.proj_size or layer.hidden_size] + [layer.hidden_size] * (layer.mode == "LSTM")
-    if len(state) != len(widths) or not all(_fits(s, x) for s in state):
+    if len(state) != len(widths) or not all(_fits(s, x, kinds) for s in state):
         return None
     if not batched:
         if any(s.dim() != 2 for s in state):
@@ -120,26 +140,62 @@ def _refuse(layer: Any, theirs: Any, *arguments: Any) -> Any:
             f"rnnkernels.torch.{type(layer).__name__}: expected tensors on the CPU, got {first.device}: there are no "
             "kernels for it here; allow_torch = True on the layer lets PyTorch run it"
         )
+    if isinstance(layer, torch.nn.LSTM) and isinstance(arguments[0], PackedSequence):
+        _check_packed(layer, *arguments)
+    if isinstance(layer, torch.nn.LSTMCell):
+        _check_unbatched(layer, *arguments)
     result = theirs(*arguments)
     if layer.allow_torch:
         return result
+    if torch.jit.is_tracing():
+        raise NotImplementedError(
+            f"rnnkernels.torch.{type(layer).__name__}: torch.jit.trace cannot hold these kernels (torch.export can); "
+            "allow_torch = True on the layer puts PyTorch's in the trace"
+        )
     raise NotImplementedError(
-        f"rnnkernels.torch.{type(layer).__name__}: PyTorch takes this call, these kernels do not (they take dense "
-        "float32, float64, bfloat16 and float16 tensors on the CPU, all of one dtype); allow_torch = True on the layer "
-        "lets PyTorch run it"
+        f"rnnkernels.torch.{type(layer).__name__}: PyTorch takes this call, these kernels do not: they take dense "
+        "float32, float64, bfloat16 and float16 tensors on the CPU, all of one dtype, and as many states of the shape "
+        "that torch.nn documents; allow_torch = True on the layer lets PyTorch run it"
     )
+
+
+def _check_packed(layer: Any, input: Any, hx: Any) -> None:
+    """Raise as PyTorch's other layers do: its LSTM does not check a packed batch, and reads past the end of it."""
+    if hx is None:
+        layer.check_input(input.data, input.batch_sizes)
+    elif isinstance(hx, (tuple, list, torch.Tensor)) and all(isinstance(s, torch.Tensor) for s in hx) and len(hx) > 1:
+        layer.check_forward_args(input.data, hx, input.batch_sizes)
+
+
+def _check_unbatched(cell: Any, input: Any, hx: Any) -> None:
+    """Raise as PyTorch's layers do: its LSTMCell takes as many rows as the cell is wide for one, and crashes."""
+    rows = [s for s in hx if getattr(s, "ndim", 0) == 2] if isinstance(hx, (tuple, list)) else []
+    if getattr(input, "ndim", 0) == 1 and any(s.shape[0] == cell.hidden_size for s in rows):
+        raise RuntimeError("For unbatched 1-D input, hx and cx should also be 1-D but got 2-D tensors")
 
 
 class RNN(_Layer, torch.nn.RNN):  # type: ignore[misc]
     """torch.nn.RNN on these kernels: the same arguments, parameters, results and errors."""
 
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """As torch.nn.RNN's."""
+        return self._run(super().forward, input, hx)
+
 
 class LSTM(_Layer, torch.nn.LSTM):  # type: ignore[misc]
     """torch.nn.LSTM on these kernels: the same arguments, parameters, results and errors."""
 
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """As torch.nn.LSTM's."""
+        return self._run(super().forward, input, hx)
+
 
 class GRU(_Layer, torch.nn.GRU):  # type: ignore[misc]
     """torch.nn.GRU on these kernels: the same arguments, parameters, results and errors."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """As torch.nn.GRU's."""
+        return self._run(super().forward, input, hx)
 
 
 # ---- cells -------------------------------------------------------------------------------------------
@@ -150,20 +206,27 @@ class _Cell:
 
     allow_torch: bool = False
 
-    def forward(self: Any, input: Any, hx: Any = None) -> Any:
-        """As torch.nn's cell of this name."""
+    def _run(self: Any, theirs: Any, input: Any, hx: Any) -> Any:
+        """Run a call, or hand it to `theirs`, PyTorch's forward."""
         several = isinstance(self, torch.nn.LSTMCell)
         state = None if hx is None else tuple(hx) if several and isinstance(hx, (tuple, list)) else (hx,)
         names = _NAMES if self.bias_ih is not None else _NAMES[:2]
         weights = {name: getattr(self, name) for name in names}
-        if not _served(self, input, state, weights):
-            return _refuse(self, super().forward, input, hx)
+        if torch.jit.is_tracing() or not _served(self, input, state, weights):
+            return _refuse(self, theirs, input, hx)
         batched = input.dim() == 2
         x = input.unsqueeze(0) if batched else input.view(1, 1, -1)
         if state is not None and not batched:
             state = tuple(s.unsqueeze(0) for s in state)
         cell = "lstm" if several else "gru" if isinstance(self, torch.nn.GRUCell) else f"rnn_{self.nonlinearity}"
-        final = run(Options(cell), x, weights, state).final
+        low = autocast.half(x)
+        if low is None:
+            final = run(Options(cell), x, weights, state).final
+        else:
+            with torch.autocast("cpu", enabled=False):
+                final = run(Options(cell), x.float(), autocast.wide(weights), autocast.wide(state)).final
+            dtypes = autocast.result_dtypes(cell, low, x, state, True)
+            final = tuple(s.to(d) for s, d in zip(final, dtypes, strict=True))
         if not batched:
             final = tuple(s.squeeze(0) for s in final)
         return final if several else final[0]
@@ -176,20 +239,37 @@ def _served(cell: Any, input: Any, state: Any, weights: dict[str, Any]) -> bool:
         return False
     if isinstance(cell, torch.nn.RNNCell) and cell.nonlinearity not in ("tanh", "relu"):
         return False
-    shape = (*input.shape[:-1], cell.hidden_size)
-    count = 2 if isinstance(cell, torch.nn.LSTMCell) else 1
-    if state is not None and (len(state) != count or any(not _fits(s, input) or s.shape != shape for s in state)):
+    if cell.input_size < 1 or cell.hidden_size < 1:
         return False
-    return all(_fits(w, input) for w in weights.values())
+    shape = (*input.shape[:-1], cell.hidden_size)
+    kinds = autocast.taken(input)
+    count = 2 if isinstance(cell, torch.nn.LSTMCell) else 1
+    if state is not None and (
+        len(state) != count or any(not _fits(s, input, kinds) or s.shape != shape for s in state)
+    ):
+        return False
+    return all(_fits(w, input, kinds) for w in weights.values())
 
 
 class RNNCell(_Cell, torch.nn.RNNCell):  # type: ignore[misc]
     """torch.nn.RNNCell on these kernels: the same arguments, parameters, results and errors."""
 
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """As torch.nn.RNNCell's."""
+        return self._run(super().forward, input, hx)
+
 
 class LSTMCell(_Cell, torch.nn.LSTMCell):  # type: ignore[misc]
     """torch.nn.LSTMCell on these kernels: the same arguments, parameters, results and errors."""
 
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """As torch.nn.LSTMCell's."""
+        return self._run(super().forward, input, hx)
+
 
 class GRUCell(_Cell, torch.nn.GRUCell):  # type: ignore[misc]
     """torch.nn.GRUCell on these kernels: the same arguments, parameters, results and errors."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """As torch.nn.GRUCell's."""
+        return self._run(super().forward, input, hx)

@@ -44,6 +44,8 @@ def run(
     if dtype in (torch.bfloat16, torch.float16):
         return _in_float32(options, x, weights, state, reset_state, term)
     tensors = (*weights.values(), *(state or ()), *(reset_state or ()), *(() if term is None else (term,)))
+    if torch.jit.is_tracing():  # a trace would have this call's numbers
+        raise NotImplementedError("torch.jit.trace: expected layers of PyTorch's; torch.export takes rnnkernels'")
     if torch.compiler.is_compiling() or x.device.type != "cpu" or not PLAIN.issuperset(map(type, (x, *tensors))):
         results = operators.call(options, x, weights, state, reset_state, term)
     else:

@@ -68,9 +68,7 @@ def swap(model: torch.nn.Module, *, allow_torch: bool = False) -> Swapped:
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     done = Swapped()
     for path, module in model.named_modules():
-        if not isinstance(module, (torch.nn.RNNBase, torch.nn.RNNCellBase)) or isinstance(
-            module, tuple(_OURS.values())
-        ):
+        if isinstance(module, tuple(_OURS.values())) or not _is_recurrent(module):
             continue
         why = _why_not(module, allow_torch)
         if why is not None:
@@ -83,6 +81,12 @@ def swap(model: torch.nn.Module, *, allow_torch: bool = False) -> Swapped:
 
 
 _NAMES = {base: base.__name__ for base in _OURS}
+
+
+def _is_recurrent(module: torch.nn.Module) -> bool:
+    if isinstance(module, torch.jit.ScriptModule):
+        return getattr(module, "original_name", None) in _NAMES.values()
+    return isinstance(module, (torch.nn.RNNBase, torch.nn.RNNCellBase))
 
 
 def _why_not(module: torch.nn.Module, allow_torch: bool) -> str | None:
