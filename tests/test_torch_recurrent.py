@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
+import weakref
 from typing import Any
 
 import numpy as np
@@ -300,3 +302,24 @@ def test_another_device_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rnnkernels.torch.recurrent.DEVICES", ())
     with pytest.raises(NotImplementedError, match="input: expected a tensor on the CPU, got cpu"):
         gru()(X)
+
+
+def test_a_backward_frees_what_was_kept(x: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = pytest.importorskip("rnnkernels.torch.kernels")
+    alive = []
+
+    class Watched(kernels.Kept):  # type: ignore[misc, name-defined]
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            alive.append(weakref.ref(self))
+
+    monkeypatch.setattr(kernels, "Kept", Watched)
+    loss = layer_of("lstm", 2)(x)[0].sum()
+    loss.backward(retain_graph=True)
+    gc.collect()
+    assert [kept() is None for kept in alive] == [False, False]
+    loss.backward()
+    gc.collect()
+    assert [kept() is None for kept in alive] == [True, True]
+    with pytest.raises(RuntimeError, match="Trying to backward through the graph a second time"):
+        loss.backward()

@@ -17,6 +17,9 @@ from .kernels import Kept, Spec
 
 Tensors = tuple[torch.Tensor, ...]
 
+# Whether the backward at work was called with retain_graph.
+_retains_graph = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
+
 
 def recurrence(spec: Spec, x: torch.Tensor, tensors: Tensors) -> Tensors:
     """Run a call: output, final states and, where asked for, the sequences of the states after h."""
@@ -70,6 +73,8 @@ class _Recurrence(torch.autograd.Function):  # type: ignore[misc]
             return (None, *loops.gradient(ctx.spec, given, d_results[:-1]))  # of grad(..., is_grads_batched=True)
         count = ctx.spec.state_count
         found = kept.backward(d_results[0], d_results[1 : count + 1], d_results[count + 1 : -1], final, need_x)
+        if not _retains_graph():
+            ctx.kept = None  # as saved tensors are freed: who holds the loss does not hold this
         return (None, found.x, *found.tensors)
 
     @staticmethod
