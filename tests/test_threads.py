@@ -42,6 +42,7 @@ def test_several_python_threads_at_once() -> None:
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:os.fork.. was called:RuntimeWarning")  # JAX's, where its tests ran before
 def test_a_forked_child_has_a_pool_of_its_own() -> None:
     rk.set_num_threads(2)
     expected = make("lstm", SHAPE, "float32").results()["d weight_hh"].tobytes()  # the pool is now up
