@@ -33,6 +33,7 @@ struct Backend {
 
     int (*num_threads)();
     void (*set_num_threads)(int threads);
+    bool (*share_openmp)(const char* library);  // cpu/threads.h
     void (*set_poison)(bool poison);
     bool (*poison)();
 

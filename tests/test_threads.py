@@ -136,3 +136,25 @@ def test_plans_are_sensible() -> None:
     assert plan(64, 128, 2)["row_groups"] == 2  # many rows: share rows
     wide = _cpu.plan("lstm", 300, 1, 1100, 40, "float32", 3)  # steps too small to share, their inputs not
     assert (wide["threads"], wide["row_groups"], wide["unit_groups"]) == (3, 1, 1)
+
+
+def test_calls_run_on_a_loaded_openmp_runtime() -> None:
+    torch = pytest.importorskip("torch")
+    p = make("lstm", (20, 16, 64, 64), "float32")
+    before = rk.num_threads()
+    try:
+        rk.set_num_threads(2)
+        torch.set_num_threads(2)
+        assert _cpu.share_openmp(None)
+        alone = p.results()
+        assert not _cpu.share_openmp("libnothing.so.0")
+        if not _cpu.share_openmp("libgomp.so.1"):
+            pytest.skip("this PyTorch has another OpenMP runtime")
+        for threads in (2, 1, 3):  # of PyTorch: as many, fewer (ours serve then), more
+            torch.set_num_threads(threads)
+            torch.ones(1000, 1000).sum()
+            for name, value in p.results().items():
+                np.testing.assert_array_equal(value, alone[name], err_msg=name)
+    finally:
+        torch.set_num_threads(2)
+        rk.set_num_threads(before)

@@ -341,6 +341,12 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
             backend().set_num_threads(threads);
         },
         py::arg("threads"));
+    m.def(
+        "share_openmp",
+        [](const std::optional<std::string>& library) {
+            return backend().share_openmp(library ? library->c_str() : nullptr);
+        },
+        py::arg("library").none(true));
     m.def("set_poison", [](bool poison) { backend().set_poison(poison); }, py::arg("poison"));
     m.def("evaluate", &evaluate, py::arg("function"), py::arg("x"));
     m.def("reserve_size", &reserve_size, py::arg("cell"), py::arg("hidden"), py::arg("dtype"),

@@ -77,6 +77,7 @@ const Backend table{
     [](int set) { chosen().store(set); },
     cpu::num_threads,
     cpu::set_num_threads,
+    cpu::share_openmp,
     cpu::set_poison,
     cpu::poison,
     cpu::take_block,

@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <system_error>
@@ -15,6 +16,7 @@
 #include <immintrin.h>
 #endif
 #if !defined(_WIN32)
+#include <dlfcn.h>
 #include <pthread.h>
 #include <sched.h>
 #endif
@@ -170,19 +172,102 @@ private:
     std::condition_variable wake_;
 };
 
+// Calls on the threads of an OpenMP runtime, through the entry points of GNU's.
+class OpenMp {
+public:
+    // Whether a library of this name is loaded and has them all.
+    bool find(const char* library) {
+#if defined(__linux__)
+        void* const handle = dlopen(library, RTLD_NOLOAD | RTLD_NOW);  // never closed: it is used from now on
+        if (handle == nullptr) return false;
+        take(parallel_, dlsym(handle, "GOMP_parallel"));
+        take(thread_, dlsym(handle, "omp_get_thread_num"));
+        take(size_, dlsym(handle, "omp_get_num_threads"));
+        take(most_, dlsym(handle, "omp_get_max_threads"));
+        return parallel_ != nullptr && thread_ != nullptr && size_ != nullptr && most_ != nullptr;
+#else
+        (void)library;
+        return false;
+#endif
+    }
+
+    // Returns false, having done nothing, when another caller is at work or the runtime has fewer threads.
+    bool run(int threads, Prepare prepare, Task task, void* context) {
+        const std::unique_lock<std::mutex> hold(in_use_, std::try_to_lock);
+        // As many as the runtime keeps, whatever the call can use: another number would make it end or start threads.
+        const int team = most_();
+        if (!hold.owns_lock() || team < threads) return false;
+        Region region{this, threads, prepare, task, context};
+        parallel_(enter, &region, static_cast<unsigned>(team), 0);
+        if (region.failure) std::rethrow_exception(region.failure);
+        return true;
+    }
+
+private:
+    struct Region {
+        const OpenMp* runtime;
+        int wanted;
+        Prepare prepare;
+        Task task;
+        void* context;
+        std::atomic<int> threads{0};  // that take part; 0: not known yet, -1: nobody does
+        std::exception_ptr failure{};
+    };
+
+    static void enter(void* argument) {
+        Region& region = *static_cast<Region*>(argument);
+        const int thread = region.runtime->thread_();
+        if (thread == 0) {
+            const int size = region.runtime->size_();  // fewer than asked for, inside another parallel region
+            const int threads = size < region.wanted ? size : region.wanted;
+            try {
+                region.prepare(region.context, threads);
+                region.threads.store(threads, std::memory_order_release);
+            } catch (...) {
+                region.failure = std::current_exception();
+                region.threads.store(-1, std::memory_order_release);
+            }
+        }
+        for (int spins = 0; region.threads.load(std::memory_order_acquire) == 0; ++spins) relax(spins);
+        if (thread >= region.threads.load(std::memory_order_relaxed)) return;
+        const FlushDenormals flush;
+        region.task(region.context, thread);
+    }
+
+    template <class Function>
+    static void take(Function& to, void* symbol) {
+        to = reinterpret_cast<Function>(symbol);
+    }
+
+    void (*parallel_)(void (*)(void*), void*, unsigned, unsigned) = nullptr;
+    int (*thread_)() = nullptr;
+    int (*size_)() = nullptr;
+    int (*most_)() = nullptr;
+    std::mutex in_use_;
+};
+
 std::atomic<int> thread_limit{1};
+std::atomic<OpenMp*> openmp{nullptr};
 // Never destroyed: workers may still wait in it while the process ends.
 std::atomic<Pool*> pool{nullptr};
 
-void forget_pool() { pool.store(nullptr); }  // in the child of a fork: the workers did not come along
+// In the child of a fork: the workers did not come along, nor did OpenMP's.
+void forget_pool() {
+    pool.store(nullptr);
+    openmp.store(nullptr);
+}
 
-Pool& the_pool() {
-    Pool* current = pool.load(std::memory_order_acquire);
-    if (current != nullptr) return *current;
+void forget_in_children() {
 #if !defined(_WIN32)
     static const int registered = pthread_atfork(nullptr, nullptr, forget_pool);
     (void)registered;
 #endif
+}
+
+Pool& the_pool() {
+    Pool* current = pool.load(std::memory_order_acquire);
+    if (current != nullptr) return *current;
+    forget_in_children();
     auto fresh = std::make_unique<Pool>();
     if (pool.compare_exchange_strong(current, fresh.get())) return *fresh.release();
     return *current;
@@ -192,6 +277,18 @@ Pool& the_pool() {
 
 int num_threads() { return thread_limit.load(); }
 void set_num_threads(int threads) { thread_limit.store(threads); }
+
+bool share_openmp(const char* library) {
+    if (library == nullptr) {
+        openmp.store(nullptr);
+        return true;
+    }
+    auto runtime = std::make_unique<OpenMp>();
+    if (!runtime->find(library)) return false;
+    forget_in_children();
+    openmp.store(runtime.release());  // one that was there before stays: a call may be in it
+    return true;
+}
 
 void Barrier::reset(int threads) {
     size = threads;
@@ -219,7 +316,11 @@ void Progress::wait(long long count) {
 }
 
 void run_parallel(int threads, Prepare prepare, Task task, void* context) {
-    if (threads > 1 && the_pool().run(threads, prepare, task, context)) return;
+    if (threads > 1) {
+        OpenMp* const shared = openmp.load(std::memory_order_acquire);
+        if (shared != nullptr && shared->run(threads, prepare, task, context)) return;
+        if (the_pool().run(threads, prepare, task, context)) return;
+    }
     prepare(context, 1);
     const FlushDenormals flush;
     task(context, 0);

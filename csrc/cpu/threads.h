@@ -11,6 +11,11 @@ namespace rnnkernels::cpu {
 int num_threads();
 void set_num_threads(int threads);
 
+// Run calls on the threads of an OpenMP runtime that this process has loaded (its soname, as libgomp.so.1), or on the
+// pool's own again (null); false where there is none of that name. Idle threads of OpenMP spin for milliseconds: a
+// program that takes turns between such a library and this one would find a processor taken with every turn.
+bool share_openmp(const char* library);
+
 // Meeting point of a few threads, usable again at once. Plain memory: reset() makes it ready.
 struct alignas(64) Barrier {
     int size;

@@ -19,10 +19,16 @@ try:
 except ImportError as error:
     raise ImportError("rnnkernels.torch needs PyTorch: pip install 'rnnkernels[torch]'") from error
 
+from rnnkernels import _cpu
+
 from . import operators
 from .layers import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from .recurrent import Recurrent, RecurrentCell
 from .swapping import Swapped, swap
+
+# PyTorch's idle threads spin for milliseconds after each of its operations: with threads of our own beside them the
+# two would take the processors from each other, layer after layer. On its threads ours cost nothing to wake.
+_cpu.share_openmp("libgomp.so.1")
 
 __all__ = [
     "GRU",
