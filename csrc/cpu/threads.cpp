@@ -197,7 +197,7 @@ public:
         // As many as the runtime keeps, whatever the call can use: another number would make it end or start threads.
         const int team = most_();
         if (!hold.owns_lock() || team < threads) return false;
-        Region region{this, threads, prepare, task, context};
+        Region region{this, threads, prepare, task, context, current_processor()};
         parallel_(enter, &region, static_cast<unsigned>(team), 0);
         if (region.failure) std::rethrow_exception(region.failure);
         return true;
@@ -210,6 +210,7 @@ private:
         Prepare prepare;
         Task task;
         void* context;
+        int processor;                // the caller's
         std::atomic<int> threads{0};  // that take part; 0: not known yet, -1: nobody does
         std::exception_ptr failure{};
     };
@@ -217,6 +218,7 @@ private:
     static void enter(void* argument) {
         Region& region = *static_cast<Region*>(argument);
         const int thread = region.runtime->thread_();
+        if (thread > 0) leave_processor(region.processor);
         if (thread == 0) {
             const int size = region.runtime->size_();  // fewer than asked for, inside another parallel region
             const int threads = size < region.wanted ? size : region.wanted;
