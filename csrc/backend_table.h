@@ -49,6 +49,9 @@ struct Backend {
     void* (*prepare)(int set, int cell, Dtype dtype, const Inputs& in, WeightStorage storage);
     Index (*prepared_bytes)(int set, int cell, Dtype dtype, const void* prepared);
     void (*discard)(int set, int cell, Dtype dtype, void* prepared);
+    // Bytes of scratch memory that the caller must give with a call (Inputs::where); 0 where the backend has its own.
+    Index (*forward_bytes)(int set, int cell, Dtype dtype, const ForwardCall& call);
+    Index (*backward_bytes)(int set, int cell, Dtype dtype, const BackwardCall& call);
     void (*forward)(int set, int cell, Dtype dtype, const ForwardCall& call);
     // Layers on layers: each one's x is the output of the one before it.
     void (*forward_layers)(int set, int cell, Dtype dtype, const ForwardCall* calls, int count);

@@ -39,9 +39,10 @@ LAYERS = {
     "cells": {"math", "cells"},
     "recurrence": {"math", "cells", "recurrence"},
     "cpu": {"math", "cells", "recurrence", "cpu", "backend_table.h"},
-    "cuda": {"math", "cells", "recurrence", "cuda", "backend_table.h"},
+    "cuda": {"math", "cells", "recurrence", "cuda", "backend_table.h", "device_table.h"},
     "backend_table.h": {"recurrence"},
-    "binding": {"recurrence", "backend_table.h", "binding"},
+    "device_table.h": {"recurrence"},
+    "binding": {"recurrence", "backend_table.h", "device_table.h", "binding"},
 }
 # What is compiled once per instruction set may use these of the standard library: they hold no function that the
 # linker could take from another set's object.

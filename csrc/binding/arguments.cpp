@@ -15,24 +15,9 @@ std::string text_of(const Dims& shape) {
     return text + (shape.size() == 1 ? ",)" : ")");
 }
 
-std::string dtype_text(const py::array& array) { return py::str(array.dtype()); }
-
-const char* name_of(Dtype dtype) { return dtype == Dtype::float32 ? "float32" : "float64"; }
-
-// isinstance<array_t<...>> says the same, in five times the time: a step is short.
-bool holds(const py::array& array, char kind, std::size_t size) {
-    const py::dtype dtype = array.dtype();
-    return dtype.kind() == kind && static_cast<std::size_t>(dtype.itemsize()) == size && dtype.byteorder() == '=';
-}
-
-bool in_order(const py::array& array) {
-    constexpr int wanted =
-        static_cast<int>(py::array::c_style) | static_cast<int>(py::detail::npy_api::NPY_ARRAY_ALIGNED_);
-    return (array.flags() & wanted) == wanted;
-}
-
-void check_layout(const py::array& array, const char* name) {
+void check_layout(const Place& place, const Array& array, const char* name) {
     if (!in_order(array)) throw py::value_error(std::string(name) + ": expected a C-contiguous, aligned array");
+    check_place(place, array, name);
 }
 
 void check_presence(const OptionalArray& array, const char* name, bool wanted) {
@@ -50,32 +35,34 @@ void check_tokens(const std::int64_t* tokens, Index count, Index batch, Index li
 
 }  // namespace
 
-Dims shape_of(const py::array& array) { return Dims(array.shape(), array.shape() + array.ndim()); }
-
-bool is_dtype(const py::array& array, Dtype dtype) {
-    return holds(array, 'f', dtype == Dtype::float32 ? sizeof(float) : sizeof(double));
+const char* name_of(Dtype dtype) {
+    static constexpr const char* names[] = {"float32", "float64", "bfloat16", "float16"};
+    return names[static_cast<int>(dtype)];
 }
 
-bool holds_tokens(const py::array& array) { return holds(array, 'i', sizeof(std::int64_t)); }
-
-bool readable(const py::object& x, Dtype dtype) {
-    if (!py::isinstance<py::array>(x)) return false;
-    const py::array array = py::reinterpret_borrow<py::array>(x);
-    return in_order(array) && (is_dtype(array, dtype) || holds_tokens(array));
+Dtype find_dtype(const Array& array, const char* name) {
+    std::string known;
+    for (const Dtype dtype : kDtypes) {
+        if (is_dtype(array, dtype)) return dtype;
+        known += (known.empty() ? "" : " or ") + std::string(name_of(dtype));
+    }
+    throw py::type_error(std::string(name) + ": expected dtype " + known + ", got " + dtype_text(array));
 }
 
-const void* checked(const py::array& array, const char* name, Dtype dtype, const Dims& shape, const char* symbols) {
+const void* checked(const Place& place, const Array& array, const char* name, Dtype dtype, const Dims& shape,
+                    const char* symbols) {
     if (!is_dtype(array, dtype))
         throw py::type_error(std::string(name) + ": expected dtype " + name_of(dtype) + ", got " + dtype_text(array));
     if (shape_of(array) != shape)
         throw py::value_error(std::string(name) + ": expected shape " + symbols + " = " + text_of(shape) + ", got " +
                               text_of(shape_of(array)));
-    check_layout(array, name);
+    check_layout(place, array, name);
     return array.data();
 }
 
-const void* checked(const OptionalArray& array, const char* name, Dtype dtype, const Dims& shape, const char* symbols) {
-    return array ? checked(*array, name, dtype, shape, symbols) : nullptr;
+const void* checked(const Place& place, const OptionalArray& array, const char* name, Dtype dtype, const Dims& shape,
+                    const char* symbols) {
+    return array ? checked(place, *array, name, dtype, shape, symbols) : nullptr;
 }
 
 int find_cell(const std::string& name) {
@@ -96,24 +83,13 @@ int find_set(const std::string& name) {
     throw py::value_error("instruction set: this machine and build have " + known + "; got '" + name + "'");
 }
 
-py::array fresh(Dtype dtype, const Dims& shape) {
-    py::array array =
-        dtype == Dtype::float32 ? py::array(py::dtype::of<float>(), shape) : py::array(py::dtype::of<double>(), shape);
-    if (backend().poison() && array.nbytes() > 0)
-        std::memset(array.mutable_data(), 0xff, static_cast<std::size_t>(array.nbytes()));
-    return array;
-}
-
-Problem read_parameters(const std::string& cell, const Layer& layer) {
+Problem read_parameters(const Place& place, const std::string& cell, const Layer& layer) {
     const auto& [weight_ih, weight_hh, bias_ih, bias_hh, weight_gg, weight_diagonal, weight_hr] = layer;
-    Problem p;
+    Problem p{place};
+    p.in.where = place.where();
     p.cell = find_cell(cell);
     const CellInfo& info = p.info();
-    if (is_dtype(weight_ih, Dtype::float64)) {
-        p.dtype = Dtype::float64;
-    } else if (!is_dtype(weight_ih, Dtype::float32)) {
-        throw py::type_error("params['weight_ih']: expected dtype float32 or float64, got " + dtype_text(weight_ih));
-    }
+    p.dtype = find_dtype(weight_ih, "params['weight_ih']");
     if (weight_hh.ndim() != 2 || weight_hh.shape(1) < 1)
         throw py::value_error("params['weight_hh']: expected shape (G*H, H) with H at least 1, got " +
                               text_of(shape_of(weight_hh)));
@@ -132,25 +108,25 @@ Problem read_parameters(const std::string& cell, const Layer& layer) {
                               text_of(shape_of(weight_hh)));
     p.in.shape = {0, 0, input, hidden, info.projected ? width : 0};
     const Index input_rows = info.input_rows * hidden, hidden_rows = info.hidden_rows * hidden;
-    p.in.weight_ih = checked(weight_ih, "params['weight_ih']", p.dtype, {input_rows, input}, "(G*H, I)");
-    p.in.weight_hh = checked(weight_hh, "params['weight_hh']", p.dtype, {hidden_rows, width},
+    p.in.weight_ih = checked(p.place, weight_ih, "params['weight_ih']", p.dtype, {input_rows, input}, "(G*H, I)");
+    p.in.weight_hh = checked(p.place, weight_hh, "params['weight_hh']", p.dtype, {hidden_rows, width},
                              info.projected ? "(G*H, P)" : "(G*H, H)");
-    p.in.weight_hr = checked(weight_hr, "params['weight_hr']", p.dtype, {width, hidden}, "(P, H)");
-    p.in.bias_ih = checked(bias_ih, "params['bias_ih']", p.dtype, {input_rows}, "(G*H,)");
-    p.in.bias_hh = checked(bias_hh, "params['bias_hh']", p.dtype, {hidden_rows}, "(G*H,)");
+    p.in.weight_hr = checked(p.place, weight_hr, "params['weight_hr']", p.dtype, {width, hidden}, "(P, H)");
+    p.in.bias_ih = checked(p.place, bias_ih, "params['bias_ih']", p.dtype, {input_rows}, "(G*H,)");
+    p.in.bias_hh = checked(p.place, bias_hh, "params['bias_hh']", p.dtype, {hidden_rows}, "(G*H,)");
     check_presence(weight_gg, "params['weight_gg']", info.gate_rows > 0);
     check_presence(weight_diagonal, "params['weight_diagonal']", info.diagonal_count > 0);
-    p.in.weight_gg = checked(weight_gg, "params['weight_gg']", p.dtype,
+    p.in.weight_gg = checked(p.place, weight_gg, "params['weight_gg']", p.dtype,
                              {info.gate_rows * hidden, info.gate_columns * hidden}, "(G*H, F*H)");
-    p.in.weight_diagonal =
-        checked(weight_diagonal, "params['weight_diagonal']", p.dtype, {info.diagonal_count * hidden}, "(D*H,)");
+    p.in.weight_diagonal = checked(p.place, weight_diagonal, "params['weight_diagonal']", p.dtype,
+                                   {info.diagonal_count * hidden}, "(D*H,)");
     if (info.direct && input != hidden)
         throw py::value_error(std::string("params: ") + info.name + " adds x itself to a gate: expected I = H = " +
                               std::to_string(hidden) + ", got I = " + std::to_string(input));
     return p;
 }
 
-void read_x(Problem& problem, const py::array& x, bool one_step) {
+void read_x(Problem& problem, const Array& x, bool one_step) {
     const bool tokens = holds_tokens(x);
     const int time = one_step ? 0 : 1;  // dimensions before B
     if (x.ndim() != time + (tokens ? 1 : 2)) {
@@ -162,13 +138,14 @@ void read_x(Problem& problem, const py::array& x, bool one_step) {
     s.steps = problem.steps = one_step ? 1 : x.shape(0);
     s.batch = problem.batch = x.shape(time);
     if (tokens) {
-        check_layout(x, "x");
+        check_layout(problem.place, x, "x");
         problem.in.tokens = static_cast<const std::int64_t*>(x.data());
-        check_tokens(problem.in.tokens, s.steps * s.batch, s.batch, s.input);
+        // On a GPU a token that there is not gives NaN: to look at it here would be to wait for it.
+        if (!kDeviceArrays) check_tokens(problem.in.tokens, s.steps * s.batch, s.batch, s.input);
     } else if (one_step) {
-        problem.in.x = checked(x, "x", problem.dtype, {s.batch, s.input}, "(B, I)");
+        problem.in.x = checked(problem.place, x, "x", problem.dtype, {s.batch, s.input}, "(B, I)");
     } else {
-        problem.in.x = checked(x, "x", problem.dtype, {s.steps, s.batch, s.input}, "(T, B, I)");
+        problem.in.x = checked(problem.place, x, "x", problem.dtype, {s.steps, s.batch, s.input}, "(T, B, I)");
     }
 }
 
@@ -180,31 +157,31 @@ void read_state(const Problem& problem, const char* name, const OptionalState& s
                               info.name + ", got " + std::to_string(state->size()));
     for (int i = 0; i < info.state_count; ++i) {
         const std::string part = std::string(name) + "[" + std::to_string(i) + "]";
-        to[i] = checked((*state)[static_cast<std::size_t>(i)], part.c_str(), problem.dtype, problem.state_shape(i),
-                        problem.width(i) == problem.in.shape.hidden ? "(B, H)" : "(B, P)");
+        to[i] = checked(problem.place, (*state)[static_cast<std::size_t>(i)], part.c_str(), problem.dtype,
+                        problem.state_shape(i), problem.width(i) == problem.in.shape.hidden ? "(B, H)" : "(B, P)");
     }
 }
 
 void read_schedule(Problem& problem, const Schedule& schedule) {
     if (!schedule) return;
     const auto& [starts, places] = *schedule;
-    const auto read = [](const py::array& list) {
-        if (!holds_tokens(list) || list.ndim() != 1) throw py::type_error("schedule: expected int64 arrays (n,)");
-        check_layout(list, "schedule");
-        return static_cast<const std::int64_t*>(list.data());
-    };
+    const bool lists = py::isinstance<py::array_t<std::int64_t, py::array::c_style>>(starts) && starts.ndim() == 1 &&
+                       (!places || (holds_tokens(*places) && places->ndim() == 1));
+    if (!lists) throw py::type_error("schedule: expected int64 arrays (n,), C-contiguous");
+    if (places) check_layout(problem.place, *places, "schedule");
     const Index steps = starts.size() - 1, slots = problem.steps * problem.batch;
     const Index rows = places ? places->size() : slots;
-    const std::int64_t* start = read(starts);
-    const std::int64_t* place = places ? read(*places) : nullptr;
+    const auto* start = static_cast<const std::int64_t*>(starts.data());
+    const auto* place = places ? static_cast<const std::int64_t*>(places->data()) : nullptr;
     bool right = steps >= 0 && start[0] == 0;
     for (Index t = 0; right && t < steps; ++t) {
         const Index count = start[t + 1] - start[t];
         right = count > 0 && (t == 0 || count <= start[t] - start[t - 1]);
     }
     right = right && start[steps] == rows;
-    std::vector<bool> seen(place ? static_cast<std::size_t>(slots) : 0);
-    for (Index row = 0; place && right && row < rows; ++row) {
+    const bool readable = place && !kDeviceArrays;
+    std::vector<bool> seen(readable ? static_cast<std::size_t>(slots) : 0);
+    for (Index row = 0; readable && right && row < rows; ++row) {
         right = place[row] >= 0 && place[row] < slots && !seen[static_cast<std::size_t>(place[row])];
         if (right) seen[static_cast<std::size_t>(place[row])] = true;
     }
@@ -218,7 +195,8 @@ void read_schedule(Problem& problem, const Schedule& schedule) {
 
 void read_term(Problem& problem, const OptionalArray& term) {
     const Shape& s = problem.in.shape;
-    problem.in.term = checked(term, "term", problem.dtype, {s.batch, problem.info().input_rows * s.hidden}, "(B, G*H)");
+    problem.in.term = checked(problem.place, term, "term", problem.dtype,
+                              {s.batch, problem.info().input_rows * s.hidden}, "(B, G*H)");
 }
 
 void read_settings(Problem& problem, const Settings& settings) {
@@ -245,7 +223,7 @@ void read_noise(Problem& problem, const OptionalNoise& given) {
     if (places) {
         if (!holds_tokens(*places) || shape_of(*places) != Dims{problem.rows()})
             throw py::value_error("noise: expected int64 places, one for each row");
-        check_layout(*places, "noise");
+        check_layout(problem.place, *places, "noise");
         noise.places = static_cast<const std::int64_t*>(places->data());
     }
     noise.seed = seed, noise.layer = layer, noise.expected = expected, noise.per_step = per_step;
@@ -256,19 +234,17 @@ void read_noise(Problem& problem, const OptionalNoise& given) {
     }
 }
 
-py::array fresh_sequence(const Problem& problem, std::optional<Index> width) {
+Array fresh_sequence(const Problem& problem, std::optional<Index> width) {
     Dims shape{problem.steps, problem.batch};
     if (width) shape.push_back(*width);
     const bool whole = !problem.in.starts || problem.rows() == problem.steps * problem.batch;
-    if (whole) return fresh(problem.dtype, shape);
-    return py::module_::import("numpy").attr("zeros")(
-        shape, problem.dtype == Dtype::float32 ? py::dtype::of<float>() : py::dtype::of<double>());
+    return whole ? fresh(problem.place, problem.dtype, shape) : fresh_zeros(problem.place, problem.dtype, shape);
 }
 
-Problem read_problem(const std::string& cell, const py::array& x, const Layer& layer, const OptionalState& state,
-                     const Schedule& schedule, const OptionalArray& term, const OptionalNoise& noise,
-                     const Settings& settings) {
-    Problem p = read_parameters(cell, layer);
+Problem read_problem(const Place& place, const std::string& cell, const Array& x, const Layer& layer,
+                     const OptionalState& state, const Schedule& schedule, const OptionalArray& term,
+                     const OptionalNoise& noise, const Settings& settings) {
+    Problem p = read_parameters(place, cell, layer);
     read_x(p, x);
     read_schedule(p, schedule);
     read_term(p, term);
@@ -281,9 +257,9 @@ Problem read_problem(const std::string& cell, const py::array& x, const Layer& l
 py::tuple fresh_states(const Problem& problem, void** where) {
     py::tuple states(problem.info().state_count);
     for (int i = 0; i < problem.info().state_count; ++i) {
-        py::array array = fresh(problem.dtype, problem.state_shape(i));
+        Array array = fresh(problem.place, problem.dtype, problem.state_shape(i));
         where[i] = array.mutable_data();
-        states[static_cast<std::size_t>(i)] = array;
+        states[static_cast<std::size_t>(i)] = std::move(array);
     }
     return states;
 }

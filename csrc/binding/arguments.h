@@ -2,34 +2,24 @@
 // should not. Every error names the argument, what was expected and what came.
 #pragma once
 
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
-
-#include <optional>
-#include <string>
 #include <tuple>
-#include <vector>
 
-#include "../backend_table.h"
+#include "array.h"
 
 namespace rnnkernels::binding {
 
-namespace py = pybind11;
-
-using Dims = std::vector<Index>;
-using OptionalArray = std::optional<py::array>;
-using OptionalState = std::optional<std::vector<py::array>>;
+using OptionalArray = std::optional<Array>;
+using OptionalState = std::optional<std::vector<Array>>;
 
 // A layer's parameters: weight_ih, weight_hh, bias_ih, bias_hh, weight_gg, weight_diagonal, weight_hr.
-using Layer =
-    std::tuple<py::array, py::array, OptionalArray, OptionalArray, OptionalArray, OptionalArray, OptionalArray>;
+using Layer = std::tuple<Array, Array, OptionalArray, OptionalArray, OptionalArray, OptionalArray, OptionalArray>;
 
 // A cell's settings, in its order; infinite: off.
 using Settings = std::vector<double>;
 
 // A ragged batch (recurrence/rows.h): starts (steps+1,) and places (rows,), int64, or no places where the arrays
-// (T, B, ...) hold its rows one after another; none: dense.
+// (T, B, ...) hold its rows one after another; none: dense. On a GPU the starts are the host's, and places are not
+// looked at: they are there.
 using Schedule = std::optional<std::tuple<py::array, OptionalArray>>;
 
 // Random masks (recurrence/problem.h: Noise), in its order: seed, layer, expected, per_step, first_step, batch,
@@ -37,25 +27,21 @@ using Schedule = std::optional<std::tuple<py::array, OptionalArray>>;
 using OptionalNoise = std::optional<std::tuple<std::uint64_t, std::uint32_t, bool, bool, Index, Index, OptionalArray,
                                                std::vector<double>, double, double>>;
 
-Dims shape_of(const py::array& array);
-bool is_dtype(const py::array& array, Dtype dtype);
-bool holds_tokens(const py::array& array);
-
-// Whether an object is an array of numbers of this dtype, or of tokens, that kernels can read where it lies.
-bool readable(const py::object& x, Dtype dtype);
+// One of kDtypes.
+Dtype find_dtype(const Array& array, const char* name);
 
 // The array's data, once it is known to be what the kernels expect. `symbols` describes the shape.
-const void* checked(const py::array& array, const char* name, Dtype dtype, const Dims& shape, const char* symbols);
-const void* checked(const OptionalArray& array, const char* name, Dtype dtype, const Dims& shape, const char* symbols);
+const void* checked(const Place& place, const Array& array, const char* name, Dtype dtype, const Dims& shape,
+                    const char* symbols);
+const void* checked(const Place& place, const OptionalArray& array, const char* name, Dtype dtype, const Dims& shape,
+                    const char* symbols);
 
 int find_cell(const std::string& name);
 int find_set(const std::string& name);
 
-// A fresh array; NaN all over when tests ask for it.
-py::array fresh(Dtype dtype, const Dims& shape);
-
 // A layer and what it is given, as a backend reads it. The readers below fill it part by part.
 struct Problem {
+    Place place{};
     int cell = 0;
     Dtype dtype = Dtype::float32;
     Inputs in{};
@@ -71,9 +57,9 @@ struct Problem {
 };
 
 // The cell, the dtype, I, H and the parameters.
-Problem read_parameters(const std::string& cell, const Layer& layer);
+Problem read_parameters(const Place& place, const std::string& cell, const Layer& layer);
 // T, B and x: vectors or tokens. One step: x is (B, I) or (B,), and T is 1.
-void read_x(Problem& problem, const py::array& x, bool one_step = false);
+void read_x(Problem& problem, const Array& x, bool one_step = false);
 // One array per state of the cell, each (B, H) or (B, P), into `to`.
 void read_state(const Problem& problem, const char* name, const OptionalState& state, const void** to);
 
@@ -89,12 +75,12 @@ void read_settings(Problem& problem, const Settings& settings);
 void read_noise(Problem& problem, const OptionalNoise& noise);
 
 // The arguments of forward and backward.
-Problem read_problem(const std::string& cell, const py::array& x, const Layer& layer, const OptionalState& state,
-                     const Schedule& schedule, const OptionalArray& term, const OptionalNoise& noise,
-                     const Settings& settings);
+Problem read_problem(const Place& place, const std::string& cell, const Array& x, const Layer& layer,
+                     const OptionalState& state, const Schedule& schedule, const OptionalArray& term,
+                     const OptionalNoise& noise, const Settings& settings);
 
 // A fresh array (T, B) or (T, B, width); zeros where a ragged batch may leave places out.
-py::array fresh_sequence(const Problem& problem, std::optional<Index> width);
+Array fresh_sequence(const Problem& problem, std::optional<Index> width);
 
 // Fresh arrays for the states after a call, and where they are.
 py::tuple fresh_states(const Problem& problem, void** where);

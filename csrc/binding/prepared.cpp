@@ -10,12 +10,19 @@
 namespace rnnkernels::binding {
 namespace {
 
+// Whether an object is an array of numbers of this dtype, or of tokens, that kernels can read where it lies.
+bool readable(const py::object& x, Dtype dtype) {
+    if (!py::isinstance<py::array>(x)) return false;
+    const py::array array = py::reinterpret_borrow<py::array>(x);
+    return in_order(array) && (is_dtype(array, dtype) || holds_tokens(array));
+}
+
 // The packed weights of one layer, in the layout of one instruction set; never changed once made.
 class PreparedLayer {
 public:
     PreparedLayer(const std::string& cell, const Layer& layer, const std::string& weights, bool tokens,
                   const Settings& settings)
-        : problem_(read_parameters(cell, layer)), set_(backend().current_set()), tokens_(tokens) {
+        : problem_(read_parameters({}, cell, layer)), set_(backend().current_set()), tokens_(tokens) {
         const bool half = weights == "bfloat16";
         if (!half && weights != "full")
             throw py::value_error("weights: expected full or bfloat16, got '" + weights + "'");
@@ -94,7 +101,7 @@ public:
         p_.in.shape.steps = 1;
         p_.in.shape.batch = batch;
         read_noise(p_, noise);
-        for (py::array& array : output_) array = fresh(p_.dtype, p_.state_shape(0));
+        for (py::array& array : output_) array = fresh({}, p_.dtype, p_.state_shape(0));
         const py::tuple states = fresh_states(p_, call_.final_state);
         for (const auto& state : states) state_.push_back(state.cast<py::array>());
         call_.in = p_.in;

@@ -77,8 +77,8 @@ enum class Initial { drawn, zero, one };
 
 // An element-wise weight, and all of a cell's, in the order of w[].
 struct Diagonal {
-    const char* name;
-    int slot;  // gradient slot
+    const char* name = nullptr;
+    int slot = 0;  // gradient slot
     Initial initial = Initial::drawn;
 };
 struct DiagonalList {

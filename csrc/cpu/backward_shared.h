@@ -2,9 +2,9 @@
 // Not here: the work of a thread (backward.h).
 #pragma once
 
+#include "dropped_weights.h"
 #include "geometry.h"
 #include "gradient_norms.h"
-#include "masks.h"
 #include "weight_gradients.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {

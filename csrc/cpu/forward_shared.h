@@ -2,7 +2,7 @@
 // Not here: the work of a thread (forward.h).
 #pragma once
 
-#include "masks.h"
+#include "dropped_weights.h"
 #include "weights.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {

@@ -10,6 +10,7 @@
 
 #include "../cells/cell.h"
 #include "../recurrence/rows.h"
+#include "../recurrence/sizes.h"
 #include "gate_product.h"
 #include "plan.h"
 #include "threads.h"
@@ -37,49 +38,6 @@ constexpr int common_multiple(int a, int b) { return a / greatest_divisor(a, b) 
 constexpr int blocks_per_edge(int gates, int panels) {
     if (gates == 0) return 1;
     return common_multiple(gates, panels * panel_vectors(gates)) / gates;
-}
-
-template <class Cell>
-struct Geometry {
-    static constexpr int gates = gate_count<Cell>;
-    static constexpr int inputs = input_gates<Cell>.count;
-    static constexpr int hiddens = hidden_gates<Cell>.count;
-    static constexpr int feedbacks = feedback_gates<Cell>.count;
-    static constexpr int gateds = gated_gates<Cell>.count;
-    static constexpr int directs = direct_gates<Cell>.count;
-    static constexpr int diagonals = diagonal_count<Cell>;
-    static constexpr int vectors = feedback_count<Cell>;            // fed back
-    static constexpr int recurrents = recurrent_gates<Cell>.count;  // rows of weight_hh
-    static constexpr int gg_rows = own_feedback_weight<Cell> ? feedbacks : 0;
-    static constexpr int gg_columns = own_feedback_weight<Cell> ? vectors : 0;
-    static constexpr int states = state_count<Cell>;
-    static constexpr int saved = Cell::saved_count;
-    // A normalised cell: rows that are normalised, of x, of u and of one value inside the cell; the vectors of them per
-    // block; and the gradient slots of W_ih x and W_hh h, which follow the cell's own.
-    static constexpr int norms = normalised<Cell> ? 2 + normalises_inner<Cell> : 0;
-    static constexpr int normals = normalised<Cell> ? inputs + hiddens + normalises_inner<Cell> : 0;
-    static constexpr int slots = Cell::slot_count + (normalised<Cell> ? inputs + hiddens : 0);
-    static constexpr int settings = setting_count<Cell>;
-
-    // Vectors of reserve per block; where among them what was normalised begins, and what the cell itself made.
-    static constexpr int first_normal = saved + states - 1;
-    static constexpr int first_own = first_normal + normals;
-    static constexpr int reserve(bool zoneout) { return first_own + (zoneout ? states : 0); }
-
-    static constexpr int widest = hiddens > gateds ? hiddens : gateds;
-    static_assert(!projected<Cell> || (!two_products<Cell> && vectors == 0 && !normalised<Cell>),
-                  "a projected cell has one product");
-    static_assert((diagonals == 0 && settings == 0) || !two_products<Cell>,
-                  "the form of two products takes no element-wise weights");
-    static_assert(!normalised<Cell> || diagonals == normals + normalises_inner<Cell>, "a gain each, and a shift");
-    static_assert(!normalised<Cell> || (directs == 0 && vectors == 0 && gateds == 0 && settings == 0),
-                  "other forms' gates");
-};
-
-// Units of h.
-template <class Cell>
-RNNKERNELS_INLINE Index width_of(const Shape& shape) {
-    return projected<Cell> ? shape.projection : shape.hidden;
 }
 
 // Rows of the strip between a product and the cell: as many tiles in a row as leave it in the L1 cache, so that the
@@ -156,27 +114,6 @@ RNNKERNELS_INLINE void each_strip(RowSet rows, Next next, Run run, Use use) {
         for (Index i = first; i < last; ++i) use(rows.at(i), i - first);
     }
 }
-
-// Rows of weight_ih (weight_hh) in units of H, for each gate of a list.
-struct GateRows {
-    int row[16];
-};
-constexpr GateRows rows_in(const GateList& wanted, const GateList& all) {
-    GateRows rows{};
-    for (int i = 0; i < wanted.count; ++i) rows.row[i] = position(all, wanted.gate[i]);
-    return rows;
-}
-template <class Cell>
-inline constexpr GateRows input_rows = rows_in(input_gates<Cell>, input_gates<Cell>);
-template <class Cell>
-inline constexpr GateRows hidden_rows = rows_in(hidden_gates<Cell>, recurrent_gates<Cell>);
-template <class Cell>
-inline constexpr GateRows feedback_rows =
-    rows_in(feedback_gates<Cell>, own_feedback_weight<Cell> ? feedback_gates<Cell> : recurrent_gates<Cell>);
-template <class Cell>
-inline constexpr GateRows gated_rows = rows_in(gated_gates<Cell>, recurrent_gates<Cell>);
-
-inline constexpr GateRows kFirstRow{};  // of a weight that belongs to no gates
 
 // A thread's part of the work: rows of the batch, blocks of units. A row has one owner in all of its steps. Of a ragged
 // batch, longest sequence first, a group takes every so manyth row, so that groups have as much to do in every step.

@@ -21,6 +21,16 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 RNNKERNELS_INLINE float square_root(float value) { return __builtin_sqrtf(value); }
 RNNKERNELS_INLINE double square_root(double value) { return __builtin_sqrt(value); }
 
+// The polynomial with the coefficients Table::terms, from the constant on: Horner's rule from term i.
+template <class Table, int i = 0, class V>
+RNNKERNELS_INLINE V polynomial(V x) {
+    constexpr typename V::Lane term = Table::terms[i];
+    if constexpr (i + 1 == sizeof(Table::terms) / sizeof(term))
+        return V(term);
+    else
+        return fma(polynomial<Table, i + 1>(x), x, V(term));
+}
+
 template <class T>
 struct ExpTable;
 
@@ -35,8 +45,8 @@ struct ExpTable<float> {
     static constexpr int exponent_shift = 23;
     static constexpr std::uint32_t one = 0x3f800000U;
     static constexpr std::uint32_t twice_bias = 0x7f000000U;  // bits(2^n) + bits(2^-n)
-    static constexpr float q[] = {0.5F, 0.16666541993618011F, 0.04166628047823906F, 0.008366710506379604F,
-                                  0.0013946667313575745F};
+    static constexpr float terms[] = {0.5F, 0.16666541993618011F, 0.04166628047823906F, 0.008366710506379604F,
+                                      0.0013946667313575745F};
 };
 
 // The Taylor series to r^13/13!: its remainder, 4e-18, is below half an ULP of the sum.
@@ -50,9 +60,9 @@ struct ExpTable<double> {
     static constexpr int exponent_shift = 52;
     static constexpr std::uint64_t one = 0x3ff0000000000000ULL;
     static constexpr std::uint64_t twice_bias = 0x7fe0000000000000ULL;
-    static constexpr double q[] = {1.0 / 2,       1.0 / 6,        1.0 / 24,        1.0 / 120,
-                                   1.0 / 720,     1.0 / 5040,     1.0 / 40320,     1.0 / 362880,
-                                   1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
+    static constexpr double terms[] = {1.0 / 2,       1.0 / 6,        1.0 / 24,        1.0 / 120,
+                                       1.0 / 720,     1.0 / 5040,     1.0 / 40320,     1.0 / 362880,
+                                       1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
 };
 
 template <class T>
@@ -71,10 +81,7 @@ RNNKERNELS_INLINE ExpParts<T> split_exp(Vec<T> x) {
     const V n = shifted - V(E::round_to_integer);
     V r = fma(n, V(-E::ln2_high), x);
     r = fma(n, V(-E::ln2_low), r);
-    constexpr int terms = static_cast<int>(sizeof(E::q) / sizeof(T));
-    V q = V(E::q[terms - 1]);
-#pragma GCC unroll 16
-    for (int i = terms - 2; i >= 0; --i) q = fma(q, r, V(E::q[i]));
+    const V q = polynomial<E>(r);
     const V m = fma(r * r, q, r);
     const typename V::Bits s = (shifted.bits() << E::exponent_shift) + E::one;
     return {V::from_bits(s), V::from_bits(E::twice_bias - s), m};
@@ -108,15 +115,15 @@ struct LogTable;
 
 template <>
 struct LogTable<float> {
-    static constexpr float p[] = {0.083333023F, 0.012506727F, 0.0021876406F, 0.00054710952F};
+    static constexpr float terms[] = {0.083333023F, 0.012506727F, 0.0021876406F, 0.00054710952F};
 };
 
 template <>
 struct LogTable<double> {
-    static constexpr double p[] = {0.08333333333333288,   0.012500000000048484,  0.0022321428553214446,
-                                   0.0004340278115981552, 8.877804918791024e-05, 1.8782407829650212e-05,
-                                   4.059179739755923e-06, 9.235346814805745e-07, 1.591670003298842e-07,
-                                   8.110915110570806e-08};
+    static constexpr double terms[] = {0.08333333333333288,   0.012500000000048484,  0.0022321428553214446,
+                                       0.0004340278115981552, 8.877804918791024e-05, 1.8782407829650212e-05,
+                                       4.059179739755923e-06, 9.235346814805745e-07, 1.591670003298842e-07,
+                                       8.110915110570806e-08};
 };
 
 // min(x, 0) - log(1 + e^-|x|), with t + t v p = e - t (e/2 - v p): the errors of t and p weigh little where e is small.
@@ -128,11 +135,7 @@ RNNKERNELS_INLINE Vec<T> log_sigmoid(Vec<T> x) {
     const V half = e * V(T(0.5));
     const V t = e / (half + V(T(1)));
     const V v = t * t;
-    constexpr int terms = static_cast<int>(sizeof(L::p) / sizeof(T));
-    V p = V(L::p[terms - 1]);
-#pragma GCC unroll 16
-    for (int i = terms - 2; i >= 0; --i) p = fma(p, v, V(L::p[i]));
-    return -(relu(-x) + fma(-t, fma(-v, p, half), e));
+    return -(relu(-x) + fma(-t, fma(-v, polynomial<L>(v), half), e));
 }
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

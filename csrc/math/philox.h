@@ -26,7 +26,9 @@ RNNKERNELS_INLINE void multiply_wide(typename Vec<T>::Bits a, std::uint32_t m, t
     if constexpr (kVectorBytes == 0) {
         const std::uint64_t product = raw_multiply_even(a, m);
         low = static_cast<Bits>(product & lower), high = static_cast<Bits>(product >> 32);
-    } else {
+    }
+#if RNNKERNELS_SET != RNNKERNELS_SET_cuda  // nvcc 13.0 stumbles over the casts, though nobody takes this branch
+    else {
         using Wide = typename Register<std::uint64_t>::type;
         const auto times_m = [m](Wide even) RNNKERNELS_INLINED {
             return __builtin_bit_cast(
@@ -42,6 +44,7 @@ RNNKERNELS_INLINE void multiply_wide(typename Vec<T>::Bits a, std::uint32_t m, t
             high = __builtin_bit_cast(Bits, (even >> 32) | (odd & ~lower));
         }
     }
+#endif
 }
 
 // Four words for each lane.
@@ -53,7 +56,7 @@ struct Words {
 // Not inlined: it is 200 instructions, and every cell asks for it. A function of its arguments alone, which the
 // compiler is told: a loop that may call it need not read everything again after it.
 template <class T>
-__attribute__((noinline, const)) Words<T> random_words(std::uint64_t key, Counter counter) {
+RNNKERNELS_NOINLINE Words<T> random_words(std::uint64_t key, Counter counter) {
     using Bits = typename Vec<T>::Bits;
     using Lane = typename Vec<T>::BitsLane;
     const auto all = [](std::uint32_t value) RNNKERNELS_INLINED { return Bits{} + static_cast<Lane>(value); };
@@ -63,7 +66,7 @@ __attribute__((noinline, const)) Words<T> random_words(std::uint64_t key, Counte
     std::memcpy(&c[0], unit, sizeof c[0]);
     c[1] = all(counter.step), c[2] = all(counter.row), c[3] = all(counter.stream);
     auto k0 = static_cast<std::uint32_t>(key), k1 = static_cast<std::uint32_t>(key >> 32);
-#pragma GCC unroll 10
+    RNNKERNELS_UNROLL(10)
     for (int round = 0; round < 10; ++round, k0 += 0x9E3779B9U, k1 += 0xBB67AE85U) {
         Bits low0, high0, low1, high1;
         multiply_wide<T>(c[0], 0xD2511F53U, low0, high0);

@@ -21,9 +21,13 @@
 #include "vec_avx512.h"
 #elif RNNKERNELS_SET == RNNKERNELS_SET_neon
 #include "vec_neon.h"
+#elif RNNKERNELS_SET == RNNKERNELS_SET_cuda
+#include "vec_cuda.h"
 #else
 #error "RNNKERNELS_TARGET names no known instruction set"
 #endif
+
+#if RNNKERNELS_SET != RNNKERNELS_SET_cuda  // whose header has all of Vec
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -196,3 +200,5 @@ RNNKERNELS_INLINE void transpose(V* rows) {
 }
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET
+
+#endif

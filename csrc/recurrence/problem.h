@@ -21,7 +21,7 @@ inline constexpr int kMaxStates = 8;
 inline constexpr int kMaxGates = 16;
 inline constexpr int kMaxSettings = 2;
 
-enum class Dtype { float32, float64 };
+enum class Dtype { float32, float64, bfloat16, float16 };  // the halves on a GPU only
 
 // How packed weights are kept: in their own dtype, or (float32 only) rounded to bfloat16.
 enum class WeightStorage { full, bfloat16 };
@@ -82,6 +82,15 @@ struct Noise {
     double weights;              // dropout of the recurrent weights (DropConnect)
 };
 
+// Where a call runs, on a GPU: on which device, in whose stream, with whose scratch memory. The CPU reads none of it.
+struct Where {
+    int device = 0;
+    void* stream = nullptr;
+    void* workspace = nullptr;
+    Index workspace_bytes = 0;
+    bool tf32 = false;  // products of float32 may round their operands to TF32
+};
+
 struct Inputs {
     Shape shape;
     const void* x;               // (T, B, I)
@@ -100,6 +109,7 @@ struct Inputs {
     const void* state[kMaxStates];  // each (B, H) or null for zeros
     double settings[kMaxSettings] = {__builtin_inf(), __builtin_inf()};  // in the order of CellInfo; infinite: off
     Noise noise;
+    Where where{};
 };
 
 struct ForwardCall {

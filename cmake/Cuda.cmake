@@ -1,0 +1,114 @@
+# The CUDA backend: the module `_cuda`, from the same csrc/binding/. For tests without a GPU the same code, run by the CPU, as
+# the module `_cuda_emulated` (tests/native/emulated_device.cpp).
+#
+# RNNKERNELS_CUDA: ON builds it or fails; OFF does not; AUTO builds it where there are both nvcc and a GPU, since compiling
+# every cell for every architecture takes long. What was decided is said, and rnnkernels.backends() says it at run time.
+# Nothing of cuBLAS is needed here: it is found when it is first used (csrc/cuda/cublas.cpp).
+
+set(RNNKERNELS_CUDA "AUTO" CACHE STRING "Build the CUDA backend: AUTO, ON or OFF")
+set(RNNKERNELS_CUDA_ARCHITECTURES "AUTO" CACHE STRING
+    "GPU architectures: AUTO (this machine's GPU, else RELEASE), RELEASE, or a list as CMAKE_CUDA_ARCHITECTURES has it")
+option(RNNKERNELS_CUDA_EMULATED "Build _cuda_emulated: the CUDA backend's code run by the CPU, for tests" OFF)
+set_property(CACHE RNNKERNELS_CUDA PROPERTY STRINGS AUTO ON OFF)
+
+# A cubin runs on every later minor version of its major one; PTX of the newest on what comes after.
+set(rnnkernels_release_architectures 75-real 80-real 86-real 89-real 90-real 100-real 120)
+
+# Cells are compiled in parts, side by side.
+set(rnnkernels_cuda_parts 9)
+math(EXPR rnnkernels_last_cuda_part "${rnnkernels_cuda_parts} - 1")
+
+set(rnnkernels_device_binding
+  ${rnnkernels_binding} csrc/binding/device_array.cpp csrc/binding/device_module.cpp)
+
+set(rnnkernels_has_gpu FALSE)
+if(EXISTS /proc/driver/nvidia/version OR EXISTS /dev/nvidiactl OR EXISTS /dev/dxg)
+  set(rnnkernels_has_gpu TRUE)
+endif()
+
+set(rnnkernels_build_cuda FALSE)
+if(RNNKERNELS_CUDA STREQUAL "ON" OR (RNNKERNELS_CUDA STREQUAL "AUTO" AND rnnkernels_has_gpu))
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    set(rnnkernels_build_cuda TRUE)
+  elseif(RNNKERNELS_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "RNNKERNELS_CUDA is ON and there is no nvcc: set CUDACXX, or -D RNNKERNELS_CUDA=OFF")
+  endif()
+elseif(NOT RNNKERNELS_CUDA MATCHES "^(AUTO|OFF)$")
+  message(FATAL_ERROR "RNNKERNELS_CUDA: expected AUTO, ON or OFF, got '${RNNKERNELS_CUDA}'")
+endif()
+
+if(rnnkernels_build_cuda)
+  if(RNNKERNELS_CUDA_ARCHITECTURES STREQUAL "RELEASE" OR
+     (RNNKERNELS_CUDA_ARCHITECTURES STREQUAL "AUTO" AND NOT rnnkernels_has_gpu))
+    set(CMAKE_CUDA_ARCHITECTURES ${rnnkernels_release_architectures})
+  elseif(RNNKERNELS_CUDA_ARCHITECTURES STREQUAL "AUTO")
+    set(CMAKE_CUDA_ARCHITECTURES native)
+  else()
+    set(CMAKE_CUDA_ARCHITECTURES ${RNNKERNELS_CUDA_ARCHITECTURES})
+  endif()
+  set(CMAKE_CUDA_STANDARD 20)
+  set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+  set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
+  enable_language(CUDA)
+  if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 13.0)
+    message(FATAL_ERROR "rnnkernels' CUDA backend needs nvcc 13.0 or a newer one, found ${CMAKE_CUDA_COMPILER_VERSION}")
+  endif()
+
+  # --fmad=false: as -ffp-contract=off, a fused multiply-add happens where the source says so.
+  set(rnnkernels_cuda_flags --fmad=false --expt-relaxed-constexpr --extended-lambda)
+  if(RNNKERNELS_WERROR)
+    # A spilled register or an array in local memory is an error as well.
+    list(APPEND rnnkernels_cuda_flags -Werror all-warnings -Xptxas --warn-on-spills,--warn-on-local-memory-usage)
+  endif()
+  add_library(rnnkernels_cuda_options INTERFACE)
+  target_compile_definitions(rnnkernels_cuda_options INTERFACE
+    RNNKERNELS_TARGET=cuda RNNKERNELS_PARTS=${rnnkernels_cuda_parts})
+  target_include_directories(rnnkernels_cuda_options INTERFACE
+    "${PROJECT_SOURCE_DIR}/csrc" ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
+  target_compile_options(rnnkernels_cuda_options INTERFACE
+    "$<$<COMPILE_LANGUAGE:CUDA>:${rnnkernels_cuda_flags}>")
+
+  add_library(rnnkernels_cuda OBJECT
+    csrc/cuda/backend.cpp csrc/cuda/check.cpp csrc/cuda/cublas.cpp csrc/cuda/device.cpp csrc/cuda/plan.cpp csrc/cuda/reference.cu)
+  target_link_libraries(rnnkernels_cuda PRIVATE rnnkernels_cuda_options)
+  set(rnnkernels_cuda_libraries rnnkernels_cuda)
+  foreach(part RANGE ${rnnkernels_last_cuda_part})
+    add_library(rnnkernels_cuda_${part} OBJECT csrc/cuda/cell_kernels.cu)
+    target_compile_definitions(rnnkernels_cuda_${part} PRIVATE RNNKERNELS_PART=${part})
+    target_link_libraries(rnnkernels_cuda_${part} PRIVATE rnnkernels_cuda_options)
+    list(APPEND rnnkernels_cuda_libraries rnnkernels_cuda_${part})
+  endforeach()
+
+  pybind11_add_module(_cuda MODULE NO_EXTRAS
+    ${rnnkernels_device_binding})
+  target_compile_definitions(_cuda PRIVATE RNNKERNELS_MODULE=_cuda RNNKERNELS_DEVICE_ARRAYS=1)
+  target_link_libraries(_cuda PRIVATE
+    rnnkernels_options rnnkernels_cuda_options ${rnnkernels_cuda_libraries} ${CMAKE_DL_LIBS})
+  install(TARGETS _cuda LIBRARY DESTINATION rnnkernels COMPONENT python)
+  message(STATUS "rnnkernels: CUDA backend for ${CMAKE_CUDA_ARCHITECTURES}")
+else()
+  message(STATUS "rnnkernels: no CUDA backend (RNNKERNELS_CUDA is ${RNNKERNELS_CUDA})")
+endif()
+
+if(RNNKERNELS_CUDA_EMULATED)
+  set(rnnkernels_emulated_libraries "")
+  foreach(part RANGE ${rnnkernels_last_cuda_part})
+    add_library(rnnkernels_cuda_emulated_${part} OBJECT tests/native/emulated_cells.cpp)
+    target_compile_definitions(rnnkernels_cuda_emulated_${part} PRIVATE RNNKERNELS_PART=${part})
+    list(APPEND rnnkernels_emulated_libraries rnnkernels_cuda_emulated_${part})
+  endforeach()
+  pybind11_add_module(_cuda_emulated MODULE NO_EXTRAS EXCLUDE_FROM_ALL
+    ${rnnkernels_device_binding} csrc/cuda/backend.cpp csrc/cuda/plan.cpp tests/native/emulated_device.cpp)
+  target_compile_definitions(_cuda_emulated PRIVATE
+    RNNKERNELS_MODULE=_cuda_emulated RNNKERNELS_DEVICE_ARRAYS=1 RNNKERNELS_CHUNK_BYTES=98304)
+  foreach(library IN LISTS rnnkernels_emulated_libraries ITEMS _cuda_emulated)
+    target_compile_definitions(${library} PRIVATE
+      RNNKERNELS_TARGET=cuda RNNKERNELS_PARTS=${rnnkernels_cuda_parts} RNNKERNELS_EMULATED=1)
+    target_link_libraries(${library} PRIVATE rnnkernels_options)
+    # Nobody times it: compiled in half the time.
+    target_compile_options(${library} PRIVATE -O1)
+  endforeach()
+  target_link_libraries(_cuda_emulated PRIVATE ${rnnkernels_emulated_libraries})
+endif()

@@ -1,0 +1,12 @@
+// The functions that every backend's module has: cells, forward, forward_layers, backward, reserve_size.
+#pragma once
+
+#include "array.h"
+
+namespace rnnkernels::binding {
+
+void bind_calls(py::module_& m);
+
+Dtype read_dtype(const std::string& name);
+
+}  // namespace rnnkernels::binding

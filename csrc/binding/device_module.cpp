@@ -1,0 +1,149 @@
+// The Python module of the CUDA backend (_cuda): its calls (calls.h), its arrays (device_array.h) and what only it has:
+// devices, memory for NumPy's arrays, cuBLAS, errors as Python's exceptions. It imports where there is no GPU and no
+// driver.
+#include "../device_table.h"
+#include "arguments.h"
+#include "calls.h"
+
+namespace rnnkernels::binding {
+namespace {
+
+// Memory of a device that this package owns, for arrays of NumPy's that are copied there. Given back in the order of
+// the stream it was taken in, the default one.
+class Memory {
+public:
+    Memory(int device, Index bytes) {
+        if (bytes < 0) throw py::value_error("nbytes: expected 0 or more, got " + std::to_string(bytes));
+        memory_ = cuda::take_memory(device, bytes);
+    }
+    ~Memory() { cuda::give_memory(memory_); }
+    Memory(const Memory&) = delete;
+    Memory& operator=(const Memory&) = delete;
+
+    std::uintptr_t pointer() const { return reinterpret_cast<std::uintptr_t>(memory_); }
+
+private:
+    void* memory_ = nullptr;
+};
+
+void check_bytes(const py::array& array, const View& view) {
+    constexpr int wanted = static_cast<int>(py::array::c_style);
+    if ((array.flags() & wanted) != wanted || array.nbytes() != view.nbytes())
+        throw py::value_error("array: expected C-contiguous memory of " + std::to_string(view.nbytes()) +
+                              " bytes, got " + std::to_string(array.nbytes()));
+}
+
+void copy_in(const py::array& array, const View& to) {
+    check_bytes(array, to);
+    const void* data = array.data();
+    const py::gil_scoped_release released;
+    cuda::copy_in(data, to.mutable_data(), to.nbytes());
+}
+
+void copy_out(const View& from, py::array& array) {
+    check_bytes(array, from);
+    void* data = array.mutable_data();
+    const py::gil_scoped_release released;
+    cuda::copy_out(from.data(), data, from.nbytes());
+}
+
+py::list devices() {
+    py::list list;
+    for (int device = 0; device < cuda::device_count(); ++device) {
+        const cuda::DeviceInfo found = cuda::device_info(device);
+        py::dict entry;
+        entry["name"] = std::string(found.name);
+        entry["capability"] = found.capability;
+        entry["processors"] = found.processors;
+        entry["memory"] = found.memory;
+        list.append(entry);
+    }
+    return list;
+}
+
+py::dict versions() {
+    const cuda::Versions found = cuda::versions();
+    py::dict entry;
+    entry["runtime"] = found.runtime;
+    entry["driver"] = found.driver;
+    return entry;
+}
+
+py::tuple cublas() {
+    const cuda::CublasInfo info = cuda::cublas_info();
+    return py::make_tuple(info.file, info.version);
+}
+
+// What is best for a problem on a card; pure, as plan.h says.
+std::string choose_kernel(Index steps, Index batch, Index input, Index hidden, const std::string& dtype, int capability,
+                          int processors, bool library) {
+    return cuda::kernel_for({steps, batch, input, hidden, hidden}, read_dtype(dtype), capability, processors, library);
+}
+
+// The Python classes of errors, which the Python layer has: the general one, too little memory, not here.
+struct Errors {
+    py::object general, memory, unavailable;
+};
+Errors& errors() {
+    static auto* classes = new Errors{};  // never destroyed: Python is gone by then
+    return *classes;
+}
+
+void raise(const py::object& kind, const char* what) { PyErr_SetString(kind ? kind.ptr() : PyExc_RuntimeError, what); }
+
+void bind_errors(py::module_& m) {
+    m.def(
+        "set_errors",
+        [](py::object general, py::object memory, py::object unavailable) {
+            errors() = {std::move(general), std::move(memory), std::move(unavailable)};
+        },
+        py::arg("general"), py::arg("memory"), py::arg("unavailable"));
+    py::register_local_exception_translator([](std::exception_ptr thrown) {
+        try {
+            if (thrown) std::rethrow_exception(thrown);
+        } catch (const cuda::OutOfMemory& found) {
+            raise(errors().memory, found.what());
+        } catch (const cuda::Unavailable& found) {
+            raise(errors().unavailable, found.what());
+        } catch (const cuda::Error& found) {
+            raise(errors().general, found.what());
+        }
+    });
+}
+
+}  // namespace
+}  // namespace rnnkernels::binding
+
+PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
+    using namespace rnnkernels::binding;
+    using rnnkernels::backend;
+    m.doc() = "rnnkernels' kernels on NVIDIA GPUs. Use the rnnkernels package; this module may change.";
+    bind_errors(m);
+    bind_device_array(m);
+    bind_calls(m);
+    py::class_<Memory>(m, "Memory", "Memory of a device.")
+        .def(py::init<int, rnnkernels::Index>(), py::arg("device"), py::arg("nbytes"))
+        .def_property_readonly("pointer", &Memory::pointer);
+    m.def("copy_in", &copy_in, py::arg("array"), py::arg("to"));
+    m.def("copy_out", &copy_out, py::arg("view"), py::arg("array"));
+    m.def("devices", &devices);
+    m.def("versions", &versions);
+    m.def("cublas", &cublas);
+    m.def(
+        "set_cublas_folders",
+        [](const std::vector<std::string>& folders) {
+            std::vector<const char*> names;
+            for (const std::string& folder : folders) names.push_back(folder.c_str());
+            rnnkernels::cuda::set_cublas_folders(names.data(), static_cast<int>(names.size()));
+        },
+        py::arg("folders"));
+    m.def("kernels", [] {
+        py::list names;
+        for (int i = 0; i < backend().set_count(); ++i) names.append(backend().set_name(i));
+        return names;
+    });
+    m.def("kernel", [] { return backend().set_name(backend().current_set()); });
+    m.def("set_kernel", [](const std::string& name) { backend().choose_set(find_set(name)); }, py::arg("name"));
+    m.def("choose_kernel", &choose_kernel, py::arg("steps"), py::arg("batch"), py::arg("input"), py::arg("hidden"),
+          py::arg("dtype"), py::arg("capability"), py::arg("processors"), py::arg("library"));
+}

@@ -1,0 +1,104 @@
+// The Python module of a backend on the host (_cpu): its calls (calls.h) and what only it has: instruction sets,
+// threads, prepared layers (prepared.h), calls from XLA (xla_ffi.h).
+#include <algorithm>
+#include <iterator>
+
+#include "calls.h"
+#include "prepared.h"
+#include "xla_ffi.h"
+
+namespace rnnkernels::binding {
+namespace {
+
+py::array evaluate(const std::string& function, const py::array& x) {
+    static constexpr const char* names[] = {"exp", "sigmoid", "tanh", "log_sigmoid"};
+    const auto* found = std::find(std::begin(names), std::end(names), function);
+    if (found == std::end(names))
+        throw py::value_error("function: expected exp, sigmoid, tanh or log_sigmoid, got '" + function + "'");
+    const int number = static_cast<int>(found - std::begin(names));
+    const Dtype dtype = is_dtype(x, Dtype::float64) ? Dtype::float64 : Dtype::float32;
+    const void* data = checked({}, x, "x", dtype, shape_of(x), "any");
+    py::array out = fresh({}, dtype, shape_of(x));
+    backend().evaluate(backend().current_set(), number, dtype, data, out.mutable_data(), x.size());
+    return out;
+}
+
+// A copy of a matrix with some elements dropped; see ElementDropout.
+py::array drop(const py::array& x, double rate, std::uint64_t seed, std::uint32_t layer) {
+    if (!(rate >= 0 && rate < 1))
+        throw py::value_error("rate: expected a number in [0, 1), got " + std::to_string(rate));
+    if (x.ndim() < 1) throw py::value_error("x: expected at least one dimension, got none");
+    const Dtype dtype = is_dtype(x, Dtype::float64) ? Dtype::float64 : Dtype::float32;
+    ElementDropout call{};
+    call.from = checked({}, x, "x", dtype, shape_of(x), "any");
+    py::array out = fresh({}, dtype, shape_of(x));
+    call.to = out.mutable_data();
+    call.columns = x.shape(x.ndim() - 1);
+    call.rows = call.columns > 0 ? x.size() / call.columns : 0;
+    call.rate = rate, call.seed = seed, call.layer = layer;
+    {
+        const py::gil_scoped_release released;
+        backend().drop(backend().current_set(), dtype, call);
+    }
+    return out;
+}
+
+py::dict plan(const std::string& cell, Index steps, Index batch, Index input, Index hidden, const std::string& dtype,
+              int threads) {
+    if (steps < 0 || batch < 0 || input < 1 || hidden < 1 || threads < 1)
+        throw py::value_error("plan: expected T, B >= 0 and I, H, threads >= 1");
+    const PlanInfo info = backend().plan(backend().current_set(), find_cell(cell), read_dtype(dtype),
+                                         {steps, batch, input, hidden, hidden}, threads);
+    py::dict out;
+    out["threads"] = info.threads;
+    out["row_groups"] = info.row_groups;
+    out["unit_groups"] = info.unit_groups;
+    out["forward_chunk"] = info.forward_chunk;
+    out["backward_chunk"] = info.backward_chunk;
+    return out;
+}
+
+}  // namespace
+}  // namespace rnnkernels::binding
+
+PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
+    using namespace rnnkernels::binding;
+    using rnnkernels::backend;
+    m.doc() = "rnnkernels' kernels on one backend. Use the rnnkernels package; this module may change.";
+    // Of this module alone: another backend has a class of this name.
+    py::class_<Reserve>(m, "Reserve", py::module_local(), py::buffer_protocol(),
+                        "What a training forward keeps for its backward; opaque.")
+        .def(py::init<py::array>(), py::arg("bytes"))
+        .def_buffer(&Reserve::buffer)
+        .def_property_readonly("nbytes", &Reserve::bytes);
+    bind_calls(m);
+    m.def("drop", &drop, py::arg("x"), py::arg("rate"), py::arg("seed"), py::arg("layer"));
+    bind_prepared(m);
+    bind_xla_ffi(m);
+    m.def("instruction_sets", [] {
+        py::list names;
+        for (int i = 0; i < backend().set_count(); ++i) names.append(backend().set_name(i));
+        return names;
+    });
+    m.def("instruction_set", [] { return backend().set_name(backend().current_set()); });
+    m.def(
+        "set_instruction_set", [](const std::string& name) { backend().choose_set(find_set(name)); }, py::arg("name"));
+    m.def("num_threads", [] { return backend().num_threads(); });
+    m.def(
+        "set_num_threads",
+        [](int threads) {
+            if (threads < 1 || threads > 1024)
+                throw py::value_error("threads: expected 1 to 1024, got " + std::to_string(threads));
+            backend().set_num_threads(threads);
+        },
+        py::arg("threads"));
+    m.def(
+        "share_openmp",
+        [](const std::optional<std::string>& library) {
+            return backend().share_openmp(library ? library->c_str() : nullptr);
+        },
+        py::arg("library").none(true));
+    m.def("evaluate", &evaluate, py::arg("function"), py::arg("x"));
+    m.def("plan", &plan, py::arg("cell"), py::arg("steps"), py::arg("batch"), py::arg("input"), py::arg("hidden"),
+          py::arg("dtype"), py::arg("threads"));
+}

@@ -1,0 +1,36 @@
+// How a call is cut and which kernel serves it: a pure function of problem and card, tested without one.
+#pragma once
+
+#include "../recurrence/problem.h"
+
+namespace rnnkernels::cuda {
+
+// What serves a call, slowest first.
+enum class Kernel : int {
+    reference,  // plain products: any dtype, any card, no library
+    products,   // one product of cuBLAS per step and one pass of the cell; the input's for many steps at once
+};
+inline constexpr int kKernels = 2;
+const char* name_of(Kernel kernel);
+
+// What is known of a card.
+struct Card {
+    int capability;  // major * 10 + minor
+    int processors;
+    bool library;  // whether cuBLAS was found
+};
+
+// Which kernel is best for a forward and its backward. The persistent kernels will be further answers of it.
+Kernel choose_kernel(const Shape& shape, Dtype dtype, const Card& card);
+
+// What is done at once for many rows: their x part in a forward, their gradients in a backward.
+struct Chunk {
+    Index rows;       // of all steps
+    Index batch;      // most rows of a step
+    Index row_bytes;  // of what is kept for each row
+};
+
+// Rows of a chunk: as many as stay within a bound of memory, a step's at least, no more than there are.
+Index chunk_rows(const Chunk& chunk);
+
+}  // namespace rnnkernels::cuda

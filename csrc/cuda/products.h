@@ -1,0 +1,43 @@
+// Products of matrices, whoever makes them: cuBLAS (cublas.h), or a plain kernel that any card can run (reference.cu).
+#pragma once
+
+#include "storage.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+struct Products;
+
+// Where work is put: into a stream, one piece after the other (queue.h).
+struct Queue {
+    void* stream;              // a cudaStream_t
+    const Products* products;  // who multiplies matrices
+};
+
+// c (m, n) = a (m, k) b (k, n), or c + a b. Rows of a matrix as it lies in memory are `stride` elements apart; of a
+// transposed one the columns are.
+struct Product {
+    Index m, n, k;
+    const void* a;
+    Index a_stride;
+    bool a_transposed;
+    const void* b;
+    Index b_stride;
+    bool b_transposed;
+    void* c;
+    Index c_stride;
+    bool accumulate;
+    Dtype operands;  // of a and b
+    Dtype result;    // of c: the arithmetic's, or the operands'
+};
+
+struct Products {
+    const char* name;
+    void (*multiply)(const Queue& queue, const Product& product);
+    void* context = nullptr;  // its own
+    bool tf32 = false;        // float32 operands may be rounded to TF32
+};
+
+// The plain ones.
+const Products& reference_products();
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -1,0 +1,68 @@
+// What a GPU backend offers beside backend_table.h: devices, memory for arrays of the host's, its errors. No CUDA
+// types. Implemented by cuda/device.cpp; called by the binding of _cuda and nobody else.
+#pragma once
+
+#include <cstddef>
+#include <stdexcept>
+
+#include "recurrence/problem.h"
+
+namespace rnnkernels::cuda {
+
+// Something that CUDA or cuBLAS refused: the call, where it stands, the library's sentence. The process can go on.
+class Error : public std::runtime_error {
+public:
+    using std::runtime_error::runtime_error;
+};
+
+// Too little memory on the device.
+class OutOfMemory : public Error {
+public:
+    using Error::Error;
+};
+
+// No GPU, no driver, or no cuBLAS: the backend cannot serve here.
+class Unavailable : public Error {
+public:
+    using Error::Error;
+};
+
+struct DeviceInfo {
+    char name[256];
+    int capability;  // major * 10 + minor
+    int processors;
+    std::size_t memory;
+};
+int device_count();
+DeviceInfo device_info(int device);
+
+// CUDA's, as 13000 for 13.0; a driver of 0: there is none.
+struct Versions {
+    int runtime;
+    int driver;
+};
+Versions versions();
+
+// Memory of a device, in the order of its default stream.
+void* take_memory(int device, Index bytes);
+void give_memory(void* memory);
+// Both wait: the host's memory may change, or be read, right after.
+void copy_in(const void* host, void* device, Index bytes);
+void copy_out(const void* device, void* host, Index bytes);
+// Puts bytes of this value into a stream.
+void fill(void* stream, void* memory, int value, Index bytes);
+
+// Where to look for cuBLAS, besides: folders of packages, which Python knows.
+void set_cublas_folders(const char* const* folders, int count);
+
+// The library's file and version; throws Unavailable, with the name of the extra that brings it, where there is none.
+struct CublasInfo {
+    const char* file;
+    int version;
+};
+CublasInfo cublas_info();
+
+// Which kernel (a set of backend_table.h) is best for a problem on a card: cuda/plan.h.
+const char* kernel_for(const Shape& shape, Dtype dtype, int capability, int processors, bool library);
+
+}  // namespace rnnkernels::cuda
