@@ -9,15 +9,17 @@
 One layer as functions is in `rnnkernels.functional`, weights packed once for many calls and single
 steps in `rnnkernels.prepared`, layers on layers in `rnnkernels.stack`, drivers
 for backpropagation through time in `rnnkernels.bptt`, optimisers in `rnnkernels.optim`, the
-character language model in `rnnkernels.charlm`.
+character language model in `rnnkernels.charlm`. GPUs are in `rnnkernels.cuda`.
 """
 
 from . import bptt, optim
 from ._runtime import (
+    backend,
     backends,
     instruction_set,
     instruction_sets,
     num_threads,
+    set_backend,
     set_instruction_set,
     set_num_threads,
 )
@@ -38,6 +40,7 @@ __all__ = [
     "Stack",
     "Stepper",
     "__version__",
+    "backend",
     "backends",
     "backward",
     "bptt",
@@ -50,6 +53,7 @@ __all__ = [
     "num_threads",
     "optim",
     "parameter_shapes",
+    "set_backend",
     "set_instruction_set",
     "set_num_threads",
     "step",

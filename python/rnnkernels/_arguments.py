@@ -7,10 +7,11 @@ what was expected and what came.
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .cuda.arrays import FLOATS, NUMPY, Frame, adopt, device_frame, frame_of
 from .parameters import BIASES, NAMES, Array, Params, cell_info, parameter_shapes
 
 if TYPE_CHECKING:
@@ -35,10 +36,52 @@ def as_parameters(cell: str, params: Mapping[str, npt.ArrayLike]) -> Params:
         found = [f"no {name}" for name in missing] + [f"an unknown {name!r}" for name in unknown]
         raise ValueError(f"params: expected {expected}; got {', '.join(found)}")
     first = params["weight_ih"]
+    dtype = kind_of_array("params['weight_ih']", first)
+    return {name: as_floats(f"params[{name!r}]", params[name], dtype) for name in NAMES if name in names}
+
+
+class DeviceKind(NamedTuple):
+    """What the arrays of a call are, on a GPU: of which library, where, of which dtype."""
+
+    frame: Any
+    dtype: Any
+
+    def take(self, name: str, value: Any, *, tokens: bool = False) -> Any:
+        """Return the array in C order, or raise where it is of another kind; `tokens`: integers will do."""
+        value = adopt(name, value)
+        frame = device_frame(value)
+        if frame is not self.frame:
+            got = f"a {kind_of(value)}" + ("" if frame is None else f" on GPU {frame.device}")
+            raise TypeError(f"{name}: expected an array on GPU {self.frame.device}, as the parameters, got {got}")
+        if value.dtype != self.dtype:
+            if not (tokens and frame.holds_integers(value)):
+                raise TypeError(f"{name}: expected dtype {self.dtype}, the parameters', got {value.dtype}")
+            value = frame.as_int64(value)
+        return frame.contiguous(value)
+
+
+# NumPy's dtype, or what stands for it on a GPU.
+Kind = np.dtype[Any] | DeviceKind
+
+
+def kind_of_array(name: str, first: Any) -> Any:
+    """Return what all floats of a call are, from the first of them."""
+    if not isinstance(first, np.ndarray):
+        first = adopt(name, first)
+        frame = device_frame(first)
+        if frame is not None:
+            if frame.name(first.dtype) not in FLOATS:
+                raise TypeError(f"{name}: expected dtype {', '.join(FLOATS)}, got {first.dtype}")
+            return DeviceKind(frame, first.dtype)
     dtype = first.dtype if isinstance(first, np.ndarray) else np.dtype(np.float64)
     if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise TypeError(f"params['weight_ih']: expected dtype float32 or float64, got {dtype}")
-    return {name: as_floats(f"params[{name!r}]", params[name], dtype) for name in NAMES if name in names}
+        raise TypeError(f"{name}: expected dtype float32 or float64, got {dtype}")
+    return dtype
+
+
+def frame_and_dtype(kind: Any) -> tuple[Frame, Any]:
+    """Return whose arrays these are, and their dtype."""
+    return (kind.frame, kind.dtype) if type(kind) is DeviceKind else (NUMPY, kind)
 
 
 @cache
@@ -54,7 +97,8 @@ def as_layer(cell: str, params: Params) -> Layer:
     weight_hh = params.get("weight_hh")
     if weight_hh is None:
         gates = cell_info(cell)["rows"][0]
-        weight_hh = np.empty((0, max(len(weight_ih) // gates if weight_ih.ndim else 0, 1)), weight_ih.dtype)
+        width = max(len(weight_ih) // gates if weight_ih.ndim else 0, 1)
+        weight_hh = frame_of(weight_ih).empty((0, width), weight_ih.dtype)
     rest = (params.get(name) for name in NAMES[2:])
     return weight_ih, weight_hh, *rest  # type: ignore[return-value]
 
@@ -72,8 +116,10 @@ def as_settings(cell: str, cell_clip: float | None) -> tuple[float, ...]:
     return (float(cell_clip),)
 
 
-def as_floats(name: str, value: npt.ArrayLike, dtype: np.dtype[Any]) -> Array:
+def as_floats(name: str, value: npt.ArrayLike, dtype: Kind) -> Array:
     """`value` as an array the kernels can read: itself where it is one already, else a copy."""
+    if type(dtype) is DeviceKind:
+        return dtype.take(name, value)  # type: ignore[no-any-return]
     if isinstance(value, np.ndarray):
         if value.dtype != dtype:
             raise TypeError(f"{name}: expected dtype {dtype}, the parameters', got {value.dtype}")
@@ -87,8 +133,10 @@ def as_floats(name: str, value: npt.ArrayLike, dtype: np.dtype[Any]) -> Array:
         raise TypeError(f"{name}: expected an array of {dtype}, got {kind_of(value)}: {error}") from None
 
 
-def as_input(name: str, value: npt.ArrayLike, dtype: np.dtype[Any]) -> Array:
+def as_input(name: str, value: npt.ArrayLike, dtype: Kind) -> Array:
     """X as the kernels take it: floats of the parameters' dtype, or tokens as int64."""
+    if type(dtype) is DeviceKind:
+        return dtype.take(name, value, tokens=True)  # type: ignore[no-any-return]
     try:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:
@@ -100,11 +148,11 @@ def as_input(name: str, value: npt.ArrayLike, dtype: np.dtype[Any]) -> Array:
     return np.require(array, dtype=np.int64, requirements=["C", "A"])
 
 
-def as_step(x_t: npt.ArrayLike, dtype: np.dtype[Any], *, tokens: bool | None = None) -> Array:
+def as_step(x_t: npt.ArrayLike, dtype: Kind, *, tokens: bool | None = None) -> Array:
     """One step's input as a sequence of one: (1, B, I), or tokens (1, B); `tokens` where only one kind is taken."""
     inputs = as_input("x_t", x_t, dtype)
     if tokens is None:
-        tokens = inputs.dtype.kind == "i"
+        tokens = inputs.dtype != frame_and_dtype(dtype)[1]
     if inputs.ndim != (1 if tokens else 2):
         raise ValueError(f"x_t: expected shape {'(B,) of tokens' if tokens else '(B, I)'}, got {inputs.shape}")
     one: Array = inputs[np.newaxis]
@@ -112,7 +160,7 @@ def as_step(x_t: npt.ArrayLike, dtype: np.dtype[Any], *, tokens: bool | None = N
 
 
 def as_states(
-    name: str, state: Sequence[npt.ArrayLike] | None, names: tuple[str, ...], dtype: np.dtype[Any]
+    name: str, state: Sequence[npt.ArrayLike] | None, names: tuple[str, ...], dtype: Kind
 ) -> tuple[Array, ...] | None:
     if state is None:
         return None

@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import _cpu
+import numpy as np
+
+from . import _cpu, _runtime
 from .parameters import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     import numpy.typing as npt
 
     from ._arguments import Layer
@@ -53,6 +54,9 @@ class Call(NamedTuple):
 
     def forward(self, keep: bool, all_states: bool = False) -> Results:
         """Run; `keep` what a backward needs."""
+        if type(self.x) is not np.ndarray or _runtime.on_cuda:
+            results: Results = _on_gpu().forward(self, keep, all_states)
+            return results
         cell, x, layer, state, rows, term, noise, settings = self
         return _cpu.forward(cell, x, layer, state, keep, rows, term, noise, all_states, settings)
 
@@ -68,24 +72,36 @@ class Call(NamedTuple):
         norms: bool,
     ) -> Found:
         """Differentiate what `forward` gave: its output and its reserve."""
-        cell, x, layer, state, rows, term, noise, settings = self
-        dx, d_layer, d_initial, d_term, readings = _cpu.backward(
-            cell,
-            x,
-            layer,
-            state,
-            output,
-            reserve,
-            d_output,
-            d_state,
-            need_x,
-            rows,
-            term,
-            noise,
-            d_sequence,
-            norms,
-            settings,
-        )
+        if isinstance(reserve, _cpu.Reserve):
+            cell, x, layer, state, rows, term, noise, settings = self
+            dx, d_layer, d_initial, d_term, readings = _cpu.backward(
+                cell,
+                x,
+                layer,
+                state,
+                output,
+                reserve,
+                d_output,
+                d_state,
+                need_x,
+                rows,
+                term,
+                noise,
+                d_sequence,
+                norms,
+                settings,
+            )
+        else:
+            dx, d_layer, d_initial, d_term, readings = _on_gpu().backward(
+                self, output, reserve, d_output, d_state, d_sequence, need_x, norms
+            )
         # A cell without weight_hh is given an empty one.
         found = {name: grad for name, grad in zip(NAMES, d_layer, strict=True) if grad is not None and len(grad)}
         return Found(dx, found, d_initial, d_term, readings)
+
+
+def _on_gpu() -> Any:
+    """Return the module that makes calls of the CUDA extension, which only these import."""
+    from .cuda import calls  # noqa: PLC0415
+
+    return calls

@@ -1,10 +1,11 @@
 """The process's settings: which backend serves, with which instructions, on how many threads.
 
-Importing this module loads the compiled CPU backend and applies two environment variables, once:
+Importing this module loads the compiled CPU backend and applies three environment variables, once:
 
 - ``RNNKERNELS_ISA``: the instruction set to use (``scalar``, ``avx2``, ``avx512``, ``neon``).
   Unset or empty: the fastest one that was compiled and that the machine has.
 - ``RNNKERNELS_NUM_THREADS``: the number of threads. Unset or empty: `available_cpus`.
+- ``RNNKERNELS_BACKEND``: ``cpu`` (the default) or ``cuda``, as `set_backend` takes it.
 
 A value that cannot be honoured makes the import fail with a ``ValueError``: a run that is silently
 slower, or silently not what was being tested, is worse than one that does not start.
@@ -32,6 +33,7 @@ except ImportError as error:  # pragma: no cover - a broken installation
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+BACKEND_VARIABLE = "RNNKERNELS_BACKEND"
 ISA_VARIABLE = "RNNKERNELS_ISA"
 THREADS_VARIABLE = "RNNKERNELS_NUM_THREADS"
 
@@ -85,6 +87,47 @@ def _check_instruction_set(what: str, name: str) -> None:
             f"{what}: expected an instruction set that was compiled and that this machine "
             f"({platform.machine()}) has, one of {', '.join(known)}; got {name!r}"
         )
+
+
+# ---- backends -----------------------------------------------------------------------------------
+
+on_cuda = False  # whether NumPy's arrays are copied to a GPU and back
+
+
+def backend() -> str:
+    """Return which backend serves calls with NumPy's arrays, ``"cpu"`` or ``"cuda"``."""
+    return "cuda" if on_cuda else "cpu"
+
+
+def set_backend(name: str) -> None:
+    """Have another backend serve calls with NumPy's arrays, from the next one on, in every Python thread.
+
+    On ``"cuda"`` they are copied to the first GPU and results are copied back. Arrays that are on a GPU are served
+    there whatever this says.
+
+    Parameters
+    ----------
+    name : {"cpu", "cuda"}
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `name` is no backend.
+    rnnkernels.cuda.CudaUnavailableError
+        If no GPU serves; the message says why.
+    """
+    global on_cuda  # noqa: PLW0603 - a setting of the process
+    if not isinstance(name, str):
+        raise TypeError(f"name: expected a string, got {type(name).__name__}")
+    if name not in ("cpu", "cuda"):
+        raise ValueError(f"name: expected 'cpu' or 'cuda', got {name!r}")
+    if name == "cuda":
+        from . import cuda  # noqa: PLC0415 - only where a GPU is asked for
+
+        why = cuda.reason()
+        if why is not None:
+            raise cuda.CudaUnavailableError(f"name: expected a backend that serves here, got 'cuda': {why}")
+    on_cuda = name == "cuda"
 
 
 # ---- threads ------------------------------------------------------------------------------------
@@ -244,12 +287,14 @@ def backends() -> dict[str, str]:
         For example ``{"cpu": "avx512 (of scalar, avx2, avx512), 2 threads",
         "cuda": "not built: ..."}``.
     """
+    from . import cuda  # noqa: PLC0415 - loads the CUDA backend, if there is one
+
     threads = num_threads()
     return {
         "cpu": (
             f"{instruction_set()} (of {', '.join(instruction_sets())}), {threads} thread{'' if threads == 1 else 's'}"
         ),
-        "cuda": "not built: this version of rnnkernels has no CUDA backend",
+        "cuda": cuda.summary(),
     }
 
 
@@ -309,3 +354,5 @@ def _apply_environment(environment: Mapping[str, str]) -> None:
 
 
 _apply_environment(os.environ)
+if os.environ.get(BACKEND_VARIABLE, "").strip():
+    set_backend(os.environ[BACKEND_VARIABLE].strip())

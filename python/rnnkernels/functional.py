@@ -15,8 +15,20 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import _cpu, replay
-from ._arguments import as_floats, as_input, as_layer, as_parameters, as_settings, as_states, as_step
+import numpy as np
+
+from . import _cpu, _runtime, replay
+from ._arguments import (
+    as_floats,
+    as_input,
+    as_layer,
+    as_parameters,
+    as_settings,
+    as_states,
+    as_step,
+    frame_and_dtype,
+    kind_of_array,
+)
 from ._call import Call, Found
 from .noise import Noise, check_noise
 from .parameters import Array, Params, cell_info, cells, state_widths
@@ -26,7 +38,6 @@ from .schedule import Options, Rows, Schedule, Sizes, begin, check_reset_state, 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy as np
     import numpy.typing as npt
 
     from ._arguments import Layer
@@ -208,7 +219,7 @@ def forward(
     """
     info = cell_info(cell)
     arrays = as_parameters(cell, params)
-    dtype = arrays["weight_ih"].dtype
+    dtype = kind_of_array("params['weight_ih']", arrays["weight_ih"])
     inputs = as_input("x", x, dtype)
     initial = as_states("state", state, info["states"], dtype)
     reset = as_states("reset_state", reset_state, info["states"], dtype)
@@ -251,7 +262,8 @@ def _run(fixed: _Fixed, x: Array, state: State | None, rows: Rows, keep: bool, a
     schedule, begun = None, state
     if reverse or lengths is not None or resets is not None:
         sizes = Sizes(state_widths(cell, params), len(layer[0]) if layer[0].ndim else 0)
-        options = Options(lengths, resets, reverse, layer[0].dtype)
+        frame, dtype = frame_and_dtype(kind_of_array("params['weight_ih']", layer[0]))
+        options = Options(lengths, resets, reverse, dtype, frame)
         schedule, begun, term = begin(x, state, reset_state if resets is not None else None, term, sizes, options)
     drawn = None if noise is None else noise._drawn(cell, x.shape[1] if x.ndim > 1 else 0, expected=not masks)
     call = Call(cell, x, layer, begun, rows_of(schedule), term, drawn, settings)
@@ -299,7 +311,7 @@ def forward_layers(
     """
     info = cell_info(cell)
     arrays = [as_parameters(cell, params) for params in layers]
-    dtype = arrays[0]["weight_ih"].dtype
+    dtype = kind_of_array("params['weight_ih']", arrays[0]["weight_ih"])
     inputs = as_input("x", x, dtype)
     initial = [as_states("state", state, info["states"], dtype) for state in states]
     batch = inputs.shape[1] if inputs.ndim > 1 else 0
@@ -309,11 +321,24 @@ def forward_layers(
     ]
     settings = as_settings(cell, cell_clip)
     layered = [as_layer(cell, params) for params in arrays]
+    if not isinstance(inputs, np.ndarray) or _runtime.on_cuda:
+        return _one_by_one(cell, inputs, layers, states, training, noises, cell_clip)
     results = _cpu.forward_layers(cell, inputs, layered, initial, bool(training), drawn, settings)
     runs: list[Run] = []
     for (output, final, reserve, _), layer, state, noise in zip(results, layered, initial, drawn, strict=True):
         call = Call(cell, runs[-1].output if runs else inputs, layer, state, None, None, noise, settings)
         runs.append(Run(output, final, cell, None, call, None, reserve))
+    return runs
+
+
+def _one_by_one(
+    cell: str, x: Any, layers: Any, states: Any, training: bool, noises: Any, cell_clip: float | None
+) -> list[Run]:
+    """Run layers on layers on a GPU: it is the stream that keeps it busy."""
+    runs: list[Run] = []
+    for params, state, noise in zip(layers, states, noises or [None] * len(layers), strict=True):
+        runs.append(forward(cell, x, params, state, training=training, noise=noise, cell_clip=cell_clip))
+        x = runs[-1].output
     return runs
 
 
@@ -359,8 +384,9 @@ def backward(
     if not isinstance(run, Run):
         raise TypeError(f"run: expected what forward returned, got {type(run).__name__}")
     output, names = run.output, cell_info(run.cell)["states"]
-    d_out = None if d_output is None else _as_sequence("d_output", d_output, output.shape, output.dtype)
-    d_final = as_states("d_state", d_state, names, output.dtype)
+    kind = kind_of_array("run.output", output)
+    d_out = None if d_output is None else _as_sequence("d_output", d_output, output.shape, kind)
+    d_final = as_states("d_state", d_state, names, kind)
     d_sequence = () if d_states is None else _as_sequences(d_states, run, names)
     if isinstance(run._again, replay.Replay):
         again = partial(backward, need_x=need_x, norms=norms)
@@ -398,14 +424,15 @@ def _as_sequences(
     if d_states[0] is not None:
         raise ValueError("d_states[0]: expected None, as h's gradient is d_output, got an array")
     steps, batch, _ = run.output.shape
+    kind = kind_of_array("run.output", run.output)
     return tuple(
-        None if d is None else _as_sequence(f"d_states[{k}]", d, (steps, batch, width), run.output.dtype)
+        None if d is None else _as_sequence(f"d_states[{k}]", d, (steps, batch, width), kind)
         for k, (d, width) in enumerate(zip(d_states, run._widths, strict=True))
         if k > 0
     )
 
 
-def _as_sequence(name: str, value: npt.ArrayLike, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+def _as_sequence(name: str, value: npt.ArrayLike, shape: tuple[int, ...], dtype: Any) -> Array:
     """Return a gradient of what has a value at every step."""
     array = as_floats(name, value, dtype)
     if array.shape != shape:
@@ -445,7 +472,7 @@ def step(
     """
     info = cell_info(cell)
     arrays = as_parameters(cell, params)
-    dtype = arrays["weight_ih"].dtype
+    dtype = kind_of_array("params['weight_ih']", arrays["weight_ih"])
     inputs = as_step(x_t, dtype)
     initial = as_states("state", state, info["states"], dtype)
     check_noise(noise)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _cpu
+from . import _cpu, _runtime
 from ._arguments import as_floats, as_input, as_layer, as_parameters, as_settings, as_states, as_step
 from .noise import Noise, check_noise
 from .parameters import Array, cell_info, state_widths
@@ -100,6 +100,8 @@ class Prepared:
             raise TypeError(f"weights: expected a string, full or bfloat16, got {type(weights).__name__}")
         check_noise(noise)
         layer = as_layer(cell, arrays)
+        if _runtime.on_cuda or not isinstance(layer[0], np.ndarray):
+            raise NotImplementedError("Prepared: there are no prepared layers on a GPU; rnnkernels.forward runs there")
         self._layer = _cpu.Prepared(cell, layer, weights, bool(tokens), as_settings(cell, cell_clip))
         self.cell = cell
         self.dtype: np.dtype[Any] = arrays["weight_ih"].dtype

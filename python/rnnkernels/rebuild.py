@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ._call import Call, Found
+from .cuda.arrays import frame_of
 from .parameters import NAMES
 
 if TYPE_CHECKING:
@@ -57,16 +58,17 @@ class Rebuild:
     ) -> Found:
         """Make a piece's gates again and go back through it, piece after piece from the last."""
         call, h = self.call, self.states[0]
+        frame = frame_of(h)
         steps, batch = h.shape[:2]
         starts = call.rows[0] if call.rows else np.arange(steps + 1) * batch
         sequences = int(starts[1]) if len(starts) > 1 else 0 if call.rows else batch
-        dx = np.zeros(call.x.shape, h.dtype) if need_x and call.x.ndim == 3 else None
-        d_term = None if call.term is None else np.zeros_like(call.term)
-        readings = tuple(np.zeros((steps, batch), h.dtype) for _ in self.states) if norms else ()
+        dx = frame.zeros(call.x.shape, h.dtype) if need_x and call.x.ndim == 3 else None
+        d_term = None if call.term is None else frame.zeros(call.term.shape, h.dtype)
+        readings = tuple(frame.zeros((steps, batch), h.dtype) for _ in self.states) if norms else ()
         params: dict[str, Array] = {}
         # dL/d(each sequence's state) behind the piece at work; of one that ends in it, after its last step.
         ahead = tuple(
-            np.zeros((sequences, s.shape[2]), h.dtype) if d_state is None else d_state[k].copy()
+            frame.zeros((sequences, s.shape[2]), h.dtype) if d_state is None else frame.copy(d_state[k])
             for k, s in enumerate(self.states)
         )
         for first, last in pieces(starts):
@@ -96,7 +98,9 @@ class Rebuild:
                 to[: piece.width] = value
         if not params:  # no rows at all
             layer = zip(NAMES, call.layer, strict=True)
-            params = {name: np.zeros_like(value) for name, value in layer if value is not None and len(value)}
+            params = {
+                name: frame.zeros(value.shape, h.dtype) for name, value in layer if value is not None and len(value)
+            }
         return Found(dx, params, ahead, d_term, readings)
 
 
@@ -153,8 +157,11 @@ class _Piece:
         known = _flat(sequence)[self.previous]
         if len(known) == len(self.places):
             return known
-        begun = np.zeros((self.width, sequence.shape[2]), sequence.dtype) if initial is None else initial[: self.width]
-        return np.concatenate([begun, known])
+        frame = frame_of(sequence)
+        begun = (
+            frame.zeros((self.width, sequence.shape[2]), sequence.dtype) if initial is None else initial[: self.width]
+        )
+        return frame.concatenate([begun, known])  # type: ignore[no-any-return]
 
     def at_once(self, call: Call, before: State) -> Call:
         """Return the piece as one step of a batch of N rows."""
@@ -164,7 +171,7 @@ class _Piece:
 
     def in_order(self, call: Call, before: State) -> Call:
         """Return the piece as it was run."""
-        begun = tuple(np.ascontiguousarray(s[: self.width]) for s in before)
+        begun = tuple(frame_of(s).contiguous(s[: self.width]) for s in before)
         rows = None if self.starts is None else (self.starts, np.arange(len(self.places)))
         term = None if call.term is None else call.term[: self.width]
         return call._replace(x=self.take(call.x), state=begun, rows=rows, term=term, noise=self._noise(call.noise))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import _cpu
+from .cuda.arrays import frame_of
 from .parameters import cell_info
 from .rebuild import ROWS
 
@@ -137,7 +138,7 @@ def forward(run: Callable[..., Run], cell: str, x: Array, state: State | None, r
     for part, mine in cut(len(x), piece_length(cell, len(x)), rows):
         done = run(x[part], state, mine, False, all_states)
         sequences = done.states or (done.output,)
-        whole = whole or tuple(np.zeros((len(x), *s.shape[1:]), s.dtype) for s in sequences)
+        whole = whole or tuple(frame_of(s).zeros((len(x), *s.shape[1:]), s.dtype) for s in sequences)
         for to, sequence in zip(whole, sequences, strict=True):
             to[part] = sequence
         kept.append(Piece(part, state, mine))
@@ -167,7 +168,7 @@ def backward(
             d_states=(None, *(None if d is None else d[part] for d in d_sequence)) if d_sequence else None,
         )
         of_piece = (*(() if grads.x is None else (grads.x,)), *(grads.norms or ()))
-        whole = whole or tuple(np.empty((len(replay.x), *a.shape[1:]), a.dtype) for a in of_piece)
+        whole = whole or tuple(frame_of(a).empty((len(replay.x), *a.shape[1:]), a.dtype) for a in of_piece)
         for to, array in zip(whole, of_piece, strict=True):
             to[part] = array
         total = grads if total is None else _sum(total, grads)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .cuda.arrays import NUMPY, Frame, device_frame, frame_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -41,7 +43,8 @@ class Options(NamedTuple):
     lengths: npt.ArrayLike | None
     resets: npt.ArrayLike | None
     reverse: bool
-    dtype: np.dtype[Any]
+    dtype: Any
+    frame: Frame = NUMPY  # whose arrays there are
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,10 +76,11 @@ class Schedule:
         state: tuple[Array, ...] | None,
         reset: tuple[Array, ...] | None,
         widths: tuple[int, ...],
-        dtype: np.dtype[Any],
+        dtype: Any,
+        frame: Frame = NUMPY,
     ) -> tuple[Array, ...]:
         """Return the state each sequence starts from, (S, width) for each state's width."""
-        begun = tuple(np.zeros((len(self.owner), width), dtype) for width in widths)
+        begun = tuple(frame.zeros((len(self.owner), width), dtype) for width in widths)
         for given, chosen in ((state, ~self.fresh), (reset, self.fresh)):
             for to, source in zip(begun, given or (), strict=False):
                 to[chosen] = source[self.owner[chosen]]
@@ -87,10 +91,11 @@ class Schedule:
         ended = []
         ran = self.last >= 0
         for k, of_sequences in enumerate(final):
+            frame = frame_of(of_sequences)
             rows = (
-                np.zeros((len(self.last), of_sequences.shape[1]), of_sequences.dtype)
+                frame.zeros((len(self.last), of_sequences.shape[1]), of_sequences.dtype)
                 if initial is None
-                else initial[k].copy()
+                else frame.copy(initial[k])
             )
             rows[ran] = of_sequences[self.last[ran]]
             ended.append(rows)
@@ -101,7 +106,7 @@ class Schedule:
         if d_state is None:
             return None
         ran = self.last >= 0
-        spread = tuple(np.zeros((len(self.owner), d.shape[1]), d.dtype) for d in d_state)
+        spread = tuple(frame_of(d).zeros((len(self.owner), d.shape[1]), d.dtype) for d in d_state)
         for to, d in zip(spread, d_state, strict=True):
             to[self.last[ran]] = d[ran]
         return spread
@@ -113,10 +118,11 @@ class Schedule:
         initial, reset = [], []
         ran = self.last >= 0
         for k, d in enumerate(d_begun):
-            of_initial = np.zeros((len(self.last), d.shape[1]), d.dtype)
-            of_reset = np.zeros_like(of_initial)
+            frame = frame_of(d)
+            of_initial = frame.zeros((len(self.last), d.shape[1]), d.dtype)
+            of_reset = frame.zeros((len(self.last), d.shape[1]), d.dtype)
             of_initial[self.owner[~self.fresh]] = d[~self.fresh]
-            np.add.at(of_reset, self.owner[self.fresh], d[self.fresh])
+            frame.add_at(of_reset, self.owner[self.fresh], d[self.fresh])
             if d_state is not None:  # a row without steps hands its state through
                 of_initial[~ran] = d_state[k][~ran]
             initial.append(of_initial)
@@ -125,9 +131,10 @@ class Schedule:
 
     def of_rows(self, of_sequences: Array) -> Array:
         """Return the sums (B, ...) of what belongs to each row's sequences (S, ...)."""
-        sums = np.zeros((len(self.last), *of_sequences.shape[1:]), of_sequences.dtype)
-        np.add.at(sums, self.owner, of_sequences)
-        return sums
+        frame = frame_of(of_sequences)
+        sums = frame.zeros((len(self.last), *of_sequences.shape[1:]), of_sequences.dtype)
+        frame.add_at(sums, self.owner, of_sequences)
+        return sums  # type: ignore[no-any-return]
 
 
 def make_schedule(
@@ -218,7 +225,7 @@ def check_rows(
 def _lengths(lengths: npt.ArrayLike | None, steps: int, batch: int) -> Integers:
     if lengths is None:
         return np.full(batch, steps)
-    found = np.asarray(lengths)
+    found = np.asarray(_on_host("lengths", lengths))
     if found.dtype.kind not in "iu" and found.size:
         raise TypeError(f"lengths: expected integers, got {found.dtype}")
     if found.shape != (batch,):
@@ -232,12 +239,20 @@ def _lengths(lengths: npt.ArrayLike | None, steps: int, batch: int) -> Integers:
 def _resets(resets: npt.ArrayLike | None, steps: int, batch: int) -> Booleans | None:
     if resets is None:
         return None
-    found = np.asarray(resets)
+    found = np.asarray(_on_host("resets", resets))
     if found.dtype != np.bool_:
         raise TypeError(f"resets: expected booleans, got {found.dtype}")
     if found.shape != (steps, batch):
         raise ValueError(f"resets: expected shape (T, B) = ({steps}, {batch}), got {found.shape}")
     return found
+
+
+def _on_host(name: str, array: Any) -> Any:
+    """Return what says which rows are run, or raise where to read it would be to wait for a GPU."""
+    frame = device_frame(array)
+    if frame is not None:
+        raise TypeError(f"{name}: expected an array on the host, as the steps are planned there, got one on a GPU")
+    return array
 
 
 class Sizes(NamedTuple):
@@ -276,7 +291,7 @@ def begin(
     check_states("reset_state", reset_state, batch, sizes.states)
     if term is not None and term.shape != (batch, sizes.gates):
         raise ValueError(f"term: expected shape (B, G*H) = ({batch}, {sizes.gates}), got {term.shape}")
-    begun = schedule.begin(state, reset_state, sizes.states, options.dtype)
+    begun = schedule.begin(state, reset_state, sizes.states, options.dtype, options.frame)
     return Begun(schedule, begun, None if term is None else term[schedule.owner])
 
 

@@ -1,17 +1,18 @@
 """One call of the kernels on PyTorch tensors: what autograd and the operators run. No gradients are recorded here.
 
-Tensors are read where they lie, as NumPy arrays that share their memory; results are fresh.
+Tensors are read where they lie, as NumPy arrays that share their memory or, on a GPU, as they are; results are fresh.
 """
 
 from __future__ import annotations
 
+import operator
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
-from rnnkernels import _cpu, functional
+from rnnkernels import _cpu, cuda, functional
 from rnnkernels._arguments import as_layer, as_settings
 from rnnkernels._call import Call
 from rnnkernels.parameters import NAMES, cell_info
@@ -126,7 +127,7 @@ class Kept:
         if self._places == _places(given):
             return self
         x, *tensors = given
-        if self.reserve is not None:
+        if isinstance(self.reserve, _cpu.Reserve):
             return kept_again(self.spec, x, tuple(tensors), output, torch.frombuffer(self.reserve, dtype=torch.uint8))
         again = forward(self.spec, x, tuple(tensors), True).kept
         assert again is not None
@@ -158,7 +159,21 @@ class Kept:
             grads += found.reset_state
         if spec.term:
             grads.append(found.term)
-        return Backward(None if found.x is None else torch.from_numpy(found.x), tuple(map(torch.from_numpy, grads)))
+        return Backward(None if found.x is None else _tensor(found.x), _tensors(grads))
+
+
+_on_gpu = operator.attrgetter("is_cuda")
+
+
+def serves(device: torch.device) -> bool:
+    """Whether there are kernels for tensors of a device; of a GPU, whether they were built and find it."""
+    return device.type in ("cpu", "meta") or (device.type == "cuda" and cuda.available())
+
+
+def no_kernels(device: torch.device) -> str:
+    """Return why a device has no kernels."""
+    why = f": {cuda.reason()}" if device.type == "cuda" else ""
+    return f"there are no kernels for it here{why}"
 
 
 def _places(tensors: Sequence[torch.Tensor]) -> tuple[int, ...]:
@@ -177,7 +192,9 @@ _KINDS = {kind: np.dtype(str(kind)[6:]).str for kind in (torch.float32, torch.fl
 
 
 def array(tensor: torch.Tensor) -> Any:
-    """`tensor` as an array of its memory, copied only where it is not contiguous."""
+    """`tensor` as an array of its memory, copied only where it is not contiguous; on a GPU the tensor itself."""
+    if _on_gpu(tensor):
+        return tensor.detach().resolve_neg().contiguous()
     kind = _KINDS.get(tensor.dtype)
     if kind is None or tensor.is_neg():  # the kernels refuse the one; the other is a view that has yet to be negated
         return tensor.detach().resolve_neg().contiguous().numpy()
@@ -211,7 +228,7 @@ def forward(spec: Spec, x: torch.Tensor, tensors: Tensors, keep: bool) -> Forwar
     else:
         output, final, sequences, back = _run(spec, inputs, spec.split(arrays), keep)
     kept = None if back is None else Kept(spec, back, (x, *tensors), reserve)
-    return Forward(torch.from_numpy(output), _tensors(final), _tensors(sequences or ()), kept)
+    return Forward(_tensor(output), _tensors(final), _tensors(sequences or ()), kept)
 
 
 def kept_again(spec: Spec, x: torch.Tensor, tensors: Tensors, output: torch.Tensor, reserve: torch.Tensor) -> Kept:
@@ -293,5 +310,9 @@ def _run(spec: Spec, x: Any, parts: Parts, keep: bool) -> tuple[Any, Any, Any, A
     return run.output, run.state, None if run.states is None else run.states[1:], back if keep else None
 
 
+def _tensor(array: Any) -> torch.Tensor:
+    return torch.from_numpy(array) if type(array) is np.ndarray else array
+
+
 def _tensors(arrays: Sequence[Any]) -> Tensors:
-    return tuple(map(torch.from_numpy, arrays))
+    return tuple(map(_tensor, arrays))

@@ -13,11 +13,11 @@ import torch
 from torch.nn.utils.rnn import PackedSequence
 
 from . import autocast
+from .kernels import no_kernels, serves
 from .options import Options
 from .sequence import packed_batch, run, run_layers
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-DEVICES = ("cpu", "meta")
 
 _NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
@@ -98,7 +98,7 @@ def _arrange(layer: Any, input: Any, hx: Any) -> tuple[Any, Any, Any] | None:
     if not isinstance(layer.bidirectional, bool) or isinstance(layer.num_layers, bool):
         # PyTorch takes these when it makes a layer, and refuses them when it runs it.
         return None
-    if x.device.type not in DEVICES or x.dim() not in ((2,) if packed else (2, 3)) or x.shape[-1] != layer.input_size:
+    if not serves(x.device) or x.dim() not in ((2,) if packed else (2, 3)) or x.shape[-1] != layer.input_size:
         return None
     batched = packed or x.dim() == 3
     if packed:
@@ -135,10 +135,10 @@ def _arrange(layer: Any, input: Any, hx: Any) -> tuple[Any, Any, Any] | None:
 def _refuse(layer: Any, theirs: Any, *arguments: Any) -> Any:
     """Let PyTorch refuse a call in its own words; raise where it does not."""
     first = arguments[0].data if isinstance(arguments[0], PackedSequence) else arguments[0]
-    if isinstance(first, torch.Tensor) and first.device.type not in DEVICES and not layer.allow_torch:
+    if isinstance(first, torch.Tensor) and not serves(first.device) and not layer.allow_torch:
         raise NotImplementedError(
-            f"rnnkernels.torch.{type(layer).__name__}: expected tensors on the CPU, got {first.device}: there are no "
-            "kernels for it here; allow_torch = True on the layer lets PyTorch run it"
+            f"rnnkernels.torch.{type(layer).__name__}: expected tensors on the CPU, got {first.device}: "
+            f"{no_kernels(first.device)}; allow_torch = True on the layer lets PyTorch run it"
         )
     if isinstance(layer, torch.nn.LSTM) and isinstance(arguments[0], PackedSequence):
         _check_packed(layer, *arguments)
@@ -235,7 +235,7 @@ class _Cell:
 def _served(cell: Any, input: Any, state: Any, weights: dict[str, Any]) -> bool:
     if not isinstance(input, torch.Tensor) or input.dtype not in FLOATS or input.layout != torch.strided:
         return False
-    if input.device.type not in DEVICES or input.dim() not in (1, 2) or input.shape[-1] != cell.input_size:
+    if not serves(input.device) or input.dim() not in (1, 2) or input.shape[-1] != cell.input_size:
         return False
     if isinstance(cell, torch.nn.RNNCell) and cell.nonlinearity not in ("tanh", "relu"):
         return False

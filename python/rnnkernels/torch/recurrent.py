@@ -16,7 +16,8 @@ from rnnkernels.noise import Noise, check_rate
 from rnnkernels.parameters import cell_info, parameter_shapes
 from rnnkernels.replay import check_memory
 
-from .layers import DEVICES, FLOATS
+from .kernels import no_kernels, serves
+from .layers import FLOATS
 from .options import Options
 from .sequence import packed_batch, run, run_layers
 
@@ -82,8 +83,8 @@ class _Base(torch.nn.Module):  # type: ignore[misc]
         """Check an input of vectors or tokens; return whether it is tokens. `dims`: allowed for vectors."""
         if not isinstance(x, torch.Tensor):
             raise TypeError(f"{name}: expected a tensor or a PackedSequence, got {type(x).__name__}")
-        if x.device.type not in DEVICES:
-            raise NotImplementedError(f"{name}: expected a tensor on the CPU, got {x.device}: no kernels for it here")
+        if not serves(x.device):
+            raise NotImplementedError(f"{name}: expected a tensor on the CPU, got {x.device}: {no_kernels(x.device)}")
         tokens = not x.is_floating_point()
         dtype = next(self.parameters()).dtype
         if x.dtype != (torch.int64 if tokens else dtype):

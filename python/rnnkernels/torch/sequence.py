@@ -41,12 +41,20 @@ def run(
 ) -> Result:
     """Run a sequence (T, B, I), tokens (T, B) or packed rows (N, 1, I) through one direction of a layer."""
     dtype = weights["weight_ih"].dtype
-    if dtype in (torch.bfloat16, torch.float16):
+    if dtype in (torch.bfloat16, torch.float16) and x.device.type != "cuda":  # a GPU's kernels read and write halves
         return _in_float32(options, x, weights, state, reset_state, term)
     tensors = (*weights.values(), *(state or ()), *(reset_state or ()), *(() if term is None else (term,)))
     if torch.jit.is_tracing():  # a trace would have this call's numbers
         raise NotImplementedError("torch.jit.trace: expected layers of PyTorch's; torch.export takes rnnkernels'")
-    if torch.compiler.is_compiling() or x.device.type != "cpu" or not PLAIN.issuperset(map(type, (x, *tensors))):
+    if x.device.type == "cuda" and torch.compiler.is_compiling():
+        raise NotImplementedError(
+            "torch.compile: rnnkernels' operators have kernels for the CPU only, got tensors on a GPU"
+        )
+    if (
+        torch.compiler.is_compiling()
+        or x.device.type not in ("cpu", "cuda")
+        or not PLAIN.issuperset(map(type, (x, *tensors)))
+    ):
         results = operators.call(options, x, weights, state, reset_state, term)
     else:
         present = (state is not None, reset_state is not None, term is not None)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from . import layers
+from . import kernels, layers
 
 _OURS: dict[type, type] = {
     torch.nn.RNN: layers.RNN,
@@ -98,9 +98,10 @@ def _why_not(module: torch.nn.Module, allow_torch: bool) -> str | None:
         return "it is compiled by TorchScript"
     if cls not in _OURS:
         return f"{cls.__module__}.{cls.__qualname__} is a class of its own"
-    wrong = {str(p.device) for p in module.parameters() if p.device.type not in layers.DEVICES}
+    wrong = {p.device for p in module.parameters() if not kernels.serves(p.device)}
     if wrong and not allow_torch:
-        return f"its parameters are on {', '.join(sorted(wrong))}, there are no kernels for it here"
+        names, first = ", ".join(sorted(map(str, wrong))), min(wrong, key=str)
+        return f"its parameters are on {names}, {kernels.no_kernels(first)}"
     kinds = {str(p.dtype) for p in module.parameters() if p.dtype not in layers.FLOATS}
     if kinds and not allow_torch:
         return f"its parameters are {', '.join(sorted(kinds))}"

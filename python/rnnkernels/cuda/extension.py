@@ -1,0 +1,150 @@
+"""The compiled CUDA backend, loaded when it is first asked for: devices, kernels, and why there are none."""
+
+from __future__ import annotations
+
+import sysconfig
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+
+class CudaError(RuntimeError):
+    """CUDA or cuBLAS refused a call: which, where it stands, the library's own sentence. The process can go on."""
+
+
+class CudaMemoryError(CudaError, MemoryError):
+    """Too little memory on a GPU."""
+
+
+class CudaUnavailableError(CudaError):
+    """The backend cannot serve: it was not built, there is no GPU or driver, or cuBLAS was not found."""
+
+
+class Device(NamedTuple):
+    """A GPU."""
+
+    name: str
+    capability: tuple[int, int]
+    processors: int
+    memory: int  # bytes
+
+
+_tf32 = False
+
+
+@cache
+def _import() -> ModuleType | str:
+    """Return the module, or why there is none."""
+    try:
+        from rnnkernels import _cuda  # noqa: PLC0415 - only where a GPU is asked for
+    except ImportError as error:
+        if "_cuda" in str(error) and "cannot import name" in str(error):
+            return "not built: install rnnkernels where nvcc and a GPU are, or with -C cmake.define.RNNKERNELS_CUDA=ON"
+        return f"cannot be loaded: {error}"
+    _cuda.set_errors(CudaError, CudaMemoryError, CudaUnavailableError)
+    _cuda.set_cublas_folders(_folders())
+    module: ModuleType = _cuda
+    return module
+
+
+def _folders() -> list[str]:
+    """Where pip puts NVIDIA's libraries."""
+    roots = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    return [str(Path(root, *below)) for root in sorted(roots) for below in (("nvidia", "cu13", "lib"),)]
+
+
+def load() -> ModuleType:
+    """Return the extension; it may find no GPU.
+
+    Raises
+    ------
+    CudaUnavailableError
+        If it was not built, or cannot be loaded.
+    """
+    found = _import()
+    if isinstance(found, str):
+        raise CudaUnavailableError(f"rnnkernels' CUDA backend: {found}")
+    return found
+
+
+def reason() -> str | None:
+    """Return why no GPU serves; None where one does."""
+    found = _import()
+    if isinstance(found, str):
+        return found
+    try:
+        return None if devices() else "no GPU: CUDA finds no device"
+    except CudaUnavailableError as error:
+        return f"no GPU: {error}"
+
+
+def available() -> bool:
+    """Whether a GPU serves."""
+    return reason() is None
+
+
+def devices() -> tuple[Device, ...]:
+    """Return the GPUs, in CUDA's order.
+
+    Raises
+    ------
+    CudaUnavailableError
+        If the backend was not built, or there is no GPU or driver.
+    """
+    return tuple(Device(d["name"], divmod(d["capability"], 10), d["processors"], d["memory"]) for d in load().devices())
+
+
+def kernels() -> tuple[str, ...]:
+    """Return the names of the kernels, slowest first.
+
+    ``"reference"`` needs nothing but the card: plain products, one launch each. ``"products"`` has cuBLAS make them:
+    that of the input for many steps at once, then per step one and one pass of the cell.
+    """
+    return tuple(load().kernels())
+
+
+def kernel() -> str:
+    """Return the kernel in use."""
+    return str(load().kernel())
+
+
+def set_kernel(name: str) -> None:
+    """Use another kernel from the next call on.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `name` is none of `kernels`.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"name: expected a string, got {type(name).__name__}")
+    if name not in kernels():
+        raise ValueError(f"name: expected one of {', '.join(kernels())}, got {name!r}")
+    load().set_kernel(name)
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Let products of float32 round their operands to TF32 (10 bits of mantissa), or not, which is the default."""
+    global _tf32  # noqa: PLW0603 - a setting of the process
+    if not isinstance(allowed, bool):
+        raise TypeError(f"allowed: expected a bool, got {allowed!r}")
+    _tf32 = allowed
+
+
+def tf32_allowed() -> bool:
+    """Whether products of float32 may use TF32."""
+    return _tf32
+
+
+def summary() -> str:
+    """Return in a line what serves, or why nothing does."""
+    why = reason()
+    if why is not None:
+        return why
+    names = ", ".join(device.name for device in devices())
+    try:
+        file, version = load().cublas()
+    except CudaUnavailableError as error:
+        return f"{names}; reference kernels only: {error}"
+    return f"{kernel()} kernels on {names}, cuBLAS {version} ({file})"
