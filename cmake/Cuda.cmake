@@ -57,7 +57,7 @@ if(rnnkernels_build_cuda)
   endif()
 
   # --fmad=false: as -ffp-contract=off, a fused multiply-add happens where the source says so.
-  set(rnnkernels_cuda_flags --fmad=false --expt-relaxed-constexpr --extended-lambda)
+  set(rnnkernels_cuda_flags --fmad=false --expt-relaxed-constexpr --compress-mode=size)
   if(RNNKERNELS_WERROR)
     # A spilled register or an array in local memory is an error as well.
     list(APPEND rnnkernels_cuda_flags -Werror all-warnings -Xptxas --warn-on-spills,--warn-on-local-memory-usage)

@@ -1,0 +1,178 @@
+"""Layers on a GPU against PyTorch's: cuDNN's where it has them, else a loop, eager and compiled. CUDA events, medians.
+
+`python -m benchmarks.gpu_timings [--out FILE.jsonl] [--cells lstm gru ...] [--dtypes float32 tf32 bfloat16]`
+
+Ours and the peers' run in turn on the same parameters; answers are compared before anything is timed. Like precision
+with like: float32 has TF32 off on both sides, tf32 on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import rnnkernels as rk
+from rnnkernels import cuda
+
+from . import machine, results
+from .peers import torch_loops
+
+SHAPES = ((256, 16, 256, 256), (256, 64, 512, 512), (256, 64, 1024, 1024), (128, 256, 2048, 2048), (256, 1, 256, 256))
+FUSED = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
+VARIANTS = ("gru_reset_before", "mut1_projected", "mut2_projected", "mut3", "lstm_peephole")
+VARIANT_SHAPE = (128, 32, 512, 512)
+ROUNDS = 9
+TOLERANCE = {"float32": 2e-4, "tf32": 2e-2, "bfloat16": 5e-2, "float16": 1e-2}
+
+Call = Callable[[], Any]
+
+
+def milliseconds(call: Call) -> float:
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin.record()
+    call()
+    end.record()
+    end.synchronize()
+    return float(begin.elapsed_time(end))
+
+
+def alternate(work: dict[str, Call]) -> dict[str, float]:
+    """The median time of each, in turn, in milliseconds."""
+    for call in work.values():
+        for _ in range(3):
+            call()
+    times: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(ROUNDS):
+        for name, call in work.items():
+            times[name].append(milliseconds(call))
+    return {name: statistics.median(found) for name, found in times.items()}
+
+
+def ours(cell: str, x: Any, params: dict[str, Any], d: Any) -> tuple[Call, Call]:
+    def infer() -> Any:
+        return rk.forward(cell, x, params, training=False).output
+
+    def train() -> Any:
+        return rk.backward(rk.forward(cell, x, params), d).params
+
+    return infer, train
+
+
+def fused(cell: str, x: Any, params: dict[str, Any], d: Any) -> tuple[Call, Call]:
+    layer = FUSED[cell](x.shape[-1], params["weight_hh"].shape[1]).to(device="cuda", dtype=x.dtype)
+    layer.load_state_dict({f"{name}_l0": value for name, value in params.items()})
+    layer.flatten_parameters()
+
+    def infer() -> Any:
+        with torch.inference_mode():
+            return layer(x)[0]
+
+    inputs = x.clone().requires_grad_()
+
+    def train() -> Any:
+        grads = torch.autograd.grad(layer(inputs)[0], [inputs, *layer.parameters()], d)
+        return {name.removesuffix("_l0"): g for (name, _), g in zip(layer.named_parameters(), grads[1:], strict=True)}
+
+    return infer, train
+
+
+def loop(cell: str, x: Any, params: dict[str, Any], d: Any, compiled: bool) -> tuple[Call, Call]:
+    names = list(params)
+    leaves = [value.clone().requires_grad_() for value in params.values()]
+    inputs = x.clone().requires_grad_()
+    run = torch_loops.several_steps(cell)
+    if compiled:
+        run = torch.compile(run)
+    chunk = 16
+
+    def output(given: Any, values: Sequence[Any]) -> Any:
+        named = dict(zip(names, values, strict=True))
+        parts, weights = torch_loops.before_the_loop(cell, given, named)
+        state = torch_loops.zeros(cell, given, named)
+        outputs = []
+        for t in range(0, len(given), chunk):
+            some, state = run(tuple(given[t : t + chunk]), tuple(parts[t : t + chunk]), state, weights)
+            outputs += some
+        return torch.stack(outputs)
+
+    def infer() -> Any:
+        with torch.inference_mode():
+            return output(x, [leaf.detach() for leaf in leaves])
+
+    def train() -> Any:
+        grads = torch.autograd.grad(output(inputs, leaves), [inputs, *leaves], d)
+        return dict(zip(names, grads[1:], strict=True))
+
+    return infer, train
+
+
+def apart(found: Any, wanted: Any) -> float:
+    """The largest difference, over the largest value."""
+    pairs = [(found[n], wanted[n]) for n in found] if isinstance(found, dict) else [(found, wanted)]
+    return max(float((a.float() - b.float()).abs().max() / b.float().abs().max().clamp(min=1e-6)) for a, b in pairs)
+
+
+def measure(cell: str, shape: tuple[int, int, int, int], dtype: str, peers: Sequence[str]) -> dict[str, Any]:
+    torch.manual_seed(0)
+    steps, batch, inputs, hidden = shape
+    kind = torch.float32 if dtype == "tf32" else getattr(torch, dtype)
+    cuda.allow_tf32(dtype == "tf32")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = dtype == "tf32"
+    params = {n: torch.from_numpy(w).cuda().to(kind) for n, w in rk.init_params(cell, inputs, hidden, rng=0).items()}
+    x = torch.randn(steps, batch, inputs, device="cuda").to(kind)
+    d = torch.randn(steps, batch, hidden, device="cuda").to(kind)
+    calls = {"ours": ours(cell, x, params, d)}
+    for peer in peers:
+        if peer == "cudnn":
+            calls[peer] = fused(cell, x, params, d)
+        else:
+            calls[peer] = loop(cell, x, params, d, peer == "torch.compile")
+    line: dict[str, Any] = {"kind": "gpu", "cell": cell, "shape": list(shape), "what": dtype, "ms": {}}
+    for index, mode in enumerate(("inference", "training")):
+        wanted = calls["ours"][index]()
+        for peer in peers:
+            error = apart(wanted, calls[peer][index]())
+            assert error < TOLERANCE[dtype] * (5 if mode == "training" else 1), (cell, shape, dtype, mode, peer, error)
+        line["ms"][mode] = alternate({name: both[index] for name, both in calls.items()})
+    return line
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--cells", nargs="+", default=[*FUSED, *VARIANTS])
+    parser.add_argument("--dtypes", nargs="+", default=["float32", "tf32", "bfloat16"])
+    options = parser.parse_args(arguments)
+    run = results.new_run({**machine.describe(), "gpu": cuda.devices()[0].name})
+    lines: list[dict[str, Any]] = [run]
+    failed = 0
+    for cell in options.cells:
+        fused_elsewhere = cell in FUSED
+        for shape in SHAPES if fused_elsewhere else (VARIANT_SHAPE,):
+            for dtype in options.dtypes if fused_elsewhere else ("float32", "bfloat16"):
+                peers = ("cudnn",) if fused_elsewhere else ("loop", "torch.compile")
+                try:
+                    line = measure(cell, shape, dtype, peers)
+                except Exception as error:  # noqa: BLE001 - the other lines are wanted all the same
+                    print(f"{cell} {shape} {dtype}: {type(error).__name__}: {error}", flush=True)
+                    failed += 1
+                    continue
+                lines.append({**line, "run": run["run"]})
+                for mode, found in line["ms"].items():
+                    mine = found["ours"]
+                    against = "  ".join(f"{peer} {t / mine:.2f}x" for peer, t in found.items() if peer != "ours")
+                    per_step = 1e3 * mine / shape[0]
+                    print(f"{cell:16s} {shape} {dtype:8s} {mode:9s} {per_step:7.2f} us a step  {against}", flush=True)
+                if options.out:  # after every line: who stops the program keeps what was measured
+                    results.merge(options.out, lines)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
