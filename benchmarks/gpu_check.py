@@ -6,7 +6,7 @@ Stages, each in a process of its own with a bound on its time, the next one run 
 build (the package with the CUDA backend for this GPU), import, tests (every cell against the CPU's float64, repeats,
 streams, capture), cells (the tests of cells and options through the GPU), sanitizer (compute-sanitizer, tiny shapes),
 timings (gpu_timings.py), profile. A table of what passed comes last; results go to a file of JSON lines, to be
-committed under benchmarks/results/. It needs no network and nothing installed but PyTorch, NumPy, pytest and a compiler.
+committed under benchmarks/results/. It needs no network, and of other software PyTorch, NumPy, pytest and a compiler.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ def stages(out: str) -> dict[str, tuple[str, int]]:
         "cells": (
             (
                 f"PYTHONPATH=tests:$PYTHONPATH {tests} -p cuda_emulated -m 'not slow' -k '{CELLS}' "
-                "tests/test_parity.py tests/test_ragged.py tests/test_noise.py tests/test_states.py tests/test_identities.py"
+                "tests/test_parity.py tests/test_ragged.py tests/test_noise.py tests/test_states.py "
+                "tests/test_identities.py"
             ),
             200,
         ),
