@@ -107,6 +107,15 @@ def test_without_a_gpu_nothing_imports_the_extension() -> None:
     assert done.stdout.strip() == "False", done.stderr
 
 
+def test_the_command_line_says_why_not(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from rnnkernels import cli
+
+    monkeypatch.setattr(extension, "_import", lambda: "not built: because")
+    assert cli.main(["train", "--backend", "cuda"]) == 1
+    assert "got 'cuda': not built: because" in capsys.readouterr().err
+    assert rk.backend() == "cpu"
+
+
 # ---- emulated -----------------------------------------------------------------------------------
 
 
@@ -153,6 +162,28 @@ def test_numpy_arrays_are_copied_there_and_back(emulated: Any, cell: str) -> Non
         rk.set_backend("cpu")
     for name, value in found.items():
         np.testing.assert_allclose(value, wanted[name], rtol=1e-9, atol=1e-11, err_msg=name)
+
+
+def test_the_language_model_trains_on_it(
+    emulated: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("safetensors")
+    pytest.importorskip("tqdm")
+    from rnnkernels import charlm, cli
+
+    monkeypatch.chdir(tmp_path)
+    Path("text.py").write_text("def f(x):\n    return x + 1\n" * 60, encoding="utf-8")
+    shared = "train --text text.py --hidden 8 --batch 3 --seq-length 12 --epochs 1 --sample-length 0 --dtype float64"
+    losses = []
+    for backend in ("cpu", "cuda"):
+        try:
+            code = cli.main([*shared.split(), "--backend", backend, "--checkpoint", f"{backend}.safetensors"])
+        finally:
+            rk.set_backend("cpu")
+        assert code == 0, capsys.readouterr().err
+        losses.append(charlm.read_checkpoint(Path(f"{backend}.safetensors")).tensors)
+    for name, value in losses[0].items():
+        np.testing.assert_allclose(losses[1][name], value, rtol=1e-6, atol=1e-8, err_msg=name)
 
 
 def on_device(torch: Any, p: Any, dtype: Any) -> tuple[Any, Any, Any]:

@@ -18,6 +18,7 @@ from typing import Any
 import rnnkernels as rk
 from rnnkernels import charlm
 from rnnkernels.charlm.blas import one_blas_thread
+from rnnkernels.cuda import CudaError
 
 __all__ = ["main"]
 
@@ -33,10 +34,10 @@ def main(argv: list[str] | None = None) -> int:
             return command(options)
     except (ValueError, TypeError) as error:
         return _fail(error, 2)
-    except (FloatingPointError, ModuleNotFoundError) as error:
-        return _fail(error, 1)
-    except MemoryError as error:
+    except MemoryError as error:  # of a GPU too
         return _fail(f"out of memory: {error}", 1)
+    except (FloatingPointError, ModuleNotFoundError, CudaError) as error:
+        return _fail(error, 1)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # `rnnkernels sample ... | head`: the reader has seen enough
@@ -111,7 +112,9 @@ def _add_train(commands: Any) -> None:
     files.add_argument(
         "--sample-length", type=int, default=300, metavar="N", help="of the samples shown (default: 300)"
     )
-    files.add_argument("--backend", choices=("cpu",), default="cpu", help="what computes (default: cpu)")
+    files.add_argument(
+        "--backend", choices=("cpu", "cuda"), default="cpu", help="what runs the recurrent layers (default: cpu)"
+    )
     files.add_argument("--threads", type=int, default=None, metavar="N", help="threads (default: the cores available)")
 
 
@@ -121,6 +124,7 @@ def _train(options: argparse.Namespace) -> int:
     fields = vars(charlm.Config())
     changes = {name: value for name, value in vars(options).items() if name in fields}
     _set_threads(options.threads)
+    rk.set_backend(options.backend)
     path = Path(options.checkpoint)
     if options.sample_length < 0:
         raise ValueError(f"--sample-length: expected at least 0, got {options.sample_length}")
