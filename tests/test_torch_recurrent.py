@@ -299,7 +299,7 @@ def test_bad_input_is_named(error: type[Exception], words: str, call: Any) -> No
 
 
 def test_another_device_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rnnkernels.torch.recurrent.DEVICES", ())
+    monkeypatch.setattr("rnnkernels.torch.recurrent.serves", lambda _: False)
     with pytest.raises(NotImplementedError, match="input: expected a tensor on the CPU, got cpu"):
         gru()(X)
 
