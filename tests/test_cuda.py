@@ -304,10 +304,25 @@ def test_what_is_elsewhere_is_named(tensors: Any) -> None:
         rk.forward("lstm", x, params, (state[0][:5], state[1]))
     with pytest.raises(TypeError, match=r"expected dtype float32, float64, bfloat16, float16, got torch\.int64"):
         rk.forward("lstm", x, {n: w.long() for n, w in params.items()})
-    # Memory that begins off its alignment: a view of one element further on.
+    module = extension.load()
+    place = module.Place(0, 0, lambda *_: None)
+    one = module.View(x.data_ptr() + 4, [1, 1, 4], "float32", 0, x)
+    layer = tuple(arrays.torch_frame(0).view(params[n]) for n in ("weight_ih", "weight_hh"))
+    with pytest.raises(ValueError, match="x: expected memory aligned to 16 bytes, got one that begins 4 bytes behind"):
+        module.forward(place, "lstm", one, (*layer, *[None] * 5), None, False)
+
+
+def test_pieces_off_their_alignment_are_copied(tensors: Any) -> None:
+    torch = tensors
+    p = make("gru", (9, 3, 5, 3), "float32")
+    x, params, state = on_device(torch, p, torch.float32)
     shifted = torch.empty(x.numel() + 1)[1:].view(x.shape)
-    with pytest.raises(ValueError, match="x: expected memory aligned to 16 bytes"):
-        rk.forward("lstm", shifted, params)
+    shifted.copy_(x)
+    whole: Any = rk.backward(rk.forward("gru", shifted, params, state), torch.from_numpy(p.d_output))
+    pieces: Any = rk.backward(rk.forward("gru", x, params, state, memory="replay"), torch.from_numpy(p.d_output))
+    assert torch.equal(whole.x, pieces.x)
+    for name, value in whole.params.items():
+        torch.testing.assert_close(pieces.params[name], value, rtol=1e-4, atol=1e-5)
 
 
 def test_no_call_changes_what_it_is_given(tensors: Any) -> None:

@@ -239,8 +239,9 @@ private:
     // What a step's gate gradients give back to the states before it.
     void multiply_recurrent(const StepRows& now) const {
         const Index hidden = shape_.hidden, width = a_.width, columns = L::columns * hidden;
-        multiply(now.count, width, G::hiddens * hidden, gradients(now, L::places.hidden), columns,
-                 offset(in_.weight_hh, storage_, L::first_hidden_row * hidden * width), a_.h_part, width);
+        if constexpr (G::hiddens > 0)
+            multiply(now.count, width, G::hiddens * hidden, gradients(now, L::places.hidden), columns,
+                     offset(in_.weight_hh, storage_, L::first_hidden_row * hidden * width), a_.h_part, width);
         if constexpr (G::vectors > 0) {
             const Index size = G::vectors * hidden;
             const void* weight = own_feedback_weight<Cell>
@@ -286,7 +287,9 @@ private:
         }
         // Dense rows: h before a step is the output of the step before it, a batch of rows earlier.
         const Index at_start = first == 0 ? shape_.batch : 0;
-        if (at_start > 0) add_rows(0, in_.state[0] ? at_start : 0, in_.state[0], more);
+        if (at_start > 0 && in_.state[0]) add_rows(0, at_start, in_.state[0], more);
+        if (at_start > 0 && !in_.state[0] && !more)  // zeros: no product
+            clear(queue_, to, G::hiddens * shape_.hidden * a_.width * Index{sizeof(T)});
         const void* from = offset(call_.output, storage_, (begin + at_start - shape_.batch) * a_.width);
         if (count > at_start) add_rows(at_start, count - at_start, from, more || at_start > 0);
     }

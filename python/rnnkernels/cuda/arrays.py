@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 
+# Of memory that kernels read, in bytes.
+ALIGNMENT = 16
+
 # The dtypes of parameters on a GPU.
 FLOATS = ("float32", "float64", "bfloat16", "float16")
 
@@ -148,6 +151,8 @@ class TorchFrame(Frame):
     def view(self, tensor: Any) -> Any:
         """Return a tensor's memory."""
         tensor = tensor.detach().resolve_neg().contiguous()
+        if tensor.data_ptr() % ALIGNMENT:  # a piece of a tensor
+            tensor = tensor.clone()
         return extension.load().View(
             tensor.data_ptr(), list(tensor.shape), self.name(tensor.dtype), _gpu_of(tensor), tensor
         )
@@ -221,6 +226,8 @@ class CupyFrame(Frame):
     def view(self, array: Any) -> Any:
         """Return an array's memory."""
         array = self.cupy.ascontiguousarray(array)
+        if array.data.ptr % ALIGNMENT:  # a piece of an array
+            array = array.copy()
         return extension.load().View(array.data.ptr, list(array.shape), str(array.dtype), array.device.id, array)
 
     def allocate(self, shape: list[int], dtype: str) -> Any:
