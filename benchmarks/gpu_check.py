@@ -3,9 +3,9 @@
 `python3 benchmarks/gpu_check.py [--out FILE.jsonl] [--stages build tests ...] [--seconds 570]`
 
 Stages, each in a process of its own with a bound on its time, the next one run whether or not the one before failed:
-build (the package with the CUDA backend for this GPU), import, tests (every cell against the CPU's float64, repeats,
-streams, capture), cells (the tests of cells and options through the GPU), sanitizer (compute-sanitizer, tiny shapes),
-timings (gpu_timings.py), profile. A table of what passed comes last; results go to a file of JSON lines, to be
+build (the package with the CUDA backend for this GPU), import, probe (gpu_probe.py: what the parts of a step take),
+tests (every cell against the CPU's float64, repeats, streams, capture), cells (the tests of cells and options through
+the GPU), sanitizer (compute-sanitizer on tiny shapes), timings (gpu_timings.py), profile. A table of what passed comes last; results go to a file of JSON lines, to be
 committed under benchmarks/results/. It needs no network, and of other software PyTorch, NumPy, pytest and a compiler.
 """
 
@@ -72,6 +72,7 @@ def stages(out: str) -> dict[str, tuple[str, int]]:
             300,
         ),
         "import": (f'{python} -c "import rnnkernels as rk; print(rk.backends())"', 60),
+        "probe": (f"{python} -m benchmarks.gpu_probe --out {out}", 60),
         "tests": (f"{tests} tests/test_cuda_device.py tests/test_cuda.py", 150),
         "timings": (f"{python} -m benchmarks.gpu_timings --out {out}", 180),
         "sanitizer": (f"compute-sanitizer --error-exitcode 1 {python} -c '{TINY}'", 90),

@@ -7,6 +7,7 @@
 - ``ragged``: a batch of different lengths, over the work in it and over PyTorch's packed sequences
 - ``options``: training with an option over training without it
 - ``layers``: torch.nn's layers over ours in their place
+- ``gpu``: on a GPU, a layer against PyTorch's, or what the parts of a step take (``probe``)
 - ``models``: a model that trains with torch.nn's layers, over the same with ours
 """
 

@@ -16,6 +16,11 @@ def half(x: torch.Tensor) -> torch.dtype | None:
 
     float64 is left alone there.
     """
+    if x.device.type == "cuda" and x.dtype != torch.float64 and torch.is_autocast_enabled("cuda"):
+        raise NotImplementedError(
+            "rnnkernels: torch.autocast is not served on a GPU: call the layer outside of it, with parameters and "
+            "input in float32 or in half precision"
+        )
     if not torch.is_autocast_enabled("cpu") or x.dtype == torch.float64 or x.device.type != "cpu":
         return None
     return torch.get_autocast_dtype("cpu")
