@@ -5,8 +5,9 @@
 Stages, each in a process of its own with a bound on its time, the next one run whether or not the one before failed:
 build (the package with the CUDA backend for this GPU), import, probe (gpu_probe.py: what the parts of a step take),
 tests (every cell against the CPU's float64, repeats, streams, capture), cells (the tests of cells and options through
-the GPU), sanitizer (compute-sanitizer on tiny shapes), timings (gpu_timings.py), profile. A table of what passed comes last; results go to a file of JSON lines, to be
-committed under benchmarks/results/. It needs no network, and of other software PyTorch, NumPy, pytest and a compiler.
+the GPU), sanitizer (compute-sanitizer on tiny shapes), timings (gpu_timings.py), profile. A table of what passed comes
+last; results go to a file of JSON lines, to be committed under benchmarks/results/. It needs no network, and of other
+software PyTorch, NumPy, pytest and a compiler.
 """
 
 from __future__ import annotations
