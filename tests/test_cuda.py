@@ -338,6 +338,31 @@ def test_no_call_changes_what_it_is_given(tensors: Any) -> None:
         assert torch.equal(value, second.params[name])
 
 
+@pytest.mark.parametrize("tokens", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_memory_of_a_call_is_known_before_it(tensors: Any, cell: str, tokens: bool) -> None:
+    torch = tensors
+    p = make(cell, SHAPE, tokens=tokens)
+    inputs, hidden = p.params["weight_ih"].shape[1], SHAPE[3]
+    width = p.state[0].shape[1]
+    wanted = cuda.call_bytes(cell, *SHAPE[:2], inputs, hidden, "float64", proj_size=width, tokens=tokens)
+    asked: list[int] = []
+    allocate = arrays.TorchFrame.allocate
+
+    def counting(self: Any, shape: list[int], dtype: str) -> Any:
+        if dtype == "uint8":
+            asked.append(shape[0])
+        return allocate(self, shape, dtype)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(arrays.TorchFrame, "allocate", counting)
+        params = {name: torch.from_numpy(w) for name, w in p.params.items()}
+        run: Any = rk.forward(cell, torch.from_numpy(p.x), params)
+        rk.backward(run, torch.from_numpy(p.d_output))
+        rk.forward(cell, torch.from_numpy(p.x), params, training=False)
+    assert asked == [wanted.reserve, wanted.forward, wanted.backward, wanted.inference]
+
+
 def test_masks_are_the_cpus(tensors: Any) -> None:
     torch = tensors
     p = make("gru", (6, 5, 4, 9), "float32")

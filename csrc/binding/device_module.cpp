@@ -74,6 +74,37 @@ py::tuple cublas() {
     return py::make_tuple(info.file, info.version);
 }
 
+// What a dense call with all its parameters will ask its place for, in bytes: scratch memory of a forward and of a
+// backward, and the reserve that goes from the one to the other.
+py::dict call_bytes(const std::string& cell, Index steps, Index batch, Index input, Index hidden, Index projection,
+                    const std::string& dtype, bool tokens) {
+    if (steps < 0 || batch < 0 || input < 1 || hidden < 1 || projection < 1)
+        throw py::value_error("call_bytes: expected T, B >= 0 and I, H, P >= 1");
+    const int number = find_cell(cell), set = backend().current_set();
+    const Dtype kind = read_dtype(dtype);
+    static constexpr std::int64_t there = 0;  // only whether a pointer is null is read
+    Inputs in{};
+    in.shape = {steps, batch, input, hidden, projection};
+    if (tokens)
+        in.tokens = &there;
+    else
+        in.x = &there;
+    in.weight_ih = in.weight_hh = in.bias_ih = in.bias_hh = in.weight_gg = in.weight_diagonal = in.weight_hr = &there;
+    ForwardCall forward{};
+    forward.in = in;
+    BackwardCall backward{};
+    backward.in = in;
+    std::int64_t result = 0;
+    backward.dx = tokens ? nullptr : &result;
+    py::dict found;
+    found["inference"] = backend().forward_bytes(set, number, kind, forward);
+    forward.reserve = &result;
+    found["forward"] = backend().forward_bytes(set, number, kind, forward);
+    found["backward"] = backend().backward_bytes(set, number, kind, backward);
+    found["reserve"] = backend().reserve_size(set, number, kind, hidden, false) * steps * batch;
+    return found;
+}
+
 // What is best for a problem on a card; pure, as plan.h says.
 std::string choose_kernel(Index steps, Index batch, Index input, Index hidden, const std::string& dtype, int capability,
                           int processors, bool library) {
@@ -144,6 +175,8 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
     });
     m.def("kernel", [] { return backend().set_name(backend().current_set()); });
     m.def("set_kernel", [](const std::string& name) { backend().choose_set(find_set(name)); }, py::arg("name"));
+    m.def("call_bytes", &call_bytes, py::arg("cell"), py::arg("steps"), py::arg("batch"), py::arg("input"),
+          py::arg("hidden"), py::arg("projection"), py::arg("dtype"), py::arg("tokens") = false);
     m.def("choose_kernel", &choose_kernel, py::arg("steps"), py::arg("batch"), py::arg("input"), py::arg("hidden"),
           py::arg("dtype"), py::arg("capability"), py::arg("processors"), py::arg("library"));
 }

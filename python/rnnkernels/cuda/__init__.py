@@ -11,12 +11,14 @@ Not here: how a call is made (`rnnkernels.cuda.calls`), whose arrays there are (
 from __future__ import annotations
 
 from .extension import (
+    CallBytes,
     CudaError,
     CudaMemoryError,
     CudaUnavailableError,
     Device,
     allow_tf32,
     available,
+    call_bytes,
     devices,
     kernel,
     kernels,
@@ -27,12 +29,14 @@ from .extension import (
 )
 
 __all__ = [
+    "CallBytes",
     "CudaError",
     "CudaMemoryError",
     "CudaUnavailableError",
     "Device",
     "allow_tf32",
     "available",
+    "call_bytes",
     "devices",
     "kernel",
     "kernels",

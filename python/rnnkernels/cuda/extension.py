@@ -124,6 +124,54 @@ def set_kernel(name: str) -> None:
     load().set_kernel(name)
 
 
+class CallBytes(NamedTuple):
+    """What calls ask the caller's library for, beside their results."""
+
+    inference: int  # scratch memory of a forward, given back when it has been put into the stream
+    forward: int  # that of one for training
+    reserve: int  # from a training forward to its backward
+    backward: int  # scratch memory of the backward
+
+
+def call_bytes(
+    cell: str,
+    steps: int,
+    batch: int,
+    input_size: int,
+    hidden_size: int,
+    dtype: str = "float32",
+    *,
+    proj_size: int | None = None,
+    tokens: bool = False,
+) -> CallBytes:
+    """Return how much memory a call will take from the caller's library, beside its results.
+
+    For a dense call with all parameters and without masks, by the kernel in use. A GPU is not needed to ask.
+
+    Parameters
+    ----------
+    cell : str
+        One of `rnnkernels.cells`.
+    steps, batch, input_size, hidden_size : int
+        T, B, I, H.
+    dtype : {"float32", "float64", "bfloat16", "float16"}
+    proj_size : int, optional
+        P, of a projected cell. Default: H.
+    tokens : bool, default False
+        Whether x is tokens.
+
+    Raises
+    ------
+    ValueError
+        If the cell or the dtype is unknown, or a size is out of range.
+    CudaUnavailableError
+        If the backend was not built.
+    """
+    width = hidden_size if proj_size is None else proj_size
+    found = load().call_bytes(cell, steps, batch, input_size, hidden_size, width, dtype, tokens)
+    return CallBytes(found["inference"], found["forward"], found["reserve"], found["backward"])
+
+
 def allow_tf32(allowed: bool) -> None:
     """Let products of float32 round their operands to TF32 (10 bits of mantissa), or not, which is the default."""
     global _tf32  # noqa: PLW0603 - a setting of the process
