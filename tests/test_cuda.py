@@ -373,6 +373,31 @@ def test_masks_are_the_cpus(tensors: Any) -> None:
     np.testing.assert_allclose(ours.output.numpy(), host.output, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["LSTM", "GRU"])
+def test_torch_compiles(tensors: Any, name: str, dtype: str) -> None:
+    """Through the operators, whose fake kernels know how large a reserve is; the backward has it as bytes."""
+    torch = tensors
+    import rnnkernels.torch as rnn
+    from rnnkernels.torch import operators
+    from rnnkernels.torch.options import Options
+
+    torch.manual_seed(0)
+    layer = getattr(rnn, name)(5, 7).to(getattr(torch, dtype))
+    x = torch.randn(4, 3, 5).to(getattr(torch, dtype))
+    weights = {key.removesuffix("_l0"): value for key, value in layer.named_parameters()}
+    options = Options(name.lower())
+    grads = []
+    for call in (operators.call, torch.compile(operators.call, backend="aot_eager", fullgraph=True)):
+        output = call(options, x, weights, None, None, None)[0]
+        grads.append((output, *torch.autograd.grad(output.float().square().sum(), list(weights.values()))))
+    eager = torch.autograd.grad(layer(x)[0].float().square().sum(), list(weights.values()))
+    for a, b in zip(*grads, strict=True):
+        assert torch.equal(a, b)
+    for a, b in zip(grads[0][1:], eager, strict=True):  # a layer of the CPU's, as here, computes halves in float32
+        torch.testing.assert_close(a, b, rtol=0.1 if dtype == "bfloat16" else 1e-5, atol=1e-2)
+
+
 @pytest.mark.parametrize("name", ["LSTM", "GRU", "RNN"])
 def test_torch_layers_train(tensors: Any, name: str) -> None:
     torch = tensors

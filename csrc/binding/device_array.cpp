@@ -81,6 +81,11 @@ Reserve::Reserve(const Place& place, int set, Index bytes) : set_(set), bytes_(p
     if (backend().poison()) fill(place, bytes_, 0xff);
 }
 
+Reserve::Reserve(View bytes) : set_(backend().current_set()), bytes_(std::move(bytes)) {
+    if (bytes_.dtype() != "uint8" || bytes_.ndim() != 1)
+        throw py::type_error("reserve: expected uint8 (n,), got " + bytes_.dtype());
+}
+
 void bind_device_array(py::module_& m) {
     py::class_<View>(m, "View", "Memory of a device, and who owns it.")
         .def(py::init<std::uintptr_t, Dims, std::string, int, py::object>(), py::arg("pointer"), py::arg("shape"),
@@ -97,6 +102,8 @@ void bind_device_array(py::module_& m) {
         .def_property_readonly("device", &Place::device);
     // Of this module alone: another backend has a class of this name.
     py::class_<Reserve>(m, "Reserve", py::module_local(), "What a training forward keeps for its backward; opaque.")
+        .def(py::init<View>(), py::arg("bytes"))
+        .def_property_readonly("view", &Reserve::view)
         .def_property_readonly("nbytes", &Reserve::bytes);
 }
 

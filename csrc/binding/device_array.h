@@ -71,15 +71,18 @@ View fresh(const Place& place, Dtype dtype, const Dims& shape);
 // Its zeros are put into the place's stream.
 View fresh_zeros(const Place& place, Dtype dtype, const Dims& shape);
 
-// What a forward kept for its backward, in memory of the place.
+// What a forward kept for its backward, in memory of the place. Every kernel lays it out alike, so that its bytes are
+// all there is to it.
 class Reserve {
 public:
     Reserve(const Place& place, int set, Index bytes);
+    explicit Reserve(View bytes);
 
     int set() const { return set_; }
     std::size_t bytes() const { return static_cast<std::size_t>(bytes_.nbytes()); }
     void* data() { return bytes_.mutable_data(); }
     const void* data() const { return bytes_.data(); }
+    const View& view() const { return bytes_; }
 
 private:
     int set_;

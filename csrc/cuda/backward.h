@@ -68,7 +68,7 @@ public:
         const Index total = rows_.total(), input = shape_.input;
         chunk_ = chunk_rows({total, batch, backward_row_bytes<Cell>(shape_, storage)});
         layer_.take(arena, in_, storage);
-        a_.hidden = hidden, a_.width = width, a_.input = input, a_.batch = batch, a_.storage = storage;
+        a_.hidden = hidden, a_.width = width, a_.storage = storage;
         for (int k = 0; k < G::settings; ++k) a_.settings[k] = static_cast<T>(in_.settings[k]);
         a_.diagonal = layer_.diagonal();
         const ReserveLayout<Cell, T> reserve{hidden, total, a_.masks.zones, storage};

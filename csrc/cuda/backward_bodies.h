@@ -16,7 +16,7 @@ struct BackwardArrays {
     using G = Geometry<Cell>;
     using L = Layout<Cell>;
 
-    Index hidden{}, width{}, input{}, batch{};
+    Index hidden{}, width{};
     Dtype storage{};
     Rows rows;
     Masks<T, G::states> masks;

@@ -22,8 +22,7 @@ class ForwardEngine {
 public:
     // Lays the call's memory out; nothing is read or written yet.
     ForwardEngine(const ForwardCall& call, Dtype storage, const Queue& queue, Arena& arena)
-        : call_(call),
-          in_(call.in),
+        : in_(call.in),
           shape_(call.in.shape),
           storage_(storage),
           rows_(call.in),
@@ -164,7 +163,6 @@ private:
         }
     }
 
-    const ForwardCall& call_;
     Inputs in_;  // with the weights that are multiplied
     const Shape shape_;
     const Dtype storage_;

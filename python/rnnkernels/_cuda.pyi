@@ -34,6 +34,9 @@ class Place:  # where a call runs; allocate(shape, dtype) gives fresh memory the
 
 @final
 class Reserve:
+    def __init__(self, bytes: View) -> None: ...
+    @property
+    def view(self) -> View: ...
     @property
     def nbytes(self) -> int: ...
 

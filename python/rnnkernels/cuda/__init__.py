@@ -10,6 +10,7 @@ Not here: how a call is made (`rnnkernels.cuda.calls`), whose arrays there are (
 
 from __future__ import annotations
 
+from . import arrays, extension
 from .extension import (
     CallBytes,
     CudaError,
@@ -35,9 +36,11 @@ __all__ = [
     "CudaUnavailableError",
     "Device",
     "allow_tf32",
+    "arrays",
     "available",
     "call_bytes",
     "devices",
+    "extension",
     "kernel",
     "kernels",
     "reason",

@@ -279,6 +279,13 @@ cupy_frame = cache(CupyFrame)
 COPIES = CopyFrame()
 
 
+def frame_of_tensor(tensor: Any) -> TorchFrame:
+    """Return the frame of a tensor on a GPU."""
+    frame = device_frame(tensor)
+    assert isinstance(frame, TorchFrame)
+    return frame
+
+
 def device_frame(array: Any) -> TorchFrame | CupyFrame | None:
     """Return the frame of an array on a GPU; None for what is on the host, or no array."""
     if isinstance(array, np.ndarray):

@@ -18,6 +18,8 @@ from rnnkernels._call import Call
 from rnnkernels.parameters import NAMES, cell_info
 from rnnkernels.rebuild import Rebuild
 
+BEHIND = 64  # bytes behind a reserve of the CPU's that say whose it is; also its alignment
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -127,8 +129,8 @@ class Kept:
         if self._places == _places(given):
             return self
         x, *tensors = given
-        if isinstance(self.reserve, _cpu.Reserve):
-            return kept_again(self.spec, x, tuple(tensors), output, torch.frombuffer(self.reserve, dtype=torch.uint8))
+        if self.reserve is not None:
+            return kept_again(self.spec, x, tuple(tensors), output, bytes_of(self.reserve))
         again = forward(self.spec, x, tuple(tensors), True).kept
         assert again is not None
         return again
@@ -234,8 +236,26 @@ def forward(spec: Spec, x: torch.Tensor, tensors: Tensors, keep: bool) -> Forwar
 def kept_again(spec: Spec, x: torch.Tensor, tensors: Tensors, output: torch.Tensor, reserve: torch.Tensor) -> Kept:
     """Return what a forward of a direct call kept, from its output and the bytes of its reserve."""
     call = _make_call(spec, array(x), list(map(array, tensors)))
-    held = _cpu.Reserve(reserve.numpy())
+    if _on_gpu(reserve):
+        held: Any = cuda.extension.load().Reserve(cuda.arrays.frame_of_tensor(reserve).view(reserve))
+    else:
+        held = _cpu.Reserve(reserve.numpy())
     return Kept(spec, partial(_backward_of_call, call, array(output), held), (x, *tensors), held)
+
+
+def bytes_of(reserve: Any) -> torch.Tensor:
+    """Return a reserve's memory."""
+    if isinstance(reserve, _cpu.Reserve):
+        return torch.frombuffer(reserve, dtype=torch.uint8)
+    return reserve.view.owner
+
+
+def reserve_size(cell: str, hidden: int, like: torch.Tensor, zoneout: bool) -> tuple[int, int]:
+    """Return the bytes of a reserve for each row of a step, and behind them all; `like`: a weight."""
+    name = str(like.dtype)[6:]
+    if _on_gpu(like):
+        return cuda.extension.load().reserve_size(cell, hidden, name, zoneout), 0
+    return _cpu.reserve_size(cell, hidden, name, zoneout), BEHIND
 
 
 def _make_call(spec: Spec, x: Any, arrays: list[Any]) -> Call:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
 import torch
 
-from rnnkernels import _cpu
 from rnnkernels.parameters import cell_info
 
 from . import kernels
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
 
 Tensor: TypeAlias = torch.Tensor
 Tensors: TypeAlias = list[torch.Tensor]
-
-_BEHIND = 64  # bytes behind a reserve that say whose it is; also its alignment
 
 # What says how a call runs: the same in both operators, in this order.
 _OPTIONS = (
@@ -88,14 +84,14 @@ def _spec(given: tuple[Any, ...]) -> tuple[kernels.Spec, Tensor, tuple[Tensor, .
     return make_spec(options, names, (bool(state), bool(reset_state), term is not None)), x, tensors
 
 
-@torch.library.impl("rnnkernels::forward", "cpu")  # type: ignore[untyped-decorator]
+@torch.library.impl("rnnkernels::forward", ("cpu", "cuda"))  # type: ignore[untyped-decorator]
 def _forward(*given: Any) -> tuple[Tensor, Tensors, Tensors, Tensor]:
     spec, x, tensors = _spec(given)
     keep = given[_COUNT + 5]
     done = kernels.forward(spec, x, tensors, keep and spec.direct)
     reserve = x.new_empty(0, dtype=torch.uint8)
     if done.kept is not None:
-        reserve = torch.from_numpy(np.frombuffer(done.kept.reserve, np.uint8))
+        reserve = kernels.bytes_of(done.kept.reserve)
     return done.output, list(done.final), list(done.sequences), reserve
 
 
@@ -120,8 +116,8 @@ def _forward_fake(*given: Any) -> tuple[Tensor, Tensors, Tensors, Tensor]:
     size: Any = 0
     if keep and _direct(options):
         zones = options.seed is not None and any(rate > 0 for rate in options.zoneout)
-        dtype = "float32" if like.dtype == torch.float32 else "float64"
-        size = _cpu.reserve_size(options.cell, _hidden(options.cell, named), dtype, zones) * rows + _BEHIND
+        per_row, behind = kernels.reserve_size(options.cell, _hidden(options.cell, named), like, zones)
+        size = per_row * rows + behind
     return output, final, later, like.new_empty(size, dtype=torch.uint8)
 
 
@@ -142,12 +138,12 @@ def _widths(cell: str, weights: Mapping[str, Tensor]) -> tuple[int, ...]:
     return first, *[hidden] * (len(cell_info(cell)["states"]) - 1)
 
 
-@torch.library.impl("rnnkernels::backward", "cpu")  # type: ignore[untyped-decorator]
+@torch.library.impl("rnnkernels::backward", ("cpu", "cuda"))  # type: ignore[untyped-decorator]
 def _backward(*given: Any) -> tuple[Tensor, Tensors, Tensors, Tensors, Tensor]:
     spec, x, tensors = _spec(given)
     output, reserve, d_output, d_final, d_sequences, need_x = given[_COUNT + 5 :]
     if spec.direct and reserve.numel() > 0:
-        if reserve.data_ptr() % _BEHIND != 0:  # someone moved it: a hook on saved tensors, say
+        if reserve.data_ptr() % kernels.BEHIND != 0:  # someone moved it: a hook on saved tensors, say
             reserve = reserve.clone()
         kept = kernels.kept_again(spec, x, tensors, output, reserve)
     else:  # nothing was kept, or it is no row of bytes

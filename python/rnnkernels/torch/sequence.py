@@ -46,10 +46,6 @@ def run(
     tensors = (*weights.values(), *(state or ()), *(reset_state or ()), *(() if term is None else (term,)))
     if torch.jit.is_tracing():  # a trace would have this call's numbers
         raise NotImplementedError("torch.jit.trace: expected layers of PyTorch's; torch.export takes rnnkernels'")
-    if x.device.type == "cuda" and torch.compiler.is_compiling():
-        raise NotImplementedError(
-            "torch.compile: rnnkernels' operators have kernels for the CPU only, got tensors on a GPU"
-        )
     if (
         torch.compiler.is_compiling()
         or x.device.type not in ("cpu", "cuda")
