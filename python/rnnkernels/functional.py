@@ -2,7 +2,8 @@
 
 Arrays in, arrays out: nothing that is passed is modified, and what is returned is fresh. Arrays are
 time-major, (T, B, ...), all of one call of one dtype, float32 or float64. A call that cannot be served
-raises; none falls back to something slower.
+raises; none falls back to something slower. Arrays of a GPU (CUDA tensors of PyTorch, arrays of CuPy; halves
+too) are served there, and results are of the same library: `rnnkernels.cuda`.
 
 Weights that serve many calls are in `rnnkernels.prepared`, layers on layers in `rnnkernels.stack`,
 gradients through long sequences in `rnnkernels.bptt`.
