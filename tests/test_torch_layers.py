@@ -315,8 +315,13 @@ def test_memory_does_not_grow(name: str) -> None:
     run(50)
     gc.collect()
     tensors = sum(issubclass(type(o), torch.Tensor) for o in gc.get_objects())
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    run(500)
-    gc.collect()
-    assert sum(issubclass(type(o), torch.Tensor) for o in gc.get_objects()) <= tensors
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 4096  # KiB
+    grown = []
+    for _ in range(4):  # what leaks grows every time; a heap that is fragmented by other tests settles
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        run(500)
+        gc.collect()
+        assert sum(issubclass(type(o), torch.Tensor) for o in gc.get_objects()) <= tensors
+        grown.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)  # KiB
+        if grown[-1] < 4096:
+            return
+    pytest.fail(f"memory grew by {grown} KiB")
