@@ -124,8 +124,8 @@ class TorchFrame(Frame):
         return self.torch.cat(tuple(arrays))
 
     def contiguous(self, array: Any) -> Any:
-        """Return the array in C order."""
-        return array.contiguous()
+        """Return the array in C order; gradients are recorded by rnnkernels.torch, not here."""
+        return array.detach().contiguous()
 
     def add_at(self, to: Any, rows: Any, values: Any) -> None:
         """Add to rows, each as often as it is named."""
