@@ -22,12 +22,7 @@ class ForwardEngine {
 public:
     // Lays the call's memory out; nothing is read or written yet.
     ForwardEngine(const ForwardCall& call, Dtype storage, const Queue& queue, Arena& arena)
-        : in_(call.in),
-          shape_(call.in.shape),
-          storage_(storage),
-          rows_(call.in),
-          queue_(queue),
-          a_(call.in) {
+        : in_(call.in), shape_(call.in.shape), storage_(storage), rows_(call.in), queue_(queue), a_(call.in) {
         const Index batch = shape_.batch, hidden = shape_.hidden, width = width_of<Cell>(shape_);
         const Index total = rows_.total();
         chunk_ = chunk_rows({total, batch, forward_row_bytes<Cell, T>(shape_)});
