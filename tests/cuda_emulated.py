@@ -2,7 +2,8 @@
 
 `python -m pytest -p cuda_emulated tests/test_parity.py ...`, with tests/ on the path. RNNKERNELS_CUDA_EMULATED names
 the module of the preset cuda-emulated (tests/native/emulated_device.cpp says what it runs); unset: the real one, which
-wants a GPU. Calls with NumPy's arrays then go through the CUDA extension, copied there and back.
+wants a GPU. Calls with NumPy's arrays then go through the CUDA extension, copied there and back, by its kernel
+RNNKERNELS_CUDA_KERNEL: bitwise equalities between calls of different sizes hold for ``reference`` only.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ def _on_cuda() -> Any:
 
     rk.set_backend("cuda")
     extension.load().set_poison(True)
+    extension.load().set_kernel(os.environ.get("RNNKERNELS_CUDA_KERNEL", "products"))
     yield
     extension.load().set_poison(False)
     rk.set_backend("cpu")

@@ -136,6 +136,8 @@ def test_inference_takes_the_expectation(cell: str, isa: str) -> None:
     assert_close(run.output, output, "output", forward_length(6, 4, 19))
     for mine, theirs in zip(run.state, state, strict=True):
         assert_close(mine, theirs, "state", forward_length(6, 4, 19))
+    if rk.backend() != "cpu":  # prepared layers are the CPU's
+        return
     layer = rk.Prepared(cell, p.params, noise=noise)
     assert layer.forward(p.x, p.state)[0].tobytes() == run.output.tobytes()
     stepper = layer.stepper(SHAPE[1], p.state)

@@ -141,9 +141,10 @@ def test_cell_clip(cell: str, isa: str) -> None:
             assert_close(value, d_params[name], "gradient", length, name)
         for mine, theirs in zip(grads.state, d_state, strict=True):
             assert_close(mine, theirs, "gradient", length)
-        layer = rk.Prepared(cell, p.params, cell_clip=limit)
-        assert layer.forward(p.x, p.state)[0].tobytes() == run.output.tobytes()
-        assert layer.stepper(shape[1], p.state)(p.x[0]).tobytes() == run.output[0].tobytes()
+        if rk.backend() == "cpu":  # prepared layers are the CPU's
+            layer = rk.Prepared(cell, p.params, cell_clip=limit)
+            assert layer.forward(p.x, p.state)[0].tobytes() == run.output.tobytes()
+            assert layer.stepper(shape[1], p.state)(p.x[0]).tobytes() == run.output[0].tobytes()
         assert p.forward(cell_clip=1e30).output.tobytes() == p.forward().output.tobytes()
 
 
