@@ -114,7 +114,10 @@ struct BackwardArrays {
         if (row >= now.next) return;
         const Index behind = now.first + now.count + row;
         const V factor = masks.drops ? masks.factor(behind, unit) : V(T(1));
-        if constexpr (!projected<Cell> && G::hiddens > 0) dn[0] = fma(V(h_part[row * hidden + unit]), factor, dn[0]);
+        if constexpr (G::hiddens == 0)
+            dn[0] = dn[0] + V(T(0));  // a product of nothing: it makes 0 of -0, as the CPU's does
+        else if constexpr (!projected<Cell>)
+            dn[0] = fma(V(h_part[row * hidden + unit]), factor, dn[0]);
         if constexpr (G::vectors > 0) {
             V n[G::states], d_fed[G::vectors];
             load_states(now.count > 0 ? now.first : -1, row, unit, n);
