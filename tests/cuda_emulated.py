@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from functools import cache
 from typing import Any
 
 import pytest
@@ -18,19 +19,20 @@ import pytest
 NAME = "_cuda_emulated"
 
 
+@cache
 def load(path: str) -> Any:
-    """Put the module where `rnnkernels` looks for its CUDA backend."""
+    """Return the module; a process can load it once."""
     spec = importlib.util.spec_from_file_location(NAME, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    sys.modules["rnnkernels._cuda"] = module
     return module
 
 
 if os.environ.get("RNNKERNELS_CUDA_EMULATED"):
-    load(os.environ["RNNKERNELS_CUDA_EMULATED"])
+    # Where `rnnkernels` looks for its CUDA backend.
+    sys.modules["rnnkernels._cuda"] = load(os.environ["RNNKERNELS_CUDA_EMULATED"])
 
 
 @pytest.fixture(autouse=True)

@@ -43,8 +43,7 @@ def emulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         pytest.skip("no emulated CUDA backend: cmake --preset cuda-emulated and --build")
     import cuda_emulated
 
-    found = sys.modules.get("rnnkernels._cuda")
-    monkeypatch.setitem(sys.modules, "rnnkernels._cuda", found or cuda_emulated.load(path))
+    monkeypatch.setitem(sys.modules, "rnnkernels._cuda", cuda_emulated.load(path))
     extension._import.cache_clear()
     module = extension.load()
     module.set_poison(True)

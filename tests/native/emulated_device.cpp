@@ -8,7 +8,6 @@
 
 #include "cuda/cublas.h"
 #include "cuda/on_device.h"
-#include "cuda/plan.h"
 #include "cuda/reference.cu"
 #include "device_table.h"
 
@@ -63,9 +62,5 @@ void fill(void*, void* memory, int value, Index bytes) {
 
 void set_cublas_folders(const char* const*, int) {}
 CublasInfo cublas_info() { throw Unavailable("cuBLAS 13 was not found (emulated): pip install 'rnnkernels[cuda13]'"); }
-
-const char* kernel_for(const Shape& shape, Dtype dtype, int capability, int processors, bool library) {
-    return name_of(choose_kernel(shape, dtype, {capability, processors, library}));
-}
 
 }  // namespace rnnkernels::cuda
