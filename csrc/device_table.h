@@ -1,5 +1,5 @@
 // What a GPU backend offers beside backend_table.h: devices, memory for arrays of the host's, its errors. No CUDA
-// types. Implemented by cuda/device.cpp; called by the binding of _cuda and nobody else.
+// types. Implemented by cuda/device.cpp, cublas.cpp and plan.cpp; called by the binding of _cuda and nobody else.
 #pragma once
 
 #include <cstddef>

@@ -234,6 +234,12 @@ Dtype read_dtype(const std::string& name) {
     throw py::value_error("dtype: expected " + known + ", got '" + name + "'");
 }
 
+py::list set_names() {
+    py::list names;
+    for (int i = 0; i < backend().set_count(); ++i) names.append(backend().set_name(i));
+    return names;
+}
+
 void bind_calls(py::module_& m) {
     m.def("cells", &cells);
     define(m, "forward", &forward, py::arg("cell"), py::arg("x"), py::arg("layer"), py::arg("state").none(true),

@@ -168,11 +168,7 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
             rnnkernels::cuda::set_cublas_folders(names.data(), static_cast<int>(names.size()));
         },
         py::arg("folders"));
-    m.def("kernels", [] {
-        py::list names;
-        for (int i = 0; i < backend().set_count(); ++i) names.append(backend().set_name(i));
-        return names;
-    });
+    m.def("kernels", &set_names);
     m.def("kernel", [] { return backend().set_name(backend().current_set()); });
     m.def("set_kernel", [](const std::string& name) { backend().choose_set(find_set(name)); }, py::arg("name"));
     m.def("call_bytes", &call_bytes, py::arg("cell"), py::arg("steps"), py::arg("batch"), py::arg("input"),

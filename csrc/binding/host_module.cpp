@@ -75,11 +75,7 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
     m.def("drop", &drop, py::arg("x"), py::arg("rate"), py::arg("seed"), py::arg("layer"));
     bind_prepared(m);
     bind_xla_ffi(m);
-    m.def("instruction_sets", [] {
-        py::list names;
-        for (int i = 0; i < backend().set_count(); ++i) names.append(backend().set_name(i));
-        return names;
-    });
+    m.def("instruction_sets", &set_names);
     m.def("instruction_set", [] { return backend().set_name(backend().current_set()); });
     m.def(
         "set_instruction_set", [](const std::string& name) { backend().choose_set(find_set(name)); }, py::arg("name"));

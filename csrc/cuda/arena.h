@@ -20,7 +20,6 @@ public:
     void* take(Index count, Dtype dtype) { return take(count * bytes_of(dtype)); }
 
     Index used() const { return used_; }
-    bool measures() const { return block_ == nullptr; }
 
 private:
     void* take(Index bytes) {

@@ -6,10 +6,8 @@
 // what a thread does (backward_bodies.h), sums that are no products (sums.h).
 #pragma once
 
-#include "../recurrence/order.h"
-#include "layer.h"
+#include "engine.h"
 #include "normalised_backward.h"
-#include "plan.h"
 #include "sums.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
@@ -50,27 +48,30 @@ private:
 };
 
 template <class Cell, class T>
-class BackwardEngine {
+class BackwardEngine : public Engine<Cell, T> {
+    using Base = Engine<Cell, T>;
     using G = Geometry<Cell>;
     using L = Layout<Cell>;
+    using Base::at_step;
+    using Base::chunk_;
+    using Base::chunk_row_;
+    using Base::in_;
+    using Base::layer_;
+    using Base::put;
+    using Base::queue_;
+    using Base::rows_;
+    using Base::shape_;
+    using Base::storage_;
+    using Base::widest;
 
 public:
     // Lays the call's memory out; nothing is read or written yet.
     BackwardEngine(const BackwardCall& call, Dtype storage, const Queue& queue, Arena& arena)
-        : call_(call),
-          in_(call.in),
-          shape_(call.in.shape),
-          storage_(storage),
-          rows_(call.in),
-          queue_(queue),
-          a_(call.in) {
-        const Index batch = shape_.batch, hidden = shape_.hidden, width = width_of<Cell>(shape_);
+        : Base(call.in, storage, queue, backward_row_bytes<Cell>(call.in.shape, storage), arena),
+          call_(call),
+          a_(call.in, storage, layer_.diagonal()) {
+        const Index batch = shape_.batch, hidden = shape_.hidden, width = Base::width();
         const Index total = rows_.total(), input = shape_.input;
-        chunk_ = chunk_rows({total, batch, backward_row_bytes<Cell>(shape_, storage)});
-        layer_.take(arena, in_, storage);
-        a_.hidden = hidden, a_.width = width, a_.storage = storage;
-        for (int k = 0; k < G::settings; ++k) a_.settings[k] = static_cast<T>(in_.settings[k]);
-        a_.diagonal = layer_.diagonal();
         const ReserveLayout<Cell, T> reserve{hidden, total, a_.masks.zones, storage};
         a_.reserve = static_cast<const T*>(call.reserve);
         a_.scales = static_cast<const T*>(reserve.scales_of(call.reserve));
@@ -141,7 +142,7 @@ public:
         const StepRows now = at_step(t);
         const Index hidden = shape_.hidden;
         multiply(now.count, hidden, G::gateds * hidden, gradients(now, L::places.gated), L::columns * hidden,
-                 offset(in_.weight_hh, storage_, L::first_gated_row * hidden * hidden), a_.gated_part, hidden);
+                 Base::weight_of_gated(), a_.gated_part, hidden);
         each(queue_, now.count, hidden, BackwardGates<Cell, T>{a_, now, before(t)});
         multiply_recurrent(now);
     }
@@ -158,8 +159,6 @@ public:
         each_row(queue_, now.count, NormalisedBackward<Cell, T>{a_, now, before(t)});
         multiply_recurrent(now);
     }
-
-    void wait_for_step() {}  // the stream's order says it
 
     // The chunk's rows summed into the weights' gradients, and its dx.
     void end_chunk(Index first, Index last) {
@@ -219,17 +218,11 @@ private:
         return {storage_ == dtype_of<T> ? static_cast<T*>(caller) : arena.take<T>(count), caller, count};
     }
 
-    StepRows at_step(Index t) const {
-        const Index first = rows_.first(t);
-        return {first, rows_.count(t), rows_.count(t + 1), first - chunk_row_};
-    }
     Index before(Index t) const { return t > 0 ? rows_.first(t - 1) : -1; }
-    Index widest() const { return a_.width > shape_.hidden ? a_.width : shape_.hidden; }
     const void* gradients(const StepRows& now, int column) const {
         return offset(a_.gradient, storage_, (now.in_chunk * L::columns + column) * shape_.hidden);
     }
 
-    void put(const Product& product) const { queue_.products->multiply(queue_, product); }
     // to (m, n) = a (m, k) times a weight (k, n) as it lies, rows `weight_stride` apart.
     void multiply(Index m, Index n, Index k, const void* a, Index stride, const void* weight, T* to,
                   Index weight_stride) const {
@@ -241,14 +234,11 @@ private:
         const Index hidden = shape_.hidden, width = a_.width, columns = L::columns * hidden;
         if constexpr (G::hiddens > 0)
             multiply(now.count, width, G::hiddens * hidden, gradients(now, L::places.hidden), columns,
-                     offset(in_.weight_hh, storage_, L::first_hidden_row * hidden * width), a_.h_part, width);
+                     Base::weight_of_h(), a_.h_part, width);
         if constexpr (G::vectors > 0) {
             const Index size = G::vectors * hidden;
-            const void* weight = own_feedback_weight<Cell>
-                                     ? in_.weight_gg
-                                     : offset(in_.weight_hh, storage_, L::first_feedback_row * hidden * hidden);
-            multiply(now.count, size, G::feedbacks * hidden, gradients(now, L::places.feedback), columns, weight,
-                     a_.fed_part, size);
+            multiply(now.count, size, G::feedbacks * hidden, gradients(now, L::places.feedback), columns,
+                     Base::weight_of_fed(), a_.fed_part, size);
         }
     }
 
@@ -320,15 +310,7 @@ private:
     }
 
     const BackwardCall& call_;
-    Inputs in_;  // with the weights that are multiplied
-    const Shape shape_;
-    const Dtype storage_;
-    const Rows rows_;
-    const Queue& queue_;
     BackwardArrays<Cell, T> a_;
-    LayerArrays<Cell, T> layer_;
-    Index chunk_ = 0;             // rows
-    Index chunk_row_ = 0;         // the first of the chunk at work
     const void* fed_ = nullptr;   // (rows, vectors*H), the forward's
     const void* made_ = nullptr;  // (rows, H), the forward's
     T* sums_ = nullptr;           // (columns, H)

@@ -3,25 +3,26 @@
 // them, is backward.h's.
 #pragma once
 
-#include "../recurrence/masks.h"
-#include "forward_bodies.h"
+#include "arrays.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-// The arrays of a backward; null where the call or the cell has none. `storage` is the dtype of the caller's arrays and
-// of what products multiply; everything else is T.
+// The arrays of a backward; null where the call or the cell has none.
 template <class Cell, class T>
-struct BackwardArrays {
+struct BackwardArrays : CellArrays<Cell, T> {
+    using Base = CellArrays<Cell, T>;
     using V = Vec<T>;
     using G = Geometry<Cell>;
     using L = Layout<Cell>;
+    using Base::factor;
+    using Base::hidden;
+    using Base::load;
+    using Base::masks;
+    using Base::place;
+    using Base::rows;
+    using Base::store;
+    using Base::width;
 
-    Index hidden{}, width{};
-    Dtype storage{};
-    Rows rows;
-    Masks<T, G::states> masks;
-    T settings[G::settings + 1]{};
-    const T* diagonal{};     // (D, H)
     const T* reserve{};      // (rows, vectors, H), the forward's
     const T* scales{};       // (rows, norms), the forward's
     const void* output{};    // (T*B, width), the caller's
@@ -42,11 +43,7 @@ struct BackwardArrays {
     T* squares[G::states]{};     // (rows of a chunk, H or P): of dL/d(a state), for readings
     void* d_state[G::states]{};  // the caller's
 
-    explicit BackwardArrays(const Inputs& in) : rows(in), masks(in.noise, rows) {}
-
-    RNNKERNELS_INLINE V load(const void* array, Index at) const { return V(load_as<T>(array, storage, at)); }
-    RNNKERNELS_INLINE void store(void* array, Index at, V value) const { store_as<T>(array, storage, at, value.raw); }
-    RNNKERNELS_INLINE Index place(const StepRows& now, Index row) const { return rows.place(now.first + row); }
+    using Base::Base;
 
     RNNKERNELS_INLINE V kept(Index row, Index unit, int k) const {
         return V(reserve[(row * G::reserve(masks.zones) + k) * hidden + unit]);
@@ -54,12 +51,6 @@ struct BackwardArrays {
     RNNKERNELS_INLINE void load_saved(const StepRows& now, Index row, Index unit, V* saved) const {
         RNNKERNELS_UNROLL(16)
         for (int k = 0; k < G::saved; ++k) saved[k] = kept(now.first + row, unit, k);
-    }
-    RNNKERNELS_INLINE void load_weights(Index unit, V* w) const {
-        RNNKERNELS_UNROLL(16)
-        for (int k = 0; k < G::diagonals; ++k) w[k] = V(diagonal[k * hidden + unit]);
-        RNNKERNELS_UNROLL(16)
-        for (int k = 0; k < G::settings; ++k) w[G::diagonals + k] = V(settings[k]);
     }
     // h before a step, whose step before begins at row `before`; below 0: the initial one.
     RNNKERNELS_INLINE V h_before(Index before, Index row, Index unit) const {
@@ -112,20 +103,25 @@ struct BackwardArrays {
     RNNKERNELS_INLINE void carry(const StepRows& now, Index row, Index unit, V* dn) const {
         load_carried(row, unit, dn);
         if (row >= now.next) return;
-        const Index behind = now.first + now.count + row;
-        const V factor = masks.drops ? masks.factor(behind, unit) : V(T(1));
+        const V dropped = factor(now.first + now.count + row, unit);
         if constexpr (G::hiddens == 0)
             dn[0] = dn[0] + V(T(0));  // a product of nothing: it makes 0 of -0, as the CPU's does
         else if constexpr (!projected<Cell>)
-            dn[0] = fma(V(h_part[row * hidden + unit]), factor, dn[0]);
+            dn[0] = fma(V(h_part[row * hidden + unit]), dropped, dn[0]);
         if constexpr (G::vectors > 0) {
             V n[G::states], d_fed[G::vectors];
             load_states(now.count > 0 ? now.first : -1, row, unit, n);
             RNNKERNELS_UNROLL(8)
             for (int k = 0; k < G::vectors; ++k)
-                d_fed[k] = V(fed_part[(row * G::vectors + k) * hidden + unit]) * factor;
+                d_fed[k] = V(fed_part[(row * G::vectors + k) * hidden + unit]) * dropped;
             Cell::feedback_backward(n, d_fed, dn);
         }
+    }
+    // dL/dh after a step of a projected cell: from the step behind it or, where a row has none, from the caller.
+    RNNKERNELS_INLINE V carry_h(const StepRows& now, Index row, Index unit) const {
+        const Index at = row * width + unit;
+        if (row >= now.next) return V(carried[0][at]);
+        return V(h_part[at]) * factor(now.first + now.count + row, unit);
     }
     // Adds the caller's gradient of a step's state, which is whole then: a reading is taken.
     RNNKERNELS_INLINE void take_in(const void* given, int k, const StepRows& now, Index row, Index unit, V& dn) const {
@@ -157,9 +153,7 @@ struct BackwardArrays {
     }
     // h before a step as the recurrent weight saw it.
     RNNKERNELS_INLINE void store_operand(const StepRows& now, Index row, Index unit, V h) const {
-        if (!operand) return;
-        const V factor = masks.drops ? masks.factor(now.first + row, unit) : V(T(1));
-        store(operand, (now.in_chunk + row) * width + unit, h * factor);
+        if (operand) store(operand, (now.in_chunk + row) * width + unit, h * factor(now.first + row, unit));
     }
     RNNKERNELS_INLINE void add_past(const V* past, V* ds) const {
         if (!masks.zones) return;
@@ -171,7 +165,7 @@ struct BackwardArrays {
         V saved[G::saved + 1], w[G::diagonals + G::settings + 1], s[G::states], n[G::states], d[G::slots];
         V ds[G::states], past[G::states];
         load_saved(now, row, unit, saved);
-        load_weights(unit, w);
+        this->load_weights(unit, w);
         load_step(now, before, row, unit, s, n, dn, past);
         if constexpr (G::settings > 0)
             Cell::template backward<true>(saved, w, s, n, dn, d, ds);
@@ -253,7 +247,7 @@ struct BackwardGates {
         a.load_states(before, row, unit, s);
         a.template load_gradients<G::slots>(now, row, unit, d);
         a.load_carried(row, unit, ds);
-        const V factor = a.masks.drops ? a.masks.factor(now.first + row, unit) : V(T(1));
+        const V factor = a.factor(now.first + row, unit);
         Cell::backward_gates(saved, s, V(a.gated_part[row * a.hidden + unit]) * factor, d, ds, gated);
         a.template store_gradients<G::slots>(now, row, unit, d);
         a.store_carried(row, unit, ds);
@@ -261,8 +255,7 @@ struct BackwardGates {
     }
 };
 
-// dL/dh of a step of a projected cell, all of it: from the step behind it or, where a row has none, from the caller.
-// Over (rows, P).
+// dL/dh of a step of a projected cell, all of it. Over (rows, P).
 template <class Cell, class T>
 struct BackwardProjection {
     BackwardArrays<Cell, T> a;
@@ -270,13 +263,10 @@ struct BackwardProjection {
     Index before;
 
     RNNKERNELS_INLINE void operator()(Index row, Index unit) const {
-        using V = Vec<T>;
-        const Index at = row * a.width + unit, behind = now.first + now.count + row, in_chunk = now.in_chunk + row;
-        V dh(row < now.next ? a.h_part[at] : a.carried[0][at]);
-        if (row < now.next && a.masks.drops) dh = dh * a.masks.factor(behind, unit);
+        Vec<T> dh = a.carry_h(now, row, unit);
         a.take_in(a.d_output, 0, now, row, unit, dh);
-        a.store(a.dh, in_chunk * a.width + unit, dh);
-        if (a.operand) a.store_operand(now, row, unit, a.h_before(before, row, unit));
+        a.store(a.dh, (now.in_chunk + row) * a.width + unit, dh);
+        a.store_operand(now, row, unit, a.h_before(before, row, unit));
     }
 };
 
@@ -297,13 +287,8 @@ struct FinishBackward {
             for (int k = projected<Cell> ? 1 : 0; k < G::states; ++k)
                 a.store(a.d_state[k], row * a.hidden + unit, dn[k]);
         }
-        if constexpr (projected<Cell>) {
-            const Index at = row * a.width + unit;
-            if (unit >= a.width) return;
-            V dh(row < now.next ? a.h_part[at] : a.carried[0][at]);
-            if (row < now.next && a.masks.drops) dh = dh * a.masks.factor(row, unit);
-            a.store(a.d_state[0], at, dh);
-        }
+        if constexpr (projected<Cell>)
+            if (unit < a.width) a.store(a.d_state[0], row * a.width + unit, a.carry_h(now, row, unit));
     }
 };
 

@@ -5,7 +5,6 @@
 
 #include "check.h"
 #include "on_device.h"
-#include "plan.h"
 
 namespace rnnkernels::cuda {
 
@@ -65,10 +64,6 @@ void fill(void* stream, void* memory, int value, Index bytes) {
     if (bytes > 0)
         RNNKERNELS_CHECK(
             cudaMemsetAsync(memory, value, static_cast<std::size_t>(bytes), static_cast<cudaStream_t>(stream)));
-}
-
-const char* kernel_for(const Shape& shape, Dtype dtype, int capability, int processors, bool library) {
-    return name_of(choose_kernel(shape, dtype, {capability, processors, library}));
 }
 
 }  // namespace rnnkernels::cuda

@@ -6,31 +6,36 @@
 // (forward_bodies.h), the cells' maths (cells/), the order of steps (recurrence/order.h).
 #pragma once
 
-#include "../recurrence/order.h"
-#include "forward_bodies.h"
-#include "layer.h"
+#include "engine.h"
 #include "normalised_forward.h"
-#include "plan.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
 template <class Cell, class T>
-class ForwardEngine {
+class ForwardEngine : public Engine<Cell, T> {
+    using Base = Engine<Cell, T>;
     using G = Geometry<Cell>;
-    using L = Layout<Cell>;
+    using Base::at_step;
+    using Base::chunk_;
+    using Base::chunk_row_;
+    using Base::in_;
+    using Base::layer_;
+    using Base::put;
+    using Base::queue_;
+    using Base::rows_;
+    using Base::shape_;
+    using Base::storage_;
+    using Base::widest;
 
 public:
     // Lays the call's memory out; nothing is read or written yet.
     ForwardEngine(const ForwardCall& call, Dtype storage, const Queue& queue, Arena& arena)
-        : in_(call.in), shape_(call.in.shape), storage_(storage), rows_(call.in), queue_(queue), a_(call.in) {
-        const Index batch = shape_.batch, hidden = shape_.hidden, width = width_of<Cell>(shape_);
-        const Index total = rows_.total();
-        chunk_ = chunk_rows({total, batch, forward_row_bytes<Cell, T>(shape_)});
-        layer_.take(arena, in_, storage);
-        a_.hidden = hidden, a_.width = width, a_.input = shape_.input, a_.storage = storage;
-        for (int k = 0; k < G::settings; ++k) a_.settings[k] = static_cast<T>(in_.settings[k]);
+        : Base(call.in, storage, queue, forward_row_bytes<Cell, T>(call.in.shape), arena),
+          a_(call.in, storage, layer_.diagonal()) {
+        const Index batch = shape_.batch, hidden = shape_.hidden, width = Base::width(), total = rows_.total();
+        a_.input = shape_.input;
         a_.bias_ih = layer_.bias_ih(), a_.bias_hh = layer_.bias_hh();
-        a_.diagonal = layer_.diagonal(), a_.term = layer_.term();
+        a_.term = layer_.term();
         a_.x = in_.x, a_.tokens = in_.tokens;
         makes_table_ = in_.tokens && shape_.input <= total;
         if (makes_table_) {
@@ -108,8 +113,7 @@ public:
     void state(Index t) {
         const StepRows now = at_step(t);
         const Index hidden = shape_.hidden;
-        multiply(now.count, G::gateds * hidden, hidden, a_.gated, hidden,
-                 offset(in_.weight_hh, storage_, L::first_gated_row * hidden * hidden), a_.gated_part);
+        multiply(now.count, G::gateds * hidden, hidden, a_.gated, hidden, Base::weight_of_gated(), a_.gated_part);
         each(queue_, now.count, hidden, ForwardState<Cell, T>{a_, now});
     }
 
@@ -127,18 +131,9 @@ public:
         each_row(queue_, now.count, NormalisedForward<Cell, T>{a_, now});
     }
 
-    void wait_for_step() {}  // the stream's order says it
-
     void finish() { each(queue_, shape_.batch, widest(), FinishForward<Cell, T>{a_}); }
 
 private:
-    StepRows at_step(Index t) const {
-        const Index first = rows_.first(t);
-        return {first, rows_.count(t), rows_.count(t + 1), first - chunk_row_};
-    }
-    Index widest() const { return a_.width > shape_.hidden ? a_.width : shape_.hidden; }
-
-    void put(const Product& product) const { queue_.products->multiply(queue_, product); }
     // to (m, n) = a (m, k) times the transpose of a weight (n, k).
     void multiply(Index m, Index n, Index k, const void* a, Index stride, const void* weight, T* to) const {
         if (m > 0 && n > 0)
@@ -147,26 +142,15 @@ private:
     void multiply_recurrent(const StepRows& now) const {
         const Index hidden = shape_.hidden, width = a_.width;
         multiply(now.count, G::hiddens * hidden, width, a_.operand ? a_.operand : a_.states[0], width,
-                 offset(in_.weight_hh, storage_, L::first_hidden_row * hidden * width), a_.u_part);
+                 Base::weight_of_h(), a_.u_part);
         if constexpr (G::vectors > 0) {
             const Index size = G::vectors * hidden;
             const void* fed = a_.reserve ? offset(a_.feedback, storage_, now.first * size) : a_.feedback;
-            const void* weight = own_feedback_weight<Cell>
-                                     ? in_.weight_gg
-                                     : offset(in_.weight_hh, storage_, L::first_feedback_row * hidden * hidden);
-            multiply(now.count, G::feedbacks * hidden, size, fed, size, weight, a_.feedback_part);
+            multiply(now.count, G::feedbacks * hidden, size, fed, size, Base::weight_of_fed(), a_.feedback_part);
         }
     }
 
-    Inputs in_;  // with the weights that are multiplied
-    const Shape shape_;
-    const Dtype storage_;
-    const Rows rows_;
-    const Queue& queue_;
     ForwardArrays<Cell, T> a_;
-    LayerArrays<Cell, T> layer_;
-    Index chunk_ = 0;      // rows
-    Index chunk_row_ = 0;  // the first of the chunk at work
     bool makes_table_ = false;
     T* table_ = nullptr;
     void* x_rows_ = nullptr;  // (rows of a chunk, I): the caller's x, packed

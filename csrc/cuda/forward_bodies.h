@@ -2,37 +2,29 @@
 // states. In what order the bodies run, and the products between them, is forward.h's.
 #pragma once
 
-#include "../recurrence/masks.h"
-#include "layout.h"
-#include "queue.h"
+#include "arrays.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-// The rows of a step.
-struct StepRows {
-    Index first;  // among the rows of all steps
-    Index count;
-    Index next;      // rows of the step after it
-    Index in_chunk;  // its first row among those of the chunk
-};
-
-// The arrays of a forward; null where the call or the cell has none. `storage` is the dtype of the caller's arrays and
-// of what products multiply; everything else is T.
+// The arrays of a forward; null where the call or the cell has none.
 template <class Cell, class T>
-struct ForwardArrays {
+struct ForwardArrays : CellArrays<Cell, T> {
+    using Base = CellArrays<Cell, T>;
     using V = Vec<T>;
     using G = Geometry<Cell>;
+    using Base::factor;
+    using Base::hidden;
+    using Base::load;
+    using Base::masks;
+    using Base::place;
+    using Base::store;
+    using Base::width;
 
-    Index hidden{}, width{}, input{};
-    Dtype storage{};
-    Rows rows;
-    Masks<T, G::states> masks;
-    T settings[G::settings + 1]{};
-    const T* bias_ih{};   // (inputs*H)
-    const T* bias_hh{};   // (recurrents*H)
-    const T* diagonal{};  // (D, H)
-    const T* term{};      // (B, inputs*H)
-    const void* x{};      // (T*B, I), the caller's
+    Index input{};
+    const T* bias_ih{};  // (inputs*H)
+    const T* bias_hh{};  // (recurrents*H)
+    const T* term{};     // (B, inputs*H)
+    const void* x{};     // (T*B, I), the caller's
     const std::int64_t* tokens{};
     const T* table{};      // (I, inputs*H): a row for each token
     T* x_part{};           // (rows of a chunk, inputs*H)
@@ -54,16 +46,12 @@ struct ForwardArrays {
     void* sequence[G::states]{};
     void* final_state[G::states]{};
 
-    explicit ForwardArrays(const Inputs& in) : rows(in), masks(in.noise, rows) {}
-
-    RNNKERNELS_INLINE V load(const void* array, Index at) const { return V(load_as<T>(array, storage, at)); }
-    RNNKERNELS_INLINE void store(void* array, Index at, V value) const { store_as<T>(array, storage, at, value.raw); }
-    RNNKERNELS_INLINE Index place(Index row) const { return rows.place(row); }
+    using Base::Base;
 
     // The x part of a row of a step; null for a token that there is not.
     RNNKERNELS_INLINE const T* x_row(const StepRows& now, Index row) const {
         if (!table) return x_part + (now.in_chunk + row) * G::inputs * hidden;
-        const std::int64_t token = tokens[place(now.first + row)];
+        const std::int64_t token = tokens[place(now, row)];
         return token >= 0 && token < input ? table + token * G::inputs * hidden : nullptr;
     }
     RNNKERNELS_INLINE void load_x(const StepRows& now, Index row, Index unit, V* x_g) const {
@@ -87,7 +75,7 @@ struct ForwardArrays {
     }
     // x itself; of a token the vector that is 1 at its place.
     RNNKERNELS_INLINE V direct_x(const StepRows& now, Index row, Index unit) const {
-        const Index at = place(now.first + row);
+        const Index at = place(now, row);
         if (x) return load(x, at * input + unit);
         return V(T(tokens[at] == unit ? 1 : 0));
     }
@@ -132,14 +120,6 @@ struct ForwardArrays {
         RNNKERNELS_UNROLL(8)
         for (int k = 1; k < G::states; ++k) s[k] = V(states[k][row * hidden + unit]);
     }
-    // Element-wise weights, then settings.
-    RNNKERNELS_INLINE void load_weights(Index unit, V* w) const {
-        RNNKERNELS_UNROLL(16)
-        for (int k = 0; k < G::diagonals; ++k) w[k] = V(diagonal[k * hidden + unit]);
-        RNNKERNELS_UNROLL(16)
-        for (int k = 0; k < G::settings; ++k) w[G::diagonals + k] = V(settings[k]);
-    }
-
     // What a row keeps for the backward: vector k of it.
     RNNKERNELS_INLINE T& kept(const StepRows& now, Index row, Index unit, int k) const {
         return reserve[((now.first + row) * G::reserve(masks.zones) + k) * hidden + unit];
@@ -163,7 +143,7 @@ struct ForwardArrays {
     // h after a step.
     RNNKERNELS_INLINE void store_h(const StepRows& now, Index row, Index unit, V h) const {
         states[0][row * width + unit] = h.raw;
-        store(output, place(now.first + row) * width + unit, h);
+        store(output, place(now, row) * width + unit, h);
     }
     RNNKERNELS_INLINE void store_states(const StepRows& now, Index row, Index unit, const V* n) const {
         if constexpr (projected<Cell>) {
@@ -176,20 +156,19 @@ struct ForwardArrays {
         for (int k = 1; k < G::states; ++k) {
             states[k][row * hidden + unit] = n[k].raw;
             if (reserve) kept(now, row, unit, G::saved + k - 1) = n[k].raw;
-            if (sequence[k]) store(sequence[k], place(now.first + row) * hidden + unit, n[k]);
+            if (sequence[k]) store(sequence[k], place(now, row) * hidden + unit, n[k]);
         }
     }
     // What the products of the step whose first row is `first` will read of the states before it.
     RNNKERNELS_INLINE void store_operands(Index first, Index row, Index unit, const V* s) const {
-        V factor(T(1));
-        if (masks.drops) factor = masks.factor(first + row, unit);
-        if (operand) store(operand, row * width + unit, s[0] * factor);
+        const V dropped = factor(first + row, unit);
+        if (operand) store(operand, row * width + unit, s[0] * dropped);
         if constexpr (G::vectors > 0) {
             V vectors[G::vectors];
             Cell::feedback(s, vectors);
             const Index at = ((reserve ? first : 0) + row) * G::vectors * hidden + unit;
             RNNKERNELS_UNROLL(8)
-            for (int k = 0; k < G::vectors; ++k) store(feedback, at + k * hidden, vectors[k] * factor);
+            for (int k = 0; k < G::vectors; ++k) store(feedback, at + k * hidden, vectors[k] * dropped);
         }
     }
 };
@@ -257,8 +236,7 @@ struct ForwardGates {
         a.load_states(row, unit, s);
         Cell::forward_gates(x, u, s, saved, gated);
         a.store_saved(now, row, unit, saved);
-        if (a.masks.drops) gated = gated * a.masks.factor(now.first + row, unit);
-        a.store(a.gated, row * a.hidden + unit, gated);
+        a.store(a.gated, row * a.hidden + unit, gated * a.factor(now.first + row, unit));
     }
 };
 

@@ -1,6 +1,8 @@
 // The rules behind plan.h.
 #include "plan.h"
 
+#include "../device_table.h"
+
 namespace rnnkernels::cuda {
 namespace {
 
@@ -18,6 +20,10 @@ const char* name_of(Kernel kernel) { return kernel == Kernel::reference ? "refer
 
 Kernel choose_kernel(const Shape&, Dtype, const Card& card) {
     return card.library ? Kernel::products : Kernel::reference;
+}
+
+const char* kernel_for(const Shape& shape, Dtype dtype, int capability, int processors, bool library) {
+    return name_of(choose_kernel(shape, dtype, {capability, processors, library}));
 }
 
 Index chunk_rows(const Chunk& chunk) {

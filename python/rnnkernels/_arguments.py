@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .cuda.arrays import FLOATS, NUMPY, Frame, adopt, device_frame, frame_of
+from .cuda.arrays import FLOATS, adopt, device_frame, frame_of
 from .parameters import BIASES, NAMES, Array, Params, cell_info, parameter_shapes
 
 if TYPE_CHECKING:
@@ -77,11 +77,6 @@ def kind_of_array(name: str, first: Any) -> Any:
     if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"{name}: expected dtype float32 or float64, got {dtype}")
     return dtype
-
-
-def frame_and_dtype(kind: Any) -> tuple[Frame, Any]:
-    """Return whose arrays these are, and their dtype."""
-    return (kind.frame, kind.dtype) if type(kind) is DeviceKind else (NUMPY, kind)
 
 
 @cache
@@ -152,7 +147,7 @@ def as_step(x_t: npt.ArrayLike, dtype: Kind, *, tokens: bool | None = None) -> A
     """One step's input as a sequence of one: (1, B, I), or tokens (1, B); `tokens` where only one kind is taken."""
     inputs = as_input("x_t", x_t, dtype)
     if tokens is None:
-        tokens = inputs.dtype != frame_and_dtype(dtype)[1]
+        tokens = inputs.dtype != (dtype.dtype if type(dtype) is DeviceKind else dtype)
     if inputs.ndim != (1 if tokens else 2):
         raise ValueError(f"x_t: expected shape {'(B,) of tokens' if tokens else '(B, I)'}, got {inputs.shape}")
     one: Array = inputs[np.newaxis]

@@ -27,10 +27,10 @@ from ._arguments import (
     as_settings,
     as_states,
     as_step,
-    frame_and_dtype,
     kind_of_array,
 )
 from ._call import Call, Found
+from .cuda.arrays import frame_of
 from .noise import Noise, check_noise
 from .parameters import Array, Params, cell_info, cells, state_widths
 from .rebuild import Rebuild
@@ -263,8 +263,7 @@ def _run(fixed: _Fixed, x: Array, state: State | None, rows: Rows, keep: bool, a
     schedule, begun = None, state
     if reverse or lengths is not None or resets is not None:
         sizes = Sizes(state_widths(cell, params), len(layer[0]) if layer[0].ndim else 0)
-        frame, dtype = frame_and_dtype(kind_of_array("params['weight_ih']", layer[0]))
-        options = Options(lengths, resets, reverse, dtype, frame)
+        options = Options(lengths, resets, reverse, layer[0].dtype, frame_of(layer[0]))
         schedule, begun, term = begin(x, state, reset_state if resets is not None else None, term, sizes, options)
     drawn = None if noise is None else noise._drawn(cell, x.shape[1] if x.ndim > 1 else 0, expected=not masks)
     call = Call(cell, x, layer, begun, rows_of(schedule), term, drawn, settings)

@@ -51,7 +51,7 @@ def _import() -> ModuleType | str:
 def _folders() -> list[str]:
     """Where pip puts NVIDIA's libraries."""
     roots = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    return [str(Path(root, *below)) for root in sorted(roots) for below in (("nvidia", "cu13", "lib"),)]
+    return [str(Path(root, "nvidia", "cu13", "lib")) for root in sorted(roots)]
 
 
 def load() -> ModuleType:
@@ -92,7 +92,13 @@ def devices() -> tuple[Device, ...]:
     CudaUnavailableError
         If the backend was not built, or there is no GPU or driver.
     """
-    return tuple(Device(d["name"], divmod(d["capability"], 10), d["processors"], d["memory"]) for d in load().devices())
+    return _devices(load())
+
+
+@cache
+def _devices(module: ModuleType) -> tuple[Device, ...]:
+    """Ask once: every call of a layer wants to know whether there are any. What was refused is asked again."""
+    return tuple(Device(d["name"], divmod(d["capability"], 10), d["processors"], d["memory"]) for d in module.devices())
 
 
 def kernels() -> tuple[str, ...]:
