@@ -3,7 +3,8 @@
 `python -m benchmarks.gpu_timings [--out FILE.jsonl] [--cells lstm gru ...] [--dtypes float32 tf32 bfloat16]`
 
 Ours and the peers' run in turn on the same parameters; answers are compared before anything is timed. Like precision
-with like: float32 has TF32 off on both sides, tf32 on.
+with like: float32 has TF32 off on both sides, tf32 on. `graphs` is ours again, with the calls that come again run as CUDA
+graphs (rnnkernels.cuda.use_graphs).
 """
 
 from __future__ import annotations
@@ -82,6 +83,16 @@ def fused(cell: str, x: Any, params: dict[str, Any], d: Any) -> tuple[Call, Call
     return infer, train
 
 
+def as_graphs(call: Call) -> float | None:
+    """The median time of a call that is run as graphs; None where its memory is another every time."""
+    cuda.use_graphs(True)
+    try:
+        found = alternate({"graphs": call})["graphs"]
+        return found if cuda.graph_counts().runs >= ROUNDS else None
+    finally:
+        cuda.use_graphs(False)
+
+
 def loop(cell: str, x: Any, params: dict[str, Any], d: Any, compiled: bool) -> tuple[Call, Call]:
     names = list(params)
     leaves = [value.clone().requires_grad_() for value in params.values()]
@@ -140,6 +151,9 @@ def measure(cell: str, shape: tuple[int, int, int, int], dtype: str, peers: Sequ
             error = apart(wanted, calls[peer][index]())
             assert error < TOLERANCE[dtype] * (5 if mode == "training" else 1), (cell, shape, dtype, mode, peer, error)
         line["ms"][mode] = alternate({name: both[index] for name, both in calls.items()})
+        graphs = as_graphs(calls["ours"][index])
+        if graphs is not None:
+            line["ms"][mode]["graphs"] = graphs
     return line
 
 

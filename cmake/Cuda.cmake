@@ -71,7 +71,8 @@ if(rnnkernels_build_cuda)
     "$<$<COMPILE_LANGUAGE:CUDA>:${rnnkernels_cuda_flags}>")
 
   add_library(rnnkernels_cuda OBJECT
-    csrc/cuda/backend.cpp csrc/cuda/check.cpp csrc/cuda/cublas.cpp csrc/cuda/device.cpp csrc/cuda/plan.cpp csrc/cuda/reference.cu)
+    csrc/cuda/backend.cpp csrc/cuda/check.cpp csrc/cuda/cublas.cpp csrc/cuda/device.cpp csrc/cuda/graph.cpp csrc/cuda/graph_cache.cpp
+    csrc/cuda/plan.cpp csrc/cuda/reference.cu)
   target_link_libraries(rnnkernels_cuda PRIVATE rnnkernels_cuda_options)
   set(rnnkernels_cuda_libraries rnnkernels_cuda)
   foreach(part RANGE ${rnnkernels_last_cuda_part})
@@ -100,7 +101,7 @@ if(RNNKERNELS_CUDA_EMULATED)
     list(APPEND rnnkernels_emulated_libraries rnnkernels_cuda_emulated_${part})
   endforeach()
   pybind11_add_module(_cuda_emulated MODULE NO_EXTRAS EXCLUDE_FROM_ALL
-    ${rnnkernels_device_binding} csrc/cuda/backend.cpp csrc/cuda/plan.cpp tests/native/emulated_device.cpp)
+    ${rnnkernels_device_binding} csrc/cuda/backend.cpp csrc/cuda/graph_cache.cpp csrc/cuda/plan.cpp tests/native/emulated_device.cpp)
   target_compile_definitions(_cuda_emulated PRIVATE
     RNNKERNELS_MODULE=_cuda_emulated RNNKERNELS_DEVICE_ARRAYS=1 RNNKERNELS_CHUNK_BYTES=98304)
   foreach(library IN LISTS rnnkernels_emulated_libraries ITEMS _cuda_emulated)

@@ -1,5 +1,6 @@
 // What a GPU backend offers beside backend_table.h: devices, memory for arrays of the host's, its errors. No CUDA
-// types. Implemented by cuda/device.cpp, cublas.cpp and plan.cpp; called by the binding of _cuda and nobody else.
+// types. Implemented by cuda/device.cpp, cublas.cpp, plan.cpp and backend.cpp; called by the binding of _cuda and
+// nobody else.
 #pragma once
 
 #include <cstddef>
@@ -62,7 +63,18 @@ struct CublasInfo {
 };
 CublasInfo cublas_info();
 
-// Which kernel (a set of backend_table.h) is best for a problem on a card: cuda/plan.h.
-const char* kernel_for(const Shape& shape, Dtype dtype, int capability, int processors, bool library);
+// The set of backend_table.h that stands for whichever kernel is best for a call.
+inline constexpr int kAutomatic = -1;
+// Which kernel (a set) that is, for a problem on a card: cuda/plan.h.
+const char* kernel_for(const Shape& shape, Dtype dtype, int capability, int processors);
+
+// Whether calls that come again are run as graphs (cuda/graph_cache.h), and what came of it since that was set.
+void set_graphs(bool on);
+bool graphs();
+struct GraphCounts {
+    Index made;
+    Index runs;
+};
+GraphCounts graph_counts();
 
 }  // namespace rnnkernels::cuda

@@ -107,8 +107,13 @@ py::dict call_bytes(const std::string& cell, Index steps, Index batch, Index inp
 
 // What is best for a problem on a card; pure, as plan.h says.
 std::string choose_kernel(Index steps, Index batch, Index input, Index hidden, const std::string& dtype, int capability,
-                          int processors, bool library) {
-    return cuda::kernel_for({steps, batch, input, hidden, hidden}, read_dtype(dtype), capability, processors, library);
+                          int processors) {
+    return cuda::kernel_for({steps, batch, input, hidden, hidden}, read_dtype(dtype), capability, processors);
+}
+
+py::tuple graph_counts() {
+    const cuda::GraphCounts found = cuda::graph_counts();
+    return py::make_tuple(found.made, found.runs);
 }
 
 // The Python classes of errors, which the Python layer has: the general one, too little memory, not here.
@@ -170,9 +175,17 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
         py::arg("folders"));
     m.def("kernels", &set_names);
     m.def("kernel", [] { return backend().set_name(backend().current_set()); });
-    m.def("set_kernel", [](const std::string& name) { backend().choose_set(find_set(name)); }, py::arg("name"));
+    m.def(
+        "set_kernel",
+        [](const std::string& name) {
+            backend().choose_set(name == "auto" ? rnnkernels::cuda::kAutomatic : find_set(name));
+        },
+        py::arg("name"));
+    m.def("set_graphs", &rnnkernels::cuda::set_graphs, py::arg("on"));
+    m.def("graphs", &rnnkernels::cuda::graphs);
+    m.def("graph_counts", &graph_counts);
     m.def("call_bytes", &call_bytes, py::arg("cell"), py::arg("steps"), py::arg("batch"), py::arg("input"),
           py::arg("hidden"), py::arg("projection"), py::arg("dtype"), py::arg("tokens") = false);
     m.def("choose_kernel", &choose_kernel, py::arg("steps"), py::arg("batch"), py::arg("input"), py::arg("hidden"),
-          py::arg("dtype"), py::arg("capability"), py::arg("processors"), py::arg("library"));
+          py::arg("dtype"), py::arg("capability"), py::arg("processors"));
 }

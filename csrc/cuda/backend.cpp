@@ -6,12 +6,16 @@
 #include "../device_table.h"
 
 #include <atomic>
+#include <map>
+#include <mutex>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include "../recurrence/cell_info.h"
 #include "cell_kernels.h"
 #include "cublas.h"
+#include "graph_cache.h"
 #include "on_device.h"
 #include "plan.h"
 
@@ -33,31 +37,90 @@ const CellKernels& at(int cell, Dtype dtype) {
     return parts.kernels[cell % RNNKERNELS_PARTS](cell, dtype);
 }
 
-// Bytes for the kernels, rounded up, and behind them for their products' library.
-Index library_bytes(int set) { return set == static_cast<int>(Kernel::products) ? cuda::kCublasWorkspace : 0; }
+template <class Call>
+using Put = Index (*)(const Call& call, Dtype dtype, const cuda::Queue& queue, void* workspace);
+
+std::atomic<bool> poisoned{false};
+std::atomic<int> chosen{cuda::kAutomatic};
+std::atomic<bool> with_graphs{false};
+
+// Never destroyed: CUDA may be gone by then.
+cuda::GraphCache& graph_cache() {
+    static auto* cache = new cuda::GraphCache(64);
+    return *cache;
+}
+
+// What the rules know of a device, kept: to ask CUDA takes milliseconds. Of none there is nothing to know.
+cuda::Card card_of(int device) {
+    static std::mutex guard;
+    static auto* cards = new std::map<int, cuda::Card>;
+    const std::lock_guard<std::mutex> lock(guard);
+    if (const auto known = cards->find(device); known != cards->end()) return known->second;
+    try {
+        const cuda::DeviceInfo info = cuda::device_info(device);
+        return (*cards)[device] = {info.capability, info.processors};
+    } catch (const cuda::Unavailable&) {
+        return {};  // call_bytes may be asked where there is no GPU
+    }
+}
+
+// Which kernel a set stands for.
+Kernel kernel_of(int set, const Inputs& in, Dtype dtype) {
+    if (set != cuda::kAutomatic) return static_cast<Kernel>(set);
+    return cuda::choose_kernel(in.shape, dtype, card_of(in.where.device));
+}
+
+// Bytes for the products' library, and behind them for the kernels.
+Index library_bytes(Kernel kernel) { return kernel == Kernel::products ? cuda::kCublasWorkspace : 0; }
 
 template <class Call>
-Index workspace_bytes(Index (*kernel)(const Call&, Dtype, const cuda::Queue&, void*), int set, const Call& call,
-                      Dtype dtype) {
+Index workspace_bytes(Put<Call> put, int set, const Call& call, Dtype dtype) {
     const cuda::Queue nowhere{nullptr, &cuda::reference_products()};
-    return kernel(call, dtype, nowhere, nullptr) + library_bytes(set);
+    return put(call, dtype, nowhere, nullptr) + library_bytes(kernel_of(set, call.in, dtype));
+}
+
+// All that decides what a call puts into its stream, as bytes: the call itself, and what of the host's it points to.
+template <class Call>
+std::string key_of(Put<Call> put, Kernel kernel, Dtype dtype, const Call& given) {
+    static_assert(std::is_trivially_copyable_v<Call>);
+    Call call = given;
+    call.in.starts = nullptr;
+    call.in.where.stream = nullptr;  // a graph may run in any
+#if defined(__has_builtin) && __has_builtin(__builtin_clear_padding)
+    __builtin_clear_padding(&call);  // else it may differ where the call does not, and there are fewer graphs
+#endif
+    std::string key;
+    const auto add = [&](const void* from, std::size_t bytes) { key.append(static_cast<const char*>(from), bytes); };
+    add(&put, sizeof put);
+    add(&kernel, sizeof kernel);
+    add(&dtype, sizeof dtype);
+    add(&call, sizeof call);
+    if (given.in.starts) add(given.in.starts, static_cast<std::size_t>(given.in.shape.steps + 1) * sizeof(Index));
+    return key;
 }
 
 template <class Call>
-void run(Index (*kernel)(const Call&, Dtype, const cuda::Queue&, void*), int set, const Call& call, Dtype dtype) {
+void run(Put<Call> put, int set, const Call& call, Dtype dtype) {
     const Where& where = call.in.where;
-    const Index wanted = workspace_bytes(kernel, set, call, dtype);
+    const Index wanted = workspace_bytes(put, set, call, dtype);
     if (where.workspace_bytes < wanted)
         throw cuda::Error("workspace: expected at least " + std::to_string(wanted) + " bytes, got " +
                           std::to_string(where.workspace_bytes));
     const cuda::OnDevice device(where.device);
+    const Kernel kernel = kernel_of(set, call.in, dtype);
     auto* own = static_cast<char*>(where.workspace);
-    if (set == static_cast<int>(Kernel::products)) {
-        const cuda::Cublas blas(where.stream, own, where.tf32);
-        kernel(call, dtype, {where.stream, &blas.products()}, own + cuda::kCublasWorkspace);
-    } else {
-        kernel(call, dtype, {where.stream, &cuda::reference_products()}, own);
-    }
+    const auto record = [&](void* stream) {
+        if (kernel == Kernel::products) {
+            const cuda::Cublas blas(stream, own, where.tf32);
+            put(call, dtype, {stream, &blas.products()}, own + cuda::kCublasWorkspace);
+        } else {
+            put(call, dtype, {stream, &cuda::reference_products()}, own);
+        }
+    };
+    if (with_graphs.load() && !cuda::is_recorded(where.stream))
+        graph_cache().put(key_of(put, kernel, dtype, call), where.stream, record);
+    else
+        record(where.stream);
 }
 
 void forward(int set, int cell, Dtype dtype, const ForwardCall& call) {
@@ -66,15 +129,12 @@ void forward(int set, int cell, Dtype dtype, const ForwardCall& call) {
 
 [[noreturn]] void not_here(const char* what) { throw cuda::Error(std::string(what) + ": not on this backend"); }
 
-std::atomic<bool> poisoned{false};
-std::atomic<int> chosen{static_cast<int>(Kernel::products)};
-
 const Backend table{
     "cuda",
     [] { return cuda::cell_count<cuda::AllCells>; },
     [](int cell) -> const CellInfo& { return cuda::Infos<cuda::AllCells>::of_cell[cell]; },
     [] { return cuda::kKernels; },
-    [](int set) { return cuda::name_of(static_cast<Kernel>(set)); },
+    [](int set) { return set == cuda::kAutomatic ? "auto" : cuda::name_of(static_cast<Kernel>(set)); },
     [] { return chosen.load(); },
     [](int set) { chosen.store(set); },
     [] { return 1; },
@@ -112,5 +172,19 @@ const Backend table{
 }  // namespace
 
 const Backend& backend() { return table; }
+
+namespace cuda {
+
+void set_graphs(bool on) {
+    with_graphs.store(on);
+    graph_cache().clear();
+}
+bool graphs() { return with_graphs.load(); }
+GraphCounts graph_counts() {
+    const GraphCache::Counts counts = graph_cache().counts();
+    return {counts.made, counts.runs};
+}
+
+}  // namespace cuda
 
 }  // namespace rnnkernels

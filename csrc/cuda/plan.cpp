@@ -18,12 +18,10 @@ constexpr Index kChunkBytes = 128 * 1024 * 1024;
 
 const char* name_of(Kernel kernel) { return kernel == Kernel::reference ? "reference" : "products"; }
 
-Kernel choose_kernel(const Shape&, Dtype, const Card& card) {
-    return card.library ? Kernel::products : Kernel::reference;
-}
+Kernel choose_kernel(const Shape&, Dtype, const Card&) { return Kernel::products; }
 
-const char* kernel_for(const Shape& shape, Dtype dtype, int capability, int processors, bool library) {
-    return name_of(choose_kernel(shape, dtype, {capability, processors, library}));
+const char* kernel_for(const Shape& shape, Dtype dtype, int capability, int processors) {
+    return name_of(choose_kernel(shape, dtype, {capability, processors}));
 }
 
 Index chunk_rows(const Chunk& chunk) {

@@ -17,10 +17,10 @@ const char* name_of(Kernel kernel);
 struct Card {
     int capability;  // major * 10 + minor
     int processors;
-    bool library;  // whether cuBLAS was found
 };
 
-// Which kernel is best for a forward and its backward. The persistent kernels will be further answers of it.
+// Which kernel is best for a forward and its backward. It does not look whether cuBLAS is there: a call without it is
+// told so, and not served slowly. The persistent kernels will be further answers.
 Kernel choose_kernel(const Shape& shape, Dtype dtype, const Card& card);
 
 // What is done at once for many rows: their x part in a forward, their gradients in a backward.

@@ -15,6 +15,8 @@
 #include "check.h"
 #elif defined(RNNKERNELS_EMULATED)
 #include <cstring>
+#include <functional>
+#include <vector>
 #else
 #error "kernels: compile with nvcc, or with -DRNNKERNELS_EMULATED for the host"
 #endif
@@ -127,6 +129,18 @@ inline void clear(const Queue& queue, void* to, Index bytes) {
 
 #else
 
+// Of a stream that is recorded: what was put into it, to be done later (tests/native/emulated_device.cpp).
+using Recording = std::vector<std::function<void()>>;
+
+// Does the work; into a stream that is recorded, puts it. There are no other streams.
+template <class Work>
+void put(const Queue& queue, const Work& work) {
+    if (queue.stream)
+        static_cast<Recording*>(queue.stream)->emplace_back(work);
+    else
+        work();
+}
+
 // Every index below `count` once, far from its neighbours.
 template <class Use>
 void scrambled(Index count, Use use) {
@@ -136,17 +150,19 @@ void scrambled(Index count, Use use) {
 }
 
 template <class Body>
-void each(const Queue&, Index rows, Index units, const Body& body) {
-    if (rows > 0 && units > 0) scrambled(rows * units, [&](Index at) { body(at / units, at % units); });
+void each(const Queue& queue, Index rows, Index units, const Body& body) {
+    if (rows <= 0 || units <= 0) return;
+    put(queue, [=] { scrambled(rows * units, [&](Index at) { body(at / units, at % units); }); });
 }
 
 template <class Body>
-void each_row(const Queue&, Index rows, const Body& body) {
-    if (rows > 0) scrambled(rows, [&](Index row) { body(row, Team{}); });
+void each_row(const Queue& queue, Index rows, const Body& body) {
+    if (rows <= 0) return;
+    put(queue, [=] { scrambled(rows, [&](Index row) { body(row, Team{}); }); });
 }
 
-inline void clear(const Queue&, void* to, Index bytes) {
-    if (bytes > 0) std::memset(to, 0, static_cast<std::size_t>(bytes));
+inline void clear(const Queue& queue, void* to, Index bytes) {
+    if (bytes > 0) put(queue, [=] { std::memset(to, 0, static_cast<std::size_t>(bytes)); });
 }
 
 #endif

@@ -66,5 +66,8 @@ def call_bytes(
     cell: str, steps: int, batch: int, input: int, hidden: int, projection: int, dtype: str, tokens: bool = False
 ) -> dict[str, int]: ...  # inference, forward, backward, reserve
 def choose_kernel(
-    steps: int, batch: int, input: int, hidden: int, dtype: str, capability: int, processors: int, library: bool
+    steps: int, batch: int, input: int, hidden: int, dtype: str, capability: int, processors: int
 ) -> str: ...
+def set_graphs(on: bool) -> None: ...
+def graphs() -> bool: ...
+def graph_counts() -> tuple[int, int]: ...  # made, runs

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "cuda/cublas.h"
+#include "cuda/graph.h"
 #include "cuda/on_device.h"
 #include "cuda/reference.cu"
 #include "device_table.h"
@@ -36,6 +37,14 @@ Cublas::Cublas(void*, void*, bool tf32) : handle_(nullptr), device_(current), pr
 }
 Cublas::~Cublas() = default;
 
+Graph::Graph(const Record& record) : executable_(new Recording) { record(executable_); }
+Graph::~Graph() { delete static_cast<Recording*>(executable_); }
+void Graph::run(void* stream) const {
+    if (stream) throw Error("cudaGraphLaunch: no graph in a graph here");
+    for (const auto& work : *static_cast<Recording*>(executable_)) work();
+}
+bool is_recorded(void* stream) { return stream != nullptr; }
+
 int device_count() { return kDevices; }
 DeviceInfo device_info(int device) {
     check_device(device);
@@ -64,3 +73,11 @@ void set_cublas_folders(const char* const*, int) {}
 CublasInfo cublas_info() { throw Unavailable("cuBLAS 13 was not found (emulated): pip install 'rnnkernels[cuda13]'"); }
 
 }  // namespace rnnkernels::cuda
+
+// A stream that its owner records, for tests (by ctypes).
+extern "C" {
+__attribute__((visibility("default"))) void* emulated_recording() { return new rnnkernels::cuda::Recording; }
+__attribute__((visibility("default"))) void emulated_replay(void* stream) {
+    for (const auto& work : *static_cast<rnnkernels::cuda::Recording*>(stream)) work();
+}
+}

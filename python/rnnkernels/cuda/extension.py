@@ -102,7 +102,7 @@ def _devices(module: ModuleType) -> tuple[Device, ...]:
 
 
 def kernels() -> tuple[str, ...]:
-    """Return the names of the kernels, slowest first.
+    """Return the names of the kernels, slowest first; ``"auto"`` for `set_kernel` is whichever is best for a call.
 
     ``"reference"`` needs nothing but the card: plain products, one launch each. ``"products"`` has cuBLAS make them:
     that of the input for many steps at once, then per step one and one pass of the cell.
@@ -111,22 +111,53 @@ def kernels() -> tuple[str, ...]:
 
 
 def kernel() -> str:
-    """Return the kernel in use."""
+    """Return the kernel in use; ``"auto"``: the best of them for each call, see `best_kernel`."""
     return str(load().kernel())
+
+
+def best_kernel(
+    steps: int, batch: int, input_size: int, hidden_size: int, dtype: str = "float32", *, device: Device | None = None
+) -> str:
+    """Return which kernel ``"auto"`` takes for a problem on a card: a pure function of the two.
+
+    Parameters
+    ----------
+    steps, batch, input_size, hidden_size : int
+        T, B, I, H.
+    dtype : {"float32", "float64", "bfloat16", "float16"}
+    device : Device, optional
+        The card; it need not be here. Default: the first one here.
+
+    Raises
+    ------
+    ValueError
+        If the dtype is unknown.
+    CudaUnavailableError
+        If the backend was not built, or no `device` is given and there is none.
+    """
+    card = devices()[0] if device is None else device
+    capability = card.capability[0] * 10 + card.capability[1]
+    return str(load().choose_kernel(steps, batch, input_size, hidden_size, dtype, capability, card.processors))
 
 
 def set_kernel(name: str) -> None:
     """Use another kernel from the next call on.
 
+    Parameters
+    ----------
+    name : str
+        One of `kernels`, or ``"auto"``, the default.
+
     Raises
     ------
     TypeError, ValueError
-        If `name` is none of `kernels`.
+        If it is neither.
     """
     if not isinstance(name, str):
         raise TypeError(f"name: expected a string, got {type(name).__name__}")
-    if name not in kernels():
-        raise ValueError(f"name: expected one of {', '.join(kernels())}, got {name!r}")
+    known = (*kernels(), "auto")
+    if name not in known:
+        raise ValueError(f"name: expected one of {', '.join(known)}, got {name!r}")
     load().set_kernel(name)
 
 
@@ -178,6 +209,39 @@ def call_bytes(
     return CallBytes(found["inference"], found["forward"], found["reserve"], found["backward"])
 
 
+class GraphCounts(NamedTuple):
+    """What came of `use_graphs` since it was last called."""
+
+    made: int  # graphs
+    runs: int  # calls that were run as one
+
+
+def use_graphs(used: bool) -> None:
+    """Let calls that come again be run as CUDA graphs, or not, which is the default.
+
+    A call on the same memory, of the same sizes, schedule and seeds as one before is recorded the second time and from
+    then on put into its stream by one launch instead of several for every step. Loops whose arrays come from a caching
+    allocator, as PyTorch's and CuPy's, give a call the same memory again and again; one with fresh masks (another seed)
+    is another call each time. The results are the same bits. At most 64 calls are remembered, the latest.
+    Graphs of the caller's own (``torch.cuda.graph``) need none of this: calls can be recorded in them as they are.
+
+    Raises
+    ------
+    TypeError
+        If `used` is no bool.
+    CudaUnavailableError
+        If the backend was not built.
+    """
+    if not isinstance(used, bool):
+        raise TypeError(f"used: expected a bool, got {used!r}")
+    load().set_graphs(used)
+
+
+def graph_counts() -> GraphCounts:
+    """Return how many graphs were made, and how many calls run as one, since `use_graphs` was last called."""
+    return GraphCounts(*load().graph_counts())
+
+
 def allow_tf32(allowed: bool) -> None:
     """Let products of float32 round their operands to TF32 (10 bits of mantissa), or not, which is the default."""
     global _tf32  # noqa: PLW0603 - a setting of the process
@@ -201,4 +265,4 @@ def summary() -> str:
         file, version = load().cublas()
     except CudaUnavailableError as error:
         return f"{names}; reference kernels only: {error}"
-    return f"{kernel()} kernels on {names}, cuBLAS {version} ({file})"
+    return f"{names}; {kernel()} kernels, cuBLAS {version} ({file})"
