@@ -3,8 +3,8 @@
 `python -m benchmarks.gpu_timings [--out FILE.jsonl] [--cells lstm gru ...] [--dtypes float32 tf32 bfloat16]`
 
 Ours and the peers' run in turn on the same parameters; answers are compared before anything is timed. Like precision
-with like: float32 has TF32 off on both sides, tf32 on. `graphs` is ours again, with the calls that come again run as CUDA
-graphs (rnnkernels.cuda.use_graphs).
+with like: float32 has TF32 off on both sides, tf32 on. `graphs` is ours again, with the calls that come again run as
+CUDA graphs (rnnkernels.cuda.use_graphs).
 """
 
 from __future__ import annotations

@@ -1,54 +1,74 @@
-"""Autocast: what torch.nn's layers return under `torch.autocast`. The arithmetic here is float32's, rounded at the end.
+"""Autocast: what torch.nn's layers take and return under `torch.autocast`, which a layer in their place has to as well.
 
-PyTorch runs the products of a layer in half precision there, and returns what its operations promote that to: another
-dtype for each class. A layer that takes its place has to return the same.
+On the CPU PyTorch runs the products of a layer in half precision and returns what its operations promote that to:
+another dtype for each class. The arithmetic here is float32's, rounded at the end. On a GPU all tensors are cast to the
+half, which is storage for these kernels: sums and states between steps are float32. There a region of bfloat16 gives
+bfloat16; cuDNN's layers compute, and return, float16 in it all the same.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
+_HALVES = (torch.bfloat16, torch.float16)
 
-def half(x: torch.Tensor) -> torch.dtype | None:
-    """Return the dtype of the autocast region that a call with input `x` is in; None outside of one.
 
-    float64 is left alone there.
-    """
-    if x.device.type == "cuda" and x.dtype != torch.float64 and torch.is_autocast_enabled("cuda"):
-        raise NotImplementedError(
-            "rnnkernels: torch.autocast is not served on a GPU: call the layer outside of it, with parameters and "
-            "input in float32 or in half precision"
-        )
-    if not torch.is_autocast_enabled("cpu") or x.dtype == torch.float64 or x.device.type != "cpu":
+class Region(NamedTuple):
+    """An autocast region that a call is in."""
+
+    device: str  # "cpu" or "cuda"
+    low: torch.dtype
+
+    @property
+    def taken(self) -> tuple[torch.dtype, ...]:
+        """Dtypes that tensors of a call may have, mixed."""
+        return (torch.float32, self.low) if self.device == "cpu" else (torch.float32, *_HALVES)
+
+    def cast(self, tensors: Any) -> Any:
+        """Return tensors as they are computed with: one, or nested lists, tuples and dicts, None as it is."""
+        if tensors is None or isinstance(tensors, torch.Tensor):
+            return tensors if tensors is None else tensors.to(torch.float32 if self.device == "cpu" else self.low)
+        if isinstance(tensors, dict):
+            return {name: self.cast(tensor) for name, tensor in tensors.items()}
+        return [self.cast(tensor) for tensor in tensors]
+
+    def outside(self) -> Any:
+        """Return a context without autocast."""
+        return torch.autocast(self.device, enabled=False)
+
+    def result_dtypes(self, cell: str, x: torch.Tensor, state: Any, plain: bool) -> tuple[torch.dtype, ...]:
+        """Return the dtypes of h and of the other states; `plain`: of a cell or a packed batch."""
+        low = self.low
+        if self.device != "cpu":
+            return (low, low) if cell.startswith("lstm") else (low,)
+        kept = torch.promote_types(low, x.dtype if state is None else state[-1].dtype)  # of the state that is carried
+        if cell.startswith("rnn"):
+            return (low,)
+        if cell == "gru":
+            return (kept,)
+        training_float16 = x.dtype == torch.float16 and torch.is_grad_enabled()
+        if cell == "lstm" and not plain and torch.backends.mkldnn.enabled and not training_float16:
+            return low, low  # from oneDNN, which does not promote; it takes no cells and no packed batches
+        return (low if cell == "lstm_projected" else kept), kept
+
+
+def region(x: torch.Tensor) -> Region | None:
+    """Return the region that a call with input `x` is in; None outside of one, and for float64, which is left alone."""
+    device = _device(x)
+    if device not in ("cpu", "cuda") or x.dtype == torch.float64 or not torch.is_autocast_enabled(device):
         return None
-    return torch.get_autocast_dtype("cpu")
+    return Region(device, torch.get_autocast_dtype(device))
 
 
 def taken(x: torch.Tensor) -> tuple[torch.dtype, ...]:
-    """Return the dtypes that the tensors of a call with input `x` may have: one, or in an autocast region two."""
-    low = half(x)
-    if low is None:
+    """Return the dtypes that the tensors of a call with input `x` may have: one, or in an autocast region several."""
+    within = region(x)
+    if within is None:
         return (x.dtype,)
-    return (torch.float32, low) if x.dtype in (torch.float32, low) else ()
+    return within.taken if x.dtype in within.taken else ()
 
 
-def result_dtypes(cell: str, low: torch.dtype, x: torch.Tensor, state: Any, plain: bool) -> tuple[torch.dtype, ...]:
-    """Return the dtypes of h and of the other states; `plain`: of a cell or a packed batch."""
-    kept = torch.promote_types(low, x.dtype if state is None else state[-1].dtype)  # of the state that is carried on
-    if cell.startswith("rnn"):
-        return (low,)
-    if cell == "gru":
-        return (kept,)
-    training_float16 = x.dtype == torch.float16 and torch.is_grad_enabled()
-    if cell == "lstm" and not plain and torch.backends.mkldnn.enabled and not training_float16:
-        return low, low  # from oneDNN, which does not promote; it takes no cells and no packed batches
-    return (low if cell == "lstm_projected" else kept), kept
-
-
-def wide(tensors: Any) -> Any:
-    """Return tensors in float32: of nested lists, tuples and dicts, None as it is."""
-    if isinstance(tensors, dict):
-        return {name: tensor.float() for name, tensor in tensors.items()}
-    return tensors if tensors is None else [wide(t) if isinstance(t, dict) else t.float() for t in tensors]
+def _device(x: torch.Tensor) -> str:
+    return str(x.device.type)

@@ -46,13 +46,13 @@ class _Layer:
         if not all(_fits(w, x, kinds) for of in weights for w in of.values()):
             return _refuse(self, theirs, input, hx)
         options = Options(_cell_name(self), batch_sizes=batch_sizes)
-        low = autocast.half(x)
-        if low is None:
+        region = autocast.region(x)
+        if region is None:
             output, final = self._layers(options, x, weights, state)
         else:
-            dtypes = autocast.result_dtypes(options.cell, low, x, state, batch_sizes is not None)
-            with torch.autocast("cpu", enabled=False):
-                output, final = self._layers(options, x.float(), autocast.wide(weights), autocast.wide(state))
+            dtypes = region.result_dtypes(options.cell, x, state, batch_sizes is not None)
+            with region.outside():
+                output, final = self._layers(options, *map(region.cast, (x, weights, state)))
             output, final = output.to(dtypes[0]), tuple(s.to(d) for s, d in zip(final, dtypes, strict=True))
         if isinstance(input, PackedSequence):
             if input.unsorted_indices is not None:
@@ -219,13 +219,13 @@ class _Cell:
         if state is not None and not batched:
             state = tuple(s.unsqueeze(0) for s in state)
         cell = "lstm" if several else "gru" if isinstance(self, torch.nn.GRUCell) else f"rnn_{self.nonlinearity}"
-        low = autocast.half(x)
-        if low is None:
+        region = autocast.region(x)
+        if region is None:
             final = run(Options(cell), x, weights, state).final
         else:
-            with torch.autocast("cpu", enabled=False):
-                final = run(Options(cell), x.float(), autocast.wide(weights), autocast.wide(state)).final
-            dtypes = autocast.result_dtypes(cell, low, x, state, True)
+            with region.outside():
+                final = run(Options(cell), *map(region.cast, (x, weights, state))).final
+            dtypes = region.result_dtypes(cell, x, state, True)
             final = tuple(s.to(d) for s, d in zip(final, dtypes, strict=True))
         if not batched:
             final = tuple(s.squeeze(0) for s in final)
