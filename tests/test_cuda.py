@@ -22,47 +22,11 @@ from rnnkernels import cuda
 from rnnkernels.cuda import arrays, extension
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
 ROOT = Path(__file__).resolve().parents[1]
 SHAPE = (5, 6, 4, 17)
 CELLS = ("lstm", "gru", "gru_reset_before", "lstm_fgr", "lstm_projected", "mut3", "lstm_layer_norm", "indrnn")
-
-
-def emulated_module() -> str | None:
-    named = os.environ.get("RNNKERNELS_CUDA_EMULATED")
-    built = sorted(ROOT.glob("build/cuda-emulated/_cuda_emulated*.so"), key=lambda file: file.stat().st_mtime)
-    return named or (str(built[-1]) if built else None)
-
-
-@pytest.fixture
-def emulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The backend on the host's memory; tensors of the CPU are taken for a GPU's."""
-    path = emulated_module()
-    if path is None:
-        pytest.skip("no emulated CUDA backend: cmake --preset cuda-emulated and --build")
-    import cuda_emulated
-
-    monkeypatch.setitem(sys.modules, "rnnkernels._cuda", cuda_emulated.load(path))
-    extension._import.cache_clear()
-    module = extension.load()
-    module.set_poison(True)
-    yield module
-    module.set_poison(False)
-    module.set_kernel("products")
-    extension._import.cache_clear()
-
-
-@pytest.fixture
-def tensors(emulated: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    torch = pytest.importorskip("torch")
-    from rnnkernels.torch import kernels
-
-    monkeypatch.setattr(arrays, "_gpu_of", lambda tensor: 1 if getattr(tensor, "second", False) else 0)
-    monkeypatch.setattr(arrays.TorchFrame, "where", property(lambda _: torch.device("cpu")))
-    monkeypatch.setattr(arrays.TorchFrame, "stream", lambda _: 0)
-    monkeypatch.setattr(kernels, "_on_gpu", lambda _: True)
-    return torch
 
 
 # ---- where nothing serves -----------------------------------------------------------------------

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _cpu, functional
-from ._arguments import as_settings
+from ._arguments import as_floats, as_settings, kind_of_array
+from .cuda.arrays import frame_of
 from .noise import Noise, check_rate
 from .parameters import as_generator, float_dtype, init_params
 
@@ -299,11 +300,12 @@ class Stack:
         d_states = self._per_layer("d_state", d_state)
         if d_outputs is not None and len(d_outputs) != self.num_layers:
             raise ValueError(f"d_outputs: expected {self.num_layers} arrays or None, got {len(d_outputs)}")
+        d_layers = self._d_layers(run, d_output, d_outputs)
         params: dict[str, Array] = {}
         found: list[functional.Gradients] = []  # from the top down
-        above: Any = d_output  # gradient with respect to a layer's output
+        above: Array | None = None  # gradient with respect to a layer's output
         for layer in reversed(range(self.num_layers)):
-            above = _sum([above, None if d_outputs is None else d_outputs[layer]])
+            above = _sum([above, *d_layers[layer]])
             dx: list[Array | None] = []
             for number in reversed(range(layer * self.num_directions, (layer + 1) * self.num_directions)):
                 end = self._ends[number]
@@ -315,7 +317,7 @@ class Stack:
                 found.append(grads)
                 dx.append(grads.x)
             above = _sum(dx[::-1])
-            if layer > 0 and run._seed is not None:
+            if above is not None and layer > 0 and run._seed is not None:
                 above = _cpu.drop(above, self.dropout, run._seed, layer * self.num_directions)
         found.reverse()
         resets = [grads.reset_state for grads in found if grads.reset_state is not None]
@@ -378,15 +380,33 @@ class Stack:
         """Parameters of one layer and direction under the names of `functional`."""
         return {name: self.params[name + end] for name in self._names}
 
-    def _direction(self, d_output: npt.ArrayLike | None, end: str) -> npt.ArrayLike | None:
+    def _d_layers(
+        self, run: StackRun, d_output: npt.ArrayLike | None, d_outputs: Sequence[npt.ArrayLike | None] | None
+    ) -> list[list[Array]]:
+        """Return what the caller says of dL/d(each layer's output): one array, none, or of the top layer two."""
+        steps, batch, width = run._runs[-1].output.shape
+        shape = (steps, batch, width * self.num_directions)
+        kind = kind_of_array("run.output", run.output)
+
+        def known(name: str, value: npt.ArrayLike | None) -> list[Array]:
+            if value is None:
+                return []
+            array = as_floats(name, value, kind)
+            if array.shape != shape:
+                sizes = "(T, B, H)" if self.num_directions == 1 else "(T, B, 2·H)"
+                raise ValueError(f"{name}: expected shape {sizes} = {shape}, got {tuple(array.shape)}")
+            return [array]
+
+        found = [known(f"d_outputs[{layer}]", d) for layer, d in enumerate(d_outputs or [None] * self.num_layers)]
+        found[-1] = known("d_output", d_output) + found[-1]
+        return found
+
+    def _direction(self, d_output: Array | None, end: str) -> Array | None:
         """Return what of dL/d(a layer's output) belongs to one direction."""
         if d_output is None or self.num_directions == 1:
             return d_output
-        array = np.asarray(d_output)
         size = self.output_size
-        if array.ndim != 3 or array.shape[2] != 2 * size:
-            raise ValueError(f"d_output: expected shape (T, B, {2 * size}), got {array.shape}")
-        return array[..., size:] if end.endswith("_reverse") else array[..., :size]
+        return d_output[..., size:] if end.endswith("_reverse") else d_output[..., :size]
 
     def _per_layer(
         self, what: str, state: Sequence[Sequence[npt.ArrayLike] | None] | None
@@ -406,13 +426,16 @@ class Stack:
 
 def _join(outputs: Sequence[Array]) -> Array:
     """Return the outputs of a layer's directions side by side."""
-    return outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=2)
+    if len(outputs) == 1:
+        return outputs[0]
+    joined: Array = frame_of(outputs[0]).concatenate(outputs, axis=2)
+    return joined
 
 
-def _sum(terms: Sequence[npt.ArrayLike | None]) -> Any:
+def _sum(terms: Sequence[Array | None]) -> Array | None:
     """Return the sum of what is there; None where nothing is."""
-    total: Any = None
+    total: Array | None = None
     for term in terms:
         if term is not None:
-            total = term if total is None else np.add(total, term)
+            total = term if total is None else total + term
     return total

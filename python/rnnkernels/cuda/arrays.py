@@ -46,8 +46,8 @@ class Frame(ABC):
         """Return a copy."""
 
     @abstractmethod
-    def concatenate(self, arrays: Sequence[Any]) -> Any:
-        """Join along the first axis."""
+    def concatenate(self, arrays: Sequence[Any], axis: int = 0) -> Any:
+        """Join along an axis."""
 
     @abstractmethod
     def contiguous(self, array: Any) -> Any:
@@ -73,9 +73,9 @@ class NumpyFrame(Frame):
         """Return a copy."""
         return array.copy()
 
-    def concatenate(self, arrays: Sequence[Any]) -> Any:
-        """Join along the first axis."""
-        return np.concatenate(arrays)
+    def concatenate(self, arrays: Sequence[Any], axis: int = 0) -> Any:
+        """Join along an axis."""
+        return np.concatenate(arrays, axis)
 
     def contiguous(self, array: Any) -> Any:
         """Return the array in C order."""
@@ -119,9 +119,9 @@ class TorchFrame(Frame):
         """Return a copy."""
         return array.clone()
 
-    def concatenate(self, arrays: Sequence[Any]) -> Any:
-        """Join along the first axis."""
-        return self.torch.cat(tuple(arrays))
+    def concatenate(self, arrays: Sequence[Any], axis: int = 0) -> Any:
+        """Join along an axis."""
+        return self.torch.cat(tuple(arrays), axis)
 
     def contiguous(self, array: Any) -> Any:
         """Return the array in C order; gradients are recorded by rnnkernels.torch, not here."""
@@ -194,9 +194,9 @@ class CupyFrame(Frame):
         """Return a copy."""
         return array.copy()
 
-    def concatenate(self, arrays: Sequence[Any]) -> Any:
-        """Join along the first axis."""
-        return self.cupy.concatenate(list(arrays))
+    def concatenate(self, arrays: Sequence[Any], axis: int = 0) -> Any:
+        """Join along an axis."""
+        return self.cupy.concatenate(list(arrays), axis)
 
     def contiguous(self, array: Any) -> Any:
         """Return the array in C order."""
