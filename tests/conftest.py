@@ -1,16 +1,22 @@
-"""What every test file may use: the kernels' settings, put back after each test."""
+"""What every test file may use: the kernels' settings, put back after each test, and the CUDA backend, emulated."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import rnnkernels as rk
 from rnnkernels import _cpu
+from rnnkernels.cuda import arrays, extension
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -29,3 +35,39 @@ def isa(request: pytest.FixtureRequest) -> str:
     """Every instruction set of this machine and build, in turn."""
     rk.set_instruction_set(request.param)
     return str(request.param)
+
+
+def emulated_module() -> str | None:
+    named = os.environ.get("RNNKERNELS_CUDA_EMULATED")
+    built = sorted(ROOT.glob("build/cuda-emulated/_cuda_emulated*.so"), key=lambda file: file.stat().st_mtime)
+    return named or (str(built[-1]) if built else None)
+
+
+@pytest.fixture
+def emulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The backend on the host's memory; tensors of the CPU are taken for a GPU's."""
+    path = emulated_module()
+    if path is None:
+        pytest.skip("no emulated CUDA backend: cmake --preset cuda-emulated and --build")
+    import cuda_emulated
+
+    monkeypatch.setitem(sys.modules, "rnnkernels._cuda", cuda_emulated.load(path))
+    extension._import.cache_clear()
+    module = extension.load()
+    module.set_poison(True)
+    yield module
+    module.set_poison(False)
+    module.set_kernel("auto")
+    extension._import.cache_clear()
+
+
+@pytest.fixture
+def tensors(emulated: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    torch = pytest.importorskip("torch")
+    from rnnkernels.torch import kernels
+
+    monkeypatch.setattr(arrays, "_gpu_of", lambda tensor: 1 if getattr(tensor, "second", False) else 0)
+    monkeypatch.setattr(arrays.TorchFrame, "where", property(lambda _: torch.device("cpu")))
+    monkeypatch.setattr(arrays.TorchFrame, "stream", lambda _: 0)
+    monkeypatch.setattr(kernels, "_on_gpu", lambda _: True)
+    return torch

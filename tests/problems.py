@@ -135,3 +135,12 @@ def make(
         normal(steps, batch, widths[0]),
         tuple(normal(batch, width) for width in widths),
     )
+
+
+def on_device(torch: Any, problem: Problem, dtype: Any) -> tuple[Any, dict[str, Any], tuple[Any, ...]]:
+    """x, parameters and states of a problem as tensors, which tests of the emulated CUDA backend take for a GPU's."""
+
+    def tensor(array: Array) -> Any:
+        return torch.from_numpy(array).to(dtype)
+
+    return tensor(problem.x), {name: tensor(w) for name, w in problem.params.items()}, tuple(map(tensor, problem.state))

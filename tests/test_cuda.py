@@ -7,63 +7,23 @@ GPU here: their memory is the emulated device's.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
-from problems import make
+from problems import make, on_device
 
 import rnnkernels as rk
 from rnnkernels import cuda
 from rnnkernels.cuda import arrays, extension
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 ROOT = Path(__file__).resolve().parents[1]
 SHAPE = (5, 6, 4, 17)
 CELLS = ("lstm", "gru", "gru_reset_before", "lstm_fgr", "lstm_projected", "mut3", "lstm_layer_norm", "indrnn")
-
-
-def emulated_module() -> str | None:
-    named = os.environ.get("RNNKERNELS_CUDA_EMULATED")
-    built = sorted(ROOT.glob("build/cuda-emulated/_cuda_emulated*.so"), key=lambda file: file.stat().st_mtime)
-    return named or (str(built[-1]) if built else None)
-
-
-@pytest.fixture
-def emulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The backend on the host's memory; tensors of the CPU are taken for a GPU's."""
-    path = emulated_module()
-    if path is None:
-        pytest.skip("no emulated CUDA backend: cmake --preset cuda-emulated and --build")
-    import cuda_emulated
-
-    monkeypatch.setitem(sys.modules, "rnnkernels._cuda", cuda_emulated.load(path))
-    extension._import.cache_clear()
-    module = extension.load()
-    module.set_poison(True)
-    yield module
-    module.set_poison(False)
-    module.set_kernel("auto")
-    extension._import.cache_clear()
-
-
-@pytest.fixture
-def tensors(emulated: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    torch = pytest.importorskip("torch")
-    from rnnkernels.torch import kernels
-
-    monkeypatch.setattr(arrays, "_gpu_of", lambda tensor: 1 if getattr(tensor, "second", False) else 0)
-    monkeypatch.setattr(arrays.TorchFrame, "where", property(lambda _: torch.device("cpu")))
-    monkeypatch.setattr(arrays.TorchFrame, "stream", lambda _: 0)
-    monkeypatch.setattr(kernels, "_on_gpu", lambda _: True)
-    return torch
 
 
 # ---- where nothing serves -----------------------------------------------------------------------
@@ -194,13 +154,6 @@ def test_the_language_model_trains_on_it(
         losses.append(charlm.read_checkpoint(Path(f"{backend}.safetensors")).tensors)
     for name, value in losses[0].items():
         np.testing.assert_allclose(losses[1][name], value, rtol=1e-6, atol=1e-8, err_msg=name)
-
-
-def on_device(torch: Any, p: Any, dtype: Any) -> tuple[Any, Any, Any]:
-    def tensor(array: Any) -> Any:
-        return torch.from_numpy(array).to(dtype)
-
-    return tensor(p.x), {name: tensor(w) for name, w in p.params.items()}, tuple(map(tensor, p.state))
 
 
 @pytest.mark.parametrize("memory", ["all", "states", "replay"])
@@ -428,199 +381,6 @@ def test_torch_layers_train(tensors: Any, name: str) -> None:
             results.append((out, *grads))
         for a, b in zip(*results, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
-
-
-@pytest.fixture(params=["bfloat16", "float16"])
-def autocast(tensors: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A region of a GPU's autocast, with tensors of the CPU in a GPU's place: torch.autocast opens none here."""
-    from rnnkernels.torch import autocast
-
-    monkeypatch.setattr(autocast, "_device", lambda _: "cuda")
-    before = tensors.get_autocast_dtype("cuda")
-    tensors.set_autocast_enabled("cuda", True)
-    tensors.set_autocast_dtype("cuda", getattr(tensors, request.param))
-    yield getattr(tensors, request.param)
-    tensors.set_autocast_enabled("cuda", False)
-    tensors.set_autocast_dtype("cuda", before)
-
-
-@pytest.mark.parametrize("x_dtype", ["float32", "bfloat16", "float16", "float64"])
-@pytest.mark.parametrize("form", ["plain", "packed", "cell"])
-@pytest.mark.parametrize("name", ["LSTM", "GRU", "RNN"])
-def test_autocast_casts_to_the_half(tensors: Any, autocast: Any, name: str, form: str, x_dtype: str) -> None:
-    """Parameters, input and states of any of these dtypes; results and arithmetic in the region's; float64 alone."""
-    torch = tensors
-    import rnnkernels.torch as rnn
-
-    kind = getattr(torch, x_dtype)
-    wide = kind == torch.float64
-    torch.manual_seed(0)
-    layer = getattr(rnn, f"{name}Cell" if form == "cell" else name)(5, 7).to(kind if wide else torch.float32)
-    states = [torch.randn(*(() if form == "cell" else (1,)), 3, 7) for _ in range(2)]
-    states = [s.to(kind if wide else k) for s, k in zip(states, (torch.float32, autocast), strict=True)]
-    hx = tuple(states) if name == "LSTM" else states[0]
-    x = torch.randn(*((3, 5) if form == "cell" else (4, 3, 5))).to(kind)
-    given = torch.nn.utils.rnn.pack_padded_sequence(x, [4, 2, 1]) if form == "packed" else x
-
-    def leaves(found: Any) -> list[Any]:
-        if isinstance(found, torch.nn.utils.rnn.PackedSequence):
-            return [found.data]
-        return [found] if isinstance(found, torch.Tensor) else [leaf for part in found for leaf in leaves(part)]
-
-    results = leaves(layer(given, hx))
-    expected = kind if wide else autocast
-    assert [r.dtype for r in results] == [expected] * len(results)
-    grads = torch.autograd.grad(sum(r.double().square().sum() for r in results), list(layer.parameters()))
-    assert {g.dtype for g in grads} == {kind if wide else torch.float32}
-    torch.set_autocast_enabled("cuda", False)
-    half = type(layer)(5, 7).to(expected)
-    half.load_state_dict(layer.state_dict())
-    casted = [s.to(expected) for s in states]
-    again = leaves(half(given.to(expected), tuple(casted) if name == "LSTM" else casted[0]))
-    for a, b in zip(results, again, strict=True):
-        assert torch.equal(a, b)
-
-
-# ---- graphs -------------------------------------------------------------------------------------
-
-
-class SameMemory:
-    """Gives a call the memory that the call before it had, as a caching allocator does."""
-
-    def __init__(self, torch: Any, patch: pytest.MonkeyPatch) -> None:
-        self.memory: list[Any] = []
-        self.given = 0
-        patch.setattr(arrays.TorchFrame, "allocate", lambda frame, shape, dtype: frame.view(self.take(shape, dtype)))
-        patch.setattr(
-            arrays.TorchFrame,
-            "zeros",
-            lambda _, shape, dtype: self.take(shape, str(dtype).removeprefix("torch.")).zero_(),
-        )
-        patch.setattr(arrays.TorchFrame, "integers", lambda _, values: self.hold(torch.from_numpy(values)))
-        self.torch = torch
-
-    def take(self, shape: Any, dtype: str) -> Any:
-        kind = getattr(self.torch, dtype)
-        if self.given == len(self.memory):
-            self.memory.append(self.torch.empty(tuple(shape), dtype=kind))
-        found = self.memory[self.given]
-        assert (tuple(found.shape), found.dtype) == (tuple(shape), kind)
-        self.given += 1
-        return found
-
-    def hold(self, values: Any) -> Any:
-        return self.take(values.shape, str(values.dtype).removeprefix("torch.")).copy_(values)
-
-
-@pytest.fixture
-def graphs(tensors: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[SameMemory]:
-    yield SameMemory(tensors, monkeypatch)
-    cuda.use_graphs(False)
-
-
-@pytest.mark.parametrize("kernel", ["reference", "products"])
-@pytest.mark.parametrize("options", ["dense", "lengths", "noise"])
-@pytest.mark.parametrize("cell", CELLS)
-def test_calls_that_come_again_are_graphs(
-    tensors: Any, graphs: SameMemory, cell: str, options: str, kernel: str
-) -> None:
-    """Of other numbers every time: in pieces, then as a graph each, with the bits of the pieces."""
-    torch = tensors
-    p = make(cell, SHAPE, "float32")
-    x, params, state = on_device(torch, p, torch.float32)
-    given: dict[str, Any] = {}
-    if options == "lengths":
-        given["lengths"] = [5, 0, 3, 1, 5, 2]
-    if options == "noise":
-        zones = [0.0, 0.3] if cell == "lstm_projected" else 0.3
-        given["noise"] = rk.Noise(1, zoneout=zones, recurrent_dropout=0.2, per_step=True)
-
-    def results(seed: int) -> list[Any]:
-        x.copy_(torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)))
-        graphs.given = 0
-        run = rk.forward(cell, x, params, state, **given)
-        found: Any = rk.backward(run, torch.from_numpy(p.d_output))
-        return [t.clone() for t in (run.output, *run.state, found.x, *found.params.values(), *found.state)]
-
-    cuda.set_kernel(kernel)
-    wanted = [results(seed) for seed in range(4)]
-    assert cuda.graph_counts() == (0, 0)
-    cuda.use_graphs(True)
-    for seed in range(4):
-        for a, b in zip(results(seed), wanted[seed], strict=True):
-            assert torch.equal(a, b)
-        assert cuda.graph_counts() == ((2, 2 * seed) if seed else (0, 0))
-
-
-def test_another_call_is_another_graph(tensors: Any, graphs: SameMemory) -> None:
-    torch = tensors
-    p = make("lstm", SHAPE, "float32")
-    x, params, state = on_device(torch, p, torch.float32)
-    elsewhere = {name: w.clone() * 2 for name, w in params.items()}
-    calls: list[tuple[Any, dict[str, Any]]] = [
-        (params, {}),
-        (elsewhere, {}),
-        (params, {"reverse": True}),
-        (params, {"lengths": [5, 4, 3, 2, 1, 0]}),
-        (params, {"lengths": [5, 5, 3, 1, 1, 0]}),  # as long, and as many rows
-        (params, {"noise": rk.Noise(1, zoneout=0.3)}),
-        (params, {"noise": rk.Noise(2, zoneout=0.3)}),
-        (params, {"cell_clip": 0.1}),
-        (params, {"training": False}),
-    ]
-
-    def results() -> list[Any]:
-        found = []
-        for weights, options in calls:
-            graphs.given, graphs.memory = 0, memory.setdefault(str(options.keys()), [])
-            run: Any = rk.forward("lstm", x, weights, state, **{"training": True} | options)
-            found.append(run.output.clone())
-        return found
-
-    memory: dict[str, list[Any]] = {}
-    wanted = results()
-    cuda.use_graphs(True)
-    for again in range(3):
-        for a, b in zip(results(), wanted, strict=True):
-            assert torch.equal(a, b)
-        assert cuda.graph_counts() == (len(calls) if again else 0, again * len(calls))
-    cuda.use_graphs(True)  # begins anew
-    assert cuda.graph_counts() == (0, 0)
-
-
-def test_few_graphs_are_kept(tensors: Any, graphs: SameMemory) -> None:
-    """The oldest goes where a 65th call comes: a loop over 65 has no graphs, one over 64 has."""
-    torch = tensors
-    params = {n: torch.from_numpy(w) for n, w in rk.init_params("gru", 3, 4, rng=0).items()}
-    xs = [torch.randn(2, 1, 3) for _ in range(65)]
-    for count, runs in ((65, 0), (64, 64)):
-        cuda.use_graphs(True)
-        for _ in range(2):
-            for x in xs[:count]:
-                graphs.given = 0
-                rk.forward("gru", x, params, training=False)
-        assert cuda.graph_counts() == (runs, runs)
-
-
-def test_a_recorded_stream_is_left_alone(tensors: Any, graphs: SameMemory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the caller records, the pieces belong to the caller's graph."""
-    torch = tensors
-    p = make("gru", SHAPE, "float32")
-    x, params, state = on_device(torch, p, torch.float32)
-    library = ctypes.CDLL(extension.load().__file__)
-    library.emulated_recording.restype = ctypes.c_void_p
-    stream = library.emulated_recording()
-    monkeypatch.setattr(arrays.TorchFrame, "stream", lambda _: stream)
-    cuda.use_graphs(True)
-    outputs: list[Any] = []
-    for _ in range(3):
-        graphs.given = 0
-        outputs.append(rk.forward("gru", x, params, state, training=False).output)
-    assert cuda.graph_counts() == (0, 0)
-    assert torch.isnan(outputs[0]).all()  # nothing has run yet
-    library.emulated_replay(ctypes.c_void_p(stream))
-    wanted = rk.forward("gru", p.x, p.params, p.state).output
-    np.testing.assert_allclose(outputs[0].numpy(), wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_settings_have_types(emulated: Any) -> None:

@@ -129,7 +129,7 @@ def test_says_what_is_wrong() -> None:
     run = stack.forward(v["x"])
     with pytest.raises(ValueError, match="state: expected 4 layers and directions, got 2"):
         stack.forward(v["x"], v["state"][:2])
-    with pytest.raises(ValueError, match=r"d_output: expected shape \(T, B, 12\), got \(8, 5, 6\)"):
+    with pytest.raises(ValueError, match=r"d_output: expected shape \(T, B, 2·H\) = \(8, 5, 12\), got \(8, 5, 6\)"):
         stack.backward(run, v["d_output"][..., :H])
     with pytest.raises(ValueError, match="step: expected a stack of one direction"):
         stack.step(v["x"][0])

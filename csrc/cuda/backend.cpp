@@ -165,7 +165,7 @@ const Backend table{
         for (int i = 0; i < count; ++i) forward(set, cell, dtype, calls[i]);
     },
     [](int set, int cell, Dtype dtype, const BackwardCall& call) { run(at(cell, dtype).backward, set, call, dtype); },
-    [](int, Dtype, const ElementDropout&) { not_here("dropout of elements"); },
+    [](int, Dtype, const ElementDropout&) { not_here("dropout that does not say where"); },  // device_table.h's does
     [](int, int, Dtype, const void*, void*, Index) { not_here("functions of arrays"); },
 };
 

@@ -1,7 +1,8 @@
 """A stack of layers of one cell: the output of a layer is the input of the next.
 
 What this is: parameters under PyTorch's names, forward, backward and step over `functional`, dropout between the
-layers, and a seed of its own for each layer's masks. What this is not: a trainer, an embedding or an output layer.
+layers, and a seed of its own for each layer's masks; on NumPy's arrays, or all of it on a GPU's. What this is not: a
+trainer, an embedding or an output layer.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from . import _cpu, functional
-from ._arguments import as_settings
+from . import functional
+from ._arguments import DeviceKind, as_floats, as_settings, kind_of_array
+from ._call import drop
+from .cuda.arrays import frame_at, frame_of
 from .noise import Noise, check_rate
 from .parameters import as_generator, float_dtype, init_params
 
@@ -109,6 +112,7 @@ class Stack:
         Every layer runs over the sequence twice, with parameters of their own (``..._reverse``), the second time from
         the last step to the first; the layer above gets both outputs, (T, B, 2·H).
     dtype : {"float32", "float64"}
+        Of the initial parameters.
     rng : int, numpy.random.Generator or None
         For the initial parameters, see `init_params`; the layers draw one after the other.
 
@@ -117,7 +121,8 @@ class Stack:
     params : dict of str to ndarray
         PyTorch's names: weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, weight_ih_l0_reverse (where
         `bidirectional`), ..., weight_ih_l1, ... The arrays may be updated in place, or replaced by others of the
-        same shape and dtype.
+        same shape and dtype; or by arrays of a GPU, halves too, which are served there with all that is passed and
+        returned (see `to`).
     num_directions : int
         2 where `bidirectional`, else 1.
     output_size : int
@@ -181,6 +186,37 @@ class Stack:
             self._names = tuple(params)
             self.params |= {name + end: array for name, array in params.items()}
 
+    def to(self, place: str, library: str = "torch") -> Stack:
+        """Copy the parameters to a GPU, or back.
+
+        Parameters
+        ----------
+        place : str
+            "cuda" (the first GPU), "cuda:1" (the second), ..., or "cpu", where they are NumPy's arrays. What is
+            passed to `forward`, `backward` and `step` must lie where the parameters do.
+        library : {"torch", "cupy"}
+            Whose arrays they become on a GPU.
+
+        Returns
+        -------
+        Stack
+            This one, with new arrays in `params`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            There is no such place, or the parameters are halves, which do not go through NumPy's arrays: replace them
+            in `params`.
+        ImportError
+            The library is not installed.
+        """
+        frame = frame_at(place, library)
+        kind = kind_of_array("params['weight_ih_l0']", self.params["weight_ih_l0"])
+        if isinstance(kind, DeviceKind) and kind.frame.name(kind.dtype) not in ("float32", "float64"):
+            raise TypeError(f"params: expected dtype float32 or float64 to move them, got {kind.dtype}")
+        self.params = {name: frame.from_host(frame_of(w).to_host(w)) for name, w in self.params.items()}
+        return self
+
     def forward(
         self,
         x: npt.ArrayLike,
@@ -198,7 +234,7 @@ class Stack:
 
         Parameters
         ----------
-        x : array_like, (T, B, I) of the stack's dtype, or (T, B) of integer tokens in [0, I)
+        x : array_like, (T, B, I) of the parameters' dtype, or (T, B) of integer tokens in [0, I)
         state : sequence over layers of sequence of array_like, (B, H), optional
             The initial state; zeros by default, also for a layer whose entry is None.
         training : bool
@@ -240,7 +276,7 @@ class Stack:
             if number and number % self.num_directions == 0:
                 x = _join([run.output for run in runs[-self.num_directions :]])
                 if drops:
-                    x = _cpu.drop(x, self.dropout, seed, number)
+                    x = drop(x, self.dropout, seed, number)
             reset = reset_states[number]
             runs.append(
                 functional.forward(
@@ -299,11 +335,12 @@ class Stack:
         d_states = self._per_layer("d_state", d_state)
         if d_outputs is not None and len(d_outputs) != self.num_layers:
             raise ValueError(f"d_outputs: expected {self.num_layers} arrays or None, got {len(d_outputs)}")
+        d_layers = self._d_layers(run, d_output, d_outputs)
         params: dict[str, Array] = {}
         found: list[functional.Gradients] = []  # from the top down
-        above: Any = d_output  # gradient with respect to a layer's output
+        above: Array | None = None  # gradient with respect to a layer's output
         for layer in reversed(range(self.num_layers)):
-            above = _sum([above, None if d_outputs is None else d_outputs[layer]])
+            above = _sum([above, *d_layers[layer]])
             dx: list[Array | None] = []
             for number in reversed(range(layer * self.num_directions, (layer + 1) * self.num_directions)):
                 end = self._ends[number]
@@ -315,8 +352,8 @@ class Stack:
                 found.append(grads)
                 dx.append(grads.x)
             above = _sum(dx[::-1])
-            if layer > 0 and run._seed is not None:
-                above = _cpu.drop(above, self.dropout, run._seed, layer * self.num_directions)
+            if above is not None and layer > 0 and run._seed is not None:
+                above = drop(above, self.dropout, run._seed, layer * self.num_directions)
         found.reverse()
         resets = [grads.reset_state for grads in found if grads.reset_state is not None]
         return StackGradients(
@@ -332,7 +369,7 @@ class Stack:
 
         Parameters
         ----------
-        x_t : array_like, (B, I) of the stack's dtype, or (B,) of integer tokens
+        x_t : array_like, (B, I) of the parameters' dtype, or (B,) of integer tokens
         state : sequence over layers of sequence of array_like, (B, H), optional
             Before the step; zeros by default, also for a layer whose entry is None.
 
@@ -378,15 +415,33 @@ class Stack:
         """Parameters of one layer and direction under the names of `functional`."""
         return {name: self.params[name + end] for name in self._names}
 
-    def _direction(self, d_output: npt.ArrayLike | None, end: str) -> npt.ArrayLike | None:
+    def _d_layers(
+        self, run: StackRun, d_output: npt.ArrayLike | None, d_outputs: Sequence[npt.ArrayLike | None] | None
+    ) -> list[list[Array]]:
+        """Return what the caller says of dL/d(each layer's output): one array, none, or of the top layer two."""
+        steps, batch, width = run._runs[-1].output.shape
+        shape = (steps, batch, width * self.num_directions)
+        kind = kind_of_array("run.output", run.output)
+
+        def known(name: str, value: npt.ArrayLike | None) -> list[Array]:
+            if value is None:
+                return []
+            array = as_floats(name, value, kind)
+            if array.shape != shape:
+                sizes = "(T, B, H)" if self.num_directions == 1 else "(T, B, 2·H)"
+                raise ValueError(f"{name}: expected shape {sizes} = {shape}, got {tuple(array.shape)}")
+            return [array]
+
+        found = [known(f"d_outputs[{layer}]", d) for layer, d in enumerate(d_outputs or [None] * self.num_layers)]
+        found[-1] = known("d_output", d_output) + found[-1]
+        return found
+
+    def _direction(self, d_output: Array | None, end: str) -> Array | None:
         """Return what of dL/d(a layer's output) belongs to one direction."""
         if d_output is None or self.num_directions == 1:
             return d_output
-        array = np.asarray(d_output)
         size = self.output_size
-        if array.ndim != 3 or array.shape[2] != 2 * size:
-            raise ValueError(f"d_output: expected shape (T, B, {2 * size}), got {array.shape}")
-        return array[..., size:] if end.endswith("_reverse") else array[..., :size]
+        return d_output[..., size:] if end.endswith("_reverse") else d_output[..., :size]
 
     def _per_layer(
         self, what: str, state: Sequence[Sequence[npt.ArrayLike] | None] | None
@@ -406,13 +461,16 @@ class Stack:
 
 def _join(outputs: Sequence[Array]) -> Array:
     """Return the outputs of a layer's directions side by side."""
-    return outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=2)
+    if len(outputs) == 1:
+        return outputs[0]
+    joined: Array = frame_of(outputs[0]).concatenate(outputs, axis=2)
+    return joined
 
 
-def _sum(terms: Sequence[npt.ArrayLike | None]) -> Any:
+def _sum(terms: Sequence[Array | None]) -> Array | None:
     """Return the sum of what is there; None where nothing is."""
-    total: Any = None
+    total: Array | None = None
     for term in terms:
         if term is not None:
-            total = term if total is None else np.add(total, term)
+            total = term if total is None else total + term
     return total
