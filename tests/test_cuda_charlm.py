@@ -185,7 +185,7 @@ def test_a_run_goes_on_elsewhere(gpu: Any, tmp_path: Path, first: str, optimizer
 
 
 def test_a_checkpoint_before_the_first_window_goes_both_ways(gpu: Any, tmp_path: Path) -> None:
-    """PyTorch has no state then; the file has zeros."""
+    """PyTorch itself makes its state in the first step only; the file has zeros."""
     pytest.importorskip("safetensors")
     trainer = Trainer(TEXT, SMALL)
     wanted = trainer.checkpoint()
@@ -248,13 +248,31 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[str, str]:
     return output.out, output.err
 
 
-def test_commands_on_a_gpu(gpu: Any, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_on_a_gpu(
+    gpu: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, said = run(capsys, *TRAIN.split(), "--backend", "cuda")
     assert "epochs; on cpu" in said  # the name of PyTorch's device, here the one that stands for a GPU
     assert "note" not in said
     for command in (["sample", "--length", "20", "--seed", "1"], ["evaluate", "--length", "20"]):
-        outputs = [run(capsys, *command, "charlm.safetensors", "--backend", b) for b in ("cpu", "cuda")]
+        outputs = []
+        for backend, kind in (("cpu", np.ndarray), ("cuda", gpu.Tensor)):
+            seen: list[type] = []
+            with monkeypatch.context() as patch:
+                patch.setattr(charlm.CharModel, "step", stepping(charlm.CharModel.step, seen))
+                outputs.append(run(capsys, *command, "charlm.safetensors", "--backend", backend))
+            assert set(seen) == {kind}
         assert outputs[0] == outputs[1]
+
+
+def stepping(step: Any, seen: list[type]) -> Any:
+    """Steps as before, and says of what kind the state is."""
+
+    def wrapped(self: Any, token: int, state: Any = None) -> Any:
+        seen.append(type(state[0][0]))
+        return step(self, token, state)
+
+    return wrapped
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,17 @@ class TorchUpdates:
         self._params = dict(params)
         self._torch = importlib.import_module("torch")
         self._inner = getattr(self._torch.optim, kind)(list(self._params.values()), lr=lr)
-        self._step = 0
+        # Here, not in the first step as PyTorch has it: what is saved has the same arrays at any time.
+        zeros = {f"{slot}.{name}": self._torch.zeros_like(p) for slot in self._slots for name, p in params.items()}
+        self._keep(0, zeros)
+
+    def _keep(self, step: int, kept: Mapping[str, Any]) -> None:
+        """Give PyTorch's optimiser a state."""
+        self._step = step
+        if self._slots:
+            for name, p in self._params.items():
+                own = {slot: kept[f"{slot}.{name}"] for slot in self._slots}
+                self._inner.state[p] = {"step": self._torch.tensor(float(step)), **own}  # step: on the host, as theirs
 
     @property
     def lr(self) -> float:
@@ -168,16 +178,10 @@ class TorchUpdates:
         state = {"step": np.array(self._step, np.int64), "lr": np.array(self.lr, np.float64)}
         for slot in self._slots:
             for name, p in self._params.items():
-                kept = self._inner.state[p].get(slot)  # PyTorch makes some of them in the first step only
-                state[f"{slot}.{name}"] = self._place.host(self._torch.zeros_like(p) if kept is None else kept)
+                state[f"{slot}.{name}"] = self._place.host(self._inner.state[p][slot])
         return state
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Continue from a state of `state_dict`, or of `rnnkernels.optim`'s."""
-        self._step = int(state["step"])
         self.lr = float(state["lr"])
-        step = self._torch.tensor(float(self._step))  # on the host, where PyTorch wants it
-        for name, p in self._params.items():
-            if self._slots:
-                kept = {slot: self._place.put(state[f"{slot}.{name}"]) for slot in self._slots}
-                self._inner.state[p] = {"step": step.clone(), **kept}
+        self._keep(int(state["step"]), {k: self._place.put(v) for k, v in state.items() if k not in ("step", "lr")})
