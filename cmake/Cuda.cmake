@@ -71,7 +71,8 @@ if(rnnkernels_build_cuda)
     "$<$<COMPILE_LANGUAGE:CUDA>:${rnnkernels_cuda_flags}>")
 
   add_library(rnnkernels_cuda OBJECT
-    csrc/cuda/backend.cpp csrc/cuda/check.cpp csrc/cuda/cublas.cpp csrc/cuda/device.cpp csrc/cuda/plan.cpp csrc/cuda/reference.cu)
+    csrc/cuda/backend.cpp csrc/cuda/check.cpp csrc/cuda/cublas.cpp csrc/cuda/device.cpp csrc/cuda/drop.cu csrc/cuda/plan.cpp
+    csrc/cuda/reference.cu)
   target_link_libraries(rnnkernels_cuda PRIVATE rnnkernels_cuda_options)
   set(rnnkernels_cuda_libraries rnnkernels_cuda)
   foreach(part RANGE ${rnnkernels_last_cuda_part})

@@ -1,5 +1,5 @@
 // What a GPU backend offers beside backend_table.h: devices, memory for arrays of the host's, its errors. No CUDA
-// types. Implemented by cuda/device.cpp, cublas.cpp and plan.cpp; called by the binding of _cuda and nobody else.
+// types. Implemented by cuda/{device,cublas,plan}.cpp and drop.cu; called by the binding of _cuda and nobody else.
 #pragma once
 
 #include <cstddef>
@@ -51,6 +51,9 @@ void copy_in(const void* host, void* device, Index bytes);
 void copy_out(const void* device, void* host, Index bytes);
 // Puts bytes of this value into a stream.
 void fill(void* stream, void* memory, int value, Index bytes);
+
+// Backend::drop where the call says, of halves too: put into its stream, waits for nothing.
+void drop(const Where& where, Dtype dtype, const ElementDropout& call);
 
 // Where to look for cuBLAS, besides: folders of packages, which Python knows.
 void set_cublas_folders(const char* const* folders, int count);

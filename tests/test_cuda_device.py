@@ -14,8 +14,8 @@ from problems import make
 from tolerances import amplification, assert_close, forward_length, gradient_length
 
 import rnnkernels as rk
-from rnnkernels import cuda
-from rnnkernels.cuda import extension
+from rnnkernels import _cpu, cuda
+from rnnkernels.cuda import calls, extension
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.skipif(not cuda.available(), reason=f"no GPU: {cuda.reason()}")
@@ -145,6 +145,32 @@ def test_halves(cell: str, dtype: str) -> None:
     for a, b in [(run.output, exact.output), *((found.params[n], wanted.params[n]) for n in found.params)]:
         assert a.dtype == kind
         assert (a.float() - b).abs().max() < 30 * unit * b.abs().max().clamp(min=1e-3)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(70, 33, 257), (4099,), (3, 0), (100003, 5)], ids=str)
+def test_dropped_elements_are_the_cpus(shape: tuple[int, ...], dtype: str) -> None:
+    x = np.random.default_rng(0).standard_normal(shape).astype(dtype)
+    found = calls.drop(torch.from_numpy(x).cuda(), 0.3, 2**40 + 1, 5)
+    assert found.cpu().numpy().tobytes() == _cpu.drop(x, 0.3, 2**40 + 1, 5).tobytes()
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "mut3"])
+def test_a_stack_with_every_mask(cell: str) -> None:
+    rates: dict[str, Any] = {"dropout": 0.3, "zoneout": 0.2, "recurrent_dropout": 0.1, "weight_dropout": 0.25}
+    stack = rk.Stack(cell, 12, 33, 3, bidirectional=True, dtype="float64", rng=0, **rates)
+    x = np.random.default_rng(1).standard_normal((9, 5, 12))
+    d = np.random.default_rng(2).standard_normal((9, 5, 66))
+    lengths = [9, 0, 4, 1, 8]
+    wanted = stack.forward(x, rng=np.random.default_rng(3), lengths=lengths)
+    d_wanted: Any = stack.backward(wanted, d)
+    stack.to("cuda")
+    run: Any = stack.forward(torch.from_numpy(x).cuda(), rng=np.random.default_rng(3), lengths=lengths)
+    found: Any = stack.backward(run, torch.from_numpy(d).cuda())
+    np.testing.assert_allclose(run.output.cpu().numpy(), wanted.output, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(found.x.cpu().numpy(), d_wanted.x, rtol=1e-9, atol=1e-11)
+    for name, value in d_wanted.params.items():
+        np.testing.assert_allclose(found.params[name].cpu().numpy(), value, rtol=1e-9, atol=1e-11, err_msg=name)
 
 
 def test_cupy_arrays() -> None:

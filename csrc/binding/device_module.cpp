@@ -47,6 +47,24 @@ void copy_out(const View& from, py::array& array) {
     cuda::copy_out(from.data(), data, from.nbytes());
 }
 
+// A copy of a matrix with some elements dropped, as that of _cpu.
+View drop(const Place& place, const View& x, double rate, std::uint64_t seed, std::uint32_t layer) {
+    if (!(rate >= 0 && rate < 1))
+        throw py::value_error("rate: expected a number in [0, 1), got " + std::to_string(rate));
+    if (x.ndim() < 1) throw py::value_error("x: expected at least one dimension, got none");
+    const Dtype dtype = find_dtype(x, "x");
+    ElementDropout call{};
+    call.from = checked(place, x, "x", dtype, shape_of(x), "any");
+    View out = fresh(place, dtype, shape_of(x));
+    call.to = out.mutable_data();
+    call.columns = x.shape(x.ndim() - 1);
+    call.rows = call.columns > 0 ? x.size() / call.columns : 0;
+    call.rate = rate, call.seed = seed, call.layer = layer;
+    const py::gil_scoped_release released;
+    cuda::drop(place.where(), dtype, call);
+    return out;
+}
+
 py::list devices() {
     py::list list;
     for (int device = 0; device < cuda::device_count(); ++device) {
@@ -157,6 +175,7 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
         .def_property_readonly("pointer", &Memory::pointer);
     m.def("copy_in", &copy_in, py::arg("array"), py::arg("to"));
     m.def("copy_out", &copy_out, py::arg("view"), py::arg("array"));
+    m.def("drop", &drop, py::arg("place"), py::arg("x"), py::arg("rate"), py::arg("seed"), py::arg("layer"));
     m.def("devices", &devices);
     m.def("versions", &versions);
     m.def("cublas", &cublas);

@@ -105,7 +105,8 @@ const Backend table{
         for (int i = 0; i < count; ++i) forward(set, cell, dtype, calls[i]);
     },
     [](int set, int cell, Dtype dtype, const BackwardCall& call) { run(at(cell, dtype).backward, set, call, dtype); },
-    [](int, Dtype, const ElementDropout&) { not_here("dropout of elements"); },
+    // Of a call that does not say where it runs: on the first device, in its default stream.
+    [](int, Dtype dtype, const ElementDropout& call) { cuda::drop({}, dtype, call); },
     [](int, int, Dtype, const void*, void*, Index) { not_here("functions of arrays"); },
 };
 

@@ -64,36 +64,40 @@ struct GatherTokens {
     }
 };
 
-// to (rows, columns) = from with elements dropped, the others divided by 1 - rate. to may be from.
+// to (rows, columns) = from with elements dropped, the others divided by 1 - rate. to may be from. A thread has four
+// rows of a column: one evaluation of the generator decides about them all.
 template <class T>
 struct DropElements {
     const void* from;
     void* to;
     Dtype from_dtype, to_dtype;
-    Index columns;
+    Index rows, columns;
     std::uint64_t key;
     std::uint32_t stream;
     Chance<T> dropped;
     T scale;
 
-    RNNKERNELS_INLINE void operator()(Index row, Index column) const {
+    RNNKERNELS_INLINE void operator()(Index group, Index column) const {
         using V = Vec<T>;
         const auto words =
-            random_words<T>(key, {static_cast<std::uint32_t>(column), static_cast<std::uint32_t>(row / 4), 0, stream});
-        const Index at = row * columns + column;
-        const V kept = V(load_as<T>(from, from_dtype, at)) * V(scale);
-        const auto word = row % 4 < 2 ? (row % 4 == 0 ? words.word[0] : words.word[1])
-                                      : (row % 4 == 2 ? words.word[2] : words.word[3]);
-        store_as<T>(to, to_dtype, at, dropped.choose(word, V(T(0)), kept).raw);
+            random_words<T>(key, {static_cast<std::uint32_t>(column), static_cast<std::uint32_t>(group), 0, stream});
+        RNNKERNELS_UNROLL(4)
+        for (int i = 0; i < 4; ++i) {
+            const Index row = group * 4 + i;
+            if (row >= rows) continue;
+            const Index at = row * columns + column;
+            const V kept = V(load_as<T>(from, from_dtype, at)) * V(scale);
+            store_as<T>(to, to_dtype, at, dropped.choose(words.word[i], V(T(0)), kept).raw);
+        }
     }
 };
 
-// Drops elements of a matrix; a rate of 0 is not for this.
+// Drops elements of a matrix.
 template <class T>
 void drop_elements(const Queue& queue, const void* from, Dtype from_dtype, void* to, Dtype to_dtype, Index rows,
                    Index columns, double rate, std::uint64_t key, std::uint32_t stream) {
-    each(queue, rows, columns,
-         DropElements<T>{from, to, from_dtype, to_dtype, columns, key, stream, Chance<T>(rate),
+    each(queue, (rows + 3) / 4, columns,
+         DropElements<T>{from, to, from_dtype, to_dtype, rows, columns, key, stream, Chance<T>(rate),
                          static_cast<T>(1 / (1 - rate))});
 }
 

@@ -100,6 +100,14 @@ class Call(NamedTuple):
         return Found(dx, found, d_initial, d_term, readings)
 
 
+def drop(x: Array, rate: float, seed: int, layer: int) -> Array:
+    """Return a copy with elements dropped, where `x` lies; which ones, `seed` and `layer` say alone."""
+    if type(x) is np.ndarray:
+        return _cpu.drop(x, rate, seed, layer)
+    dropped: Array = _on_gpu().drop(x, rate, seed, layer)
+    return dropped
+
+
 def _on_gpu() -> Any:
     """Return the module that makes calls of the CUDA extension, which only these import."""
     from .cuda import calls  # noqa: PLC0415

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from . import _cpu, functional
-from ._arguments import as_floats, as_settings, kind_of_array
-from .cuda.arrays import frame_of
+from . import functional
+from ._arguments import DeviceKind, as_floats, as_settings, kind_of_array
+from ._call import drop
+from .cuda.arrays import frame_at, frame_of
 from .noise import Noise, check_rate
 from .parameters import as_generator, float_dtype, init_params
 
@@ -110,6 +111,7 @@ class Stack:
         Every layer runs over the sequence twice, with parameters of their own (``..._reverse``), the second time from
         the last step to the first; the layer above gets both outputs, (T, B, 2·H).
     dtype : {"float32", "float64"}
+        Of the initial parameters.
     rng : int, numpy.random.Generator or None
         For the initial parameters, see `init_params`; the layers draw one after the other.
 
@@ -118,7 +120,8 @@ class Stack:
     params : dict of str to ndarray
         PyTorch's names: weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, weight_ih_l0_reverse (where
         `bidirectional`), ..., weight_ih_l1, ... The arrays may be updated in place, or replaced by others of the
-        same shape and dtype.
+        same shape and dtype; or by arrays of a GPU, halves too, which are served there with all that is passed and
+        returned (see `to`).
     num_directions : int
         2 where `bidirectional`, else 1.
     output_size : int
@@ -182,6 +185,37 @@ class Stack:
             self._names = tuple(params)
             self.params |= {name + end: array for name, array in params.items()}
 
+    def to(self, place: str, library: str = "torch") -> Stack:
+        """Copy the parameters to a GPU, or back.
+
+        Parameters
+        ----------
+        place : str
+            "cuda" (the first GPU), "cuda:1" (the second), ..., or "cpu", where they are NumPy's arrays. What is
+            passed to `forward`, `backward` and `step` must lie where the parameters do.
+        library : {"torch", "cupy"}
+            Whose arrays they become on a GPU.
+
+        Returns
+        -------
+        Stack
+            This one, with new arrays in `params`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            There is no such place, or the parameters are halves, which do not go through NumPy's arrays: replace them
+            in `params`.
+        ImportError
+            The library is not installed.
+        """
+        frame = frame_at(place, library)
+        kind = kind_of_array("params['weight_ih_l0']", self.params["weight_ih_l0"])
+        if isinstance(kind, DeviceKind) and kind.frame.name(kind.dtype) not in ("float32", "float64"):
+            raise TypeError(f"params: expected dtype float32 or float64 to move them, got {kind.dtype}")
+        self.params = {name: frame.from_host(frame_of(w).to_host(w)) for name, w in self.params.items()}
+        return self
+
     def forward(
         self,
         x: npt.ArrayLike,
@@ -199,7 +233,7 @@ class Stack:
 
         Parameters
         ----------
-        x : array_like, (T, B, I) of the stack's dtype, or (T, B) of integer tokens in [0, I)
+        x : array_like, (T, B, I) of the parameters' dtype, or (T, B) of integer tokens in [0, I)
         state : sequence over layers of sequence of array_like, (B, H), optional
             The initial state; zeros by default, also for a layer whose entry is None.
         training : bool
@@ -241,7 +275,7 @@ class Stack:
             if number and number % self.num_directions == 0:
                 x = _join([run.output for run in runs[-self.num_directions :]])
                 if drops:
-                    x = _cpu.drop(x, self.dropout, seed, number)
+                    x = drop(x, self.dropout, seed, number)
             reset = reset_states[number]
             runs.append(
                 functional.forward(
@@ -318,7 +352,7 @@ class Stack:
                 dx.append(grads.x)
             above = _sum(dx[::-1])
             if above is not None and layer > 0 and run._seed is not None:
-                above = _cpu.drop(above, self.dropout, run._seed, layer * self.num_directions)
+                above = drop(above, self.dropout, run._seed, layer * self.num_directions)
         found.reverse()
         resets = [grads.reset_state for grads in found if grads.reset_state is not None]
         return StackGradients(
@@ -334,7 +368,7 @@ class Stack:
 
         Parameters
         ----------
-        x_t : array_like, (B, I) of the stack's dtype, or (B,) of integer tokens
+        x_t : array_like, (B, I) of the parameters' dtype, or (B,) of integer tokens
         state : sequence over layers of sequence of array_like, (B, H), optional
             Before the step; zeros by default, also for a layer whose entry is None.
 

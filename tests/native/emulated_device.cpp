@@ -7,6 +7,7 @@
 #include <string>
 
 #include "cuda/cublas.h"
+#include "cuda/drop.cu"
 #include "cuda/on_device.h"
 #include "cuda/reference.cu"
 #include "device_table.h"

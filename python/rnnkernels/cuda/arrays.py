@@ -54,6 +54,14 @@ class Frame(ABC):
         """Return the array in C order."""
 
     @abstractmethod
+    def from_host(self, array: Any) -> Any:
+        """Return a copy of one of NumPy's arrays."""
+
+    @abstractmethod
+    def to_host(self, array: Any) -> Any:
+        """Return a copy as one of NumPy's arrays, which waits for the GPU; bfloat16 is none of NumPy's dtypes."""
+
+    @abstractmethod
     def add_at(self, to: Any, rows: Any, values: Any) -> None:
         """Add to rows, each as often as it is named."""
 
@@ -80,6 +88,14 @@ class NumpyFrame(Frame):
     def contiguous(self, array: Any) -> Any:
         """Return the array in C order."""
         return np.ascontiguousarray(array)
+
+    def from_host(self, array: Any) -> Any:
+        """Return a copy of one of NumPy's arrays."""
+        return array.copy()
+
+    def to_host(self, array: Any) -> Any:
+        """Return a copy as one of NumPy's arrays."""
+        return array.copy()
 
     def add_at(self, to: Any, rows: Any, values: Any) -> None:
         """Add to rows, each as often as it is named."""
@@ -126,6 +142,14 @@ class TorchFrame(Frame):
     def contiguous(self, array: Any) -> Any:
         """Return the array in C order; gradients are recorded by rnnkernels.torch, not here."""
         return array.detach().contiguous()
+
+    def from_host(self, array: Any) -> Any:
+        """Return a copy of one of NumPy's arrays."""
+        return self.torch.tensor(array, device=self.where)
+
+    def to_host(self, array: Any) -> Any:
+        """Return a copy as one of NumPy's arrays."""
+        return array.detach().cpu().numpy().copy()
 
     def add_at(self, to: Any, rows: Any, values: Any) -> None:
         """Add to rows, each as often as it is named."""
@@ -202,6 +226,15 @@ class CupyFrame(Frame):
         """Return the array in C order."""
         return self.cupy.ascontiguousarray(array)
 
+    def from_host(self, array: Any) -> Any:
+        """Return a copy of one of NumPy's arrays."""
+        with self.cupy.cuda.Device(self.device):
+            return self.cupy.array(array)
+
+    def to_host(self, array: Any) -> Any:
+        """Return a copy as one of NumPy's arrays."""
+        return array.get()
+
     def add_at(self, to: Any, rows: Any, values: Any) -> None:
         """Add to rows, each as often as it is named."""
         self.cupy.add.at(to, self.cupy.asarray(rows), values)
@@ -277,6 +310,26 @@ class CopyFrame:
 torch_frame = cache(TorchFrame)
 cupy_frame = cache(CupyFrame)
 COPIES = CopyFrame()
+
+
+def frame_at(place: str, library: str) -> Frame:
+    """Return the frame of a place, "cpu" (NumPy's), "cuda" (the first GPU) or "cuda:1", with arrays of a library there.
+
+    Raises
+    ------
+    TypeError, ValueError, ImportError
+        If there is no such place or library.
+    """
+    if not isinstance(place, str):
+        raise TypeError(f"place: expected a string, got {type(place).__name__}")
+    kind, colon, number = place.partition(":")
+    if place != "cpu" and (kind != "cuda" or (colon and not (number.isascii() and number.isdecimal()))):
+        raise ValueError(f"place: expected 'cpu', 'cuda', 'cuda:1', ..., got {place!r}")
+    if library not in ("torch", "cupy"):
+        raise ValueError(f"library: expected 'torch' or 'cupy', got {library!r}")
+    if place == "cpu":
+        return NUMPY
+    return (torch_frame if library == "torch" else cupy_frame)(int(number or 0))
 
 
 def frame_of_tensor(tensor: Any) -> TorchFrame:

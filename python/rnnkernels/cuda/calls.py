@@ -59,6 +59,12 @@ def backward(
     return tuple(_take(frame, part) for part in found)
 
 
+def drop(x: Any, rate: float, seed: int, layer: int) -> Any:
+    """Return a copy with elements dropped, bit for bit that of the CPU's extension."""
+    frame = device_frame(x) or COPIES
+    return _take(frame, extension.load().drop(_place(frame), frame.view(x), rate, seed, layer))
+
+
 def _place(frame: DeviceFrame) -> Any:
     return extension.load().Place(frame.device, frame.stream(), frame.allocate, extension.tf32_allowed())
 
