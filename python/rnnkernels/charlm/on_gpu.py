@@ -59,16 +59,16 @@ class Gpu(Place):
 
     def __init__(self, device: int) -> None:
         self.torch = importlib.import_module("torch")
-        self.device = torch_frame(device).where
-        self.name = str(self.device)
+        self._frame = torch_frame(device)
+        self.name = str(self._frame.where)
 
     def put(self, array: Array) -> Any:
         """Return a copy on the GPU."""
-        return self.torch.tensor(array, device=self.device)
+        return self._frame.from_host(array)
 
     def host(self, array: Any) -> Array:
         """Return a tensor's values; waits for them."""
-        return np.asarray(array.numpy(force=True))
+        return np.asarray(self._frame.to_host(array))
 
     def readout(self, weight: Any, bias: Any) -> TorchReadout:
         """Return the last layer."""
