@@ -313,6 +313,8 @@ def forward_layers(
     arrays = [as_parameters(cell, params) for params in layers]
     dtype = kind_of_array("params['weight_ih']", arrays[0]["weight_ih"])
     inputs = as_input("x", x, dtype)
+    if not isinstance(inputs, np.ndarray) or _runtime.on_cuda:
+        return _one_by_one(cell, inputs, layers, states, training, noises, cell_clip)
     initial = [as_states("state", state, info["states"], dtype) for state in states]
     batch = inputs.shape[1] if inputs.ndim > 1 else 0
     drawn = [
@@ -321,8 +323,6 @@ def forward_layers(
     ]
     settings = as_settings(cell, cell_clip)
     layered = [as_layer(cell, params) for params in arrays]
-    if not isinstance(inputs, np.ndarray) or _runtime.on_cuda:
-        return _one_by_one(cell, inputs, layers, states, training, noises, cell_clip)
     results = _cpu.forward_layers(cell, inputs, layered, initial, bool(training), drawn, settings)
     runs: list[Run] = []
     for (output, final, reserve, _), layer, state, noise in zip(results, layered, initial, drawn, strict=True):

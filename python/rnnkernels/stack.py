@@ -1,7 +1,8 @@
 """A stack of layers of one cell: the output of a layer is the input of the next.
 
 What this is: parameters under PyTorch's names, forward, backward and step over `functional`, dropout between the
-layers, and a seed of its own for each layer's masks. What this is not: a trainer, an embedding or an output layer.
+layers, and a seed of its own for each layer's masks; on NumPy's arrays, or all of it on a GPU's. What this is not: a
+trainer, an embedding or an output layer.
 """
 
 from __future__ import annotations
