@@ -322,6 +322,23 @@ def test_pytorch_that_serves_a_gpu_is_used(monkeypatch: pytest.MonkeyPatch) -> N
     assert on_gpu.reason() is None
 
 
+def test_memory_that_pytorch_has_not_is_one_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(name: str) -> Any:
+        def train(*_: object, **__: object) -> None:
+            raise type(name, (RuntimeError,), {})("CUDA out of memory.\nTried to allocate 2 GiB.")
+
+        return train
+
+    monkeypatch.setattr(charlm, "train", fail("OutOfMemoryError"))
+    assert cli.main(TRAIN.split()) == 1
+    assert "error: CUDA out of memory. Tried to allocate 2 GiB.\n" in capsys.readouterr().err
+    monkeypatch.setattr(charlm, "train", fail("AnotherError"))
+    with pytest.raises(RuntimeError):
+        cli.main(TRAIN.split())
+
+
 def test_on_the_cpu_pytorch_is_not_imported(folder: Path) -> None:
     code = f"import sys; from rnnkernels import cli; print(cli.main({TRAIN.split()!r}), 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
