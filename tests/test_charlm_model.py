@@ -32,7 +32,7 @@ def log_softmax(logits: Array) -> Array:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_readout_loss_and_gradients_by_complex_step(dtype: str) -> None:
     rng = np.random.default_rng(0)
-    readout = Readout(5, 7, dtype, rng)
+    readout = Readout.initial(5, 7, dtype, rng)
     readout.bias[:] = rng.standard_normal(7)
     h = rng.standard_normal((11, 5)).astype(dtype)
     targets = rng.integers(0, 7, 11)
@@ -58,7 +58,7 @@ def test_readout_loss_and_gradients_by_complex_step(dtype: str) -> None:
 
 
 def test_readout_does_not_overflow() -> None:
-    readout = Readout(2, 3, "float32", np.random.default_rng(0))
+    readout = Readout.initial(2, 3, "float32", np.random.default_rng(0))
     readout.weight[:] = [[1e30, 0], [0, 1e30], [0, 0]]
     loss, d_h, _ = readout.loss_and_gradients(np.eye(2, dtype=np.float32), np.array([0, 1]))
     assert loss == 0
@@ -66,7 +66,7 @@ def test_readout_does_not_overflow() -> None:
 
 
 def test_readout_changes_neither_states_nor_targets() -> None:
-    readout = Readout(4, 3, "float32", np.random.default_rng(0))
+    readout = Readout.initial(4, 3, "float32", np.random.default_rng(0))
     h = np.ones((6, 4), np.float32)
     targets = np.zeros(6, np.int32)
     first = readout.loss_and_gradients(h, targets)[2]

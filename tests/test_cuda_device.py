@@ -14,7 +14,7 @@ from problems import make
 from tolerances import amplification, assert_close, forward_length, gradient_length
 
 import rnnkernels as rk
-from rnnkernels import _cpu, cuda
+from rnnkernels import _cpu, charlm, cuda
 from rnnkernels.cuda import calls, extension
 
 torch = pytest.importorskip("torch")
@@ -221,3 +221,27 @@ def test_an_error_leaves_nothing_behind() -> None:
     x, params, state = tensors(p)
     run: Any = rk.forward("lstm", x, params, state)
     assert torch.isfinite(run.output).all()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU")
+def test_the_language_model_trains_from_end_to_end() -> None:
+    text = "".join(f"{i % 7} times {i % 5} is {(i % 7) * (i % 5)}\n" for i in range(200))
+    config = charlm.Config(
+        hidden=16, layers=2, dropout=0.2, batch=4, seq_length=12, epochs=1, min_count=1, dtype="float64", lr=0.01
+    )
+    kinds: set[str] = set()
+
+    class Where(charlm.Observer):
+        def stepped(self, trainer: charlm.Trainer, loss: float) -> None:
+            del loss
+            kinds.update(str(w.device) for w in (*trainer.model.params.values(), *trainer.state[-1]))
+
+    wanted = charlm.train(text, config).checkpoint().tensors
+    rk.set_backend("cuda")
+    try:
+        found = charlm.train(text, config, observer=Where()).checkpoint().tensors
+    finally:
+        rk.set_backend("cpu")
+    assert kinds == {"cuda:0"}
+    for name, value in wanted.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-6, atol=1e-8, err_msg=name)

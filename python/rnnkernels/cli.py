@@ -38,6 +38,10 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(f"out of memory: {error}", 1)
     except (FloatingPointError, ModuleNotFoundError, CudaError) as error:
         return _fail(error, 1)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # PyTorch's, by name: it is imported only where a GPU serves
+            raise
+        return _fail(error, 1)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # `rnnkernels sample ... | head`: the reader has seen enough
@@ -112,10 +116,7 @@ def _add_train(commands: Any) -> None:
     files.add_argument(
         "--sample-length", type=int, default=300, metavar="N", help="of the samples shown (default: 300)"
     )
-    files.add_argument(
-        "--backend", choices=("cpu", "cuda"), default="cpu", help="what runs the recurrent layers (default: cpu)"
-    )
-    files.add_argument("--threads", type=int, default=None, metavar="N", help="threads (default: the cores available)")
+    _add_machine(files)
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -123,8 +124,7 @@ def _train(options: argparse.Namespace) -> int:
 
     fields = vars(charlm.Config())
     changes = {name: value for name, value in vars(options).items() if name in fields}
-    _set_threads(options.threads)
-    rk.set_backend(options.backend)
+    _set_machine(options)
     path = Path(options.checkpoint)
     if options.sample_length < 0:
         raise ValueError(f"--sample-length: expected at least 0, got {options.sample_length}")
@@ -140,9 +140,30 @@ def _train(options: argparse.Namespace) -> int:
     return 0 if trainer.finished else stop.exit_code
 
 
-def _set_threads(threads: int | None) -> None:
-    if threads is not None:
-        rk.set_num_threads(threads)
+def _add_machine(group: Any) -> None:
+    group.add_argument(
+        "--backend",
+        choices=("cpu", "cuda"),
+        default=None,
+        help="cuda: all of it on the first GPU where PyTorch can use it, else the recurrent layers alone "
+        "(default: what RNNKERNELS_BACKEND says, else cpu)",
+    )
+    group.add_argument("--threads", type=int, default=None, metavar="N", help="threads (default: the cores available)")
+
+
+def _set_machine(options: argparse.Namespace) -> None:
+    if options.threads is not None:
+        rk.set_num_threads(options.threads)
+    if options.backend is not None:
+        rk.set_backend(options.backend)
+
+
+def _move(model: charlm.CharModel) -> None:
+    """Have a model compute on the backend in use."""
+    place, remark = charlm.places.choose()
+    if remark is not None:
+        print(f"note: {remark}", file=sys.stderr)
+    model.to(place)
 
 
 # ---- sample -------------------------------------------------------------------------------------
@@ -157,14 +178,15 @@ def _add_sample(commands: Any) -> None:
     sample.add_argument("--length", type=int, default=500, metavar="N", help="characters to write (default: 500)")
     sample.add_argument("--seed", type=int, default=None, metavar="N", help="the same seed, the same text")
     sample.add_argument("--last", action="store_true", help="the last parameters, not those of the best validation")
-    sample.add_argument("--threads", type=int, default=None, metavar="N", help="threads (default: the cores available)")
+    _add_machine(sample)
 
 
 def _sample(options: argparse.Namespace) -> int:
-    _set_threads(options.threads)
+    _set_machine(options)
     if options.length < 0:
         raise ValueError(f"--length: expected at least 0, got {options.length}")
     model = charlm.load_model(options.checkpoint, best=not options.last)
+    _move(model)
     characters = charlm.sample_characters(model, options.prime, temperature=options.temperature, seed=options.seed)
     sys.stdout.write(options.prime.lstrip("\n"))
     for _, character in zip(range(options.length), characters, strict=False):
@@ -192,19 +214,18 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument("--length", type=int, default=20_000, metavar="N", help="of the samples (default: 20000)")
     evaluate.add_argument("--temperature", type=float, default=0.7, metavar="X", help="of the samples (default: 0.7)")
     evaluate.add_argument("--seed", type=int, default=0, metavar="N", help="of the samples (default: 0)")
-    evaluate.add_argument(
-        "--threads", type=int, default=None, metavar="N", help="threads (default: the cores available)"
-    )
+    _add_machine(evaluate)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    _set_threads(options.threads)
+    _set_machine(options)
     if options.length < 1:
         raise ValueError(f"--length: expected at least 1, got {options.length}")
     checkpoint = charlm.read_checkpoint(options.checkpoint)
     trainer = charlm.Trainer.from_checkpoint(checkpoint)  # finds the texts, and checks that they are the same
     train, valid = trainer.train_tokens, trainer.valid_tokens
     model = checkpoint.model()
+    _move(model)
     vocabulary = model.vocabulary
     ngram = charlm.NGram(train, vocabulary.size, options.order)
     names = ("model", f"{options.order}-gram", "held out")

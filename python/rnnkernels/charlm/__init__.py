@@ -11,6 +11,7 @@ Examples
 ' cikot'
 """
 
+from . import places
 from .checkpoint import Checkpoint, load_model, read_checkpoint, write_checkpoint
 from .config import CELLS, OPTIMIZERS, Config
 from .corpus import Corpus, Document, Split, read_folder, read_path, read_text_file, standard_library
@@ -39,6 +40,7 @@ __all__ = [
     "Trainer",
     "Vocabulary",
     "load_model",
+    "places",
     "python_lines",
     "read_checkpoint",
     "read_folder",

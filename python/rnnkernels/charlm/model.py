@@ -2,7 +2,8 @@
 
 Tokens go into the stack as integers: its kernels gather the rows of the first layer's input weights, so there is no
 one-hot matrix and no embedding. This file holds the model's arrays and computes losses; it does not train
-(`training.py`), write text (`sampling.py`) or store anything (`checkpoint.py`).
+(`training.py`), write text (`sampling.py`) or store anything (`checkpoint.py`). The arrays may be on a GPU; what is
+said to a model and what it says (tokens, losses, logits) is NumPy's all the same.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from rnnkernels.parameters import cell_info
 from rnnkernels.stack import Stack
 
+from .places import HOST, Place, Softmax
 from .readout import Readout
 from .streams import Streams
 
@@ -45,7 +47,9 @@ class CharModel:
     ----------
     params : dict of arrays
         Those of the stack under its names, `readout.weight` (V, H) and `readout.bias` (V,). The arrays are the
-        model's own: an optimiser changes them in place.
+        model's own: an optimiser changes them in place. NumPy's, but for a model that `to` has moved.
+    place : Place
+        Where they are.
 
     Notes
     -----
@@ -67,7 +71,8 @@ class CharModel:
         self.vocabulary = vocabulary
         generator = np.random.default_rng(rng)
         self.stack = Stack(cell, vocabulary.size, hidden, layers, dropout=dropout, dtype=dtype, rng=generator)
-        self.readout = Readout(hidden, vocabulary.size, dtype, generator)
+        self.readout: Softmax = Readout.initial(hidden, vocabulary.size, dtype, generator)
+        self.place: Place = HOST
         self.params: dict[str, Array] = {
             **self.stack.params,
             "readout.weight": self.readout.weight,
@@ -79,7 +84,41 @@ class CharModel:
             for layer in range(layers):
                 self.params[f"bias_ih_l{layer}"][first : first + hidden] = 1
 
-    def loss_and_gradients(self, output: Array, targets: Array) -> tuple[float, Array, dict[str, Array]]:
+    def to(self, place: Place) -> None:
+        """Move the parameters: `params` holds other arrays then."""
+        self.params = {name: place.put(self.place.host(array)) for name, array in self.params.items()}
+        self.stack.params = {name: self.params[name] for name in self.stack.params}
+        self.readout = place.readout(self.params["readout.weight"], self.params["readout.bias"])
+        self.place = place
+
+    def window(
+        self, inputs: Array, targets: Array, state: Any, rng: np.random.Generator
+    ) -> tuple[Any, dict[str, Array], Any]:
+        """Run over a window of text, and backpropagate through it and no further.
+
+        Parameters
+        ----------
+        inputs, targets : (T, B) array of int
+            At the model's place.
+        state
+            The stack's, before the window; None: zeros.
+        rng : numpy.random.Generator
+            Draws dropout masks, where there are any.
+
+        Returns
+        -------
+        loss : float, or at another place than the host an array without axes
+            Mean, in nats per character.
+        grads : dict of arrays
+            Of `params`, fresh.
+        state
+            After the window.
+        """
+        run = self.stack.forward(inputs, state, training=True, rng=rng)
+        loss, d_output, own = self.loss_and_gradients(run.output, targets)
+        return loss, {**self.stack.backward(run, d_output).params, **own}, run.state
+
+    def loss_and_gradients(self, output: Array, targets: Array) -> tuple[Any, Array, dict[str, Array]]:
         """Return the mean loss of a window, its gradient for the output, and the readout's gradients.
 
         Parameters
@@ -90,7 +129,7 @@ class CharModel:
 
         Returns
         -------
-        loss : float
+        loss : float, or at another place than the host an array without axes
             Nats per character.
         d_output : (T, B, H) array
             Valid until the next call.
@@ -113,26 +152,26 @@ class CharModel:
         """
         if len(tokens) < 2:
             raise ValueError(f"tokens: expected at least 2 to predict one from the other, got {len(tokens)}")
-        streams = Streams(tokens, max(1, min(batch, (len(tokens) - 1) // EVALUATION_STREAM)))
+        streams = Streams(self.place.put(tokens), max(1, min(batch, (len(tokens) - 1) // EVALUATION_STREAM)))
         state = None
-        total = 0.0
+        total: Any = 0.0  # at the place: the host reads it once, at the end
         count = 0
         for start in range(0, streams.steps, length):
             run = self.stack.forward(streams.inputs(start, length), state, training=False)
             targets = streams.targets(start, length)
             total += self.readout.loss(run.output.reshape(-1, run.output.shape[-1]), targets.ravel())
-            count += targets.size
+            count += targets.shape[0] * targets.shape[1]
             state = run.state
-        return total / count
+        return float(total) / count
 
     # ---- one character at a time ----
 
     def read(self, tokens: Array, state: Any = None) -> tuple[Array, Any]:
         """Read tokens (T,) one after another; return the logits (V,) of the next one, and the state."""
-        run = self.stack.forward(tokens[:, None], state, training=False)
-        return self.readout.logits(run.output[-1])[0], run.state
+        run = self.stack.forward(self.place.put(tokens[:, None]), state, training=False)
+        return self.place.host(self.readout.logits(run.output[-1])[0]), run.state
 
     def step(self, token: int, state: Any = None) -> tuple[Array, Any]:
         """Read one token; return the logits (V,) of the next one, and the state."""
-        state = self.stack.step(np.array([token]), state)
-        return self.readout.logits(state[-1][0])[0], state
+        state = self.stack.step(self.place.put(np.array([token])), state)
+        return self.place.host(self.readout.logits(state[-1][0])[0]), state

@@ -5,6 +5,7 @@ Lines and samples go to standard output, the bar and notes to standard error; th
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .places import HOST
 from .sampling import sample
 from .training import Observer
 
@@ -107,6 +109,11 @@ class Bar(Observer):
                 f"per second with validation{best}; saved to {os.fspath(self.path)}"
             )
 
+    def noted(self, trainer: Trainer, sentence: str) -> None:
+        """Say it."""
+        del trainer
+        self._note(f"note: {sentence}")
+
     def started(self, trainer: Trainer) -> None:
         """Say what is trained on what."""
         self._trainer = trainer
@@ -118,10 +125,11 @@ class Bar(Observer):
             f"{files} file{'s' * (files > 1)}: {len(trainer.train_tokens):,} characters to train on, "
             f"{len(trainer.valid_tokens):,} held out, vocabulary {trainer.vocabulary.size}"
         )
-        count = sum(array.size for array in trainer.model.params.values())
+        count = sum(math.prod(array.shape) for array in trainer.model.params.values())
+        where = "" if trainer.place is HOST else f"; on {trainer.place.name}"
         self._note(
             f"{config.cell}, {config.layers} x {config.hidden} units, {count:,} parameters; batch {config.batch}, "
-            f"{config.seq_length} steps, {config.optimizer} {config.lr:g}, {config.epochs:g} epochs"
+            f"{config.seq_length} steps, {config.optimizer} {config.lr:g}, {config.epochs:g} epochs{where}"
         )
         if trainer.step:
             self._note(f"resumed after {trainer.step:,} windows, {trainer.epoch:.2f} epochs, {trainer.seconds:.0f} s")

@@ -23,24 +23,23 @@ class Readout:
 
     Parameters
     ----------
-    hidden_size, vocabulary_size : int
-        H and V.
-    dtype : dtype
-        float32 or float64.
-    rng : numpy.random.Generator
-        Draws the weights from U(+-1/sqrt(H)); the bias starts at zero.
-
-    Attributes
-    ----------
     weight : (V, H) array
+        float32 or float64.
     bias : (V,) array
+        An optimiser changes both in place.
     """
 
-    def __init__(self, hidden_size: int, vocabulary_size: int, dtype: npt.DTypeLike, rng: np.random.Generator) -> None:
-        bound = hidden_size**-0.5
-        self.weight: Array = rng.uniform(-bound, bound, (vocabulary_size, hidden_size)).astype(dtype)
-        self.bias: Array = np.zeros(vocabulary_size, dtype)
+    def __init__(self, weight: Array, bias: Array) -> None:
+        self.weight = weight
+        self.bias = bias
         self._kept: dict[str, Array] = {}
+
+    @classmethod
+    def initial(cls, hidden_size: int, vocabulary_size: int, dtype: npt.DTypeLike, rng: np.random.Generator) -> Readout:
+        """Return one with weights from U(+-1/sqrt(H)) and a bias of zeros."""
+        bound = hidden_size**-0.5
+        weight = rng.uniform(-bound, bound, (vocabulary_size, hidden_size)).astype(dtype)
+        return cls(weight, np.zeros(vocabulary_size, dtype))
 
     def _buffer(self, name: str, shape: tuple[int, int]) -> Array:
         """Return a kept array: fresh pages for each window would cost more than the sums in them."""

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rnnkernels.cuda.arrays import frame_of
+
 __all__ = ["Streams"]
 
 Tokens = npt.NDArray[np.integer[Any]]
@@ -24,6 +26,7 @@ class Streams:
     Parameters
     ----------
     tokens : (N,) array of int
+        Of NumPy's, or on a GPU; the windows are of the same kind.
     batch : int
         B.
     offset : int
@@ -44,13 +47,19 @@ class Streams:
 
     def inputs(self, start: int, length: int) -> Tokens:
         """Return the tokens of steps start ... start + length - 1, shape (T, B)."""
-        return np.ascontiguousarray(self._inputs[:, start : start + length].T)
+        return _turned(self._inputs[:, start : start + length])
 
     def targets(self, start: int, length: int) -> Tokens:
         """Return the tokens that follow `inputs(start, length)`, shape (T, B)."""
-        return np.ascontiguousarray(self._targets[:, start : start + length].T)
+        return _turned(self._targets[:, start : start + length])
 
     def windows(self, first: int, count: int, length: int) -> Iterator[Tokens]:
         """Yield the inputs of windows first ... count - 1, each (length, B)."""
         for window in range(first, count):
             yield self.inputs(window * length, length)
+
+
+def _turned(piece: Tokens) -> Tokens:
+    """Return (B, T) as (T, B), in order."""
+    turned: Tokens = frame_of(piece).contiguous(piece.T)
+    return turned

@@ -8,6 +8,9 @@ The learning rate is `lr` for the first half of the run, then falls linearly to 
 of two shares: windows done of those in `epochs`, and time used of `minutes`. Without `minutes` the clock has no say:
 such a run gives the same bits every time, however often it was stopped and resumed.
 
+Everything begins as NumPy's arrays, is saved as such, and is random by NumPy's generator, wherever it is computed: so
+a run can go on at another place than it began at. `Trainer.to` moves it.
+
 The loop with its reports and checkpoints is in `training.py`.
 """
 
@@ -22,13 +25,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnkernels import bptt, optim
+from rnnkernels.cuda.arrays import frame_of
 from rnnkernels.parameters import cell_info
 
 from .checkpoint import Checkpoint, copy_into
 from .config import Config
 from .corpus import Corpus, read_path, standard_library
 from .model import CharModel
+from .places import HOST, Place, Updates
 from .streams import Streams
 from .vocabulary import Vocabulary
 
@@ -37,8 +41,6 @@ __all__ = ["Record", "Trainer"]
 Array = npt.NDArray[Any]
 
 CONSTANT_SHARE = 0.5  # of the run at the full learning rate
-
-OPTIMIZERS = {"sgd": optim.SGD, "adagrad": optim.Adagrad, "rmsprop": optim.RMSprop, "adam": optim.Adam}
 
 # What a resumed run may do otherwise than the run before it.
 CHANGEABLE = ("text", "pattern", "epochs", "minutes", "valid_every", "lr", "clip")
@@ -67,6 +69,8 @@ class Trainer:
     Attributes
     ----------
     model : CharModel
+    place : Place
+        Where its arrays and the optimiser's are: the host, until `to` moves them.
     config : Config
     corpus : Corpus
     history : list of Record
@@ -108,7 +112,9 @@ class Trainer:
             dtype=config.dtype,
             rng=self.rng,
         )
-        self.optimizer = OPTIMIZERS[config.optimizer](self.model.params, lr=config.lr)
+        self.place: Place = HOST
+        self.optimizer: Updates = HOST.optimizer(config.optimizer, self.model.params, config.lr)
+        self._text: Array = self.train_tokens  # at the place
         # Windows in a pass and in the run: the same number for every shift.
         shortest = Streams(self.train_tokens, config.batch, config.seq_length - 1)
         self.windows = shortest.steps // config.seq_length
@@ -164,6 +170,25 @@ class Trainer:
         """Return the learning rate of the next window."""
         return self.config.lr * min(1.0, (1 - self.fraction) / (1 - CONSTANT_SHARE))
 
+    def to(self, place: Place) -> None:
+        """Move all that training computes with; nothing to do where it is there already. Not within `steps`.
+
+        On a GPU the arrays of `model.params`, `state` and so on are tensors; what `history`, `checkpoint` and the
+        model's own methods give is the same everywhere.
+        """
+        if place is self.place:
+            return
+        kept = self.optimizer.state_dict()
+        self.model.to(place)
+        self.optimizer = place.optimizer(self.config.optimizer, self.model.params, self.config.lr)
+        self.optimizer.load_state_dict(kept)
+        if self._best is not None:
+            self._best = {name: place.put(self.place.host(array)) for name, array in self._best.items()}
+        if self.state is not None:
+            self.state = tuple(tuple(place.put(self.place.host(part)) for part in parts) for parts in self.state)
+        self._text = place.put(self.train_tokens)
+        self.place = place
+
     def steps(self) -> Iterator[float]:
         """Train window after window until the run is finished; yield the loss of each.
 
@@ -177,7 +202,7 @@ class Trainer:
         while self.fraction < 1:
             if self.shift is None:
                 self.shift, self.window, self.state = int(self.rng.integers(self.config.seq_length)), 0, None
-            for loss in self._rest_of_the_pass(Streams(self.train_tokens, self.config.batch, self.shift)):
+            for loss in self._rest_of_the_pass(Streams(self._text, self.config.batch, self.shift)):
                 yield loss
                 if self.finished:
                     return
@@ -185,32 +210,26 @@ class Trainer:
 
     def _rest_of_the_pass(self, streams: Streams) -> Iterator[float]:
         T = self.config.seq_length
-        first = self.window
-
-        def loss(output: Array, start: int) -> tuple[float, Array, dict[str, Array]]:
-            targets = streams.targets(first * T + start, len(output))
-            return self.model.loss_and_gradients(output, targets)
-
-        inputs = streams.windows(first, self.windows, T)
-        results = bptt.windows(self.model.stack, inputs, loss, k1=T, k2=T, state=self.state, rng=self.rng)
-        for result in results:
-            limit = self.config.clip or math.inf
-            norm = optim.clip_by_global_norm(result.grads, limit)
-            if not (math.isfinite(result.loss) and math.isfinite(norm)):
+        for inputs in streams.windows(self.window, self.windows, T):
+            targets = streams.targets(self.window * T, T)
+            found, grads, state = self.model.window(inputs, targets, self.state, self.rng)
+            loss, norm = self.place.clip(grads, self.config.clip or math.inf, found)
+            if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise FloatingPointError(
-                    f"training diverged at step {self.step}: loss {result.loss}, gradient norm {norm}; "
+                    f"training diverged at step {self.step}: loss {loss}, gradient norm {norm}; "
                     f"try a smaller lr (now {self.config.lr}) or clip (now {self.config.clip})"
                 )
             if self._best is None and self.best_loss < math.inf:  # this update makes them the past
-                self._best = {name: array.copy() for name, array in self.model.params.items()}
+                self._best = {name: frame_of(array).copy(array) for name, array in self.model.params.items()}
             self.optimizer.lr = self.learning_rate()
-            self.optimizer.step(result.grads)
-            self.state = result.state
+            self.optimizer.step(grads)
+            del grads  # else they stay there during the next window
+            self.state = state
             self.window += 1
             self.step += 1
-            self._loss_sum += result.loss
+            self._loss_sum += loss
             self._loss_count += 1
-            yield result.loss
+            yield loss
 
     def validate(self) -> Record:
         """Measure the loss on the validation text, enter it in the history, and return it."""
@@ -225,12 +244,13 @@ class Trainer:
     # ---- to and from a checkpoint ----
 
     def checkpoint(self) -> Checkpoint:
-        """Return everything that the run depends on from here."""
-        tensors = {f"model.{k}": v for k, v in self.model.params.items()}
-        tensors |= {f"best.{k}": v for k, v in (self._best or {}).items()}
+        """Return everything that the run depends on from here, as NumPy's arrays."""
+        host = self.place.host
+        tensors = {f"model.{k}": host(v) for k, v in self.model.params.items()}
+        tensors |= {f"best.{k}": host(v) for k, v in (self._best or {}).items()}
         tensors |= {f"optimizer.{k}": v for k, v in self.optimizer.state_dict().items()}
         for layer, states in enumerate(self.state or ()):
-            tensors |= {f"state.{layer}.{i}": state for i, state in enumerate(states)}
+            tensors |= {f"state.{layer}.{i}": host(state) for i, state in enumerate(states)}
         progress = {
             "step": self.step,
             "window": self.window,

@@ -13,6 +13,7 @@ import numpy as np
 
 from .blas import one_blas_thread
 from .checkpoint import read_checkpoint, write_checkpoint
+from .places import HOST, choose
 from .trainer import Record, Trainer
 
 if TYPE_CHECKING:
@@ -27,7 +28,13 @@ SAVE_SECONDS = 60.0  # between two checkpoints, where no validation calls for on
 
 
 class Observer:
-    """What a run reports to; the methods do nothing here."""
+    """What a run reports to; the methods do nothing here.
+
+    Where a run is on a GPU, the arrays of `trainer.model.params` are tensors until it is over.
+    """
+
+    def noted(self, trainer: Trainer, sentence: str) -> None:
+        """Report what a person should know before the beginning, such as what will be slow and why."""
 
     def started(self, trainer: Trainer) -> None:
         """Report the beginning, before the first window."""
@@ -52,6 +59,8 @@ def train(
 ) -> Trainer:
     """Train a character-level language model.
 
+    With `rnnkernels.set_backend("cuda")`, and PyTorch that sees a GPU, all of it runs there. Checkpoints are the same.
+
     Parameters
     ----------
     corpus : Corpus or str, optional
@@ -68,7 +77,7 @@ def train(
     Returns
     -------
     Trainer
-        With `model`, `history`, `best_loss` and `finished`.
+        With `model`, `history`, `best_loss` and `finished`. Its arrays are NumPy's, wherever it was trained.
 
     Raises
     ------
@@ -146,6 +155,10 @@ def _run(
             write_checkpoint(path, trainer.checkpoint())
             observer.saved(trainer)
 
+    place, remark = choose()
+    if remark is not None:
+        observer.noted(trainer, remark)
+    trainer.to(place)
     observer.started(trainer)
     if trainer.validation_due:  # the run before was stopped at this very step
         validate()
@@ -163,4 +176,5 @@ def _run(
             saved = time.monotonic()
         if stopping:
             break
+    trainer.to(HOST)  # what a user gets is the same everywhere, and the GPU's memory is free again
     return trainer
