@@ -432,7 +432,7 @@ def test_a_bad_loss_function() -> None:
     wrong: list[tuple[Any, type[Exception], str]] = [
         (lambda o, _: (0.0, o[1:], {}), ValueError, r"loss: expected a gradient of shape \(6, 3, 5\), got \(5, 3, 5\)"),
         (lambda o, _: (0.0, o.astype(np.float32), {}), TypeError, "loss: expected a gradient of dtype float64"),
-        (lambda o, _: (0.0, o.tolist(), {}), TypeError, "loss: expected an array as the gradient, got list"),
+        (lambda o, _: (0.0, o.tolist(), {}), TypeError, "loss: expected an array as the gradient, got a list"),
         (lambda o, _: (0.0, o, {"bias_hh_l0": o}), ValueError, "names of the model's parameters, got bias_hh_l0"),
     ]
     for loss, kind, message in wrong:

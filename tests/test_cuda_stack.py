@@ -268,3 +268,41 @@ def test_numpys_arrays_go_on_as_they_did(emulated: Any) -> None:
     np.testing.assert_allclose(ours.output, cpu.output, rtol=1e-9, atol=1e-11)
     for name, value in wanted.params.items():
         np.testing.assert_allclose(found.params[name], value, rtol=1e-9, atol=1e-11, err_msg=name)
+
+
+# ---- backpropagation through time ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("k1", "k2"), [(3, 3), (2, 5), (4, 7), (30, 30)])
+def test_truncated_backpropagation(tensors: Any, k1: int, k2: int) -> None:
+    """Chunks that are cut anew, windows that overlap; losses stay where they are."""
+    from rnnkernels import bptt
+
+    stack = make("lstm", 2)
+    x = np.random.default_rng(1).standard_normal((17, B, I))
+
+    def loss(output: Any, start: int) -> tuple[Any, Any, dict[str, Any]]:
+        return (output * output).sum() * (1 + start), 2 * output * (1 + start), {}
+
+    def results(chunks: list[Any]) -> list[bptt.Result]:
+        return list(bptt.windows(stack, chunks, loss, k1=k1, k2=k2))
+
+    wanted = results([x[:4], x[4:5], x[5:]])
+    stack.params = {name: tensors.from_numpy(w) for name, w in stack.params.items()}
+    given = tensors.from_numpy(x)
+    found = results([given[:4], given[4:5], given[5:]])
+    assert [r.start for r in found] == [r.start for r in wanted]
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert isinstance(ours.loss, tensors.Tensor)
+        np.testing.assert_allclose(float(ours.loss), theirs.loss, rtol=1e-9)
+        assert_close(ours.state, theirs.state, "state")
+        for name, value in theirs.grads.items():
+            assert_close(ours.grads[name], value, name)
+    whole = bptt.truncated_bptt(stack, given, loss, k1=k1, k2=k2)
+    np.testing.assert_allclose(float(whole.loss), sum(r.loss for r in wanted), rtol=1e-9)
+
+    def wrong(output: Any, start: int) -> tuple[Any, Any, dict[str, Any]]:
+        return loss(output, start)[0], output.numpy(), {}
+
+    with pytest.raises(TypeError, match="loss: expected a Tensor on GPU 0 as the gradient, got an array"):
+        next(bptt.windows(stack, [given], wrong, k1=k1, k2=k2))

@@ -16,6 +16,8 @@ For k2 > k1 the windows overlap: each is run forward again from the state carrie
 with the present parameters, as two chained runs, so that the state at the start of the next window
 comes out where the first ends. Kept from window to window: that state and the input of the
 overlap, which does not grow with the number of steps.
+
+Arrays are NumPy's, or a GPU's where the model's parameters are.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from .cuda.arrays import frame_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -56,7 +60,8 @@ class Result:
     Attributes
     ----------
     loss : float
-        Sum of what the loss function returned.
+        Sum of what the loss function returned. Of arrays of a GPU an array without axes, where it returned such: nobody
+        has to wait for it.
     grads : dict of str to ndarray
         Of the model's parameters and of the loss function's own.
     state
@@ -65,7 +70,7 @@ class Result:
         The step at which the losses summed here begin; 0 for a whole sequence.
     """
 
-    loss: float
+    loss: Any
     grads: dict[str, Array]
     state: Any
     start: int
@@ -212,11 +217,11 @@ def _windows(
     overlap: Array | None = None  # steps s .. e of the window before that belong to the next one too
     end = 0
     for piece in _recut(chunks, k1):
-        x = piece if overlap is None or not len(overlap) else np.concatenate([overlap, piece])
+        x = piece if overlap is None or not len(overlap) else _join([overlap, piece])
         start, end = end, end + len(piece)
         split = max(0, end + k1 - k2) - (end - len(x))  # next s - this s
         result, state = _window(model, x, state, split, len(piece), loss, start, rng)
-        overlap = x[split:].copy() if split < len(x) else None  # a view would keep the chunk
+        overlap = _copy(x[split:]) if split < len(x) else None  # a view would keep the chunk
         del x, piece
         yield result
         del result  # else this frame keeps the gradients during the next window
@@ -244,13 +249,13 @@ def _window(
     carried = runs[0].state if split else state
 
     outputs = [run.output for run in runs]
-    output = outputs[-1] if len(outputs[-1]) >= errors else np.concatenate(outputs)
+    output = outputs[-1] if len(outputs[-1]) >= errors else _join(outputs)
     output = output[len(output) - errors :]  # (errors, B, H)
     value, d_errors, own = loss(output, start)
     _check_like(d_errors, output)
     d_output = d_errors
     if errors < len(x):
-        d_output = np.zeros((len(x), *output.shape[1:]), output.dtype)
+        d_output = frame_of(output).zeros((len(x), *output.shape[1:]), output.dtype)
         d_output[len(x) - errors :] = d_errors
 
     grads: dict[str, Array] = {}
@@ -263,7 +268,8 @@ def _window(
         d_state, stop = back.state, begin
     if shared := sorted(grads.keys() & own.keys()):
         raise ValueError(f"loss: its gradients must not bear names of the model's parameters, got {', '.join(shared)}")
-    return Result(float(value), {**grads, **own}, runs[-1].state, start), carried
+    on_host = isinstance(output, np.ndarray)
+    return Result(float(value) if on_host else value, {**grads, **own}, runs[-1].state, start), carried
 
 
 def _recut(chunks: Iterable[Array], length: int) -> Iterator[Array]:
@@ -285,15 +291,25 @@ def _recut(chunks: Iterable[Array], length: int) -> Iterator[Array]:
         while count + len(chunk) - begin >= length:
             stop = begin + length - count
             waiting.append(chunk[begin:stop])
-            yield waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
+            yield waiting[0] if len(waiting) == 1 else _join(waiting)
             waiting, count, begin = [], 0, stop
         if begin < len(chunk):
-            waiting.append(chunk[begin:].copy())  # a view would keep the chunk
+            waiting.append(_copy(chunk[begin:]))  # a view would keep the chunk
             count += len(chunk) - begin
         number += 1  # noqa: SIM113 - enumerate holds on to a chunk while it asks for the next
         del chunk
     if waiting:
-        yield np.concatenate(waiting)
+        yield _join(waiting)
+
+
+def _join(pieces: list[Array]) -> Array:
+    joined: Array = frame_of(pieces[0]).concatenate(pieces)
+    return joined
+
+
+def _copy(array: Array) -> Array:
+    copy: Array = frame_of(array).copy(array)
+    return copy
 
 
 def _add(one: Mapping[str, Array], two: Mapping[str, Array]) -> dict[str, Array]:
@@ -314,9 +330,16 @@ def _check_lengths(k1: int, k2: int) -> None:
 
 
 def _check_like(d_output: Array, output: Array) -> None:
-    if not isinstance(d_output, np.ndarray):
-        raise TypeError(f"loss: expected an array as the gradient, got {type(d_output).__name__}")
+    if not isinstance(d_output, type(output)) or frame_of(d_output) is not frame_of(output):
+        raise TypeError(f"loss: expected {_kind(output)} as the gradient, got {_kind(d_output)}")
     if d_output.shape != output.shape:
         raise ValueError(f"loss: expected a gradient of shape {output.shape}, got {d_output.shape}")
     if d_output.dtype != output.dtype:
         raise TypeError(f"loss: expected a gradient of dtype {output.dtype}, got {d_output.dtype}")
+
+
+def _kind(array: object) -> str:
+    if isinstance(array, np.ndarray):
+        return "an array"
+    device = frame_of(array).device
+    return f"a {type(array).__name__}" + ("" if device is None else f" on GPU {device}")
