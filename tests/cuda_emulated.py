@@ -42,7 +42,7 @@ def _on_cuda() -> Any:
 
     rk.set_backend("cuda")
     extension.load().set_poison(True)
-    extension.load().set_kernel(os.environ.get("RNNKERNELS_CUDA_KERNEL", "products"))
+    extension.load().set_kernel(os.environ.get("RNNKERNELS_CUDA_KERNEL", "auto"))
     yield
     extension.load().set_poison(False)
     rk.set_backend("cpu")
