@@ -63,7 +63,7 @@ CELLS = "not scalar and not avx2 and not threads and not million and not dense_i
 def stages(out: str) -> dict[str, tuple[str, int]]:
     """What each stage runs, and for how many seconds at most."""
     python = sys.executable
-    tests = f"{python} -m pytest -q -x --no-header -p no:cacheprovider"
+    tests = f"{python} -m pytest -q --maxfail=25 --tb=short --no-header -p no:cacheprovider"
     return {
         "build": (
             (

@@ -59,3 +59,18 @@ def test_autocast_casts_to_the_half(tensors: Any, autocast: Any, name: str, form
     again = leaves(half(given.to(expected), tuple(casted) if name == "LSTM" else casted[0]))
     for a, b in zip(results, again, strict=True):
         assert torch.equal(a, b)
+
+
+def test_any_cell(tensors: Any, autocast: Any) -> None:
+    torch = tensors
+    import rnnkernels.torch as rnn
+
+    torch.manual_seed(0)
+    layer = rnn.Recurrent("mut3", 6, 6, num_layers=2)
+    x = torch.randn(4, 3, 6)
+    output, state = layer(x.to(autocast))
+    assert (output.dtype, state.dtype) == (autocast, autocast)
+    torch.set_autocast_enabled("cuda", False)
+    half = rnn.Recurrent("mut3", 6, 6, num_layers=2, dtype=autocast)
+    half.load_state_dict(layer.state_dict())
+    assert torch.equal(half(x.to(autocast))[0], output)

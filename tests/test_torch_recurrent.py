@@ -304,6 +304,32 @@ def test_another_device_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         gru()(X)
 
 
+@pytest.mark.parametrize("low", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("cell", ["lstm", "gru", "mut3"])
+def test_autocast_takes_both_and_returns_the_half(cell: str, low: Any) -> None:
+    """Parameters stay float32, and so does the arithmetic; float64 is left alone."""
+    layer = layer_of(cell, 2, bidirectional=True).float()
+    x = torch.randn(T, B, SIZE, generator=torch.Generator().manual_seed(1)).to(low)
+    begun = one(tuple(s.to(low) for s in states_of(layer, 4, B)))
+    options: dict[str, Any] = {"lengths": LENGTHS, "resets": torch.rand(T, B) < 0.2, "all_states": True}
+    with torch.autocast("cpu", low):
+        output, final, every = layer(x, begun, **options)
+        step = rnn.RecurrentCell(cell, SIZE, SIZE)(x[0])
+    wanted = layer(x.float(), one(tuple(s.float() for s in many(begun))), **options)
+    found = [output, *many(final), *(s for states in every for s in states)]
+    exact = [wanted[0], *many(wanted[1]), *(s for states in wanted[2] for s in states)]
+    for a, b in zip(found, exact, strict=True):
+        assert a.dtype == low
+        assert torch.equal(a, b.to(low))
+    assert {s.dtype for s in many(step)} == {low}
+    output.float().square().sum().backward()
+    assert {p.grad.dtype for p in layer.parameters()} == {torch.float32}
+    with torch.autocast("cpu", low):
+        wide = layer.double()(x.double())[0]
+        tokens = layer.float()(torch.zeros(T, B, dtype=torch.int64))[0]
+    assert (wide.dtype, tokens.dtype) == (torch.float64, low)
+
+
 def test_a_backward_frees_what_was_kept(x: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     kernels = pytest.importorskip("rnnkernels.torch.kernels")
     alive = []

@@ -27,12 +27,8 @@ class Region(NamedTuple):
         return (torch.float32, self.low) if self.device == "cpu" else (torch.float32, *_HALVES)
 
     def cast(self, tensors: Any) -> Any:
-        """Return tensors as they are computed with: one, or nested lists, tuples and dicts, None as it is."""
-        if tensors is None or isinstance(tensors, torch.Tensor):
-            return tensors if tensors is None else tensors.to(torch.float32 if self.device == "cpu" else self.low)
-        if isinstance(tensors, dict):
-            return {name: self.cast(tensor) for name, tensor in tensors.items()}
-        return [self.cast(tensor) for tensor in tensors]
+        """Return tensors as they are computed with."""
+        return to(tensors, torch.float32 if self.device == "cpu" else self.low)
 
     def outside(self) -> Any:
         """Return a context without autocast."""
@@ -68,6 +64,15 @@ def taken(x: torch.Tensor) -> tuple[torch.dtype, ...]:
     if within is None:
         return (x.dtype,)
     return within.taken if x.dtype in within.taken else ()
+
+
+def to(tensors: Any, dtype: torch.dtype) -> Any:
+    """Return tensors in a dtype: one, or lists, tuples and dicts of them; None and integers as they are."""
+    if isinstance(tensors, torch.Tensor):
+        return tensors.to(dtype) if tensors.is_floating_point() else tensors
+    if isinstance(tensors, dict):
+        return {name: to(tensor, dtype) for name, tensor in tensors.items()}
+    return None if tensors is None else tuple(to(tensor, dtype) for tensor in tensors)
 
 
 def _device(x: torch.Tensor) -> str:

@@ -7,6 +7,7 @@ For drop-in replacements of torch.nn's own classes see `layers`.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +17,7 @@ from rnnkernels.noise import Noise, check_rate
 from rnnkernels.parameters import cell_info, parameter_shapes
 from rnnkernels.replay import check_memory
 
+from . import autocast
 from .kernels import no_kernels, serves
 from .layers import FLOATS
 from .options import Options
@@ -75,9 +77,9 @@ class _Base(torch.nn.Module):  # type: ignore[misc]
             raise TypeError(f"{name}: expected a tensor, got {type(tensor).__name__}")
         if tuple(tensor.shape) != shape:
             raise ValueError(f"{name}: expected shape {symbols} = {shape}, got {tuple(tensor.shape)}")
-        dtype = next(self.parameters()).dtype
-        if tensor.dtype != dtype:
-            raise TypeError(f"{name}: expected dtype {dtype}, the parameters', got {tensor.dtype}")
+        like = next(self.parameters())
+        if tensor.dtype not in autocast.taken(like):
+            raise TypeError(f"{name}: expected dtype {like.dtype}, the parameters', got {tensor.dtype}")
 
     def _check_input(self, name: str, x: Any, dims: tuple[int, ...]) -> bool:
         """Check an input of vectors or tokens; return whether it is tokens. `dims`: allowed for vectors."""
@@ -86,8 +88,9 @@ class _Base(torch.nn.Module):  # type: ignore[misc]
         if not serves(x.device):
             raise NotImplementedError(f"{name}: expected a tensor on the CPU, got {x.device}: {no_kernels(x.device)}")
         tokens = not x.is_floating_point()
-        dtype = next(self.parameters()).dtype
-        if x.dtype != (torch.int64 if tokens else dtype):
+        like = next(self.parameters())
+        dtype = like.dtype
+        if x.dtype not in ((torch.int64,) if tokens else autocast.taken(like)):
             raise TypeError(f"{name}: expected dtype {dtype}, the parameters', or int64 tokens; got {x.dtype}")
         if dtype not in FLOATS:
             raise TypeError(f"parameters: expected float32, float64, bfloat16 or float16, got {dtype}")
@@ -107,6 +110,15 @@ class _Base(torch.nn.Module):  # type: ignore[misc]
         for part, shape, state in zip(self.state_names, shapes, states, strict=True):
             self._check(f"{name} {part}", state, shape, symbols)
         return tuple(states)
+
+    def _run(self, serve: Any, options: Options, *tensors: Any) -> Any:
+        """Return what `serve` gives for tensors; in an autocast region they are cast, and results are of its half."""
+        region = autocast.region(next(self.parameters()))
+        if region is None:
+            return serve(options, *tensors)
+        with region.outside():
+            done = serve(options, *map(region.cast, tensors))
+        return type(done)(*(autocast.to(part, region.low) for part in done))
 
     def _given_back(self, states: Sequence[torch.Tensor]) -> States:
         return states[0] if len(self.state_names) == 1 else tuple(states)
@@ -287,14 +299,18 @@ class Recurrent(_Base):
         if reset_state is not None and resets is None:
             raise ValueError("reset_state: expected resets with it, got none")
         options = self._options(batch_sizes, self._lengths(lengths, batched), self._resets(resets, batched))
-        done = run_layers(
+        serve = partial(
+            run_layers,
+            directions=2 if self.bidirectional else 1,
+            dropout=self.dropout if self.training else 0.0,
+        )
+        done = self._run(
+            serve,
             options._replace(all_states=all_states),
             x,
             [{name: getattr(self, attribute) for name, attribute in named.items()} for named in self._all_weights],
             initial,
-            directions=2 if self.bidirectional else 1,
-            dropout=self.dropout if self.training else 0.0,
-            reset_state=as_states("reset_state", reset_state),
+            as_states("reset_state", reset_state),
         )
         output, final = done.output, done.final
         if packed:
@@ -428,5 +444,5 @@ class RecurrentCell(_Base):
         if initial is not None and not batched:
             initial = tuple(s.unsqueeze(0) for s in initial)
         options = Options(self.cell, cell_clip=self.cell_clip)
-        final = run(options, x, {name: getattr(self, name) for name in self._names}, initial).final
+        final = self._run(run, options, x, {name: getattr(self, name) for name in self._names}, initial).final
         return self._given_back(final if batched else tuple(s.squeeze(0) for s in final))

@@ -103,10 +103,10 @@ def run_layers(
     x: torch.Tensor,
     layers: Sequence[Mapping[str, torch.Tensor]],
     state: Sequence[torch.Tensor] | None,
+    reset_state: Sequence[torch.Tensor] | None = None,
     *,
     directions: int,
     dropout: float,
-    reset_state: Sequence[torch.Tensor] | None = None,
 ) -> Stacked:
     """Run layers on layers, `dropout` between them; of each state in `state` (L·D, B, H)."""
     finals: list[Tensors] = []
