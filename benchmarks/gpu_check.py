@@ -29,7 +29,8 @@ for kernel in cuda.kernels():
     cuda.set_kernel(kernel)
     for cell in rk.cells():
         x = torch.randn(3, 2, 5, device="cuda")
-        params = {n: torch.from_numpy(w).cuda() for n, w in rk.init_params(cell, 5, 5, rng=0).items()}
+        proj = 3 if rk.cell_info(cell)["projected"] else None
+        params = {n: torch.from_numpy(w).cuda() for n, w in rk.init_params(cell, 5, 5, rng=0, proj_size=proj).items()}
         run = rk.forward(cell, x, params, lengths=[3, 1])
         rk.backward(run, torch.ones_like(run.output))
 torch.cuda.synchronize()

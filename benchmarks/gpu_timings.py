@@ -99,6 +99,7 @@ def loop(cell: str, x: Any, params: dict[str, Any], d: Any, compiled: bool) -> t
     inputs = x.clone().requires_grad_()
     run = torch_loops.several_steps(cell)
     if compiled:
+        torch.compiler.reset()  # what was compiled for other cells counts towards a limit, after which none is
         run = torch.compile(run)
     chunk = 16
 
