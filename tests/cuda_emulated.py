@@ -30,9 +30,10 @@ def load(path: str) -> Any:
     return module
 
 
-if os.environ.get("RNNKERNELS_CUDA_EMULATED"):
-    # Where `rnnkernels` looks for its CUDA backend.
-    sys.modules["rnnkernels._cuda"] = load(os.environ["RNNKERNELS_CUDA_EMULATED"])
+def pytest_configure() -> None:
+    """Put the module where `rnnkernels` looks for its CUDA backend; not where a test imports this file."""
+    if os.environ.get("RNNKERNELS_CUDA_EMULATED"):
+        sys.modules["rnnkernels._cuda"] = load(os.environ["RNNKERNELS_CUDA_EMULATED"])
 
 
 @pytest.fixture(autouse=True)
