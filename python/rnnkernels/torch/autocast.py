@@ -3,7 +3,7 @@
 On the CPU PyTorch runs the products of a layer in half precision and returns what its operations promote that to:
 another dtype for each class. The arithmetic here is float32's, rounded at the end. On a GPU all tensors are cast to the
 half, which is storage for these kernels: sums and states between steps are float32. There a region of bfloat16 gives
-bfloat16; cuDNN's layers compute, and return, float16 in it all the same.
+bfloat16; versions of PyTorch have had cuDNN's layers compute, and return, float16 in it all the same.
 """
 
 from __future__ import annotations
