@@ -73,10 +73,9 @@ const char* kernel_for(const Shape& shape, Dtype dtype, int capability, int proc
 
 // Whether calls that come again are run as graphs (cuda/graph_cache.h), and what came of it since that was set.
 void set_graphs(bool on);
-bool graphs();
 struct GraphCounts {
-    Index made;
-    Index runs;
+    Index made;  // graphs
+    Index runs;  // of graphs
 };
 GraphCounts graph_counts();
 

@@ -201,7 +201,6 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
         },
         py::arg("name"));
     m.def("set_graphs", &rnnkernels::cuda::set_graphs, py::arg("on"));
-    m.def("graphs", &rnnkernels::cuda::graphs);
     m.def("graph_counts", &graph_counts);
     m.def("call_bytes", &call_bytes, py::arg("cell"), py::arg("steps"), py::arg("batch"), py::arg("input"),
           py::arg("hidden"), py::arg("projection"), py::arg("dtype"), py::arg("tokens") = false);

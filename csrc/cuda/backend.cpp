@@ -74,9 +74,9 @@ Kernel kernel_of(int set, const Inputs& in, Dtype dtype) {
 Index library_bytes(Kernel kernel) { return kernel == Kernel::products ? cuda::kCublasWorkspace : 0; }
 
 template <class Call>
-Index workspace_bytes(Put<Call> put, int set, const Call& call, Dtype dtype) {
+Index workspace_bytes(Put<Call> put, Kernel kernel, const Call& call, Dtype dtype) {
     const cuda::Queue nowhere{nullptr, &cuda::reference_products()};
-    return put(call, dtype, nowhere, nullptr) + library_bytes(kernel_of(set, call.in, dtype));
+    return put(call, dtype, nowhere, nullptr) + library_bytes(kernel);
 }
 
 // All that decides what a call puts into its stream, as bytes: the call itself, and what of the host's it points to.
@@ -102,12 +102,12 @@ std::string key_of(Put<Call> put, Kernel kernel, Dtype dtype, const Call& given)
 template <class Call>
 void run(Put<Call> put, int set, const Call& call, Dtype dtype) {
     const Where& where = call.in.where;
-    const Index wanted = workspace_bytes(put, set, call, dtype);
+    const Kernel kernel = kernel_of(set, call.in, dtype);
+    const Index wanted = workspace_bytes(put, kernel, call, dtype);
     if (where.workspace_bytes < wanted)
         throw cuda::Error("workspace: expected at least " + std::to_string(wanted) + " bytes, got " +
                           std::to_string(where.workspace_bytes));
     const cuda::OnDevice device(where.device);
-    const Kernel kernel = kernel_of(set, call.in, dtype);
     auto* own = static_cast<char*>(where.workspace);
     const auto record = [&](void* stream) {
         if (kernel == Kernel::products) {
@@ -155,10 +155,10 @@ const Backend table{
     [](int, int, Dtype, const void*) { return Index{0}; },
     [](int, int, Dtype, void*) {},
     [](int set, int cell, Dtype dtype, const ForwardCall& call) {
-        return workspace_bytes(at(cell, dtype).forward, set, call, dtype);
+        return workspace_bytes(at(cell, dtype).forward, kernel_of(set, call.in, dtype), call, dtype);
     },
     [](int set, int cell, Dtype dtype, const BackwardCall& call) {
-        return workspace_bytes(at(cell, dtype).backward, set, call, dtype);
+        return workspace_bytes(at(cell, dtype).backward, kernel_of(set, call.in, dtype), call, dtype);
     },
     forward,
     [](int set, int cell, Dtype dtype, const ForwardCall* calls, int count) {
@@ -179,11 +179,7 @@ void set_graphs(bool on) {
     with_graphs.store(on);
     graph_cache().clear();
 }
-bool graphs() { return with_graphs.load(); }
-GraphCounts graph_counts() {
-    const GraphCache::Counts counts = graph_cache().counts();
-    return {counts.made, counts.runs};
-}
+GraphCounts graph_counts() { return graph_cache().counts(); }
 
 }  // namespace cuda
 

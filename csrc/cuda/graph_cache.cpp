@@ -1,12 +1,14 @@
 // The rules of graph_cache.h.
 #include "graph_cache.h"
 
+#include <algorithm>
+
 namespace rnnkernels::cuda {
 
 GraphCache::Entry* GraphCache::find(const std::string& key) {
-    const auto place = places_.find(key);
-    if (place == places_.end()) return nullptr;
-    entries_.splice(entries_.begin(), entries_, place->second);
+    const auto place = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.key == key; });
+    if (place == entries_.end()) return nullptr;
+    entries_.splice(entries_.begin(), entries_, place);
     return &entries_.front();
 }
 
@@ -22,12 +24,8 @@ void GraphCache::put(const std::string& key, void* stream, const Record& record)
             ++counts_.runs;
             return;
         }
-        if (entries_.size() == limit_) {
-            places_.erase(entries_.back().key);
-            entries_.pop_back();
-        }
+        if (entries_.size() == limit_) entries_.pop_back();
         entries_.push_front({key, nullptr});
-        places_[key] = entries_.begin();
     }
     record(stream);
 }
@@ -35,11 +33,10 @@ void GraphCache::put(const std::string& key, void* stream, const Record& record)
 void GraphCache::clear() {
     const std::lock_guard<std::mutex> lock(guard_);
     entries_.clear();
-    places_.clear();
     counts_ = {};
 }
 
-GraphCache::Counts GraphCache::counts() const {
+GraphCounts GraphCache::counts() const {
     const std::lock_guard<std::mutex> lock(guard_);
     return counts_;
 }

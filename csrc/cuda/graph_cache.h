@@ -6,31 +6,25 @@
 // instead of several for every step.
 #pragma once
 
-#include <cstdint>
 #include <list>
 #include <memory>
 #include <mutex>
 #include <string>
-#include <unordered_map>
 
+#include "../device_table.h"
 #include "graph.h"
 
 namespace rnnkernels::cuda {
 
 class GraphCache {
 public:
-    struct Counts {
-        std::int64_t made;  // graphs
-        std::int64_t runs;  // of graphs
-    };
-
     explicit GraphCache(std::size_t limit) : limit_(limit) {}
 
     // Puts a call into the stream. `key`: everything of it that `record` puts there; the caller's device is current.
     void put(const std::string& key, void* stream, const Record& record);
 
     void clear();
-    Counts counts() const;
+    GraphCounts counts() const;
 
 private:
     struct Entry {
@@ -43,8 +37,7 @@ private:
     const std::size_t limit_;
     mutable std::mutex guard_;  // held while a graph is launched: it must not be from two threads
     std::list<Entry> entries_;  // latest first
-    std::unordered_map<std::string, std::list<Entry>::iterator> places_;
-    Counts counts_{};
+    GraphCounts counts_{};
 };
 
 }  // namespace rnnkernels::cuda
