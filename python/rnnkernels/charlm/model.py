@@ -91,33 +91,6 @@ class CharModel:
         self.readout = place.readout(self.params["readout.weight"], self.params["readout.bias"])
         self.place = place
 
-    def window(
-        self, inputs: Array, targets: Array, state: Any, rng: np.random.Generator
-    ) -> tuple[Any, dict[str, Array], Any]:
-        """Run over a window of text, and backpropagate through it and no further.
-
-        Parameters
-        ----------
-        inputs, targets : (T, B) array of int
-            At the model's place.
-        state
-            The stack's, before the window; None: zeros.
-        rng : numpy.random.Generator
-            Draws dropout masks, where there are any.
-
-        Returns
-        -------
-        loss : float, or at another place than the host an array without axes
-            Mean, in nats per character.
-        grads : dict of arrays
-            Of `params`, fresh.
-        state
-            After the window.
-        """
-        run = self.stack.forward(inputs, state, training=True, rng=rng)
-        loss, d_output, own = self.loss_and_gradients(run.output, targets)
-        return loss, {**self.stack.backward(run, d_output).params, **own}, run.state
-
     def loss_and_gradients(self, output: Array, targets: Array) -> tuple[Any, Array, dict[str, Array]]:
         """Return the mean loss of a window, its gradient for the output, and the readout's gradients.
 

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rnnkernels import bptt
 from rnnkernels.cuda.arrays import frame_of
 from rnnkernels.parameters import cell_info
 
@@ -210,10 +211,14 @@ class Trainer:
 
     def _rest_of_the_pass(self, streams: Streams) -> Iterator[float]:
         T = self.config.seq_length
-        for inputs in streams.windows(self.window, self.windows, T):
-            targets = streams.targets(self.window * T, T)
-            found, grads, state = self.model.window(inputs, targets, self.state, self.rng)
-            loss, norm = self.place.clip(grads, self.config.clip or math.inf, found)
+        first = self.window
+
+        def loss_of(output: Array, start: int) -> tuple[Any, Array, dict[str, Array]]:
+            return self.model.loss_and_gradients(output, streams.targets(first * T + start, len(output)))
+
+        inputs = streams.windows(first, self.windows, T)
+        for result in bptt.windows(self.model.stack, inputs, loss_of, k1=T, k2=T, state=self.state, rng=self.rng):
+            loss, norm = self.place.clip(result.grads, self.config.clip or math.inf, result.loss)
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise FloatingPointError(
                     f"training diverged at step {self.step}: loss {loss}, gradient norm {norm}; "
@@ -222,9 +227,9 @@ class Trainer:
             if self._best is None and self.best_loss < math.inf:  # this update makes them the past
                 self._best = {name: frame_of(array).copy(array) for name, array in self.model.params.items()}
             self.optimizer.lr = self.learning_rate()
-            self.optimizer.step(grads)
-            del grads  # else they stay there during the next window
-            self.state = state
+            self.optimizer.step(result.grads)
+            self.state = result.state
+            del result  # else its gradients stay during the next window
             self.window += 1
             self.step += 1
             self._loss_sum += loss
