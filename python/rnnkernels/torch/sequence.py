@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from . import autograd, operators
+from . import autocast, autograd, operators
 from .options import Options, make_spec
 
 if TYPE_CHECKING:
@@ -61,19 +61,9 @@ def run(
 
 def _in_float32(options: Options, x: Any, weights: Any, state: Any, reset_state: Any, term: Any) -> Result:
     """Half precision is storage: the arithmetic, and the states between steps, are float32's."""
-    dtype = weights["weight_ih"].dtype
-
-    def wide(tensor: Any) -> Any:
-        return tensor.float() if tensor is not None and tensor.is_floating_point() else tensor
-
-    def wide_all(tensors: Any) -> Any:
-        return None if tensors is None else tuple(map(wide, tensors))
-
-    more = {name: wide(w) for name, w in weights.items()}
-    done = run(options, wide(x), more, wide_all(state), wide_all(reset_state), wide(term))
-    return Result(
-        done.output.to(dtype), tuple(s.to(dtype) for s in done.final), tuple(s.to(dtype) for s in done.sequences)
-    )
+    given = (x, weights, state, reset_state, term)
+    done = run(options, *(autocast.to(part, torch.float32) for part in given))
+    return Result(*(autocast.to(part, weights["weight_ih"].dtype) for part in done))
 
 
 def packed_batch(input: PackedSequence, state: Any) -> Any:
