@@ -133,26 +133,19 @@ constexpr bool is_projected() {
 template <class Cell>
 inline constexpr bool projected = is_projected<Cell>();
 
-// A cell in a call that asks for what most calls do not: masks, settings, sequences of all states, readings. The
-// engines are compiled for it apart, so that the other calls pay nothing for it.
-template <class Cell>
-struct Extended : Cell {
-    using Plain = Cell;
+// Whether zoneout may keep a state's old value, and whether a state is a sum of positive terms. A cell says nothing where
+// all states may be zoned and none is such a sum.
+struct StateFlags {
+    bool zoned = true;
+    bool positive = false;
 };
 template <class Cell>
-inline constexpr bool extended = requires { typename Cell::Plain; };
-
-// The cell itself, whatever the call asks for.
-template <class Cell>
-struct PlainCell {
-    using Type = Cell;
-};
-template <class Cell>
-struct PlainCell<Extended<Cell>> {
-    using Type = Cell;
-};
-template <class Cell>
-using Plain = typename PlainCell<Cell>::Type;
+constexpr StateFlags flags_of_state(int state) {
+    StateFlags flags{};
+    if constexpr (requires { Cell::state_flags; }) flags = Cell::state_flags[state];
+    if (projected<Cell> && state == 0) flags.zoned = false;  // h is a product: no unit has a value to keep
+    return flags;
+}
 
 // The gates that satisfy a predicate, in table order.
 struct GateList {

@@ -46,7 +46,7 @@ private:
     typename V::BitsLane limit_;
 };
 
-template <class T, int states>
+template <class T>
 class Masks {
 public:
     using V = Vec<T>;
@@ -57,15 +57,15 @@ public:
           noise_(noise),
           rows_(rows),
           dropped_(noise.recurrent) {
-        for (int k = 0; k < states; ++k) zoned_[k] = Chance<T>(noise.zoneout[k]);
+        for (int k = 0; k < kMaxStates; ++k) zoned_[k] = Chance<T>(noise.zoneout[k]);
         scale_ = static_cast<T>(1 / (1 - noise.recurrent));
     }
 
     bool zones = false;  // zoneout
     bool drops = false;  // recurrent dropout
 
-    // n becomes what of s and n each unit keeps. `row`: among those of all steps.
-    RNNKERNELS_INLINE void zone(Index row, Index block, const V* s, V* n) const {
+    // n[] becomes what of s[] and n[] each unit of `states` states keeps. `row`: among those of all steps.
+    RNNKERNELS_INLINE void zone(int states, Index row, Index block, const V* s, V* n) const {
         if (noise_.expected) {
             for (int k = 0; k < states; ++k) n[k] = fma(V(static_cast<T>(noise_.zoneout[k])), s[k] - n[k], n[k]);
             return;
@@ -76,8 +76,8 @@ public:
             n[k] = zoned_[k].choose(words.word[k % 4], s[k], n[k]);
         }
     }
-    // Its backward: dn is divided into what goes on to the cell and what to the states before, ds.
-    RNNKERNELS_INLINE void unzone(Index row, Index block, V* dn, V* ds) const {
+    // The backward of zone: dn[] is divided into what goes on to the cell and what goes to the states before, ds[].
+    RNNKERNELS_INLINE void unzone(int states, Index row, Index block, V* dn, V* ds) const {
         if (noise_.expected) {
             for (int k = 0; k < states; ++k) {
                 ds[k] = V(static_cast<T>(noise_.zoneout[k])) * dn[k];
@@ -114,7 +114,7 @@ private:
 
     Noise noise_;
     Rows rows_;
-    Chance<T> zoned_[states], dropped_;
+    Chance<T> zoned_[kMaxStates], dropped_;
     T scale_ = 1;
 };
 

@@ -1,5 +1,5 @@
-// The order of a recurrence's steps, for any cell and any engine. An engine (cpu/forward.h, cpu/backward.h)
-// does the work of one phase; what follows what, and where every participant must wait, is said here only.
+// The order of a recurrence's steps, for any cell and any engine. An engine (cpu/forward.h, cuda/forward.h) does the
+// work of one phase; what follows what, and where every participant must wait, is said here only.
 //
 //   one product,  forward  per step: step
 //                 backward per step: step                      (the product carries step t+1's gradient to t)
@@ -13,69 +13,83 @@
 // chunk's weight gradients at once. Chunks depend on the problem only, never on the number of threads.
 #pragma once
 
-#include "../cells/cell.h"
+#include "cell_table.h"
 #include "rows.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-// The steps [first, last) of one chunk.
-template <class Cell, class Engine>
-void run_forward_chunk(Engine& engine, Index first, Index last) {
-    engine.project(first, last);
-    for (Index t = first; t < last; ++t) {
-        if constexpr (two_products<Cell>) {
+template <class Engine>
+void forward_step(Form form, Engine& engine, Index t) {
+    switch (form) {
+        case Form::one_product: engine.step(t); break;
+        case Form::projected:
+            engine.step(t);
+            engine.wait_for_step();
+            engine.project_h(t);
+            break;
+        case Form::two_products:
             engine.gates(t);
             engine.wait_for_step();
             engine.state(t);
-        } else if constexpr (normalised<Cell>) {
+            break;
+        case Form::normalised:
+        case Form::normalised_inner:
             engine.products(t);
             engine.wait_for_step();
             engine.rows(t);
-        } else {
-            engine.step(t);
-            if constexpr (projected<Cell>) {
-                engine.wait_for_step();
-                engine.project_h(t);
-            }
-        }
-        engine.wait_for_step();
+            break;
     }
+    engine.wait_for_step();
+}
+
+template <class Engine>
+void backward_step(Form form, Engine& engine, Index t) {
+    switch (form) {
+        case Form::one_product: engine.step(t); break;
+        case Form::projected:
+            engine.project_h(t);
+            engine.wait_for_step();
+            engine.step(t);
+            break;
+        case Form::two_products:
+            engine.state(t);
+            engine.wait_for_step();
+            engine.gates(t);
+            break;
+        case Form::normalised:
+        case Form::normalised_inner:
+            engine.products(t);
+            engine.wait_for_step();
+            engine.rows(t);
+            break;
+    }
+    engine.wait_for_step();
+}
+
+// The steps [first, last) of one chunk.
+template <class Engine>
+void run_forward_chunk(Form form, Engine& engine, Index first, Index last) {
+    engine.project(first, last);
+    for (Index t = first; t < last; ++t) forward_step(form, engine, t);
 }
 
 // `most`: rows of a chunk.
-template <class Cell, class Engine>
-void run_forward(Engine& engine, const Rows& rows, Index most) {
+template <class Engine>
+void run_forward(Form form, Engine& engine, const Rows& rows, Index most) {
     for (Index first = 0; first < rows.steps;) {
         const Index last = rows.chunk_end(first, most);
-        run_forward_chunk<Cell>(engine, first, last);
+        run_forward_chunk(form, engine, first, last);
         first = last;
     }
     engine.finish();
 }
 
-template <class Cell, class Engine>
-void run_backward(Engine& engine, const Rows& rows, Index most) {
+template <class Engine>
+void run_backward(Form form, Engine& engine, const Rows& rows, Index most) {
     for (Index last = rows.steps; last > 0;) {
         const Index first = rows.chunk_begin(last, most);
         engine.begin_chunk(first, last);
-        for (Index t = last - 1; t >= first; --t) {
-            if constexpr (two_products<Cell>) {
-                engine.state(t);
-                engine.wait_for_step();
-                engine.gates(t);
-            } else if constexpr (normalised<Cell>) {
-                engine.products(t);
-                engine.wait_for_step();
-                engine.rows(t);
-            } else {
-                if constexpr (projected<Cell>) {
-                    engine.project_h(t);
-                    engine.wait_for_step();
-                }
-                engine.step(t);
-            }
-            engine.wait_for_step();
-        }
+        for (Index t = last - 1; t >= first; --t) backward_step(form, engine, t);
         engine.end_chunk(first, last);
         last = first;
     }

@@ -31,6 +31,7 @@ struct GateInfo {
     const char* name;
     const char* input;    // "none", "projected" (a row of weight_ih), "direct" (x itself)
     const char* operand;  // "none", "hidden", "feedback", "gated"
+    bool merged;          // x and u are only added: they have one gradient
 };
 
 struct DiagonalInfo {
@@ -42,6 +43,8 @@ struct CellInfo {
     const char* name;
     int state_count;
     const char* states[kMaxStates];
+    bool zoned[kMaxStates];     // whether zoneout may keep a state's old value
+    bool positive[kMaxStates];  // whether a state is a sum of positive terms
     int gate_count;
     GateInfo gates[kMaxGates];
     int diagonal_count;

@@ -1,9 +1,9 @@
-// A cell's gate table in numbers that any engine needs: how many there are of what, in which rows of a weight a gate's
-// units stand. Not here: memory (cpu/geometry.h, cuda/layout.h).
+// A cell's gate table in numbers, as constants: what passes and a GPU's bodies are compiled with. An engine has them as
+// data (cell_table.h). Not here: memory (cpu/geometry.h, cuda/layout.h).
 #pragma once
 
 #include "../cells/cell.h"
-#include "problem.h"
+#include "cell_table.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -34,7 +34,6 @@ struct Geometry {
     static constexpr int first_own = first_normal + normals;
     static constexpr int reserve(bool zoneout) { return first_own + (zoneout ? states : 0); }
 
-    static constexpr int widest = hiddens > gateds ? hiddens : gateds;
     static_assert(!projected<Cell> || (!two_products<Cell> && vectors == 0 && !normalised<Cell>),
                   "a projected cell has one product");
     static_assert((diagonals == 0 && settings == 0) || !two_products<Cell>,
@@ -45,14 +44,17 @@ struct Geometry {
 };
 
 // Units of h.
-template <class Cell>
-RNNKERNELS_INLINE Index width_of(const Shape& shape) {
-    return projected<Cell> ? shape.projection : shape.hidden;
+RNNKERNELS_INLINE Index width_of(const CellTable& table, const Shape& shape) {
+    return table.form == Form::projected ? shape.projection : shape.hidden;
+}
+// Vectors per block of a reserve.
+RNNKERNELS_INLINE int reserve_vectors(const CellTable& table, bool zoneout) {
+    return table.first_own + (zoneout ? table.states : 0);
 }
 
 // Rows of weight_ih (weight_hh) in units of H, for each gate of a list.
 struct GateRows {
-    int row[16];
+    int row[kMaxGates];
 };
 constexpr GateRows rows_in(const GateList& wanted, const GateList& all) {
     GateRows rows{};
