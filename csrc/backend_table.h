@@ -1,11 +1,11 @@
 // The one door between the kernels and everything above them: function pointers and plain data.
-// No templates, no Python, no CUDA types. Each backend implements backend() (cpu/select.cpp); binding.cpp
-// calls it and nothing else of the C++ side.
+// No Python, no CUDA types. Each backend implements backend() (cpu/select.cpp, cuda/backend.cpp); binding/ calls it and
+// nothing else of the C++ side.
 #pragma once
 
 #include <cstddef>
 
-#include "recurrence/problem.h"
+#include "passes/strip.h"
 
 namespace rnnkernels {
 
@@ -18,12 +18,29 @@ struct PlanInfo {
     Index backward_chunk;
 };
 
+// A cell from elsewhere: its table, and its passes for some instruction sets. The passes, and what their `program` points
+// at, must stay for ever; table and names are copied.
+struct CellEntry {
+    int version;  // kStripVersion
+    const CellTable* table;
+    struct OfSet {
+        const char* set;  // its name
+        SetPasses passes;
+    };
+    int set_count;
+    const OfSet* of_set;
+};
+
 struct Backend {
     const char* name;
 
-    // The cells; everywhere below `cell` is an index into them.
+    // The cells, the built-in ones first; everywhere below `cell` is an index into them.
     int (*cell_count)();
     const CellInfo& (*cell)(int cell);
+    // A cell's index, once it is known from now on. Throws std::invalid_argument, and nothing is changed, where the entry has
+    // another version, a name that is taken or a table that cannot be; a call of a cell on a set that it has no passes
+    // for throws it, too.
+    int (*add_cell)(const CellEntry& entry);
 
     // Instruction sets, slowest first: those this build has and this machine can run.
     int (*set_count)();

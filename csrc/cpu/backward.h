@@ -1,59 +1,50 @@
-// The CPU's backward engine: one thread's work in each phase of recurrence/order.h, from the last step down.
+// The CPU's backward engine: one thread's work in each phase of recurrence/order.h, from the last step down, for every cell.
 //
-// Step t multiplies step t+1's gate gradients with W_hh^T into a strip and runs the cell's backward over it,
+// Step t multiplies step t+1's gate gradients with W_hh^T into a strip and runs the cell's pass over it,
 // so one meeting per step is enough. Gate gradients live for one chunk of steps; at a chunk's end the sums
 // over its rows (weights, biases, x) are made as large products (weight_gradients.h).
 // The forward's arrays are only read: a run can be differentiated again.
+// Not here: the cells' maths (cells/), their passes (passes/), what options do to a strip (strip_options.h), a chunk's sums
+// (backward_sums.h), the phases of projected and normalised cells (projected_backward.h, normalised_backward.h).
 #pragma once
 
 #include "../recurrence/order.h"
 #include "backward_shared.h"
+#include "normalise.h"
+#include "strip_options.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-template <class Cell, class T>
+template <class T>
 class BackwardEngine {
-protected:
     using V = Vec<T>;
-    using G = Geometry<Cell>;
     static constexpr int lanes = V::lanes;
 
 public:
-    BackwardEngine(const BackwardShared<Cell, T>& shared, int thread)
+    BackwardEngine(const BackwardShared<T>& shared, int thread)
         : shared_(shared),
+          table_(shared.table),
           shape_(shared.call.in.shape),
           rows_(shared.rows),
           masks_(shared.masks),
-          part_(make_part<Cell>(Pass::backward, shared.plan, rows_, shared.blocks, shared.h_blocks, thread,
-                                shared.barriers)),
-          item_(item_blocks<Cell>(Pass::backward, part_.rows.count)) {}
+          scratch_(shared.scratch[thread]),
+          part_(make_part(shared.cell, Pass::backward, shared.plan, rows_, shared.blocks, shared.h_blocks, thread,
+                          shared.barriers)),
+          item_(shared.cell.item_blocks(Pass::backward, part_.rows.count)) {
+        describe_strip();
+    }
 
     // Packs this thread's share of the weights and takes over the gradients of the final states.
     void begin() {
-        const int thread = part_.thread, threads = part_.threads;
-        if (shared_.dropped.fill(thread, threads)) part_.everyone->wait();
-        const T* weight_hh = static_cast<const T*>(shared_.in.weight_hh);
-        const T* weight_ih = static_cast<const T*>(shared_.in.weight_ih);
-        const Index hidden = shape_.hidden;
-        pack_transposed(shared_.w_recurrent[0], weight_hh, hidden_rows<Cell>.row, hidden, width(), width(), thread,
-                        threads);
-        if constexpr (projected<Cell>)
-            pack_transposed(shared_.w_projection, static_cast<const T*>(shared_.in.weight_hr), kFirstRow.row, width(),
-                            hidden, hidden, thread, threads);
-        const T* weight_fed = own_feedback_weight<Cell> ? static_cast<const T*>(shared_.in.weight_gg) : weight_hh;
-        for (int k = 0; k < G::vectors; ++k)
-            pack_transposed(shared_.w_recurrent[1 + k], weight_fed + k * hidden, feedback_rows<Cell>.row, hidden,
-                            hidden, G::vectors * hidden, thread, threads);
-        if constexpr (two_products<Cell>)
-            pack_transposed(shared_.w_gated, weight_hh, gated_rows<Cell>.row, hidden, hidden, hidden, thread, threads);
-        if (shared_.call.dx)
-            pack_transposed(shared_.w_input, weight_ih, input_rows<Cell>.row, hidden, shape_.input, shape_.input,
-                            thread, threads);
-        each_block(part_.rows, [&](Index row, Index block) {
-            for (int s = projected<Cell> ? 1 : 0; s < G::states; ++s) {
-                const T* from = static_cast<const T*>(shared_.call.d_final_state[s]);
-                const V d = from ? V::load(from + row * shape_.hidden + block * lanes, valid(block)) : V(T(0));
-                d.store(carried(row, block, s));
+        if (shared_.dropped.fill(part_.thread, part_.threads)) part_.everyone->wait();
+        pack_weights();
+        part_.rows.each([&](Index row) {
+            for (int k = projected() ? 1 : 0; k < table_.states; ++k) {
+                const T* from = static_cast<const T*>(shared_.call.d_final_state[k]);
+                for (Index block = part_.blocks.first; block < part_.blocks.last; ++block) {
+                    const V d = from ? V::load(from + row * shape_.hidden + block * lanes, valid(block)) : V(T(0));
+                    d.store(carried(row, block) + k * lanes);
+                }
             }
         });
         part_.everyone->wait();
@@ -61,267 +52,243 @@ public:
 
     void begin_chunk(Index first, Index last) {
         // The first step of the chunk above stands at the buffer's start; it becomes the step after this chunk.
-        if (last < shape_.steps)
-            each_block(part_.rows_of_step(rows_, last), [&](Index row, Index block) {
-                const Index behind = rows_.first(last) - rows_.first(first);
-                const T* from = shared_.gradient + row * shared_.gradient_row() + block * lanes;
-                T* to = shared_.gradient + (behind + row) * shared_.gradient_row() + block * lanes;
-                for (int i = 0; i < G::slots; ++i)
-                    V::load(from + i * shared_.padded()).store(to + i * shared_.padded());
+        if (last < shape_.steps) {
+            const Index behind = rows_.first(last) - rows_.first(first), size = shared_.gradient_row();
+            part_.rows_of_step(rows_, last).each([&](Index row) {
+                for (int i = 0; i < table_.slots; ++i)
+                    for (Index block = part_.blocks.first; block < part_.blocks.last; ++block) {
+                        T* const at = shared_.gradient + row * size + i * shared_.padded() + block * lanes;
+                        V::load(at).store(at + behind * size);
+                    }
             });
+        }
         chunk_row_ = rows_.first(first);
         wait_for_step();
     }
 
+    // Also the first phase of a cell of two products (state).
     void step(Index t) {
-        carry_to(t, [&](Index row, Index block, V* dn) RNNKERNELS_INLINED { differentiate(t, row, block, dn); });
-    }
-
-    void state(Index t) {
-        carry_to(t, [&](Index row, Index block, V* dn) RNNKERNELS_INLINED {
-            V saved[G::saved + 1], s[G::states], n[G::states], d[G::slots] = {}, ds[G::states], kept[G::states] = {};
-            load_saved(t, row, block, saved);
-            load_step(t, row, block, s, n, dn, kept);
-            Cell::backward_state(saved, s, n, dn, d, ds);
-            if (zones()) add(kept, ds);
-            store_gradients(t, row, block, d);
-            store_carried(row, block, ds);
+        if (projected()) return step_projected(t);
+        carry_to(t, [&](RowSet rows, Range blocks, T* product) RNNKERNELS_INLINED {
+            put_step(t, rows, blocks);
+            strip_.product = product;
+            if (shared_.options || table_.vectors > 0) {
+                join_products(t, rows, blocks);
+                run_with_options(t, rows, blocks, 0);
+            } else {
+                put_d_output(t, rows, blocks);
+                shared_.cell.passes.backward(strip_);
+            }
         });
     }
+    void state(Index t) { step(t); }
 
     void gates(Index t) {
-        const Factor gated_only[] = {{shared_.w_gated, shared_.gated_slots, G::gateds}};
-        multiply(gated_only, t, part_.rows_of_step(rows_, t),
-                 [&](Index row, Index block, const T* strip) RNNKERNELS_INLINED {
-                     V saved[G::saved + 1], s[G::states], d[G::slots], ds[G::states], gated;
-                     load_saved(t, row, block, saved);
-                     load_states(t, row, block, s);
-                     for (int i = 0; i < G::slots; ++i)
-                         d[i] = V::load(gradient(t, row) + i * shared_.padded() + block * lanes);
-                     load_carried(row, block, ds);
-                     const V factor = drops() ? masks_.factor(rows_.first(t) + row, block) : V(T(1));
-                     Cell::backward_gates(saved, s, V::load(strip) * factor, d, ds, gated);
-                     store_gradients(t, row, block, d);
-                     store_carried(row, block, ds);
-                     (gated * factor).store(in_chunk(shared_.gated, shared_.padded(), t, row) + block * lanes);
+        const Factor gated_only{&shared_.w_gated, shared_.gated_slots, table_.gated.count};
+        multiply(&gated_only, 1, t, part_.rows_of_step(rows_, t),
+                 [&](RowSet rows, Range blocks, T* product) RNNKERNELS_INLINED {
+                     put_step(t, rows, blocks);
+                     strip_.product = product;
+                     strip_.made = in_chunk(shared_.gated, shared_.padded(), t, rows.first) + blocks.first * lanes;
+                     strip_.made_row = shared_.padded() * rows.step;
+                     const RowSet of_all = of_all_steps(t, rows);
+                     if (masks_.drops) mask_rows(masks_, of_all, blocks, product, strip_.product_row);
+                     shared_.cell.passes.backward_gates(strip_);
+                     if (masks_.drops) mask_rows(masks_, of_all, blocks, strip_.made, strip_.made_row);
                  });
     }
 
+    // Projected cells: dL/dh of step t, all of it (projected_backward.h).
+    void project_h(Index t);
+    void step_projected(Index t);
+    // Normalised cells: dL/d(states after step t) but for the step's own output; all that follows it, of this thread's share
+    // of the row group's rows (normalised_backward.h).
+    void products(Index t);
+    void rows(Index t);
+
     void wait_for_step() { part_.wait_for_step(); }
 
-    // The chunk's rows summed into the weights' gradients, and its dx.
-    void end_chunk(Index first, Index last) {
-        part_.everyone->wait();
-        const BackwardCall& call = shared_.call;
-        const bool begins = last == shape_.steps;  // the first chunk to be summed
-        const Index begin = rows_.first(first), count = rows_.first(last) - begin;
-        const GradientRows<T> rows{shared_.gradient, shared_.gradient_row(), count};
-        sum_slots(rows, Cell::slot_count * shared_.blocks, shared_.slot_sums, part_.thread, part_.threads);
-        if (call.dterm)
-            for (Index t = first; t < last; ++t)
-                sum_terms(GradientRows<T>{gradient(t, 0), shared_.gradient_row(), rows_.count(t)},
-                          shared_.input_bias_slots, G::inputs, shared_.padded(), shared_.term_sums, part_.thread,
-                          part_.threads);
-        if (call.dx)
-            input_gradient(
-                rows, shared_.w_input, shared_.input_slots, G::inputs, shared_.direct_slots, G::directs, shape_,
-                shared_.zeros,
-                [&](Index row) { return static_cast<T*>(call.dx) + rows_.place(begin + row) * shape_.input; },
-                part_.thread, part_.threads);
-        if (call.in.tokens) {
-            sum_tokens(rows, shared_.tokens + begin, shared_.input_slots, G::inputs, shape_, shared_.token_sums, begins,
-                       part_.thread, part_.threads);
-        } else {
-            const T* x = static_cast<const T*>(call.in.x);
-            shared_.outer.add(
-                rows, shared_.input_slots, input_rows<Cell>.row, G::inputs, shape_.hidden,
-                [&](Index row) { return x + rows_.place(begin + row) * shape_.input; }, shape_.input,
-                static_cast<T*>(call.dweight_ih), begins, part_);
-        }
-        shared_.outer.add(
-            rows, shared_.hidden_slots, hidden_rows<Cell>.row, G::hiddens, shape_.hidden,
-            [&](Index row) -> const T* {
-                if (drops()) return shared_.masked + row * shared_.h_padded();
-                const Index at = begin + row, t = shared_.step_of ? shared_.step_of[at] : at / shape_.batch;
-                return h_before(t, at - rows_.first(t));
-            },
-            width(), static_cast<T*>(call.dweight_hh), begins, part_);
-        if constexpr (G::vectors > 0) {
-            const Index fed_row = G::vectors * shape_.hidden;
-            const T* fed = shared_.feedback + begin * fed_row;
-            shared_.outer.add(
-                rows, shared_.feedback_slots, feedback_rows<Cell>.row, G::feedbacks, shape_.hidden,
-                [&](Index row) { return fed + row * fed_row; }, fed_row,
-                static_cast<T*>(own_feedback_weight<Cell> ? call.dweight_gg : call.dweight_hh), begins, part_);
-        }
-        if constexpr (two_products<Cell>)
-            shared_.outer.add(
-                rows, shared_.gated_slots, gated_rows<Cell>.row, G::gateds, shape_.hidden,
-                [&](Index row) { return shared_.gated + row * shared_.padded(); }, shape_.hidden,
-                static_cast<T*>(call.dweight_hh), begins, part_);
-        if (call.norms[0]) shared_.norms.write(rows_, begin, count, part_.thread, part_.threads, call.norms);
-        part_.everyone->wait();
-    }
-
+    // The chunk's rows summed into the weights' gradients, and its dx (backward_sums.h).
+    void end_chunk(Index first, Index last);
     // The gradients of the initial states; the sums into the caller's arrays.
-    void finish() {
-        carry_to(-1, [&](Index row, Index block, const V* dn) { store_d_states(row, block, dn); });
-        write_sums();
-    }
+    void finish();
 
-protected:
-    void write_sums() {
-        shared_.dropped.backward(shared_.call.dweight_hh, shared_.call.dweight_gg, part_.thread, part_.threads);
-        if (part_.thread != 0) return;
-        const BackwardCall& call = shared_.call;
-        write_bias(shared_.slot_sums, shared_.input_bias_slots, input_rows<Cell>.row, G::inputs, shape_.hidden,
-                   static_cast<T*>(call.dbias_ih));
-        write_bias(shared_.slot_sums, shared_.hidden_bias_slots, hidden_rows<Cell>.row, G::hiddens, shape_.hidden,
-                   static_cast<T*>(call.dbias_hh));
-        write_bias(shared_.slot_sums, shared_.gated_slots, gated_rows<Cell>.row, G::gateds, shape_.hidden,
-                   static_cast<T*>(call.dbias_hh));
-        if constexpr (!own_feedback_weight<Cell>)
-            write_bias(shared_.slot_sums, shared_.feedback_slots, feedback_rows<Cell>.row, G::feedbacks, shape_.hidden,
-                       static_cast<T*>(call.dbias_hh));
-        write_bias(shared_.slot_sums, shared_.diagonal_slots, kInOrder, G::diagonals, shape_.hidden,
-                   static_cast<T*>(call.dweight_diagonal));
-        if (call.dterm)
-            for (Index line = 0; line < shape_.batch * G::inputs; ++line)
-                std::memcpy(static_cast<T*>(call.dterm) + line * shape_.hidden,
-                            shared_.term_sums + line * shared_.padded(),
-                            static_cast<std::size_t>(shape_.hidden) * sizeof(T));
-        const bool empty = shape_.steps * shape_.batch == 0;
-        if (call.in.tokens && !empty)
-            write_tokens(shared_.token_sums, G::inputs, shape_, static_cast<T*>(call.dweight_ih));
+private:
+    bool projected() const { return table_.form == Form::projected; }
+    // Rows of step t among those of all steps, to which masks belong, and among those of the chunk.
+    RowSet of_all_steps(Index t, RowSet rows) const { return {rows_.first(t) + rows.first, rows.count, rows.step}; }
+    RowSet of_chunk(Index t, RowSet rows) const {
+        return {rows_.first(t) - chunk_row_ + rows.first, rows.count, rows.step};
     }
-
-    // The cell's backward, of a cell of one product; dn as carry_to gives it.
-    RNNKERNELS_INLINE void differentiate(Index t, Index row, Index block, V* dn) const {
-        V saved[G::saved + 1], w[G::diagonals + G::settings + 1], s[G::states], n[G::states], d[G::slots];
-        V ds[G::states], kept[G::states] = {};
-        load_saved(t, row, block, saved);
-        for (int k = 0; k < G::diagonals; ++k) w[k] = V::load(shared_.diagonal + (k * shared_.blocks + block) * lanes);
-        load_step(t, row, block, s, n, dn, kept);
-        if constexpr (extended<Cell> && G::settings > 0) {
-            for (int k = 0; k < G::settings; ++k) w[G::diagonals + k] = V(shared_.settings[k]);
-            Cell::template backward<true>(saved, w, s, n, dn, d, ds);
-        } else {
-            Cell::backward(saved, w, s, n, dn, d, ds);
-        }
-        if (zones()) add(kept, ds);
-        store_gradients(t, row, block, d);
-        store_carried(row, block, ds);
-    }
-
     // Rows of the gradient buffer: step t's while its chunk is at work, the step after the chunk included.
-    T* gradient(Index t, Index row) const {
-        return shared_.gradient + (rows_.first(t) - chunk_row_ + row) * shared_.gradient_row();
-    }
-    T* carried(Index row, Index block, int s) const {
-        return shared_.carried + ((row * shared_.blocks + block) * G::states + s) * lanes;
-    }
-    const T* reserve(Index t, Index row, Index block) const {
-        return static_cast<const T*>(shared_.call.reserve) +
-               ((rows_.first(t) + row) * shared_.blocks + block) * G::reserve(zones()) * lanes;
-    }
-    // Whether the call has zoneout, recurrent dropout.
-    bool zones() const { return extended<Cell> && masks_.zones; }
-    bool drops() const { return extended<Cell> && masks_.drops; }
-    // Where a row of step t stands in the caller's arrays, and in a buffer (chunk*B, width).
-    Index place(Index t, Index row) const { return rows_.place(rows_.first(t) + row); }
+    T* gradient(Index t, Index row) const { return in_chunk(shared_.gradient, shared_.gradient_row(), t, row); }
+    // A row of step t in a buffer (chunk*B, width).
     T* in_chunk(T* buffer, Index width, Index t, Index row) const {
         return buffer + (rows_.first(t) - chunk_row_ + row) * width;
     }
+    T* carried(Index row, Index block) const {
+        return shared_.carried + (row * shared_.blocks + block) * table_.states * lanes;
+    }
+    const T* reserve(Index t, Index row, Index block) const {
+        return static_cast<const T*>(shared_.call.reserve) +
+               (rows_.first(t) + row) * shared_.blocks * strip_.reserve_block + block * strip_.reserve_block;
+    }
+    // Where a row of step t stands in the caller's arrays.
+    Index place(Index t, Index row) const { return rows_.place(rows_.first(t) + row); }
     // h after and before a row's step t.
     const T* output(Index t, Index row) const {
-        return static_cast<const T*>(shared_.call.output) + place(t, row) * width();
+        return t < 0 ? shared_.initial_h + row * width()
+                     : static_cast<const T*>(shared_.call.output) + place(t, row) * width();
     }
-    const T* h_before(Index t, Index row) const {
-        return t == 0 ? shared_.initial[0] + row * width() : output(t - 1, row);
-    }
+    const T* h_before(Index t, Index row) const { return output(t - 1, row); }
     Index valid(Index block) const { return shape_.hidden - block * lanes; }
-    Index width() const { return width_of<Cell>(shape_); }  // of h
+    Index width() const { return width_of(table_, shape_); }  // of h
 
-    template <class Function>
-    RNNKERNELS_INLINE void each_block(RowSet rows, Function function) {
-        rows.each([&](Index row) RNNKERNELS_INLINED {
-            for (Index block = part_.blocks.first; block < part_.blocks.last; ++block) function(row, block);
-        });
+    void pack_weights() {
+        const int thread = part_.thread, threads = part_.threads;
+        const Index hidden = shape_.hidden;
+        const auto pack = [&](const Panels<T>& to, const void* weight, Index skip, const ProductGates& gates, Index units,
+                              Index columns, Index stride) {
+            if (to.data)
+                pack_transposed(to, static_cast<const T*>(weight) + skip, gates.row, units, columns, stride, thread, threads);
+        };
+        const Inputs& in = shared_.in;
+        pack(shared_.w_recurrent[0], in.weight_hh, 0, table_.hidden, hidden, width(), width());
+        pack(shared_.w_projection, in.weight_hr, 0, kOneGate, width(), hidden, hidden);
+        for (int k = 0; k < table_.vectors; ++k)
+            pack(shared_.w_recurrent[1 + k], table_.own_feedback_weight ? in.weight_gg : in.weight_hh, k * hidden,
+                 table_.feedback, hidden, hidden, table_.vectors * hidden);
+        pack(shared_.w_gated, in.weight_hh, 0, table_.gated, hidden, hidden, hidden);
+        pack(shared_.w_input, in.weight_ih, 0, table_.input, hidden, shape_.input, shape_.input);
     }
 
-    RNNKERNELS_INLINE void load_saved(Index t, Index row, Index block, V* saved) const {
-        for (int i = 0; i < G::saved; ++i) saved[i] = V::load(reserve(t, row, block) + i * lanes);
+    // What all strips of this thread have in common.
+    void describe_strip() {
+        const Index step = part_.rows.step;
+        strip_.program = shared_.cell.passes.program;
+        strip_.hidden = shape_.hidden;
+        strip_.h = h_rows_, strip_.out = out_rows_;
+        strip_.carried_row = shared_.padded() * table_.states * step;
+        strip_.reserve_block = reserve_vectors(table_, masks_.zones) * lanes;
+        strip_.reserve_row = shared_.blocks * strip_.reserve_block * step;
+        strip_.diagonal_row = shared_.padded();
+        strip_.settings = shared_.held ? shared_.settings : nullptr;
+        strip_.d_row = shared_.gradient_row() * step, strip_.d_slot = shared_.padded();
     }
-    // The states before step t.
-    RNNKERNELS_INLINE void load_states(Index t, Index row, Index block, V* s) const {
-        const Index at = row * shape_.hidden + block * lanes;
-        s[0] = projected<Cell> ? V(T(0)) : V::load(h_before(t, row) + block * lanes, valid(block));
-        for (int k = 1; k < G::states; ++k)
-            s[k] = t == 0 ? V::load(shared_.initial[k] + at, valid(block))
-                          : V::load(reserve(t - 1, row, block) + (G::saved + k - 1) * lanes);
-    }
-    RNNKERNELS_INLINE void store_gradients(Index t, Index row, Index block, const V* d) const {
-        for (int i = 0; i < G::slots; ++i) d[i].store(gradient(t, row) + i * shared_.padded() + block * lanes);
-    }
-    RNNKERNELS_INLINE void store_carried(Index row, Index block, const V* ds) const {
-        for (int k = 0; k < G::states; ++k) ds[k].store(carried(row, block, k));
-    }
-    RNNKERNELS_INLINE void load_carried(Index row, Index block, V* ds) const {
-        for (int k = 0; k < G::states; ++k) ds[k] = V::load(carried(row, block, k));
-    }
-    RNNKERNELS_INLINE void store_d_states(Index row, Index block, const V* dn) const {
-        for (int k = projected<Cell> ? 1 : 0; k < G::states; ++k)
-            dn[k].store(static_cast<T*>(shared_.call.d_state[k]) + row * shape_.hidden + block * lanes, valid(block));
-    }
-    // The states before step t, and those the cell made of them; dn takes in the gradients of the step's outputs. With
-    // zoneout dn becomes what goes to the cell, `kept` what goes past it to the states before.
-    RNNKERNELS_INLINE void load_step(Index t, Index row, Index block, V* s, V* n, V* dn, V* kept) const {
-        load_states(t, row, block, s);
-        const T* reserved = reserve(t, row, block) + G::saved * lanes;
-        for (int k = 1; k < G::states; ++k) n[k] = V::load(reserved + (k - 1) * lanes);
-        if constexpr (extended<Cell>)
-            for (int k = 1; k < G::states; ++k) take_in(shared_.call.d_sequence[k], k, t, row, block, dn[k]);
-        if constexpr (projected<Cell>) {
-            n[0] = V(T(0));  // not what is stored: that is W_hr times it
+    // The states after step t; of step -1 the initial ones.
+    RNNKERNELS_INLINE void put_states_after(Index t, RowSet rows, Index block, const T** states, Index& row_stride,
+                                            Index& block_stride) const {
+        if (t < 0) {
+            for (int k = 1; k < table_.states; ++k)
+                states[k] = shared_.initial[k] + rows.first * shared_.padded() + block * lanes;
+            row_stride = shared_.padded() * rows.step, block_stride = lanes;
         } else {
-            n[0] = V::load(output(t, row) + block * lanes, valid(block));
-            take_in(shared_.call.d_output, 0, t, row, block, dn[0]);
-            if (drops()) store_masked(t, row, block, s[0]);
+            const T* const first = reserve(t, rows.first, block) + table_.saved * lanes;
+            for (int k = 1; k < table_.states; ++k) states[k] = first + (k - 1) * lanes;
+            row_stride = strip_.reserve_row, block_stride = strip_.reserve_block;
         }
-        if (!zones()) return;
-        for (int k = 0; k < G::states; ++k) n[k] = V::load(reserve(t, row, block) + (G::first_own + k) * lanes);
-        masks_.unzone(rows_.first(t) + row, block, dn, kept);
     }
-    // Adds the caller's gradient of a step's state, which is whole then: a reading is taken where it is wanted.
-    RNNKERNELS_INLINE void take_in(const void* given, int k, Index t, Index row, Index block, V& dn) const {
-        const Index units = k == 0 ? width() : shape_.hidden, left = units - block * lanes;
-        if (given) dn = V::load(static_cast<const T*>(given) + place(t, row) * units + block * lanes, left) + dn;
-        if (extended<Cell> && shared_.call.norms[0])
-            shared_.norms.note(rows_.first(t) - chunk_row_ + row, block, k, dn, left);
+    // Where dL/d(states after step t) of these rows stands, and these states.
+    RNNKERNELS_INLINE void put_after(Index t, RowSet rows, Range blocks) {
+        const Index block = blocks.first, unit = block * lanes;
+        strip_.rows = static_cast<int>(rows.count), strip_.blocks = static_cast<int>(blocks.last - blocks.first);
+        strip_.units = valid(block);
+        strip_.carried = carried(rows.first, block);
+        strip_.d_out = nullptr;
+        strip_.out_block = lanes;
+        if (!projected())
+            for (Index i = 0; i < rows.count; ++i) out_rows_[i] = output(t, rows.at(i)) + unit;
+        put_states_after(t, rows, block, strip_.after, strip_.after_row, strip_.after_block);
     }
-    // h before step t as the recurrent weight saw it.
-    RNNKERNELS_INLINE void store_masked(Index t, Index row, Index block, V h) const {
-        (h * masks_.factor(rows_.first(t) + row, block))
-            .store(in_chunk(shared_.masked, shared_.h_padded(), t, row) + block * lanes);
+    // And what else step t's pass reads and writes of them.
+    RNNKERNELS_INLINE void put_step(Index t, RowSet rows, Range blocks) {
+        const Index block = blocks.first, unit = block * lanes;
+        put_after(t, rows, blocks);
+        if (!projected())
+            for (Index i = 0; i < rows.count; ++i) h_rows_[i] = h_before(t, rows.at(i)) + unit;
+        put_states_after(t - 1, rows, block, strip_.before, strip_.before_row, strip_.before_block);
+        strip_.saved = reserve(t, rows.first, block);
+        if (table_.diagonals > 0) strip_.diagonal = shared_.diagonal + unit;
+        strip_.d = gradient(t, rows.first) + unit;
     }
-    RNNKERNELS_INLINE static void add(const V* more, V* to) {
-        for (int k = 0; k < G::states; ++k) to[k] = to[k] + more[k];
+    // The caller's gradient of the step's own h, for the pass to add.
+    RNNKERNELS_INLINE void put_d_output(Index t, RowSet rows, Range blocks) {
+        const T* const given = projected() ? nullptr : static_cast<const T*>(shared_.call.d_output);
+        if (!given) return;
+        for (Index i = 0; i < rows.count; ++i)
+            d_out_rows_[i] = given + place(t, rows.at(i)) * width() + blocks.first * lanes;
+        strip_.d_out = d_out_rows_;
+    }
+
+    // Adds to dL/d(states after step t) what the products of the step behind it gave (put_after); none of them is left
+    // for the pass.
+    void join_products(Index t, RowSet rows, Range blocks) {
+        if (!strip_.product) return;
+        if (masks_.drops)
+            join_masked(strip_, scratch_.product, table_, masks_, of_all_steps(t + 1, rows), blocks.first);
+        else
+            join(strip_, table_.states);
+        if (table_.vectors > 0) shared_.cell.passes.feedback_backward(strip_);
+        strip_.product = nullptr;
+    }
+    // The pass of step t, and what the call's options want before and after it. The caller's gradients of the states from
+    // `first_state` on are still to be added.
+    void run_with_options(Index t, RowSet rows, Range blocks, int first_state) {
+        const int states = table_.states;
+        take_in_states(t, rows, blocks, first_state);
+        if (masks_.drops && !projected()) {
+            T* const to = in_chunk(shared_.masked, shared_.h_padded(), t, rows.first) + blocks.first * lanes;
+            mask_h(t, rows, blocks, h_rows_, to);
+        }
+        if (masks_.zones) {
+            unzone_strip(strip_, states, masks_, scratch_.past, of_all_steps(t, rows), blocks.first);
+            put_own_states();
+        }
+        shared_.cell.passes.backward(strip_);
+        if (masks_.zones) add_past(strip_, states, scratch_.past);
+    }
+    // dL/d(states after step t) is whole after it: a reading is taken where it is wanted.
+    void take_in_states(Index t, RowSet rows, Range blocks, int first_state) {
+        const BackwardCall& call = shared_.call;
+        for (int k = first_state; k < table_.states; ++k) {
+            const auto* given = static_cast<const T*>(k == 0 ? call.d_output : call.d_sequence[k]);
+            if (given)
+                take_in(strip_, table_.states, k, [&](Index i) RNNKERNELS_INLINED {
+                    return given + place(t, rows.at(i)) * shape_.hidden + blocks.first * lanes;
+                });
+            if (call.norms[0]) note_norms(strip_, table_.states, k, shared_.norms, of_chunk(t, rows), blocks.first);
+        }
+    }
+    // h before step t as the recurrent weight saw it, for the sums. `h`: each row's, from the first block on.
+    void mask_h(Index t, RowSet rows, Range blocks, const T* const* h, T* to) const {
+        FeedbackStrip<T> p{};
+        p.rows = static_cast<int>(rows.count), p.blocks = static_cast<int>(blocks.last - blocks.first);
+        p.units = width() - blocks.first * lanes, p.h = h;
+        mask_operands(p, 0, masks_, of_all_steps(t, rows), blocks.first, to, shared_.h_padded() * rows.step);
+    }
+    // With zoneout the states that the maths made are others than those that stood after the step.
+    void put_own_states() {
+        const T* const own = strip_.saved + table_.first_own * lanes;
+        for (Index i = 0; i < strip_.rows; ++i) out_rows_[i] = own + i * strip_.reserve_row;
+        for (int k = 1; k < table_.states; ++k) strip_.after[k] = own + k * lanes;
+        strip_.out_block = strip_.after_block = strip_.reserve_block, strip_.after_row = strip_.reserve_row;
     }
 
     // What gradient rows are multiplied with: a weight, and the slots of its gates.
     struct Factor {
-        const Panels<T>& w;
+        const Panels<T>* w;
         const Index* slots;
         int gates;
     };
 
-    // A tile of step t's gradient rows times the panels of an item, factor after factor, into the strip, then the
-    // epilogue over it, which finds one vector for each factor, an item apart.
-    template <int count, class Epilogue>
-    RNNKERNELS_INLINE void multiply(const Factor (&factors)[count], Index t, RowSet rows, Epilogue epilogue) {
-        alignas(64) T strip[count * strip_size<Cell>(Pass::backward, 1, lanes)];
+    // A tile of step t's gradient rows times the panels of an item, factor after factor, into the strip, which has one
+    // vector for each factor, an item apart; until the strip is full; then use(rows, blocks, strip).
+    template <class Use>
+    RNNKERNELS_INLINE void multiply(const Factor* factors, int count, Index t, RowSet rows, Use use) {
         const Index stride = item_ * count * lanes;
-        const int most = tile_rows(factors[0].w.width);
+        const int most = tile_rows(factors[0].w->width);
+        T* const strip = scratch_.product;
+        strip_.product_row = stride, strip_.product_vector = item_ * lanes;
         for (Index block = part_.blocks.first; block < part_.blocks.last; block += item_) {
             const Index end = block + item_ < part_.blocks.last ? block + item_ : part_.blocks.last;
             each_strip(
@@ -331,67 +298,65 @@ protected:
                         const Factor& f = factors[i];
                         const RowBlock<T> a{gradient(t, row), shared_.gradient_row() * rows.step, f.slots, f.gates,
                                             shape_.hidden};
-                        product(a, tile, part_of(f.w, block, end), shared_.zeros, 0,
+                        product(a, tile, part_of(*f.w, block, end), shared_.zeros, 0,
                                 strip + place * stride + i * item_ * lanes, stride);
                     }
                 },
-                [&](Index row, Index place) RNNKERNELS_INLINED {
-                    for (Index b = block; b < end; ++b) epilogue(row, b, strip + place * stride + (b - block) * lanes);
-                });
+                [&](RowSet some) RNNKERNELS_INLINED { use(some, Range{block, end}, strip); });
         }
     }
 
-    // dL/d(states after step t) from the steps behind it: what was carried along the element-wise paths plus
-    // the recurrent product of step t+1. The step's own output comes last (load_step): in this order a
-    // sequence cut in two calls gives the same bits as one. t = -1: the initial states.
-    template <class Function>
-    RNNKERNELS_INLINE void carry_to(Index t, Function function) {
+    // use(rows, blocks, product) for this thread's rows of step t: product is what the products of step t+1 gave to the
+    // states after step t, null for rows whose last step is t. What was carried along the element-wise paths is in
+    // `carried`; the step's own output comes last (take_in_states): in this order a sequence cut in two calls gives the same
+    // bits as one. t = -1: the initial states.
+    template <class Use>
+    RNNKERNELS_INLINE void carry_to(Index t, Use use) {
         const RowSet mine = part_.rows_of_step(rows_, t), more = mine.below(rows_.count(t + 1));
-        each_block(mine.from(rows_.count(t + 1)), [&](Index row, Index block) {
-            V dn[G::states];
-            load_carried(row, block, dn);
-            function(row, block, dn);
-        });
-        if (more.count > 0) {
-            const auto carry = [&](Index row, Index block, const T* strip) RNNKERNELS_INLINED {
-                V dn[G::states];
-                load_carried(row, block, dn);
-                V factor(T(1));
-                if (drops()) factor = masks_.factor(rows_.first(t + 1) + row, block);
-                dn[0] = fma(V::load(strip), factor, dn[0]);
-                if constexpr (G::vectors > 0) {
-                    V n[G::states], d_fed[G::vectors];
-                    load_states(t + 1, row, block, n);
-                    for (int k = 0; k < G::vectors; ++k) d_fed[k] = V::load(strip + (1 + k) * item_ * lanes) * factor;
-                    Cell::feedback_backward(n, d_fed, dn);
-                }
-                function(row, block, dn);
-            };
-            const Factor h{shared_.w_recurrent[0], shared_.hidden_slots, G::hiddens};
-            const auto fed = [&](int k) {
-                return Factor{shared_.w_recurrent[k], shared_.feedback_slots, G::feedbacks};
-            };
-            if constexpr (G::vectors == 0) {
-                const Factor factors[] = {h};
-                multiply(factors, t + 1, more, carry);
-            } else if constexpr (G::vectors == 1) {
-                const Factor factors[] = {h, fed(1)};
-                multiply(factors, t + 1, more, carry);
-            } else {
-                static_assert(G::vectors == 3, "write the list of factors");
-                const Factor factors[] = {h, fed(1), fed(2), fed(3)};
-                multiply(factors, t + 1, more, carry);
-            }
+        const RowSet ended = mine.from(rows_.count(t + 1));
+        for (Index first = 0; first < ended.count; first += kStripRows) {
+            const RowSet rows{ended.at(first), least(kStripRows, ended.count - first), ended.step};
+            for (Index block = part_.blocks.first; block < part_.blocks.last; block += item_)
+                use(rows, Range{block, least(block + item_, part_.blocks.last)}, nullptr);
         }
+        if (more.count == 0) return;
+        Factor factors[1 + kMaxStates] = {{&shared_.w_recurrent[0], shared_.hidden_slots, table_.hidden.count}};
+        for (int k = 1; k <= table_.vectors; ++k)
+            factors[k] = {&shared_.w_recurrent[k], shared_.feedback_slots, table_.feedback.count};
+        multiply(factors, 1 + table_.vectors, t + 1, more, use);
     }
 
-    const BackwardShared<Cell, T>& shared_;
+    void store_d_states();  // backward_sums.h
+    void write_sums();
+    // Projected cells (projected_backward.h).
+    template <class Use>
+    void each_dh(Index t, Use use);
+    template <class RowAt, class Use>
+    void multiply_projected(const Panels<T>& w, RowBlock<T> a, RowAt row_at, RowSet rows, Range blocks, Use use);
+    // Normalised cells (normalised_backward.h).
+    void run_row(Index t, Index row);
+    void put_normal(Index t, Index row);
+    void run_gates(Index t, Index row);
+    void back_to_sums(Index t, Index row);
+    V normal(Index t, Index row, Index block, int i) const;
+    V gain(int k, Index block) const;
+    T* slot(Index t, Index row, Index block, int number) const;
+    T scale(Index t, Index row, int norm) const;
+
+    const BackwardShared<T>& shared_;
+    const CellTable& table_;
     const Shape& shape_;
     const Rows& rows_;
-    const Masks<T, G::states>& masks_;
+    const Masks<T>& masks_;
+    const BackwardScratch<T> scratch_;
     const Part part_;
     const Index item_;
     Index chunk_row_ = 0;  // the first of the chunk at work
+    BackwardStrip<T> strip_{};
+    // Of each row of the strip.
+    const T* h_rows_[kStripRows];
+    const T* out_rows_[kStripRows];
+    const T* d_out_rows_[kStripRows];
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -9,41 +9,64 @@
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-template <class Cell, class T>
+// Blocks of columns of a projected cell's products that are made before they are used: whole panels, in a strip that stays
+// in the L1 cache.
+inline constexpr Index kProjectedBlocks = 4 * blocks_per_edge(1, 1);
+
+// Scratch memory of one thread; null what the call does not need.
+template <class T>
+struct BackwardScratch {
+    T* product;   // (rows x blocks of a strip, 1 + vectors that are fed back, lanes)
+    T* past;      // (rows x blocks of a strip, states, lanes): what zoneout takes past the cell
+    T* normal;    // (blocks, lanes): a row of the value inside the cell, normalised
+    T* d_normal;  // (blocks, lanes): its gradient
+};
+
+template <class T>
 struct BackwardShared {
-    using G = Geometry<Cell>;
     static constexpr int lanes = Vec<T>::lanes;
 
-    BackwardShared(const BackwardCall& backward_call, Workspace& space)
-        : call(backward_call), in(call.in), rows(call.in), masks(call.in.noise, rows), workspace(space) {}
+    BackwardShared(const EngineCell<T>& engine_cell, const BackwardCall& backward_call, Workspace& space)
+        : cell(engine_cell),
+          table(cell.table),
+          call(backward_call),
+          in(call.in),
+          rows(call.in),
+          masks(call.in.noise, rows),
+          workspace(space) {}
 
+    const EngineCell<T>& cell;
+    const CellTable& table;
     const BackwardCall& call;
     Inputs in;  // with the weights that are multiplied: some of their elements may have been dropped
     const Rows rows;
-    const Masks<T, G::states> masks;
+    const Masks<T> masks;
     Workspace& workspace;
     Plan plan{};
     Index blocks = 0;    // of units
     Index h_blocks = 0;  // of h
     Barrier* barriers = nullptr;
     // Transposed: k runs over gates and units. The recurrent ones: h's, then the feedback vectors', one for each.
-    Panels<T> w_recurrent[1 + G::vectors] = {}, w_gated{}, w_input{}, w_projection{};
-    // Offsets, in a gradient row, of the slots that each product sums over.
-    Index hidden_slots[16] = {}, feedback_slots[16] = {}, gated_slots[16] = {}, input_slots[16] = {};
-    Index direct_slots[16] = {}, diagonal_slots[16] = {};
-    // Those of the biases: the same, but for a bias that stands behind a normalisation.
-    Index input_bias_slots[16] = {}, hidden_bias_slots[16] = {};
+    Panels<T> w_recurrent[1 + kMaxStates] = {}, w_gated{}, w_input{}, w_projection{};
+    // Offsets, in a gradient row, of the slots that each product sums over, of the biases', and of the element-wise weights'.
+    Index hidden_slots[kMaxGates] = {}, feedback_slots[kMaxGates] = {}, gated_slots[kMaxGates] = {};
+    Index input_slots[kMaxGates] = {}, input_bias_slots[kMaxGates] = {}, hidden_bias_slots[kMaxGates] = {};
+    Index direct_slots[kMaxGates] = {}, diagonal_slots[kMaxGates] = {};
+    BackwardScratch<T>* scratch = nullptr;  // of each thread
     const T* zeros = nullptr;
-    const T* initial[G::states] = {};  // each (B, H)
-    T* gradient = nullptr;             // ((chunk+1)*B, slots, blocks*lanes)
-    T* carried = nullptr;              // (B, blocks*states*lanes): dL/ds on its way to the step before
-    T* gated = nullptr;                // (chunk*B, blocks*lanes)
-    T* dh = nullptr;                   // (chunk*B, h_blocks*lanes): dL/dh, where h is projected
-    const T* unprojected = nullptr;    // (rows, H), the forward's
-    T* masked = nullptr;               // (chunk*B, h_blocks*lanes): h as the recurrent weight saw it
+    const T* initial_h = nullptr;           // (B, width)
+    const T* initial[kMaxStates] = {};      // of the states after h, each (B, blocks*lanes)
+    T* gradient = nullptr;                  // ((chunk+1)*B, slots, blocks*lanes)
+    T* carried = nullptr;                   // (B, blocks*states*lanes): dL/ds on its way to the step before
+    T* gated = nullptr;                     // (chunk*B, blocks*lanes)
+    T* dh = nullptr;                        // (chunk*B, h_blocks*lanes): dL/dh, where h is projected
+    const T* unprojected = nullptr;         // (rows, H), the forward's
+    T* masked = nullptr;                    // (chunk*B, h_blocks*lanes): h as the recurrent weight saw it
     DroppedWeights<T> dropped{};
-    T settings[G::settings + 1] = {};
-    GradientNorms<T, G::states> norms{};
+    T settings[kMaxSettings] = {};
+    bool held = false;     // whether the call has settings
+    bool options = false;  // whether it asks for anything of strip_options.h
+    GradientNorms<T> norms{};
     const T* feedback = nullptr;           // (rows, vectors*H), the forward's
     const std::int64_t* tokens = nullptr;  // (rows)
     const Index* step_of = nullptr;        // (rows): which step a row belongs to; null where the batch is dense
@@ -55,72 +78,109 @@ struct BackwardShared {
 
     Index padded() const { return blocks * lanes; }
     Index h_padded() const { return h_blocks * lanes; }
-    Index gradient_row() const { return G::slots * padded(); }
+    Index gradient_row() const { return table.slots * padded(); }
 
     void prepare(int threads) {
-        for (int k = 0; k < G::settings; ++k) settings[k] = static_cast<T>(call.in.settings[k]);
+        held = copy_settings(call.in, table, settings);
+        options = masks.zones || masks.drops || call.norms[0];
+        for (const void* sequence : call.d_sequence) options = options || sequence;
         const Shape& shape = call.in.shape;
-        plan = plan_of<Cell, T>(Pass::backward, call.in, threads);
-        const Index width = width_of<Cell>(shape);
+        plan = plan_of(cell, Pass::backward, call.in, threads);
+        const Index width = width_of(table, shape);
         blocks = blocks_of<T>(shape.hidden);
         h_blocks = blocks_of<T>(width);
         barriers = take_barriers(workspace, plan);
-        w_recurrent[0] = take_panels<T>(workspace, G::hiddens * shape.hidden, 1, h_blocks);
-        if constexpr (projected<Cell>) {
-            w_projection = take_panels<T>(workspace, width, 1, blocks);
-            // A row more than there are: the last tile of a sum reads beyond the units it needs.
-            dh = workspace.take<T>((plan.backward_chunk * shape.batch + 1) * h_padded());
-            unprojected = behind_blocks_of<Cell>(static_cast<const T*>(call.reserve), shape, masks.zones, rows.total());
-        }
-        for (int k = 0; k < G::vectors; ++k)
-            w_recurrent[1 + k] = take_panels<T>(workspace, G::feedbacks * shape.hidden, 1, blocks);
+        find_slots();
+        take_weights(shape, width);
+        take_arrays(shape, width);
+        take_sums(shape, width);
+        scratch = workspace.take<BackwardScratch<T>>(plan.threads);
+        for (int thread = 0; thread < plan.threads; ++thread) scratch[thread] = take_scratch();
+    }
+
+private:
+    void find_slots() {
+        const auto offsets = [&](const int* slots, int count, Index* to) {
+            for (int i = 0; i < count; ++i) to[i] = slots[i] * padded();
+        };
+        offsets(table.input.slot, table.input.count, input_slots);
+        offsets(table.input.bias_slot, table.input.count, input_bias_slots);
+        offsets(table.hidden.slot, table.hidden.count, hidden_slots);
+        offsets(table.hidden.bias_slot, table.hidden.count, hidden_bias_slots);
+        offsets(table.feedback.slot, table.feedback.count, feedback_slots);
+        offsets(table.gated.slot, table.gated.count, gated_slots);
+        offsets(table.direct_slot, table.directs, direct_slots);
+        offsets(table.diagonal_slot, table.diagonals, diagonal_slots);
+    }
+
+    void take_weights(const Shape& shape, Index width) {
+        const auto panels = [&](int gates, Index columns) {
+            return take_panels<T>(workspace, gates * shape.hidden, 1, columns);
+        };
+        w_recurrent[0] = panels(table.hidden.count, h_blocks);
+        for (int k = 0; k < table.vectors; ++k) w_recurrent[1 + k] = panels(table.feedback.count, blocks);
+        if (table.gated.count > 0) w_gated = panels(table.gated.count, blocks);
+        if (table.form == Form::projected) w_projection = take_panels<T>(workspace, width, 1, blocks);
         Index widest = h_blocks > blocks ? h_blocks : blocks;
-        for (int i = 0; i < G::hiddens; ++i) {
-            hidden_bias_slots[i] = Cell::gates[hidden_gates<Cell>.gate[i]].du * padded();
-            hidden_slots[i] = normalised<Cell> ? (Cell::slot_count + G::inputs + i) * padded() : hidden_bias_slots[i];
-        }
-        for (int i = 0; i < G::feedbacks; ++i)
-            feedback_slots[i] = Cell::gates[feedback_gates<Cell>.gate[i]].du * padded();
-        for (int i = 0; i < G::directs; ++i) direct_slots[i] = Cell::gates[direct_gates<Cell>.gate[i]].dx * padded();
-        if constexpr (G::diagonals > 0) {
-            for (int k = 0; k < G::diagonals; ++k) diagonal_slots[k] = Cell::diagonals.diagonal[k].slot * padded();
-            diagonal =
-                padded_rows(workspace, static_cast<const T*>(call.in.weight_diagonal), G::diagonals, shape.hidden);
-        }
-        if constexpr (G::vectors > 0)
-            feedback = behind_blocks_of<Cell>(static_cast<const T*>(call.reserve), shape, masks.zones, rows.total());
-        for (int i = 0; i < G::inputs; ++i) {
-            input_bias_slots[i] = Cell::gates[input_gates<Cell>.gate[i]].dx * padded();
-            input_slots[i] = normalised<Cell> ? (Cell::slot_count + i) * padded() : input_bias_slots[i];
-        }
-        if constexpr (two_products<Cell>) {
-            w_gated = take_panels<T>(workspace, G::gateds * shape.hidden, 1, blocks);
-            for (int i = 0; i < G::gateds; ++i) gated_slots[i] = Cell::gates[gated_gates<Cell>.gate[i]].du * padded();
-            gated = workspace.take<T>(plan.backward_chunk * shape.batch * padded());
-        }
         if (call.dx) {
-            w_input = take_panels<T>(workspace, G::inputs * shape.hidden, 1, blocks_of<T>(shape.input));
+            w_input = panels(table.input.count, blocks_of<T>(shape.input));
             widest = w_input.vectors > widest ? w_input.vectors : widest;
         }
         zeros = take_zeros<T>(workspace, widest * lanes);
-        for (int s = 0; s < G::states; ++s)
-            initial[s] = state_or_zeros<T>(workspace, call.in.state[s], shape.batch, s == 0 ? width : shape.hidden);
-        gradient = workspace.take<T>((plan.backward_chunk + 1) * shape.batch * gradient_row());
-        carried = workspace.take<T>(shape.batch * blocks * G::states * lanes);
-        slot_sums = take_zeros<T>(workspace, gradient_row());
-        if (masks.drops) masked = workspace.take<T>(plan.backward_chunk * shape.batch * h_padded());
-        dropped.take(workspace, in, width, G::recurrents, G::gg_rows, G::gg_columns);
-        if (call.norms[0]) norms.take(workspace, plan.backward_chunk * shape.batch, h_blocks, blocks);
-        if (call.in.tokens) token_sums = workspace.take<T>(shape.input * G::inputs * padded());
-        if (call.dterm) term_sums = take_zeros<T>(workspace, shape.batch * G::inputs * padded());
-        const Index own = (G::vectors > 1 ? G::vectors : 1) * shape.hidden, recurrent = own > width ? own : width;
-        outer = take_outer_product<T>(workspace, shape.input > recurrent ? shape.input : recurrent);
+        dropped.take(workspace, in, width, table.recurrents, table.gg_rows, table.gg_columns);
+        if (table.diagonals > 0)
+            diagonal = padded_rows(workspace, static_cast<const T*>(in.weight_diagonal), table.diagonals, shape.hidden);
+    }
+
+    // What a chunk's steps leave, and what goes from step to step.
+    void take_arrays(const Shape& shape, Index width) {
+        const Index chunk = plan.backward_chunk * shape.batch;
+        const T* behind = behind_blocks_of(table, static_cast<const T*>(call.reserve), shape, masks.zones, rows.total());
+        if (table.form == Form::projected) {
+            // A row more than there are: the last tile of a sum reads beyond the units it needs.
+            dh = workspace.take<T>((chunk + 1) * h_padded());
+            unprojected = behind;
+        }
+        if (table.vectors > 0) feedback = behind;
+        if (table.gated.count > 0) gated = workspace.take<T>(chunk * padded());
+        initial_h = state_or_zeros<T>(workspace, call.in.state[0], shape.batch, width);
+        for (int k = 1; k < table.states; ++k)
+            initial[k] = call.in.state[k] ? padded_rows(workspace, static_cast<const T*>(call.in.state[k]), shape.batch,
+                                                        shape.hidden)
+                                          : take_zeros<T>(workspace, shape.batch * padded());
+        gradient = workspace.take<T>((chunk + shape.batch) * gradient_row());
+        carried = workspace.take<T>(shape.batch * padded() * table.states);
+        if (masks.drops) masked = workspace.take<T>(chunk * h_padded());
+        if (call.norms[0]) norms.take(workspace, table.states, chunk, h_blocks, blocks);
         tokens = tokens_in_order(workspace, call.in.tokens, rows);
         if (!rows.ragged()) return;
         Index* steps = workspace.take<Index>(rows.total());
         for (Index t = 0; t < rows.steps; ++t)
             for (Index row = rows.first(t); row < rows.first(t + 1); ++row) steps[row] = t;
         step_of = steps;
+    }
+
+    void take_sums(const Shape& shape, Index width) {
+        const int inputs = table.input.count;
+        slot_sums = take_zeros<T>(workspace, gradient_row());
+        if (call.in.tokens) token_sums = workspace.take<T>(shape.input * inputs * padded());
+        if (call.dterm) term_sums = take_zeros<T>(workspace, shape.batch * inputs * padded());
+        const Index own = (table.vectors > 1 ? table.vectors : 1) * shape.hidden, recurrent = own > width ? own : width;
+        outer = take_outer_product<T>(workspace, shape.input > recurrent ? shape.input : recurrent);
+    }
+
+    BackwardScratch<T> take_scratch() const {
+        BackwardScratch<T> of{};
+        Index strip = cell.strip_blocks(Pass::backward);
+        if (table.form == Form::projected && strip < kMostRows * kProjectedBlocks) strip = kMostRows * kProjectedBlocks;
+        of.product = workspace.take<T>(strip * (1 + table.vectors) * lanes);
+        if (table.norms > 0) {
+            of.normal = workspace.take<T>(padded());
+            of.d_normal = workspace.take<T>(padded());
+            if (strip < blocks) strip = blocks;  // its strips are whole rows
+        }
+        if (masks.zones) of.past = workspace.take<T>(strip * table.states * lanes);
+        return of;
     }
 };
 

@@ -1,33 +1,39 @@
-// The CPU's forward engine: one thread's work in each phase of recurrence/order.h.
+// The CPU's forward engine: one thread's work in each phase of recurrence/order.h, for every cell.
 //
 // A step multiplies a tile of h's rows with the panels of an item of units into a strip that stays in the L1
-// cache, and runs the cell over the strip at once: the cell is the product's epilogue.
-// Not here: the cells' maths (cells/), the tile (tile.h), the order of steps (recurrence/order.h).
+// cache, and runs the cell's pass over the strip at once: the cell is the product's epilogue.
+// Not here: the cells' maths (cells/), their passes (passes/), the tile (tile.h), the order of steps
+// (recurrence/order.h), what options do to a strip (strip_options.h), the phases of projected and normalised cells
+// (projected_forward.h, normalised_forward.h).
 #pragma once
 
 #include "../recurrence/order.h"
+#include "normalise.h"
+#include "strip_options.h"
 #include "x_projection.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-template <class Cell, class T>
+template <class T>
 class ForwardEngine {
-protected:
     using V = Vec<T>;
-    using G = Geometry<Cell>;
     static constexpr int lanes = V::lanes;
 
 public:
-    ForwardEngine(const ForwardShared<Cell, T>& shared, int thread)
+    ForwardEngine(const ForwardShared<T>& shared, int thread)
         : shared_(shared),
+          table_(shared.table),
           weights_(shared.weights),
           shape_(shared.call.in.shape),
           rows_(shared.rows),
           masks_(shared.masks),
-          part_(make_part<Cell>(Pass::forward, shared.plan, rows_, shared.blocks, shared.h_blocks, thread,
-                                shared.barriers)),
-          item_(item_blocks<Cell>(Pass::forward, part_.rows.count)),
-          x_(shared, part_) {}
+          scratch_(shared.scratch[thread]),
+          part_(make_part(shared.cell, Pass::forward, shared.plan, rows_, shared.blocks, shared.h_blocks, thread,
+                          shared.barriers)),
+          item_(shared.cell.item_blocks(Pass::forward, part_.rows.count)),
+          x_(shared, part_) {
+        describe_strip();
+    }
 
     // Packs this thread's share of the weights, unless they are prepared, and takes over the initial states.
     void begin() {
@@ -35,19 +41,13 @@ public:
             if (shared_.drop_weights(part_.thread, part_.threads)) part_.everyone->wait();
             weights_.pack(part_.thread, part_.threads);
         }
-        each_block([&](Index row, Index block) {
-            V s[G::states];
-            for (int k = projected<Cell> ? 1 : 0; k < G::states; ++k)
-                s[k] = V::load(shared_.initial[k] + row * shape_.hidden + block * lanes, valid(block));
-            for (int k = 1; k < G::states; ++k) s[k].store(extra(row, block, k));
-            if (!projected<Cell> && shape_.steps > 0) store_operands(0, row, block, s);
+        part_.rows.each([&](Index row) {
+            for (int k = 1; k < table_.states; ++k)
+                for (Index block = part_.blocks.first; block < part_.blocks.last; ++block)
+                    V::load(shared_.initial[k] + row * shape_.hidden + block * lanes, valid(block))
+                        .store(others(row, block) + (k - 1) * lanes);
         });
-        if (projected<Cell> && drops() && shape_.steps > 0)
-            part_.rows.each([&](Index row) {
-                for (Index block = part_.h_blocks.first; block < part_.h_blocks.last; ++block)
-                    store_masked(0, row, block,
-                                 V::load(shared_.initial[0] + row * width() + block * lanes, h_valid(block)));
-            });
+        if (shape_.steps > 0) begin_operands();
         part_.everyone->wait();
     }
 
@@ -55,84 +55,60 @@ public:
 
     void step(Index t) {
         const Step now = at_step(t);
-        multiply(now, weights_.hidden, now.operand, width(),
-                 [&](Index row, Index block, const T* strip, const T* fed) RNNKERNELS_INLINED {
-                     V x[G::gates], u[G::gates], w[G::diagonals + G::settings + 1], s[G::states], n[G::states],
-                         saved[G::saved + 1];
-                     load_x(now, row, block, x);
-                     clear(u);
-                     load_u(hidden_gates<Cell>, strip, block, u);
-                     load_u(feedback_gates<Cell>, fed, block, u);
-                     for (int k = 0; k < G::diagonals; ++k)
-                         w[k] = V::load(weights_.diagonal + (k * shared_.blocks + block) * lanes);
-                     load_states(now, row, block, s);
-                     if constexpr (extended<Cell> && G::settings > 0) {
-                         for (int k = 0; k < G::settings; ++k) w[G::diagonals + k] = V(shared_.settings[k]);
-                         Cell::template forward<true>(x, u, w, s, n, saved);
-                     } else {
-                         Cell::forward(x, u, w, s, n, saved);
-                     }
-                     if (zones()) zone(now, row, block, s, n);
-                     store_states(now, row, block, n);
-                     if (shared_.call.reserve) store_saved(reserve(now, row, block), saved);
-                 });
+        multiply(now, weights_.hidden, now.operand, width(), [&](RowSet rows, Range blocks) RNNKERNELS_INLINED {
+            put_rows(now, rows, blocks.first);
+            run_pass(shared_.cell.passes.forward, now, rows, blocks);
+        });
     }
 
     void gates(Index t) {
         const Step now = at_step(t);
-        multiply(now, weights_.hidden, now.operand, width(),
-                 [&](Index row, Index block, const T* strip, const T* fed) RNNKERNELS_INLINED {
-                     V x[G::gates], u[G::gates], s[G::states], saved[G::saved + 1] = {}, gated;
-                     load_x(now, row, block, x);
-                     clear(u);
-                     load_u(hidden_gates<Cell>, strip, block, u);
-                     load_u(feedback_gates<Cell>, fed, block, u);
-                     load_states(now, row, block, s);
-                     Cell::forward_gates(x, u, s, saved, gated);
-                     store_saved(saved_between(now, row, block), saved);
-                     if (drops()) gated = gated * masks_.factor(now.first + row, block);
-                     gated.store(shared_.gated + (row * shared_.blocks + block) * lanes);
-                 });
+        multiply(now, weights_.hidden, now.operand, width(), [&](RowSet rows, Range blocks) RNNKERNELS_INLINED {
+            put_rows(now, rows, blocks.first);
+            put_halves(rows, blocks.first);
+            put_size(rows, blocks);
+            shared_.cell.passes.forward(strip_);
+            if (masks_.drops)
+                mask_rows(masks_, of_all_steps(t, rows), blocks, strip_.made, strip_.made_row);
+        });
     }
 
     void state(Index t) {
         const Step now = at_step(t);
-        multiply(now, weights_.gated, shared_.gated, shared_.blocks * lanes,
-                 [&](Index row, Index block, const T* strip, const T*) RNNKERNELS_INLINED {
-                     V x[G::gates], u[G::gates], s[G::states], n[G::states], saved[G::saved + 1];
-                     load_x(now, row, block, x);
-                     clear(u);
-                     load_u(gated_gates<Cell>, strip, block, u);
-                     load_states(now, row, block, s);
-                     T* between = saved_between(now, row, block);
-                     for (int i = 0; i < G::saved; ++i) saved[i] = V::load(between + i * lanes);
-                     Cell::forward_state(x, u, s, saved, n);
-                     if (zones()) zone(now, row, block, s, n);
-                     store_states(now, row, block, n);
-                     if (shared_.call.reserve) store_saved(between, saved);
+        multiply(now, weights_.gated, shared_.made, shared_.blocks * lanes,
+                 [&](RowSet rows, Range blocks) RNNKERNELS_INLINED {
+                     put_rows(now, rows, blocks.first);
+                     put_halves(rows, blocks.first);
+                     run_pass(shared_.cell.passes.forward_state, now, rows, blocks);
                  });
     }
+
+    // Projected cells: h of step t, this thread's rows and units of it (projected_forward.h).
+    void project_h(Index t);
+    // Normalised cells: W_hh h of this thread's rows and units; all that follows it, of this thread's share of the row
+    // group's rows (normalised_forward.h).
+    void products(Index t);
+    void rows(Index t);
 
     void wait_for_step() { part_.wait_for_step(); }
 
     void finish() {
-        const Rows& rows = rows_;
-        Index last = rows.steps - 1;  // the row's last step; never later than that of the row before
+        Index last = rows_.steps - 1;  // the row's last step; never later than that of the row before
         part_.rows.each([&](Index row) {
-            while (rows.count(last) <= row) --last;
-            const T* h = last < 0 ? shared_.initial[0] + row * width() : output(rows.first(last) + row);
-            const Range& blocks = projected<Cell> ? part_.h_blocks : part_.blocks;
+            while (rows_.count(last) <= row) --last;
+            const T* h = last < 0 ? shared_.initial[0] + row * width() : output(rows_.first(last) + row);
+            const Range& blocks = projected() ? part_.h_blocks : part_.blocks;
             for (Index block = blocks.first; block < blocks.last; ++block)
                 V::load(h + block * lanes, h_valid(block))
                     .store(final_state(0) + row * width() + block * lanes, h_valid(block));
             for (Index block = part_.blocks.first; block < part_.blocks.last; ++block)
-                for (int s = 1; s < G::states; ++s)
-                    V::load(extra(row, block, s))
-                        .store(final_state(s) + row * shape_.hidden + block * lanes, valid(block));
+                for (int k = 1; k < table_.states; ++k)
+                    V::load(others(row, block) + (k - 1) * lanes)
+                        .store(final_state(k) + row * shape_.hidden + block * lanes, valid(block));
         });
     }
 
-protected:
+private:
     // What the rows of a step have in common.
     struct Step {
         Index t;
@@ -140,18 +116,17 @@ protected:
         RowSet rows;       // this thread's
         const T* h;        // before it, (rows, H)
         const T* operand;  // of the recurrent weight: h, masked where there is recurrent dropout
-        const T* x;        // its x part; null where the token table stands for it
     };
     Step at_step(Index t) const {
         const Index first = rows_.first(t);
         const T* h = h_before(t);
-        return {t, first, part_.rows_of_step(rows_, t), h, drops() ? masked_h(t, 0) : h, x_.from_row(first)};
+        return {t, first, part_.rows_of_step(rows_, t), h, masks_.drops ? masked_h(t, 0) : h};
     }
 
-    // Whether the call has zoneout, recurrent dropout.
-    bool zones() const { return extended<Cell> && masks_.zones; }
-    bool drops() const { return extended<Cell> && masks_.drops; }
+    // Rows of step t among those of all steps: masks belong to these.
+    RowSet of_all_steps(Index t, RowSet rows) const { return {rows_.first(t) + rows.first, rows.count, rows.step}; }
 
+    bool projected() const { return table_.form == Form::projected; }
     // h before step t, (rows of the step, H): the output of the step before, or the initial state.
     const T* h_before(Index t) const {
         if (t == 0) return shared_.initial[0];
@@ -165,128 +140,131 @@ protected:
         return shared_.unprojected + ((shared_.call.reserve ? now.first : 0) + row) * shape_.hidden;
     }
     T* final_state(int s) const { return static_cast<T*>(shared_.call.final_state[s]); }
-    T* extra(Index row, Index block, int s) const {
-        return shared_.extra + ((row * shared_.blocks + block) * (G::states - 1) + s - 1) * lanes;
+    // The states after h, (states-1, lanes).
+    T* others(Index row, Index block) const {
+        return shared_.others + (row * shared_.blocks + block) * (table_.states - 1) * lanes;
     }
     T* reserve(const Step& now, Index row, Index block) const {
         return static_cast<T*>(shared_.call.reserve) +
-               ((now.first + row) * shared_.blocks + block) * G::reserve(zones()) * lanes;
-    }
-    T* saved_between(const Step& now, Index row, Index block) const {
-        if (shared_.call.reserve) return reserve(now, row, block);
-        return shared_.saved + (row * shared_.blocks + block) * G::saved * lanes;
+               ((now.first + row) * shared_.blocks + block) * reserve_vectors(table_, masks_.zones) * lanes;
     }
     // What step t reads of the states before it, (vectors*H).
     T* feedback(Index t, Index row) const {
         const Index first = shared_.call.reserve ? rows_.first(t) : t % 2 * shape_.batch;
-        return shared_.feedback + (first + row) * G::vectors * shape_.hidden;
+        return shared_.feedback + (first + row) * table_.vectors * shape_.hidden;
     }
     T* masked_h(Index t, Index row) const { return shared_.masked + (t % 2 * shape_.batch + row) * width(); }
-    // Lanes from one gate's units to the next gate's.
-    Index gate_stride(Index block) const { return weights_.input.columns.units_in(block); }
     // Units of a block that exist; more than a vector's lanes means all.
     Index valid(Index block) const { return shape_.hidden - block * lanes; }
     // Units of h, and those of a block of it that exist.
-    Index width() const { return width_of<Cell>(shape_); }
+    Index width() const { return width_of(table_, shape_); }
     Index h_valid(Index block) const { return width() - block * lanes; }
 
-    template <class Function>
-    RNNKERNELS_INLINE void each_block(Function function) {
-        part_.rows.each([&](Index row) RNNKERNELS_INLINED {
-            for (Index block = part_.blocks.first; block < part_.blocks.last; ++block) function(row, block);
+    // What all strips of this thread have in common.
+    void describe_strip() {
+        const ForwardCall& call = shared_.call;
+        const Index step = part_.rows.step, states = table_.states - 1;
+        strip_.program = shared_.cell.passes.program;
+        strip_.hidden = shape_.hidden;
+        strip_.x = x_rows_, strip_.direct = direct_rows_, strip_.out = out_rows_;
+        strip_.term_row = table_.input.count * shape_.hidden * step;
+        strip_.diagonal_row = shared_.blocks * lanes;
+        strip_.settings = shared_.held ? shared_.settings : nullptr;
+        strip_.h_row = strip_.copy_row = width() * step;
+        strip_.others_row = shared_.blocks * states * lanes * step;
+        strip_.reserve_block = (call.reserve ? reserve_vectors(table_, masks_.zones) : table_.saved) * lanes;
+        strip_.reserve_row = shared_.blocks * strip_.reserve_block * step;
+        strip_.made_row = shared_.blocks * lanes * step;
+    }
+    void put_size(RowSet rows, Range blocks) {
+        strip_.rows = static_cast<int>(rows.count), strip_.blocks = static_cast<int>(blocks.last - blocks.first);
+        strip_.units = valid(blocks.first);
+    }
+    // Where the arrays of these rows stand, from a block on.
+    RNNKERNELS_INLINE void put_rows(const Step& now, RowSet rows, Index block) {
+        const Index unit = block * lanes, row = rows.first;
+        const ForwardCall& call = shared_.call;
+        for (Index i = 0; i < rows.count; ++i) {
+            const Index at = now.first + rows.at(i);
+            x_rows_[i] = x_.part(at) + unit * table_.input.count;
+            out_rows_[i] = (projected() ? unprojected(now, rows.at(i)) : output(at)) + unit;
+        }
+        if (table_.directs > 0)
+            for (Index i = 0; i < rows.count; ++i) direct_rows_[i] = x_.direct(now.first + rows.at(i)) + unit;
+        if (call.in.term)
+            strip_.term = static_cast<const T*>(call.in.term) + row * table_.input.count * shape_.hidden + unit;
+        if (table_.diagonals > 0) strip_.diagonal = weights_.diagonal + unit;
+        strip_.h = now.h + row * width() + unit;
+        strip_.others = others(row, block);
+        if (shared_.h && !projected())
+            strip_.copy = shared_.h + ((now.t + 1) % 2 * shape_.batch + row) * width() + unit;
+        if (call.reserve) {
+            strip_.saved = reserve(now, row, block);
+            strip_.states = strip_.saved + table_.saved * lanes;
+        }
+    }
+    // And those of a cell whose step comes in two halves.
+    void put_halves(RowSet rows, Index block) {
+        strip_.made = shared_.made + (rows.first * shared_.blocks + block) * lanes;
+        if (!shared_.call.reserve)
+            strip_.saved = shared_.saved + (rows.first * shared_.blocks + block) * table_.saved * lanes;
+    }
+
+    // The pass that makes the new states, and what the call's options want of them.
+    RNNKERNELS_INLINE void run_pass(void (*pass)(const ForwardStrip<T>&), const Step& now, RowSet rows, Range blocks) {
+        put_size(rows, blocks);
+        if (masks_.zones) copy_old_states(strip_, table_.states, scratch_.old);
+        pass(strip_);
+        if (masks_.zones) zone(now, rows, blocks);
+        keep_sequences(now, rows, blocks);
+        if (!projected() && (table_.vectors > 0 || masks_.drops)) {
+            const RowSet going_on = rows.below(rows_.count(now.t + 1));
+            put_operands(now.t + 1, going_on, blocks, out_rows_);
+        }
+    }
+    void zone(const Step& now, RowSet rows, Range blocks) {
+        T* const own = shared_.call.reserve ? strip_.saved + table_.first_own * lanes : nullptr;
+        zone_strip(strip_, table_, masks_, scratch_.old, own, of_all_steps(now.t, rows), blocks.first);
+    }
+    // The states after h, where the caller wants those of every step.
+    RNNKERNELS_INLINE void keep_sequences(const Step& now, RowSet rows, Range blocks) const {
+        for (int k = 1; k < table_.states; ++k)
+            if (T* const all = static_cast<T*>(shared_.call.sequence[k]))
+                copy_state(strip_, table_.states, k, [&](Index i) RNNKERNELS_INLINED {
+                    return all + rows_.place(now.first + rows.at(i)) * shape_.hidden + blocks.first * lanes;
+                });
+    }
+    // What step t's products will read of the states before it, where that is not h itself. `h`: each row's, from the
+    // first block on.
+    void put_operands(Index t, RowSet rows, Range blocks, const T* const* h) {
+        if (rows.count == 0) return;
+        const Index unit = blocks.first * lanes;
+        const RowSet of_all = of_all_steps(t, rows);
+        FeedbackStrip<T> p{};
+        p.program = strip_.program;
+        p.rows = static_cast<int>(rows.count), p.blocks = static_cast<int>(blocks.last - blocks.first);
+        p.units = h_valid(blocks.first), p.hidden = shape_.hidden;
+        p.h = h;
+        if (table_.vectors > 0) {
+            p.others = others(rows.first, blocks.first), p.others_row = strip_.others_row;
+            p.vectors = feedback(t, rows.first) + unit, p.vectors_row = table_.vectors * shape_.hidden * rows.step;
+            shared_.cell.passes.feedback(p);
+        }
+        if (masks_.drops)
+            mask_operands(p, table_.vectors, masks_, of_all, blocks.first, masked_h(t, rows.first) + unit,
+                          width() * rows.step);
+    }
+    void begin_operands() {
+        if (table_.vectors == 0 && !masks_.drops) return;
+        const Range blocks = projected() ? part_.h_blocks : part_.blocks;
+        const T* h[1];
+        part_.rows.each([&](Index row) {
+            h[0] = shared_.initial[0] + row * width() + blocks.first * lanes;
+            put_operands(0, RowSet{row, 1, 1}, blocks, h);
         });
     }
 
-    RNNKERNELS_INLINE const T* x_part_of(const Step& now, Index row) const {
-        return now.x ? now.x + row * x_.size() : x_.of_token(now.first + row);
-    }
-    RNNKERNELS_INLINE void load_x(const Step& now, Index row, Index block, V* x) const {
-        const T* from = x_part_of(now, row);
-        clear(x);
-        for (int i = 0; i < G::inputs; ++i)
-            x[input_gates<Cell>.gate[i]] = V::load(from + block * G::inputs * lanes + i * gate_stride(block));
-        add_term(row, block, x);
-        if constexpr (G::directs > 0) {
-            const V direct = direct_x(now, row, block);
-            for (int i = 0; i < G::directs; ++i) x[direct_gates<Cell>.gate[i]] = direct;
-        }
-    }
-    RNNKERNELS_INLINE void add_term(Index row, Index block, V* x) const {
-        if (!shared_.call.in.term) return;
-        const T* term = static_cast<const T*>(shared_.call.in.term) + row * G::inputs * shape_.hidden;
-        for (int i = 0; i < G::inputs; ++i) {
-            V& gate = x[input_gates<Cell>.gate[i]];
-            gate = gate + V::load(term + i * shape_.hidden + block * lanes, valid(block));
-        }
-    }
-    // x itself; of a token the vector that is 1 at its place.
-    RNNKERNELS_INLINE V direct_x(const Step& now, Index row, Index block) const {
-        const Index at = now.first + row;
-        if (shared_.call.in.x) return V::load(x_.x(at) + block * lanes, valid(block));
-        T one[lanes] = {};
-        const Index lane = shared_.tokens[at] - block * lanes;
-        if (lane >= 0 && lane < lanes) one[lane] = T(1);
-        return V::load(one);
-    }
-    RNNKERNELS_INLINE static void clear(V* gates) {
-        for (int g = 0; g < G::gates; ++g) gates[g] = V(T(0));
-    }
-    RNNKERNELS_INLINE void load_u(const GateList& list, const T* strip, Index block, V* u) const {
-        for (int i = 0; i < list.count; ++i) u[list.gate[i]] = V::load(strip + i * gate_stride(block));
-    }
-    RNNKERNELS_INLINE void load_states(const Step& now, Index row, Index block, V* s) const {
-        s[0] = projected<Cell> ? V(T(0)) : V::load(now.h + row * shape_.hidden + block * lanes, valid(block));
-        for (int k = 1; k < G::states; ++k) s[k] = V::load(extra(row, block, k));
-    }
-    // h after a step.
-    RNNKERNELS_INLINE void store_h(const Step& now, Index row, Index block, V h) const {
-        h.store(output(now.first + row) + block * lanes, h_valid(block));
-        if (shared_.h)
-            h.store(shared_.h + ((now.t + 1) % 2 * shape_.batch + row) * width() + block * lanes, h_valid(block));
-        if (projected<Cell> && drops() && row < rows_.count(now.t + 1)) store_masked(now.t + 1, row, block, h);
-    }
-    // h as the recurrent weight will see it in step t.
-    RNNKERNELS_INLINE V store_masked(Index t, Index row, Index block, V h) const {
-        const V factor = masks_.factor(rows_.first(t) + row, block);
-        (h * factor).store(masked_h(t, row) + block * lanes, h_valid(block));
-        return factor;
-    }
-    RNNKERNELS_INLINE void store_states(const Step& now, Index row, Index block, const V* n) const {
-        if constexpr (projected<Cell>) {
-            n[0].store(unprojected(now, row) + block * lanes, valid(block));
-        } else {
-            store_h(now, row, block, n[0]);
-            if ((G::vectors > 0 || drops()) && row < rows_.count(now.t + 1)) store_operands(now.t + 1, row, block, n);
-        }
-        for (int k = 1; k < G::states; ++k) {
-            n[k].store(extra(row, block, k));
-            if (shared_.call.reserve) n[k].store(reserve(now, row, block) + (G::saved + k - 1) * lanes);
-            if (T* all = extended<Cell> ? static_cast<T*>(shared_.call.sequence[k]) : nullptr)
-                n[k].store(all + rows_.place(now.first + row) * shape_.hidden + block * lanes, valid(block));
-        }
-    }
-    // What step t's products will read of the states before it, where that is not h itself.
-    RNNKERNELS_INLINE void store_operands(Index t, Index row, Index block, const V* states) const {
-        V factor(T(1));
-        if (drops()) factor = store_masked(t, row, block, states[0]);
-        if constexpr (G::vectors > 0) {
-            V vectors[G::vectors];
-            Cell::feedback(states, vectors);
-            for (int k = 0; k < G::vectors; ++k)
-                (vectors[k] * factor).store(feedback(t, row) + k * shape_.hidden + block * lanes, valid(block));
-        }
-    }
-    // Zoneout; what the cell itself made is kept for the backward.
-    RNNKERNELS_INLINE void zone(const Step& now, Index row, Index block, const V* s, V* n) const {
-        if (shared_.call.reserve)
-            for (int k = 0; k < G::states; ++k) n[k].store(reserve(now, row, block) + (G::first_own + k) * lanes);
-        masks_.zone(now.first + row, block, s, n);
-    }
-    RNNKERNELS_INLINE static void store_saved(T* to, const V* saved) {
-        for (int i = 0; i < G::saved; ++i) saved[i].store(to + i * lanes);
-    }
-
-    // Calls use(first block, last block) for this thread's items. Odd steps go through them backwards: the weights read
+    // use(first block, last block) for this thread's items. Odd steps go through them backwards: the weights read
     // last are still near, where not all of them fit a cache.
     template <class Use>
     RNNKERNELS_INLINE void each_item(Index t, Use use) const {
@@ -297,20 +275,18 @@ protected:
         }
     }
 
-    // A tile of rows of `a` times the panels of an item into the strip, then the epilogue over it.
+    // A tile of rows of `a` times the panels of an item into the strip, until the strip is full; then use(rows, blocks).
     // The feedback vectors' product goes with h's, into a strip of its own.
-    template <class Epilogue>
-    RNNKERNELS_INLINE void multiply(const Step& now, const GateProduct<T>& w, const T* a, Index a_stride,
-                                    Epilogue epilogue) {
-        alignas(64) T strip[strip_size<Cell>(Pass::forward, G::widest, lanes)];
-        alignas(64) T fed[strip_size<Cell>(Pass::forward, G::feedbacks, lanes)];
-        const bool feeds = G::vectors > 0 && &w == &weights_.hidden;
+    template <class Use>
+    RNNKERNELS_INLINE void multiply(const Step& now, const GateProduct<T>& w, const T* a, Index a_stride, Use use) {
+        const bool feeds = table_.vectors > 0 && &w == &weights_.hidden;
         const GateProduct<T>& f = weights_.feedback;
-        const int gates = w.columns.gates;
-        const Index stride = item_ * gates * lanes, fed_stride = item_ * G::feedbacks * lanes;
-        const Index fed_row = G::vectors * shape_.hidden;
+        const Index stride = item_ * w.columns.gates * lanes, fed_stride = item_ * table_.feedback.count * lanes;
+        const Index fed_row = table_.vectors * shape_.hidden;
+        strip_.u = scratch_.strip, strip_.u_row = stride;
+        strip_.fed = scratch_.fed, strip_.fed_row = fed_stride;
         each_item(now.t, [&](Index block, Index end) RNNKERNELS_INLINED {
-            const ItemProduct<T> item(w, block, end, now.rows.count, shared_.item_scratch(part_.thread));
+            const ItemProduct<T> item(w, block, end, now.rows.count, scratch_.panels);
             const auto next = [&](Index left) {
                 const int rows = item.next_rows(left);
                 return feeds ? least(rows, next_tile(left, tile_rows(f.panels.width))) : rows;
@@ -318,29 +294,39 @@ protected:
             each_strip(
                 now.rows, next,
                 [&](Index row, int rows, Index place) {
-                    item.run(a + row * a_stride, a_stride * now.rows.step, rows, strip + place * stride, stride);
-                    if constexpr (G::vectors > 0)
-                        if (feeds)
-                            ItemProduct<T>(f, block, end, rows, nullptr)
-                                .run(feedback(now.t, row), fed_row * now.rows.step, rows, fed + place * fed_stride,
-                                     fed_stride);
+                    item.run(a + row * a_stride, a_stride * now.rows.step, rows, scratch_.strip + place * stride, stride);
+                    if (feeds)
+                        ItemProduct<T>(f, block, end, rows, nullptr)
+                            .run(feedback(now.t, row), fed_row * now.rows.step, rows, scratch_.fed + place * fed_stride,
+                                 fed_stride);
                 },
-                [&](Index row, Index place) RNNKERNELS_INLINED {
-                    for (Index b = block; b < end; ++b)
-                        epilogue(row, b, strip + place * stride + (b - block) * gates * lanes,
-                                 fed + place * fed_stride + (b - block) * G::feedbacks * lanes);
-                });
+                [&](RowSet rows) RNNKERNELS_INLINED { use(rows, Range{block, end}); });
         });
     }
 
-    const ForwardShared<Cell, T>& shared_;
-    const ForwardWeights<Plain<Cell>, T>& weights_;
+    // Projected cells (projected_forward.h).
+    void store_h(const Step& now, RowSet rows, Range blocks, const T* strip, Index stride);
+    // Normalised cells (normalised_forward.h).
+    void run_row(const Step& now, Index row);
+    void normalise_inner(const Step& now, Index row);
+    void normalise(const Moments<T>& moments, const T* row, int gates, int first, const T* shift, T* to, T* kept) const;
+    void keep_scale(const Step& now, Index row, int norm, T scale) const;
+
+    const ForwardShared<T>& shared_;
+    const CellTable& table_;
+    const ForwardWeights<T>& weights_;
     const Shape& shape_;
     const Rows& rows_;
-    const Masks<T, G::states>& masks_;
+    const Masks<T>& masks_;
+    const ForwardScratch<T> scratch_;
     const Part part_;
     const Index item_;
-    XProjection<Cell, T> x_;
+    XProjection<T> x_;
+    ForwardStrip<T> strip_{};
+    // Of each row of the strip.
+    const T* x_rows_[kStripRows];
+    const T* direct_rows_[kStripRows];
+    T* out_rows_[kStripRows];
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

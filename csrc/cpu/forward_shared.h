@@ -7,98 +7,138 @@
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-template <class Cell, class T>
+// Scratch memory of one thread; null what the call does not need.
+template <class T>
+struct ForwardScratch {
+    T* strip;   // (rows x blocks of a strip, gates of the widest product, lanes)
+    T* fed;     // (rows x blocks of a strip, feedback gates, lanes)
+    T* old;     // (rows x blocks of a strip, states after h, lanes): before the step, for zoneout
+    T* x_row;   // (blocks, input gates, lanes): a row of x, normalised
+    T* u_row;   // (blocks, hidden gates, lanes): a row of u, normalised
+    T* normal;  // (blocks, lanes): the value inside the cell, normalised
+    T* panels;  // panels that are packed where they are used
+};
+
+template <class T>
 struct ForwardShared {
-    using G = Geometry<Cell>;
     static constexpr int lanes = Vec<T>::lanes;
 
-    ForwardShared(const ForwardCall& forward_call, Workspace& space)
-        : call(forward_call), rows(forward_call.in), masks(call.in.noise, rows), workspace(space) {}
+    ForwardShared(const EngineCell<T>& engine_cell, const ForwardCall& forward_call, Workspace& space)
+        : cell(engine_cell),
+          table(cell.table),
+          call(forward_call),
+          rows(forward_call.in),
+          masks(call.in.noise, rows),
+          workspace(space) {}
 
+    const EngineCell<T>& cell;
+    const CellTable& table;
     const ForwardCall& call;
     const Rows rows;
-    const Masks<T, G::states> masks;
+    const Masks<T> masks;
     Workspace& workspace;
     Plan plan{};
     Index blocks = 0;    // of units
     Index h_blocks = 0;  // of h
     Barrier* barriers = nullptr;
-    ForwardWeights<Plain<Cell>, T> weights{};
-    T* items = nullptr;  // (threads, item_size): panels that are packed where they are used
-    Index item_size = 0;
-    const T* initial[G::states] = {};  // each (B, H)
-    T* x_part = nullptr;               // (chunk*B, blocks*inputs*lanes)
-    T* extra = nullptr;                // (B, blocks*(states-1)*lanes): the states after h, updated in place
-    T* saved = nullptr;                // (B, blocks*saved*lanes): between the phases, when nothing is kept
-    T* gated = nullptr;                // (B, blocks*lanes)
-    T* u = nullptr;                    // (B, row of columns): W_hh h, until it is normalised
-    T* inner = nullptr;                // (B, blocks*lanes): what is normalised inside the cell
-    T* feedback = nullptr;             // (rows or 2*B, vectors*H): what step t reads, before it begins
-    T* unprojected = nullptr;          // (rows or B, H): what becomes h, where it is projected
-    T* masked = nullptr;               // (2, B, H): h before even and odd steps, as the recurrent weight sees it
+    ForwardWeights<T> weights{};
+    ForwardScratch<T>* scratch = nullptr;  // of each thread
+    const T* initial[kMaxStates] = {};  // each (B, H)
+    T* x_part = nullptr;                // (chunk*B, blocks*inputs*lanes)
+    T* others = nullptr;                // (B, blocks*(states-1)*lanes): the states after h, updated in place
+    T* saved = nullptr;                 // (B, blocks*saved*lanes): between the phases, when nothing is kept
+    T* made = nullptr;                  // (B, blocks*lanes): the gated state, or what is normalised inside the cell
+    T* u = nullptr;                     // (B, row of columns): W_hh h, until it is normalised
+    T* feedback = nullptr;              // (rows or 2*B, vectors*H): what step t reads, before it begins
+    T* unprojected = nullptr;           // (rows or B, H): what becomes h, where it is projected
+    T* masked = nullptr;                // (2, B, H): h before even and odd steps, as the recurrent weight sees it
+    T* one_hot = nullptr;               // (2*H): zeros around a one: a token, for gates that take x itself
     DroppedWeights<T> dropped{};
-    T settings[G::settings + 1] = {};
+    T settings[kMaxSettings] = {};
+    bool held = false;  // whether the call has settings
     // Where rows of the caller's arrays do not follow each other: copies that do.
     T* h = nullptr;                        // (2, B, H): h before even and odd steps
     T* x = nullptr;                        // (chunk*B, I)
     const std::int64_t* tokens = nullptr;  // (rows)
 
-    void prepare(int threads) { prepare(plan_of<Cell, T>(Pass::forward, call.in, threads)); }
+    void prepare(int threads) { prepare(plan_of(cell, Pass::forward, call.in, threads)); }
 
-    T* item_scratch(int thread) const { return items + thread * item_size; }
     bool drop_weights(int thread, int threads) const { return dropped.fill(thread, threads); }
 
     void prepare(const Plan& cut) {
-        for (int k = 0; k < G::settings; ++k) settings[k] = static_cast<T>(call.in.settings[k]);
+        held = copy_settings(call.in, table, settings);
         const Shape& shape = call.in.shape;
+        const Index width = width_of(table, shape);
         plan = cut;
         blocks = blocks_of<T>(shape.hidden);
-        h_blocks = blocks_of<T>(width_of<Cell>(shape));
+        h_blocks = blocks_of<T>(width);
         barriers = take_barriers(workspace, plan);
+        Index panels = 0;
         if (call.prepared) {
-            weights = static_cast<const PreparedWeights<Plain<Cell>, T>*>(call.prepared)->weights;
+            weights = static_cast<const PreparedWeights<T>*>(call.prepared)->weights;
         } else {
             // One group of rows: each panel has one user. One chunk: weight_ih is used once; one step: weight_hh.
             const bool alone = plan.row_groups == 1;
             const bool input_once = alone && rows.total() <= plan.forward_chunk * shape.batch;
             const bool recurrent_once = alone && shape.steps <= 1;
-            const bool table = call.in.tokens && shape.input <= rows.total();
+            const bool token_table = call.in.tokens && shape.input <= rows.total();
             Inputs in = call.in;
-            dropped.take(workspace, in, width_of<Cell>(shape), G::recurrents, G::gg_rows, G::gg_columns);
-            weights.take(workspace, in, {call.in.x && !input_once, table, !recurrent_once, WeightStorage::full});
+            dropped.take(workspace, in, width, table.recurrents, table.gg_rows, table.gg_columns);
+            weights.take(workspace, table, in,
+                         {call.in.x && !input_once, token_table, !recurrent_once, WeightStorage::full});
             if (input_once) {
-                const Index of_hidden = width_of<Cell>(shape) * item_blocks<Cell>(Pass::forward, shape.batch);
-                const Index of_input = shape.input * item_blocks<Cell>(Pass::forward, rows.total());
-                item_size = (call.in.x && of_input > of_hidden ? of_input : of_hidden) * G::gates * lanes;
-                items = workspace.take<T>(plan.threads * item_size);
+                const Index of_hidden = width * cell.item_blocks(Pass::forward, shape.batch);
+                const Index of_input = shape.input * cell.item_blocks(Pass::forward, rows.total());
+                panels = (call.in.x && of_input > of_hidden ? of_input : of_hidden) * table.gates * lanes;
             }
         }
+        take_arrays(shape, width);
+        scratch = workspace.take<ForwardScratch<T>>(plan.threads);
+        for (int thread = 0; thread < plan.threads; ++thread) scratch[thread] = take_scratch(panels);
+    }
+
+private:
+    ForwardScratch<T> take_scratch(Index panels) const {
+        const Index strip = cell.strip_blocks(Pass::forward) * lanes, row = blocks * lanes;
+        const int widest = table.hidden.count > table.gated.count ? table.hidden.count : table.gated.count;
+        ForwardScratch<T> of{};
+        if (panels > 0) of.panels = workspace.take<T>(panels);
+        if (table.norms > 0) {
+            of.x_row = workspace.take<T>(row * table.input.count);
+            of.u_row = workspace.take<T>(row * table.hidden.count);
+            of.normal = workspace.take<T>(row);
+            if (masks.zones) of.old = workspace.take<T>(row * (table.states - 1));
+            return of;
+        }
+        of.strip = workspace.take<T>(strip * widest);
+        of.fed = workspace.take<T>(strip * table.feedback.count);
+        if (masks.zones) of.old = workspace.take<T>(strip * (table.states - 1));
+        return of;
+    }
+    // What a call keeps from step to step.
+    void take_arrays(const Shape& shape, Index width) {
+        const bool inner = table.form == Form::normalised_inner;
         if (!weights.token_table)
             x_part = workspace.take<T>(plan.forward_chunk * shape.batch * weights.input.columns.row());
-        if constexpr (two_products<Cell>) {
-            gated = workspace.take<T>(shape.batch * blocks * lanes);
-            if (!call.reserve) saved = workspace.take<T>(shape.batch * blocks * G::saved * lanes);
+        if (table.form == Form::two_products || inner) {
+            made = workspace.take<T>(shape.batch * blocks * lanes);
+            if (!call.reserve) saved = workspace.take<T>(shape.batch * blocks * table.saved * lanes);
         }
-        if constexpr (normalised<Cell>) {
-            u = workspace.take<T>(shape.batch * weights.hidden.columns.row());
-            if constexpr (normalises_inner<Cell>) {
-                inner = workspace.take<T>(shape.batch * blocks * lanes);
-                if (!call.reserve) saved = workspace.take<T>(shape.batch * blocks * G::saved * lanes);
-            }
-        }
-        if constexpr (G::vectors > 0)
-            feedback = call.reserve
-                           ? behind_blocks_of<Cell>(static_cast<T*>(call.reserve), shape, masks.zones, rows.total())
-                           : workspace.take<T>(2 * shape.batch * G::vectors * shape.hidden);
-        if constexpr (projected<Cell>)
-            unprojected = call.reserve
-                              ? behind_blocks_of<Cell>(static_cast<T*>(call.reserve), shape, masks.zones, rows.total())
-                              : workspace.take<T>(shape.batch * shape.hidden);
-        const Index width = width_of<Cell>(shape);
-        for (int s = 0; s < G::states; ++s)
+        if (table.norms > 0) u = workspace.take<T>(shape.batch * weights.hidden.columns.row());
+        T* behind = nullptr;
+        if (call.reserve)
+            behind = behind_blocks_of(table, static_cast<T*>(call.reserve), shape, masks.zones, rows.total());
+        if (table.vectors > 0)
+            feedback = behind ? behind : workspace.take<T>(2 * shape.batch * table.vectors * shape.hidden);
+        if (table.form == Form::projected) unprojected = behind ? behind : workspace.take<T>(shape.batch * shape.hidden);
+        for (int s = 0; s < table.states; ++s)
             initial[s] = state_or_zeros<T>(workspace, call.in.state[s], shape.batch, s == 0 ? width : shape.hidden);
-        if (G::states > 1) extra = workspace.take<T>(shape.batch * blocks * (G::states - 1) * lanes);
+        if (table.states > 1) others = workspace.take<T>(shape.batch * blocks * (table.states - 1) * lanes);
         if (masks.drops) masked = workspace.take<T>(2 * shape.batch * width);
+        if (table.directs > 0 && call.in.tokens) {
+            one_hot = take_zeros<T>(workspace, 2 * shape.hidden);
+            if (shape.hidden > 0) one_hot[shape.hidden] = T(1);
+        }
         tokens = tokens_in_order(workspace, call.in.tokens, rows);
         if (!rows.of_rows) return;
         h = workspace.take<T>(2 * shape.batch * width);

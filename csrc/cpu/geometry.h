@@ -8,7 +8,7 @@
 //   gradient  [slot][unit, padded to whole blocks]: a slot is contiguous, as the products read it
 #pragma once
 
-#include "../cells/cell.h"
+#include "../passes/strip.h"
 #include "../recurrence/rows.h"
 #include "../recurrence/sizes.h"
 #include "gate_product.h"
@@ -40,35 +40,46 @@ constexpr int blocks_per_edge(int gates, int panels) {
     return common_multiple(gates, panels * panel_vectors(gates)) / gates;
 }
 
-// Rows of the strip between a product and the cell: as many tiles in a row as leave it in the L1 cache, so that the
-// cell, whose chain of operations is long, has many rows under way.
-inline constexpr Index kStripRows = 24;
-
 enum class Pass { forward, backward };
 
-// An item: the blocks of units that a thread works on at a time, and the least it takes. It ends on the edge of
-// the panels that run side by side in every product of the pass.
-template <class Cell>
-constexpr int item_blocks(Pass pass, Index rows) {
-    using G = Geometry<Cell>;
+// An item: the blocks of units that a thread works on at a time. Here the least it takes: it ends on the edge of the panels
+// that run side by side in every product of the pass, with as many rows.
+constexpr int least_item(const CellTable& table, Pass pass, Index rows) {
     const auto edge = [rows](int gates) {
         return blocks_per_edge(gates, panels_side_by_side(rows <= kFewRows ? 1 : kMostRows, panel_vectors(gates)));
     };
-    const int least = pass == Pass::backward ? edge(1)
-                                             : common_multiple(common_multiple(edge(G::inputs), edge(G::hiddens)),
-                                                               common_multiple(edge(G::feedbacks), edge(G::gateds)));
-    // Between few and many rows an item is as wide as keeps the cell busy: its chain of operations is long.
-    return rows <= kFewRows || rows >= kStripRows ? least : least * static_cast<int>(kStripRows / rows);
+    if (pass == Pass::backward) return edge(1);
+    return common_multiple(common_multiple(edge(table.input.count), edge(table.hidden.count)),
+                           common_multiple(edge(table.feedback.count), edge(table.gated.count)));
 }
 
-// Lanes of the strip between a product with `gates` gates per block and the cell: tile rows x an item.
-template <class Cell>
-constexpr Index strip_size(Pass pass, int gates, int lanes) {
-    if (gates == 0) return lanes;  // never used
-    const Index many = kStripRows * item_blocks<Cell>(pass, kStripRows);
-    const Index few = kFewRows * item_blocks<Cell>(pass, kFewRows);
-    return (many > few ? many : few) * gates * lanes;
-}
+// A cell as an engine of this set and dtype runs it. Whoever makes it keeps it: prepared layers point at it.
+template <class T>
+struct EngineCell {
+    const CellTable& table;
+    const CellPasses<T>& passes;
+    int few[2], many[2];  // the least item of few and of many rows, of each Pass
+
+    EngineCell(const CellTable& cell, const CellPasses<T>& of_cell) : table(cell), passes(of_cell) {
+        for (int pass = 0; pass < 2; ++pass) {
+            few[pass] = least_item(table, static_cast<Pass>(pass), 1);
+            many[pass] = least_item(table, static_cast<Pass>(pass), kStripRows);
+        }
+    }
+
+    // Between few and many rows an item is as wide as keeps the cell busy: its chain of operations is long.
+    RNNKERNELS_INLINE Index item_blocks(Pass pass, Index rows) const {
+        const int number = static_cast<int>(pass);
+        if (rows <= kFewRows) return few[number];
+        return rows >= kStripRows ? many[number] : many[number] * (kStripRows / rows);
+    }
+    // The most rows times blocks that a strip has.
+    Index strip_blocks(Pass pass) const {
+        const int number = static_cast<int>(pass);
+        const Index of_many = kStripRows * many[number], of_few = kFewRows * few[number];
+        return of_many > of_few ? of_many : of_few;
+    }
+};
 
 // `count` rows, `step` apart.
 struct RowSet {
@@ -100,8 +111,8 @@ private:
     Index before(Index row) const { return row <= first ? 0 : (row - first + step - 1) / step; }
 };
 
-// Fills a strip with as many whole tiles of rows as fit, run(row, rows, place in the strip), then hands its rows on,
-// use(row, place in the strip); again until all rows are done. Of `left` rows the next tile takes next(left).
+// Fills a strip with as many whole tiles of rows as fit, run(row, rows, place in the strip), then hands it on, use(rows of
+// the strip); again until all rows are done. Of `left` rows the next tile takes next(left).
 template <class Next, class Run, class Use>
 RNNKERNELS_INLINE void each_strip(RowSet rows, Next next, Run run, Use use) {
     for (Index first = 0, last = 0; first < rows.count; first = last) {
@@ -111,7 +122,7 @@ RNNKERNELS_INLINE void each_strip(RowSet rows, Next next, Run run, Use use) {
             run(rows.at(last), tile_rows, last - first);
             last += tile_rows;
         }
-        for (Index i = first; i < last; ++i) use(rows.at(i), i - first);
+        use(RowSet{rows.at(first), last - first, rows.step});
     }
 }
 
@@ -135,9 +146,9 @@ struct Part {
     }
 };
 
-template <class Cell>
-Part make_part(Pass pass, const Plan& plan, const Rows& rows, Index blocks, Index h_blocks, int thread,
-               Barrier* barriers) {
+template <class T>
+Part make_part(const EngineCell<T>& cell, Pass pass, const Plan& plan, const Rows& rows, Index blocks, Index h_blocks,
+               int thread, Barrier* barriers) {
     if (thread >= plan.row_groups * plan.unit_groups)
         return {thread, plan.threads, {}, {}, {}, -1, plan.row_groups, barriers, nullptr};
     const int row_group = thread / plan.unit_groups;
@@ -148,7 +159,7 @@ Part make_part(Pass pass, const Plan& plan, const Rows& rows, Index blocks, Inde
             rows.ragged()
                 ? RowSet{row_group, (rows.batch - row_group + plan.row_groups - 1) / plan.row_groups, plan.row_groups}
                 : RowSet{dense.first, dense.last - dense.first},
-            split_range(blocks, item_blocks<Cell>(pass, kStripRows), plan.unit_groups, unit_group),
+            split_range(blocks, cell.item_blocks(pass, kStripRows), plan.unit_groups, unit_group),
             split_range(h_blocks, blocks_per_edge(1, 1), plan.unit_groups, unit_group),
             row_group,
             plan.row_groups,
@@ -164,15 +175,15 @@ inline Barrier* take_barriers(Workspace& workspace, const Plan& plan) {
     return barriers;
 }
 
-template <class Cell, class T>
-PlanInput plan_input(Pass pass, const Inputs& in, int threads) {
+template <class T>
+PlanInput plan_input(const EngineCell<T>& cell, Pass pass, const Inputs& in, int threads) {
     const Shape& shape = in.shape;
-    using G = Geometry<Cell>;
+    const CellTable& table = cell.table;
     // Matrices (H, H) that a step multiplies; one where there is none, for the element-wise work.
-    constexpr int square = G::hiddens + G::gateds + G::feedbacks * G::vectors;
-    constexpr int matrices = square + (projected<Cell> ? 1 : 0);
-    const Index of_input = in.x ? G::inputs * shape.hidden * shape.input : 0;
-    const Index of_hidden = matrices * shape.hidden * width_of<Cell>(shape);
+    const int square = table.hidden.count + table.gated.count + table.feedback.count * table.vectors;
+    const int matrices = square + (table.form == Form::projected ? 1 : 0);
+    const Index of_input = in.x ? table.input.count * shape.hidden * shape.input : 0;
+    const Index of_hidden = matrices * shape.hidden * width_of(table, shape);
     // A ragged forward is cut by the rows that its steps have. Not its backward: units divide worse there, where a
     // product has one column for each, than rows do.
     Index rows = shape.batch;
@@ -182,33 +193,38 @@ PlanInput plan_input(Pass pass, const Inputs& in, int threads) {
             rows > 0 ? rows : 1,
             threads,
             matrices > 0 ? matrices : 1,
-            G::slots,
+            table.slots,
             pass == Pass::forward ? of_input : 2 * of_input + of_hidden,
-            item_blocks<Cell>(pass, kStripRows) * Vec<T>::lanes,
+            cell.item_blocks(pass, kStripRows) * Vec<T>::lanes,
             static_cast<Index>(sizeof(T))};
 }
 
-template <class Cell, class T>
-Plan plan_of(Pass pass, const Inputs& in, int threads) {
-    return make_plan(plan_input<Cell, T>(pass, in, threads));
+template <class T>
+Plan plan_of(const EngineCell<T>& cell, Pass pass, const Inputs& in, int threads) {
+    return make_plan(plan_input(cell, pass, in, threads));
 }
 
-// Values per row of a reserve behind its blocks: what was fed back, what was projected, or scales.
-template <class Cell>
-Index behind_blocks(const Shape& shape) {
-    return (Geometry<Cell>::vectors + (projected<Cell> ? 1 : 0)) * shape.hidden + Geometry<Cell>::norms;
+// Values per row of a reserve behind its blocks: what was fed back, what was projected, or scales. No cell has two of them.
+RNNKERNELS_INLINE Index behind_blocks(const CellTable& table, const Shape& shape) {
+    return (table.vectors + (table.form == Form::projected ? 1 : 0)) * shape.hidden + table.norms;
 }
 
-// Where a reserve of so many rows keeps that, (rows, vectors*H) or (rows, H).
-template <class Cell, class T>
-T* behind_blocks_of(T* reserve, const Shape& shape, bool zoneout, Index rows) {
-    return reserve + rows * blocks_of<T>(shape.hidden) * Geometry<Cell>::reserve(zoneout) * Vec<T>::lanes;
+// Where a reserve of so many rows keeps that: (rows, vectors*H), (rows, H), or 1 / sqrt(variance) of each row that was
+// normalised, (rows, norms).
+template <class T>
+T* behind_blocks_of(const CellTable& table, T* reserve, const Shape& shape, bool zoneout, Index rows) {
+    return reserve + rows * blocks_of<T>(shape.hidden) * reserve_vectors(table, zoneout) * Vec<T>::lanes;
 }
 
-// And where one of a normalised cell keeps 1 / sqrt(variance) of each row that was normalised, (rows, norms).
-template <class Cell, class T>
-T* scales_of(T* reserve, const Shape& shape, bool zoneout, Index rows) {
-    return behind_blocks_of<Cell>(reserve, shape, zoneout, rows);  // no cell has both
+// A call's settings, in T; whether it has any.
+template <class T>
+bool copy_settings(const Inputs& in, const CellTable& table, T* settings) {
+    bool held = false;
+    for (int k = 0; k < table.settings; ++k) {
+        settings[k] = static_cast<T>(in.settings[k]);
+        held = held || in.settings[k] < __builtin_inf();
+    }
+    return held;
 }
 
 // `count` zeros.

@@ -1,10 +1,10 @@
 // Which instruction set serves: those that are built in, less those the machine cannot run. The CPU's backend.
-// Compiled once, for the baseline; the kernels behind it are compiled once per set (kernels.cpp, cell_kernels.cpp).
+// Compiled once, for the baseline; what is behind it is compiled once per set (engine.cpp, passes/passes.cpp).
+// Not here: the list of cells (cells.cpp).
 #include <atomic>
 #include <vector>
 
-#include "../backend_table.h"
-#include "set_kernels.h"
+#include "cells.h"
 #include "threads.h"
 #include "workspace.h"
 
@@ -67,10 +67,13 @@ std::atomic<int>& chosen() {
     return set;
 }
 
+const cpu::SetCell& cell_of(int set, int cell) { return cpu::cell_of_set(sets(), set, cell); }
+
 const Backend table{
     "cpu",
-    [] { return set_at(0).cell_count; },
-    [](int cell) -> const CellInfo& { return set_at(0).cells[cell]; },
+    [] { return cpu::cell_count(sets()); },
+    [](int cell) -> const CellInfo& { return cpu::cell_info(sets(), cell); },
+    [](const CellEntry& entry) { return cpu::add_cell(sets(), entry); },
     [] { return static_cast<int>(sets().size()); },
     [](int set) { return set_at(set).name; },
     [] { return chosen().load(); },
@@ -83,29 +86,27 @@ const Backend table{
     cpu::take_block,
     [](void* memory, std::size_t bytes) { cpu::give_block(memory, bytes); },
     [](int set, int cell, Dtype dtype, Index hidden, bool zoneout) {
-        return set_at(set).reserve_size(cell, dtype, hidden, zoneout);
+        return set_at(set).reserve_size(cell_of(set, cell), dtype, hidden, zoneout);
     },
     [](int set, int cell, Dtype dtype, const Shape& shape, int threads) {
-        const cpu::Plan plan = set_at(set).plan(cell, dtype, shape, threads);
+        const cpu::Plan plan = set_at(set).plan(cell_of(set, cell), dtype, shape, threads);
         return PlanInfo{plan.threads, plan.row_groups, plan.unit_groups, plan.forward_chunk, plan.backward_chunk};
     },
     [](int set, int cell, Dtype dtype, const Inputs& in, WeightStorage storage) {
-        return set_at(set).prepare(cell, dtype, in, storage, cpu::num_threads());
+        return set_at(set).prepare(cell_of(set, cell), dtype, in, storage, cpu::num_threads());
     },
-    [](int set, int cell, Dtype dtype, const void* prepared) {
-        return set_at(set).prepared_bytes(cell, dtype, prepared);
-    },
-    [](int set, int cell, Dtype dtype, void* prepared) { set_at(set).discard(cell, dtype, prepared); },
+    [](int set, int, Dtype dtype, const void* prepared) { return set_at(set).prepared_bytes(dtype, prepared); },
+    [](int set, int, Dtype dtype, void* prepared) { set_at(set).discard(dtype, prepared); },
     [](int, int, Dtype, const ForwardCall&) { return Index{0}; },
     [](int, int, Dtype, const BackwardCall&) { return Index{0}; },
     [](int set, int cell, Dtype dtype, const ForwardCall& call) {
-        set_at(set).forward(cell, dtype, call, cpu::num_threads());
+        set_at(set).forward(cell_of(set, cell), dtype, call, cpu::num_threads());
     },
     [](int set, int cell, Dtype dtype, const ForwardCall* calls, int count) {
-        set_at(set).forward_layers(cell, dtype, calls, count, cpu::num_threads());
+        set_at(set).forward_layers(cell_of(set, cell), dtype, calls, count, cpu::num_threads());
     },
     [](int set, int cell, Dtype dtype, const BackwardCall& call) {
-        set_at(set).backward(cell, dtype, call, cpu::num_threads());
+        set_at(set).backward(cell_of(set, cell), dtype, call, cpu::num_threads());
     },
     [](int set, Dtype dtype, const ElementDropout& call) { set_at(set).drop(dtype, call, cpu::num_threads()); },
     [](int set, int function, Dtype dtype, const void* x, void* out, Index count) {

@@ -1,27 +1,34 @@
-// What one instruction set offers: the table that kernels.cpp fills, once per set, and select.cpp chooses from.
+// What one instruction set offers: the table that engine.cpp fills, once per set, and select.cpp chooses from.
 #pragma once
 
-#include "../recurrence/problem.h"
+#include "../passes/strip.h"
 #include "plan.h"
 
 namespace rnnkernels::cpu {
 
-// Cells are numbered as in cells/all.h.
+// A cell as a set's engines run it, in both dtypes; only the set knows what is in it. It stays for ever.
+struct SetCell;
+
 struct SetKernels {
     const char* name;
+    // The built-in cells, numbered as in cells/all.h.
     int cell_count;
-    const CellInfo* cells;
-    Index (*reserve_size)(int cell, Dtype dtype, Index hidden, bool zoneout);  // bytes per row
-    Plan (*plan)(int cell, Dtype dtype, const Shape& shape, int threads);
+    const CellTable* tables;
+    const SetCell* (*cell)(int number);
+    // One from elsewhere; the table must stay for ever.
+    const SetCell* (*make_cell)(const CellTable& table, const SetPasses& passes);
+
+    Index (*reserve_size)(const SetCell& cell, Dtype dtype, Index hidden, bool zoneout);  // bytes per row
+    Plan (*plan)(const SetCell& cell, Dtype dtype, const Shape& shape, int threads);
     // Weights packed once for many forward calls; ended by discard. Bytes: what they hold in memory.
-    void* (*prepare)(int cell, Dtype dtype, const Inputs& in, WeightStorage storage, int threads);
-    Index (*prepared_bytes)(int cell, Dtype dtype, const void* prepared);
-    void (*discard)(int cell, Dtype dtype, void* prepared);
-    void (*forward)(int cell, Dtype dtype, const ForwardCall& call, int threads);
-    void (*forward_layers)(int cell, Dtype dtype, const ForwardCall* calls, int count, int threads);
-    void (*backward)(int cell, Dtype dtype, const BackwardCall& call, int threads);
+    void* (*prepare)(const SetCell& cell, Dtype dtype, const Inputs& in, WeightStorage storage, int threads);
+    Index (*prepared_bytes)(Dtype dtype, const void* prepared);
+    void (*discard)(Dtype dtype, void* prepared);
+    void (*forward)(const SetCell& cell, Dtype dtype, const ForwardCall& call, int threads);
+    void (*forward_layers)(const SetCell& cell, Dtype dtype, const ForwardCall* calls, int count, int threads);
+    void (*backward)(const SetCell& cell, Dtype dtype, const BackwardCall& call, int threads);
     void (*drop)(Dtype dtype, const ElementDropout& call, int threads);
-    // function: 0 exp, 1 sigmoid, 2 tanh
+    // function: 0 exp, 1 sigmoid, 2 tanh, 3 log_sigmoid
     void (*evaluate)(int function, Dtype dtype, const void* x, void* out, Index count);
 };
 

@@ -9,18 +9,19 @@
 
 #include <new>
 
-#include "engines.h"
+#include "forward.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
 using cpu::Progress;
 
 // What all threads of a wavefront share.
-template <class Cell, class T>
+template <class T>
 struct Wavefront {
-    using Shared = ForwardShared<Cell, T>;
+    using Shared = ForwardShared<T>;
     static_assert(std::is_trivially_destructible_v<Shared>, "it lives in scratch memory");
 
+    const EngineCell<T>& cell;
     const ForwardCall* calls;
     int layers;
     Index chunk;
@@ -34,7 +35,7 @@ struct Wavefront {
         shared = workspace.take<Shared>(layers);
         progress = workspace.take<Progress>(layers);
         for (int layer = 0; layer < layers; ++layer) {
-            new (shared + layer) Shared(calls[layer], workspace);
+            new (shared + layer) Shared(cell, calls[layer], workspace);
             shared[layer].prepare(Plan{1, 1, 1, chunk, 1});
             progress[layer].reset();
         }
@@ -42,7 +43,7 @@ struct Wavefront {
 
     // One thread's layers, from the lowest: chunk by chunk, each as soon as the layer below has been there.
     void run(int thread) const {
-        using Engine = ForwardEngineOf<Cell, T>;
+        using Engine = ForwardEngine<T>;
         const int first = layers * thread / threads, last = layers * (thread + 1) / threads;
         const Index steps = calls[0].in.shape.steps;
         for (int layer = first; layer < last; ++layer) Engine(shared[layer], 0).begin();
@@ -51,7 +52,7 @@ struct Wavefront {
             for (int layer = first; layer < last; ++layer) {
                 if (layer > 0) progress[layer - 1].wait(end);
                 Engine engine(shared[layer], 0);
-                run_forward_chunk<Cell>(engine, t, end);
+                run_forward_chunk(cell.table.form, engine, t, end);
                 progress[layer].publish(end);
             }
         }

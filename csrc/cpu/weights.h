@@ -8,10 +8,8 @@
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-template <class Cell, class T>
+template <class T>
 struct ForwardWeights {
-    using G = Geometry<Cell>;
-
     GateProduct<T> input{}, hidden{}, feedback{}, gated{}, projection{};
     const T* diagonal = nullptr;  // (D, blocks*lanes)
     const T* shift[2] = {};       // (Gx, blocks*lanes), (Gh, blocks*lanes): biases that stand behind a normalisation
@@ -26,42 +24,40 @@ struct ForwardWeights {
         WeightStorage storage;
     };
 
-    void take(Workspace& workspace, const Inputs& in, const Wanted& wanted) {
+    void take(Workspace& workspace, const CellTable& table, const Inputs& in, const Wanted& wanted) {
         const Shape& shape = in.shape;
-        const void* bias_ih = normalised<Cell> ? nullptr : in.bias_ih;
-        const void* bias_hh = normalised<Cell> ? nullptr : in.bias_hh;
-        input = product(workspace, shape.hidden, in.weight_ih, bias_ih, shape.input, input_rows<Cell>, G::inputs,
-                        wanted.input, wanted.storage);
-        hidden = product(workspace, shape.hidden, in.weight_hh, bias_hh, width_of<Cell>(shape), hidden_rows<Cell>,
-                         G::hiddens, wanted.recurrent, wanted.storage);
-        if constexpr (normalised<Cell>) {
-            shift[0] = shift_rows(workspace, in.bias_ih, G::inputs, shape.hidden);
-            shift[1] = shift_rows(workspace, in.bias_hh, G::hiddens, shape.hidden);
+        const bool normalised = table.norms > 0;
+        const void* bias_ih = normalised ? nullptr : in.bias_ih;
+        const void* bias_hh = normalised ? nullptr : in.bias_hh;
+        input = product(workspace, shape.hidden, in.weight_ih, bias_ih, shape.input, table.input, wanted.input,
+                        wanted.storage);
+        hidden = product(workspace, shape.hidden, in.weight_hh, bias_hh, width_of(table, shape), table.hidden,
+                         wanted.recurrent, wanted.storage);
+        if (normalised) {
+            shift[0] = shift_rows(workspace, in.bias_ih, table.input.count, shape.hidden);
+            shift[1] = shift_rows(workspace, in.bias_hh, table.hidden.count, shape.hidden);
         }
-        if constexpr (two_products<Cell>)
-            gated = product(workspace, shape.hidden, in.weight_hh, in.bias_hh, shape.hidden, gated_rows<Cell>,
-                            G::gateds, wanted.recurrent, wanted.storage);
-        if constexpr (G::vectors > 0) {  // always packed: few cells have it
-            const bool own = own_feedback_weight<Cell>;
+        if (table.gated.count > 0)
+            gated = product(workspace, shape.hidden, in.weight_hh, in.bias_hh, shape.hidden, table.gated, wanted.recurrent,
+                            wanted.storage);
+        if (table.vectors > 0) {  // always packed: few cells have it
+            const bool own = table.own_feedback_weight;
             feedback = product(workspace, shape.hidden, own ? in.weight_gg : in.weight_hh, own ? nullptr : in.bias_hh,
-                               G::vectors * shape.hidden, feedback_rows<Cell>, G::feedbacks, true, wanted.storage);
+                               table.vectors * shape.hidden, table.feedback, true, wanted.storage);
         }
-        if constexpr (projected<Cell>)
-            projection = product(workspace, shape.projection, in.weight_hr, nullptr, shape.hidden, kFirstRow, 1, true,
+        if (table.form == Form::projected)
+            projection = product(workspace, shape.projection, in.weight_hr, nullptr, shape.hidden, kOneGate, true,
                                  wanted.storage);
-        if constexpr (G::diagonals > 0)
-            diagonal = padded_rows(workspace, static_cast<const T*>(in.weight_diagonal), G::diagonals, shape.hidden);
+        if (table.diagonals > 0)
+            diagonal = padded_rows(workspace, static_cast<const T*>(in.weight_diagonal), table.diagonals, shape.hidden);
         if (wanted.tokens) token_table = workspace.take<T>(shape.input * input.columns.row());
     }
 
     // This thread's share of the packing.
     void pack(int thread, int threads) const {
         if (token_table) fill_token_table(token_table, input, thread, threads);
-        input.pack_share(thread, threads);
-        hidden.pack_share(thread, threads);
-        if constexpr (G::vectors > 0) feedback.pack_share(thread, threads);
-        if constexpr (two_products<Cell>) gated.pack_share(thread, threads);
-        if constexpr (projected<Cell>) projection.pack_share(thread, threads);
+        const GateProduct<T>* const products[] = {&input, &hidden, &feedback, &gated, &projection};
+        for (const GateProduct<T>* product : products) product->pack_share(thread, threads);
     }
 
 private:
@@ -70,20 +66,20 @@ private:
         return take_zeros<T>(workspace, gates * blocks_of<T>(hidden) * Vec<T>::lanes);
     }
     static GateProduct<T> product(Workspace& workspace, Index units, const void* weight, const void* bias, Index k,
-                                  const GateRows& rows, int gates, bool all, WeightStorage storage) {
-        const UnitColumns<T> columns{units, gates};
-        Panels<T> panels{nullptr, k, columns.vectors(), panel_vectors(gates), storage};
+                                  const ProductGates& gates, bool all, WeightStorage storage) {
+        const UnitColumns<T> columns{units, gates.count};
+        Panels<T> panels{nullptr, k, columns.vectors(), panel_vectors(gates.count), storage};
         if (all) panels.data = workspace.take<T>(panels.size());
-        return {panels, pack_bias(workspace, static_cast<const T*>(bias), rows.row, columns), columns,
-                static_cast<const T*>(weight), rows.row};
+        return {panels, pack_bias(workspace, static_cast<const T*>(bias), gates.row, columns), columns,
+                static_cast<const T*>(weight), gates.row};
     }
 };
 
 // Weights that stay packed, in memory of their own: what ForwardCall::prepared points to.
-template <class Cell, class T>
+template <class T>
 struct PreparedWeights {
     Workspace workspace{Workspace::kFresh};
-    ForwardWeights<Cell, T> weights{};
+    ForwardWeights<T> weights{};
     int threads = 1;  // that pack
 };
 

@@ -8,10 +8,10 @@
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-template <class Cell, class T>
+template <class T>
 class XProjection {
 public:
-    XProjection(const ForwardShared<Cell, T>& shared, const Part& part)
+    XProjection(const ForwardShared<T>& shared, const Part& part)
         : shared_(shared),
           weight_(shared.weights.input),
           shape_(shared.call.in.shape),
@@ -35,7 +35,7 @@ public:
                 part_.everyone->wait();
             }
             if (everyone_) {
-                const Index item = item_blocks<Cell>(Pass::forward, kStripRows);
+                const Index item = shared_.cell.item_blocks(Pass::forward, kStripRows);
                 project_rows(begin, end, split_range(shared_.blocks, item, part_.threads, part_.thread));
             } else {
                 const Range mine = split_range(end - begin, 1, part_.row_groups, part_.row_group_index);
@@ -51,15 +51,18 @@ public:
         }
     }
 
-    // The x parts of the rows from `row` on, one of all steps', each size() values; null where the token table has
-    // them.
-    const T* from_row(Index row) const { return table_ ? nullptr : shared_.x_part + (row - chunk_row_) * size_; }
-    RNNKERNELS_INLINE const T* of_token(Index row) const { return table_ + shared_.tokens[row] * size_; }
-    Index size() const { return size_; }
-    // The vector itself, for a gate that takes it as it is.
-    const T* x(Index row) const { return static_cast<const T*>(shared_.call.in.x) + rows_.place(row) * shape_.input; }
+    // A row's x part.
+    RNNKERNELS_INLINE const T* part(Index row) const {
+        return table_ ? table_ + shared_.tokens[row] * size_ : shared_.x_part + (row - chunk_row_) * size_;
+    }
+    // A row of x itself, for a gate that takes it as it is; of a token zeros with a one at its place.
+    RNNKERNELS_INLINE const T* direct(Index row) const {
+        return shared_.one_hot ? shared_.one_hot + shape_.hidden - shared_.tokens[row] : x(row);
+    }
 
 private:
+    const T* x(Index row) const { return static_cast<const T*>(shared_.call.in.x) + rows_.place(row) * shape_.input; }
+
     // Rows [first, last) of x, one behind the other.
     void copy_x(Index first, Index last) {
         for (Index row = first; row < last; ++row)
@@ -78,16 +81,16 @@ private:
             return;
         }
         const T* x_rows = shared_.x ? shared_.x + (first - chunk_row_) * shape_.input : x(first);
-        const Index item = item_blocks<Cell>(Pass::forward, count);
+        const Index item = shared_.cell.item_blocks(Pass::forward, count);
         for (Index block = blocks.first; block < blocks.last; block += item) {
             const Index end = least(block + item, blocks.last);
-            const ItemProduct<T> product(weight_, block, end, count, shared_.item_scratch(part_.thread));
+            const ItemProduct<T> product(weight_, block, end, count, shared_.scratch[part_.thread].panels);
             const Index column = weight_.columns.vector(block) * Vec<T>::lanes;
             product.run_all(x_rows, shape_.input, count, out + column, size_);
         }
     }
 
-    const ForwardShared<Cell, T>& shared_;
+    const ForwardShared<T>& shared_;
     const GateProduct<T>& weight_;
     const Shape& shape_;
     const Rows& rows_;

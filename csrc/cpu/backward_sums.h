@@ -1,0 +1,123 @@
+// The end of the backward engine's chunks and calls: a chunk's gradient rows summed into weights' gradients and dx, then
+// the sums into the caller's arrays. Not here: how a sum is made (weight_gradients.h).
+#pragma once
+
+#include "backward.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+template <class T>
+void BackwardEngine<T>::end_chunk(Index first, Index last) {
+    part_.everyone->wait();
+    const BackwardCall& call = shared_.call;
+    const int thread = part_.thread, threads = part_.threads;
+    const bool begins = last == shape_.steps;  // the first chunk to be summed
+    const Index hidden = shape_.hidden, begin = rows_.first(first), count = rows_.first(last) - begin;
+    const GradientRows<T> rows{shared_.gradient, shared_.gradient_row(), count};
+    const auto add = [&](const Index* slots, const ProductGates& gates, auto matrix_row, Index columns, void* out) {
+        shared_.outer.add(rows, slots, gates.row, gates.count, hidden, matrix_row, columns, static_cast<T*>(out), begins,
+                          part_);
+    };
+    sum_slots(rows, table_.cell_slots * shared_.blocks, shared_.slot_sums, thread, threads);
+    if (call.dterm)
+        for (Index t = first; t < last; ++t)
+            sum_terms(GradientRows<T>{gradient(t, 0), shared_.gradient_row(), rows_.count(t)}, shared_.input_bias_slots,
+                      table_.input.count, shared_.padded(), shared_.term_sums, thread, threads);
+    if (call.dx)
+        input_gradient(
+            rows, shared_.w_input, shared_.input_slots, table_.input.count, shared_.direct_slots, table_.directs, shape_,
+            shared_.zeros, [&](Index row) { return static_cast<T*>(call.dx) + rows_.place(begin + row) * shape_.input; },
+            thread, threads);
+    if (call.in.tokens) {
+        sum_tokens(rows, shared_.tokens + begin, shared_.input_slots, table_.input.count, shape_, shared_.token_sums,
+                   begins, thread, threads);
+    } else {
+        const T* x = static_cast<const T*>(call.in.x);
+        add(
+            shared_.input_slots, table_.input, [&](Index row) { return x + rows_.place(begin + row) * shape_.input; },
+            shape_.input, call.dweight_ih);
+    }
+    add(
+        shared_.hidden_slots, table_.hidden,
+        [&](Index row) -> const T* {
+            if (masks_.drops) return shared_.masked + row * shared_.h_padded();
+            const Index at = begin + row, t = shared_.step_of ? shared_.step_of[at] : at / shape_.batch;
+            return h_before(t, at - rows_.first(t));
+        },
+        width(), call.dweight_hh);
+    if (table_.vectors > 0) {
+        const Index fed_row = table_.vectors * hidden;
+        const T* fed = shared_.feedback + begin * fed_row;
+        add(
+            shared_.feedback_slots, table_.feedback, [&](Index row) { return fed + row * fed_row; }, fed_row,
+            table_.own_feedback_weight ? call.dweight_gg : call.dweight_hh);
+    }
+    if (table_.gated.count > 0)
+        add(
+            shared_.gated_slots, table_.gated, [&](Index row) { return shared_.gated + row * shared_.padded(); }, hidden,
+            call.dweight_hh);
+    if (projected())
+        shared_.outer.add(
+            GradientRows<T>{shared_.dh, shared_.h_padded(), count}, kNoOffset, kOneGate.row, 1, width(),
+            [&](Index row) { return shared_.unprojected + (begin + row) * hidden; }, hidden,
+            static_cast<T*>(call.dweight_hr), begins, part_);
+    if (call.norms[0]) shared_.norms.write(rows_, begin, count, thread, threads, call.norms);
+    part_.everyone->wait();
+}
+
+template <class T>
+void BackwardEngine<T>::finish() {
+    if (projected()) {
+        T* const to = static_cast<T*>(shared_.call.d_state[0]);
+        each_dh(-1, [&](Index row, Index block, V dh) RNNKERNELS_INLINED {
+            dh.store(to + row * width() + block * lanes, width() - block * lanes);
+        });
+    } else {
+        carry_to(-1, [&](RowSet rows, Range blocks, T* product) RNNKERNELS_INLINED {
+            put_after(-1, rows, blocks);
+            strip_.product = product;
+            join_products(-1, rows, blocks);
+        });
+    }
+    store_d_states();
+    write_sums();
+}
+
+// What is carried to the states before the first step is their gradient; h's, where it is projected, is not among it.
+template <class T>
+void BackwardEngine<T>::store_d_states() {
+    part_.rows.each([&](Index row) {
+        for (int k = projected() ? 1 : 0; k < table_.states; ++k) {
+            T* const to = static_cast<T*>(shared_.call.d_state[k]) + row * shape_.hidden;
+            for (Index block = part_.blocks.first; block < part_.blocks.last; ++block)
+                V::load(carried(row, block) + k * lanes).store(to + block * lanes, valid(block));
+        }
+    });
+}
+
+template <class T>
+void BackwardEngine<T>::write_sums() {
+    shared_.dropped.backward(shared_.call.dweight_hh, shared_.call.dweight_gg, part_.thread, part_.threads);
+    if (part_.thread != 0) return;
+    const BackwardCall& call = shared_.call;
+    const Index hidden = shape_.hidden;
+    const int inputs = table_.input.count;
+    const auto write = [&](const Index* slots, const int* rows, int count, void* out) {
+        write_bias(shared_.slot_sums, slots, rows, count, hidden, static_cast<T*>(out));
+    };
+    write(shared_.input_bias_slots, table_.input.row, inputs, call.dbias_ih);
+    write(shared_.hidden_bias_slots, table_.hidden.row, table_.hidden.count, call.dbias_hh);
+    write(shared_.gated_slots, table_.gated.row, table_.gated.count, call.dbias_hh);
+    if (!table_.own_feedback_weight)
+        write(shared_.feedback_slots, table_.feedback.row, table_.feedback.count, call.dbias_hh);
+    write(shared_.diagonal_slots, kInOrder, table_.diagonals, call.dweight_diagonal);
+    if (call.dterm)
+        for (Index line = 0; line < shape_.batch * inputs; ++line)
+            std::memcpy(static_cast<T*>(call.dterm) + line * hidden, shared_.term_sums + line * shared_.padded(),
+                        static_cast<std::size_t>(hidden) * sizeof(T));
+    const bool empty = shape_.steps * shape_.batch == 0;
+    if (call.in.tokens && !empty)
+        write_tokens(shared_.token_sums, inputs, shape_, static_cast<T*>(call.dweight_ih));
+}
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -1,0 +1,252 @@
+// What one instruction set offers: the engines, for every cell, in float and double. Compiled once per set, each time with
+// -DRNNKERNELS_TARGET=<set>. What is compiled for each cell is in passes/passes.cpp alone.
+#include "../passes/passes.h"
+#include "../recurrence/table_of.h"
+#include "backward_sums.h"
+#include "normalised_backward.h"
+#include "normalised_forward.h"
+#include "projected_backward.h"
+#include "projected_forward.h"
+#include "set_kernels.h"
+#include "threads.h"
+#include "wavefront.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+namespace {
+
+using cpu::SetCell;
+using cpu::SetKernels;
+
+// What a SetCell of this set is.
+struct Cell {
+    EngineCell<float> float32;
+    EngineCell<double> float64;
+
+    Cell(const CellTable& table, const SetPasses& passes) : float32(table, passes.float32), float64(table, passes.float64) {}
+};
+
+template <class T>
+const EngineCell<T>& engine_cell(const SetCell& handle) {
+    const auto& cell = reinterpret_cast<const Cell&>(handle);
+    if constexpr (sizeof(T) == sizeof(float))
+        return cell.float32;
+    else
+        return cell.float64;
+}
+
+const SetCell* make_cell(const CellTable& table, const SetPasses& passes) {
+    return reinterpret_cast<const SetCell*>(new Cell(table, passes));
+}
+
+const SetCell* built_in_cell(int number) {
+    struct Cells {
+        const SetCell* of[cell_count<AllCells>];
+        Cells() {
+            for (int i = 0; i < cell_count<AllCells>; ++i) of[i] = make_cell(Tables<AllCells>::of_cell[i], passes_of(i));
+        }
+    };
+    static const Cells cells;
+    return cells.of[number];
+}
+
+template <class Shared>
+void prepare(void* context, int threads) {
+    static_cast<Shared*>(context)->prepare(threads);
+}
+
+template <class T>
+void forward_task(void* context, int thread) {
+    const auto& shared = *static_cast<ForwardShared<T>*>(context);
+    if (thread >= shared.plan.threads) return;
+    ForwardEngine<T> engine(shared, thread);
+    engine.begin();
+    run_forward(shared.table.form, engine, shared.rows, shared.plan.forward_chunk * shared.rows.batch);
+}
+
+template <class T>
+void backward_task(void* context, int thread) {
+    const auto& shared = *static_cast<BackwardShared<T>*>(context);
+    if (thread >= shared.plan.threads) return;
+    BackwardEngine<T> engine(shared, thread);
+    engine.begin();
+    run_backward(shared.table.form, engine, shared.rows, shared.plan.backward_chunk * shared.rows.batch);
+}
+
+template <class T>
+void forward(const EngineCell<T>& cell, const ForwardCall& call, int threads) {
+    Workspace workspace;
+    using Shared = ForwardShared<T>;
+    Shared shared(cell, call, workspace);
+    // The threads that a call can use at all, so that no other is woken.
+    const int useful = plan_of(cell, Pass::forward, call.in, threads).threads;
+    cpu::run_parallel(useful, prepare<Shared>, forward_task<T>, &shared);
+}
+
+template <class T>
+void forward_layers(const EngineCell<T>& cell, const ForwardCall* calls, int count, int threads) {
+    const Index chunk = plan_wavefront(plan_input(cell, Pass::forward, calls[0].in, threads), count);
+    if (chunk == 0) {
+        for (int layer = 0; layer < count; ++layer) forward(cell, calls[layer], threads);
+        return;
+    }
+    Workspace workspace;
+    Wavefront<T> wavefront{cell, calls, count, chunk, workspace};
+    cpu::run_parallel(
+        threads < count ? threads : count, prepare<Wavefront<T>>,
+        [](void* context, int thread) { static_cast<Wavefront<T>*>(context)->run(thread); }, &wavefront);
+}
+
+// The gradients of weights that no step has.
+template <class T>
+void clear_gradients(const CellTable& table, const BackwardCall& call) {
+    const Shape& shape = call.in.shape;
+    const auto clear = [&](void* gradient, Index rows, Index columns) {
+        if (rows * columns > 0) std::memset(gradient, 0, static_cast<std::size_t>(rows * columns) * sizeof(T));
+    };
+    clear(call.dweight_ih, table.input.count * shape.hidden, shape.input);
+    clear(call.dweight_hh, table.recurrents * shape.hidden, width_of(table, shape));
+    if (table.form == Form::projected) clear(call.dweight_hr, shape.projection, shape.hidden);
+    clear(call.dweight_gg, table.gg_rows * shape.hidden, table.gg_columns * shape.hidden);
+}
+
+template <class T>
+void backward(const EngineCell<T>& cell, const BackwardCall& call, int threads) {
+    if (call.in.shape.steps * call.in.shape.batch == 0) clear_gradients<T>(cell.table, call);
+    Workspace workspace;
+    using Shared = BackwardShared<T>;
+    Shared shared(cell, call, workspace);
+    const int useful = plan_of(cell, Pass::backward, call.in, threads).threads;
+    cpu::run_parallel(useful, prepare<Shared>, backward_task<T>, &shared);
+}
+
+template <class T>
+void* prepare_weights(const EngineCell<T>& cell, const Inputs& in, WeightStorage storage, int threads) {
+    using Prepared = PreparedWeights<T>;
+    auto* prepared = new Prepared;
+    try {
+        prepared->weights.take(prepared->workspace, cell.table, in,
+                               {in.x != nullptr, in.tokens != nullptr, true, storage});
+        cpu::run_parallel(
+            threads, [](void* context, int count) { static_cast<Prepared*>(context)->threads = count; },
+            [](void* context, int thread) {
+                const auto& [workspace, weights, count] = *static_cast<const Prepared*>(context);
+                weights.pack(thread, count);
+            },
+            prepared);
+    } catch (...) {
+        delete prepared;
+        throw;
+    }
+    return prepared;
+}
+
+// The plan of a forward on vectors, for those who ask.
+template <class T>
+Plan forward_plan(const EngineCell<T>& cell, const Shape& shape, int threads) {
+    Inputs in{};
+    in.shape = shape;
+    in.x = &in;  // only whether it is null is read
+    return plan_of(cell, Pass::forward, in, threads);
+}
+
+template <class T>
+Index reserve_size(const EngineCell<T>& cell, Index hidden, bool zoneout) {
+    Shape shape{};
+    shape.hidden = hidden;
+    return (blocks_of<T>(hidden) * reserve_vectors(cell.table, zoneout) * Vec<T>::lanes +
+            behind_blocks(cell.table, shape)) *
+           static_cast<Index>(sizeof(T));
+}
+
+template <class T>
+void evaluate(int function, const T* x, T* out, Index count) {
+    for (Index i = 0; i < count; i += Vec<T>::lanes) {
+        const Vec<T> in = Vec<T>::load(x + i, count - i);
+        const Vec<T> value = function == 0   ? exp(in)
+                             : function == 1 ? sigmoid(in)
+                             : function == 2 ? tanh(in)
+                                             : log_sigmoid(in);
+        value.store(out + i, count - i);
+    }
+}
+
+// Dropout of elements on all threads.
+template <class T>
+struct Drop {
+    const ElementDropout& call;
+    int threads = 1;
+
+    static void prepare(void* context, int count) { static_cast<Drop*>(context)->threads = count; }
+    static void task(void* context, int thread) {
+        const auto& [call, threads] = *static_cast<const Drop*>(context);
+        drop_elements(static_cast<const T*>(call.from), static_cast<T*>(call.to), call.rows, call.columns, call.rate,
+                      call.seed, call.layer << 8 | static_cast<std::uint32_t>(Stream::elements), thread, threads);
+    }
+};
+
+template <class T>
+void drop(const ElementDropout& call, int threads) {
+    constexpr Index alone = 1 << 14;  // elements below which a second thread costs more than it saves
+    Drop<T> shared{call};
+    cpu::run_parallel(call.rows * call.columns < alone ? 1 : threads, Drop<T>::prepare, Drop<T>::task, &shared);
+}
+
+// ---- the table: each of these in the dtype that is asked for
+
+// function(T{}) for the dtype's T.
+template <class Function>
+RNNKERNELS_INLINE auto in_dtype(Dtype dtype, Function function) {
+    return dtype == Dtype::float32 ? function(float{}) : function(double{});
+}
+
+#define RNNKERNELS_NAME_(set) #set
+#define RNNKERNELS_NAME(set) RNNKERNELS_NAME_(set)
+
+constexpr SetKernels table{
+    RNNKERNELS_NAME(RNNKERNELS_TARGET),
+    cell_count<AllCells>,
+    Tables<AllCells>::of_cell,
+    built_in_cell,
+    make_cell,
+    [](const SetCell& cell, Dtype dtype, Index hidden, bool zoneout) {
+        return in_dtype(dtype, [&]<class T>(T) { return reserve_size(engine_cell<T>(cell), hidden, zoneout); });
+    },
+    [](const SetCell& cell, Dtype dtype, const Shape& shape, int threads) {
+        return in_dtype(dtype, [&]<class T>(T) { return forward_plan(engine_cell<T>(cell), shape, threads); });
+    },
+    [](const SetCell& cell, Dtype dtype, const Inputs& in, WeightStorage storage, int threads) {
+        return in_dtype(dtype,
+                        [&]<class T>(T) { return prepare_weights(engine_cell<T>(cell), in, storage, threads); });
+    },
+    [](Dtype dtype, const void* prepared) {
+        return in_dtype(dtype, [&]<class T>(T) -> Index {
+            return static_cast<const PreparedWeights<T>*>(prepared)->workspace.bytes();
+        });
+    },
+    [](Dtype dtype, void* prepared) {
+        in_dtype(dtype, [&]<class T>(T) { delete static_cast<PreparedWeights<T>*>(prepared); });
+    },
+    [](const SetCell& cell, Dtype dtype, const ForwardCall& call, int threads) {
+        in_dtype(dtype, [&]<class T>(T) { forward(engine_cell<T>(cell), call, threads); });
+    },
+    [](const SetCell& cell, Dtype dtype, const ForwardCall* calls, int count, int threads) {
+        in_dtype(dtype, [&]<class T>(T) { forward_layers(engine_cell<T>(cell), calls, count, threads); });
+    },
+    [](const SetCell& cell, Dtype dtype, const BackwardCall& call, int threads) {
+        in_dtype(dtype, [&]<class T>(T) { backward(engine_cell<T>(cell), call, threads); });
+    },
+    [](Dtype dtype, const ElementDropout& call, int threads) {
+        in_dtype(dtype, [&]<class T>(T) { drop<T>(call, threads); });
+    },
+    [](int function, Dtype dtype, const void* x, void* out, Index count) {
+        in_dtype(dtype, [&]<class T>(T) {
+            evaluate(function, static_cast<const T*>(x), static_cast<T*>(out), count);
+        });
+    },
+};
+
+}  // namespace
+
+const SetKernels& kernels() { return table; }
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET

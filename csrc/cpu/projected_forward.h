@@ -1,0 +1,46 @@
+// The forward engine's last phase for a projected cell (cells/cell.h): h = W_hr m, m what the cell made of a step; one more
+// product and one more meeting of the threads per step. All else is every cell's (forward.h).
+#pragma once
+
+#include "backward_shared.h"  // kProjectedBlocks
+#include "forward.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+template <class T>
+void ForwardEngine<T>::project_h(Index t) {
+    const Step now = at_step(t);
+    const Range all = part_.h_blocks;
+    const Index stride = kProjectedBlocks * lanes;
+    alignas(64) T strip[kMostRows * kProjectedBlocks * lanes];
+    for (Index block = all.first; block < all.last; block += kProjectedBlocks) {
+        const Range blocks{block, least(block + kProjectedBlocks, all.last)};
+        const ItemProduct<T> item(weights_.projection, blocks.first, blocks.last, 0, nullptr);
+        for (Index i = 0; i < now.rows.count;) {
+            const RowSet rows{now.rows.at(i), item.next_rows(now.rows.count - i), now.rows.step};
+            item.run(unprojected(now, rows.first), shape_.hidden * rows.step, static_cast<int>(rows.count), strip, stride);
+            store_h(now, rows, blocks, strip, stride);
+            const RowSet going_on = rows.below(rows_.count(t + 1));
+            if (masks_.drops) put_operands(t + 1, going_on, blocks, out_rows_);
+            i += rows.count;
+        }
+    }
+}
+
+// h after a step, from a strip of the product, where it is wanted.
+template <class T>
+void ForwardEngine<T>::store_h(const Step& now, RowSet rows, Range blocks, const T* strip, Index stride) {
+    for (Index i = 0; i < rows.count; ++i) {
+        const Index row = rows.at(i);
+        out_rows_[i] = output(now.first + row) + blocks.first * lanes;
+        for (Index block = blocks.first; block < blocks.last; ++block) {
+            const Index at = (block - blocks.first) * lanes;
+            const V h = V::load(strip + i * stride + at);
+            h.store(out_rows_[i] + at, h_valid(block));
+            if (shared_.h)
+                h.store(shared_.h + ((now.t + 1) % 2 * shape_.batch + row) * width() + block * lanes, h_valid(block));
+        }
+    }
+}
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET
