@@ -245,7 +245,8 @@ private:
             put_own_states();
         }
         shared_.cell.passes.backward(strip_);
-        if (masks_.zones) add_past(strip_, states, scratch_.past);
+        // Where the value inside the cell is normalised, the maths makes dL/ds in its second half only (run_row).
+        if (masks_.zones && table_.form != Form::normalised_inner) add_past(strip_, states, scratch_.past);
     }
     // dL/d(states after step t) is whole after it: a reading is taken where it is wanted.
     void take_in_states(Index t, RowSet rows, Range blocks, int first_state) {

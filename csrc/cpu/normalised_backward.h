@@ -40,7 +40,10 @@ void BackwardEngine<T>::run_row(Index t, Index row) {
         put_d_output(t, rows, blocks);
         shared_.cell.passes.backward(strip_);
     }
-    if (inner) run_gates(t, row);
+    if (inner) {
+        run_gates(t, row);
+        if (masks_.zones) add_past(strip_, table_.states, scratch_.past);
+    }
     back_to_sums(t, row);
 }
 
