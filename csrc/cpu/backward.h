@@ -43,7 +43,7 @@ public:
                 const T* from = static_cast<const T*>(shared_.call.d_final_state[k]);
                 for (Index block = part_.blocks.first; block < part_.blocks.last; ++block) {
                     const V d = from ? V::load(from + row * shape_.hidden + block * lanes, valid(block)) : V(T(0));
-                    d.store(carried(row, block) + k * lanes);
+                    d.store(carried(row) + (block * table_.states + k) * lanes);
                 }
             }
         });
@@ -73,10 +73,10 @@ public:
             put_step(t, rows, blocks);
             strip_.product = product;
             if (shared_.options || table_.vectors > 0) {
-                join_products(t, rows, blocks);
-                run_with_options(t, rows, blocks, 0);
+                join_products(t, rows);
+                run_with_options(t, rows, 0);
             } else {
-                put_d_output(t, rows, blocks);
+                put_d_output(t, rows);
                 shared_.cell.passes.backward(strip_);
             }
         });
@@ -89,12 +89,12 @@ public:
                  [&](RowSet rows, Range blocks, T* product) RNNKERNELS_INLINED {
                      put_step(t, rows, blocks);
                      strip_.product = product;
-                     strip_.made = in_chunk(shared_.gated, shared_.padded(), t, rows.first) + blocks.first * lanes;
+                     strip_.made = in_chunk(shared_.gated, shared_.padded(), t, rows.first);
                      strip_.made_row = shared_.padded() * rows.step;
                      const RowSet of_all = of_all_steps(t, rows);
                      if (masks_.drops) mask_rows(masks_, of_all, blocks, product, strip_.product_row);
                      shared_.cell.passes.backward_gates(strip_);
-                     if (masks_.drops) mask_rows(masks_, of_all, blocks, strip_.made, strip_.made_row);
+                     if (masks_.drops) mask_rows(masks_, of_all, blocks, strip_.made + blocks.first * lanes, strip_.made_row);
                  });
     }
 
@@ -126,12 +126,12 @@ private:
     T* in_chunk(T* buffer, Index width, Index t, Index row) const {
         return buffer + (rows_.first(t) - chunk_row_ + row) * width;
     }
-    T* carried(Index row, Index block) const {
-        return shared_.carried + (row * shared_.blocks + block) * table_.states * lanes;
-    }
-    const T* reserve(Index t, Index row, Index block) const {
+    // dL/d(states) on its way to the step before, (blocks, states, lanes).
+    T* carried(Index row) const { return shared_.carried + row * shared_.padded() * table_.states; }
+    // What a row kept, (blocks, vectors, lanes).
+    const T* reserve(Index t, Index row) const {
         return static_cast<const T*>(shared_.call.reserve) +
-               (rows_.first(t) + row) * shared_.blocks * strip_.reserve_block + block * strip_.reserve_block;
+               (rows_.first(t) + row) * shared_.blocks * strip_.reserve_block;
     }
     // Where a row of step t stands in the caller's arrays.
     Index place(Index t, Index row) const { return rows_.place(rows_.first(t) + row); }
@@ -171,61 +171,55 @@ private:
         strip_.carried_row = shared_.padded() * table_.states * step;
         strip_.reserve_block = reserve_vectors(table_, masks_.zones) * lanes;
         strip_.reserve_row = shared_.blocks * strip_.reserve_block * step;
-        strip_.diagonal_row = shared_.padded();
+        strip_.diagonal = shared_.diagonal, strip_.diagonal_row = shared_.padded();
         strip_.settings = shared_.held ? shared_.settings : nullptr;
         strip_.d_row = shared_.gradient_row() * step, strip_.d_slot = shared_.padded();
     }
     // The states after step t; of step -1 the initial ones.
-    RNNKERNELS_INLINE void put_states_after(Index t, RowSet rows, Index block, const T** states, Index& row_stride,
-                                            Index& block_stride) const {
+    void put_states_after(Index t, Index row, Index step, const T** states, Index& row_stride, Index& block_stride) const {
         if (t < 0) {
-            for (int k = 1; k < table_.states; ++k)
-                states[k] = shared_.initial[k] + rows.first * shared_.padded() + block * lanes;
-            row_stride = shared_.padded() * rows.step, block_stride = lanes;
+            for (int k = 1; k < table_.states; ++k) states[k] = shared_.initial[k] + row * shared_.padded();
+            row_stride = shared_.padded() * step, block_stride = lanes;
         } else {
-            const T* const first = reserve(t, rows.first, block) + table_.saved * lanes;
+            const T* const first = reserve(t, row) + table_.saved * lanes;
             for (int k = 1; k < table_.states; ++k) states[k] = first + (k - 1) * lanes;
             row_stride = strip_.reserve_row, block_stride = strip_.reserve_block;
         }
     }
     // Where dL/d(states after step t) of these rows stands, and these states.
-    RNNKERNELS_INLINE void put_after(Index t, RowSet rows, Range blocks) {
-        const Index block = blocks.first, unit = block * lanes;
-        strip_.rows = static_cast<int>(rows.count), strip_.blocks = static_cast<int>(blocks.last - blocks.first);
-        strip_.units = valid(block);
-        strip_.carried = carried(rows.first, block);
+    void put_after(Index t, RowSet rows, Range blocks) {
+        strip_.first = blocks.first, strip_.blocks = static_cast<int>(blocks.last - blocks.first);
+        strip_.rows = static_cast<int>(rows.count);
+        strip_.carried = carried(rows.first);
         strip_.d_out = nullptr;
         strip_.out_block = lanes;
         if (!projected())
-            for (Index i = 0; i < rows.count; ++i) out_rows_[i] = output(t, rows.at(i)) + unit;
-        put_states_after(t, rows, block, strip_.after, strip_.after_row, strip_.after_block);
+            for (Index i = 0; i < rows.count; ++i) out_rows_[i] = output(t, rows.at(i));
+        put_states_after(t, rows.first, rows.step, strip_.after, strip_.after_row, strip_.after_block);
     }
     // And what else step t's pass reads and writes of them.
-    RNNKERNELS_INLINE void put_step(Index t, RowSet rows, Range blocks) {
-        const Index block = blocks.first, unit = block * lanes;
+    void put_step(Index t, RowSet rows, Range blocks) {
         put_after(t, rows, blocks);
         if (!projected())
-            for (Index i = 0; i < rows.count; ++i) h_rows_[i] = h_before(t, rows.at(i)) + unit;
-        put_states_after(t - 1, rows, block, strip_.before, strip_.before_row, strip_.before_block);
-        strip_.saved = reserve(t, rows.first, block);
-        if (table_.diagonals > 0) strip_.diagonal = shared_.diagonal + unit;
-        strip_.d = gradient(t, rows.first) + unit;
+            for (Index i = 0; i < rows.count; ++i) h_rows_[i] = h_before(t, rows.at(i));
+        put_states_after(t - 1, rows.first, rows.step, strip_.before, strip_.before_row, strip_.before_block);
+        strip_.saved = reserve(t, rows.first);
+        strip_.d = gradient(t, rows.first);
     }
     // The caller's gradient of the step's own h, for the pass to add.
-    RNNKERNELS_INLINE void put_d_output(Index t, RowSet rows, Range blocks) {
+    void put_d_output(Index t, RowSet rows) {
         const T* const given = projected() ? nullptr : static_cast<const T*>(shared_.call.d_output);
         if (!given) return;
-        for (Index i = 0; i < rows.count; ++i)
-            d_out_rows_[i] = given + place(t, rows.at(i)) * width() + blocks.first * lanes;
+        for (Index i = 0; i < rows.count; ++i) d_out_rows_[i] = given + place(t, rows.at(i)) * width();
         strip_.d_out = d_out_rows_;
     }
 
     // Adds to dL/d(states after step t) what the products of the step behind it gave (put_after); none of them is left
     // for the pass.
-    void join_products(Index t, RowSet rows, Range blocks) {
+    void join_products(Index t, RowSet rows) {
         if (!strip_.product) return;
         if (masks_.drops)
-            join_masked(strip_, scratch_.product, table_, masks_, of_all_steps(t + 1, rows), blocks.first);
+            join_masked(strip_, scratch_.product, table_, masks_, of_all_steps(t + 1, rows));
         else
             join(strip_, table_.states);
         if (table_.vectors > 0) shared_.cell.passes.feedback_backward(strip_);
@@ -233,15 +227,13 @@ private:
     }
     // The pass of step t, and what the call's options want before and after it. The caller's gradients of the states from
     // `first_state` on are still to be added.
-    void run_with_options(Index t, RowSet rows, Range blocks, int first_state) {
+    void run_with_options(Index t, RowSet rows, int first_state) {
         const int states = table_.states;
-        take_in_states(t, rows, blocks, first_state);
-        if (masks_.drops && !projected()) {
-            T* const to = in_chunk(shared_.masked, shared_.h_padded(), t, rows.first) + blocks.first * lanes;
-            mask_h(t, rows, blocks, h_rows_, to);
-        }
+        take_in_states(t, rows, first_state);
+        if (masks_.drops && !projected())
+            mask_h(t, rows, Range{strip_.first, strip_.first + strip_.blocks}, h_rows_);
         if (masks_.zones) {
-            unzone_strip(strip_, states, masks_, scratch_.past, of_all_steps(t, rows), blocks.first);
+            unzone_strip(strip_, states, masks_, scratch_.past, of_all_steps(t, rows));
             put_own_states();
         }
         shared_.cell.passes.backward(strip_);
@@ -249,23 +241,24 @@ private:
         if (masks_.zones && table_.form != Form::normalised_inner) add_past(strip_, states, scratch_.past);
     }
     // dL/d(states after step t) is whole after it: a reading is taken where it is wanted.
-    void take_in_states(Index t, RowSet rows, Range blocks, int first_state) {
+    void take_in_states(Index t, RowSet rows, int first_state) {
         const BackwardCall& call = shared_.call;
         for (int k = first_state; k < table_.states; ++k) {
             const auto* given = static_cast<const T*>(k == 0 ? call.d_output : call.d_sequence[k]);
             if (given)
                 take_in(strip_, table_.states, k, [&](Index i) RNNKERNELS_INLINED {
-                    return given + place(t, rows.at(i)) * shape_.hidden + blocks.first * lanes;
+                    return given + place(t, rows.at(i)) * shape_.hidden;
                 });
-            if (call.norms[0]) note_norms(strip_, table_.states, k, shared_.norms, of_chunk(t, rows), blocks.first);
+            if (call.norms[0]) note_norms(strip_, table_.states, k, shared_.norms, of_chunk(t, rows));
         }
     }
-    // h before step t as the recurrent weight saw it, for the sums. `h`: each row's, from the first block on.
-    void mask_h(Index t, RowSet rows, Range blocks, const T* const* h, T* to) const {
+    // h before step t as the recurrent weight saw it, for the sums. `h`: each row's.
+    void mask_h(Index t, RowSet rows, Range blocks, const T* const* h) const {
         FeedbackStrip<T> p{};
         p.rows = static_cast<int>(rows.count), p.blocks = static_cast<int>(blocks.last - blocks.first);
-        p.units = width() - blocks.first * lanes, p.h = h;
-        mask_operands(p, 0, masks_, of_all_steps(t, rows), blocks.first, to, shared_.h_padded() * rows.step);
+        p.first = blocks.first, p.hidden = width(), p.h = h;
+        mask_operands(p, 0, masks_, of_all_steps(t, rows), in_chunk(shared_.masked, shared_.h_padded(), t, rows.first),
+                      shared_.h_padded() * rows.step);
     }
     // With zoneout the states that the maths made are others than those that stood after the step.
     void put_own_states() {

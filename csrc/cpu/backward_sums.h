@@ -76,7 +76,7 @@ void BackwardEngine<T>::finish() {
         carry_to(-1, [&](RowSet rows, Range blocks, T* product) RNNKERNELS_INLINED {
             put_after(-1, rows, blocks);
             strip_.product = product;
-            join_products(-1, rows, blocks);
+            join_products(-1, rows);
         });
     }
     store_d_states();
@@ -90,7 +90,7 @@ void BackwardEngine<T>::store_d_states() {
         for (int k = projected() ? 1 : 0; k < table_.states; ++k) {
             T* const to = static_cast<T*>(shared_.call.d_state[k]) + row * shape_.hidden;
             for (Index block = part_.blocks.first; block < part_.blocks.last; ++block)
-                V::load(carried(row, block) + k * lanes).store(to + block * lanes, valid(block));
+                V::load(carried(row) + (block * table_.states + k) * lanes).store(to + block * lanes, valid(block));
         }
     });
 }

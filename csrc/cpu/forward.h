@@ -45,7 +45,7 @@ public:
             for (int k = 1; k < table_.states; ++k)
                 for (Index block = part_.blocks.first; block < part_.blocks.last; ++block)
                     V::load(shared_.initial[k] + row * shape_.hidden + block * lanes, valid(block))
-                        .store(others(row, block) + (k - 1) * lanes);
+                        .store(others(row) + (block * (table_.states - 1) + k - 1) * lanes);
         });
         if (shape_.steps > 0) begin_operands();
         part_.everyone->wait();
@@ -56,7 +56,7 @@ public:
     void step(Index t) {
         const Step now = at_step(t);
         multiply(now, weights_.hidden, now.operand, width(), [&](RowSet rows, Range blocks) RNNKERNELS_INLINED {
-            put_rows(now, rows, blocks.first);
+            put_strip(now, rows, blocks);
             run_pass(shared_.cell.passes.forward, now, rows, blocks);
         });
     }
@@ -64,12 +64,10 @@ public:
     void gates(Index t) {
         const Step now = at_step(t);
         multiply(now, weights_.hidden, now.operand, width(), [&](RowSet rows, Range blocks) RNNKERNELS_INLINED {
-            put_rows(now, rows, blocks.first);
-            put_halves(rows, blocks.first);
-            put_size(rows, blocks);
+            put_strip(now, rows, blocks);
             shared_.cell.passes.forward(strip_);
             if (masks_.drops)
-                mask_rows(masks_, of_all_steps(t, rows), blocks, strip_.made, strip_.made_row);
+                mask_rows(masks_, of_all_steps(t, rows), blocks, strip_.made + blocks.first * lanes, strip_.made_row);
         });
     }
 
@@ -77,8 +75,7 @@ public:
         const Step now = at_step(t);
         multiply(now, weights_.gated, shared_.made, shared_.blocks * lanes,
                  [&](RowSet rows, Range blocks) RNNKERNELS_INLINED {
-                     put_rows(now, rows, blocks.first);
-                     put_halves(rows, blocks.first);
+                     put_strip(now, rows, blocks);
                      run_pass(shared_.cell.passes.forward_state, now, rows, blocks);
                  });
     }
@@ -103,7 +100,7 @@ public:
                     .store(final_state(0) + row * width() + block * lanes, h_valid(block));
             for (Index block = part_.blocks.first; block < part_.blocks.last; ++block)
                 for (int k = 1; k < table_.states; ++k)
-                    V::load(others(row, block) + (k - 1) * lanes)
+                    V::load(others(row) + (block * (table_.states - 1) + k - 1) * lanes)
                         .store(final_state(k) + row * shape_.hidden + block * lanes, valid(block));
         });
     }
@@ -140,13 +137,11 @@ private:
         return shared_.unprojected + ((shared_.call.reserve ? now.first : 0) + row) * shape_.hidden;
     }
     T* final_state(int s) const { return static_cast<T*>(shared_.call.final_state[s]); }
-    // The states after h, (states-1, lanes).
-    T* others(Index row, Index block) const {
-        return shared_.others + (row * shared_.blocks + block) * (table_.states - 1) * lanes;
-    }
-    T* reserve(const Step& now, Index row, Index block) const {
-        return static_cast<T*>(shared_.call.reserve) +
-               ((now.first + row) * shared_.blocks + block) * reserve_vectors(table_, masks_.zones) * lanes;
+    // The states after h, (blocks, states-1, lanes).
+    T* others(Index row) const { return shared_.others + row * shared_.blocks * (table_.states - 1) * lanes; }
+    // What a row keeps for the backward, (blocks, vectors, lanes).
+    T* reserve(const Step& now, Index row) const {
+        return static_cast<T*>(shared_.call.reserve) + (now.first + row) * shared_.blocks * strip_.reserve_block;
     }
     // What step t reads of the states before it, (vectors*H).
     T* feedback(Index t, Index row) const {
@@ -168,99 +163,93 @@ private:
         strip_.hidden = shape_.hidden;
         strip_.x = x_rows_, strip_.direct = direct_rows_, strip_.out = out_rows_;
         strip_.term_row = table_.input.count * shape_.hidden * step;
-        strip_.diagonal_row = shared_.blocks * lanes;
+        strip_.diagonal = weights_.diagonal, strip_.diagonal_row = shared_.blocks * lanes;
         strip_.settings = shared_.held ? shared_.settings : nullptr;
         strip_.h_row = strip_.copy_row = width() * step;
         strip_.others_row = shared_.blocks * states * lanes * step;
+        options_ = masks_.zones || masks_.drops || table_.vectors > 0;
+        for (const void* sequence : call.sequence) options_ = options_ || sequence;
         strip_.reserve_block = (call.reserve ? reserve_vectors(table_, masks_.zones) : table_.saved) * lanes;
         strip_.reserve_row = shared_.blocks * strip_.reserve_block * step;
         strip_.made_row = shared_.blocks * lanes * step;
     }
-    void put_size(RowSet rows, Range blocks) {
-        strip_.rows = static_cast<int>(rows.count), strip_.blocks = static_cast<int>(blocks.last - blocks.first);
-        strip_.units = valid(blocks.first);
+    // The strip of these rows and blocks. Items of one step that have the same rows differ in their blocks only.
+    RNNKERNELS_INLINE void put_strip(const Step& now, RowSet rows, Range blocks) {
+        strip_.first = blocks.first, strip_.blocks = static_cast<int>(blocks.last - blocks.first);
+        if (rows.first == put_row_ && rows.count == strip_.rows) return;
+        put_row_ = rows.first;
+        strip_.rows = static_cast<int>(rows.count);
+        put_rows(now, rows);
     }
-    // Where the arrays of these rows stand, from a block on.
-    RNNKERNELS_INLINE void put_rows(const Step& now, RowSet rows, Index block) {
-        const Index unit = block * lanes, row = rows.first;
+    // Where the arrays of these rows stand.
+    void put_rows(const Step& now, RowSet rows) {
         const ForwardCall& call = shared_.call;
+        const Index row = rows.first;
         for (Index i = 0; i < rows.count; ++i) {
             const Index at = now.first + rows.at(i);
-            x_rows_[i] = x_.part(at) + unit * table_.input.count;
-            out_rows_[i] = (projected() ? unprojected(now, rows.at(i)) : output(at)) + unit;
+            x_rows_[i] = x_.part(at);
+            out_rows_[i] = projected() ? unprojected(now, rows.at(i)) : output(at);
         }
         if (table_.directs > 0)
-            for (Index i = 0; i < rows.count; ++i) direct_rows_[i] = x_.direct(now.first + rows.at(i)) + unit;
-        if (call.in.term)
-            strip_.term = static_cast<const T*>(call.in.term) + row * table_.input.count * shape_.hidden + unit;
-        if (table_.diagonals > 0) strip_.diagonal = weights_.diagonal + unit;
-        strip_.h = now.h + row * width() + unit;
-        strip_.others = others(row, block);
+            for (Index i = 0; i < rows.count; ++i) direct_rows_[i] = x_.direct(now.first + rows.at(i));
+        if (call.in.term) strip_.term = static_cast<const T*>(call.in.term) + row * table_.input.count * shape_.hidden;
+        strip_.h = now.h + row * width();
+        strip_.others = others(row);
         if (shared_.h && !projected())
-            strip_.copy = shared_.h + ((now.t + 1) % 2 * shape_.batch + row) * width() + unit;
+            strip_.copy = shared_.h + ((now.t + 1) % 2 * shape_.batch + row) * width();
+        if (shared_.made) strip_.made = shared_.made + row * shared_.blocks * lanes;
         if (call.reserve) {
-            strip_.saved = reserve(now, row, block);
+            strip_.saved = reserve(now, row);
             strip_.states = strip_.saved + table_.saved * lanes;
+        } else if (shared_.saved) {
+            strip_.saved = shared_.saved + row * shared_.blocks * table_.saved * lanes;
         }
-    }
-    // And those of a cell whose step comes in two halves.
-    void put_halves(RowSet rows, Index block) {
-        strip_.made = shared_.made + (rows.first * shared_.blocks + block) * lanes;
-        if (!shared_.call.reserve)
-            strip_.saved = shared_.saved + (rows.first * shared_.blocks + block) * table_.saved * lanes;
     }
 
     // The pass that makes the new states, and what the call's options want of them.
     RNNKERNELS_INLINE void run_pass(void (*pass)(const ForwardStrip<T>&), const Step& now, RowSet rows, Range blocks) {
-        put_size(rows, blocks);
+        if (!options_) {
+            pass(strip_);
+            return;
+        }
         if (masks_.zones) copy_old_states(strip_, table_.states, scratch_.old);
         pass(strip_);
-        if (masks_.zones) zone(now, rows, blocks);
-        keep_sequences(now, rows, blocks);
-        if (!projected() && (table_.vectors > 0 || masks_.drops)) {
-            const RowSet going_on = rows.below(rows_.count(now.t + 1));
-            put_operands(now.t + 1, going_on, blocks, out_rows_);
+        if (masks_.zones) {
+            T* const own = shared_.call.reserve ? strip_.saved + table_.first_own * lanes : nullptr;
+            zone_strip(strip_, table_, masks_, scratch_.old, own, of_all_steps(now.t, rows));
         }
-    }
-    void zone(const Step& now, RowSet rows, Range blocks) {
-        T* const own = shared_.call.reserve ? strip_.saved + table_.first_own * lanes : nullptr;
-        zone_strip(strip_, table_, masks_, scratch_.old, own, of_all_steps(now.t, rows), blocks.first);
+        keep_sequences(now, rows);
+        if (!projected()) put_operands(now.t + 1, rows.below(rows_.count(now.t + 1)), blocks, out_rows_);
     }
     // The states after h, where the caller wants those of every step.
-    RNNKERNELS_INLINE void keep_sequences(const Step& now, RowSet rows, Range blocks) const {
+    void keep_sequences(const Step& now, RowSet rows) const {
         for (int k = 1; k < table_.states; ++k)
             if (T* const all = static_cast<T*>(shared_.call.sequence[k]))
                 copy_state(strip_, table_.states, k, [&](Index i) RNNKERNELS_INLINED {
-                    return all + rows_.place(now.first + rows.at(i)) * shape_.hidden + blocks.first * lanes;
+                    return all + rows_.place(now.first + rows.at(i)) * shape_.hidden;
                 });
     }
-    // What step t's products will read of the states before it, where that is not h itself. `h`: each row's, from the
-    // first block on.
+    // What step t's products will read of the states before it, where that is not h itself. `h`: each row's.
     void put_operands(Index t, RowSet rows, Range blocks, const T* const* h) {
         if (rows.count == 0) return;
-        const Index unit = blocks.first * lanes;
-        const RowSet of_all = of_all_steps(t, rows);
         FeedbackStrip<T> p{};
         p.program = strip_.program;
         p.rows = static_cast<int>(rows.count), p.blocks = static_cast<int>(blocks.last - blocks.first);
-        p.units = h_valid(blocks.first), p.hidden = shape_.hidden;
+        p.first = blocks.first, p.hidden = width();
         p.h = h;
         if (table_.vectors > 0) {
-            p.others = others(rows.first, blocks.first), p.others_row = strip_.others_row;
-            p.vectors = feedback(t, rows.first) + unit, p.vectors_row = table_.vectors * shape_.hidden * rows.step;
+            p.others = others(rows.first), p.others_row = strip_.others_row;
+            p.vectors = feedback(t, rows.first), p.vectors_row = table_.vectors * shape_.hidden * rows.step;
             shared_.cell.passes.feedback(p);
         }
         if (masks_.drops)
-            mask_operands(p, table_.vectors, masks_, of_all, blocks.first, masked_h(t, rows.first) + unit,
-                          width() * rows.step);
+            mask_operands(p, table_.vectors, masks_, of_all_steps(t, rows), masked_h(t, rows.first), width() * rows.step);
     }
     void begin_operands() {
         if (table_.vectors == 0 && !masks_.drops) return;
-        const Range blocks = projected() ? part_.h_blocks : part_.blocks;
-        const T* h[1];
         part_.rows.each([&](Index row) {
-            h[0] = shared_.initial[0] + row * width() + blocks.first * lanes;
-            put_operands(0, RowSet{row, 1, 1}, blocks, h);
+            const T* const h = shared_.initial[0] + row * width();
+            put_operands(0, RowSet{row, 1, 1}, projected() ? part_.h_blocks : part_.blocks, &h);
         });
     }
 
@@ -285,6 +274,7 @@ private:
         const Index fed_row = table_.vectors * shape_.hidden;
         strip_.u = scratch_.strip, strip_.u_row = stride;
         strip_.fed = scratch_.fed, strip_.fed_row = fed_stride;
+        put_row_ = -1;
         each_item(now.t, [&](Index block, Index end) RNNKERNELS_INLINED {
             const ItemProduct<T> item(w, block, end, now.rows.count, scratch_.panels);
             const auto next = [&](Index left) {
@@ -322,7 +312,9 @@ private:
     const Part part_;
     const Index item_;
     XProjection<T> x_;
+    bool options_ = false;  // whether the call or the cell asks for anything after the pass
     ForwardStrip<T> strip_{};
+    Index put_row_ = -1;  // the first of the rows whose arrays the strip points at; -1: none yet in this phase
     // Of each row of the strip.
     const T* x_rows_[kStripRows];
     const T* direct_rows_[kStripRows];

@@ -17,7 +17,7 @@ void BackwardEngine<T>::products(Index t) {
     carry_to(t, [&](RowSet rows, Range blocks, T* product) RNNKERNELS_INLINED {
         put_after(t, rows, blocks);
         strip_.product = product;
-        join_products(t, rows, blocks);
+        join_products(t, rows);
     });
 }
 
@@ -35,9 +35,9 @@ void BackwardEngine<T>::run_row(Index t, Index row) {
     const bool inner = table_.form == Form::normalised_inner;
     if (inner) put_normal(t, row);
     if (shared_.options) {
-        run_with_options(t, rows, blocks, 0);
+        run_with_options(t, rows, 0);
     } else {
-        put_d_output(t, rows, blocks);
+        put_d_output(t, rows);
         shared_.cell.passes.backward(strip_);
     }
     if (inner) {
@@ -50,7 +50,7 @@ void BackwardEngine<T>::run_row(Index t, Index row) {
 // Normalised value number `i` of a block: x's gates, u's gates, the value inside the cell.
 template <class T>
 Vec<T> BackwardEngine<T>::normal(Index t, Index row, Index block, int i) const {
-    return V::load(reserve(t, row, block) + (table_.first_normal + i) * lanes);
+    return V::load(reserve(t, row) + block * strip_.reserve_block + (table_.first_normal + i) * lanes);
 }
 template <class T>
 Vec<T> BackwardEngine<T>::gain(int k, Index block) const {

@@ -44,21 +44,20 @@ void ForwardEngine<T>::run_row(const Step& now, Index row) {
     const Moments<T> of_u = moments_of(u_row, hiddens * shape_.hidden);
     keep_scale(now, row, 0, of_x.scale);
     keep_scale(now, row, 1, of_u.scale);
-    T* const kept = shared_.call.reserve ? reserve(now, row, 0) + table_.first_normal * lanes : nullptr;
+    T* const kept = shared_.call.reserve ? reserve(now, row) + table_.first_normal * lanes : nullptr;
     normalise(of_x, x_row, inputs, 0, weights_.shift[0], scratch_.x_row, kept);
     normalise(of_u, u_row, hiddens, inputs, weights_.shift[1], scratch_.u_row, kept ? kept + inputs * lanes : nullptr);
 
     const RowSet rows{row, 1, 1};
     const Range blocks{0, shared_.blocks};
-    put_rows(now, rows, 0);
+    put_row_ = -1;
+    put_strip(now, rows, blocks);
     x_rows_[0] = scratch_.x_row;
     strip_.u = scratch_.u_row;
     if (table_.form == Form::normalised) {
         run_pass(shared_.cell.passes.forward, now, rows, blocks);
         return;
     }
-    put_halves(rows, 0);
-    put_size(rows, blocks);
     shared_.cell.passes.forward(strip_);
     normalise_inner(now, row);
     run_pass(shared_.cell.passes.forward_state, now, rows, blocks);
@@ -73,7 +72,7 @@ void ForwardEngine<T>::normalise_inner(const Step& now, Index row) {
     keep_scale(now, row, 2, of_inner.scale);
     const T* const gain = weights_.diagonal + number * shared_.blocks * lanes;
     const T* const shift = gain + shared_.blocks * lanes;
-    T* kept = shared_.call.reserve ? reserve(now, row, 0) + (table_.first_normal + number) * lanes : nullptr;
+    T* kept = shared_.call.reserve ? reserve(now, row) + (table_.first_normal + number) * lanes : nullptr;
     for (Index at = 0; at < shared_.blocks * lanes; at += lanes) {
         const V normal = of_inner.normal(V::load(inner + at));
         fma(V::load(gain + at), normal, V::load(shift + at)).store(scratch_.normal + at);

@@ -164,11 +164,19 @@ void pack_transposed(const Panels<T>& to, const T* weight, const int* row, Index
 template <class T>
 T* pack_bias(Workspace& workspace, const T* bias, const int* row, const UnitColumns<T>& columns) {
     const Index count = columns.vectors() * Vec<T>::lanes;
-    T* packed = workspace.take<T>(count);
-    for (Index vector = 0; vector < columns.vectors(); ++vector)
-        columns.each_lane(vector, [&](int lane, int gate, Index unit) {
-            packed[vector * Vec<T>::lanes + lane] = bias && gate >= 0 ? bias[row[gate] * columns.units + unit] : T(0);
-        });
+    T* const packed = workspace.take<T>(count);
+    T* to = packed;
+    for (Index block = 0; block < columns.blocks(); ++block) {
+        const Index units = columns.units_in(block);
+        for (int gate = 0; gate < columns.gates; ++gate, to += units) {
+            const Index from = row[gate] * columns.units + block * Vec<T>::lanes;
+            if (units == Vec<T>::lanes)
+                (bias ? Vec<T>::load(bias + from) : Vec<T>(T(0))).store(to);
+            else
+                for (Index unit = 0; unit < units; ++unit) to[unit] = bias ? bias[from + unit] : T(0);
+        }
+    }
+    for (; to < packed + count; ++to) *to = T(0);
     return packed;
 }
 

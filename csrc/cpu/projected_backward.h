@@ -17,9 +17,8 @@ void BackwardEngine<T>::project_h(Index t) {
         if (call.norms[0]) shared_.norms.note(rows_.first(t) - chunk_row_ + row, block, 0, dh, left);
         dh.store(in_chunk(shared_.dh, shared_.h_padded(), t, row) + at);
         if (masks_.drops) {
-            const T* const h = h_before(t, row) + at;
-            mask_h(t, RowSet{row, 1, 1}, Range{block, block + 1}, &h,
-                   in_chunk(shared_.masked, shared_.h_padded(), t, row) + at);
+            const T* const h = h_before(t, row);
+            mask_h(t, RowSet{row, 1, 1}, Range{block, block + 1}, &h);
         }
     });
 }
@@ -34,7 +33,7 @@ void BackwardEngine<T>::step_projected(Index t) {
             strip_.product = scratch_.product;
             strip_.product_row = kProjectedBlocks * lanes;
             if (shared_.options)
-                run_with_options(t, rows, blocks, 1);
+                run_with_options(t, rows, 1);
             else
                 shared_.cell.passes.backward(strip_);
         });

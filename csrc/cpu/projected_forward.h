@@ -32,11 +32,10 @@ template <class T>
 void ForwardEngine<T>::store_h(const Step& now, RowSet rows, Range blocks, const T* strip, Index stride) {
     for (Index i = 0; i < rows.count; ++i) {
         const Index row = rows.at(i);
-        out_rows_[i] = output(now.first + row) + blocks.first * lanes;
+        out_rows_[i] = output(now.first + row);
         for (Index block = blocks.first; block < blocks.last; ++block) {
-            const Index at = (block - blocks.first) * lanes;
-            const V h = V::load(strip + i * stride + at);
-            h.store(out_rows_[i] + at, h_valid(block));
+            const V h = V::load(strip + i * stride + (block - blocks.first) * lanes);
+            h.store(out_rows_[i] + block * lanes, h_valid(block));
             if (shared_.h)
                 h.store(shared_.h + ((now.t + 1) % 2 * shape_.batch + row) * width() + block * lanes, h_valid(block));
         }

@@ -16,8 +16,8 @@ struct BackwardAt {
     static constexpr int slots = normalised<Cell> ? Cell::slot_count - G::diagonals : G::slots;
 
     const BackwardStrip<T>& p;
-    Index row, block;
-    Index at, left;  // the block's first unit in the strip; units of the layer from there on
+    Index row, block;  // of the layer's blocks
+    Index at, left;    // the block's first unit; units of the layer from there on
 
     // dL/d(the states after the step), but for what the caller gives of the step's own h (load_step). Of a projected cell
     // the product is all that comes to what is projected.
@@ -64,11 +64,15 @@ struct BackwardAt {
     RNNKERNELS_INLINE void store_ds(const V* ds) const {
         for (int k = 0; k < G::states; ++k) ds[k].store(carried(k));
     }
-    RNNKERNELS_INLINE V load_d_gated() const { return V::load(p.product + row * p.product_row + at); }
+    RNNKERNELS_INLINE V load_d_gated() const { return V::load(product()); }
     RNNKERNELS_INLINE V load_made() const { return V::load(p.made + row * p.made_row + at); }
     RNNKERNELS_INLINE void store_made(V made) const { made.store(p.made + row * p.made_row + at); }
     RNNKERNELS_INLINE V load_normal() const { return V::load(p.normal + at); }
 
+    // What the products gave this block: of h, and p.product_vector further each of what was fed back.
+    RNNKERNELS_INLINE const T* product() const {
+        return p.product + row * p.product_row + (block - p.first) * lanes;
+    }
     RNNKERNELS_INLINE T* carried(int k) const {
         return p.carried + row * p.carried_row + at * G::states + k * lanes;
     }
@@ -110,7 +114,7 @@ void feedback_backward_pass(const BackwardStrip<T>& p) {
         for (int k = 1; k < G::states; ++k)
             n[k] = V::load(p.after[k] + at.row * p.after_row + at.block * p.after_block);
         for (int k = 0; k < G::vectors; ++k)
-            d_vectors[k] = V::load(p.product + at.row * p.product_row + (1 + k) * p.product_vector + at.at);
+            d_vectors[k] = V::load(at.product() + (1 + k) * p.product_vector);
         at.load_ds(dn);
         Cell::feedback_backward(n, d_vectors, dn);
         at.store_ds(dn);

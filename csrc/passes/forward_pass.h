@@ -17,8 +17,8 @@ struct ForwardAt {
     static constexpr int lanes = V::lanes;
 
     const ForwardStrip<T>& p;
-    Index row, block;
-    Index at, left;  // the block's first unit in the strip; units of the layer from there on
+    Index row, block;  // of the layer's blocks
+    Index at, left;    // the block's first unit; units of the layer from there on
 
     // Lanes from one gate of a product to the next.
     RNNKERNELS_INLINE Index gate() const { return left < lanes ? left : lanes; }
@@ -82,7 +82,7 @@ private:
         for (int g = 0; g < G::gates; ++g) gates[g] = V(T(0));
     }
     RNNKERNELS_INLINE void load_product(const GateList& list, const T* from, V* u) const {
-        from += at * list.count;
+        from += (block - p.first) * list.count * lanes;
         for (int i = 0; i < list.count; ++i) u[list.gate[i]] = V::load(from + i * gate());
     }
     RNNKERNELS_INLINE T* others(int k) const {
@@ -95,8 +95,8 @@ private:
 template <class At, class Strip, class Phase>
 RNNKERNELS_INLINE void each_block_of(const Strip& p, Phase phase) {
     for (Index row = 0; row < p.rows; ++row)
-        for (Index block = 0; block < p.blocks; ++block)
-            phase(At{p, row, block, block * At::lanes, p.units - block * At::lanes});
+        for (Index block = p.first; block < p.first + p.blocks; ++block)
+            phase(At{p, row, block, block * At::lanes, p.hidden - block * At::lanes});
 }
 
 template <class Cell, class T>
@@ -127,8 +127,8 @@ void feedback_pass(const FeedbackStrip<T>& p) {
     using G = Geometry<Cell>;
     constexpr int lanes = V::lanes;
     for (Index row = 0; row < p.rows; ++row)
-        for (Index block = 0; block < p.blocks; ++block) {
-            const Index at = block * lanes, left = p.units - at;
+        for (Index block = p.first; block < p.first + p.blocks; ++block) {
+            const Index at = block * lanes, left = p.hidden - at;
             V s[G::states], vectors[G::vectors];
             s[0] = V::load(p.h[row] + at, left);
             for (int k = 1; k < G::states; ++k)

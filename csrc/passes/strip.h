@@ -6,12 +6,14 @@
 // of a strip. A pass is compiled once per cell, instruction set and dtype (passes.cpp), or comes from elsewhere
 // (backend_table.h: add_cell); the engine, which is compiled once for all cells, reaches it through a pointer.
 //
-// Every pointer below points at the strip's first unit, of its first row. Where units follow each other in memory, as in the
-// caller's arrays (`h`, `out`, `term`, ...), block b begins b*lanes further, and nothing beyond `units` may be touched.
-// Where a block is a group of vectors ([block][vector][lane]: `x`, `u`, `others`, `reserve`, `carried`, ...) block b begins
-// b*vectors*lanes further, and all lanes of every vector may be read and written. Rows are `..._row` values apart, or have
-// a pointer each. In `x`, `u` and `fed` the gates of a last block of fewer units follow each other without gaps: gate i
-// begins i*n values after the block's begin, n the units of the block, n = lanes in every other block.
+// Two kinds of arrays. Those of the layer hold all of its units: a pointer below points at unit 0 of the strip's first row,
+// and the strip is blocks `first` to `first + blocks - 1` of them. Where units follow each other in memory, as in the
+// caller's arrays (`h`, `out`, `term`, `d`, ...), block b begins at b*lanes, and nothing beyond `hidden` may be touched but
+// where "padded" is said. Where a block is a group of vectors ([block][vector][lane]: `x`, `others`, `saved`, `carried`, ...)
+// block b begins at b*vectors*lanes, and all lanes of every vector may be read and written. The products' arrays (`u`,
+// `fed`, `product`) hold this strip and no more: their block 0 is block `first`. Rows are `..._row` values apart, or have a
+// pointer each. In `x`, `u` and `fed` the gates of the layer's last block follow each other without gaps: gate i begins
+// i*n values after the block's begin, n the units of the block, n = lanes in every other block.
 //
 // Not here: what an option of a call (zoneout, say) does to a strip before and after a pass (cpu/strip_options.h).
 #pragma once
@@ -32,8 +34,8 @@ template <class T>
 struct ForwardStrip {
     const void* program;  // of a cell from elsewhere: CellPasses::program
     int rows, blocks;
-    Index units;   // of the layer, from the strip's first one on
-    Index hidden;  // of the whole layer
+    Index first;   // block
+    Index hidden;  // units of the layer
 
     const T* const* x;       // each row's: [block][input gate][lane], W_ih x + b_ih
     const T* const* direct;  // each row's x itself, for gates that take it as it is
@@ -43,7 +45,7 @@ struct ForwardStrip {
     Index u_row;
     const T* fed;  // [row][block][feedback gate][lane]: the product of the vectors that were fed back
     Index fed_row;
-    const T* diagonal;  // (D, ...): element-wise weights
+    const T* diagonal;  // (D, padded units): element-wise weights
     Index diagonal_row;
     const T* settings;  // numbers of this call; null: none
 
@@ -60,7 +62,7 @@ struct ForwardStrip {
     T* states;  // the new states after h; null: not kept
     Index reserve_row, reserve_block;
 
-    T* made;  // (rows, ...): what the first half hands to the engine: the gated state; the inner value, to be normalised
+    T* made;  // (rows, padded units): what the first half hands to the engine: the gated state; the inner value
     Index made_row;
     const T* normal;  // [block][lane], of one row: the inner value, normalised
 };
@@ -70,7 +72,7 @@ template <class T>
 struct FeedbackStrip {
     const void* program;
     int rows, blocks;
-    Index units, hidden;
+    Index first, hidden;
     const T* const* h;  // each row's
     const T* others;    // [row][block][state after h][lane]
     Index others_row;
@@ -83,7 +85,7 @@ template <class T>
 struct BackwardStrip {
     const void* program;
     int rows, blocks;
-    Index units, hidden;
+    Index first, hidden;
 
     // W_hh^T times the next step's gradients: [row][block][lane], and, `product_vector` further each, those of the vectors
     // that were fed back. Of the second half: the gated state's gradient. Null: nothing is added.
@@ -102,13 +104,13 @@ struct BackwardStrip {
     Index after_row, after_block;
     const T* saved;  // [row][block][...][lane]
     Index reserve_row, reserve_block;
-    const T* diagonal;  // (D, ...)
+    const T* diagonal;  // (D, padded units)
     Index diagonal_row;
     const T* settings;
 
     T* d;  // (rows, slots, padded units): the gradients of x[g], u[g] and w[k]
     Index d_row, d_slot;
-    T* made;  // (rows, ...): the gated state; of the inner value: its gradient, out of the first half and into the second
+    T* made;  // (rows, padded units): the gated state; of the inner value: its gradient, out of the first half and into the second
     Index made_row;
     const T* normal;  // [block][lane], of one row: the inner value, normalised
 };
