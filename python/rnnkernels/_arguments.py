@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .cuda.arrays import FLOATS, adopt, device_frame, frame_of
-from .parameters import BIASES, NAMES, Array, Params, cell_info, parameter_shapes
+from ._arrays import FLOATS, adopt, device_frame, frame_of
+from .parameters import BIASES, NAMES, Array, Layer, Params, cell_info, parameter_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
-
-    Layer = tuple[Array, Array, Array | None, Array | None, Array | None, Array | None, Array | None]
 
 
 def as_parameters(cell: str, params: Mapping[str, npt.ArrayLike]) -> Params:
@@ -87,15 +85,12 @@ def _names(cell: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def as_layer(cell: str, params: Params) -> Layer:
-    """Return the parameters in the order of the extension, which takes an empty weight_hh where there is none."""
+    """Return the parameters as the extension takes them, with an empty weight_hh where there is none."""
+    if "weight_hh" in params:
+        return Layer(**params)
     weight_ih = params["weight_ih"]
-    weight_hh = params.get("weight_hh")
-    if weight_hh is None:
-        gates = cell_info(cell)["rows"][0]
-        width = max(len(weight_ih) // gates if weight_ih.ndim else 0, 1)
-        weight_hh = frame_of(weight_ih).empty((0, width), weight_ih.dtype)
-    rest = (params.get(name) for name in NAMES[2:])
-    return weight_ih, weight_hh, *rest  # type: ignore[return-value]
+    width = max(len(weight_ih) // cell_info(cell)["rows"][0] if weight_ih.ndim else 0, 1)
+    return Layer(weight_hh=frame_of(weight_ih).empty((0, width), weight_ih.dtype), **params)
 
 
 def as_settings(cell: str, cell_clip: float | None) -> tuple[float, ...]:
