@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import rnnkernels
-from rnnkernels import _runtime
+from rnnkernels import _cpus, _runtime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -177,7 +177,7 @@ def test_affinity_limits_the_default() -> None:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
-    monkeypatch.setattr(_runtime, "_affinity", lambda: 64)
+    monkeypatch.setattr(_cpus, "_affinity", lambda: 64)
     return FakeMachine(tmp_path)
 
 
