@@ -44,6 +44,11 @@ class Drawn(NamedTuple):
         """Whether any rate is above 0."""
         return self.keeps_units or self.recurrent_dropout > 0 or self.weight_dropout > 0
 
+    def settled(self, cell: str) -> Drawn:
+        """Return it with a number as its seed, and a rate for each state."""
+        rates = tuple(self.zoneout) or (0.0,) * len(cell_info(cell)["states"])
+        return self._replace(seed=int(self.seed) & (2**64 - 1), zoneout=rates)
+
 
 def zonable_states(cell: str) -> tuple[bool, ...]:
     """Return for each state of a cell whether its units can keep their value from the step before.

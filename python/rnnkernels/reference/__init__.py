@@ -261,7 +261,7 @@ class _Steps:
             after = self.step(x, states, p)
             return tuple(d * s + (1 - d) * n for d, s, n in zip(self.masks.rates, states, after, strict=True))
         after = self.step(x, states, _masked(p, self.masks.recurrent(t)))
-        kept = self.masks.zoneout(t)
+        kept = self.masks.kept(t)
         return tuple(np.where(d, s, n) for d, s, n in zip(kept, states, after, strict=True))
 
 

@@ -62,6 +62,7 @@ def run(spec: Spec, x: torch.Tensor, tensors: Tensors) -> Tensors:
     asked, walk = spec.asked, spec.walk
     if asked.noise is not None and asked.noise.masks:
         raise NotImplementedError("rnnkernels: a run with masks (`Noise`) has first derivatives alone")
+    step = steps.step_of(asked.cell)
     parts = spec.split(tensors)
     params = _with_biases(asked.cell, parts.weights)
     batch = x.shape[1]
@@ -86,7 +87,6 @@ def run(spec: Spec, x: torch.Tensor, tensors: Tensors) -> Tensors:
     part, weights = before_the_loop(asked.cell, rows, params)
     if asked.cell_clip is not None:
         weights["cell_clip"] = asked.cell_clip
-    step = steps.step_of(asked.cell)
     made: list[tuple[torch.Tensor, ...]] = []  # the states after each step, of its rows
     ended: list[tuple[torch.Tensor, ...]] = []  # those of the sequences that end, the last ones first
     now = begun

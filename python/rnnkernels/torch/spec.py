@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from rnnkernels.noise import Drawn
-
     Integers = npt.NDArray[np.int64]
 
 
@@ -73,7 +71,7 @@ def _make(asked: Asked, names: tuple[str, ...], present: tuple[bool, bool, bool]
         asked._replace(
             lengths=None if asked.lengths is None else asked.lengths.numpy(),
             resets=None if asked.resets is None else asked.resets.numpy(),
-            noise=None if asked.noise is None else _settled(asked.cell, asked.noise),
+            noise=None if asked.noise is None else asked.noise.settled(asked.cell),
         ),
         names,
         *present,
@@ -82,12 +80,6 @@ def _make(asked: Asked, names: tuple[str, ...], present: tuple[bool, bool, bool]
 
 
 _plain = lru_cache(1024)(_make)  # most calls have no tensors in their options, and the same options as the call before
-
-
-def _settled(cell: str, noise: Drawn) -> Drawn:
-    """Return a noise whose seed, a tensor, is a number, with a rate for each state."""
-    rates = tuple(noise.zoneout) or (0.0,) * len(cell_info(cell)["states"])
-    return noise._replace(seed=int(noise.seed) & (2**64 - 1), zoneout=rates)
 
 
 def packed_rows(batch_sizes: Any, reverse: bool) -> Walk:
