@@ -270,7 +270,7 @@ def test_rows_that_stand_in_order_need_no_places(cell: str) -> None:
         call = Call(cell, x, layer, state, Rows(schedule.starts, places))
         output, final, reserve, _ = _serve.forward(call, True)
         assert reserve is not None
-        grads = _serve.backward(call, output, reserve, Ahead(np.cos(output), final), need_x=True, norms=False)
+        grads = _serve.backward(call, output, reserve, Ahead(np.cos(output), final), True, False)
         found.append([output, *final, grads.x, *grads.params.values(), *grads.state])
     for with_places, without in zip(*found, strict=True):
         np.testing.assert_array_equal(with_places, without)

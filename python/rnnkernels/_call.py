@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .parameters import NAMES, Array, Layer
+from .parameters import Array, Layer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,13 +42,10 @@ class Call(NamedTuple):
     settings: Sequence[float] = ()  # in the cell's order; none: all off
 
 
-class Results(NamedTuple):
-    """What a forward gives."""
-
-    output: Array  # (T, B, H)
-    state: State  # each (B, H), of a ragged batch those of its sequences (S, H)
-    reserve: Any  # of the backend that ran; None where nothing is kept
-    sequences: Sequences | None  # of the states after h, each (T, B, H), where they were asked for
+# What a forward gives: output (T, B, H); final states (B, H), of a ragged batch those of its sequences (S, H); the
+# reserve of the backend that ran, None where nothing is kept; the sequences (T, B, H) of the states after h, where they
+# were asked for.
+Results = tuple[Array, State, Any, Sequences | None]
 
 
 class Ahead(NamedTuple):
@@ -67,8 +64,3 @@ class Found(NamedTuple):
     state: State
     term: Array | None
     norms: tuple[Array, ...]  # each (T, B)
-
-
-def named(d_layer: Sequence[Array | None]) -> dict[str, Array]:
-    """Return the gradients of a layer by name. A cell without weight_hh is given an empty one."""
-    return {name: grad for name, grad in zip(NAMES, d_layer, strict=True) if grad is not None and len(grad)}

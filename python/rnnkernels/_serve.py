@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _cpu, _runtime
-from ._call import Found, Results, named
+from ._call import Found
+from .parameters import NAMES
 
 if TYPE_CHECKING:
-    from ._call import Ahead, Call
+    from ._call import Ahead, Call, Results
     from .parameters import Array
 
 
@@ -22,31 +23,42 @@ def on_gpu(array: Any) -> bool:
     return type(array) is not np.ndarray or _runtime.on_cuda
 
 
-def of_cpu(reserve: Any) -> bool:
-    """Whether the CPU's kernels made a reserve, and differentiate what belongs to it."""
-    return isinstance(reserve, _cpu.Reserve)
-
-
 def forward(call: Call, keep: bool, all_states: bool = False) -> Results:
     """Run; `keep` what a backward needs."""
-    if on_gpu(call.x):
-        return Results(*_cuda_calls().forward(call, keep, all_states))
     cell, x, layer, state, rows, term, noise, settings = call
-    return Results(*_cpu.forward(cell, x, layer, state, keep, rows, term, noise, all_states, settings))
+    if on_gpu(x):
+        made: Results = _cuda_calls().forward(call, keep, all_states)
+        return made
+    return _cpu.forward(cell, x, layer, state, keep, rows, term, noise, all_states, settings)
 
 
-def backward(call: Call, output: Array, reserve: Any, ahead: Ahead, *, need_x: bool, norms: bool) -> Found:
+def backward(call: Call, output: Array, reserve: Any, ahead: Ahead, need_x: bool, norms: bool) -> Found:
     """Differentiate what `forward` gave: its output and its reserve."""
-    cell, x, layer, state, rows, term, noise, settings = call
-    d_output, d_state, d_sequences = ahead
-    if of_cpu(reserve):
+    if isinstance(reserve, _cpu.Reserve):
+        cell, x, layer, state, rows, term, noise, settings = call
+        d_output, d_state, d_sequences = ahead
         dx, d_layer, d_begun, d_term, readings = _cpu.backward(
-            *(cell, x, layer, state, output, reserve, d_output, d_state, need_x),
-            *(rows, term, noise, d_sequences, norms, settings),
+            cell,
+            x,
+            layer,
+            state,
+            output,
+            reserve,
+            d_output,
+            d_state,
+            need_x,
+            rows,
+            term,
+            noise,
+            d_sequences,
+            norms,
+            settings,
         )
     else:
         dx, d_layer, d_begun, d_term, readings = _cuda_calls().backward(call, output, reserve, ahead, need_x, norms)
-    return Found(dx, named(d_layer), d_begun, d_term, readings)
+    # A cell without weight_hh is given an empty one.
+    params = {name: grad for name, grad in zip(NAMES, d_layer, strict=True) if grad is not None and len(grad)}
+    return Found(dx, params, d_begun, d_term, readings)
 
 
 def drop(x: Array, rate: float, seed: int, layer: int) -> Array:

@@ -27,7 +27,7 @@ from ._arguments import (
 )
 from ._arrays import frame_of
 from ._asked import Asked
-from ._call import Ahead, Call, Results
+from ._call import Ahead, Call
 from .memory import check_memory, replay
 from .memory.states import States
 from .noise import Noise, check_noise
@@ -140,7 +140,7 @@ def forward(
         is out of range. The message names the argument, what was expected and what came.
     """
     check_noise(noise)
-    drawn = None if noise is None else noise._drawn(cell)
+    drawn = None if noise is None else noise._drawn(cell, expected=not training)
     asked = Asked(cell, bool(reverse), None, lengths, resets, drawn, cell_clip, bool(all_states), memory)
     return run_layer(asked, x, params, state, reset_state, term, training=bool(training))
 
@@ -155,7 +155,10 @@ def run_layer(
     *,
     training: bool,
 ) -> Run:
-    """Run what is asked for on arrays that are yet to be checked; `forward` says what each is."""
+    """Run what is asked for on arrays that are yet to be checked; `forward` says what each is.
+
+    Whether masks are drawn or their expectation is taken, the noise says.
+    """
     cell = asked.cell
     names = cell_info(cell)["states"]
     check_memory(asked.memory)
@@ -166,10 +169,6 @@ def run_layer(
     reset = as_states("reset_state", reset_state, names, dtype)
     added = None if term is None else as_floats("term", term, dtype)
     check_reset_state(reset, asked.resets)
-    if asked.noise is not None:
-        batch = inputs.shape[1] if inputs.ndim > 1 else 0
-        expected = asked.noise.expected or not training
-        asked = asked._replace(noise=asked.noise._replace(batch=batch, expected=expected))
     layer, settings = as_layer(cell, arrays), as_settings(cell, asked.cell_clip)
     if training and asked.memory == "replay" and inputs.ndim in (2, 3) and len(inputs) > 1:
         steps, batch = inputs.shape[:2]
@@ -190,14 +189,16 @@ def _run(
     keep: bool,
 ) -> Run:
     """Run a sequence or a piece of one: `keep` what a backward needs."""
-    cell, schedule, begun, rows = asked.cell, None, state, None
+    cell, schedule, begun, rows, noise = asked.cell, None, state, None, asked.noise
     if asked.ragged:
         weight = layer.weight_ih
         widths = state_widths(cell, weight, layer.weight_hh)
         like = Like(widths, len(weight) if weight.ndim else 0, weight.dtype, frame_of(weight))
         schedule, begun, term = start = begin(asked, x, state, reset_state, term, like)
         rows = start.rows
-    call = Call(cell, x, layer, begun, rows, term, asked.noise, settings)
+    if noise is not None:
+        noise = noise._replace(batch=x.shape[1] if x.ndim > 1 else 0)
+    call = Call(cell, x, layer, begun, rows, term, noise, settings)
     states_alone = keep and asked.memory == "states"
     output, final, reserve, later = _serve.forward(call, keep and not states_alone, asked.all_states or states_alone)
     states = None if later is None else (output, *later)
@@ -264,8 +265,7 @@ def forward_layers(
     layered = [as_layer(cell, params) for params in arrays]
     results = _cpu.forward_layers(cell, inputs, layered, initial, bool(training), drawn, settings)
     runs: list[Run] = []
-    for made, layer, begun, masks in zip(results, layered, initial, drawn, strict=True):
-        output, final, reserve, _ = Results(*made)
+    for (output, final, reserve, _), layer, begun, masks in zip(results, layered, initial, drawn, strict=True):
         call = Call(cell, runs[-1].output if runs else inputs, layer, begun, None, None, masks, settings)
         runs.append(Run(output, final, cell, None, None if reserve is None else Whole(call, output, reserve)))
     return runs
@@ -325,12 +325,11 @@ def backward(
         raise TypeError(f"run: expected what forward returned, got {type(run).__name__}")
     if run._kept is None:
         raise ValueError("run: expected one made with training=True, got one made for inference")
-    output, names = run.output, cell_info(run.cell)["states"]
-    kind = kind_of_array("run.output", output)
+    kind = kind_of_array("run.output", run.output)
     ahead = Ahead(
-        None if d_output is None else _as_sequence("d_output", d_output, output.shape, kind),
-        as_states("d_state", d_state, names, kind),
-        () if d_states is None else _as_sequences(d_states, run, names),
+        None if d_output is None else _as_sequence("d_output", d_output, run.output.shape, kind),
+        None if d_state is None else as_states("d_state", d_state, cell_info(run.cell)["states"], kind),
+        () if d_states is None else _as_sequences(d_states, run, cell_info(run.cell)["states"]),
     )
     return run._kept.backward(ahead, need_x=bool(need_x), norms=bool(norms))
 
@@ -399,4 +398,5 @@ def step(
     drawn = None if noise is None else noise._drawn(cell, inputs.shape[1], expected=True)
     settings = as_settings(cell, cell_clip)
     call = Call(cell, inputs, as_layer(cell, arrays), initial, None, None, drawn, settings)
-    return _serve.forward(call, False).state
+    _, after, _, _ = _serve.forward(call, False)
+    return after

@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,6 +51,7 @@ class Drawn(NamedTuple):
         return self._replace(seed=int(self.seed) & (2**64 - 1), zoneout=rates)
 
 
+@cache
 def zonable_states(cell: str) -> tuple[bool, ...]:
     """Return for each state of a cell whether its units can keep their value from the step before.
 
@@ -163,15 +165,16 @@ class Noise:
             If there are more or fewer than states, or one of them has no meaning.
         """
         names = cell_info(cell)["states"]
-        rates = [float(rate) for rate in self._zoneout] * (len(names) if self._one_for_all else 1)
+        given: Any = self.zoneout
+        rates = [float(given)] * len(names) if self._one_for_all else [float(rate) for rate in given]
         if len(rates) != len(names):
             raise ValueError(f"zoneout: expected {len(names)} rates ({', '.join(names)}), got {len(rates)}")
-        refused = [rate > 0 and not zonable for rate, zonable in zip(rates, zonable_states(cell), strict=True)]
-        if refused[0]:
+        zonable = zonable_states(cell)
+        if rates[0] > 0 and not zonable[0]:
             raise ValueError(
                 f"zoneout: {cell}'s h is a product with no value to keep, expected 0 for it, got {rates[0]}"
             )
-        if any(refused):
+        if False in zonable and any(rate > 0 and not may for rate, may in zip(rates, zonable, strict=True)):
             given_rates = ", ".join(map(str, rates[1:]))
             raise ValueError(
                 f"zoneout: {cell}'s {', '.join(names[1:])} are one value in parts (c over its normaliser n), "

@@ -119,11 +119,11 @@ class Whole(NamedTuple):
     def backward(self, ahead: Ahead, *, need_x: bool, norms: bool) -> Gradients:
         """Go back through all of it in one call."""
         call, output, reserve, schedule = self
-        ended = ahead
-        if schedule is not None:
-            ended = of_sequences(ahead, schedule, tuple(s.shape[1] for s in call.state or ()))
-        found = _serve.backward(call, output, reserve, ended, need_x=need_x, norms=norms)
-        return gradients(found, schedule, ahead, norms)
+        if schedule is None:
+            x, params, state, term, readings = _serve.backward(call, output, reserve, ahead, need_x, norms)
+            return Gradients(x, params, state, None, term, readings if norms else None)
+        ended = of_sequences(ahead, schedule, tuple(s.shape[1] for s in call.state or ()))
+        return gradients(_serve.backward(call, output, reserve, ended, need_x, norms), schedule, ahead, norms)
 
 
 def of_sequences(ahead: Ahead, schedule: Schedule, widths: tuple[int, ...]) -> Ahead:

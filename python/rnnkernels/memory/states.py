@@ -82,14 +82,14 @@ class States:
             before = tuple(
                 piece.before(None if call.state is None else call.state[k], s) for k, s in enumerate(self.states)
             )
-            reserve = _serve.forward(piece.at_once(call, before), True).reserve
+            _, _, reserve, _ = _serve.forward(piece.at_once(call, before), True)
             d_piece = Ahead(
                 None if ahead.output is None else piece.take(ahead.output),
                 tuple(d[: piece.width] for d in carried),
                 tuple(None if d is None else piece.take(d) for d in ahead.sequences),
             )
             again = piece.in_order(call, before)
-            found = _serve.backward(again, piece.take(h), reserve, d_piece, need_x=dx is not None, norms=norms)
+            found = _serve.backward(again, piece.take(h), reserve, d_piece, dx is not None, norms)
             for to, value in zip((dx, *readings), (found.x, *found.norms), strict=True):
                 if to is not None and value is not None:
                     _flat(to)[piece.where] = _flat(value)

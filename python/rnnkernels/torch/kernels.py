@@ -194,7 +194,7 @@ def kept_again(spec: Spec, x: torch.Tensor, tensors: Tensors, output: torch.Tens
 
 def bytes_of(reserve: Any) -> torch.Tensor:
     """Return a reserve's memory."""
-    return torch.frombuffer(reserve, dtype=torch.uint8) if _serve.of_cpu(reserve) else reserve.view.owner
+    return torch.frombuffer(reserve, dtype=torch.uint8) if isinstance(reserve, _cpu.Reserve) else reserve.view.owner
 
 
 def reserve_size(cell: str, hidden: int, like: torch.Tensor, keeps_units: bool) -> tuple[int, int]:
