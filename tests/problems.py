@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 import rnnkernels as rk
+from rnnkernels.noise import zonable_states
 
 Array = npt.NDArray[Any]
 State = tuple[Array, ...]
@@ -52,9 +53,7 @@ def random_states(
 
 def zoneout_of(cell: str, rate: float) -> tuple[float, ...]:
     """A rate for every state that may have one."""
-    info = rk.cell_info(cell)
-    names = info["states"]
-    return tuple(0.0 if (info["projected"] and k == 0) or ("n" in names and k > 0) else rate for k in range(len(names)))
+    return tuple(rate if zonable else 0.0 for zonable in zonable_states(cell))
 
 
 def assert_equal_states(one: Sequence[Array], two: Sequence[Array]) -> None:

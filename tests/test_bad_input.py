@@ -10,6 +10,7 @@ from problems import make
 
 import rnnkernels as rk
 from rnnkernels import _cpu
+from rnnkernels.run import Whole
 
 P = make("lstm", (4, 3, 5, 6), "float32")
 
@@ -114,14 +115,14 @@ def test_the_extension_trusts_nobody() -> None:
     with pytest.raises(ValueError, match=r"weight_diagonal.*expected one, got none"):
         _cpu.forward("lstm_peephole", P.x, layer, None, True)
     other = rk.forward("lstm", P.x[:2], P.params)
-    assert other._reserve is not None
+    assert isinstance(other._kept, Whole)
     with pytest.raises(ValueError, match="reserve"):
-        _cpu.backward("lstm", P.x, layer, None, run.output, other._reserve, None, None)
-    assert run._reserve is not None
+        _cpu.backward("lstm", P.x, layer, None, run.output, other._kept.reserve, None, None)
+    assert isinstance(run._kept, Whole)
     with pytest.raises(ValueError, match="output"):
-        _cpu.backward("lstm", P.x, layer, None, run.output[:2], run._reserve, None, None)
+        _cpu.backward("lstm", P.x, layer, None, run.output[:2], run._kept.reserve, None, None)
     with pytest.raises(ValueError, match="d_states: expected as many as the cell has states after h"):
-        _cpu.backward("lstm", P.x, layer, None, run.output, run._reserve, None, None, d_sequence=[None, None])
+        _cpu.backward("lstm", P.x, layer, None, run.output, run._kept.reserve, None, None, d_sequence=[None, None])
     with pytest.raises(ValueError, match="settings: lstm has 1, got 2"):
         _cpu.forward("lstm", P.x, layer, None, True, settings=[1.0, 1.0])
     for wrong in [
@@ -138,7 +139,7 @@ def test_the_extension_trusts_nobody() -> None:
             _cpu.forward("lstm", P.x, layer, None, True, noise=wrong)
     zoned = (0, 0, False, False, 0, 3, None, [0.1, 0.1], 0.0, 0.0)
     with pytest.raises(ValueError, match="reserve"):  # it holds more with zoneout
-        _cpu.backward("lstm", P.x, layer, None, run.output, run._reserve, None, None, noise=zoned)
+        _cpu.backward("lstm", P.x, layer, None, run.output, run._kept.reserve, None, None, noise=zoned)
     projected = rk.init_params("lstm_projected", 5, 6, proj_size=4)
     half = tuple(projected.get(name) for name in rk.parameters.NAMES)
     with pytest.raises(ValueError, match=r"weight_hr.*expected one, got none"):

@@ -342,17 +342,17 @@ def test_torch_compiles(tensors: Any, name: str, dtype: str) -> None:
     """Through the operators, whose fake kernels know how large a reserve is; the backward has it as bytes."""
     torch = tensors
     import rnnkernels.torch as rnn
+    from rnnkernels._asked import Asked
     from rnnkernels.torch import operators
-    from rnnkernels.torch.options import Options
 
     torch.manual_seed(0)
     layer = getattr(rnn, name)(5, 7).to(getattr(torch, dtype))
     x = torch.randn(4, 3, 5).to(getattr(torch, dtype))
     weights = {key.removesuffix("_l0"): value for key, value in layer.named_parameters()}
-    options = Options(name.lower())
+    asked = Asked(name.lower())
     grads = []
     for call in (operators.call, torch.compile(operators.call, backend="aot_eager", fullgraph=True)):
-        output = call(options, x, weights, None, None, None)[0]
+        output = call(asked, x, weights, None, None, None)[0]
         grads.append((output, *torch.autograd.grad(output.float().square().sum(), list(weights.values()))))
     eager = torch.autograd.grad(layer(x)[0].float().square().sum(), list(weights.values()))
     for a, b in zip(*grads, strict=True):

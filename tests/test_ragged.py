@@ -10,9 +10,9 @@ from problems import Array, Problem, make, random_states
 from tolerances import assert_close, gradient_length
 
 import rnnkernels as rk
-from rnnkernels import _cpu
+from rnnkernels import _cpu, _serve
 from rnnkernels._arguments import as_layer
-from rnnkernels._call import Call
+from rnnkernels._call import Ahead, Call, Rows
 from rnnkernels.schedule import make_schedule
 
 CELLS = rk.cells()
@@ -267,12 +267,12 @@ def test_rows_that_stand_in_order_need_no_places(cell: str) -> None:
     layer, state = as_layer(cell, p.params), tuple(np.ascontiguousarray(s) for s in p.state)
     found = []
     for places in (np.arange(len(x)), None):
-        call = Call(cell, x, layer, state, (schedule.starts, places))
-        output, final, reserve, _ = call.forward(True)
+        call = Call(cell, x, layer, state, Rows(schedule.starts, places))
+        output, final, reserve, _ = _serve.forward(call, True)
         assert reserve is not None
-        grads = call.backward(output, reserve, np.cos(output), final, need_x=True, norms=False)
+        grads = _serve.backward(call, output, reserve, Ahead(np.cos(output), final), True, False)
         found.append([output, *final, grads.x, *grads.params.values(), *grads.state])
     for with_places, without in zip(*found, strict=True):
         np.testing.assert_array_equal(with_places, without)
     with pytest.raises(ValueError, match="schedule: expected steps of 1 or more rows"):
-        Call(cell, x[:-1], layer, state, (schedule.starts, None)).forward(True)
+        _serve.forward(Call(cell, x[:-1], layer, state, Rows(schedule.starts)), True)

@@ -15,7 +15,8 @@ from test_ragged import reset_state, term_of
 from tolerances import assert_close, gradient_length
 
 import rnnkernels as rk
-from rnnkernels import replay
+from rnnkernels.memory import MEMORY
+from rnnkernels.memory.replay import piece_length
 
 SHAPE = (23, 4, 5, 9)
 
@@ -66,7 +67,7 @@ def test_keeps_what_was_predicted(cell: str) -> None:
     assert p.forward().reserve_bytes == rk.training_bytes(cell, steps, batch, hidden)
     kept = p.forward(memory="replay").reserve_bytes
     predicted = rk.training_bytes(cell, steps, batch, hidden, memory="replay")
-    k = replay.piece_length(cell, steps)
+    k = piece_length(cell, steps)
     piece = make(cell, (k, batch, inputs, hidden), "float32").forward()
     states = len(rk.cell_info(cell)["states"]) * batch * hidden * 4
     # the first piece starts from the caller's own states
@@ -102,7 +103,7 @@ print(peak() - before)
         command = [sys.executable, "-c", program, memory]
         return int(subprocess.run(command, check=True, capture_output=True, env=os.environ | allocator).stdout)
 
-    peak = {memory: measure(memory) for memory in replay.MEMORY}
+    peak = {memory: measure(memory) for memory in MEMORY}
     output = 400_000 * 32 * 4
     kept = rk.training_bytes("lstm", 400_000, 1, 32)
     assert peak["all"] > 0.8 * (kept + output)

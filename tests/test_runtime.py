@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import rnnkernels
-from rnnkernels import _runtime
+from rnnkernels import _cpus, _runtime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +49,7 @@ SHOW = "from rnnkernels import _runtime as r; print(r.instruction_set(), r.num_t
 def test_default_is_the_fastest_set_and_every_available_cpu() -> None:
     done = python(SHOW)
     assert done.returncode == 0, done.stderr
-    expected = f"{_runtime.instruction_sets()[-1]} {_runtime.available_cpus()}"
+    expected = f"{_runtime.instruction_sets()[-1]} {_cpus.available_cpus()}"
     assert done.stdout.strip() == expected
 
 
@@ -177,7 +177,7 @@ def test_affinity_limits_the_default() -> None:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
-    monkeypatch.setattr(_runtime, "_affinity", lambda: 64)
+    monkeypatch.setattr(_cpus, "_affinity", lambda: 64)
     return FakeMachine(tmp_path)
 
 
@@ -193,7 +193,7 @@ class FakeMachine:
         file.write_text(text, encoding="utf-8")
 
     def cpus(self) -> int:
-        return _runtime.available_cpus(self.root)
+        return _cpus.available_cpus(self.root)
 
 
 V2_MOUNT = "29 23 0:26 {root} {at} rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"

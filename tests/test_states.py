@@ -10,7 +10,8 @@ from problems import Array, Problem, make, zoneout_of
 from tolerances import assert_close, gradient_length
 
 import rnnkernels as rk
-from rnnkernels import reference, replay
+from rnnkernels import reference
+from rnnkernels.memory import MEMORY
 
 CELLS = rk.cells()
 SHAPE = (7, 4, 5, 19)
@@ -175,7 +176,7 @@ def test_states_say_what_is_wrong() -> None:
 @pytest.mark.parametrize("tokens", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_choice_of_memory_gives_the_same_bits(cell: str, tokens: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rnnkernels.rebuild.ROWS", 9)  # several pieces
+    monkeypatch.setattr("rnnkernels.memory.states.ROWS", 9)  # several pieces
     p = make(cell, SHAPE, "float32", tokens=tokens)
     noise = rk.Noise(
         3, zoneout=zoneout_of(cell, 0.3), recurrent_dropout=0.4, weight_dropout=0.2, per_step=True, first_step=5
@@ -193,7 +194,7 @@ def test_every_choice_of_memory_gives_the_same_bits(cell: str, tokens: bool, mon
     ]
     for options in choices:
         kept, named, params = [], [], []
-        for memory in replay.MEMORY:
+        for memory in MEMORY:
             run = p.forward(memory=memory, all_states=True, **options)
             grads = rk.backward(run, p.d_output, p.d_state, norms=True, d_states=d_states)
             assert run.states is not None
@@ -226,12 +227,12 @@ def test_keeping_states_keeps_what_was_predicted() -> None:
 
 def test_empty_sequences_in_every_choice_of_memory() -> None:
     p = make("lstm", (3, 2, 4, 5))
-    for memory in replay.MEMORY:
+    for memory in MEMORY:
         grads = rk.backward(p.forward(memory=memory, lengths=[0, 0]), p.d_output)
         assert not any(value.any() for value in (*grads.state, *grads.params.values()))
     for shape in ((0, 3, 4, 5), (3, 0, 4, 5), (1, 1, 1, 1)):
         p = make("lstm", shape)
-        for memory in replay.MEMORY:
+        for memory in MEMORY:
             grads = rk.backward(p.forward(memory=memory), p.d_output, p.d_state)
             whole = rk.backward(p.forward(), p.d_output, p.d_state)
             for a, b in zip(

@@ -15,8 +15,10 @@ torch = pytest.importorskip("torch")
 
 import rnnkernels as rk  # noqa: E402
 import rnnkernels.torch as rnn  # noqa: E402
+from rnnkernels._asked import Asked  # noqa: E402
+from rnnkernels.noise import Drawn  # noqa: E402
 from rnnkernels.torch import autograd, operators  # noqa: E402
-from rnnkernels.torch.options import Options, make_spec  # noqa: E402
+from rnnkernels.torch.spec import make_spec  # noqa: E402
 
 T, B, H, P = 4, 3, 6, 3
 I = 5  # noqa: E741
@@ -24,10 +26,11 @@ BATCH_SIZES = torch.tensor([3, 2, 2, 1])
 LENGTHS = torch.tensor([4, 0, 2])
 RESETS = torch.tensor([[1, 0, 0], [0, 0, 1], [0, 1, 0], [0, 0, 1]], dtype=torch.bool)
 SEED = torch.tensor(3)
+MASKS = Drawn(SEED, layer=1, per_step=True, recurrent_dropout=0.2, weight_dropout=0.1)
 
 
 class Case(NamedTuple):
-    options: Options
+    asked: Asked
     tokens: bool = False
     state: bool = True
     term: bool = False
@@ -38,35 +41,35 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "lstm": Case(Options("lstm")),
-    "float32": Case(Options("lstm"), dtype=torch.float32),
-    "no-state": Case(Options("gru"), state=False),
-    "nothing-kept": Case(Options("lstm"), keep=False),
-    "tokens": Case(Options("gru"), tokens=True),
-    "term": Case(Options("lstm"), term=True),
-    "packed": Case(Options("lstm", batch_sizes=BATCH_SIZES)),
-    "packed-no-state": Case(Options("lstm", batch_sizes=BATCH_SIZES), state=False),
-    "packed-reverse": Case(Options("gru", reverse=True, batch_sizes=BATCH_SIZES, all_states=True)),
-    "packed-masks": Case(Options("gru", batch_sizes=BATCH_SIZES, zoneout=(0.3,), seed=SEED)),
-    "packed-memory": Case(Options("lstm", batch_sizes=BATCH_SIZES, memory="states")),
-    "lengths": Case(Options("lstm", lengths=LENGTHS)),
-    "lengths-zero": Case(Options("lstm", lengths=torch.zeros(B, dtype=torch.int64))),
-    "resets": Case(Options("gru", resets=RESETS)),
-    "resets-lengths-reverse": Case(Options("lstm", reverse=True, lengths=LENGTHS, resets=RESETS, all_states=True)),
-    "reverse": Case(Options("mut1", reverse=True)),
-    "all-states": Case(Options("lstm_fgr", all_states=True)),
-    "zoneout": Case(Options("lstm", zoneout=(0.2, 0.3), seed=SEED)),
-    "masks": Case(Options("gru", recurrent_dropout=0.2, per_step=True, weight_dropout=0.1, seed=SEED, layer=1)),
-    "expected": Case(Options("lstm", zoneout=(0.2, 0.3), seed=SEED, expected=True)),
-    "clip": Case(Options("lstm_projected", cell_clip=0.1, all_states=True)),
-    "states": Case(Options("lstm", memory="states")),
-    "replay": Case(Options("lstm", memory="replay")),
-    "replay-masks": Case(Options("mut1", memory="replay", zoneout=(0.5,), seed=SEED)),
-    "mut1": Case(Options("mut1")),
-    "lstm_projected": Case(Options("lstm_projected")),
-    "lstm_fgr": Case(Options("lstm_fgr")),
-    "no-steps": Case(Options("lstm"), steps=0),
-    "no-rows": Case(Options("lstm"), batch=0),
+    "lstm": Case(Asked("lstm")),
+    "float32": Case(Asked("lstm"), dtype=torch.float32),
+    "no-state": Case(Asked("gru"), state=False),
+    "nothing-kept": Case(Asked("lstm"), keep=False),
+    "tokens": Case(Asked("gru"), tokens=True),
+    "term": Case(Asked("lstm"), term=True),
+    "packed": Case(Asked("lstm", batch_sizes=BATCH_SIZES)),
+    "packed-no-state": Case(Asked("lstm", batch_sizes=BATCH_SIZES), state=False),
+    "packed-reverse": Case(Asked("gru", reverse=True, batch_sizes=BATCH_SIZES, all_states=True)),
+    "packed-masks": Case(Asked("gru", batch_sizes=BATCH_SIZES, noise=Drawn(SEED, zoneout=(0.3,)))),
+    "packed-memory": Case(Asked("lstm", batch_sizes=BATCH_SIZES, memory="states")),
+    "lengths": Case(Asked("lstm", lengths=LENGTHS)),
+    "lengths-zero": Case(Asked("lstm", lengths=torch.zeros(B, dtype=torch.int64))),
+    "resets": Case(Asked("gru", resets=RESETS)),
+    "resets-lengths-reverse": Case(Asked("lstm", reverse=True, lengths=LENGTHS, resets=RESETS, all_states=True)),
+    "reverse": Case(Asked("mut1", reverse=True)),
+    "all-states": Case(Asked("lstm_fgr", all_states=True)),
+    "zoneout": Case(Asked("lstm", noise=Drawn(SEED, zoneout=(0.2, 0.3)))),
+    "masks": Case(Asked("gru", noise=MASKS)),
+    "expected": Case(Asked("lstm", noise=Drawn(SEED, expected=True, zoneout=(0.2, 0.3)))),
+    "clip": Case(Asked("lstm_projected", cell_clip=0.1, all_states=True)),
+    "states": Case(Asked("lstm", memory="states")),
+    "replay": Case(Asked("lstm", memory="replay")),
+    "replay-masks": Case(Asked("mut1", memory="replay", noise=Drawn(SEED, zoneout=(0.5,)))),
+    "mut1": Case(Asked("mut1")),
+    "lstm_projected": Case(Asked("lstm_projected")),
+    "lstm_fgr": Case(Asked("lstm_fgr")),
+    "no-steps": Case(Asked("lstm"), steps=0),
+    "no-rows": Case(Asked("lstm"), batch=0),
 }
 cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
@@ -86,7 +89,7 @@ class Made(NamedTuple):
 
 def make(case: Case, requires_grad: bool = True) -> Made:
     generator = torch.Generator().manual_seed(0)
-    cell = case.options.cell
+    cell = case.asked.cell
     info = rk.cell_info(cell)
     size = H if info["direct"] else I
     shapes = rk.parameter_shapes(cell, size, H, proj_size=P if info["projected"] else None)
@@ -95,19 +98,18 @@ def make(case: Case, requires_grad: bool = True) -> Made:
         return (torch.rand(shape, generator=generator, dtype=case.dtype) - 0.5).requires_grad_(requires_grad)
 
     widths = [P if info["projected"] else H] + [H] * (len(info["states"]) - 1)
-    sizes = case.options.batch_sizes
+    sizes = case.asked.batch_sizes
     steps, batch = (case.steps, case.batch) if sizes is None else (int(sizes.sum()), 1)
     x = torch.randint(size, (steps, batch), generator=generator) if case.tokens else draw(steps, batch, size)
     weights = {name: draw(*shape) for name, shape in shapes.items()}
     state = [draw(case.batch, width) for width in widths] if case.state else []
-    reset_state = [draw(case.batch, width) for width in widths] if case.options.resets is not None else []
+    reset_state = [draw(case.batch, width) for width in widths] if case.asked.resets is not None else []
     return Made(x, weights, state, reset_state, draw(case.batch, info["rows"][0] * H) if case.term else None)
 
 
 def arguments(case: Case, made: Made) -> tuple[Any, ...]:
-    o = case.options
-    options = (o.cell, list(made.weights), *o[1:5], list(o.zoneout), *o[6:])
-    return (*options, made.x, list(made.weights.values()), made.state, made.reset_state, made.term)
+    given = (list(made.weights), made.x, list(made.weights.values()), made.state, made.reset_state, made.term)
+    return (*operators.pack(case.asked), *given)
 
 
 @cases
@@ -136,7 +138,7 @@ def test_values_and_gradients_are_those_of_eager_calls(case: Case) -> None:
     output, final, sequences, _ = torch.ops.rnnkernels.forward(*arguments(case, through), case.keep)
     results = (output, *final, *sequences)
     present = (bool(eager.state), bool(eager.reset_state), eager.term is not None)
-    spec = make_spec(case.options, tuple(eager.weights), present)
+    spec = make_spec(case.asked, tuple(eager.weights), present)
     tensors = (*eager.weights.values(), *eager.state, *eager.reset_state, *([] if eager.term is None else [eager.term]))
     expected = autograd.recurrence(spec, eager.x, tensors)
     assert len(results) == len(expected)
@@ -209,8 +211,8 @@ def test_a_call_keeps_nothing_without_gradients() -> None:
             return result
 
     with Watch():
-        operators.call(case.options, given.x, given.weights, given.state, None, None)
+        operators.call(case.asked, given.x, given.weights, given.state, None, None)
         with torch.no_grad():
-            operators.call(case.options, given.x, given.weights, given.state, None, None)
+            operators.call(case.asked, given.x, given.weights, given.state, None, None)
     assert recorded[0] > 0
     assert recorded[1] == 0

@@ -24,10 +24,10 @@ from ._runtime import (
     set_num_threads,
 )
 from .functional import Gradients, Run, backward, forward, step
+from .memory import training_bytes
 from .noise import Noise
 from .parameters import cell_info, cells, init_params, parameter_shapes
 from .prepared import Prepared, Stepper
-from .replay import training_bytes
 from .stack import Stack
 
 __version__ = "0.1.0"

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .cuda.arrays import FLOATS, adopt, device_frame, frame_of
-from .parameters import BIASES, NAMES, Array, Params, cell_info, parameter_shapes
+from ._arrays import FLOATS, adopt, device_frame, frame_of
+from .parameters import BIASES, NAMES, Array, Layer, Params, cell_info, parameter_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
-
-    Layer = tuple[Array, Array, Array | None, Array | None, Array | None, Array | None, Array | None]
 
 
 def as_parameters(cell: str, params: Mapping[str, npt.ArrayLike]) -> Params:
@@ -64,6 +62,9 @@ class DeviceKind(NamedTuple):
 Kind = np.dtype[Any] | DeviceKind
 
 
+_HOST_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
 def kind_of_array(name: str, first: Any) -> Any:
     """Return what all floats of a call are, from the first of them."""
     if not isinstance(first, np.ndarray):
@@ -73,8 +74,8 @@ def kind_of_array(name: str, first: Any) -> Any:
             if frame.name(first.dtype) not in FLOATS:
                 raise TypeError(f"{name}: expected dtype {', '.join(FLOATS)}, got {first.dtype}")
             return DeviceKind(frame, first.dtype)
-    dtype = first.dtype if isinstance(first, np.ndarray) else np.dtype(np.float64)
-    if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+    dtype = first.dtype if isinstance(first, np.ndarray) else _HOST_FLOATS[1]
+    if dtype not in _HOST_FLOATS:
         raise TypeError(f"{name}: expected dtype float32 or float64, got {dtype}")
     return dtype
 
@@ -87,15 +88,12 @@ def _names(cell: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def as_layer(cell: str, params: Params) -> Layer:
-    """Return the parameters in the order of the extension, which takes an empty weight_hh where there is none."""
+    """Return the parameters as the extension takes them, with an empty weight_hh where there is none."""
+    if "weight_hh" in params:
+        return Layer(*map(params.get, NAMES))  # type: ignore[arg-type]  # faster than by name
     weight_ih = params["weight_ih"]
-    weight_hh = params.get("weight_hh")
-    if weight_hh is None:
-        gates = cell_info(cell)["rows"][0]
-        width = max(len(weight_ih) // gates if weight_ih.ndim else 0, 1)
-        weight_hh = frame_of(weight_ih).empty((0, width), weight_ih.dtype)
-    rest = (params.get(name) for name in NAMES[2:])
-    return weight_ih, weight_hh, *rest  # type: ignore[return-value]
+    width = max(len(weight_ih) // cell_info(cell)["rows"][0] if weight_ih.ndim else 0, 1)
+    return Layer(weight_hh=frame_of(weight_ih).empty((0, width), weight_ih.dtype), **params)
 
 
 def as_settings(cell: str, cell_clip: float | None) -> tuple[float, ...]:

@@ -13,33 +13,15 @@ from numpy.typing import NDArray
 _Float: TypeAlias = NDArray[np.floating[Any]]  # float32 or float64, one of them in one call
 _Token: TypeAlias = NDArray[np.int64]
 _State: TypeAlias = Sequence[_Float]
-_Layer: TypeAlias = tuple[
-    _Float,  # weight_ih (Gx*H, I)
-    _Float,  # weight_hh (Gh*H, H)
-    _Float | None,  # bias_ih (Gx*H,)
-    _Float | None,  # bias_hh (Gh*H,)
-    _Float | None,  # weight_gg (Gf*H, F*H), where the cell has one
-    _Float | None,  # weight_diagonal (D*H,), where the cell has one
-    _Float | None,  # weight_hr (P, H), where the cell has one; weight_hh is then (Gh*H, P)
-]
+# rnnkernels.parameters.Layer, which says the shapes.
+_Layer: TypeAlias = tuple[_Float, _Float, _Float | None, _Float | None, _Float | None, _Float | None, _Float | None]
 
 # A ragged batch (csrc/recurrence/rows.h): starts (steps+1,) and places (rows,); a state then has a row per sequence.
 # No places: the arrays (T, B, ...) hold the rows one after another.
 _Schedule: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64] | None]
 
-# Random masks (csrc/recurrence/problem.h: Noise).
-_Noise: TypeAlias = tuple[
-    int,  # seed
-    int,  # layer
-    bool,  # expected
-    bool,  # per_step
-    int,  # first_step
-    int,  # batch
-    NDArray[np.int64] | None,  # places
-    list[float],  # zoneout, of each state
-    float,  # recurrent
-    float,  # weights
-]
+# Random masks: rnnkernels.noise.Drawn, which says what each is.
+_Noise: TypeAlias = tuple[int, int, bool, bool, int, int, NDArray[np.int64] | None, Sequence[float], float, float]
 # output (T, B, H), state, reserve if training, the sequences (T, B, H) of the states after h if they are wanted
 _Forward: TypeAlias = tuple[_Float, tuple[_Float, ...], Reserve | None, tuple[_Float, ...] | None]
 
@@ -145,7 +127,9 @@ def set_num_threads(threads: int) -> None: ...
 def share_openmp(library: str | None) -> bool: ...  # run on the threads of a loaded OpenMP runtime; None: on our own
 def set_poison(poison: bool) -> None: ...
 def evaluate(function: str, x: _Float) -> _Float: ...
-def reserve_size(cell: str, hidden: int, dtype: str, zoneout: bool = False) -> int: ...  # bytes per row of a step
+
+# Bytes per row of a step; `keeps_units`: the noise has rates with which states keep their units.
+def reserve_size(cell: str, hidden: int, dtype: str, keeps_units: bool = False, /) -> int: ...
 def xla_ffi_handlers() -> dict[str, Any]: ...  # capsules by "forward" and "backward", for jax.ffi
 def plan(  # how a call is cut: threads, row_groups, unit_groups, forward_chunk, backward_chunk
     cell: str, steps: int, batch: int, input: int, hidden: int, dtype: str, threads: int

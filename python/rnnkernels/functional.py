@@ -11,14 +11,10 @@ gradients through long sequences in `rnnkernels.bptt`.
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from . import _cpu, _runtime, replay
+from . import _cpu, _serve
 from ._arguments import (
     as_floats,
     as_input,
@@ -29,97 +25,22 @@ from ._arguments import (
     as_step,
     kind_of_array,
 )
-from ._call import Call, Found
-from .cuda.arrays import frame_of
+from ._arrays import frame_of
+from ._asked import Asked
+from ._call import Ahead, Call
+from .memory import check_memory, replay
+from .memory.states import States
 from .noise import Noise, check_noise
-from .parameters import Array, Params, cell_info, cells, state_widths
-from .rebuild import Rebuild
-from .schedule import Options, Rows, Schedule, Sizes, begin, check_reset_state, check_rows, check_states, rows_of
+from .parameters import Array, Layer, cell_info, cells, state_widths
+from .run import Gradients, Run, State, Whole
+from .schedule import Like, begin, check_reset_state, check_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
-    from ._arguments import Layer
-
-__all__ = ["Gradients", "Run", "backward", "cells", "forward", "step"]
-
-State = tuple[Array, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """A forward pass: its results, and what its backward needs.
-
-    It refers to the arrays it was called with and does not copy them: change the parameters (an
-    optimiser's step) only after `backward`.
-
-    Attributes
-    ----------
-    output : ndarray, (T, B, H)
-        h after every step.
-    state : tuple of ndarray, each (B, H)
-        The states after each row's last step, h first; the initial states where it has none.
-    cell : str
-        The cell's name.
-    states : tuple of ndarray, each (T, B, H), or None
-        The states after every step, h (`output` itself) first, where ``all_states`` asked for them.
-    """
-
-    output: Array
-    state: State
-    cell: str
-    states: State | None = field(default=None, repr=False)
-    _call: Call | None = field(default=None, repr=False)
-    _schedule: Schedule | None = field(default=None, repr=False)
-    _reserve: _cpu.Reserve | None = field(default=None, repr=False)
-    _again: replay.Replay | Rebuild | None = field(default=None, repr=False)
-
-    @property
-    def _widths(self) -> tuple[int, ...]:
-        """Units of each state."""
-        return tuple(s.shape[1] for s in self.state)
-
-    @property
-    def reserve_bytes(self) -> int:
-        """Memory kept for the backward, beside ``output``; 0 after inference."""
-        if self._again is not None:
-            return self._again.nbytes
-        return 0 if self._reserve is None else self._reserve.nbytes
-
-    def __repr__(self) -> str:
-        steps, batch, hidden = self.output.shape
-        return f"Run(cell={self.cell!r}, T={steps}, B={batch}, H={hidden}, reserve_bytes={self.reserve_bytes})"
-
-
-@dataclass(frozen=True, eq=False)
-class Gradients:
-    """What `backward` found.
-
-    Attributes
-    ----------
-    x : ndarray, (T, B, I), or None
-        dL/dx; None where the input was tokens.
-    params : dict of str to ndarray
-        dL/dparameter, the same keys and shapes as the parameters.
-    state : tuple of ndarray, each (B, H)
-        dL/d(initial state), one per state of the cell.
-    reset_state : tuple of ndarray, each (B, H), or None
-        dL/d(reset state), where the run had lengths, resets or ran in reverse; zeros where nothing was reset.
-    term : ndarray, (B, Gx·H), or None
-        dL/dterm, where the run had a term.
-    norms : tuple of ndarray, each (T, B), or None
-        ‖dL/d(state after step t)‖ over the units of each row, one for each state, h first, where ``norms`` asked for
-        them: how far back the gradient flows. Zeros for steps that a row does not have.
-    """
-
-    x: Array | None
-    params: Params
-    state: State
-    reset_state: State | None = None
-    term: Array | None = None
-    norms: State | None = None
+__all__ = ["Gradients", "Run", "backward", "cells", "forward", "run_layer", "step"]
 
 
 def forward(
@@ -218,58 +139,77 @@ def forward(
         If the cell is unknown, a parameter is missing or unknown, a shape does not fit, or a token
         is out of range. The message names the argument, what was expected and what came.
     """
-    info = cell_info(cell)
+    check_noise(noise)
+    drawn = None if noise is None else noise._drawn(cell, expected=not training)
+    asked = Asked(cell, bool(reverse), None, lengths, resets, drawn, cell_clip, bool(all_states), memory)
+    return run_layer(asked, x, params, state, reset_state, term, training=bool(training))
+
+
+def run_layer(
+    asked: Asked,
+    x: npt.ArrayLike,
+    params: Mapping[str, npt.ArrayLike],
+    state: Sequence[npt.ArrayLike] | None,
+    reset_state: Sequence[npt.ArrayLike] | None,
+    term: npt.ArrayLike | None,
+    *,
+    training: bool,
+) -> Run:
+    """Run what is asked for on arrays that are yet to be checked; `forward` says what each is.
+
+    Whether masks are drawn or their expectation is taken, the noise says.
+    """
+    cell = asked.cell
+    names = cell_info(cell)["states"]
+    check_memory(asked.memory)
     arrays = as_parameters(cell, params)
     dtype = kind_of_array("params['weight_ih']", arrays["weight_ih"])
     inputs = as_input("x", x, dtype)
-    initial = as_states("state", state, info["states"], dtype)
-    reset = as_states("reset_state", reset_state, info["states"], dtype)
+    initial = as_states("state", state, names, dtype)
+    reset = as_states("reset_state", reset_state, names, dtype)
     added = None if term is None else as_floats("term", term, dtype)
-    check_noise(noise)
-    check_reset_state(reset, resets)
-    fixed = _Fixed(cell, arrays, as_layer(cell, arrays), bool(training), added, as_settings(cell, cell_clip))
-    rows = Rows(lengths, resets, reset, bool(reverse), noise)
-    kept = replay.check_memory(memory)
-    if not training or kept == "all" or (kept == "replay" and (inputs.ndim not in (2, 3) or len(inputs) < 2)):
-        return _run(fixed, inputs, initial, rows, bool(training), bool(all_states))
-    if kept == "replay":
+    check_reset_state(reset, asked.resets)
+    layer, settings = as_layer(cell, arrays), as_settings(cell, asked.cell_clip)
+    if training and asked.memory == "replay" and inputs.ndim in (2, 3) and len(inputs) > 1:
         steps, batch = inputs.shape[:2]
-        length, cut = check_rows(steps, batch, lengths, resets)
-        rows = rows._replace(lengths=length, resets=cut)
-        return replay.forward(partial(_run, fixed), cell, inputs, initial, rows, bool(all_states))
-    done = _run(fixed, inputs, initial, rows, False, True)
-    assert done._call is not None
-    assert done.states is not None
-    return dataclasses.replace(
-        done, states=done.states if all_states else None, _again=Rebuild(done._call, done.states)
-    )
+        length, cut = check_rows(steps, batch, asked.lengths, asked.resets)
+        run = partial(_run, layer, added, settings, reset)
+        return replay.forward(run, asked._replace(lengths=length, resets=cut), inputs, initial)
+    return _run(layer, added, settings, reset, asked, inputs, initial, training)
 
 
-class _Fixed(NamedTuple):
-    """What all pieces of a sequence have in common."""
-
-    cell: str
-    params: Params
-    layer: Layer
-    masks: bool  # drawn, and not their expectation
-    term: Array | None
-    settings: tuple[float, ...]
-
-
-def _run(fixed: _Fixed, x: Array, state: State | None, rows: Rows, keep: bool, all_states: bool) -> Run:
+def _run(
+    layer: Layer,
+    term: Array | None,
+    settings: tuple[float, ...],
+    reset_state: State | None,
+    asked: Asked,
+    x: Array,
+    state: State | None,
+    keep: bool,
+) -> Run:
     """Run a sequence or a piece of one: `keep` what a backward needs."""
-    cell, params, layer, masks, term, settings = fixed
-    lengths, resets, reset_state, reverse, noise = rows
-    schedule, begun = None, state
-    if reverse or lengths is not None or resets is not None:
-        sizes = Sizes(state_widths(cell, params), len(layer[0]) if layer[0].ndim else 0)
-        options = Options(lengths, resets, reverse, layer[0].dtype, frame_of(layer[0]))
-        schedule, begun, term = begin(x, state, reset_state if resets is not None else None, term, sizes, options)
-    drawn = None if noise is None else noise._drawn(cell, x.shape[1] if x.ndim > 1 else 0, expected=not masks)
-    call = Call(cell, x, layer, begun, rows_of(schedule), term, drawn, settings)
-    output, final, reserve, sequence = call.forward(keep, all_states)
-    states = None if sequence is None else (output, *sequence)
-    return Run(output, final if schedule is None else schedule.end(final, state), cell, states, call, schedule, reserve)
+    cell, schedule, begun, rows, noise = asked.cell, None, state, None, asked.noise
+    if asked.ragged:
+        weight = layer.weight_ih
+        widths = state_widths(cell, weight, layer.weight_hh)
+        like = Like(widths, len(weight) if weight.ndim else 0, weight.dtype, frame_of(weight))
+        schedule, begun, term = start = begin(asked, x, state, reset_state, term, like)
+        rows = start.rows
+    if noise is not None:
+        noise = noise._replace(batch=x.shape[1] if x.ndim > 1 else 0)
+    call = Call(cell, x, layer, begun, rows, term, noise, settings)
+    states_alone = keep and asked.memory == "states"
+    output, final, reserve, later = _serve.forward(call, keep and not states_alone, asked.all_states or states_alone)
+    states = None if later is None else (output, *later)
+    kept: Whole | States | None = None
+    if states_alone:
+        assert states is not None
+        kept = States(call, states, schedule)
+    elif reserve is not None:
+        kept = Whole(call, output, reserve, schedule)
+    ended = final if schedule is None else schedule.end(final, state)
+    return Run(output, ended, cell, states if asked.all_states else None, kept)
 
 
 def forward_layers(
@@ -313,7 +253,7 @@ def forward_layers(
     arrays = [as_parameters(cell, params) for params in layers]
     dtype = kind_of_array("params['weight_ih']", arrays[0]["weight_ih"])
     inputs = as_input("x", x, dtype)
-    if not isinstance(inputs, np.ndarray) or _runtime.on_cuda:
+    if _serve.on_gpu(inputs):
         return _one_by_one(cell, inputs, layers, states, training, noises, cell_clip)
     initial = [as_states("state", state, info["states"], dtype) for state in states]
     batch = inputs.shape[1] if inputs.ndim > 1 else 0
@@ -325,9 +265,9 @@ def forward_layers(
     layered = [as_layer(cell, params) for params in arrays]
     results = _cpu.forward_layers(cell, inputs, layered, initial, bool(training), drawn, settings)
     runs: list[Run] = []
-    for (output, final, reserve, _), layer, state, noise in zip(results, layered, initial, drawn, strict=True):
-        call = Call(cell, runs[-1].output if runs else inputs, layer, state, None, None, noise, settings)
-        runs.append(Run(output, final, cell, None, call, None, reserve))
+    for (output, final, reserve, _), layer, begun, masks in zip(results, layered, initial, drawn, strict=True):
+        call = Call(cell, runs[-1].output if runs else inputs, layer, begun, None, None, masks, settings)
+        runs.append(Run(output, final, cell, None, None if reserve is None else Whole(call, output, reserve)))
     return runs
 
 
@@ -383,36 +323,15 @@ def backward(
     """
     if not isinstance(run, Run):
         raise TypeError(f"run: expected what forward returned, got {type(run).__name__}")
-    output, names = run.output, cell_info(run.cell)["states"]
-    kind = kind_of_array("run.output", output)
-    d_out = None if d_output is None else _as_sequence("d_output", d_output, output.shape, kind)
-    d_final = as_states("d_state", d_state, names, kind)
-    d_sequence = () if d_states is None else _as_sequences(d_states, run, names)
-    if isinstance(run._again, replay.Replay):
-        again = partial(backward, need_x=need_x, norms=norms)
-        return replay.backward(run._again, again, d_out, d_final, d_sequence)
-    call, schedule = run._call, run._schedule
-    if call is None or (run._reserve is None and run._again is None):
+    if run._kept is None:
         raise ValueError("run: expected one made with training=True, got one made for inference")
-    if schedule is not None or run._again is not None:
-        check_states("d_state", d_final, output.shape[1], run._widths)
-    d_ended = d_final if schedule is None else schedule.end_gradient(d_final)
-    if run._again is not None:
-        found = run._again.backward(d_out, d_ended, d_sequence, need_x=need_x, norms=norms)
-    else:
-        assert run._reserve is not None
-        found = call.backward(output, run._reserve, d_out, d_ended, d_sequence, need_x=bool(need_x), norms=bool(norms))
-    return _gradients(found, schedule, d_final, norms=norms)
-
-
-def _gradients(found: Found, schedule: Schedule | None, d_final: State | None, *, norms: bool) -> Gradients:
-    """Return what belongs to the rows of the batch, from what belongs to its sequences."""
-    readings = found.norms if norms else None
-    if schedule is None:
-        return Gradients(found.x, found.params, found.state, None, found.term, readings)
-    d_initial, d_reset = schedule.begin_gradient(found.state, d_final)
-    d_term = None if found.term is None else schedule.of_rows(found.term)
-    return Gradients(found.x, found.params, d_initial, d_reset, d_term, readings)
+    kind = kind_of_array("run.output", run.output)
+    ahead = Ahead(
+        None if d_output is None else _as_sequence("d_output", d_output, run.output.shape, kind),
+        None if d_state is None else as_states("d_state", d_state, cell_info(run.cell)["states"], kind),
+        () if d_states is None else _as_sequences(d_states, run, cell_info(run.cell)["states"]),
+    )
+    return run._kept.backward(ahead, need_x=bool(need_x), norms=bool(norms))
 
 
 def _as_sequences(
@@ -478,4 +397,6 @@ def step(
     check_noise(noise)
     drawn = None if noise is None else noise._drawn(cell, inputs.shape[1], expected=True)
     settings = as_settings(cell, cell_clip)
-    return Call(cell, inputs, as_layer(cell, arrays), initial, None, None, drawn, settings).forward(False)[1]
+    call = Call(cell, inputs, as_layer(cell, arrays), initial, None, None, drawn, settings)
+    _, after, _, _ = _serve.forward(call, False)
+    return after

@@ -10,17 +10,57 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .parameters import cell_info
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
 
-    # Of the extension: seed, layer, expected, per_step, first_step, batch, places, zoneout, recurrent, weights.
-    Drawn = tuple[int, int, bool, bool, int, int, npt.NDArray[np.int64] | None, list[float], float, float]
+class Drawn(NamedTuple):
+    """A `Noise` for one cell, as the extension takes it (csrc/recurrence/problem.h: Noise).
+
+    A call that is still being described has no `batch` yet, and in PyTorch a tensor as its `seed`.
+    """
+
+    seed: Any = 0
+    layer: int = 0
+    expected: bool = False  # the masks' expectation
+    per_step: bool = False
+    first_step: int = 0
+    batch: int = 0  # rows, or sequences of a packed batch
+    places: Any = None  # (N,) of int64: where each row of a packed batch stands in the padded batch (T, B)
+    zoneout: tuple[float, ...] = ()  # of each state
+    recurrent_dropout: float = 0.0
+    weight_dropout: float = 0.0
+
+    @property
+    def keeps_units(self) -> bool:
+        """Whether units of some state may keep their value: the cell's own states are then kept beside the mixed."""
+        return any(rate > 0 for rate in self.zoneout)
+
+    @property
+    def masks(self) -> bool:
+        """Whether any rate is above 0."""
+        return self.keeps_units or self.recurrent_dropout > 0 or self.weight_dropout > 0
+
+    def settled(self, cell: str) -> Drawn:
+        """Return it with a number as its seed, and a rate for each state."""
+        rates = tuple(self.zoneout) or (0.0,) * len(cell_info(cell)["states"])
+        return self._replace(seed=int(self.seed) & (2**64 - 1), zoneout=rates)
+
+
+@cache
+def zonable_states(cell: str) -> tuple[bool, ...]:
+    """Return for each state of a cell whether its units can keep their value from the step before.
+
+    A projected h cannot: it is a product, with no value to keep. The states of a cell with a normaliser n cannot, but
+    for h: they are one value in parts, c over n, which masks of their own would tear apart.
+    """
+    info = cell_info(cell)
+    states = info["states"]
+    return not info["projected"], *["n" not in states] * (len(states) - 1)
 
 
 @dataclass(frozen=True)
@@ -124,16 +164,17 @@ class Noise:
         ValueError
             If there are more or fewer than states, or one of them has no meaning.
         """
-        info = cell_info(cell)
-        names = info["states"]
-        rates = [float(rate) for rate in self._zoneout] * (len(names) if self._one_for_all else 1)
+        names = cell_info(cell)["states"]
+        given: Any = self.zoneout
+        rates = [float(given)] * len(names) if self._one_for_all else [float(rate) for rate in given]
         if len(rates) != len(names):
             raise ValueError(f"zoneout: expected {len(names)} rates ({', '.join(names)}), got {len(rates)}")
-        if info["projected"] and rates[0] > 0:
+        zonable = zonable_states(cell)
+        if rates[0] > 0 and not zonable[0]:
             raise ValueError(
                 f"zoneout: {cell}'s h is a product with no value to keep, expected 0 for it, got {rates[0]}"
             )
-        if "n" in names and any(rates[1:]):
+        if False in zonable and any(rate > 0 and not may for rate, may in zip(rates, zonable, strict=True)):
             given_rates = ", ".join(map(str, rates[1:]))
             raise ValueError(
                 f"zoneout: {cell}'s {', '.join(names[1:])} are one value in parts (c over its normaliser n), "
@@ -141,12 +182,19 @@ class Noise:
             )
         return rates
 
-    def _drawn(self, cell: str, batch: int, *, expected: bool) -> Drawn:
+    def _drawn(self, cell: str, batch: int = 0, *, expected: bool = False) -> Drawn:
         """Return what the extension takes."""
-        dropout, weights = float(self.recurrent_dropout), float(self.weight_dropout)
-        return (
-            *(int(self.seed), int(self.layer), expected or bool(self.expected), bool(self.per_step)),
-            *(int(self.first_step), batch, None, self.rates(cell), dropout, weights),
+        return Drawn(
+            int(self.seed),
+            int(self.layer),
+            expected or bool(self.expected),
+            bool(self.per_step),
+            int(self.first_step),
+            batch,
+            None,
+            tuple(self.rates(cell)),
+            float(self.recurrent_dropout),
+            float(self.weight_dropout),
         )
 
 

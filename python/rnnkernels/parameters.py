@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,18 +21,40 @@ if TYPE_CHECKING:
 Array: TypeAlias = npt.NDArray[Any]
 Params: TypeAlias = dict[str, Array]
 
-# In the order of a layer as the extension takes it.
-NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_gg", "weight_diagonal", "weight_hr")
+
+class Layer(NamedTuple):
+    """A layer's parameters, as the extension takes them; None for what the cell or the layer has not.
+
+    I inputs, H units; Gx, Gh, Gf gates with rows in weight_ih, weight_hh, weight_gg; F feedback vectors, D element-wise
+    weights. Of a projected cell h has P units, and weight_hh is (Gh·H, P).
+    """
+
+    weight_ih: Array  # (Gx·H, I)
+    weight_hh: Array  # (Gh·H, H); empty where the cell has none
+    bias_ih: Array | None = None  # (Gx·H,)
+    bias_hh: Array | None = None  # (Gh·H,)
+    weight_gg: Array | None = None  # (Gf·H, F·H)
+    weight_diagonal: Array | None = None  # (D·H,)
+    weight_hr: Array | None = None  # (P, H)
+
+
+NAMES = Layer._fields
 BIASES = ("bias_ih", "bias_hh")
 
 _INITIAL = {"zero": 0.0, "one": 1.0}
 
-_CELLS = {str(info["name"]): info for info in _cpu.cells()}
+_tables: dict[str, Mapping[str, Any]] = {}  # of the cells that have been asked for; `_read_tables` fills it
+
+
+def _read_tables() -> Mapping[str, Mapping[str, Any]]:
+    """Ask the extension for its cells. Their number is not fixed: a list kept elsewhere would grow old."""
+    _tables.update({str(info["name"]): info for info in _cpu.cells()})
+    return _tables
 
 
 def cells() -> tuple[str, ...]:
     """Return the names of the cells, as every ``cell`` argument takes them."""
-    return tuple(_CELLS)
+    return tuple(_read_tables())
 
 
 def cell_info(cell: str) -> Mapping[str, Any]:
@@ -64,10 +86,10 @@ def cell_info(cell: str) -> Mapping[str, Any]:
     """
     if not isinstance(cell, str):
         raise TypeError(f"cell: expected a string, got {type(cell).__name__}")
-    try:
-        return _CELLS[cell]
-    except KeyError:
-        raise ValueError(f"cell: expected one of {', '.join(_CELLS)}; got {cell!r}") from None
+    found = _tables.get(cell) or _read_tables().get(cell)
+    if found is None:
+        raise ValueError(f"cell: expected one of {', '.join(_tables)}; got {cell!r}")
+    return found
 
 
 def parameter_shapes(
@@ -184,12 +206,11 @@ def init_params(
     return params
 
 
-def state_widths(cell: str, params: Mapping[str, Array]) -> tuple[int, ...]:
-    """Return the units of each state of a layer; its parameters have been checked as far as names go."""
+def state_widths(cell: str, weight_ih: Any, weight_hh: Any) -> tuple[int, ...]:
+    """Return the units of each state of a layer, by its weights (Gx·H, I) and (Gh·H, H or P)."""
     info = cell_info(cell)
-    weight = params["weight_ih"]
-    hidden = len(weight) // info["rows"][0] if weight.ndim else 0
-    first = params["weight_hh"].shape[-1] if info["projected"] and params["weight_hh"].ndim else hidden
+    hidden = len(weight_ih) // info["rows"][0] if weight_ih.ndim else 0
+    first = weight_hh.shape[-1] if info["projected"] and weight_hh.ndim else hidden
     return first, *[hidden] * (len(info["states"]) - 1)
 
 

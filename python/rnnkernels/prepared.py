@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _cpu, _runtime
+from . import _cpu, _serve
 from ._arguments import as_floats, as_input, as_layer, as_parameters, as_settings, as_states, as_step
+from ._asked import Asked
 from .noise import Noise, check_noise
 from .parameters import Array, cell_info, state_widths
-from .schedule import Options, Sizes, begin, rows_of
+from .schedule import Like, begin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,8 +74,8 @@ class Prepared:
 
     __slots__ = (
         "_layer",
+        "_like",
         "_states",
-        "_widths",
         "cell",
         "dtype",
         "hidden_size",
@@ -100,14 +101,15 @@ class Prepared:
             raise TypeError(f"weights: expected a string, full or bfloat16, got {type(weights).__name__}")
         check_noise(noise)
         layer = as_layer(cell, arrays)
-        if _runtime.on_cuda or not isinstance(layer[0], np.ndarray):
+        if _serve.on_gpu(layer.weight_ih):
             raise NotImplementedError("Prepared: there are no prepared layers on a GPU; rnnkernels.forward runs there")
         self._layer = _cpu.Prepared(cell, layer, weights, bool(tokens), as_settings(cell, cell_clip))
         self.cell = cell
         self.dtype: np.dtype[Any] = arrays["weight_ih"].dtype
         self.input_size = int(arrays["weight_ih"].shape[1])
-        self._widths = state_widths(cell, arrays)
-        self.hidden_size = int(len(layer[0]) // cell_info(cell)["rows"][0])
+        gates = len(layer.weight_ih)
+        self._like = Like(state_widths(cell, layer.weight_ih, layer.weight_hh), gates, self.dtype)
+        self.hidden_size = int(gates // cell_info(cell)["rows"][0])
         self.weights = weights
         self.tokens = bool(tokens)
         self.noise = noise
@@ -157,11 +159,10 @@ class Prepared:
         initial = as_states("state", state, self._states, self.dtype)
         reset = as_states("reset_state", reset_state, self._states, self.dtype)
         added = None if term is None else as_floats("term", term, self.dtype)
-        gates = cell_info(self.cell)["rows"][0] * self.hidden_size
-        sizes = Sizes(self._widths, gates)
-        begun = begin(inputs, initial, reset, added, sizes, Options(lengths, resets, reverse, self.dtype))
+        asked = Asked(self.cell, reverse, None, lengths, resets)
+        begun = begin(asked, inputs, initial, reset, added, self._like)
         noise = self._expected(inputs.shape[1] if inputs.ndim > 1 else 0)
-        output, ended = self._layer.forward(inputs, begun.state, rows_of(begun.schedule), begun.term, noise)
+        output, ended = self._layer.forward(inputs, begun.state, begun.rows, begun.term, noise)
         return output, ended if begun.schedule is None else begun.schedule.end(ended, initial)
 
     def step(self, x_t: npt.ArrayLike, state: Sequence[npt.ArrayLike] | None = None) -> State:

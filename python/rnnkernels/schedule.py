@@ -13,38 +13,28 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .cuda.arrays import NUMPY, Frame, device_frame, frame_of
+from ._arrays import NUMPY, Frame, device_frame, frame_of
+from ._call import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
 
-    from .noise import Noise
+    from ._asked import Asked
     from .parameters import Array
 
     Integers = npt.NDArray[np.int64]
     Booleans = npt.NDArray[np.bool_]
 
 
-class Rows(NamedTuple):
-    """What a call says of its rows, as `rnnkernels.forward` has it; a piece of a sequence has its own."""
+class Like(NamedTuple):
+    """What a layer's arrays are like."""
 
-    lengths: npt.ArrayLike | None
-    resets: npt.ArrayLike | None
-    reset_state: tuple[Array, ...] | None
-    reverse: bool
-    noise: Noise | None
-
-
-class Options(NamedTuple):
-    """What a call says of its rows; see `rnnkernels.forward`."""
-
-    lengths: npt.ArrayLike | None
-    resets: npt.ArrayLike | None
-    reverse: bool
+    widths: tuple[int, ...]  # units of each state
+    gates: int  # rows of weight_ih
     dtype: Any
-    frame: Frame = NUMPY  # whose arrays there are
+    frame: Frame = NUMPY  # whose arrays they are
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,16 +61,14 @@ class Schedule:
     fresh: Booleans
     last: Integers
 
-    def begin(
-        self,
-        state: tuple[Array, ...] | None,
-        reset: tuple[Array, ...] | None,
-        widths: tuple[int, ...],
-        dtype: Any,
-        frame: Frame = NUMPY,
-    ) -> tuple[Array, ...]:
+    @property
+    def rows(self) -> Rows:
+        """What a backend takes."""
+        return Rows(self.starts, self.places)
+
+    def begin(self, state: tuple[Array, ...] | None, reset: tuple[Array, ...] | None, like: Like) -> tuple[Array, ...]:
         """Return the state each sequence starts from, (S, width) for each state's width."""
-        begun = tuple(frame.zeros((len(self.owner), width), dtype) for width in widths)
+        begun = tuple(like.frame.zeros((len(self.owner), width), like.dtype) for width in like.widths)
         for given, chosen in ((state, ~self.fresh), (reset, self.fresh)):
             for to, source in zip(begun, given or (), strict=False):
                 to[chosen] = source[self.owner[chosen]]
@@ -255,13 +243,6 @@ def _on_host(name: str, array: Any) -> Any:
     return array
 
 
-class Sizes(NamedTuple):
-    """Units of each of a layer's states, and rows of weight_ih."""
-
-    states: tuple[int, ...]
-    gates: int
-
-
 class Begun(NamedTuple):
     """How a call begins: its schedule, None where it is dense, and what each of its sequences starts from and adds."""
 
@@ -269,35 +250,35 @@ class Begun(NamedTuple):
     state: tuple[Array, ...] | None
     term: Array | None
 
+    @property
+    def rows(self) -> Rows | None:
+        """What a backend takes."""
+        return None if self.schedule is None else self.schedule.rows
+
 
 def begin(
+    asked: Asked,
     x: Array,
     state: tuple[Array, ...] | None,
     reset_state: tuple[Array, ...] | None,
     term: Array | None,
-    sizes: Sizes,
-    options: Options,
+    like: Like,
 ) -> Begun:
     """Put a call's rows in order: what belongs to the rows of the batch becomes what belongs to its sequences."""
-    check_reset_state(reset_state, options.resets)
+    check_reset_state(reset_state, asked.resets)
     dense = Begun(None, state, term)
-    if x.ndim not in (2, 3) or not (options.reverse or options.lengths is not None or options.resets is not None):
+    if x.ndim not in (2, 3) or not asked.ragged:
         return dense
     steps, batch = x.shape[:2]
-    schedule = make_schedule(steps, batch, options.lengths, options.resets, bool(options.reverse))
+    schedule = make_schedule(steps, batch, asked.lengths, asked.resets, bool(asked.reverse))
     if schedule is None:
         return dense
-    check_states("state", state, batch, sizes.states)
-    check_states("reset_state", reset_state, batch, sizes.states)
-    if term is not None and term.shape != (batch, sizes.gates):
-        raise ValueError(f"term: expected shape (B, G*H) = ({batch}, {sizes.gates}), got {term.shape}")
-    begun = schedule.begin(state, reset_state, sizes.states, options.dtype, options.frame)
+    check_states("state", state, batch, like.widths)
+    check_states("reset_state", reset_state, batch, like.widths)
+    if term is not None and term.shape != (batch, like.gates):
+        raise ValueError(f"term: expected shape (B, G*H) = ({batch}, {like.gates}), got {term.shape}")
+    begun = schedule.begin(state, reset_state, like)
     return Begun(schedule, begun, None if term is None else term[schedule.owner])
-
-
-def rows_of(schedule: Schedule | None) -> tuple[Integers, Integers] | None:
-    """Return what the extension takes."""
-    return None if schedule is None else (schedule.starts, schedule.places)
 
 
 def check_reset_state(reset_state: object, resets: object) -> None:

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from . import functional
 from ._arguments import DeviceKind, as_floats, as_settings, kind_of_array
-from ._call import drop
-from .cuda.arrays import frame_at, frame_of
+from ._arrays import frame_at, frame_of
+from ._serve import drop
 from .noise import Noise, check_rate
 from .parameters import as_generator, float_dtype, init_params
 

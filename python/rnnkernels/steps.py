@@ -20,19 +20,9 @@ from .parameters import cell_info
 State = tuple[Any, ...]
 Arrays = dict[str, Any]
 
-# Both biases are added to the input's part; elsewhere bias_hh stands apart from it, or belongs to other gates.
-_MERGED = {
-    "rnn_tanh",
-    "rnn_relu",
-    "lstm",
-    "gru_reset_before",
-    "mut2_projected",
-    "mut3",
-    "mgu",
-    "ligru",
-    "slstm",
-    "slstm_exp",
-}
+# Cells with a gate that multiplies what h gives before it adds what x gives. Their tables say so by two gradient slots
+# of that gate, dx and du, which `cell_info` does not tell.
+_APART = {"gru"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +50,10 @@ Step = Callable[[Library, Any, Any, State, Arrays], State]
 
 
 def _merged(cell: str) -> bool:
-    return cell in _MERGED or (cell.startswith(("lstm_", "slstm")) and not _normalised(cell))
+    """Whether both biases can be added to the input's part: each gate that x feeds adds a recurrent product to it."""
+    gates = [(of_x, operand) for _, of_x, operand in cell_info(cell)["gates"] if of_x != "none"]
+    sums = all(of_x == "projected" and operand != "none" for of_x, operand in gates)
+    return sums and cell not in _APART and not _normalised(cell)
 
 
 def _normalised(cell: str) -> bool:
@@ -234,6 +227,12 @@ def _lstm_family(cell: str) -> Step:
     return step
 
 
+# Those that `_lstm_family` reads off the table.
+_LSTMS = (
+    *("lstm", "lstm_peephole", "lstm_nig", "lstm_nfg", "lstm_nog", "lstm_niaf", "lstm_noaf", "lstm_cifg", "lstm_fgr"),
+    *("lstm_projected", "lstm_peephole_projected"),
+)
+
 _STEPS: dict[str, Step] = {
     "rnn_tanh": _rnn_tanh,
     "rnn_relu": _rnn_relu,
@@ -255,13 +254,26 @@ _STEPS: dict[str, Step] = {
 
 
 def step_of(cell: str) -> Step:
-    """Return a cell's step."""
-    return _STEPS[cell] if cell in _STEPS else _lstm_family(cell)
+    """Return a cell's step.
+
+    Raises
+    ------
+    NotImplementedError
+        If it is not written here.
+    """
+    if cell in _STEPS:
+        return _STEPS[cell]
+    if cell in _LSTMS:
+        return _lstm_family(cell)
+    raise NotImplementedError(
+        f"rnnkernels.steps: {cell}'s step is written in the kernels alone, which have first derivatives in reverse "
+        f"mode; expected one of {', '.join(cells())}"
+    )
 
 
 def cells() -> tuple[str, ...]:
     """Return the cells that have a step here."""
-    return tuple(cell for cell in parameters.cells() if cell in _STEPS or cell.startswith("lstm"))
+    return tuple(cell for cell in parameters.cells() if cell in _STEPS or cell in _LSTMS)
 
 
 def input_gates(cell: str) -> int:

@@ -13,7 +13,7 @@ Examples
 
 from . import places
 from .checkpoint import Checkpoint, load_model, read_checkpoint, write_checkpoint
-from .config import CELLS, OPTIMIZERS, Config
+from .config import OPTIMIZERS, Config, model_cells
 from .corpus import Corpus, Document, Split, read_folder, read_path, read_text_file, standard_library
 from .likeness import LineShares, python_lines
 from .model import CharModel
@@ -53,3 +53,10 @@ __all__ = [
     "train",
     "write_checkpoint",
 ]
+
+
+def __getattr__(name: str) -> tuple[str, ...]:
+    """Return ``CELLS``, the cells that a model may have; looked up when asked, as cells may be added."""
+    if name == "CELLS":
+        return model_cells()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,12 +13,16 @@ from typing import Any
 
 from rnnkernels.parameters import cell_info, cells
 
-__all__ = ["CELLS", "OPTIMIZERS", "Config"]
+from . import on_host
 
-# A model has one number of units; a projected cell needs two.
-CELLS = tuple(cell for cell in cells() if not cell_info(cell)["projected"])
+__all__ = ["OPTIMIZERS", "Config", "model_cells"]
 
-OPTIMIZERS = ("sgd", "adagrad", "rmsprop", "adam")
+OPTIMIZERS = tuple(on_host.OPTIMIZERS)
+
+
+def model_cells() -> tuple[str, ...]:
+    """Return the cells that a model may have: it has one number of units, and a projected cell needs two."""
+    return tuple(cell for cell in cells() if not cell_info(cell)["projected"])
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ class Config:
         for name in ("text", "pattern"):
             if not isinstance(getattr(self, name), str):
                 raise TypeError(f"{name}: expected a str, got {getattr(self, name)!r}")
-        self._check_choice("cell", CELLS)
+        self._check_choice("cell", model_cells())
         self._check_choice("optimizer", OPTIMIZERS)
         self._check_choice("dtype", ("float32", "float64"))
 

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from rnnkernels.parameters import cell_info
 from rnnkernels.stack import Stack
 
-from .places import HOST, Place, Softmax
+from .contract import Place, Softmax
+from .on_host import HOST
 from .readout import Readout
 from .streams import Streams
 

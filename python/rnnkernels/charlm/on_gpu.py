@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnkernels.cuda.arrays import torch_frame
+from rnnkernels._arrays import torch_frame
 
-from .places import Place
+from .contract import Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

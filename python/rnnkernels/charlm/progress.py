@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .places import HOST
+from .on_host import HOST
 from .sampling import sample
 from .training import Observer
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnkernels.cuda.arrays import frame_of
+from rnnkernels._arrays import frame_of
 
 __all__ = ["Streams"]
 

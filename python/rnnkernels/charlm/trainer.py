@@ -26,14 +26,15 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnkernels import bptt
-from rnnkernels.cuda.arrays import frame_of
+from rnnkernels._arrays import frame_of
 from rnnkernels.parameters import cell_info
 
 from .checkpoint import Checkpoint, copy_into
 from .config import Config
+from .contract import Place, Updates
 from .corpus import Corpus, read_path, standard_library
 from .model import CharModel
-from .places import HOST, Place, Updates
+from .on_host import HOST
 from .streams import Streams
 from .vocabulary import Vocabulary
 

@@ -5,12 +5,14 @@ Arrays of a GPU are used where they lie: CUDA tensors of PyTorch, arrays of CuPy
 the caller's current stream, and results are of the same library. Nothing waits for the GPU, and all memory comes from
 the caller's library. NumPy's arrays are copied there and back where `rnnkernels.set_backend` says ``"cuda"``.
 
-Not here: how a call is made (`rnnkernels.cuda.calls`), whose arrays there are (`rnnkernels.cuda.arrays`).
+Not here: how a call is made (`rnnkernels.cuda.calls`), whose arrays there are (`rnnkernels._arrays`).
 """
 
 from __future__ import annotations
 
-from . import arrays, extension
+from rnnkernels import _arrays as arrays
+
+from . import extension
 from .extension import (
     CallBytes,
     CudaError,

@@ -1,60 +1,37 @@
-"""A call of the CUDA extension: as `rnnkernels._call.Call` makes one of the CPU's, on the memory of a GPU."""
+"""A call of the CUDA extension: as `rnnkernels._serve` makes one of the CPU's, on the memory of a GPU."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rnnkernels._arrays import COPIES, CopyFrame, CupyFrame, TorchFrame, device_frame
+
 from . import extension
-from .arrays import COPIES, CopyFrame, CupyFrame, TorchFrame, device_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from rnnkernels._call import Call
+    from rnnkernels._call import Ahead, Call
 
     DeviceFrame = TorchFrame | CupyFrame | CopyFrame
 
 
 def forward(call: Call, keep: bool, all_states: bool) -> tuple[Any, Any, Any, Any]:
-    """Run; return what `Call.forward` does."""
+    """Run; return what the CPU's extension does."""
     frame = device_frame(call.x) or COPIES
-    cell, x, layer, state, schedule, term, noise, settings = _given(frame, call)
-    output, final, reserve, sequence = extension.load().forward(
-        _place(frame), cell, x, layer, state, keep, schedule, term, noise, all_states, settings
+    cell, x, layer, state, rows, term, noise, settings = _views(frame, call)
+    output, final, reserve, sequences = extension.load().forward(
+        _place(frame), cell, x, layer, state, keep, rows, term, noise, all_states, settings
     )
-    return _take(frame, output), _take(frame, final), reserve, _take(frame, sequence)
+    return _take(frame, output), _take(frame, final), reserve, _take(frame, sequences)
 
 
-def backward(
-    call: Call,
-    output: Any,
-    reserve: Any,
-    d_output: Any,
-    d_state: Any,
-    d_sequence: Sequence[Any],
-    need_x: bool,
-    norms: bool,
-) -> tuple[Any, ...]:
+def backward(call: Call, output: Any, reserve: Any, ahead: Ahead, need_x: bool, norms: bool) -> tuple[Any, ...]:
     """Differentiate; return what the CPU's extension does."""
     frame = device_frame(call.x) or COPIES
-    cell, x, layer, state, schedule, term, noise, settings = _given(frame, call)
+    cell, x, layer, state, rows, term, noise, settings = _views(frame, call)
+    d_output, d_state, d_sequences = (_view(frame, d) for d in ahead)
     found = extension.load().backward(
-        _place(frame),
-        cell,
-        x,
-        layer,
-        state,
-        frame.view(output),
-        reserve,
-        _view(frame, d_output),
-        _view(frame, d_state),
-        need_x,
-        schedule,
-        term,
-        noise,
-        [_view(frame, d) for d in d_sequence],
-        norms,
-        settings,
+        *(_place(frame), cell, x, layer, state, frame.view(output), reserve, d_output, d_state, need_x),
+        *(rows, term, noise, d_sequences, norms, settings),
     )
     return tuple(_take(frame, part) for part in found)
 
@@ -69,24 +46,15 @@ def _place(frame: DeviceFrame) -> Any:
     return extension.load().Place(frame.device, frame.stream(), frame.allocate, extension.tf32_allowed())
 
 
-def _given(frame: DeviceFrame, call: Call) -> tuple[Any, ...]:
-    """Return a call's arguments, its arrays as views."""
-    cell, x, layer, state, rows, term, noise, settings = call
-    if rows is not None:
-        starts, places = rows
-        rows = (starts, None if places is None else frame.view(frame.integers(places)))
-    if noise is not None and noise[6] is not None:
-        noise = (*noise[:6], frame.view(frame.integers(noise[6])), *noise[7:])
-    return (
-        cell,
-        frame.view(x),
-        tuple(_view(frame, w) for w in layer),
-        _view(frame, state),
-        rows,
-        _view(frame, term),
-        noise,
-        settings,
-    )
+def _views(frame: DeviceFrame, call: Call) -> Call:
+    """Return a call whose arrays are views; the starts of its rows stay on the host."""
+    rows, noise = call.rows, call.noise
+    if rows is not None and rows.places is not None:
+        rows = rows._replace(places=frame.view(frame.integers(rows.places)))
+    if noise is not None and noise.places is not None:
+        noise = noise._replace(places=frame.view(frame.integers(noise.places)))
+    x, layer, state, term = (_view(frame, part) for part in (call.x, call.layer, call.state, call.term))
+    return call._replace(x=x, layer=layer, state=state, rows=rows, term=term, noise=noise)
 
 
 def _view(frame: DeviceFrame, given: Any) -> Any:

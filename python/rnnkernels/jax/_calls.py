@@ -16,7 +16,10 @@ from rnnkernels.parameters import NAMES, cell_info
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-HAS_STATE, HAS_LENGTHS, REVERSE, WANTS_DX = 1 << 7, 1 << 8, 1 << 9, 1 << 10
+    from rnnkernels._asked import Asked
+
+# The attribute "options", lowest bit first: which parameters there are, and what else.
+BITS = (*NAMES, "state", "lengths", "reverse", "dx")
 ALIGNMENT = 64  # a reserve that is cut out of an array of them stays aligned
 
 FORWARD, BACKWARD = "rnnkernels_forward", "rnnkernels_backward"
@@ -29,14 +32,13 @@ def register() -> None:
     jax.ffi.register_ffi_target(BACKWARD, handlers["backward"], platform="cpu")
 
 
-class Call(NamedTuple):
+class Static(NamedTuple):
     """All of a call but its arrays, which are (parameters in the order of `names`, x, states, lengths)."""
 
-    cell: str
+    asked: Asked  # its lengths are among the arrays
     names: tuple[str, ...]  # of the parameters
     state: bool  # whether states are given
     lengths: bool  # whether lengths are
-    reverse: bool
     instruction_set: str
     reserve: int  # bytes per row of a step
     hidden: int  # H
@@ -55,15 +57,13 @@ class Call(NamedTuple):
     @property
     def state_count(self) -> int:
         """How many states the cell has."""
-        return len(cell_info(self.cell)["states"])
-
-    def _options(self, wants_dx: bool = False) -> Any:
-        bits = sum(1 << NAMES.index(name) for name in self.names)
-        flags = ((self.state, HAS_STATE), (self.lengths, HAS_LENGTHS), (self.reverse, REVERSE), (wants_dx, WANTS_DX))
-        return np.int64(bits | sum(bit for flag, bit in flags if flag))
+        return len(cell_info(self.asked.cell)["states"])
 
     def _attributes(self, wants_dx: bool = False) -> dict[str, Any]:
-        return {"cell": self.cell, "instruction_set": self.instruction_set, "options": self._options(wants_dx)}
+        flags = {"state": self.state, "lengths": self.lengths, "reverse": self.asked.reverse, "dx": wants_dx}
+        there = {*self.names, *(name for name, flag in flags.items() if flag)}
+        bits = np.int64(sum(1 << k for k, name in enumerate(BITS) if name in there))
+        return {"cell": self.asked.cell, "instruction_set": self.instruction_set, "options": bits}
 
     def shapes(self, x: Any) -> list[tuple[int, ...]]:
         """Return the shapes of the output and of the states."""

@@ -10,9 +10,10 @@ import numpy as np
 
 from rnnkernels import _cpu
 from rnnkernels._arguments import _names, kind_of
+from rnnkernels._asked import Asked
 from rnnkernels.parameters import NAMES, cell_info, parameter_shapes, state_widths
 
-from ._calls import Call, register
+from ._calls import Static, register
 from ._rules import layer
 
 if TYPE_CHECKING:
@@ -78,18 +79,17 @@ def forward(
     inputs = _as_input(x, dtype)
     _check_shapes(cell, weights, inputs)
     batch = inputs.shape[1]
-    widths = state_widths(cell, weights)
+    widths = state_widths(cell, weights["weight_ih"], weights.get("weight_hh"))
     states = _as_states(state, info["states"], dtype, [(batch, width) for width in widths])
     arrays = [*weights.values(), inputs, *states]
     if lengths is not None:
         arrays.append(_as_lengths(lengths, batch))
     hidden = weights["weight_ih"].shape[0] // info["rows"][0]
-    call = Call(
-        cell,
+    call = Static(
+        Asked(cell, bool(reverse)),
         tuple(weights),
         state is not None,
         lengths is not None,
-        bool(reverse),
         _cpu.instruction_set(),
         _cpu.reserve_size(cell, hidden, str(dtype)),
         hidden,

@@ -19,13 +19,13 @@ from jax.interpreters import ad, batching, mlir
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ._calls import Call
+    from ._calls import Static
 
 layer_p = Primitive("rnnkernels_layer")
 layer_p.multiple_results = True
 
 
-def layer(call: Call, arrays: Sequence[Any]) -> list[Any]:
+def layer(call: Static, arrays: Sequence[Any]) -> list[Any]:
     """Run a layer: its output and states."""
     if any(_varies(a) for a in arrays):
         raise NotImplementedError("rnnkernels.jax: inside a jax.shard_map expected one with check_vma=False")
@@ -42,18 +42,18 @@ def _varies(array: Any) -> bool:
     return bool(getattr(aval, "vma", ()) if kind is None else kind.varying)
 
 
-def _infer(*arrays: Any, call: Call) -> list[Any]:
+def _infer(*arrays: Any, call: Static) -> list[Any]:
     return call.infer(*arrays)
 
 
-def _abstract(*avals: Any, call: Call) -> list[Any]:
+def _abstract(*avals: Any, call: Static) -> list[Any]:
     return [avals[0].update(shape=shape) for shape in call.shapes(avals[call.x])]
 
 
 # ---- vmap ---------------------------------------------------------------------------------------
 
 
-def _batch(arrays: Sequence[Any], dims: Sequence[int | None], *, call: Call) -> tuple[list[Any], list[int]]:
+def _batch(arrays: Sequence[Any], dims: Sequence[int | None], *, call: Static) -> tuple[list[Any], list[int]]:
     size = next(a.shape[dim] for a, dim in zip(arrays, dims, strict=True) if dim is not None)
     if any(dim is not None for dim in dims[: call.x]):
         return _one_by_one(arrays, dims, call)
@@ -72,7 +72,7 @@ def _batch(arrays: Sequence[Any], dims: Sequence[int | None], *, call: Call) -> 
     return [output, *(s.reshape(size, batch, s.shape[-1]) for s in states)], [1] + [0] * len(states)
 
 
-def _one_by_one(arrays: Sequence[Any], dims: Sequence[int | None], call: Call) -> tuple[list[Any], list[int]]:
+def _one_by_one(arrays: Sequence[Any], dims: Sequence[int | None], call: Static) -> tuple[list[Any], list[int]]:
     mapped = [at for at, dim in enumerate(dims) if dim is not None]
     fronts = [jnp.moveaxis(a, dim, 0) for a, dim in zip(arrays, dims, strict=True) if dim is not None]
 
@@ -110,16 +110,16 @@ _train = _refused(lambda call, arrays: call.train(*arrays))
 _backward = _refused(lambda static, arrays: static[0].backward(static[1], *arrays))
 
 
-def _primal(static: tuple[Call, bool], arrays: tuple[Any, ...]) -> list[Any]:
+def _primal(static: tuple[Static, bool], arrays: tuple[Any, ...]) -> list[Any]:
     return layer(static[0], arrays)
 
 
-def _keep(static: tuple[Call, bool], arrays: tuple[Any, ...]) -> tuple[list[Any], Any]:
+def _keep(static: tuple[Static, bool], arrays: tuple[Any, ...]) -> tuple[list[Any], Any]:
     *results, reserve = _train(static[0], arrays)
     return results, (arrays, results[0], reserve)
 
 
-def _differentiate(static: tuple[Call, bool], kept: Any, gradients: Sequence[Any]) -> tuple[tuple[Any, ...]]:
+def _differentiate(static: tuple[Static, bool], kept: Any, gradients: Sequence[Any]) -> tuple[tuple[Any, ...]]:
     (call, wants_dx), (arrays, output, reserve) = static, kept
     found = _backward(static, (*arrays, output, reserve, *gradients))
     dx = found.pop(0) if wants_dx else None
@@ -131,7 +131,7 @@ _layer_vjp = jax.custom_vjp(_primal, nondiff_argnums=(0,))
 _layer_vjp.defvjp(_keep, _differentiate)
 
 
-def _jvp(primals: Sequence[Any], tangents: Sequence[Any], *, call: Call) -> Any:
+def _jvp(primals: Sequence[Any], tangents: Sequence[Any], *, call: Static) -> Any:
     """Differentiate with respect to the arrays that have a tangent, and to no other."""
     moving = [at for at, tangent in enumerate(tangents) if type(tangent) is not ad.Zero]
 

@@ -20,7 +20,7 @@ copies at once); ``p.weight_*`` are called, ``p.bias_*`` are added:
     p.weight_diagonal (..., 1, D*H)    element-wise weights: an array, not called
     p.cell_clip       a number, or infinity
 
-The functions are in `rnnkernels.reference.steps`, random masks in `rnnkernels.reference.masks`.
+The functions are in `rnnkernels.reference.cells`, random masks in `rnnkernels.reference.masks`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .cells import CELLS, Array, State, StepFunction, relu, sigmoid, tanh
 from .masks import Masks
-from .steps import CELLS, Array, State, StepFunction, relu, sigmoid, tanh
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -261,7 +261,7 @@ class _Steps:
             after = self.step(x, states, p)
             return tuple(d * s + (1 - d) * n for d, s, n in zip(self.masks.rates, states, after, strict=True))
         after = self.step(x, states, _masked(p, self.masks.recurrent(t)))
-        kept = self.masks.zoneout(t)
+        kept = self.masks.kept(t)
         return tuple(np.where(d, s, n) for d, s, n in zip(kept, states, after, strict=True))
 
 

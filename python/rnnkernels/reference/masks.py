@@ -58,7 +58,7 @@ class Masks:
         units = np.arange(self.widths[state])[None, :]
         return philox(self.noise.seed, (units, step, self.rows, self.noise.layer << 8 | stream))[word]
 
-    def zoneout(self, t: int) -> list[Array]:
+    def kept(self, t: int) -> list[Array]:
         """Return, for each state, the units (B, H) that keep it from before step t."""
         step = t + self.noise.first_step
         return [below(self._word(k, step, ZONEOUT + k // 4, k % 4), rate) for k, rate in enumerate(self.rates)]

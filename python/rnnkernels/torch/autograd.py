@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from . import kernels, loops
-from .kernels import Kept, Spec
+from .kernels import Kept
+from .spec import Spec
 
 Tensors = tuple[torch.Tensor, ...]
 
@@ -87,9 +88,9 @@ class _Recurrence(torch.autograd.Function):  # type: ignore[misc]
         dims = in_dims[1:]
         given = (x, *tensors)
         weights = slice(1, 1 + len(spec.names))
-        if spec.noise is not None:
-            raise NotImplementedError("vmap: rnnkernels' masks (zoneout, dropout) belong to rows, expected none")
-        if all(d is None for d in dims[weights]) and spec.starts is None:
+        if spec.asked.noise is not None:
+            raise NotImplementedError("vmap: rnnkernels' masks (`Noise`) belong to rows, expected none")
+        if all(d is None for d in dims[weights]) and spec.walk is None:
             results = _fold(info.batch_size, dims, spec, given)
         else:
             each = [_Recurrence.apply(spec, *_sample(given, dims, n))[:-1] for n in range(info.batch_size)]
@@ -174,7 +175,8 @@ def _fold(count: int, dims: tuple[int | None, ...], spec: Spec, given: Tensors) 
 
     x = fold(given[0], dims[0], 1)
     rest = [fold(t, d, 0) for t, d in zip(given[1 + names :], dims[1 + names :], strict=True)]
-    wide = spec._replace(lengths=tile(spec.lengths, 0), resets=tile(spec.resets, 1))
+    asked = spec.asked
+    wide = spec._replace(asked=asked._replace(lengths=tile(asked.lengths, 0), resets=tile(asked.resets, 1)))
     results = _Recurrence.apply(wide, x, *given[1 : 1 + names], *rest)[:-1]
 
     def unfold(tensor: torch.Tensor, axis: int) -> torch.Tensor:

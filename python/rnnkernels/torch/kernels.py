@@ -6,81 +6,29 @@ Tensors are read where they lie, as NumPy arrays that share their memory or, on 
 from __future__ import annotations
 
 import operator
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
-from rnnkernels import _cpu, cuda, functional
+from rnnkernels import _arrays, _cpu, _serve, cuda, functional
 from rnnkernels._arguments import as_layer, as_settings
-from rnnkernels._call import Call
-from rnnkernels.parameters import NAMES, cell_info
-from rnnkernels.rebuild import Rebuild
+from rnnkernels._call import Ahead, Call, Rows
+from rnnkernels.memory.states import States
+from rnnkernels.parameters import NAMES, Layer, cell_info
+from rnnkernels.run import Run, Whole
+
+from .spec import Spec
 
 BEHIND = 64  # bytes behind a reserve of the CPU's that say whose it is; also its alignment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    import numpy.typing as npt
-
-    from rnnkernels.noise import Noise
+    from rnnkernels import run
 
     Tensors = tuple[torch.Tensor, ...]
-
-
-class Spec(NamedTuple):
-    """Everything of a call but its tensors. Of those it says which there are: x, then weights, states, term.
-
-    A packed batch (`starts`, `places`) has x (N, 1, I), row after row as PyTorch packs them: `starts` (steps + 1,)
-    says where the rows of each step begin among all, `places` (N,) where in x each stands, `masks` (N,) where its
-    masks stand in the padded batch (T, S).
-    """
-
-    cell: str
-    names: tuple[str, ...]  # of the weights, in the order they come
-    states: bool = False  # whether there are initial states
-    reset_states: bool = False  # whether there are reset states
-    term: bool = False
-    starts: npt.NDArray[np.int64] | None = None
-    places: npt.NDArray[np.int64] | None = None
-    masks: npt.NDArray[np.int64] | None = None
-    lengths: npt.NDArray[np.int64] | None = None
-    resets: npt.NDArray[np.bool_] | None = None
-    reverse: bool = False  # not of a packed batch, whose places say so
-    noise: Noise | None = None
-    cell_clip: float | None = None
-    all_states: bool = False
-    memory: str = "all"
-
-    @property
-    def state_count(self) -> int:
-        """States of the cell."""
-        return len(cell_info(self.cell)["states"])
-
-    def split(self, tensors: Sequence[Any]) -> Parts:
-        """Return what `tensors`, all of a call after x, are."""
-        count, at = self.state_count, len(self.names)
-        weights = tensors[:at]
-        state = tuple(tensors[at : at + count]) if self.states else None
-        at += count if self.states else 0
-        reset = tuple(tensors[at : at + count]) if self.reset_states else None
-        return Parts(dict(zip(self.names, weights, strict=True)), state, reset, tensors[-1] if self.term else None)
-
-    @property
-    def direct(self) -> bool:
-        """Whether the extension can be called as it is: nothing to put in order first."""
-        return self.memory == "all" and not self.reverse and self.lengths is None and self.resets is None
-
-
-class Parts(NamedTuple):
-    """A call's tensors after x, or their arrays."""
-
-    weights: dict[str, Any]
-    state: tuple[Any, ...] | None
-    reset_state: tuple[Any, ...] | None
-    term: Any
 
 
 class Forward(NamedTuple):
@@ -105,20 +53,23 @@ class Backward(NamedTuple):
 
 
 class Kept:
-    """What a forward keeps for its backward, and the backward itself.
+    """What a forward keeps for its backward, where the tensors of the call lay.
 
     Attributes
     ----------
     spec : Spec
-    reserve : object with a buffer, or None
-        The bytes of a direct call.
+    run : rnnkernels.run.Kept
     """
 
-    def __init__(self, spec: Spec, back: Callable[..., Any], given: Sequence[torch.Tensor], reserve: Any) -> None:
+    def __init__(self, spec: Spec, run: run.Kept, given: Sequence[torch.Tensor]) -> None:
         self.spec = spec
-        self.reserve = reserve
-        self._back = back
+        self.run = run
         self._places = _places(given)
+
+    @property
+    def reserve(self) -> Any:
+        """The reserve of a direct call; None of another."""
+        return self.run.reserve if self.spec.asked.direct and isinstance(self.run, Whole) else None
 
     def following(self, given: Sequence[torch.Tensor], output: torch.Tensor) -> Kept:
         """Return this for tensors of a call that lie elsewhere by now: x and those after it, as autograd saved them.
@@ -147,17 +98,18 @@ class Kept:
         d_state = None
         if any(d is not None for d in d_final):
             d_state = tuple(array(torch.zeros_like(s) if d is None else d) for d, s in zip(d_final, like, strict=True))
-        found = self._back(
+        ahead = Ahead(
             None if d_output is None else array(d_output),
             d_state,
             tuple(None if d is None else array(d) for d in d_sequences),
-            need_x,
         )
+        found = self.run.backward(ahead, need_x=need_x, norms=False)
         spec = self.spec
-        grads = [found.params[name] for name in spec.names]
+        grads: list[Any] = [found.params[name] for name in spec.names]
         if spec.states:
             grads += found.state
         if spec.reset_states:
+            assert found.reset_state is not None
             grads += found.reset_state
         if spec.term:
             grads.append(found.term)
@@ -220,16 +172,13 @@ def forward(spec: Spec, x: torch.Tensor, tensors: Tensors, keep: bool) -> Forwar
         As `rnnkernels.forward`.
     """
     inputs, arrays = array(x), list(map(array, tensors))
-    reserve = None
-    if spec.direct:
-        call = _make_call(spec, inputs, arrays)
-        output, final, reserve, sequences = call.forward(keep, spec.all_states)
-        back = None if reserve is None else partial(_backward_of_call, call, output, reserve)
-    elif spec.starts is not None:
-        output, final, sequences, back = _rebuilt(spec, _make_call(spec, inputs, arrays), keep)
+    if spec.asked.direct or spec.walk is not None:
+        output, final, sequences, run = _run_call(spec, _make_call(spec, inputs, arrays), keep)
     else:
-        output, final, sequences, back = _run(spec, inputs, spec.split(arrays), keep)
-    kept = None if back is None else Kept(spec, back, (x, *tensors), reserve)
+        done = _run_layer(spec, inputs, arrays, keep)
+        output, final, run = done.output, done.state, done._kept if keep else None
+        sequences = None if done.states is None else done.states[1:]
+    kept = None if run is None else Kept(spec, run, (x, *tensors))
     return Forward(_tensor(output), _tensors(final), _tensors(sequences or ()), kept)
 
 
@@ -237,45 +186,42 @@ def kept_again(spec: Spec, x: torch.Tensor, tensors: Tensors, output: torch.Tens
     """Return what a forward of a direct call kept, from its output and the bytes of its reserve."""
     call = _make_call(spec, array(x), list(map(array, tensors)))
     if _on_gpu(reserve):
-        held: Any = cuda.extension.load().Reserve(cuda.arrays.frame_of_tensor(reserve).view(reserve))
+        held: Any = cuda.extension.load().Reserve(_arrays.frame_of_tensor(reserve).view(reserve))
     else:
         held = _cpu.Reserve(reserve.numpy())
-    return Kept(spec, partial(_backward_of_call, call, array(output), held), (x, *tensors), held)
+    return Kept(spec, Whole(call, array(output), held), (x, *tensors))
 
 
 def bytes_of(reserve: Any) -> torch.Tensor:
     """Return a reserve's memory."""
-    if isinstance(reserve, _cpu.Reserve):
-        return torch.frombuffer(reserve, dtype=torch.uint8)
-    return reserve.view.owner
+    return torch.frombuffer(reserve, dtype=torch.uint8) if isinstance(reserve, _cpu.Reserve) else reserve.view.owner
 
 
-def reserve_size(cell: str, hidden: int, like: torch.Tensor, zoneout: bool) -> tuple[int, int]:
+def reserve_size(cell: str, hidden: int, like: torch.Tensor, keeps_units: bool) -> tuple[int, int]:
     """Return the bytes of a reserve for each row of a step, and behind them all; `like`: a weight."""
     name = str(like.dtype)[6:]
     if _on_gpu(like):
-        return cuda.extension.load().reserve_size(cell, hidden, name, zoneout), 0
-    return _cpu.reserve_size(cell, hidden, name, zoneout), BEHIND
+        return cuda.extension.load().reserve_size(cell, hidden, name, keeps_units), 0
+    return _cpu.reserve_size(cell, hidden, name, keeps_units), BEHIND
 
 
 def _make_call(spec: Spec, x: Any, arrays: list[Any]) -> Call:
     """Return the call of the extension; `arrays` of a call's tensors after x."""
-    names, states = _layout(spec.cell, spec.names)
-    layer: Any = tuple(None if k is None else arrays[k] for k in names)
-    if layer[1] is None:
-        layer = as_layer(spec.cell, spec.split(arrays).weights)
+    asked, walk = spec.asked, spec.walk
+    names, states = _layout(asked.cell, spec.names)
+    if names[1] is None:  # no weight_hh
+        layer = as_layer(asked.cell, spec.split(arrays).weights)
+    else:
+        layer = Layer._make([None if k is None else arrays[k] for k in names])
     first = len(spec.names)
     state = tuple(arrays[first : first + states]) if spec.states else None
-    drawn, rows = None, None
-    if spec.starts is not None:
-        rows = (spec.starts, spec.places)
-    if spec.noise is not None:
-        drawn = spec.noise._drawn(spec.cell, x.shape[1], expected=False)
-        if spec.starts is not None:
-            batch = int(spec.starts[1]) if len(spec.starts) > 1 else 0
-            drawn = (*drawn[:5], batch, spec.masks, *drawn[7:])
-    settings = () if spec.cell_clip is None else as_settings(spec.cell, spec.cell_clip)
-    return Call(spec.cell, x, layer, state, rows, arrays[-1] if spec.term else None, drawn, settings)
+    noise, rows = asked.noise, None if walk is None else Rows(walk.starts, walk.places)
+    if noise is not None and walk is None:
+        noise = noise._replace(batch=x.shape[1])
+    elif noise is not None and walk is not None:
+        noise = noise._replace(batch=int(walk.starts[1]) if len(walk.starts) > 1 else 0, places=walk.masks)
+    settings = () if asked.cell_clip is None else as_settings(asked.cell, asked.cell_clip)
+    return Call(asked.cell, x, layer, state, rows, arrays[-1] if spec.term else None, noise, settings)
 
 
 @cache
@@ -284,50 +230,24 @@ def _layout(cell: str, names: tuple[str, ...]) -> tuple[tuple[int | None, ...], 
     return tuple(names.index(name) if name in names else None for name in NAMES), len(cell_info(cell)["states"])
 
 
-def _backward_of_call(call: Call, output: Any, reserve: Any, d_output: Any, d_state: Any, rest: Any, need: bool) -> Any:
-    return call.backward(output, reserve, d_output, d_state, rest, need_x=need, norms=False)
+def _run_call(spec: Spec, call: Call, keep: bool) -> tuple[Any, Any, Any, run.Kept | None]:
+    """Run a call whose rows are in order: output, final states, the sequences of those after h, what is kept."""
+    asked = spec.asked
+    if asked.memory == "all":
+        output, final, reserve, sequences = _serve.forward(call, keep, asked.all_states)
+        return output, final, sequences, None if reserve is None else Whole(call, output, reserve)
+    if asked.memory != "states":
+        raise ValueError(f"memory: expected 'all' or 'states' for a packed sequence, got {asked.memory!r}")
+    output, final, _, sequences = _serve.forward(call, False, keep or asked.all_states)
+    kept = None if sequences is None or not keep else States(call, (output, *sequences))
+    return output, final, sequences if asked.all_states else None, kept
 
 
-def _rebuilt(spec: Spec, call: Call, keep: bool) -> tuple[Any, Any, Any, Any]:
-    """Run a packed batch of which the states are kept and no gates."""
-    if spec.memory != "states":
-        raise ValueError(f"memory: expected 'all' or 'states' for a packed sequence, got {spec.memory!r}")
-    output, final, _, sequences = call.forward(False, keep or spec.all_states)
-    if not keep or sequences is None:
-        return output, final, sequences, None
-    kept = Rebuild(call, (output, *sequences))
-
-    def back(d_output: Any, d_state: Any, d_sequences: Any, need_x: bool) -> Any:
-        return kept.backward(d_output, d_state, d_sequences, need_x=need_x, norms=False)
-
-    return output, final, sequences if spec.all_states else None, back
-
-
-def _run(spec: Spec, x: Any, parts: Parts, keep: bool) -> tuple[Any, Any, Any, Any]:
+def _run_layer(spec: Spec, x: Any, arrays: list[Any], keep: bool) -> Run:
     """Run a batch whose rows have to be put in order, or of which less is kept."""
-    drawn = spec.noise is not None and not spec.noise.expected
-    run = functional.forward(
-        spec.cell,
-        x,
-        parts.weights,
-        parts.state,
-        training=keep or drawn,
-        lengths=spec.lengths,
-        resets=spec.resets,
-        reset_state=parts.reset_state,
-        reverse=spec.reverse,
-        term=parts.term,
-        noise=spec.noise,
-        cell_clip=spec.cell_clip,
-        all_states=spec.all_states,
-        memory=spec.memory,
-    )
-
-    def back(d_output: Any, d_state: Any, d_sequences: Any, need_x: bool) -> Any:
-        rest = (None, *d_sequences) if d_sequences else None
-        return functional.backward(run, d_output, d_state, d_states=rest, need_x=need_x)
-
-    return run.output, run.state, None if run.states is None else run.states[1:], back if keep else None
+    weights, state, reset_state, term = spec.split(arrays)
+    drawn = spec.asked.noise is not None and not spec.asked.noise.expected
+    return functional.run_layer(spec.asked, x, weights, state, reset_state, term, training=keep or drawn)
 
 
 def _tensor(array: Any) -> torch.Tensor:

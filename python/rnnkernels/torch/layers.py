@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
+from rnnkernels._asked import Asked
+
 from . import autocast
 from .kernels import no_kernels, serves
-from .options import Options
 from .sequence import packed_batch, run, run_layers
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -45,14 +46,14 @@ class _Layer:
         kinds = autocast.taken(x)
         if not all(_fits(w, x, kinds) for of in weights for w in of.values()):
             return _refuse(self, theirs, input, hx)
-        options = Options(_cell_name(self), batch_sizes=batch_sizes)
+        asked = Asked(_cell_name(self), batch_sizes=batch_sizes)
         region = autocast.region(x)
         if region is None:
-            output, final = self._layers(options, x, weights, state)
+            output, final = self._layers(asked, x, weights, state)
         else:
-            dtypes = region.result_dtypes(options.cell, x, state, batch_sizes is not None)
+            dtypes = region.result_dtypes(asked.cell, x, state, batch_sizes is not None)
             with region.outside():
-                output, final = self._layers(options, *map(region.cast, (x, weights, state)))
+                output, final = self._layers(asked, *map(region.cast, (x, weights, state)))
             output, final = output.to(dtypes[0]), tuple(s.to(d) for s, d in zip(final, dtypes, strict=True))
         if isinstance(input, PackedSequence):
             if input.unsorted_indices is not None:
@@ -64,9 +65,9 @@ class _Layer:
             output = output.transpose(0, 1)
         return output, final if self.mode == "LSTM" else final[0]
 
-    def _layers(self: Any, options: Options, x: Any, weights: Any, state: Any) -> tuple[Any, Any]:
+    def _layers(self: Any, asked: Asked, x: Any, weights: Any, state: Any) -> tuple[Any, Any]:
         directions, dropout = 1 + self.bidirectional, self.dropout if self.training else 0.0
-        done = run_layers(options, x, weights, state, directions=directions, dropout=dropout)
+        done = run_layers(asked, x, weights, state, directions=directions, dropout=dropout)
         return done.output, done.final
 
 
@@ -221,10 +222,10 @@ class _Cell:
         cell = "lstm" if several else "gru" if isinstance(self, torch.nn.GRUCell) else f"rnn_{self.nonlinearity}"
         region = autocast.region(x)
         if region is None:
-            final = run(Options(cell), x, weights, state).final
+            final = run(Asked(cell), x, weights, state).final
         else:
             with region.outside():
-                final = run(Options(cell), *map(region.cast, (x, weights, state))).final
+                final = run(Asked(cell), *map(region.cast, (x, weights, state))).final
             dtypes = region.result_dtypes(cell, x, state, True)
             final = tuple(s.to(d) for s, d in zip(final, dtypes, strict=True))
         if not batched:

@@ -16,7 +16,7 @@ from rnnkernels import steps
 from rnnkernels.parameters import cell_info, parameter_shapes
 from rnnkernels.schedule import Schedule, make_schedule
 
-from .kernels import Spec
+from .spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,20 +59,22 @@ def transposed(params: dict[str, Any]) -> dict[str, Any]:
 
 def run(spec: Spec, x: torch.Tensor, tensors: Tensors) -> Tensors:
     """Run a call: output, final states, the sequences of the states after h; as `kernels.forward` has them."""
-    if spec.noise is not None and spec.noise.masks:
-        raise NotImplementedError("rnnkernels: a run with masks (zoneout, dropout) has first derivatives alone")
+    asked, walk = spec.asked, spec.walk
+    if asked.noise is not None and asked.noise.masks:
+        raise NotImplementedError("rnnkernels: a run with masks (`Noise`) has first derivatives alone")
+    step = steps.step_of(asked.cell)
     parts = spec.split(tensors)
-    params = _with_biases(spec.cell, parts.weights)
+    params = _with_biases(asked.cell, parts.weights)
     batch = x.shape[1]
     schedule = None
-    starts, places = spec.starts, spec.places
     state, reset, term = parts.state, parts.reset_state, parts.term
-    if starts is None:
-        schedule = make_schedule(x.shape[0], batch, spec.lengths, spec.resets, spec.reverse)
-        starts = np.arange(x.shape[0] + 1) * batch if schedule is None else schedule.starts
-        places = None if schedule is None else schedule.places
-    count = int(starts[1]) if len(starts) > 1 else 0 if schedule is not None or spec.starts is not None else batch
-    widths = steps.state_widths(spec.cell, transposed(params))
+    if walk is None:
+        schedule = make_schedule(x.shape[0], batch, asked.lengths, asked.resets, asked.reverse)
+    ordered = walk or schedule  # None: dense
+    starts = np.arange(x.shape[0] + 1) * batch if ordered is None else ordered.starts
+    places = None if ordered is None else ordered.places
+    count = int(starts[1]) if len(starts) > 1 else batch if ordered is None else 0
+    widths = steps.state_widths(asked.cell, transposed(params))
     dtype = params["weight_ih"].dtype
     begun = _begin(schedule, state, reset, [(batch if schedule else count, width) for width in widths], params)
     if schedule is not None and term is not None:
@@ -82,10 +84,9 @@ def run(spec: Spec, x: torch.Tensor, tensors: Tensors) -> Tensors:
     rows = x.flatten(0, 1) if where is None else x.flatten(0, 1)[where]
     if not rows.is_floating_point():
         rows = torch.nn.functional.one_hot(rows, params["weight_ih"].shape[1]).to(dtype)
-    part, weights = before_the_loop(spec.cell, rows, params)
-    if spec.cell_clip is not None:
-        weights["cell_clip"] = spec.cell_clip
-    step = steps.step_of(spec.cell)
+    part, weights = before_the_loop(asked.cell, rows, params)
+    if asked.cell_clip is not None:
+        weights["cell_clip"] = asked.cell_clip
     made: list[tuple[torch.Tensor, ...]] = []  # the states after each step, of its rows
     ended: list[tuple[torch.Tensor, ...]] = []  # those of the sequences that end, the last ones first
     now = begun
@@ -104,7 +105,7 @@ def run(spec: Spec, x: torch.Tensor, tensors: Tensors) -> Tensors:
             all_rows = part.new_zeros(x.shape[0] * batch, widths[k]).index_copy(0, where, all_rows)
         return all_rows.reshape(x.shape[0], batch, widths[k])
 
-    later = tuple(sequence(k) for k in range(1, len(widths))) if spec.all_states else ()
+    later = tuple(sequence(k) for k in range(1, len(widths))) if asked.all_states else ()
     if schedule is not None:
         final = _end(schedule, final, state)
     return (sequence(0), *final, *later)

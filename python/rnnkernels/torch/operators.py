@@ -7,14 +7,16 @@ backward is a tensor of bytes here; its size follows from the shapes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, get_type_hints
 
 import torch
 
+from rnnkernels._asked import Asked
+from rnnkernels.noise import Drawn
 from rnnkernels.parameters import cell_info
 
 from . import kernels
-from .options import Options, make_spec
+from .spec import Spec, make_spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,30 +24,92 @@ if TYPE_CHECKING:
 Tensor: TypeAlias = torch.Tensor
 Tensors: TypeAlias = list[torch.Tensor]
 
-# What says how a call runs: the same in both operators, in this order.
-_OPTIONS = (
-    "str cell, str[] names, bool reverse, Tensor? batch_sizes, Tensor? lengths, Tensor? resets, float[] zoneout, "
-    "float recurrent_dropout, bool per_step, float weight_dropout, Tensor? seed, int layer, bool expected, "
-    "float? cell_clip, bool all_states, str memory"
-)
-_TENSORS = "Tensor x, Tensor[] weights, Tensor[] state, Tensor[] reset_state, Tensor? term"
-_COUNT = 16  # of the options
+# ---- the schema -------------------------------------------------------------------------------------
+
+# What is asked for is flat in a schema: the fields of `Asked`, then those of its noise but what x says.
+_ASKED = tuple(name for name in Asked._fields if name != "noise")
+_NOISE = tuple(name for name in Drawn._fields if name not in ("batch", "places"))
+_NO_NOISE = Drawn(seed=None)
+
+# A field's type in a schema. Arrays are tensors. So is a seed: a number would be a constant of a compiled graph.
+_TYPES = {
+    str: "str",
+    bool: "bool",
+    int: "int",
+    float: "float",
+    float | None: "float?",
+    tuple[float, ...]: "float[]",
+    Any: "Tensor?",
+}
+
+
+class Given(NamedTuple):
+    """The tensors of a call."""
+
+    names: list[str]  # of the weights
+    x: Tensor
+    weights: Tensors
+    state: Tensors  # empty: zeros
+    reset_state: Tensors
+    term: Tensor | None
+
+    @property
+    def after_x(self) -> tuple[Tensor, ...]:
+        """Everything that can be differentiated but x."""
+        term = () if self.term is None else (self.term,)
+        return (*self.weights, *self.state, *self.reset_state, *term)
+
+
+def _schema() -> str:
+    kinds = get_type_hints(Asked) | get_type_hints(Drawn)
+    options = ", ".join(f"{_TYPES[kinds[name]]} {name}" for name in _ASKED + _NOISE)
+    return f"{options}, str[] names, Tensor x, Tensor[] weights, Tensor[] state, Tensor[] reset_state, Tensor? term"
+
 
 torch.library.define(
     "rnnkernels::forward",
-    f"({_OPTIONS}, {_TENSORS}, bool keep) -> (Tensor output, Tensor[] final, Tensor[] sequences, Tensor reserve)",
+    f"({_schema()}, bool keep) -> (Tensor output, Tensor[] final, Tensor[] sequences, Tensor reserve)",
     tags=torch.Tag.pt2_compliant_tag,
 )
 torch.library.define(
     "rnnkernels::backward",
-    f"({_OPTIONS}, {_TENSORS}, Tensor output, Tensor reserve, Tensor d_output, Tensor[] d_final, Tensor[] d_sequences, "
+    f"({_schema()}, Tensor output, Tensor reserve, Tensor d_output, Tensor[] d_final, Tensor[] d_sequences, "
     "bool need_x) -> (Tensor dx, Tensor[] d_weights, Tensor[] d_state, Tensor[] d_reset_state, Tensor d_term)",
     tags=torch.Tag.pt2_compliant_tag,
 )
 
+_COUNT = len(_ASKED + _NOISE)  # of the options, with which the arguments begin
+
+
+def pack(asked: Asked) -> list[Any]:
+    """Return what is asked for as the operators take it."""
+    noise = _NO_NOISE if asked.noise is None else asked.noise
+    flat = [*(getattr(asked, name) for name in _ASKED), *(getattr(noise, name) for name in _NOISE)]
+    return [list(value) if isinstance(value, tuple) else value for value in flat]
+
+
+def _unpack(flat: Sequence[Any]) -> Asked:
+    values = dict(zip(_ASKED + _NOISE, flat, strict=True))
+    noise = Drawn(**{name: values.pop(name) for name in _NOISE})
+    return Asked(**values, noise=None if noise.seed is None else noise)
+
+
+def _read(arguments: tuple[Any, ...]) -> tuple[Asked, Given, tuple[Any, ...]]:
+    """Return what is asked for, the tensors, and what else an operator was given."""
+    tensors = _COUNT + len(Given._fields)
+    return _unpack(arguments[:_COUNT]), Given._make(arguments[_COUNT:tensors]), arguments[tensors:]
+
+
+def _spec(asked: Asked, given: Given) -> Spec:
+    present = (bool(given.state), bool(given.reset_state), given.term is not None)
+    return make_spec(asked, tuple(given.names), present)
+
+
+# ---- the operators ----------------------------------------------------------------------------------
+
 
 def call(
-    options: Options,
+    asked: Asked,
     x: Tensor,
     weights: Mapping[str, Tensor],
     state: Sequence[Tensor] | None,
@@ -53,79 +117,47 @@ def call(
     term: Tensor | None,
 ) -> tuple[Tensor, ...]:
     """Run a call through the operator: output, final states, the sequences of the states after h."""
-    tensors = (x, *weights.values(), *(state or ()), *(reset_state or ()), *(() if term is None else (term,)))
+    given = Given(list(weights), x, list(weights.values()), list(state or ()), list(reset_state or ()), term)
     # What an exported program keeps would depend on the machine that exported it; its backward runs the forward again.
-    keep = torch.is_grad_enabled() and any(t.requires_grad for t in tensors) and not torch.compiler.is_exporting()
-    output, final, sequences, _ = torch.ops.rnnkernels.forward(
-        options.cell,
-        list(weights),
-        *options[1:5],
-        list(options.zoneout),
-        *options[6:],
-        x,
-        list(weights.values()),
-        list(state or ()),
-        list(reset_state or ()),
-        term,
-        keep,
-    )
+    recorded = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *given.after_x))
+    keep = recorded and not torch.compiler.is_exporting()
+    output, final, sequences, _ = torch.ops.rnnkernels.forward(*pack(asked), *given, keep)
     return (output, *final, *sequences)
 
 
-def _options(cell: str, names: list[str], *rest: Any) -> tuple[Options, tuple[str, ...]]:
-    return Options._make((cell, *rest[:4], tuple(rest[4]), *rest[5:])), tuple(names)
-
-
-def _spec(given: tuple[Any, ...]) -> tuple[kernels.Spec, Tensor, tuple[Tensor, ...]]:
-    """Return the call, x and the tensors after it, of an operator's arguments."""
-    options, names = _options(*given[:_COUNT])
-    x, weights, state, reset_state, term = given[_COUNT : _COUNT + 5]
-    tensors = (*weights, *state, *reset_state, *(() if term is None else (term,)))
-    return make_spec(options, names, (bool(state), bool(reset_state), term is not None)), x, tensors
-
-
 @torch.library.impl("rnnkernels::forward", ("cpu", "cuda"))  # type: ignore[untyped-decorator]
-def _forward(*given: Any) -> tuple[Tensor, Tensors, Tensors, Tensor]:
-    spec, x, tensors = _spec(given)
-    keep = given[_COUNT + 5]
-    done = kernels.forward(spec, x, tensors, keep and spec.direct)
-    reserve = x.new_empty(0, dtype=torch.uint8)
+def _forward(*arguments: Any) -> tuple[Tensor, Tensors, Tensors, Tensor]:
+    asked, given, (keep,) = _read(arguments)
+    done = kernels.forward(_spec(asked, given), given.x, given.after_x, keep and asked.direct)
+    reserve = given.x.new_empty(0, dtype=torch.uint8)
     if done.kept is not None:
         reserve = kernels.bytes_of(done.kept.reserve)
     return done.output, list(done.final), list(done.sequences), reserve
 
 
 @torch.library.register_fake("rnnkernels::forward")  # type: ignore[untyped-decorator]
-def _forward_fake(*given: Any) -> tuple[Tensor, Tensors, Tensors, Tensor]:
-    options, names = _options(*given[:_COUNT])
-    x, weights, state, _, _, keep = given[_COUNT:]
-    named = dict(zip(names, weights, strict=True))
-    widths = _widths(options.cell, named)
-    steps, batch = x.shape[:2]
-    like = weights[0]
-    if options.batch_sizes is None:
+def _forward_fake(*arguments: Any) -> tuple[Tensor, Tensors, Tensors, Tensor]:
+    asked, given, (keep,) = _read(arguments)
+    named = dict(zip(given.names, given.weights, strict=True))
+    widths = _widths(asked.cell, named)
+    steps, batch = given.x.shape[:2]
+    like = given.weights[0]
+    if asked.batch_sizes is None:
         rows, sequences = steps * batch, batch
-    elif state:
-        rows, sequences = steps, state[0].shape[0]
+    elif given.state:
+        rows, sequences = steps, given.state[0].shape[0]
     else:
         # How many sequences there are stands in the data.
         rows, sequences = steps, torch.library.get_ctx().new_dynamic_size()
     output = like.new_empty(steps, batch, widths[0])
     final = [like.new_empty(sequences, width) for width in widths]
-    later = [like.new_empty(steps, batch, width) for width in widths[1:]] if options.all_states else []
+    later = [like.new_empty(steps, batch, width) for width in widths[1:]] if asked.all_states else []
     size: Any = 0
-    if keep and _direct(options):
-        zones = options.seed is not None and any(rate > 0 for rate in options.zoneout)
-        per_row, behind = kernels.reserve_size(options.cell, _hidden(options.cell, named), like, zones)
+    if keep and asked.direct:  # else its backward runs it again
+        keeps_units = asked.noise is not None and asked.noise.keeps_units
+        per_row, behind = kernels.reserve_size(asked.cell, _hidden(asked.cell, named), like, keeps_units)
         size = per_row * rows + behind
     return output, final, later, like.new_empty(size, dtype=torch.uint8)
-
-
-def _direct(options: Options) -> bool:
-    """Whether a forward keeps bytes; else its backward runs it again (kernels.Spec.direct)."""
-    packed = options.batch_sizes is not None
-    ordered = (not options.reverse or packed) and options.lengths is None and options.resets is None
-    return options.memory == "all" and ordered
 
 
 def _hidden(cell: str, weights: Mapping[str, Tensor]) -> int:
@@ -139,10 +171,10 @@ def _widths(cell: str, weights: Mapping[str, Tensor]) -> tuple[int, ...]:
 
 
 @torch.library.impl("rnnkernels::backward", ("cpu", "cuda"))  # type: ignore[untyped-decorator]
-def _backward(*given: Any) -> tuple[Tensor, Tensors, Tensors, Tensors, Tensor]:
-    spec, x, tensors = _spec(given)
-    output, reserve, d_output, d_final, d_sequences, need_x = given[_COUNT + 5 :]
-    if spec.direct and reserve.numel() > 0:
+def _backward(*arguments: Any) -> tuple[Tensor, Tensors, Tensors, Tensors, Tensor]:
+    asked, given, (output, reserve, d_output, d_final, d_sequences, need_x) = _read(arguments)
+    spec, x, tensors = _spec(asked, given), given.x, given.after_x
+    if asked.direct and reserve.numel() > 0:
         if reserve.data_ptr() % kernels.BEHIND != 0:  # someone moved it: a hook on saved tensors, say
             reserve = reserve.clone()
         kept = kernels.kept_again(spec, x, tensors, output, reserve)
@@ -162,52 +194,49 @@ def _backward(*given: Any) -> tuple[Tensor, Tensors, Tensors, Tensors, Tensor]:
 
 
 @torch.library.register_fake("rnnkernels::backward")  # type: ignore[untyped-decorator]
-def _backward_fake(*given: Any) -> tuple[Tensor, Tensors, Tensors, Tensors, Tensor]:
-    x, weights, state, reset_state, term = given[_COUNT : _COUNT + 5]
-    output, need_x = given[_COUNT + 5], given[-1]
+def _backward_fake(*arguments: Any) -> tuple[Tensor, Tensors, Tensors, Tensors, Tensor]:
+    _, given, (output, *_, need_x) = _read(arguments)
 
     def like(tensor: Tensor) -> Tensor:
         return output.new_empty(tensor.shape)
 
-    floating = x.dtype.is_floating_point
+    floating = given.x.dtype.is_floating_point
     return (
-        like(x) if need_x and floating else output.new_empty(0),
-        list(map(like, weights)),
-        list(map(like, state)),
-        list(map(like, reset_state)),
-        output.new_empty(0) if term is None else like(term),
+        like(given.x) if need_x and floating else output.new_empty(0),
+        list(map(like, given.weights)),
+        list(map(like, given.state)),
+        list(map(like, given.reset_state)),
+        output.new_empty(0) if given.term is None else like(given.term),
     )
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    x, weights, state, reset_state, term, _ = inputs[_COUNT:]
-    out, final, sequences, reserve = output
-    tensors = [x, *weights, *state, *reset_state, *([] if term is None else [term])]
+    _, given, _ = _read(inputs)
+    out, _, _, reserve = output
     at = {k: option for k, option in enumerate(inputs[:_COUNT]) if isinstance(option, torch.Tensor)}
     ctx.options = [None if k in at else option for k, option in enumerate(inputs[:_COUNT])]
     ctx.places = list(at)
-    ctx.counts = (len(weights), len(state), len(reset_state), term is not None, len(final), len(sequences))
-    ctx.save_for_backward(*tensors, out, reserve, *at.values())
+    ctx.names = given.names
+    ctx.counts = (len(given.weights), len(given.state), len(given.reset_state), int(given.term is not None))
+    ctx.save_for_backward(given.x, *given.after_x, out, reserve, *at.values())
 
 
 def _derivative(ctx: Any, d_output: Any, d_final: Any, d_sequences: Any, _: Any) -> Any:
-    weights, states, resets, has_term, _, _ = ctx.counts
-    saved = list(ctx.saved_tensors)
-    x = saved.pop(0)
+    x, *saved = ctx.saved_tensors
     groups = []
-    for count in (weights, states, resets, int(has_term)):
+    for count in ctx.counts:
         groups.append(saved[:count])
         del saved[:count]
-    output, reserve, *options = saved
-    arguments = list(ctx.options)
-    for k, option in zip(ctx.places, options, strict=True):
-        arguments[k] = option
-    need_x = ctx.needs_input_grad[_COUNT]
+    output, reserve, *tensors = saved
+    options = list(ctx.options)
+    for k, tensor in zip(ctx.places, tensors, strict=True):
+        options[k] = tensor
+    weights, state, reset_state, term = groups
+    given = Given(ctx.names, x, weights, state, reset_state, term[0] if term else None)
+    need_x = ctx.needs_input_grad[_COUNT + Given._fields.index("x")]
     dx, d_weights, d_state, d_reset, d_term = torch.ops.rnnkernels.backward(
-        *arguments,
-        x,
-        *groups[:3],
-        groups[3][0] if has_term else None,
+        *options,
+        *given,
         output,
         reserve,
         d_output,
@@ -215,9 +244,9 @@ def _derivative(ctx: Any, d_output: Any, d_final: Any, d_sequences: Any, _: Any)
         list(d_sequences),
         bool(need_x and x.is_floating_point()),
     )
-    grads = (dx if need_x else None, list(d_weights), list(d_state), list(d_reset), d_term if has_term else None)
+    grads = (dx if need_x else None, list(d_weights), list(d_state), list(d_reset), d_term if term else None)
     # A list of numbers that is empty looks like one of no tensors, and wants as many gradients.
-    return (*([] if option == [] else None for option in ctx.options), *grads, None)
+    return (*([] if option == [] else None for option in ctx.options), None, *grads, None)
 
 
 torch.library.register_autograd("rnnkernels::forward", _derivative, setup_context=_setup)

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnkernels.noise import Noise, check_rate
+from rnnkernels._asked import Asked
+from rnnkernels.memory import check_memory
+from rnnkernels.noise import Drawn, Noise, check_rate
 from rnnkernels.parameters import cell_info, parameter_shapes
-from rnnkernels.replay import check_memory
 
 from . import autocast
 from .kernels import no_kernels, serves
 from .layers import FLOATS
-from .options import Options
 from .sequence import packed_batch, run, run_layers
 
 if TYPE_CHECKING:
@@ -111,13 +111,13 @@ class _Base(torch.nn.Module):  # type: ignore[misc]
             self._check(f"{name} {part}", state, shape, symbols)
         return tuple(states)
 
-    def _run(self, serve: Any, options: Options, *tensors: Any) -> Any:
+    def _run(self, serve: Any, asked: Asked, *tensors: Any) -> Any:
         """Return what `serve` gives for tensors; in an autocast region they are cast, and results are of its half."""
         region = autocast.region(next(self.parameters()))
         if region is None:
-            return serve(options, *tensors)
+            return serve(asked, *tensors)
         with region.outside():
-            done = serve(options, *map(region.cast, tensors))
+            done = serve(asked, *map(region.cast, tensors))
         return type(done)(*(autocast.to(part, region.low) for part in done))
 
     def _given_back(self, states: Sequence[torch.Tensor]) -> States:
@@ -298,7 +298,7 @@ class Recurrent(_Base):
             initial = tuple(s.index_select(1, input.sorted_indices) for s in initial)
         if reset_state is not None and resets is None:
             raise ValueError("reset_state: expected resets with it, got none")
-        options = self._options(batch_sizes, self._lengths(lengths, batched), self._resets(resets, batched))
+        asked = self._asked(batch_sizes, self._lengths(lengths, batched), self._resets(resets, batched))
         serve = partial(
             run_layers,
             directions=2 if self.bidirectional else 1,
@@ -306,7 +306,7 @@ class Recurrent(_Base):
         )
         done = self._run(
             serve,
-            options._replace(all_states=all_states),
+            asked._replace(all_states=all_states),
             x,
             [{name: getattr(self, attribute) for name, attribute in named.items()} for named in self._all_weights],
             initial,
@@ -324,25 +324,21 @@ class Recurrent(_Base):
         results = (output, self._given_back(final))
         return (*results, done.sequences) if all_states else results
 
-    def _options(self, batch_sizes: Any, lengths: Any, resets: Any) -> Options:
-        seed = None
+    def _asked(self, batch_sizes: Any, lengths: Any, resets: Any) -> Asked:
+        noise = None
         if self._masked:
-            # In evaluation it is not read: the masks' expectation takes their place.
+            # In evaluation the seed is not read: the masks' expectation takes their place.
             seed = torch.randint(0, 2**63 - 1, (), dtype=torch.int64) if self.training else torch.zeros((), dtype=int)
-        return Options(
-            self.cell,
-            False,
-            batch_sizes,
-            lengths,
-            resets,
-            self.zoneout,
-            self.recurrent_dropout,
-            self.per_step,
-            self.weight_dropout,
-            seed,
-            expected=not self.training,
-            cell_clip=self.cell_clip,
-            memory=self.memory,
+            noise = Drawn(
+                seed,
+                expected=not self.training,
+                per_step=self.per_step,
+                zoneout=self.zoneout,
+                recurrent_dropout=self.recurrent_dropout,
+                weight_dropout=self.weight_dropout,
+            )
+        return Asked(
+            self.cell, False, batch_sizes, lengths, resets, noise, cell_clip=self.cell_clip, memory=self.memory
         )
 
     @staticmethod
@@ -443,6 +439,6 @@ class RecurrentCell(_Base):
         x = input.unsqueeze(0) if batched else input.unsqueeze(0).unsqueeze(0)
         if initial is not None and not batched:
             initial = tuple(s.unsqueeze(0) for s in initial)
-        options = Options(self.cell, cell_clip=self.cell_clip)
-        final = self._run(run, options, x, {name: getattr(self, name) for name in self._names}, initial).final
+        asked = Asked(self.cell, cell_clip=self.cell_clip)
+        final = self._run(run, asked, x, {name: getattr(self, name) for name in self._names}, initial).final
         return self._given_back(final if batched else tuple(s.squeeze(0) for s in final))

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from . import autocast, autograd, operators
-from .options import Options, make_spec
+from .spec import make_spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch.nn.utils.rnn import PackedSequence
+
+    from rnnkernels._asked import Asked
 
     Tensors = tuple[torch.Tensor, ...]
 
@@ -32,7 +34,7 @@ class Result(NamedTuple):
 
 
 def run(
-    options: Options,
+    asked: Asked,
     x: torch.Tensor,
     weights: Mapping[str, torch.Tensor],
     state: Sequence[torch.Tensor] | None = None,
@@ -42,7 +44,7 @@ def run(
     """Run a sequence (T, B, I), tokens (T, B) or packed rows (N, 1, I) through one direction of a layer."""
     dtype = weights["weight_ih"].dtype
     if dtype in (torch.bfloat16, torch.float16) and x.device.type != "cuda":  # a GPU's kernels read and write halves
-        return _in_float32(options, x, weights, state, reset_state, term)
+        return _in_float32(asked, x, weights, state, reset_state, term)
     tensors = (*weights.values(), *(state or ()), *(reset_state or ()), *(() if term is None else (term,)))
     if torch.jit.is_tracing():  # a trace would have this call's numbers
         raise NotImplementedError("torch.jit.trace: expected layers of PyTorch's; torch.export takes rnnkernels'")
@@ -51,18 +53,18 @@ def run(
         or x.device.type not in ("cpu", "cuda")
         or not PLAIN.issuperset(map(type, (x, *tensors)))
     ):
-        results = operators.call(options, x, weights, state, reset_state, term)
+        results = operators.call(asked, x, weights, state, reset_state, term)
     else:
         present = (state is not None, reset_state is not None, term is not None)
-        results = autograd.recurrence(make_spec(options, tuple(weights), present), x, tensors)
-    states = (len(results) - 1) // 2 + 1 if options.all_states else len(results) - 1
+        results = autograd.recurrence(make_spec(asked, tuple(weights), present), x, tensors)
+    states = (len(results) - 1) // 2 + 1 if asked.all_states else len(results) - 1
     return Result(results[0], results[1 : states + 1], results[states + 1 :])
 
 
-def _in_float32(options: Options, x: Any, weights: Any, state: Any, reset_state: Any, term: Any) -> Result:
+def _in_float32(asked: Asked, x: Any, weights: Any, state: Any, reset_state: Any, term: Any) -> Result:
     """Half precision is storage: the arithmetic, and the states between steps, are float32's."""
     given = (x, weights, state, reset_state, term)
-    done = run(options, *(autocast.to(part, torch.float32) for part in given))
+    done = run(asked, *(autocast.to(part, torch.float32) for part in given))
     return Result(*(autocast.to(part, weights["weight_ih"].dtype) for part in done))
 
 
@@ -89,7 +91,7 @@ class Stacked(NamedTuple):
 
 
 def run_layers(
-    options: Options,
+    asked: Asked,
     x: torch.Tensor,
     layers: Sequence[Mapping[str, torch.Tensor]],
     state: Sequence[torch.Tensor] | None,
@@ -105,7 +107,9 @@ def run_layers(
     for k, weights in enumerate(layers):
         if k % directions == 0:
             outputs: list[torch.Tensor] = []
-        mine = options if k == 0 else options._replace(reverse=k % directions == 1, layer=options.layer + k)
+        mine = asked if k == 0 else asked._replace(reverse=k % directions == 1)
+        if mine.noise is not None:
+            mine = mine._replace(noise=mine.noise._replace(layer=mine.noise.layer + k))
         done = run(
             mine,
             x,
@@ -115,7 +119,7 @@ def run_layers(
         )
         outputs.append(done.output)
         finals.append(done.final)
-        if options.all_states:
+        if asked.all_states:
             sequences.append((done.output, *done.sequences))
         if k % directions == directions - 1:
             x = outputs[0] if directions == 1 else torch.cat(outputs, -1)

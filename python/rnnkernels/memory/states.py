@@ -5,7 +5,7 @@ steps of a piece need not wait for each other: their rows are run as one step of
 the machine can. So it costs one more forward in arithmetic, and much less than that in time where a step's own batch
 is small. Outputs, states and the gradients of inputs and states have the bits of a run that keeps everything; those of
 the parameters are sums over the pieces, in another order, and differ by rounding. Not here: keeping fewer states and
-running the steps between them again (`rnnkernels.replay`).
+running the steps between them again (`rnnkernels.memory.replay`).
 """
 
 from __future__ import annotations
@@ -15,20 +15,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._call import Call, Found
-from .cuda.arrays import frame_of
-from .parameters import NAMES
+from rnnkernels import _serve
+from rnnkernels._arrays import frame_of
+from rnnkernels._call import Ahead, Call, Found, Rows
+from rnnkernels.parameters import NAMES
+from rnnkernels.run import Gradients, gradients, of_sequences
+from rnnkernels.schedule import check_states
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
 
-    from ._call import Sequences
-    from .noise import Drawn
-    from .parameters import Array
+    from rnnkernels._call import Sequences, State
+    from rnnkernels.noise import Drawn
+    from rnnkernels.parameters import Array
+    from rnnkernels.schedule import Schedule
 
-    State = tuple[Array, ...]
     Integers = npt.NDArray[np.int64]
 
 # Rows made again at a time: enough for the products to run at full speed, few enough to stay small.
@@ -36,39 +39,42 @@ ROWS = 1024
 
 
 @dataclass(frozen=True, eq=False)
-class Rebuild:
-    """What such a run keeps: its call and the sequences of its states, h first, each (T, B, H)."""
+class States:
+    """What such a run keeps: its call, the sequences of its states, h first, each (T, B, H), the order of its rows."""
 
     call: Call
     states: Sequences
+    schedule: Schedule | None = None  # None: dense, or a packed batch, whose rows are the call's
 
     @property
     def nbytes(self) -> int:
         """Memory kept beside the output."""
         return sum(s.nbytes for s in self.states[1:])
 
-    def backward(
-        self,
-        d_output: Array | None,
-        d_state: State | None,
-        d_sequence: tuple[Array | None, ...],
-        *,
-        need_x: bool,
-        norms: bool,
-    ) -> Found:
-        """Make a piece's gates again and go back through it, piece after piece from the last."""
+    def backward(self, ahead: Ahead, *, need_x: bool, norms: bool) -> Gradients:
+        """Go back through it, piece after piece from the last."""
+        widths = tuple(s.shape[2] for s in self.states)
+        ended = ahead
+        if self.schedule is not None:
+            ended = of_sequences(ahead, self.schedule, widths)
+        elif self.call.rows is None:
+            check_states("d_state", ahead.state, self.states[0].shape[1], widths)
+        return gradients(self._backward(ended, need_x=need_x, norms=norms), self.schedule, ahead, norms)
+
+    def _backward(self, ahead: Ahead, *, need_x: bool, norms: bool) -> Found:
+        """Make each piece's gates again and go back through it."""
         call, h = self.call, self.states[0]
         frame = frame_of(h)
         steps, batch = h.shape[:2]
-        starts = call.rows[0] if call.rows else np.arange(steps + 1) * batch
-        sequences = int(starts[1]) if len(starts) > 1 else 0 if call.rows else batch
+        starts = np.arange(steps + 1) * batch if call.rows is None else call.rows.starts
+        sequences = int(starts[1]) if len(starts) > 1 else batch if call.rows is None else 0
         dx = frame.zeros(call.x.shape, h.dtype) if need_x and call.x.ndim == 3 else None
         d_term = None if call.term is None else frame.zeros(call.term.shape, h.dtype)
         readings = tuple(frame.zeros((steps, batch), h.dtype) for _ in self.states) if norms else ()
         params: dict[str, Array] = {}
         # dL/d(each sequence's state) behind the piece at work; of one that ends in it, after its last step.
-        ahead = tuple(
-            frame.zeros((sequences, s.shape[2]), h.dtype) if d_state is None else frame.copy(d_state[k])
+        carried = tuple(
+            frame.zeros((sequences, s.shape[2]), h.dtype) if ahead.state is None else frame.copy(ahead.state[k])
             for k, s in enumerate(self.states)
         )
         for first, last in pieces(starts):
@@ -76,17 +82,14 @@ class Rebuild:
             before = tuple(
                 piece.before(None if call.state is None else call.state[k], s) for k, s in enumerate(self.states)
             )
-            reserve = piece.at_once(call, before).forward(True)[2]
-            assert reserve is not None
-            found = piece.in_order(call, before).backward(
-                piece.take(h),
-                reserve,
-                None if d_output is None else piece.take(d_output),
-                tuple(d[: piece.width] for d in ahead),
-                tuple(None if d is None else piece.take(d) for d in d_sequence),
-                need_x=dx is not None,
-                norms=norms,
+            _, _, reserve, _ = _serve.forward(piece.at_once(call, before), True)
+            d_piece = Ahead(
+                None if ahead.output is None else piece.take(ahead.output),
+                tuple(d[: piece.width] for d in carried),
+                tuple(None if d is None else piece.take(d) for d in ahead.sequences),
             )
+            again = piece.in_order(call, before)
+            found = _serve.backward(again, piece.take(h), reserve, d_piece, dx is not None, norms)
             for to, value in zip((dx, *readings), (found.x, *found.norms), strict=True):
                 if to is not None and value is not None:
                     _flat(to)[piece.where] = _flat(value)
@@ -94,14 +97,14 @@ class Rebuild:
                 params[name] = value if name not in params else params[name] + value
             if d_term is not None and found.term is not None:
                 d_term[: piece.width] += found.term
-            for to, value in zip(ahead, found.state, strict=True):
+            for to, value in zip(carried, found.state, strict=True):
                 to[: piece.width] = value
         if not params:  # no rows at all
             layer = zip(NAMES, call.layer, strict=True)
             params = {
                 name: frame.zeros(value.shape, h.dtype) for name, value in layer if value is not None and len(value)
             }
-        return Found(dx, params, ahead, d_term, readings)
+        return Found(dx, params, carried, d_term, readings)
 
 
 def pieces(starts: Integers) -> Iterator[tuple[int, int]]:
@@ -132,7 +135,7 @@ class _Piece:
         rows = np.arange(starts[first], starts[last])
         step = np.repeat(np.arange(first, last), counts)
         sequence = rows - starts[step]
-        stand = None if call.rows is None else call.rows[1]
+        stand = None if call.rows is None else call.rows.places
         places = rows if stand is None else stand[rows]
         width, walked = int(counts[0]), slice(int(starts[first]), int(starts[last]))
         later = slice(width, None) if first == 0 else slice(None)
@@ -172,7 +175,7 @@ class _Piece:
     def in_order(self, call: Call, before: State) -> Call:
         """Return the piece as it was run."""
         begun = tuple(frame_of(s).contiguous(s[: self.width]) for s in before)
-        rows = None if self.starts is None else (self.starts, np.arange(len(self.places)))
+        rows = None if self.starts is None else Rows(self.starts, np.arange(len(self.places)))
         term = None if call.term is None else call.term[: self.width]
         return call._replace(x=self.take(call.x), state=begun, rows=rows, term=term, noise=self._noise(call.noise))
 
@@ -180,8 +183,7 @@ class _Piece:
         """Return the masks of the whole for the rows of the piece."""
         if noise is None:
             return None
-        places = self.places if noise[6] is None else noise[6][self.rows]
-        return (*noise[:6], places, *noise[7:])
+        return noise._replace(places=self.places if noise.places is None else noise.places[self.rows])
 
 
 def _flat(array: Array) -> Array:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import extension
+from .cuda import extension
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

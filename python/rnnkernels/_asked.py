@@ -1,0 +1,40 @@
+"""What is asked of a call beside its arrays: one record, from the keywords of a public function down to a backend.
+
+`rnnkernels.forward` makes one of its keywords, `rnnkernels.torch` writes its operators' schema from the fields,
+`rnnkernels.jax` holds one static. An option is a field here, and what reads it. Not here: the arrays (`_call`), and the
+checks, which stand where an option is read.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from .noise import Drawn
+
+
+class Asked(NamedTuple):
+    """As `rnnkernels.forward` has it; in PyTorch `lengths`, `resets` and `batch_sizes` are tensors.
+
+    The fields and their types are read where PyTorch's operators are declared (`rnnkernels.torch.operators`).
+    """
+
+    cell: str
+    reverse: bool = False
+    batch_sizes: Any = None  # (T,) of a packed batch, whose x is (N, 1, I): PyTorch's alone
+    lengths: Any = None  # (B,)
+    resets: Any = None  # (T, B)
+    noise: Drawn | None = None
+    cell_clip: float | None = None
+    all_states: bool = False
+    memory: str = "all"
+
+    @property
+    def ragged(self) -> bool:
+        """Whether the rows have to be put in order first; those of a packed batch are."""
+        ordered = self.batch_sizes is not None or not self.reverse
+        return not ordered or self.lengths is not None or self.resets is not None
+
+    @property
+    def direct(self) -> bool:
+        """Whether a backend can be called as it is, and keeps all that its backward needs."""
+        return self.memory == "all" and not self.ragged

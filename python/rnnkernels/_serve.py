@@ -1,0 +1,74 @@
+"""Which backend serves a call: the compiled CPU kernels, or the CUDA kernels that `rnnkernels.cuda` reaches.
+
+Not here: what a call is (`_call`), how the CUDA extension is given one (`cuda.calls`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _cpu, _runtime
+from ._call import Found
+from .parameters import NAMES
+
+if TYPE_CHECKING:
+    from ._call import Ahead, Call, Results
+    from .parameters import Array
+
+
+def on_gpu(array: Any) -> bool:
+    """Whether a GPU serves a call with this array: it is not NumPy's, or `set_backend` has NumPy's copied there."""
+    return type(array) is not np.ndarray or _runtime.on_cuda
+
+
+def forward(call: Call, keep: bool, all_states: bool = False) -> Results:
+    """Run; `keep` what a backward needs."""
+    cell, x, layer, state, rows, term, noise, settings = call
+    if on_gpu(x):
+        made: Results = _cuda_calls().forward(call, keep, all_states)
+        return made
+    return _cpu.forward(cell, x, layer, state, keep, rows, term, noise, all_states, settings)
+
+
+def backward(call: Call, output: Array, reserve: Any, ahead: Ahead, need_x: bool, norms: bool) -> Found:
+    """Differentiate what `forward` gave: its output and its reserve."""
+    if isinstance(reserve, _cpu.Reserve):
+        cell, x, layer, state, rows, term, noise, settings = call
+        d_output, d_state, d_sequences = ahead
+        dx, d_layer, d_begun, d_term, readings = _cpu.backward(
+            cell,
+            x,
+            layer,
+            state,
+            output,
+            reserve,
+            d_output,
+            d_state,
+            need_x,
+            rows,
+            term,
+            noise,
+            d_sequences,
+            norms,
+            settings,
+        )
+    else:
+        dx, d_layer, d_begun, d_term, readings = _cuda_calls().backward(call, output, reserve, ahead, need_x, norms)
+    # A cell without weight_hh is given an empty one.
+    params = {name: grad for name, grad in zip(NAMES, d_layer, strict=True) if grad is not None and len(grad)}
+    return Found(dx, params, d_begun, d_term, readings)
+
+
+def drop(x: Array, rate: float, seed: int, layer: int) -> Array:
+    """Return a copy with elements dropped, where `x` lies; which ones, `seed` and `layer` say alone."""
+    dropped: Array = _cuda_calls().drop(x, rate, seed, layer) if on_gpu(x) else _cpu.drop(x, rate, seed, layer)
+    return dropped
+
+
+def _cuda_calls() -> Any:
+    """Return the module that makes calls of the CUDA extension, which only these import."""
+    from .cuda import calls  # noqa: PLC0415
+
+    return calls

@@ -1,0 +1,142 @@
+"""What a forward leaves behind: `Run`, its results and what its backward needs, and `Gradients`, what that finds.
+
+What a run keeps has three forms, each with the backward that belongs to it: `Whole` here (every gate and state),
+`rnnkernels.memory.states.States` (the states alone) and `rnnkernels.memory.replay.Pieces` (a few states).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from . import _serve
+from .parameters import Array, Params
+from .schedule import check_states
+
+if TYPE_CHECKING:
+    from ._call import Ahead, Call, Found
+    from .schedule import Schedule
+
+__all__ = ["Gradients", "Run"]
+
+State = tuple[Array, ...]
+
+
+class Kept(Protocol):
+    """What a run keeps for its backward."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory beside the output."""
+
+    def backward(self, ahead: Ahead, *, need_x: bool, norms: bool) -> Gradients:
+        """Return the gradients; as often as it is asked."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A forward pass: its results, and what its backward needs.
+
+    It refers to the arrays it was called with and does not copy them: change the parameters (an
+    optimiser's step) only after `backward`.
+
+    Attributes
+    ----------
+    output : ndarray, (T, B, H)
+        h after every step.
+    state : tuple of ndarray, each (B, H)
+        The states after each row's last step, h first; the initial states where it has none.
+    cell : str
+        The cell's name.
+    states : tuple of ndarray, each (T, B, H), or None
+        The states after every step, h (`output` itself) first, where ``all_states`` asked for them.
+    """
+
+    output: Array
+    state: State
+    cell: str
+    states: State | None = field(default=None, repr=False)
+    _kept: Kept | None = field(default=None, repr=False)
+
+    @property
+    def _widths(self) -> tuple[int, ...]:
+        """Units of each state."""
+        return tuple(s.shape[1] for s in self.state)
+
+    @property
+    def reserve_bytes(self) -> int:
+        """Memory kept for the backward, beside ``output``; 0 after inference."""
+        return 0 if self._kept is None else self._kept.nbytes
+
+    def __repr__(self) -> str:
+        steps, batch, hidden = self.output.shape
+        return f"Run(cell={self.cell!r}, T={steps}, B={batch}, H={hidden}, reserve_bytes={self.reserve_bytes})"
+
+
+@dataclass(frozen=True, eq=False)
+class Gradients:
+    """What `backward` found.
+
+    Attributes
+    ----------
+    x : ndarray, (T, B, I), or None
+        dL/dx; None where the input was tokens.
+    params : dict of str to ndarray
+        dL/dparameter, the same keys and shapes as the parameters.
+    state : tuple of ndarray, each (B, H)
+        dL/d(initial state), one per state of the cell.
+    reset_state : tuple of ndarray, each (B, H), or None
+        dL/d(reset state), where the run had lengths, resets or ran in reverse; zeros where nothing was reset.
+    term : ndarray, (B, Gx·H), or None
+        dL/dterm, where the run had a term.
+    norms : tuple of ndarray, each (T, B), or None
+        ‖dL/d(state after step t)‖ over the units of each row, one for each state, h first, where ``norms`` asked for
+        them: how far back the gradient flows. Zeros for steps that a row does not have.
+    """
+
+    x: Array | None
+    params: Params
+    state: State
+    reset_state: State | None = None
+    term: Array | None = None
+    norms: State | None = None
+
+
+class Whole(NamedTuple):
+    """A run that keeps every gate and state: its call, what that gave, and the order of its rows."""
+
+    call: Call
+    output: Array  # (T, B, H)
+    reserve: Any  # of the backend that ran it
+    schedule: Schedule | None = None  # None: dense
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the reserve."""
+        size: int = self.reserve.nbytes
+        return size
+
+    def backward(self, ahead: Ahead, *, need_x: bool, norms: bool) -> Gradients:
+        """Go back through all of it in one call."""
+        call, output, reserve, schedule = self
+        if schedule is None:
+            x, params, state, term, readings = _serve.backward(call, output, reserve, ahead, need_x, norms)
+            return Gradients(x, params, state, None, term, readings if norms else None)
+        ended = of_sequences(ahead, schedule, tuple(s.shape[1] for s in call.state or ()))
+        return gradients(_serve.backward(call, output, reserve, ended, need_x, norms), schedule, ahead, norms)
+
+
+def of_sequences(ahead: Ahead, schedule: Schedule, widths: tuple[int, ...]) -> Ahead:
+    """Return what belongs to the sequences of a batch, from what belongs to its rows."""
+    check_states("d_state", ahead.state, len(schedule.last), widths)
+    return ahead._replace(state=schedule.end_gradient(ahead.state))
+
+
+def gradients(found: Found, schedule: Schedule | None, ahead: Ahead, norms: bool) -> Gradients:
+    """Return what belongs to the rows of a batch, from what belongs to its sequences."""
+    readings = found.norms if norms else None
+    if schedule is None:
+        return Gradients(found.x, found.params, found.state, None, found.term, readings)
+    d_initial, d_reset = schedule.begin_gradient(found.state, ahead.state)
+    d_term = None if found.term is None else schedule.of_rows(found.term)
+    return Gradients(found.x, found.params, d_initial, d_reset, d_term, readings)
