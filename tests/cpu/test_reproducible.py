@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
-from problems import Array, make
+from problems import FORMS, Array, make
 
 import rnnkernels as rk
+from rnnkernels import _cpu
 
-CELLS = rk.cells()
 # Row cuts, unit cuts, both; more steps than one chunk of the projection (256 rows).
 SHAPES = [(3, 40, 5, 50), (3, 2, 5, 200), (90, 5, 4, 70), (260, 1, 3, 130)]
 
@@ -20,8 +22,8 @@ def assert_same_bits(one: dict[str, Array], two: dict[str, Array]) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("cell", CELLS)
-def test_any_number_of_threads_and_every_run(cell: str, dtype: str, isa: str) -> None:
+@pytest.mark.parametrize("cell", FORMS)
+def test_any_number_of_threads_and_every_run(cell: str, dtype: str) -> None:
     for shape in SHAPES:
         for tokens in (False, True):
             p = make(cell, shape, dtype, tokens=tokens)
@@ -33,8 +35,8 @@ def test_any_number_of_threads_and_every_run(cell: str, dtype: str, isa: str) ->
                 assert_same_bits(p.results(), alone)
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_threads_that_share_only_the_products_over_many_steps(cell: str, isa: str) -> None:
+@pytest.mark.parametrize("cell", FORMS)
+def test_threads_that_share_only_the_products_over_many_steps(cell: str) -> None:
     p = make(cell, (300, 1, 1100, 40), "float32")  # two chunks of the projection
     rk.set_num_threads(1)
     alone = p.results()
@@ -45,8 +47,8 @@ def test_threads_that_share_only_the_products_over_many_steps(cell: str, isa: st
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("cell", CELLS)
-def test_a_row_does_not_see_its_neighbours(cell: str, dtype: str, isa: str) -> None:
+@pytest.mark.parametrize("cell", FORMS)
+def test_a_row_does_not_see_its_neighbours(cell: str, dtype: str) -> None:
     shape = (4, 29, 6, 37)
     p = make(cell, shape, dtype)
     together = p.results()
@@ -60,8 +62,8 @@ def test_a_row_does_not_see_its_neighbours(cell: str, dtype: str, isa: str) -> N
 
 
 @pytest.mark.parametrize("tokens", [False, True])
-@pytest.mark.parametrize("cell", CELLS)
-def test_stepping_equals_the_whole_sequence(cell: str, tokens: bool, isa: str) -> None:
+@pytest.mark.parametrize("cell", FORMS)
+def test_stepping_equals_the_whole_sequence(cell: str, tokens: bool) -> None:
     for shape in [(9, 3, 6, 37), (9, 1, 300, 20)]:
         p = make(cell, shape, "float32", tokens=tokens)
         run = p.forward()
@@ -73,16 +75,16 @@ def test_stepping_equals_the_whole_sequence(cell: str, tokens: bool, isa: str) -
             assert mine.tobytes() == whole.tobytes()
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_inference_equals_training(cell: str, isa: str) -> None:
+@pytest.mark.parametrize("cell", FORMS)
+def test_inference_equals_training(cell: str) -> None:
     p = make(cell, (9, 3, 6, 37), "float32")
     training, inference = p.forward(), p.forward(training=False)
     assert training.output.tobytes() == inference.output.tobytes()
     assert inference.reserve_bytes == 0 <= training.reserve_bytes
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_a_sequence_in_two_calls_equals_one(cell: str, isa: str) -> None:
+@pytest.mark.parametrize("cell", FORMS)
+def test_a_sequence_in_two_calls_equals_one(cell: str) -> None:
     """Outputs, states, and the gradients of x and of the states. Weights' gradients are sums over other rows."""
     p = make(cell, (11, 4, 6, 37), "float32")
     whole = p.results()
@@ -98,9 +100,33 @@ def test_a_sequence_in_two_calls_equals_one(cell: str, isa: str) -> None:
         assert d.tobytes() == whole[f"d state[{i}]"].tobytes()
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_a_token_is_its_one_hot_vector(cell: str, isa: str) -> None:
+@pytest.mark.parametrize("cell", FORMS)
+def test_a_token_is_its_one_hot_vector(cell: str) -> None:
     p = make(cell, (6, 5, 12, 37), "float32", tokens=True)
     one_hot = np.eye(p.params["weight_ih"].shape[1], dtype=np.float32)[p.x]
     found = p.forward().output
     np.testing.assert_array_equal(found, rk.forward(cell, one_hot, p.params, p.state).output)
+
+
+@pytest.mark.parametrize("cell", FORMS)
+def test_dense_is_ragged_with_full_lengths(cell: str) -> None:
+    """The ragged walk itself: full lengths alone would be served by the dense one."""
+    steps, batch, _, hidden = shape = (9, 6, 5, 19)
+    p = make(cell, shape, "float32")
+    layer: Any = tuple(p.params.get(name) for name in rk.parameters.NAMES)
+    if layer[1] is None:
+        layer = (layer[0], np.empty((0, hidden), "float32"), *layer[2:])
+    rows = np.arange(steps + 1) * batch, np.arange(steps * batch)
+    output, state, reserve, _ = _cpu.forward(cell, p.x, layer, p.state, True, rows)
+    assert reserve is not None
+    found: Any = _cpu.backward(cell, p.x, layer, p.state, output, reserve, p.d_output, p.d_state, True, rows)
+    dx, d_layer, d_state, *_ = found
+    plain = p.results()
+    assert output.tobytes() == plain["output"].tobytes()
+    assert dx.tobytes() == plain["d x"].tobytes()
+    for name, value in zip(rk.parameters.NAMES, d_layer, strict=True):
+        if name in p.params:
+            assert value.tobytes() == plain[f"d {name}"].tobytes()
+    for k, (s, d) in enumerate(zip(state, d_state, strict=True)):
+        assert s.tobytes() == plain[f"state[{k}]"].tobytes()
+        assert d.tobytes() == plain[f"d state[{k}]"].tobytes()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from problems import Array, make
+from problems import FORMS, Array, make
 
 import rnnkernels as rk
 from rnnkernels import functional
-
-CELLS = rk.cells()
 
 
 def layer_by_layer(
@@ -23,8 +21,8 @@ def layer_by_layer(
 
 @pytest.mark.parametrize("tokens", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("cell", CELLS)
-def test_gives_the_bits_of_layers_in_turn(cell: str, dtype: str, tokens: bool, isa: str) -> None:
+@pytest.mark.parametrize("cell", FORMS)
+def test_gives_the_bits_of_layers_in_turn(cell: str, dtype: str, tokens: bool) -> None:
     hidden = 37
     for steps, batch in [(401, 1), (230, 2), (15, 1), (0, 1), (20, 0)]:
         for count in (2, 5):

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from problems import make, on_device
+from problems import FORMS, make, on_device
 
 import rnnkernels as rk
 from rnnkernels import cuda
@@ -23,7 +23,6 @@ from rnnkernels.cuda import arrays, extension
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (5, 6, 4, 17)
-CELLS = ("lstm", "gru", "gru_reset_before", "lstm_fgr", "lstm_projected", "mut3", "lstm_layer_norm", "indrnn")
 
 
 # ---- where nothing serves -----------------------------------------------------------------------
@@ -121,7 +120,7 @@ def test_memory_that_there_is_not(emulated: Any) -> None:
         emulated.Memory(0, -1)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", FORMS)
 def test_numpy_arrays_are_copied_there_and_back(emulated: Any, cell: str) -> None:
     p = make(cell, SHAPE)
     wanted = p.results()
@@ -158,7 +157,7 @@ def test_the_language_model_trains_on_it(
 
 @pytest.mark.parametrize("memory", ["all", "states", "replay"])
 @pytest.mark.parametrize("options", ["dense", "lengths", "resets", "reverse"])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", FORMS)
 def test_tensors_are_used_where_they_lie(tensors: Any, cell: str, options: str, memory: str) -> None:
     p = make(cell, SHAPE)
     rng = np.random.default_rng(0)
@@ -198,7 +197,7 @@ def test_tensors_are_used_where_they_lie(tensors: Any, cell: str, options: str, 
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-@pytest.mark.parametrize("cell", rk.cells())
+@pytest.mark.parametrize("cell", FORMS)
 def test_halves_are_storage(tensors: Any, cell: str, dtype: str) -> None:
     """As float32 on the rounded values, but for the rounding of what is stored: h, and gate gradients."""
     torch = tensors
@@ -302,7 +301,7 @@ def test_no_call_changes_what_it_is_given(tensors: Any) -> None:
 
 
 @pytest.mark.parametrize("tokens", [False, True])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", FORMS)
 def test_the_memory_of_a_call_is_known_before_it(tensors: Any, cell: str, tokens: bool) -> None:
     torch = tensors
     p = make(cell, SHAPE, tokens=tokens)

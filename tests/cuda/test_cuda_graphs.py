@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from problems import make, on_device
+from problems import FORMS, make, on_device
 
 import rnnkernels as rk
 from rnnkernels import cuda
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SHAPE = (5, 6, 4, 17)
-CELLS = ("lstm", "gru", "gru_reset_before", "lstm_fgr", "lstm_projected", "mut3", "lstm_layer_norm", "indrnn")
 
 
 class SameMemory:
@@ -56,7 +55,7 @@ def graphs(tensors: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[SameMemory
 
 @pytest.mark.parametrize("kernel", ["reference", "products"])
 @pytest.mark.parametrize("options", ["dense", "lengths", "noise"])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", FORMS)
 def test_calls_that_come_again_are_graphs(
     tensors: Any, graphs: SameMemory, cell: str, options: str, kernel: str
 ) -> None:

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import Array, make
+from problems import FORMS, Array, make
 from processes import HIDE, python
 
 import rnnkernels as rk
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
-CELLS = rk.cells()
 SHAPE = (4, 3, 5, 6)
 
 
@@ -71,13 +70,13 @@ def expected_of(p: Any, **options: Any) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", FORMS)
 def test_every_cell(cell: str, dtype: str, x64: None) -> None:
     p = make(cell, SHAPE, dtype)
     assert_equal(vjp_of(p), expected_of(p))
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", FORMS)
 def test_every_cell_ragged_in_reverse_from_zeros(cell: str) -> None:
     p = make(cell, (5, 4, 5, 6), "float32", bias=False)
     options: dict[str, Any] = {"lengths": np.array([2, 5, 0, 3], np.int32), "reverse": True}
@@ -100,7 +99,7 @@ def test_every_cell_ragged_in_reverse_from_zeros(cell: str) -> None:
     ],
     ids=str,
 )
-def test_ragged(cell: str, options: Any, isa: str) -> None:
+def test_ragged(cell: str, options: Any) -> None:
     p = make(cell, (5, 7, 5, 17), "float32")
     options = options | ({"lengths": np.array(options["lengths"], np.int32)} if "lengths" in options else {})
     assert_equal(vjp_of(p, **options), expected_of(p, **options))

@@ -62,7 +62,7 @@ def per_gate(params: Params, change: Callable[[list[Array]], list[Array]], gates
 
 
 @DTYPES
-def test_peephole_lstm_with_zero_peepholes_is_the_lstm(dtype: str, isa: str) -> None:
+def test_peephole_lstm_with_zero_peepholes_is_the_lstm(dtype: str) -> None:
     """Greff's NP."""
     p = make("lstm", SHAPE, dtype)
     params = p.params | {"weight_diagonal": np.zeros(3 * SHAPE[3], dtype)}
@@ -70,7 +70,7 @@ def test_peephole_lstm_with_zero_peepholes_is_the_lstm(dtype: str, isa: str) -> 
 
 
 @DTYPES
-def test_full_gate_recurrence_with_zero_matrices_is_the_peephole_lstm(dtype: str, isa: str) -> None:
+def test_full_gate_recurrence_with_zero_matrices_is_the_peephole_lstm(dtype: str) -> None:
     p = make("lstm_peephole", SHAPE, dtype)
     params = p.params | {"weight_gg": np.zeros((3 * SHAPE[3], 3 * SHAPE[3]), dtype)}
     assert_same_bits(p, as_other(p, "lstm_fgr", params), tuple(p.params))
@@ -78,7 +78,7 @@ def test_full_gate_recurrence_with_zero_matrices_is_the_peephole_lstm(dtype: str
 
 @pytest.mark.parametrize(("cell", "gate"), [("lstm_nig", 0), ("lstm_nfg", 1), ("lstm_nog", 3)])
 @DTYPES
-def test_an_absent_gate_is_one_that_is_open(cell: str, gate: int, dtype: str, isa: str) -> None:
+def test_an_absent_gate_is_one_that_is_open(cell: str, gate: int, dtype: str) -> None:
     p = make(cell, SHAPE, dtype)
     hidden = SHAPE[3]
 
@@ -92,7 +92,7 @@ def test_an_absent_gate_is_one_that_is_open(cell: str, gate: int, dtype: str, is
 
 
 @DTYPES
-def test_coupled_gates_are_a_forget_gate_held_at_one_minus_the_input_gate(dtype: str, isa: str) -> None:
+def test_coupled_gates_are_a_forget_gate_held_at_one_minus_the_input_gate(dtype: str) -> None:
     """sigmoid(-a) = 1 - sigmoid(a)."""
     p = make("lstm_cifg", SHAPE, dtype)
     params = per_gate(p.params, lambda gates: [gates[0], -gates[0], *gates[1:]], 3)
@@ -103,7 +103,7 @@ def test_coupled_gates_are_a_forget_gate_held_at_one_minus_the_input_gate(dtype:
 
 @pytest.mark.parametrize(("cell", "gate"), [("mut1", 2), ("mut2", 1)])
 @DTYPES
-def test_the_printed_form_is_the_projected_one_with_the_identity(cell: str, gate: int, dtype: str, isa: str) -> None:
+def test_the_printed_form_is_the_projected_one_with_the_identity(cell: str, gate: int, dtype: str) -> None:
     p = make(cell, SHAPE, dtype)
     hidden = SHAPE[3]
     params = dict(p.params)
@@ -117,7 +117,7 @@ def test_the_printed_form_is_the_projected_one_with_the_identity(cell: str, gate
 
 
 @DTYPES
-def test_independent_units_are_a_vanilla_network_with_a_diagonal_matrix(dtype: str, isa: str) -> None:
+def test_independent_units_are_a_vanilla_network_with_a_diagonal_matrix(dtype: str) -> None:
     p = make("indrnn", SHAPE, dtype)
     params: dict[str, Any] = {name: p.params[name] for name in ("weight_ih", "bias_ih")}
     params["weight_hh"] = np.diag(p.params["weight_diagonal"])
@@ -129,7 +129,7 @@ def test_independent_units_are_a_vanilla_network_with_a_diagonal_matrix(dtype: s
 
 
 @DTYPES
-def test_a_minimal_gated_unit_is_a_gru_whose_two_gates_are_one(dtype: str, isa: str) -> None:
+def test_a_minimal_gated_unit_is_a_gru_whose_two_gates_are_one(dtype: str) -> None:
     """r = f and z = 1 - f: the GRU's z keeps the old state, the unit's f the new one."""
     p = make("mgu", SHAPE, dtype)
     assert_near(p, as_other(p, "gru_reset_before", per_gate(p.params, lambda g: [g[0], -g[0], g[1]], 2)))
@@ -137,7 +137,7 @@ def test_a_minimal_gated_unit_is_a_gru_whose_two_gates_are_one(dtype: str, isa: 
 
 @pytest.mark.parametrize("cell", ["slstm", "slstm_exp"])
 @DTYPES
-def test_a_stabiliser_changes_only_how_c_and_n_are_scaled(cell: str, dtype: str, isa: str) -> None:
+def test_a_stabiliser_changes_only_how_c_and_n_are_scaled(cell: str, dtype: str) -> None:
     """c and n stand for c e^m and n e^m, so h sees no constant added to m; nor m at all where c = n = 0."""
     p = make(cell, SHAPE, dtype)
     p.d_state = (p.d_state[0], *(np.zeros_like(s) for s in p.d_state[1:]))
@@ -154,7 +154,7 @@ NORMALISED = [cell for cell in rk.cells() if rk.cell_info(cell)["normalisation"]
 
 @pytest.mark.parametrize("cell", NORMALISED)
 @DTYPES
-def test_a_normalised_product_does_not_see_the_scale_of_its_weight(cell: str, dtype: str, isa: str) -> None:
+def test_a_normalised_product_does_not_see_the_scale_of_its_weight(cell: str, dtype: str) -> None:
     """Powers of two change no digit, and the epsilon is lost beside variances as large as these."""
     for name in ("weight_ih", "weight_hh"):
         p = make(cell, SHAPE, dtype)
@@ -167,7 +167,7 @@ def test_a_normalised_product_does_not_see_the_scale_of_its_weight(cell: str, dt
 
 @pytest.mark.parametrize("cell", NORMALISED)
 @DTYPES
-def test_a_normalised_product_does_not_see_what_all_of_its_rows_share(cell: str, dtype: str, isa: str) -> None:
+def test_a_normalised_product_does_not_see_what_all_of_its_rows_share(cell: str, dtype: str) -> None:
     """So the gradient along such a change is zero: the mean has gone out of every row of it."""
     p = make(cell, SHAPE, dtype)
     common = np.linspace(-1, 1, SHAPE[2], dtype=dtype)
@@ -180,7 +180,7 @@ def test_a_normalised_product_does_not_see_what_all_of_its_rows_share(cell: str,
 
 
 @DTYPES
-def test_a_normalised_gru_without_gains_is_a_gru_without_weights(dtype: str, isa: str) -> None:
+def test_a_normalised_gru_without_gains_is_a_gru_without_weights(dtype: str) -> None:
     p = make("gru_layer_norm", SHAPE, dtype)
     p.params["weight_diagonal"] = np.zeros_like(p.params["weight_diagonal"])
     plain = {name: value for name, value in p.params.items() if name != "weight_diagonal"}
@@ -192,7 +192,7 @@ def test_a_normalised_gru_without_gains_is_a_gru_without_weights(dtype: str, isa
 
 @pytest.mark.parametrize("cell", NORMALISED)
 @DTYPES
-def test_a_row_without_variance_has_gradients(cell: str, dtype: str, isa: str) -> None:
+def test_a_row_without_variance_has_gradients(cell: str, dtype: str) -> None:
     """The epsilon's: of units that are alike, and of a single one, whose normalised value is its shift."""
     p = make(cell, SHAPE, dtype)
     p.params["weight_hh"] = np.zeros_like(p.params["weight_hh"])

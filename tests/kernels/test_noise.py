@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from problems import Array, Problem, make, zoneout_of
+from expected import expected
+from problems import FORMS, Array, make, zoneout_of
 from tolerances import assert_close, forward_length, gradient_length
 
 import rnnkernels as rk
@@ -75,23 +76,9 @@ def test_rates_are_what_they_say() -> None:
 # ---- against the reference -----------------------------------------------------------------------
 
 
-def expected(p: Problem, noise: rk.Noise) -> dict[str, Array]:
-    exact = [np.asarray(a, np.float64) for a in (*p.state, *p.d_state)]
-    state, d_state = exact[: len(p.state)], exact[len(p.state) :]
-    params = {name: value.astype(np.float64) for name, value in p.params.items()}
-    x = p.x if p.x.ndim == 2 else p.x.astype(np.float64)
-    output, final = reference.forward(p.cell, x, params, state, noise=noise)
-    dx, d_params, d_initial = reference.gradients(
-        p.cell, x, params, state, p.d_output.astype(np.float64), d_state, noise=noise
-    )
-    named = {"output": output} | {f"state[{i}]": s for i, s in enumerate(final)}
-    named |= {f"d {name}": g for name, g in d_params.items()} | {f"d state[{i}]": s for i, s in enumerate(d_initial)}
-    return named if dx is None else named | {"d x": dx}
-
-
 @pytest.mark.parametrize("name", NOISES)
 @pytest.mark.parametrize("cell", CELLS)
-def test_every_cell_under_every_mask(cell: str, name: str, isa: str) -> None:
+def test_every_cell_under_every_mask(cell: str, name: str) -> None:
     noise = of(cell, name)
     for shape, dtype, tokens in ((SHAPE, "float32", False), ((3, 4, 7, 9), "float64", True)):
         p = make(cell, shape, dtype, tokens=tokens)
@@ -105,29 +92,8 @@ def test_every_cell_under_every_mask(cell: str, name: str, isa: str) -> None:
             assert_close(value, wanted[what], "gradient" if gradient else "output", 4 * length, what)
 
 
-@pytest.mark.parametrize("threads", [2, 3])
-@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before", "mut3", "lstm_fgr", "lstm_projected"])
-def test_shared_among_threads_and_over_chunks(cell: str, threads: int, isa: str) -> None:
-    """Along one direction, so that sizes can be large: rows and units are divided, and the backward has chunks."""
-    noise = of(cell, "all")
-    rk.set_num_threads(threads)
-    for shape in [(2, 40, 3, 50), (2, 3, 3, 150), (75, 90, 2, 3)]:
-        p = make(cell, shape)
-        run = p.forward(noise=noise)
-        grads = rk.backward(run, p.d_output, p.d_state)
-        assert grads.x is not None
-        found = grads.params | {"x": grads.x} | {f"state{k}": s for k, s in enumerate(grads.state)}
-        rng = np.random.default_rng(1)
-        direction = {name: rng.standard_normal(value.shape) for name, value in found.items()}
-        slope = reference.directional_derivative(
-            cell, p.x, p.params, p.state, p.d_output, p.d_state, direction, noise=noise
-        )
-        ours = sum(float((found[name] * value).sum()) for name, value in direction.items())
-        assert ours == pytest.approx(slope, rel=1e-10)
-
-
 @pytest.mark.parametrize("cell", CELLS)
-def test_inference_takes_the_expectation(cell: str, isa: str) -> None:
+def test_inference_takes_the_expectation(cell: str) -> None:
     noise = of(cell, "all")
     p = make(cell, SHAPE, "float32")
     run = p.forward(noise=noise, training=False)
@@ -153,8 +119,8 @@ def same(one: dict[str, Array], two: dict[str, Array]) -> None:
         assert value.tobytes() == two[name].tobytes(), name
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_masks_belong_to_steps_and_rows(cell: str, isa: str) -> None:
+@pytest.mark.parametrize("cell", FORMS)
+def test_masks_belong_to_steps_and_rows(cell: str) -> None:
     """Any number of threads, any batch, one call or two, dense or ragged: the same masks, so the same bits."""
     noise = of(cell, "all")
     p = make(cell, (9, 12, 5, 37), "float32")

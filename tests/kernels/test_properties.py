@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from problems import Problem, make, zoneout_of
+from problems import Problem, make, sets, zoneout_of
 from separate_calls import check, reset_state
 
 import rnnkernels as rk
@@ -37,7 +37,7 @@ def problems(draw: Any) -> tuple[Problem, dict[str, Any]]:
     return p, options
 
 
-@given(problem=problems(), threads=st.integers(1, 3), isa=st.sampled_from(rk.instruction_sets()))
+@given(problem=problems(), threads=st.integers(1, 3), isa=st.sampled_from(sets()))
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 def test_ragged_is_separate_calls(problem: tuple[Problem, dict[str, Any]], threads: int, isa: str) -> None:
     p, options = problem
@@ -71,7 +71,7 @@ def masked_problems(draw: Any) -> tuple[Problem, dict[str, Any]]:
     return p, options
 
 
-@given(problem=masked_problems(), threads=st.integers(1, 3), isa=st.sampled_from(rk.instruction_sets()))
+@given(problem=masked_problems(), threads=st.integers(1, 3), isa=st.sampled_from(sets()))
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 def test_options_are_the_references(problem: tuple[Problem, dict[str, Any]], threads: int, isa: str) -> None:
     """Output and the slope of all gradients along one direction; every choice of memory gives the same bits."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from problems import Array, make
+from problems import FORMS, Array, make
 from separate_calls import check, reset_state, term_of
 from tolerances import assert_close, gradient_length
 
@@ -16,7 +16,6 @@ from rnnkernels._arguments import as_layer
 from rnnkernels._call import Call
 from rnnkernels.schedule import make_schedule
 
-CELLS = rk.cells()
 SHAPE = (9, 6, 5, 19)
 LENGTHS = np.array([4, 9, 0, 1, 9, 6])
 
@@ -28,8 +27,8 @@ def resets_of(shape: tuple[int, ...], seed: int = 0) -> Array:
 
 
 @pytest.mark.parametrize("tokens", [False, True])
-@pytest.mark.parametrize("cell", CELLS)
-def test_a_term_is_a_bias_of_each_row(cell: str, tokens: bool, isa: str) -> None:
+@pytest.mark.parametrize("cell", FORMS)
+def test_a_term_is_a_bias_of_each_row(cell: str, tokens: bool) -> None:
     """Against each row alone, its bias_ih moved by the term; the gradient of the term is then that of the bias."""
     for threads, dtype in ((1, "float32"), (2, "float64")):
         rk.set_num_threads(threads)
@@ -70,8 +69,8 @@ def test_a_term_of_another_shape_is_named() -> None:
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("tokens", [False, True])
-@pytest.mark.parametrize("cell", CELLS)
-def test_every_kind_is_separate_calls(cell: str, tokens: bool, threads: int, isa: str) -> None:
+@pytest.mark.parametrize("cell", FORMS)
+def test_every_kind_is_separate_calls(cell: str, tokens: bool, threads: int) -> None:
     rk.set_num_threads(threads)
     p = make(cell, SHAPE, "float32", tokens=tokens)
     resets = resets_of(p.x.shape)
@@ -81,40 +80,6 @@ def test_every_kind_is_separate_calls(cell: str, tokens: bool, threads: int, isa
     check(p, lengths=LENGTHS, resets=resets, reverse=True)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before", "mut3", "lstm_fgr", "lstm_layer_norm"])
-def test_more_rows_than_a_chunk_and_shared_among_threads(cell: str, isa: str) -> None:
-    """Rows are divided among threads, and units (few rows); both kinds of chunks end inside."""
-    rng = np.random.default_rng(0)
-    for shape, threads in [((40, 40, 3, 50), 2), ((20, 3, 3, 150), 3), ((400, 3, 700, 24), 2)]:
-        rk.set_num_threads(threads)
-        p = make(cell, shape, "float64")
-        check(p, lengths=rng.integers(0, shape[0] + 1, shape[1]), resets=rng.random(shape[:2]) < 0.05)
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_dense_is_ragged_with_full_lengths(cell: str, isa: str) -> None:
-    """The ragged walk itself: full lengths alone would be served by the dense one."""
-    p = make(cell, SHAPE, "float32")
-    steps, batch = SHAPE[:2]
-    layer: Any = tuple(p.params.get(name) for name in rk.parameters.NAMES)
-    if layer[1] is None:
-        layer = (layer[0], np.empty((0, SHAPE[3]), "float32"), *layer[2:])
-    rows = np.arange(steps + 1) * batch, np.arange(steps * batch)
-    output, state, reserve, _ = _cpu.forward(cell, p.x, layer, p.state, True, rows)
-    assert reserve is not None
-    found: Any = _cpu.backward(cell, p.x, layer, p.state, output, reserve, p.d_output, p.d_state, True, rows)
-    dx, d_layer, d_state, *_ = found
-    plain = p.results()
-    assert output.tobytes() == plain["output"].tobytes()
-    assert dx.tobytes() == plain["d x"].tobytes()
-    for name, value in zip(rk.parameters.NAMES, d_layer, strict=True):
-        if name in p.params:
-            assert value.tobytes() == plain[f"d {name}"].tobytes()
-    for k, (s, d) in enumerate(zip(state, d_state, strict=True)):
-        assert s.tobytes() == plain[f"state[{k}]"].tobytes()
-        assert d.tobytes() == plain[f"d state[{k}]"].tobytes()
-
-
 def test_plain_calls_stay_plain() -> None:
     p = make("gru", SHAPE)
     run = p.forward(lengths=np.full(SHAPE[1], SHAPE[0]), resets=None, reverse=False)
@@ -122,7 +87,7 @@ def test_plain_calls_stay_plain() -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 2, 4), (3, 0, 2, 4), (3, 2, 2, 4)])
-def test_nothing_to_run(shape: tuple[int, int, int, int], isa: str) -> None:
+def test_nothing_to_run(shape: tuple[int, int, int, int]) -> None:
     p = make("lstm", shape)
     run = p.forward(lengths=np.zeros(shape[1], int), reverse=True)
     assert not run.output.any()

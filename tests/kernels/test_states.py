@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from problems import Array, Problem, make, zoneout_of
+from problems import FORMS, Array, Problem, make, zoneout_of
 from tolerances import assert_close, gradient_length
 
 import rnnkernels as rk
 from rnnkernels import reference, replay
 
-CELLS = rk.cells()
 SHAPE = (7, 4, 5, 19)
 LENGTHS = np.array([7, 0, 3, 6])
 
@@ -26,8 +25,8 @@ def by_steps(p: Problem) -> list[tuple[Array, ...]]:
     return found
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_all_states(cell: str, isa: str) -> None:
+@pytest.mark.parametrize("cell", FORMS)
+def test_all_states(cell: str) -> None:
     p = make(cell, SHAPE, "float32")
     expected = [np.stack(s) for s in zip(*by_steps(p), strict=True)]
     for training in (True, False):
@@ -45,8 +44,8 @@ def test_all_states(cell: str, isa: str) -> None:
     assert p.forward().states is None
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_gradients_of_all_states(cell: str, isa: str) -> None:
+@pytest.mark.parametrize("cell", FORMS)
+def test_gradients_of_all_states(cell: str) -> None:
     """A loss that reads c after every step is the sum of losses of the sequences that end there."""
     steps = 4
     p = make(cell, (steps, 3, 5, 19))
@@ -68,8 +67,8 @@ def test_gradients_of_all_states(cell: str, isa: str) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("cell", CELLS)
-def test_norms_are_those_of_the_gradients(cell: str, threads: int, isa: str) -> None:
+@pytest.mark.parametrize("cell", FORMS)
+def test_norms_are_those_of_the_gradients(cell: str, threads: int) -> None:
     """dL/d(states after step t) is what a backward over the steps behind it has as that of its initial states."""
     rk.set_num_threads(threads)
     for shape in (SHAPE, (4, 2, 3, 150)):
@@ -86,7 +85,7 @@ def test_norms_are_those_of_the_gradients(cell: str, threads: int, isa: str) -> 
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru_reset_before", "lstm_projected"])
-def test_norms_do_not_depend_on_threads_or_kind(cell: str, isa: str) -> None:
+def test_norms_do_not_depend_on_threads_or_kind(cell: str) -> None:
     p = make(cell, (9, 7, 5, 150), "float32")
     lengths = np.array([9, 0, 3, 6, 9, 1, 2])
 
@@ -121,8 +120,8 @@ def test_an_open_forget_gate_carries_all_of_the_gradient() -> None:
 # ---- a held cell state ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cell", [cell for cell in CELLS if "cell_clip" in rk.cell_info(cell)["settings"]])
-def test_cell_clip(cell: str, isa: str) -> None:
+@pytest.mark.parametrize("cell", [cell for cell in rk.cells() if "cell_clip" in rk.cell_info(cell)["settings"]])
+def test_cell_clip(cell: str) -> None:
     for shape, dtype in ((SHAPE, "float32"), ((3, 2, 4, 9), "float64")):
         p = make(cell, shape, dtype)
         p.params["weight_ih"] *= 3
@@ -173,7 +172,7 @@ def test_states_say_what_is_wrong() -> None:
 
 
 @pytest.mark.parametrize("tokens", [False, True])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", FORMS)
 def test_every_choice_of_memory_gives_the_same_bits(cell: str, tokens: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rnnkernels.rebuild.ROWS", 9)  # several pieces
     p = make(cell, SHAPE, "float32", tokens=tokens)

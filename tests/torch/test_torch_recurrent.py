@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from problems import zoneout_of
+from problems import FORMS, zoneout_of
 
 import rnnkernels as rk
 import rnnkernels.torch as rnn
@@ -55,7 +55,7 @@ RESETS[0, 0] = RESETS[2, 0] = RESETS[4, 3] = True
 
 
 @pytest.mark.parametrize("options", [{}, {"lengths": LENGTHS}, {"resets": RESETS}, {"memory": "states"}], ids=str)
-@pytest.mark.parametrize("cell", rk.cells())
+@pytest.mark.parametrize("cell", FORMS)
 def test_a_layer_is_rnnkernels_forward_and_backward(cell: str, options: dict[str, Any], x: Any) -> None:
     given = dict(options)
     layer = layer_of(cell, memory=given.pop("memory", "all"))
@@ -92,7 +92,7 @@ def test_a_layer_is_rnnkernels_forward_and_backward(cell: str, options: dict[str
 
 # PyTorch compiles decompositions of its own when forward mode is first used.
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
-@pytest.mark.parametrize("cell", rk.cells())
+@pytest.mark.parametrize("cell", FORMS)
 def test_gradients_and_their_gradients(cell: str, x: Any) -> None:
     direct = rk.cell_info(cell)["direct"]
     layer = layer_of(cell, 1 if direct else 2, bidirectional=not direct)
@@ -107,7 +107,7 @@ def test_gradients_and_their_gradients(cell: str, x: Any) -> None:
     assert torch.autograd.gradgradcheck(run, (short, *begin), fast_mode=True)
 
 
-@pytest.mark.parametrize("cell", rk.cells())
+@pytest.mark.parametrize("cell", FORMS)
 def test_steps_of_a_cell_are_the_sequence(cell: str, x: Any) -> None:
     layer = layer_of(cell)
     step = rnn.RecurrentCell(cell, SIZE, SIZE, proj_size=proj_of(cell), dtype=torch.float64)
