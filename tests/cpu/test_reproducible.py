@@ -24,15 +24,14 @@ def assert_same_bits(one: dict[str, Array], two: dict[str, Array]) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("cell", FORMS)
 def test_any_number_of_threads_and_every_run(cell: str, dtype: str) -> None:
-    for shape in SHAPES:
-        for tokens in (False, True):
-            p = make(cell, shape, dtype, tokens=tokens)
-            rk.set_num_threads(1)
-            alone = p.results()
+    for number, shape in enumerate(SHAPES):
+        p = make(cell, shape, dtype, tokens=number % 2 == (dtype == "float64"))
+        rk.set_num_threads(1)
+        alone = p.results()
+        assert_same_bits(p.results(), alone)
+        for threads in (2, 3, *([7] if number == 0 else [])):
+            rk.set_num_threads(threads)
             assert_same_bits(p.results(), alone)
-            for threads in (2, 3, 7):
-                rk.set_num_threads(threads)
-                assert_same_bits(p.results(), alone)
 
 
 @pytest.mark.parametrize("cell", FORMS)

@@ -27,11 +27,11 @@ def restored() -> Iterator[None]:
     _runtime.set_instruction_set(instruction_set)
 
 
-def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `code` in a fresh interpreter that sees only these of our environment variables."""
     variables = {k: v for k, v in os.environ.items() if not k.startswith("RNNKERNELS_")}
     return subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code, *arguments],
         env=variables | environment,
         capture_output=True,
         text=True,
@@ -70,14 +70,42 @@ def test_number_of_threads_can_be_set() -> None:
     assert python(SHOW, RNNKERNELS_NUM_THREADS="7").stdout.split()[1] == "7"
 
 
-@pytest.mark.parametrize("value", ["avx9", "AVX2 ,scalar", "neon,avx2", "-", "\N{SNOWMAN}"])
-def test_unknown_set_is_an_error_that_names_variable_and_choices(value: str) -> None:
-    done = python("import rnnkernels", RNNKERNELS_ISA=value, PYTHONIOENCODING="utf-8")
+# What `import rnnkernels` says with each value of a variable: one process, since the extension stays loaded.
+IMPORTS = """
+import os, sys
+variable, *values = sys.argv[1:]
+for value in values:
+    os.environ[variable] = value
+    try:
+        import rnnkernels
+        print("imported")
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "rnnkernels" and name != "rnnkernels._cpu"]:
+        del sys.modules[name]
+"""
+
+
+def said_by_imports(variable: str, values: list[str]) -> list[str]:
+    done = python(IMPORTS, variable, *values, PYTHONIOENCODING="utf-8")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(values)
+    return lines
+
+
+def test_unknown_set_is_an_error_that_names_variable_and_choices() -> None:
+    values = ["avx9", "AVX2 ,scalar", "neon,avx2", "-", "\N{SNOWMAN}"]
+    for value, said in zip(values, said_by_imports("RNNKERNELS_ISA", values), strict=True):
+        assert said.startswith("ValueError: environment variable RNNKERNELS_ISA: expected")
+        assert all(name in said for name in _runtime.instruction_sets())
+        assert said.endswith(f"got {value!r}")
+
+
+def test_an_error_in_a_variable_ends_the_program() -> None:
+    done = python("import rnnkernels", RNNKERNELS_ISA="avx9")
     assert done.returncode == 1
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("ValueError: environment variable RNNKERNELS_ISA: expected")
-    assert all(name in last for name in _runtime.instruction_sets())
-    assert last.endswith(f"got {value!r}")
+    assert done.stderr.splitlines()[-1].startswith("ValueError: environment variable RNNKERNELS_ISA")
 
 
 @pytest.mark.parametrize("name", ["avx2", "avx512", "neon"])
@@ -90,13 +118,13 @@ def test_set_this_machine_lacks_is_an_error(name: str) -> None:
     assert repr(name) in done.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "+2", "two", "1.5", "1_0", "1e3", "1025", "9" * 5000, "0x2", "2 2"])
-def test_bad_number_of_threads_is_an_error_that_names_the_variable(value: str) -> None:
-    done = python("import rnnkernels", RNNKERNELS_NUM_THREADS=value)
-    assert done.returncode == 1
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("ValueError: environment variable RNNKERNELS_NUM_THREADS: expected")
-    assert last.endswith(f"got {value!r}")
+def test_bad_number_of_threads_is_an_error_that_names_the_variable() -> None:
+    values = ["0", "-1", "+2", "two", "1.5", "1_0", "1e3", "1025", "9" * 5000, "0x2", "2 2"]
+    said = said_by_imports("RNNKERNELS_NUM_THREADS", [*values, "3"])
+    assert said.pop() == "imported"
+    for value, line in zip(values, said, strict=True):
+        assert line.startswith("ValueError: environment variable RNNKERNELS_NUM_THREADS: expected")
+        assert line.endswith(f"got {value!r}")
 
 
 # ---- functions ----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from expected import check_slope, expected
-from problems import EMPTY_SHAPES, FORMS, SHAPES, Array, Problem, every_cell_and_every_set, make
+from problems import EMPTY_SHAPES, FORMS, LONG, SHAPES, Array, Problem, every_cell_and_every_set, make
 from tolerances import amplification, assert_close, forward_length, gradient_length
 
 import rnnkernels as rk
@@ -51,6 +51,14 @@ def test_every_cell_has_a_reference() -> None:
 def test_vectors(cell: str, isa: str, dtype: str, shape: Shape) -> None:
     p = make(cell, shape, "float32")
     check(p.astype(dtype), shape, dtype, expected(p))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cell", FORMS)
+def test_more_rows_than_a_chunk(cell: str, dtype: str) -> None:
+    p = make(cell, LONG, "float32")
+    assert _cpu.plan(cell, *LONG, dtype, 1)["forward_chunk"] < LONG[0]
+    check(p.astype(dtype), LONG, dtype, expected(p))
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 2, 40, 7), (5, 6, 4, 17), (2, 13, 9, 33)], ids=str)

@@ -352,7 +352,7 @@ def loss_after_training(delay: int, k2: int) -> float:
     return float(np.mean(losses[-100:]))
 
 
-@pytest.mark.parametrize("delay", [2, 3, 4])
+@pytest.mark.parametrize("delay", [3])
 def test_a_delay_is_learnt_when_the_window_reaches_it_and_not_otherwise(delay: int) -> None:
     assert loss_after_training(delay, k2=delay) < 0.05
     assert loss_after_training(delay, k2=delay - 1) > 0.6  # guessing gives ln 2 = 0.69

@@ -251,7 +251,8 @@ def test_divergence_is_exit_code_1(folder: Path, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize(
-    ("package", "command"), [("tqdm", "train"), ("safetensors", "train"), ("safetensors", "sample x")]
+    ("package", "command"),
+    [("tqdm", "train --text text.py"), ("safetensors", "train --text text.py"), ("safetensors", "sample x")],
 )
 def test_without_the_extra(folder: Path, package: str, command: str) -> None:
     """In a process of its own: the package must not have been imported."""

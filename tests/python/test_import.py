@@ -58,7 +58,7 @@ assert before == after
 @pytest.mark.parametrize("missing", [("safetensors",), ("tqdm",), ("safetensors", "tqdm")])
 def test_train_without_its_extra_says_which_to_install(missing: tuple[str, ...]) -> None:
     code = HIDE.format(names=missing) + "from rnnkernels.cli import main; sys.exit(main())"
-    done = python(code, "train")
+    done = python(code, "train", "--text", __file__)
     assert done.returncode not in (0, None)
     assert "rnnkernels[cli]" in done.stderr
     assert "Traceback" not in done.stderr

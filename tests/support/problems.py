@@ -16,17 +16,17 @@ Array = npt.NDArray[Any]
 State = tuple[Array, ...]
 
 # (T, B, I, H): one of everything, H below, at and off every vector width (2 to 16 lanes) and panel (up to 64
-# units), I != H, more rows than a tile has, more steps than a chunk has.
+# units), I != H, more rows than a tile has. Few steps: the reference's gradients take their square.
 SHAPES = [
     (1, 1, 1, 1),
     (3, 2, 5, 7),
     (5, 1, 3, 17),
     (2, 5, 16, 16),
-    (4, 7, 33, 20),
-    (6, 13, 4, 33),
-    (70, 4, 2, 3),
+    (3, 7, 33, 20),
+    (3, 13, 4, 33),
     (2, 27, 3, 9),
 ]
+LONG = (33, 8, 2, 3)  # more rows than a chunk of the projection has
 EMPTY_SHAPES = [(0, 2, 3, 5), (3, 0, 3, 5), (0, 0, 1, 1)]
 
 
