@@ -1,8 +1,8 @@
 """What every test file may use: the kernels' settings, put back after each test, and the CUDA backend, emulated.
 
 Folders: kernels (what the kernels of every backend give), cpu (what the CPU's promise beside it), reference, python
-(what is built on the kernels), convert, charlm, torch, onnx, jax, cuda, house (the rules of this repository), native
-(programs in C++). support: what test files import, no tests.
+(what is built on the kernels), convert, charlm, torch, onnx, jax, cuda (emulated; gpu: on a real one), house (the rules
+of this repository), native (programs in C++). No tests: support (what test files import), breaks (would they notice?).
 """
 
 from __future__ import annotations

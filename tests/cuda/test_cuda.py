@@ -1,7 +1,7 @@
 """The CUDA backend where there is no GPU: why none serves, and all of its code but CUDA's, emulated on the host.
 
 The emulated module is that of the preset cuda-emulated; without it those tests skip. `./check emulated` builds it, runs
-these and, through it, the tests of every cell and option (cuda_emulated.py). Tensors of the CPU stand for those of a
+these and, through it, tests/kernels (support/cuda_emulated.py). Tensors of the CPU stand for those of a
 GPU here: their memory is the emulated device's.
 """
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from problems import FORMS, make, on_device
+from problems import FORMS, make, on_device, zoneout_of
 
 import rnnkernels as rk
 from rnnkernels import cuda
@@ -67,8 +67,7 @@ def test_calls_that_come_again_are_graphs(
     if options == "lengths":
         given["lengths"] = [5, 0, 3, 1, 5, 2]
     if options == "noise":
-        zones = [0.0, 0.3] if cell == "lstm_projected" else 0.3
-        given["noise"] = rk.Noise(1, zoneout=zones, recurrent_dropout=0.2, per_step=True)
+        given["noise"] = rk.Noise(1, zoneout_of(cell, 0.3), recurrent_dropout=0.2, per_step=True)
 
     def results(seed: int) -> list[Any]:
         x.copy_(torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)))

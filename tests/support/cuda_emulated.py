@@ -1,6 +1,6 @@
 """A plugin of pytest: the tests with the CUDA backend in the CPU's place, on a GPU or emulated on the host.
 
-`python -m pytest -p cuda_emulated tests/test_parity.py ...`, with tests/ on the path. RNNKERNELS_CUDA_EMULATED names
+`python -m pytest -p cuda_emulated tests/kernels ...`, with tests/support on the path. RNNKERNELS_CUDA_EMULATED names
 the module of the preset cuda-emulated (tests/native/emulated_device.cpp says what it runs); unset: the real one, which
 wants a GPU. Calls with NumPy's arrays then go through the CUDA extension, copied there and back, by its kernel
 RNNKERNELS_CUDA_KERNEL: bitwise equalities between calls of different sizes hold for ``reference`` only.

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from problems import make
 from tolerances import amplification, assert_close, forward_length, gradient_length
 
@@ -17,7 +18,6 @@ import rnnkernels as rk
 from rnnkernels import _cpu, charlm, cuda
 from rnnkernels.cuda import calls, extension
 
-torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.skipif(not cuda.available(), reason=f"no GPU: {cuda.reason()}")
 
 DTYPES = ("float32", "float64")
