@@ -57,9 +57,6 @@ CONFIGURE = (
     "-D RNNKERNELS_INSTRUCTION_SETS='scalar;avx512' -D Python_EXECUTABLE={python}"
 )
 
-# Of the tests of cells and options: one of the CPU's instruction sets is enough, its threads say nothing here.
-CELLS = "not scalar and not avx2 and not threads and not million and not dense_is_ragged"
-
 
 def stages(out: str) -> dict[str, tuple[str, int]]:
     """What each stage runs, and for how many seconds at most."""
@@ -75,16 +72,15 @@ def stages(out: str) -> dict[str, tuple[str, int]]:
         ),
         "import": (f'{python} -c "import rnnkernels as rk; print(rk.backends())"', 60),
         "probe": (f"{python} -m benchmarks.gpu_probe --out {out}", 60),
-        "tests": (f"{tests} tests/test_cuda_device.py tests/test_cuda.py", 150),
+        "tests": (f"{tests} tests/gpu tests/cuda/test_cuda.py", 150),
         "timings": (f"{python} -m benchmarks.gpu_timings --out {out}", 180),
         "sanitizer": (f"compute-sanitizer --error-exitcode 1 {python} -c '{TINY}'", 90),
         "profile": (f"{python} -c '{PROFILE}'", 60),
         "cells": (
             (
-                "RNNKERNELS_CUDA_KERNEL=reference PYTHONPATH=tests:$PYTHONPATH "
-                f"{tests} -p cuda_emulated -m 'not slow' -k '{CELLS}' "
-                "tests/test_parity.py tests/test_ragged.py tests/test_noise.py tests/test_states.py "
-                "tests/test_identities.py"
+                # Which of the CPU's instruction sets serves says nothing here: one of them will do.
+                "RNNKERNELS_ISA=scalar RNNKERNELS_CUDA_KERNEL=reference PYTHONPATH=tests/support:$PYTHONPATH "
+                f"{tests} -p cuda_emulated -m 'not slow' tests/kernels"
             ),
             200,
         ),

@@ -1,4 +1,9 @@
-"""What every test file may use: the kernels' settings, put back after each test, and the CUDA backend, emulated."""
+"""What every test file may use: the kernels' settings, put back after each test, and the CUDA backend, emulated.
+
+Folders: kernels (what the kernels of every backend give), cpu (what the CPU's promise beside it), reference, python
+(what is built on the kernels), convert, charlm, torch, onnx, jax, cuda (emulated; gpu: on a real one), house (the rules
+of this repository), native (programs in C++). No tests: support (what test files import), breaks (would they notice?).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from problems import sets
 
 import rnnkernels as rk
 from rnnkernels import _cpu
@@ -30,9 +36,9 @@ def _settings() -> Iterator[None]:
     rk.set_num_threads(threads)
 
 
-@pytest.fixture(params=rk.instruction_sets())
+@pytest.fixture(params=sets())
 def isa(request: pytest.FixtureRequest) -> str:
-    """Every instruction set of this machine and build, in turn."""
+    """Every instruction set of this machine and build, in turn (problems.py's `sets`). Where vectors matter."""
     rk.set_instruction_set(request.param)
     return str(request.param)
 

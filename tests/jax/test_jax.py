@@ -1,0 +1,493 @@
+"""The JAX function: values and gradients of every cell, jit, vmap, what is refused, and the interface to XLA.
+
+What the kernels compute is test_parity.py's; here it must arrive: the same bits as rk.forward and rk.backward, and, for
+the cells that a few lines state, what jax.lax.scan and its gradient give.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import FORMS, Array, make
+from processes import HIDE, python
+
+import rnnkernels as rk
+import rnnkernels.jax as rkj
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).parents[2]
+SHAPE = (4, 3, 5, 6)
+
+
+@pytest.fixture
+def x64() -> Iterator[None]:
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", before)
+
+
+def assert_equal(one: Any, two: Any) -> None:
+    """Trees of the same structure, bit for bit."""
+    assert jax.tree.structure(one) == jax.tree.structure(two)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        assert np.asarray(a).dtype == np.asarray(b).dtype
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def assert_close(one: Any, two: Any, tolerance: float) -> None:
+    assert jax.tree.structure(one) == jax.tree.structure(two)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=0, atol=tolerance)
+
+
+def vjp_of(p: Any, **options: Any) -> tuple[Any, Any]:
+    """What JAX gives: (output, state) and the gradients of (x, params, state)."""
+    results, pull = jax.vjp(lambda x, w, s: rkj.forward(p.cell, x, w, s, **options), p.x, p.params, p.state)
+    return results, pull((jnp.asarray(p.d_output), tuple(map(jnp.asarray, p.d_state))))
+
+
+def expected_of(p: Any, **options: Any) -> tuple[Any, Any]:
+    """The same of rk.forward and rk.backward."""
+    run = p.forward(**options)
+    grads = rk.backward(run, p.d_output, p.d_state)
+    return (run.output, run.state), (grads.x, grads.params, grads.state)
+
+
+# ---- every cell ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("cell", FORMS)
+def test_every_cell(cell: str, dtype: str, x64: None) -> None:
+    p = make(cell, SHAPE, dtype)
+    assert_equal(vjp_of(p), expected_of(p))
+
+
+@pytest.mark.parametrize("cell", FORMS)
+def test_every_cell_ragged_in_reverse_from_zeros(cell: str) -> None:
+    p = make(cell, (5, 4, 5, 6), "float32", bias=False)
+    options: dict[str, Any] = {"lengths": np.array([2, 5, 0, 3], np.int32), "reverse": True}
+    results, pull = jax.vjp(lambda x, w: rkj.forward(cell, x, w, **options), p.x, p.params)
+    dx, d_params = pull((jnp.asarray(p.d_output), tuple(map(jnp.asarray, p.d_state))))
+    run = rk.forward(cell, p.x, p.params, **options)
+    grads = rk.backward(run, p.d_output, p.d_state)
+    assert_equal(results, (run.output, run.state))
+    assert_equal((dx, d_params), (grads.x, grads.params))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before", "lstm_projected"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lengths": [3, 0, 5, 5, 1, 0, 2]},
+        {"lengths": [0] * 7},
+        {"reverse": True},
+        {"lengths": [3, 0, 5, 5, 1, 0, 2], "reverse": True},
+    ],
+    ids=str,
+)
+def test_ragged(cell: str, options: Any) -> None:
+    p = make(cell, (5, 7, 5, 17), "float32")
+    options = options | ({"lengths": np.array(options["lengths"], np.int32)} if "lengths" in options else {})
+    assert_equal(vjp_of(p, **options), expected_of(p, **options))
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int32", "int64"])
+@pytest.mark.parametrize("cell", ["gru", "slstm"])
+def test_tokens(cell: str, kind: str, x64: None) -> None:
+    p = make(cell, (5, 3, 9, 6), tokens=True)
+    p.x = p.x.astype(kind)
+    results, pull = jax.vjp(lambda w: rkj.forward(cell, p.x, w, p.state), p.params)
+    (found,) = pull((jnp.asarray(p.d_output), tuple(map(jnp.asarray, p.d_state))))
+    expected, (_, d_params, _) = expected_of(p)
+    assert_equal((results, found), (expected, d_params))
+
+
+@pytest.mark.parametrize("shape", [(0, 2, 3, 5), (3, 0, 3, 5), (0, 0, 1, 1)], ids=str)
+@pytest.mark.parametrize("options", [{}, {"reverse": True}], ids=str)
+@pytest.mark.parametrize("cell", ["lstm", "indrnn", "mut1"])
+def test_nothing_to_do(cell: str, options: Any, shape: Any) -> None:
+    p = make(cell, shape, "float32")
+    assert_equal(vjp_of(p, **options), expected_of(p, **options))
+
+
+# ---- against jax.lax.scan -----------------------------------------------------------------------
+
+sigmoid = jax.nn.sigmoid
+
+
+def _lstm(a: Any, u: Any, s: Any, n: Any) -> Any:
+    i, f, g, o = jnp.split(a + u, 4, axis=1)
+    c = sigmoid(f) * s[1] + sigmoid(i) * jnp.tanh(g)
+    return sigmoid(o) * jnp.tanh(c), c
+
+
+def _gru(a: Any, u: Any, s: Any, n: Any) -> Any:
+    (a_r, a_z, a_n), (u_r, u_z, u_n) = jnp.split(a, 3, axis=1), jnp.split(u, 3, axis=1)
+    z = sigmoid(a_z + u_z)
+    return ((1 - z) * jnp.tanh(a_n + sigmoid(a_r + u_r) * u_n) + z * s[0],)
+
+
+def _gru_reset_before(a: Any, u: Any, s: Any, n: Any) -> Any:
+    (a_r, a_z, a_n), (u_r, u_z, _) = jnp.split(a, 3, axis=1), jnp.split(u, 3, axis=1)
+    z = sigmoid(a_z + u_z)
+    return ((1 - z) * jnp.tanh(a_n + n(sigmoid(a_r + u_r) * s[0])) + z * s[0],)
+
+
+def _ligru(a: Any, u: Any, s: Any, n: Any) -> Any:
+    z, candidate = jnp.split(a + u, 2, axis=1)
+    return (sigmoid(z) * s[0] + (1 - sigmoid(z)) * jax.nn.relu(candidate),)
+
+
+# x's part, h's part, the states, and the last gate's product of something else than h.
+STEPS: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
+    "rnn_tanh": lambda a, u, *_: (jnp.tanh(a + u),),
+    "rnn_relu": lambda a, u, *_: (jax.nn.relu(a + u),),
+    "lstm": _lstm,
+    "gru": _gru,
+    "gru_reset_before": _gru_reset_before,
+    "ligru": _ligru,
+}
+
+
+def scan(cell: str, x: Any, params: Any, state: Any) -> Any:
+    """The layer as users of JAX write it."""
+    hidden = state[0].shape[-1]
+
+    def step(s: Any, x_t: Any) -> Any:
+        a = x_t @ params["weight_ih"].T + params["bias_ih"]
+        u = s[0] @ params["weight_hh"].T + params["bias_hh"]
+        new = STEPS[cell](a, u, s, lambda v: v @ params["weight_hh"][-hidden:].T + params["bias_hh"][-hidden:])
+        return new, new[0]
+
+    final, output = jax.lax.scan(step, state, x)
+    return output, final
+
+
+@pytest.mark.parametrize(
+    ("cell", "dtype", "tolerance"),
+    [(cell, "float64", 1e-13) for cell in STEPS] + [(cell, "float32", 2e-5) for cell in ("lstm", "gru_reset_before")],
+)
+def test_scan_agrees(cell: str, dtype: str, tolerance: float, x64: None) -> None:
+    p = make(cell, (7, 3, 5, 9), dtype)
+
+    def loss(forward: Any, x: Any, params: Any, state: Any) -> Any:
+        output, final = forward(cell, x, params, state)
+        value = (output * p.d_output).sum() + sum((s * d).sum() for s, d in zip(final, p.d_state, strict=True))
+        return value, (output, final)
+
+    def results(forward: Any) -> Any:
+        run = jax.value_and_grad(partial(loss, forward), argnums=(0, 1, 2), has_aux=True)
+        return jax.jit(run)(p.x, p.params, p.state)
+
+    assert_close(results(rkj.forward), results(scan), tolerance)
+
+
+# ---- transformations ----------------------------------------------------------------------------
+
+P = make("lstm", SHAPE, "float32")
+
+
+def total(x: Any, params: Any, state: Any = None, **options: Any) -> Any:
+    """A loss."""
+    output, (_, c) = rkj.forward("lstm", x, params, state, **options)
+    return (output**2).sum() + c.sum()
+
+
+def calls_in(function: Any, *arguments: Any) -> int:
+    """How many calls of a kernel a function's program has, and whether one is in a loop."""
+    text = str(jax.make_jaxpr(function)(*arguments))
+    return -1 if "scan[" in text or "while[" in text else text.count("ffi_call[") + text.count("rnnkernels_layer[")
+
+
+def test_jit_takes_traced_lengths() -> None:
+    run = jax.jit(lambda lengths: rkj.forward("lstm", P.x, P.params, lengths=lengths)[0])
+    for lengths in ([4, 1, 2], [0, 4, 4]):
+        expected = rk.forward("lstm", P.x, P.params, lengths=lengths).output
+        assert_equal(run(np.array(lengths, np.int32)), expected)
+
+
+def batch_of(p: Any, count: int) -> tuple[Array, tuple[Array, ...]]:
+    xs = np.stack([p.x + np.float32(0.1 * k) for k in range(count)])
+    return xs, tuple(np.stack([s - np.float32(0.1 * k) for k in range(count)]) for s in p.state)
+
+
+def test_vmap_folds_into_the_batch() -> None:
+    xs, states = batch_of(P, 4)
+    lengths = np.array([[1, 2, 3], [0, 4, 2], [4, 4, 4], [0, 0, 0]], np.int32)
+
+    def run(x: Any, state: Any, length: Any) -> Any:
+        return rkj.forward("lstm", x, P.params, state, lengths=length)
+
+    expected = [run(xs[k], tuple(s[k] for s in states), lengths[k]) for k in range(4)]
+    stacked = jax.tree.map(lambda *a: jnp.stack(a), *expected)
+    assert_equal(jax.vmap(run)(xs, states, lengths), stacked)
+    assert calls_in(jax.vmap(run), xs, states, lengths) == 1
+    moved = jax.vmap(run, in_axes=(2, 0, 1), out_axes=(3, 0))(np.moveaxis(xs, 0, 2), states, lengths.T)
+    assert_equal((jnp.moveaxis(moved[0], 3, 0), moved[1]), stacked)
+    only_x = jax.vmap(lambda x: run(x, P.state, lengths[0]))(xs)
+    assert_equal(only_x[0][2], run(xs[2], P.state, lengths[0])[0])
+    only_lengths = jax.vmap(lambda length: run(P.x, P.state, length))(lengths)
+    assert_equal(only_lengths[0][1], run(P.x, P.state, lengths[1])[0])
+    twice = jax.vmap(jax.vmap(run))(*jax.tree.map(lambda a: a.reshape(2, 2, *a.shape[1:]), (xs, states, lengths)))
+    assert_equal(jax.tree.map(lambda a: a.reshape(4, *a.shape[2:]), twice), stacked)
+
+
+def test_grad_of_vmap_is_one_call_each_way() -> None:
+    xs, states = batch_of(P, 4)
+
+    def loss(x: Any, params: Any, state: Any) -> Any:
+        return jax.vmap(total, (0, None, 0))(x, params, state).sum()
+
+    found = jax.grad(loss, argnums=(0, 1, 2))(xs, P.params, states)
+    each = [jax.grad(total, argnums=(0, 1, 2))(xs[k], P.params, tuple(s[k] for s in states)) for k in range(4)]
+    summed = jax.tree.map(lambda *a: sum(a), *[g[1] for g in each])
+    assert_close(found[1], summed, 1e-4)
+    assert_equal((found[0], found[2]), jax.tree.map(lambda *a: jnp.stack(a), *[(g[0], g[2]) for g in each]))
+    assert calls_in(jax.grad(loss, argnums=(0, 1, 2)), xs, P.params, states) == 2
+
+
+def test_vmap_of_grad_gives_each_ones_gradient() -> None:
+    xs, _ = batch_of(P, 3)
+    found = jax.vmap(jax.grad(total, argnums=1), (0, None))(xs, P.params)
+    each = [jax.grad(total, argnums=1)(x, P.params) for x in xs]
+    assert_equal(found, jax.tree.map(lambda *a: jnp.stack(a), *each))
+
+
+def test_mapped_parameters_run_one_after_another() -> None:
+    several = [rk.init_params("lstm", 5, 6, rng=seed) for seed in range(3)]
+    stacked = jax.tree.map(lambda *a: np.stack(a), *several)
+    xs, _ = batch_of(P, 3)
+
+    def loss(x: Any, params: Any) -> Any:
+        return jax.vmap(total)(x, params).sum()
+
+    assert_equal(jax.vmap(total)(xs, stacked), jnp.stack([total(x, w) for x, w in zip(xs, several, strict=True)]))
+    found = jax.jit(jax.grad(loss, argnums=1))(xs, stacked)
+    each = [jax.grad(total, argnums=1)(x, w) for x, w in zip(xs, several, strict=True)]
+    assert_equal(found, jax.tree.map(lambda *a: jnp.stack(a), *each))
+    assert calls_in(lambda w: jax.vmap(total, (None, 0))(P.x, w), stacked) == -1
+
+
+def test_scan_over_windows_and_checkpoint() -> None:
+    xs, _ = batch_of(P, 3)
+
+    def loss(params: Any, run: Any) -> Any:
+        start = tuple(map(jnp.asarray, P.state))
+        (h, c), outputs = jax.lax.scan(lambda s, x: run(params, s, x), start, xs)
+        return outputs.sum() + h.sum() + c.sum()
+
+    def window(params: Any, s: Any, x: Any) -> Any:
+        output, after = rkj.forward("lstm", x, params, s)
+        return after, output
+
+    whole = rk.forward("lstm", xs.reshape(-1, *P.x.shape[1:]), P.params, P.state)
+    grads = rk.backward(whole, np.ones_like(whole.output), tuple(np.ones_like(s) for s in P.state)).params
+    for run in (window, jax.checkpoint(window)):
+        assert_close(jax.grad(loss)(P.params, run), grads, 2e-5)
+
+
+def test_dx_is_made_only_where_it_is_asked_for() -> None:
+    text = str(jax.make_jaxpr(jax.grad(lambda w: total(P.x, w)))(P.params))
+    both = str(jax.make_jaxpr(jax.grad(total, argnums=(0, 1)))(P.x, P.params))
+    wanted = str(15 | 1 << 10)  # four parameters, and the bit of csrc/binding/xla_ffi.cpp
+    assert wanted not in text
+    assert wanted in both
+
+
+def test_a_gradient_keeps_the_instruction_set_of_its_forward() -> None:
+    sets = rk.instruction_sets()
+    rk.set_instruction_set(sets[-1])
+    results, pull = jax.vjp(lambda w: rkj.forward("lstm", P.x, w, P.state), P.params)
+    rk.set_instruction_set(sets[0])
+    (found,) = pull((jnp.asarray(P.d_output), tuple(map(jnp.asarray, P.d_state))))
+    rk.set_instruction_set(sets[-1])
+    expected, (_, d_params, _) = expected_of(P)
+    assert_equal((results, found), (expected, d_params))
+
+
+def test_several_threads_at_once() -> None:
+    run = jax.jit(jax.grad(total, argnums=1))
+    expected = run(P.x, P.params)
+    found: list[Any] = []
+
+    def work() -> None:
+        found.extend(run(P.x, P.params) for _ in range(20))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 80
+    for each in found:
+        assert_equal(each, expected)
+
+
+SHARDED = """
+import jax, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+import rnnkernels as rk, rnnkernels.jax as rkj
+params = rk.init_params("lstm", 5, 7, rng=0)
+x = np.random.default_rng(0).standard_normal((4, 6, 5)).astype("f")
+rows, same = PartitionSpec(None, "b", None), PartitionSpec()
+mesh = Mesh(np.array(jax.devices()), ("b",))
+there = jax.device_put(x, NamedSharding(mesh, rows))
+def forward(x, w):
+    return rkj.forward("lstm", x, w)[0]
+def grads(run, x):
+    return jax.jit(jax.grad(lambda x, w: (run(x, w) ** 2).sum(), argnums=(0, 1)))(x, params)
+def farthest(one, two):
+    return max(float(np.abs(np.asarray(a) - b).max()) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two)))
+assert len(jax.devices()) == 2
+expected = grads(forward, x)
+print(farthest(grads(forward, there), expected) < 1e-5)
+options = {"mesh": mesh, "in_specs": (rows, same), "out_specs": rows}
+print(farthest(grads(jax.shard_map(forward, check_vma=False, **options), there), expected) < 1e-5)
+try:
+    print(grads(jax.shard_map(forward, **options), there))
+except NotImplementedError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(not hasattr(jax, "shard_map"), reason="an older JAX")
+def test_on_several_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+    done = python(SHARDED)
+    assert done.returncode == 0, done.stderr
+    refused = "rnnkernels.jax: inside a jax.shard_map expected one with check_vma=False"
+    assert done.stdout.splitlines() == ["True", "True", refused]
+
+
+# ---- what is refused ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        jax.grad(lambda x: jax.grad(total)(x, P.params).sum()),
+        jax.hessian(lambda x: total(x, P.params)),
+        jax.jit(jax.grad(lambda x: jax.jit(jax.grad(total))(x, P.params).sum())),
+    ],
+)
+def test_second_derivatives_are_refused(function: Any) -> None:
+    with pytest.raises(NotImplementedError, match=r"rnnkernels\.jax: second derivatives are not supported"):
+        function(P.x)
+
+
+def test_forward_mode_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"forward-mode"):
+        jax.jvp(lambda x: total(x, P.params), (P.x,), (P.x,))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"cell": "lstn"}, ValueError, "cell: expected one of .*lstm.*; got 'lstn'"),
+        ({"cell": 3}, TypeError, "cell: expected a string, got int"),
+        ({"x": P.x[0]}, ValueError, r"x: expected shape \(T, B, I\), got \(3, 5\)"),
+        ({"x": P.x[..., :4]}, ValueError, r"x: expected shape \(T, B, I\) = \(4, 3, 5\), got \(4, 3, 4\)"),
+        ({"x": P.x.astype("f2")}, TypeError, "x: expected dtype float32, the parameters', got float16"),
+        ({"x": P.x.astype("f8")}, TypeError, "x: .*float64 needs jax_enable_x64"),
+        ({"x": None}, TypeError, "x: expected an array of numbers, got NoneType"),
+        ({"x": np.zeros((4, 3, 5), int)}, ValueError, r"x: expected shape \(T, B\) of tokens, got \(4, 3, 5\)"),
+        ({"x": np.array([[2**32 + 1]])}, TypeError, "x: .*integers of more than 32 bits need jax_enable_x64"),
+        ({"x": [[2**32 + 1]]}, TypeError, "x: expected an array of numbers, got list"),
+        ({"params": None}, TypeError, "params: expected a mapping .*got NoneType"),
+        ({"params": {}}, ValueError, "params: expected weight_ih, .*got no weight_ih, no weight_hh"),
+        ({"params": P.params | {"w": P.x}}, ValueError, "params: .*an unknown 'w'"),
+        (
+            {"params": P.params | {"weight_hh": P.params["weight_hh"][:3]}},
+            ValueError,
+            r"params\['weight_hh'\]: expected shape \(24, 6\), got \(3, 6\)",
+        ),
+        (
+            {"params": P.params | {"weight_ih": P.params["weight_ih"].astype("f2")}},
+            TypeError,
+            r"params\['weight_ih'\]: expected dtype float32 or float64, got float16",
+        ),
+        ({"state": P.state[0]}, TypeError, r"state: expected a tuple of arrays \(h, c\), got ndarray"),
+        ({"state": P.state[:1]}, ValueError, r"state: expected 2 arrays \(h, c\), got 1"),
+        (
+            {"state": (P.state[0], P.state[1][:2])},
+            ValueError,
+            r"state\[1\]: expected shape \(B, H\) = \(3, 6\), got \(2, 6\)",
+        ),
+        ({"lengths": [1, 2]}, ValueError, r"lengths: expected shape \(B,\) = \(3,\), got \(2,\)"),
+        ({"lengths": [1.0, 2.0, 3.0]}, TypeError, "lengths: expected integers, got float32"),
+    ],
+)
+def test_bad_input_is_named(changes: Any, error: type[Exception], message: str) -> None:
+    arguments = {"cell": "lstm", "x": P.x, "params": P.params, "state": P.state} | changes
+    with pytest.raises(error, match=message):
+        rkj.forward(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lengths": [4, 5, 0]}, r"lengths: expected 0 to T = 4, got 5 at \[1\]"),
+        ({"lengths": [4, 2, -1]}, r"lengths: expected 0 to T = 4, got -1 at \[2\]"),
+        ({"x": np.array([[0, 1, 2], [3, 5, 0]])}, r"x: expected tokens in \[0, 5\), got 5 at \[1, 1\]"),
+        ({"x": np.array([[0, -1, 2]])}, r"x: expected tokens in \[0, 5\), got -1 at \[0, 1\]"),
+    ],
+)
+def test_bad_values_are_named_when_it_runs(changes: Any, message: str) -> None:
+    arguments = {"cell": "lstm", "x": P.x, "params": P.params, "state": P.state} | changes
+    for run in (rkj.forward, jax.jit(rkj.forward, static_argnames="cell")):
+        with pytest.raises((RuntimeError, ValueError), match=message):  # JAX says which
+            jax.block_until_ready(run(**arguments))
+
+
+def test_without_jax_its_extra_is_named() -> None:
+    done = python(HIDE.format(names=("jax",)) + "import rnnkernels.jax")
+    assert done.returncode == 1
+    assert "pip install 'rnnkernels[jax]'" in done.stderr
+
+
+# ---- the interface to XLA -----------------------------------------------------------------------
+
+
+def check_abi(compiler: str, header: Path) -> subprocess.CompletedProcess[str]:
+    """Compile the comparison of our header, in a folder as csrc, with jaxlib's."""
+    source = ROOT / "tests" / "native" / "check_xla_ffi_abi.cpp"
+    command = [compiler, "-std=c++20", "-fsyntax-only", f"-I{header}", f"-I{jax.ffi.include_dir()}", str(source)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("", ""),
+        ("std::int64_t rank;", "std::int32_t rank;"),
+        ("    int stage;\n    Buffers arguments;\n", "    Buffers arguments;\n    int stage;\n"),
+        ("kF64 = 12", "kF64 = 13"),
+        ("    const void* internal;\n", ""),
+    ],
+    ids=["as it is", "size", "order", "value", "missing"],
+)
+def test_our_words_for_xlas_interface_are_its_own(right: str, wrong: str, tmp_path: Path) -> None:
+    compiler = shutil.which(os.environ.get("CXX") or "c++")
+    if compiler is None or not (Path(jax.ffi.include_dir()) / "xla" / "ffi" / "api" / "c_api.h").exists():
+        pytest.skip("no compiler, or a jaxlib without its header")
+    text = (ROOT / "csrc" / "binding" / "xla_ffi_abi.h").read_text(encoding="utf-8")
+    assert right in text
+    copy = tmp_path / "binding" / "xla_ffi_abi.h"
+    copy.parent.mkdir()
+    copy.write_text(text.replace(right, wrong) if right else text, encoding="utf-8")
+    done = check_abi(compiler, tmp_path)
+    assert (done.returncode == 0) == (not right), done.stderr

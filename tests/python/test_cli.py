@@ -1,0 +1,265 @@
+"""The command line: each command end to end on a small text, and one line for every error."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rnnkernels as rk
+from rnnkernels import charlm, cli
+
+pytest.importorskip("safetensors")
+pytest.importorskip("tqdm")
+
+TEXT = "".join(f"def f{i % 7}(x):\n    return x + {i % 5}\n\n\n" for i in range(300))
+SMALL = ["--hidden", "12", "--batch", "4", "--seq-length", "10", "--min-count", "1", "--lr", "0.01"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.py").write_text(TEXT, encoding="utf-8")
+    return tmp_path
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Run a command in this process; return its exit code, output and errors."""
+    capsys.readouterr()
+    try:
+        code = cli.main(list(arguments))
+    except SystemExit as error:  # argparse's own
+        code = int(error.code or 0)
+    output = capsys.readouterr()
+    return code, output.out, output.err
+
+
+def trained(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    code, out, err = run(capsys, "train", "--text", "text.py", *SMALL, "--epochs", "0.5", *arguments)
+    assert code == 0, err
+    return out
+
+
+# ---- train ----
+
+
+def test_train_prints_losses_and_samples_and_saves(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "train", "--text", "text.py", *SMALL, "--epochs", "1", "--sample-length", "50")
+    assert code == 0
+    lines = [line for line in out.splitlines() if line.startswith("epoch")]
+    assert len(lines) == 4
+    assert re.fullmatch(r"epoch 1\.00  0\.01M characters  \d+ s  train \d\.\d{4}  valid \d\.\d{4}  best", lines[-1])
+    assert "    | " in out
+    assert "characters to train on" in err
+    assert "saved to charlm.safetensors" in err
+    config = charlm.read_checkpoint(folder / "charlm.safetensors").config
+    assert (config.hidden, config.text, config.cell) == (12, "text.py", "lstm")
+
+
+def test_train_takes_every_option(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "texts").mkdir()
+    (folder / "texts" / "a.py").write_text(TEXT, encoding="utf-8")
+    (folder / "texts" / "b.bin").write_bytes(b"\0")
+    options = (
+        "--text texts --pattern *.* --limit 5000 --valid-fraction 0.2 --min-count 2 --cell gru --layers 2 --hidden 8 "
+        "--dropout 0.1 --dtype float64 --seq-length 12 --batch 3 --optimizer rmsprop --lr 0.003 --clip 2 --seed 7 "
+        "--epochs 0.2 --minutes 5 --valid-every 0.1 --checkpoint c.safetensors --sample-length 0 --backend cpu "
+        "--threads 1"
+    )
+    before = rk.num_threads()
+    try:
+        code, out, err = run(capsys, "train", *options.split())
+        assert rk.num_threads() == 1
+    finally:
+        rk.set_num_threads(before)
+    assert code == 0
+    assert "skipped" in err
+    assert "b.bin" in err
+    assert " | " not in out
+    assert charlm.read_checkpoint("c.safetensors").config == charlm.Config(
+        text="texts", pattern="*.*", limit=5000, valid_fraction=0.2, min_count=2, cell="gru", layers=2, hidden=8,
+        dropout=0.1, dtype="float64", seq_length=12, batch=3, optimizer="rmsprop", lr=0.003, clip=2.0, seed=7,
+        epochs=0.2, minutes=5.0, valid_every=0.1,
+    )  # fmt: skip
+
+
+def test_defaults_are_those_of_the_library(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = " ".join(run(capsys, "train", "--help")[1].split())
+    default = charlm.Config()
+    for flag in ("hidden", "batch", "lr", "epochs", "seq_length"):
+        assert re.search(rf"--{flag.replace('_', '-')} \w+ [^(]*\(default: {getattr(default, flag)}\)", out), flag
+
+
+def test_a_checkpoint_is_not_overwritten_by_accident(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trained(capsys)
+    before = (folder / "charlm.safetensors").read_bytes()
+    code, _, err = run(capsys, "train", "--text", "text.py", *SMALL)
+    assert code == 2
+    assert "charlm.safetensors: is there already; --resume" in err
+    assert (folder / "charlm.safetensors").read_bytes() == before
+    trained(capsys, "--overwrite", "--seed", "1")
+    assert (folder / "charlm.safetensors").read_bytes() != before
+
+
+def test_resume_goes_on_with_the_options_of_the_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trained(capsys)
+    code, out, err = run(capsys, "train", "--resume", "--epochs", "1")
+    assert code == 0
+    assert "resumed after" in err
+    lines = [line for line in out.splitlines() if line.startswith("epoch")]
+    assert lines[0] > "epoch 0.50"
+    assert lines[-1].startswith("epoch 1.00")
+    again = charlm.read_checkpoint("charlm.safetensors")
+    assert (again.config.hidden, again.config.epochs) == (12, 1.0)
+    code, _, err = run(capsys, "train", "--resume", "--hidden", "13")
+    assert code == 2
+    assert "hidden: a resumed run keeps 12, got 13" in err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_ends_the_run(folder: Path, number: signal.Signals, expected: int) -> None:
+    command = [sys.executable, "-m", "rnnkernels", "train", "--text", "text.py", *SMALL, "--epochs", "100000"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("epoch")  # it trains
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == expected
+    assert "stopped after" in err
+    assert "Traceback" not in err
+    progress = charlm.read_checkpoint("charlm.safetensors").progress
+    assert progress["step"] > 0
+    resumed = charlm.resume("charlm.safetensors", stop=lambda: True)
+    assert resumed.step == progress["step"] + 1
+
+
+# ---- sample ----
+
+
+def test_sample_writes_the_prime_and_its_continuation(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trained(capsys)
+    options = ["sample", "charlm.safetensors", "--prime", "def f", "--temperature", "0.5", "--length", "80"]
+    code, out, err = run(capsys, *options, "--seed", "3")
+    assert (code, err) == (0, "")
+    assert out.startswith("def f")
+    assert len(out) == 5 + 80 + 1
+    assert out[5:-1] == charlm.sample(
+        charlm.load_model("charlm.safetensors"), "def f", temperature=0.5, length=80, seed=3
+    )
+    assert run(capsys, *options, "--seed", "3")[1] == out
+    assert run(capsys, *options, "--seed", "4")[1] != out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes a pipe")
+def test_sample_into_a_closed_pipe(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trained(capsys)
+    command = f"'{sys.executable}' -m rnnkernels sample charlm.safetensors --length 200000 | head -c 10"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=120, check=False)
+    assert len(result.stdout) == 10
+    assert result.stderr == ""
+
+
+# ---- evaluate, info ----
+
+
+def test_evaluate_compares_with_an_ngram_model(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trained(capsys)
+    code, out, _ = run(capsys, "evaluate", "charlm.safetensors", "--order", "3", "--length", "300")
+    assert code == 0
+    assert re.search(r"model +\d\.\d{4}\n +3-gram +0\.\d{4}\n", out)
+    assert re.search(r"held out +\d+ lines: 100\.0% tokenize, 100\.0% balance", out)
+    best = charlm.read_checkpoint("charlm.safetensors").progress["best_loss"]
+    assert f"{best:.4f}" in out
+
+
+def test_info(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "info")
+    assert code == 0
+    for shown in (rk.__version__, rk.instruction_set(), f"threads:         {rk.num_threads()}", "cuda", *rk.cells()):
+        assert shown in out
+
+
+def test_module_and_version() -> None:
+    command = [sys.executable, "-m", "rnnkernels", "--version"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert result.stdout == f"rnnkernels {rk.__version__}\n"
+
+
+# ---- errors ----
+
+
+@pytest.mark.parametrize(
+    ("command", "word"),
+    [
+        ("train --text nowhere", "nowhere: expected a text file or a folder"),
+        ("train --text binary", "binary: expected"),
+        ("train --text short", "text: expected at least"),
+        ("train --text text.py --hidden 0", "hidden: expected at least 1, got 0"),
+        ("train --text text.py --lr -1", "lr: expected a number above 0"),
+        ("train --text text.py --threads 0", "expected"),
+        ("train --text text.py --sample-length -1", "--sample-length"),
+        ("train --text text.py --checkpoint no/c.safetensors --batch 4", "c.safetensors: cannot be written"),
+        ("train --resume", "charlm.safetensors: expected a checkpoint, found no such file"),
+        ("train --resume --overwrite", "--overwrite: cannot be combined"),
+        ("train --resume --checkpoint binary", "binary: expected a safetensors file"),
+        ("sample nowhere", "nowhere: expected a checkpoint"),
+        ("sample binary", "binary: expected a safetensors file"),
+        ("sample good --prime €", "prime: expected characters of the model's vocabulary, got '€'"),
+        ("sample good --prime=", "prime: expected at least one character"),
+        ("sample good --temperature 0", "temperature: expected a number above 0"),
+        ("sample good --length -1", "--length: expected at least 0, got -1"),
+        ("evaluate binary", "binary: expected a safetensors file"),
+        ("evaluate good --order 0", "order"),
+        ("evaluate good --length 0", "--length"),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_2(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: str, word: str
+) -> None:
+    (folder / "binary").write_bytes(b"\x00\x01\xff")
+    (folder / "short").write_text("short", encoding="utf-8")
+    if " good" in command:
+        trained(capsys, "--checkpoint", "good")
+    code, _, err = run(capsys, *command.split())
+    lines = [line for line in err.splitlines() if line.startswith("rnnkernels: error: ")]
+    assert code == 2
+    assert len(lines) == 1
+    assert word in lines[0]
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("command", ["", "fly", "train --cell perceptron", "train --hidden many", "sample"])
+def test_argparse_errors(folder: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    code, _, err = run(capsys, *command.split())
+    assert code == 2
+    assert "usage: rnnkernels" in err
+
+
+def test_divergence_is_exit_code_1(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    divergent = ["--optimizer", "sgd", "--lr", "3e38", "--clip", "0"]
+    code, _, err = run(capsys, "train", "--text", "text.py", *SMALL, *divergent)
+    assert code == 1
+    assert "rnnkernels: error: training diverged" in err
+
+
+@pytest.mark.parametrize(
+    ("package", "command"),
+    [("tqdm", "train --text text.py"), ("safetensors", "train --text text.py"), ("safetensors", "sample x")],
+)
+def test_without_the_extra(folder: Path, package: str, command: str) -> None:
+    """In a process of its own: the package must not have been imported."""
+    code = (
+        f"import sys; sys.modules[{package!r}] = None; import rnnkernels.cli as c; sys.exit(c.main({command.split()}))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 1
+    assert 'pip install "rnnkernels[cli]"' in result.stderr
+    assert "Traceback" not in result.stderr

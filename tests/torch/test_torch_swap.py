@@ -1,0 +1,173 @@
+"""`swap`: which layers of a model it takes, what it leaves, and that a model is the same one after it."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch_compare import CELLS, NAMES, assert_near, leaves
+
+import rnnkernels.torch as rnn
+
+SIZES = (5, 3, 4, 6, 2)
+
+
+class Tagger(nn.Module):  # type: ignore[misc]
+    """A model with layers at several depths, one of them twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.ModuleDict({"rnn": nn.LSTM(4, 6, 2, bidirectional=True), "norm": nn.LayerNorm(12)})
+        self.decoder = nn.ModuleList([nn.GRU(12, 6), nn.RNN(6, 6, nonlinearity="relu")])
+        self.again = self.decoder[1]
+        self.cell = nn.LSTMCell(6, 6)
+
+    def forward(self, x: Any) -> Any:
+        y = self.encoder["norm"](self.encoder["rnn"](x)[0])
+        for layer in (*self.decoder, self.again):
+            y = layer(y)[0]
+        return self.cell(y[-1])[0]
+
+
+def outputs(model: Any, x: Any) -> list[Any]:
+    torch.manual_seed(5)
+    return leaves(model(x))
+
+
+def assert_same(actual: Any, expected: Any, quantity: str = "output") -> None:
+    for mine, other in zip(actual, expected, strict=True):
+        assert_near(mine, other, quantity, SIZES)
+
+
+def test_a_nested_model() -> None:
+    torch.manual_seed(0)
+    model, x = Tagger(), torch.randn(5, 3, 4)
+    expected, twin = outputs(model, x), copy.deepcopy(model)
+    before = {path: id(module) for path, module in model.named_modules()}
+    params = {name: id(p) for name, p in model.named_parameters()}
+    report = rnn.swap(model)
+    assert report.replaced == {
+        "encoder.rnn": "LSTM",
+        "decoder.0": "GRU",
+        "decoder.1": "RNN",
+        "cell": "LSTMCell",
+    }
+    assert report.left == {}
+    assert str(report).splitlines()[0] == "encoder.rnn: LSTM, on rnnkernels"
+    assert {path: id(module) for path, module in model.named_modules()} == before
+    assert {name: id(p) for name, p in model.named_parameters()} == params
+    assert model.again is model.decoder[1]
+    assert type(model.encoder["rnn"]) is rnn.LSTM
+    assert repr(model) == repr(twin)
+    assert_same(outputs(model, x), expected)
+    again = rnn.swap(model)
+    assert (again.replaced, again.left, str(again)) == ({}, {}, "no recurrent layers")
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert type(other.encoder["rnn"]) is rnn.LSTM
+        assert all(torch.equal(a, b) for a, b in zip(outputs(other, x), outputs(model, x), strict=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_layer_itself(name: str) -> None:
+    layer = getattr(nn, name)(4, 6)
+    report = rnn.swap(layer)
+    assert report.replaced == {"": name}
+    assert str(report) == f"(the model itself): {name}, on rnnkernels"
+    assert type(layer) is getattr(rnn, name)
+
+
+@pytest.mark.parametrize("optimiser", ["SGD", "AdamW"])
+def test_an_optimiser_made_before_goes_on(optimiser: str) -> None:
+    torch.manual_seed(0)
+    model, x = Tagger().double(), torch.randn(5, 3, 4, dtype=torch.float64)
+    twin = copy.deepcopy(model)
+    made = [getattr(torch.optim, optimiser)(m.parameters(), 0.01) for m in (model, twin)]
+    for step in range(4):
+        if step == 2:
+            rnn.swap(model)
+        for m, opt in zip((model, twin), made, strict=True):
+            opt.zero_grad()
+            m(x).square().mean().backward()
+            opt.step()
+    assert all(torch.allclose(a, b, 1e-9, 1e-9) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
+    made[0].load_state_dict(made[1].state_dict())
+
+
+def test_hooks_modes_and_attributes_stay() -> None:
+    layer = nn.GRU(4, 6).eval()
+    layer.my_own = "kept"
+    layer.weight_hh_l0.requires_grad_(False)
+    calls: list[Any] = []
+    layer.register_forward_hook(lambda *_: calls.append(1))
+    rnn.swap(layer)
+    layer(torch.randn(2, 1, 4))
+    assert (layer.my_own, layer.training, layer.weight_hh_l0.requires_grad, calls) == ("kept", False, False, [1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_parametrized_layer(name: str) -> None:
+    torch.manual_seed(0)
+    layer = getattr(nn, name)(4, 6)
+    weight = "weight_hh" if name in CELLS else "weight_hh_l0"
+    nn.utils.parametrizations.weight_norm(layer, weight)
+    x = torch.randn(*((3,) if name in CELLS else (5, 3)), 4)
+    expected = outputs(layer, x)
+    report = rnn.swap(nn.Sequential(layer))
+    assert report.replaced == {"0": name}
+    assert isinstance(layer, getattr(rnn, name))
+    assert nn.utils.parametrize.is_parametrized(layer, weight)
+    assert_same(outputs(layer, x), expected)
+    if name in CELLS:  # torch.nn's layers too have no copy after a call: they hold a weight that is no leaf
+        assert_same(outputs(copy.deepcopy(layer), x), expected)
+    nn.utils.parametrize.remove_parametrizations(layer, weight)
+    assert isinstance(layer, getattr(rnn, name))
+    assert_same(outputs(layer, x), expected)
+
+
+class Mine(nn.LSTM):  # type: ignore[misc]
+    """A class of a user's own."""
+
+
+def test_what_is_left_and_why() -> None:
+    model = nn.ModuleDict(
+        {
+            "mine": Mine(4, 6),
+            "base": nn.RNNCellBase(4, 6, True, 1),
+            "complex": nn.RNN(4, 6, dtype=torch.complex64),
+            "good": nn.GRU(4, 6),
+            "meta": nn.GRU(4, 6, device="meta"),
+            "short": nn.LSTM(4, 6, dtype=torch.bfloat16),
+        }
+    )
+    report = rnn.swap(model)
+    assert report.replaced == {"good": "GRU", "meta": "GRU", "short": "LSTM"}
+    assert report.left["mine"].endswith("Mine is a class of its own")
+    assert report.left["base"].endswith("RNNCellBase is a class of its own")
+    assert "complex64" in report.left["complex"]
+    assert type(model["mine"]) is Mine
+    assert type(model["complex"]) is nn.RNN
+    assert f"mine: left, {report.left['mine']}" in str(report).splitlines()
+    assert rnn.swap(model, allow_torch=True).replaced == {"complex": "RNN"}
+    assert model["complex"](torch.randn(2, 1, 4, dtype=torch.complex64))[0].dtype == torch.complex64
+    model["meta"].to_empty(device="cpu")
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_what_torchscript_compiled_is_left() -> None:
+    scripted = torch.jit.script(nn.LSTM(4, 6))
+    model = nn.Sequential(scripted, nn.GRU(4, 6))
+    report = rnn.swap(model)
+    assert set(report.replaced) == {"1"}
+    assert type(model[0]) is type(scripted)
+    assert report.left == {"0": "it is compiled by TorchScript"}
+    assert rnn.swap(scripted).left == {"": "it is compiled by TorchScript"}
+
+
+@pytest.mark.parametrize("wrong", [None, [nn.GRU(1, 1)], nn.GRU, "model"])
+def test_what_is_no_model(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r"model: expected a torch.nn.Module, got "):
+        rnn.swap(wrong)
