@@ -19,9 +19,7 @@ from rnnkernels.noise import zonable_states
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ROOT = Path(__file__).resolve().parent.parent
-if not (ROOT / "python" / "rnnkernels").is_dir():
-    ROOT = ROOT.parent  # these tests may stand one folder deeper
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "python"
 
 if not (PACKAGE / "rnnkernels").is_dir():
