@@ -1,0 +1,229 @@
+"""`python -m benchmarks.builds bits BEFORE AFTER`: whether two builds give the same bits, whatever they are asked.
+
+    bits BEFORE AFTER             two builds
+    bits BUILD --record FILE      keep what one gives, as digests
+    bits BUILD --against FILE     compare with what was kept
+
+Every cell, instruction set and dtype; cases.py says what is asked. What differs is listed by set, cell, dtype and
+what was asked, with the arrays and, where there are two builds to ask, the largest difference over an array's
+largest value.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import problems
+from .build import Build, BuildError, Child
+
+DTYPES = ("float32", "float64")
+# Cases of a group that are run again, to measure by how much they differ.
+MEASURED = 12
+FEW = 12  # lines of the summary
+
+Digests = dict[str, dict[str, str]]  # by case and array
+Key = tuple[str, str, str]  # set, cell, dtype
+Measure = Callable[[str], dict[str, float]]  # of a case: by how much each array differs
+
+
+@dataclass
+class Difference:
+    """What differs in all cases of a group that ask for the same: which arrays, and by how much."""
+
+    set: str
+    cell: str
+    dtype: str
+    what: str
+    cases: list[str] = field(default_factory=list)
+    arrays: dict[str, float | None] = field(default_factory=dict)  # the largest relative difference; None: not measured
+
+    def __str__(self) -> str:
+        known = [size for size in self.arrays.values() if size is not None]
+        size = f", by up to {max(known):.1e}" if known else ""
+        return f"{self.set} {self.cell} {self.dtype} | {self.what} | {len(self.cases)}×{size}: {', '.join(self.arrays)}"
+
+
+@dataclass
+class Found:
+    """What a comparison has counted so far."""
+
+    cases: int = 0
+    arrays: int = 0
+    raised: list[str] = field(default_factory=list)  # cases in which both builds raise the same
+    differences: list[Difference] = field(default_factory=list)
+
+
+class Record:
+    """Digests of a build, kept in a file: it answers as a build's process does."""
+
+    def __init__(self, file: Path) -> None:
+        with gzip.open(file, "rt", encoding="utf-8") as lines:
+            self.about: dict[str, Any] = json.loads(next(lines))  # with what was asked
+            self.kept: dict[Key, Digests] = {tuple(key): digests for key, digests in map(json.loads, lines)}
+
+
+def compare(found: Found, key: Key, before: Digests, after: Digests, measure: Measure | None = None) -> None:
+    """Count one group's digests; `measure` says how large the differences of a case are."""
+    differences: dict[str, Difference] = {}
+    for case in [*before, *(case for case in after if case not in before)]:
+        a, b = before.get(case, {}), after.get(case, {})
+        found.cases += 1
+        found.arrays += len(a.keys() | b.keys())
+        what = case.split(" | ")[0]
+        if a == b:
+            raised = any(name.startswith("raised ") for name in a)
+            found.raised += [f"{' '.join(key)} | {case}"] if raised else []
+            continue
+        difference = differences.setdefault(what, Difference(*key, what))
+        difference.cases.append(case)
+        difference.arrays |= {name: None for name in {**a, **b} if a.get(name) != b.get(name)}
+    found.differences += differences.values()
+    for difference in list(differences.values())[:MEASURED]:
+        sizes = measure(difference.cases[-1]) if measure else {}
+        difference.arrays |= {name: size for name, size in sizes.items() if name in difference.arrays}
+
+
+def relative(before: problems.Array | None, after: problems.Array | None) -> float:
+    """The largest difference over the largest value; infinite where one of them has no such array, or another shape."""
+    if before is None or after is None or before.shape != after.shape or before.dtype != after.dtype:
+        return np.inf
+    if before.dtype.kind != "f" or not before.size:
+        return np.inf
+    scale = float(np.abs(before).max()) or 1.0
+    size = float(np.abs(before.astype(np.float64) - after).max()) / scale
+    return size if np.isfinite(size) else np.inf
+
+
+def ask(children: Sequence[Child], key: Key, asked: str | None, *, quick: bool) -> list[Digests]:
+    """Both builds' digests of a group, made side by side."""
+    _, cell, dtype = key
+    for child in children:
+        child.begin("digests", cell=cell, dtype=dtype, asked=asked, quick=quick)
+    return [child.answer() for child in children]
+
+
+def measured(children: Sequence[Child], key: Key, folder: Path) -> Measure | None:
+    """A function that runs a case again and says by how much each array differs; None with one build."""
+    if len(children) < 2:
+        return None
+
+    def measure(case: str) -> dict[str, float]:
+        answers = []
+        for child in children:
+            file = folder / f"{child.build.name}.npz"
+            child.ask("arrays", cell=key[1], dtype=key[2], case=case, file=str(file))
+            answers.append(problems.load(file))
+        before, after = answers
+        return {name: relative(before.get(name), after.get(name)) for name in {**before, **after}}
+
+    return measure
+
+
+def keys(args: argparse.Namespace, abouts: Sequence[dict[str, Any]]) -> Iterator[Key]:
+    """The groups that all builds have, and were asked for."""
+
+    def common(what: str, wanted: Sequence[str] | None) -> list[str]:
+        return [n for n in abouts[0][what] if all(n in about[what] for about in abouts) and (not wanted or n in wanted)]
+
+    for name in common("instruction_sets", args.sets):
+        for cell in common("cells", args.cells):
+            for dtype in DTYPES:
+                if not args.dtypes or dtype in args.dtypes:
+                    yield name, cell, dtype
+
+
+def run(args: argparse.Namespace) -> int:
+    builds = [Build.at("before" if args.after else "build", args.before)]
+    builds += [Build.at("after", args.after)] if args.after else []
+    record = Record(args.against) if args.against else None
+    abouts = [Child(build).about for build in builds] + ([record.about] if record else [])
+    for about in abouts:
+        print(f"{about['file']}: {len(about['cells'])} cells, {' '.join(about['instruction_sets'])}")
+    if record:
+        args.quick = record.about["quick"]
+    groups = [key for key in keys(args, abouts) if record is None or key in record.kept]
+    kept: list[Any] = [abouts[0] | {"quick": args.quick}]
+    found, begin = Found(), time.monotonic()
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        current, children = "", []
+        for key in groups:
+            if key[0] != current:
+                stack.close()
+                current, children = key[0], [stack.enter_context(Child(build, key[0])) for build in builds]
+            answers = ask(children, key, args.asked, quick=args.quick)
+            if args.record:
+                kept.append([key, answers[0]])
+                found.cases += len(answers[0])
+                continue
+            if record:
+                wanted = args.asked or ""
+                answers.insert(0, {case: known for case, known in record.kept[key].items() if wanted in case})
+            seen = len(found.differences)
+            compare(found, key, answers[0], answers[1], measured(children, key, Path(folder)))
+            for difference in found.differences[seen : seen + args.show]:
+                print(f"DIFFERS {difference}", flush=True)
+            if len(found.differences) > seen + args.show:
+                print(f"DIFFERS {' '.join(key)} | {len(found.differences) - seen - args.show} more", flush=True)
+    seconds = time.monotonic() - begin
+    if args.record:
+        with gzip.open(args.record, "wt", encoding="utf-8", compresslevel=5) as file:
+            file.writelines(json.dumps(line) + "\n" for line in kept)
+        print(f"{args.record}: {found.cases:,} cases in {len(groups)} groups, {seconds:.0f} s")
+        return 0
+    if args.out:
+        args.out.write_text("".join(json.dumps(vars(d)) + "\n" for d in found.differences), encoding="utf-8")
+    return report(found, len(groups), seconds, abouts)
+
+
+def report(found: Found, groups: int, seconds: float, abouts: Sequence[dict[str, Any]]) -> int:
+    """Print what was compared; 1 where something differs, or nothing was compared."""
+    for what in ("cells", "instruction_sets"):
+        alone = set(abouts[0][what]) ^ set(abouts[1][what])
+        if alone:
+            print(f"in one build only, not compared: {', '.join(sorted(alone))}")
+    for case in found.raised[:10]:
+        print(f"raised the same error in both: {case}")
+    if found.raised:
+        print(f"{len(found.raised)} cases raised the same error in both")
+    print(f"{found.arrays:,} arrays of {found.cases:,} cases compared in {seconds:.0f} s: {groups} of set, cell, dtype")
+    asked = Counter(difference.what for difference in found.differences)
+    for what, count in asked.most_common(FEW):
+        print(f"differs in {count} of {groups}: {what}")
+    if len(asked) > FEW:
+        print(f"and {len(asked) - FEW} more that were asked")
+    print(f"{sum(len(difference.cases) for difference in found.differences):,} cases differ")
+    return 1 if found.differences or not found.cases else 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.builds bits", description="The bits of two builds.")
+    parser.add_argument("before", metavar="BEFORE", help="a folder that holds rnnkernels, or a virtual environment")
+    parser.add_argument("after", metavar="AFTER", nargs="?", help="the other build")
+    parser.add_argument("--record", type=Path, help="keep what the one build gives in this file")
+    parser.add_argument("--against", type=Path, help="compare the one build with what was kept")
+    parser.add_argument("--cells", nargs="+", help="default: all")
+    parser.add_argument("--sets", nargs="+", help="default: all of this machine")
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES)
+    parser.add_argument("--asked", metavar="TEXT", help="only cases whose text has this in it, such as stepper or H17")
+    parser.add_argument("--quick", action="store_true", help="one shape")
+    parser.add_argument("--show", type=int, default=10, help="lines for one set, cell and dtype")
+    parser.add_argument("--out", type=Path, help="all differences as JSON lines")
+    args = parser.parse_args(arguments)
+    if sum(map(bool, (args.after, args.record, args.against))) != 1 or (args.record and args.asked):
+        parser.error("expected one of: AFTER, --record FILE (of all that is asked), --against FILE")
+    try:
+        return run(args)
+    except BuildError as error:
+        parser.error(str(error))
