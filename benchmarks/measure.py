@@ -63,13 +63,13 @@ def summary(times: list[float]) -> Timing:
     return Timing(median, low, high, len(times))
 
 
-def settle() -> None:
-    """Sleep until no thread of this process runs any more."""
+def settle(pause: float = PAUSE) -> None:
+    """Sleep for `pause` seconds, and again until no thread of this process runs any more."""
     end = time.monotonic() + LONGEST
     while True:
         used = time.process_time()  # of all threads
-        time.sleep(PAUSE)
-        if time.process_time() - used < 0.1 * PAUSE or time.monotonic() > end:
+        time.sleep(pause)
+        if time.process_time() - used < 0.1 * pause or time.monotonic() > end:
             return
 
 

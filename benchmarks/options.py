@@ -23,7 +23,6 @@ from .workloads import GRADIENT_TOLERANCE, OUTPUT_TOLERANCE, Workload
 
 SHAPES: tuple[Shape, ...] = ((100, 1, 256, 256), (100, 16, 128, 128), (100, 32, 256, 256))
 
-RATE = 0.1  # of zoneout
 MASKS: dict[str, dict[str, Any]] = {
     "recurrent dropout": {"recurrent_dropout": 0.25},
     "recurrent dropout per step": {"recurrent_dropout": 0.25, "per_step": True},
@@ -60,10 +59,11 @@ def of_stack(cell: str) -> dict[str, Any]:
 
 
 def zoneout(cell: str) -> tuple[float, ...]:
-    """A rate for every state that may have one: no product, no part of a value that is kept in parts."""
+    """A rate for every state that may have one, each another: no product, no part of a value kept in parts."""
     info = rk.cell_info(cell)
     names = info["states"]
-    return tuple(0.0 if (info["projected"] and k == 0) or ("n" in names and k > 0) else RATE for k in range(len(names)))
+    zoned = [not (info["projected"] and k == 0) and not ("n" in names and k > 0) for k in range(len(names))]
+    return tuple(0.1 + 0.05 * k if may else 0.0 for k, may in enumerate(zoned))
 
 
 def training(work: Workload, options: dict[str, Any]) -> Callable[[], rk.Gradients]:

@@ -23,9 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from . import problems
+from . import answers
 from .build import Build, BuildError, Child
 
 DTYPES = ("float32", "float64")
@@ -95,17 +93,6 @@ def compare(found: Found, key: Key, before: Digests, after: Digests, measure: Me
         difference.arrays |= {name: size for name, size in sizes.items() if name in difference.arrays}
 
 
-def relative(before: problems.Array | None, after: problems.Array | None) -> float:
-    """The largest difference over the largest value; infinite where one of them has no such array, or another shape."""
-    if before is None or after is None or before.shape != after.shape or before.dtype != after.dtype:
-        return np.inf
-    if before.dtype.kind != "f" or not before.size:
-        return np.inf
-    scale = float(np.abs(before).max()) or 1.0
-    size = float(np.abs(before.astype(np.float64) - after).max()) / scale
-    return size if np.isfinite(size) else np.inf
-
-
 def ask(children: Sequence[Child], key: Key, asked: str | None, *, quick: bool) -> list[Digests]:
     """Both builds' digests of a group, made side by side."""
     _, cell, dtype = key
@@ -120,13 +107,12 @@ def measured(children: Sequence[Child], key: Key, folder: Path) -> Measure | Non
         return None
 
     def measure(case: str) -> dict[str, float]:
-        answers = []
+        found = []
         for child in children:
             file = folder / f"{child.build.name}.npz"
             child.ask("arrays", cell=key[1], dtype=key[2], case=case, file=str(file))
-            answers.append(problems.load(file))
-        before, after = answers
-        return {name: relative(before.get(name), after.get(name)) for name in {**before, **after}}
+            found.append(answers.load(file))
+        return answers.differences(*found)
 
     return measure
 
@@ -162,16 +148,16 @@ def run(args: argparse.Namespace) -> int:
             if key[0] != current:
                 stack.close()
                 current, children = key[0], [stack.enter_context(Child(build, key[0])) for build in builds]
-            answers = ask(children, key, args.asked, quick=args.quick)
+            digests = ask(children, key, args.asked, quick=args.quick)
             if args.record:
-                kept.append([key, answers[0]])
-                found.cases += len(answers[0])
+                kept.append([key, digests[0]])
+                found.cases += len(digests[0])
                 continue
             if record:
-                wanted = args.asked or ""
-                answers.insert(0, {case: known for case, known in record.kept[key].items() if wanted in case})
+                part = args.asked or ""
+                digests.insert(0, {case: known for case, known in record.kept[key].items() if part in case})
             seen = len(found.differences)
-            compare(found, key, answers[0], answers[1], measured(children, key, Path(folder)))
+            compare(found, key, digests[0], digests[1], measured(children, key, Path(folder)))
             for difference in found.differences[seen : seen + args.show]:
                 print(f"DIFFERS {difference}", flush=True)
             if len(found.differences) > seen + args.show:

@@ -48,7 +48,7 @@ class Child:
         names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # NumPy's, which only makes inputs
         environment = {**os.environ, **dict.fromkeys(names, "1"), "PYTHONPATH": str(build.folder or "")}
         environment.pop("RNNKERNELS_BACKEND", None)
-        environment["RNNKERNELS_ISA"] = instruction_set or ""
+        environment |= {"RNNKERNELS_ISA": instruction_set or "", "PYTHONHASHSEED": "0"}
         self._process = subprocess.Popen(
             [build.python, "-m", "benchmarks.builds.child"],
             cwd=REPOSITORY,

@@ -15,7 +15,8 @@ import rnnkernels as rk
 from benchmarks import options
 from benchmarks.shapes import Shape
 
-from .problems import Answer, Problem, inference, named, of_gradients, training
+from .answers import Answer, named
+from .problems import Problem, inference, of_gradients, training
 
 Call = Callable[[], Answer]
 
@@ -55,6 +56,7 @@ SHARED: tuple[Shape, ...] = ((4, 29, 40, 33), (3, 3, 30, 100))
 LONG: tuple[Shape, ...] = ((300, 1, 2, 5), (20, 29, 9, 17), (150, 29, 3, 5))
 # Weights that two threads divide, and products over many steps that they share.
 WIDE: tuple[Shape, ...] = ((3, 2, 40, 330), (60, 1, 256, 256))
+EMPTY: tuple[Shape, ...] = ((0, 2, 3, 5), (3, 0, 3, 5))
 # Layers small enough, and sequences long enough, to run side by side.
 STACKED: tuple[Shape, ...] = ((140, 1, 5, 64), (70, 3, 9, 50))
 QUICK: tuple[Shape, ...] = ((5, 3, 9, 17),)
@@ -76,7 +78,7 @@ def _groups(*, quick: bool) -> Iterator[tuple[Shape, tuple[int, ...], Callable[[
         for shape in QUICK:
             yield shape, (1, 2), every_call
         return
-    for shape in SMALL:
+    for shape in (*EMPTY, *SMALL):
         yield shape, (1,), plain_calls
     for shape in OPTIONED:
         yield shape, (1,), every_call

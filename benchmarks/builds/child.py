@@ -17,7 +17,7 @@ from typing import Any
 import rnnkernels as rk
 from benchmarks.measure import seconds_of, settle
 
-from . import cases, problems
+from . import answers, cases
 from . import lines as timed
 
 
@@ -44,14 +44,14 @@ def poison() -> None:
 def digests(cell: str, dtype: str, asked: str | None, quick: bool) -> dict[str, dict[str, str]]:
     """What a cell's cases give: the digest of every array, by case and by array."""
     poison()
-    return {str(case): problems.digests(case.answer()) for case in cases.of(cell, dtype, asked, quick=quick)}
+    return {str(case): answers.digests(case.answer()) for case in cases.of(cell, dtype, asked, quick=quick)}
 
 
 def arrays(cell: str, dtype: str, case: str, file: str) -> None:
     """Write what one case gives to a file."""
     poison()
     found = next(one for one in cases.of(cell, dtype, None) if str(one) == case)
-    problems.save(Path(file), found.answer())
+    answers.save(Path(file), found.answer())
 
 
 class Timer:
@@ -59,17 +59,20 @@ class Timer:
 
     job: timed.Job
 
-    def begin(self, line: dict[str, Any], file: str) -> dict[str, str]:
-        """Make a line's arrays and call it once: digests of what it gives, and the arrays in a file."""
+    def begin(self, line: dict[str, Any]) -> dict[str, str]:
+        """Make a line's arrays: digests of what it answers."""
         self.job = timed.job(timed.Line(**{**line, "shape": tuple(line["shape"])}))
-        answer = self.job.answer()
-        problems.save(Path(file), answer)
-        return problems.digests(answer)
+        return answers.digests(self.job.answer())
 
-    def sample(self, calls: int) -> float:
-        """Seconds per call, over as many calls, after one that is not kept: the other build had the caches."""
-        settle()
-        self.job.call()
+    def answer(self, file: str) -> None:
+        """Write the answer's arrays to a file."""
+        answers.save(Path(file), self.job.answer())
+
+    def sample(self, calls: int, warm: bool, pause: float) -> float:
+        """Seconds per call, over as many calls; with `warm` after one that is not kept, as the other had the caches."""
+        settle(pause)
+        if warm:
+            self.job.call()
         return seconds_of(self.job.call, calls)
 
 
@@ -84,17 +87,18 @@ QUESTIONS: dict[str, Callable[..., Any]] = {
     "arrays": arrays,
     "lines": lines,
     "begin": TIMER.begin,
+    "answer": TIMER.answer,
     "sample": TIMER.sample,
 }
 
 
 def main() -> None:
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     for line in sys.stdin:
         what, arguments = json.loads(line)
-        answers.write(json.dumps(QUESTIONS[what](**arguments)) + "\n")
-        answers.flush()
+        out.write(json.dumps(QUESTIONS[what](**arguments)) + "\n")
+        out.flush()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from benchmarks.peers.ours import Ours, PackedPerCall, Prepared
 from benchmarks.shapes import CORE_SHAPES, FUSED_ELSEWHERE, Shape
 from benchmarks.workloads import STREAM_STEPS, Workload
 
-from .problems import Answer, named, of_gradients, of_run
+from .answers import Answer, named
+from .problems import of_gradients, of_run
 
 GROUPS = ("core", "options", "streaming", "ragged", "prepared", "wavefront", "cells")
 TWO = ("inference", "training")

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 import rnnkernels as rk
 from benchmarks.shapes import Shape
 
-Array = npt.NDArray[Any]
-Answer = dict[str, Array]
+from .answers import Answer, Array, named
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,31 +148,3 @@ def of_gradients(grads: Any) -> Answer:
         if value is not None:
             found[f"d {name}"] = value
     return found | named("d reset_state", grads.reset_state) | named("norms", grads.norms)
-
-
-def named(name: str, arrays: Sequence[Any] | None) -> Answer:
-    """A tuple of arrays, or of tuples of arrays, as arrays by name."""
-    found: Answer = {}
-    for k, value in enumerate(arrays or ()):
-        found |= named(f"{name}[{k}]", value) if isinstance(value, tuple) else {f"{name}[{k}]": value}
-    return found
-
-
-def digests(answer: Answer) -> dict[str, str]:
-    """Of each array: a digest of its dtype, shape and bytes."""
-    found = {}
-    for name, array in answer.items():
-        seen = hashlib.blake2b(f"{array.dtype.str}{array.shape}".encode(), digest_size=8)
-        seen.update(array.tobytes())
-        found[name] = seen.hexdigest()
-    return found
-
-
-def save(file: Path, answer: Answer) -> None:
-    np.savez(file, np.array(list(answer)), *answer.values())
-
-
-def load(file: Path) -> Answer:
-    with np.load(file) as found:
-        names, *arrays = (found[name] for name in found.files)
-        return dict(zip(map(str, names), arrays, strict=True))
