@@ -59,7 +59,7 @@ class Child:
         )
         self.about: dict[str, Any] = self.ask("about")
         home = build.folder or Path(self.about["prefix"])
-        if not Path(self.about["file"]).is_relative_to(home.resolve()):
+        if not Path(self.about["file"]).is_relative_to(home):
             self.close()
             raise BuildError(f"{build.name}: expected the package in {home}, Python imported {self.about['file']}")
 

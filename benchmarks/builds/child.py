@@ -10,11 +10,12 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import rnnkernels as rk
+from benchmarks import machine
 from benchmarks.measure import seconds_of, settle
 
 from . import answers, cases
@@ -22,11 +23,11 @@ from . import lines as timed
 
 
 def about() -> dict[str, Any]:
-    file = Path(rk.__file__).resolve()
+    file = Path(rk.__file__)
     modules = [module for module in file.parent.glob("_cpu*") if module.suffix in {".so", ".pyd"}]
     return {
         "file": str(file),
-        "prefix": str(Path(sys.prefix).resolve()),
+        "prefix": sys.prefix,
         "cells": list(rk.cells()),
         "instruction_sets": list(rk.instruction_sets()),
         "instruction_set": rk.instruction_set(),
@@ -54,6 +55,9 @@ def arrays(cell: str, dtype: str, case: str, file: str) -> None:
     answers.save(Path(file), found.answer())
 
 
+CPUS = machine.cpus()
+
+
 class Timer:
     """The line that is timed now: its arrays are made once, and stay until the next one's."""
 
@@ -61,6 +65,7 @@ class Timer:
 
     def begin(self, line: dict[str, Any]) -> dict[str, str]:
         """Make a line's arrays: digests of what it answers."""
+        _pin(CPUS)  # threads that the line's first call starts may go anywhere
         self.job = timed.job(timed.Line(**{**line, "shape": tuple(line["shape"])}))
         return answers.digests(self.job.answer())
 
@@ -68,12 +73,18 @@ class Timer:
         """Write the answer's arrays to a file."""
         answers.save(Path(file), self.job.answer())
 
-    def sample(self, calls: int, warm: bool, pause: float) -> float:
+    def sample(self, calls: int, cpus: list[int], warm: bool, pause: float) -> float:
         """Seconds per call, over as many calls; with `warm` after one that is not kept, as the other had the caches."""
+        _pin(cpus)
         settle(pause)
         if warm:
             self.job.call()
         return seconds_of(self.job.call, calls)
+
+
+def _pin(cpus: Iterable[int]) -> None:
+    if cpus:
+        os.sched_setaffinity(0, cpus)
 
 
 def lines(quick: bool) -> list[dict[str, Any]]:

@@ -175,6 +175,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--cell", action="store_true", help="also what one more cell costs: most is compiled twice")
     parser.add_argument("--keep", type=Path, help="leave the package in this folder, for the other commands")
     parser.add_argument("--define", action="append", default=[], metavar="NAME=VALUE", help="for CMake")
+    parser.add_argument("--name", default="", help="what the results call the build")
     parser.add_argument("--out", type=Path, metavar="FILE.jsonl", help="lines of the same measurements are replaced")
     args = parser.parse_args(arguments)
     options = [part for value in args.define for part in ("-D", value)]
@@ -185,7 +186,7 @@ def main(arguments: Sequence[str]) -> int:
     print(*text(cost, cell), sep="\n")
     if args.out:
         run = results.new_run(machine.describe())
-        line: dict[str, Any] = {"kind": "cost", "run": run["run"], **asdict(cost)}
+        line: dict[str, Any] = {"kind": "cost", "run": run["run"], "what": args.name, **asdict(cost)}
         results.merge(args.out, [run, line | ({"cell": asdict(cell)} if cell else {})])
     return 0
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,12 @@ from benchmarks.workloads import STREAM_STEPS, Workload
 from .answers import Answer, named
 from .problems import of_gradients, of_run
 
-GROUPS = ("core", "options", "streaming", "ragged", "prepared", "wavefront", "cells")
 TWO = ("inference", "training")
-CELLS = ("lstm", "gru")  # of the options, of ragged batches and of packed weights
-
-STREAMS: tuple[Shape, ...] = ((1, 1, 8, 8), (1, 1, 64, 64), (1, 1, 256, 256), (1, 4, 64, 64))
+# One step at a time, of sizes where a call costs as much as its arithmetic, and more.
+STREAMS: tuple[Shape, ...] = ((1, 1, 64, 64), (1, 1, 8, 8), (1, 4, 64, 64), (1, 1, 256, 256))
 PACKED: tuple[Shape, ...] = ((100, 1, 64, 64), (100, 1, 512, 512), (10, 16, 128, 128))
-# Layers that one thread would run alone: they run side by side on two. (T, B, I, H), and how many layers.
-LAYERS: tuple[tuple[Shape, int], ...] = (((200, 1, 64, 64), 2), ((200, 1, 64, 64), 4), ((100, 1, 128, 128), 2))
+# Layers that one thread would run alone: they run side by side on two.
+STACKED: tuple[Shape, ...] = ((200, 1, 64, 64), (100, 1, 128, 128))
 EVERY: tuple[Shape, ...] = ((50, 1, 64, 64), (20, 16, 128, 128))
 
 
@@ -48,35 +47,49 @@ class Job:
     answer: Callable[[], Answer]
 
 
+@dataclass(frozen=True)
+class Group:
+    """Lines of one kind: everything with everything."""
+
+    cells: Sequence[str]
+    modes: Sequence[str]
+    shapes: Sequence[Shape]
+    threads: Sequence[int]
+    whats: Sequence[str] = ("",)
+
+
+def groups(*, quick: bool) -> dict[str, Group]:
+    """All groups by name; with `quick` a few cells and shapes of each."""
+    both, named_options = ("lstm", "gru"), tuple(options.of("lstm"))
+    streamed = ("stepper", "step")
+    if quick:
+        return {
+            "core": Group(both, TWO, CORE_SHAPES[:5:2], (1, 2)),
+            "options": Group(both, ("training",), options.SHAPES[1:2], (1,), named_options),
+            "streaming": Group(both, ("streaming",), STREAMS[:2], (1,), streamed),
+            "ragged": Group(both, TWO, ragged.SHAPES[:1], (1,)),
+            "prepared": Group(both, ("inference",), PACKED[:1], (1,), ("full", "bfloat16")),
+            "wavefront": Group(both[:1], TWO, STACKED[:1], (2,), ("2 layers",)),
+            "cells": Group(rk.cells(), TWO, EVERY[:1], (1,)),
+        }
+    forms = (*FUSED_ELSEWHERE, "slstm", "lstm_projected", "lstm_layer_norm")
+    return {
+        "core": Group(FUSED_ELSEWHERE, TWO, CORE_SHAPES, (1, 2)),
+        "options": Group(both, ("training",), options.SHAPES, (1, 2), named_options),
+        "streaming": Group(forms, ("streaming",), STREAMS, (1,), streamed),
+        "ragged": Group(both, TWO, ragged.SHAPES, (1, 2)),
+        "prepared": Group(both, ("inference",), PACKED, (1,), ("full", "bfloat16")),
+        "wavefront": Group(("rnn_tanh", *both), TWO, STACKED, (2,), ("2 layers", "4 layers")),
+        "cells": Group(rk.cells(), TWO, EVERY, (1,)),
+    }
+
+
 def lines(*, quick: bool) -> Iterator[Line]:
-    """All lines, in the order of the groups; with `quick` those of a few shapes."""
-    counts = (1, 2)
-    known = set(rk.cells())
-    for cell in FUSED_ELSEWHERE[2:4] if quick else FUSED_ELSEWHERE:
-        for threads in counts:
-            for shape in CORE_SHAPES[:5:2] if quick else CORE_SHAPES:
-                yield from (Line("core", "", cell, mode, shape, threads) for mode in TWO)
-    for cell in CELLS:
-        for threads in (1,) if quick else counts:
-            for shape in options.SHAPES[1:2] if quick else options.SHAPES:
-                yield from (Line("options", name, cell, "training", shape, threads) for name in options.of(cell))
-    for cell in CELLS if quick else (*FUSED_ELSEWHERE, "slstm", "lstm_projected", "lstm_layer_norm"):
-        for shape in STREAMS[:2] if quick else STREAMS:
-            yield from (Line("streaming", way, cell, "streaming", shape, 1) for way in ("stepper", "step"))
-    for cell in CELLS:
-        for threads in (1,) if quick else counts:
-            for shape in ragged.SHAPES[:1] if quick else ragged.SHAPES:
-                yield from (Line("ragged", "", cell, mode, shape, threads) for mode in TWO)
-    for cell in CELLS:
-        for shape in PACKED[:1] if quick else PACKED:
-            yield from (Line("prepared", way, cell, "inference", shape, 1) for way in ("full", "bfloat16"))
-    for cell in CELLS[:1] if quick else ("rnn_tanh", *CELLS):
-        for shape, count in LAYERS[:1] if quick else LAYERS:
-            yield from (Line("wavefront", f"{count} layers", cell, mode, shape, 2) for mode in TWO)
-    for cell in rk.cells():
-        for shape in EVERY[:1] if quick else EVERY:
-            yield from (Line("cells", "", cell, mode, shape, 1) for mode in TWO)
-    assert set(FUSED_ELSEWHERE) <= known
+    """All lines, in the order of the groups."""
+    for name, group in groups(quick=quick).items():
+        for cell, threads, shape in product(group.cells, group.threads, group.shapes):
+            for what, mode in product(group.whats, group.modes):
+                yield Line(name, what, cell, mode, shape, threads)
 
 
 def job(line: Line) -> Job:

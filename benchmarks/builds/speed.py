@@ -1,10 +1,10 @@
 """`python -m benchmarks.builds [speed] BEFORE AFTER`: the speed of two builds, alternated in one run.
 
 Each build has a process of its own, which stays alive and is asked for one sample at a time: before, after, after,
-before, ... Answers are compared first. A line's ratio is the median, over the pairs of samples that stand next to each
-other, of before's time over after's: what slows the machine for a while slows both samples of a pair. A line that comes
-out slower than FLOOR is sampled again, more often each time and by new processes, since where a process happens to have
-its memory is worth some percent of a short call; all samples count.
+before, ... Answers are compared first. A pair is two samples next to each other, on the same processors: what slows the
+machine for a while slows both. A line's ratio is the median over its pairs of before's time over after's. A line that
+comes out slower than FLOOR is sampled again, more often each time and by new processes, since where a process happens
+to have its memory is worth some percent of a short call; all samples count.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Pair:
     def __init__(self, builds: Sequence[Build], instruction_set: str | None, folder: Path) -> None:
         self.builds, self.instruction_set, self.folder = builds, instruction_set, folder
         self.children: list[Child] = []
+        self.cpus = machine.cpus()
         self.renew()
         sets = [child.about["instruction_set"] for child in self.children]
         if sets[0] != sets[1]:
@@ -66,9 +67,15 @@ class Pair:
             child.ask("answer", file=str(file))
         return False, max(answers.differences(*map(answers.load, files)).values())
 
+    def sample(self, which: int, turn: int, threads: int, calls: int, *, warm: bool) -> float:
+        """Seconds of a call of one build; both are given the same processors, others from turn to turn."""
+        cpus = [self.cpus[(turn + k) % len(self.cpus)] for k in range(min(threads, len(self.cpus)))]
+        found: float = self.children[which].ask("sample", calls=calls, cpus=cpus, warm=warm, pause=PAUSE)
+        return found
+
     def time(self, line: Line, seconds: float, tries: int) -> dict[str, Any]:
         """Time the line that both have begun; at most `tries` times more where it comes out slower."""
-        once = min(child.ask("sample", calls=1, warm=True, pause=PAUSE) for child in self.children)
+        once = min(self.sample(which, 0, line["threads"], 1, warm=True) for which in (0, 1))
         calls, warm = max(1, round(SAMPLE / max(once, 1e-7))), once < SLOW
         pairs = int(min(MOST, max(LEAST, seconds / (2 * (PAUSE + (calls + warm) * once)))))
         times: tuple[list[float], list[float]] = ([], [])
@@ -78,7 +85,7 @@ class Pair:
                 self.begin(line)
             for k in range(pairs << attempt):
                 for which in (0, 1) if k % 2 == 0 else (1, 0):
-                    times[which].append(self.children[which].ask("sample", calls=calls, warm=warm, pause=PAUSE))
+                    times[which].append(self.sample(which, k // 2, line["threads"], calls, warm=warm))
             found = summary(*times)
             if found["ratio"] >= FLOOR:
                 break
