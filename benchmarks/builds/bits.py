@@ -93,15 +93,27 @@ def compare(found: Found, key: Key, before: Digests, after: Digests, measure: Me
         difference.arrays |= {name: size for name, size in sizes.items() if name in difference.arrays}
 
 
-def ask(children: Sequence[Child], key: Key, asked: str | None, *, quick: bool) -> list[Digests]:
-    """Both builds' digests of a group, made side by side."""
-    _, cell, dtype = key
-    for child in children:
-        child.begin("digests", cell=cell, dtype=dtype, asked=asked, quick=quick)
-    return [child.answer() for child in children]
+def answered(
+    builds: Sequence[Build], groups: Sequence[Key], args: argparse.Namespace
+) -> Iterator[tuple[Key, list[Child], list[Digests]]]:
+    """Each group's digests of every build, made side by side by processes of the group's instruction set."""
+    with ExitStack() as stack:
+        current, children = "", []
+        for key in groups:
+            name, cell, dtype = key
+            if name != current:
+                stack.close()
+                current, children = name, [stack.enter_context(Child(build, name)) for build in builds]
+            try:
+                for child in children:
+                    child.begin("digests", cell=cell, dtype=dtype, asked=args.asked, quick=args.quick)
+                digests = [child.answer() for child in children]
+            except BuildError as error:
+                raise BuildError(f"{name} {cell} {dtype}: {error}") from None
+            yield key, children, digests
 
 
-def measured(children: Sequence[Child], key: Key, folder: Path) -> Measure | None:
+def measured(children: Sequence[Child], key: Key, folder: Path, *, quick: bool) -> Measure | None:
     """A function that runs a case again and says by how much each array differs; None with one build."""
     if len(children) < 2:
         return None
@@ -110,7 +122,7 @@ def measured(children: Sequence[Child], key: Key, folder: Path) -> Measure | Non
         found = []
         for child in children:
             file = folder / f"{child.build.name}.npz"
-            child.ask("arrays", cell=key[1], dtype=key[2], case=case, file=str(file))
+            child.ask("arrays", cell=key[1], dtype=key[2], case=case, quick=quick, file=str(file))
             found.append(answers.load(file))
         return answers.differences(*found)
 
@@ -130,47 +142,41 @@ def keys(args: argparse.Namespace, abouts: Sequence[dict[str, Any]]) -> Iterator
                     yield name, cell, dtype
 
 
-def run(args: argparse.Namespace) -> int:
-    builds = [Build.at("before" if args.after else "build", args.before)]
-    builds += [Build.at("after", args.after)] if args.after else []
-    record = Record(args.against) if args.against else None
-    abouts = [Child(build).about for build in builds] + ([record.about] if record else [])
-    for about in abouts:
-        print(f"{about['file']}: {len(about['cells'])} cells, {' '.join(about['instruction_sets'])}")
-    if record:
-        args.quick = record.about["quick"]
-    groups = [key for key in keys(args, abouts) if record is None or key in record.kept]
-    kept: list[Any] = [abouts[0] | {"quick": args.quick}]
+def record(args: argparse.Namespace, build: Build, about: dict[str, Any]) -> int:
+    """Keep what a build gives in a file."""
+    groups, cases = list(keys(args, [about])), 0
+    with gzip.open(args.record, "wt", encoding="utf-8", compresslevel=5) as file:
+        file.write(json.dumps(about | {"quick": args.quick}) + "\n")
+        for key, _, digests in answered([build], groups, args):
+            file.write(json.dumps([key, digests[0]]) + "\n")
+            cases += len(digests[0])
+    print(f"{args.record}: {cases:,} cases in {len(groups)} groups")
+    return 0 if cases else 1
+
+
+def contrast(args: argparse.Namespace, builds: Sequence[Build], abouts: list[dict[str, Any]]) -> int:
+    """Compare two builds, or one with what was kept."""
+    before = Record(args.against) if args.against else None
+    if before:
+        abouts = [before.about, *abouts]
+        args.quick = before.about["quick"]
+    groups = [key for key in keys(args, abouts) if before is None or key in before.kept]
     found, begin = Found(), time.monotonic()
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        current, children = "", []
-        for key in groups:
-            if key[0] != current:
-                stack.close()
-                current, children = key[0], [stack.enter_context(Child(build, key[0])) for build in builds]
-            digests = ask(children, key, args.asked, quick=args.quick)
-            if args.record:
-                kept.append([key, digests[0]])
-                found.cases += len(digests[0])
-                continue
-            if record:
+    with tempfile.TemporaryDirectory() as folder:
+        for key, children, digests in answered(builds, groups, args):
+            if before:
                 part = args.asked or ""
-                digests.insert(0, {case: known for case, known in record.kept[key].items() if part in case})
+                digests.insert(0, {case: known for case, known in before.kept[key].items() if part in case})
             seen = len(found.differences)
-            compare(found, key, digests[0], digests[1], measured(children, key, Path(folder)))
+            measure = measured(children, key, Path(folder), quick=args.quick)
+            compare(found, key, digests[0], digests[1], measure)
             for difference in found.differences[seen : seen + args.show]:
                 print(f"DIFFERS {difference}", flush=True)
             if len(found.differences) > seen + args.show:
                 print(f"DIFFERS {' '.join(key)} | {len(found.differences) - seen - args.show} more", flush=True)
-    seconds = time.monotonic() - begin
-    if args.record:
-        with gzip.open(args.record, "wt", encoding="utf-8", compresslevel=5) as file:
-            file.writelines(json.dumps(line) + "\n" for line in kept)
-        print(f"{args.record}: {found.cases:,} cases in {len(groups)} groups, {seconds:.0f} s")
-        return 0
     if args.out:
         args.out.write_text("".join(json.dumps(vars(d)) + "\n" for d in found.differences), encoding="utf-8")
-    return report(found, len(groups), seconds, abouts)
+    return report(found, len(groups), time.monotonic() - begin, abouts)
 
 
 def report(found: Found, groups: int, seconds: float, abouts: Sequence[dict[str, Any]]) -> int:
@@ -210,6 +216,13 @@ def main(arguments: Sequence[str]) -> int:
     if sum(map(bool, (args.after, args.record, args.against))) != 1 or (args.record and args.asked):
         parser.error("expected one of: AFTER, --record FILE (of all that is asked), --against FILE")
     try:
-        return run(args)
+        builds = [Build.at("before" if args.after else "build", args.before)]
+        builds += [Build.at("after", args.after)] if args.after else []
+        abouts = []
+        for build in builds:
+            with Child(build) as child:
+                abouts.append(child.about)
+            print(f"{build.name}: {len(child.about['cells'])} cells, {' '.join(child.about['instruction_sets'])}")
+        return record(args, builds[0], abouts[0]) if args.record else contrast(args, builds, abouts)
     except BuildError as error:
         parser.error(str(error))

@@ -97,4 +97,7 @@ class Child:
         self.close()
 
     def _ended(self) -> BuildError:
-        return BuildError(f"{self.build.name}: the process of {self.build.python} ended with {self._process.wait()}")
+        self.close()
+        return BuildError(
+            f"{self.build.name}: the process of {self.build.python} ended with {self._process.returncode}"
+        )

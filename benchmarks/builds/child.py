@@ -48,11 +48,11 @@ def digests(cell: str, dtype: str, asked: str | None, quick: bool) -> dict[str, 
     return {str(case): answers.digests(case.answer()) for case in cases.of(cell, dtype, asked, quick=quick)}
 
 
-def arrays(cell: str, dtype: str, case: str, file: str) -> None:
-    """Write what one case gives to a file."""
+def arrays(cell: str, dtype: str, case: str, quick: bool, file: str) -> None:
+    """Write what one case gives to a file; no arrays where this build has no such case."""
     poison()
-    found = next(one for one in cases.of(cell, dtype, None) if str(one) == case)
-    answers.save(Path(file), found.answer())
+    found = [one for one in cases.of(cell, dtype, case, quick=quick) if str(one) == case]
+    answers.save(Path(file), found[0].answer() if found else {})
 
 
 CPUS = machine.cpus()

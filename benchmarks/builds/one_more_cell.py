@@ -14,11 +14,11 @@ CELLS = ("gru", "slstm")  # one state and four, each with maths of its own
 LIST = Path("csrc") / "cells" / "all.h"
 
 
-def add(source: Path, cells: Sequence[str] = CELLS, copies: int = 2) -> int:
+def add(source: Path, cells: Sequence[str] | None = None, copies: int = 2) -> int:
     """Add that many copies of each cell to the tree at `source`: how many cells were added."""
     added: list[tuple[str, str]] = []  # header, class
     folder = (source / LIST).parent
-    for cell in cells:
+    for cell in CELLS if cells is None else cells:
         header = next(file for file in sorted(folder.glob("*.h")) if f'name = "{cell}"' in file.read_text("utf-8"))
         text = header.read_text("utf-8")
         for number in range(copies):
@@ -37,16 +37,15 @@ def class_of(text: str, cell: str) -> str:
 
 
 def another(text: str, cell: str, suffix: str, factor: float) -> str:
-    """A header whose classes have other names, and whose tanh and 1 are other numbers."""
+    """A header whose classes have other names, and whose maths has other numbers in a tanh and for 1."""
     for name in set(re.findall(r"^(?:struct|enum class) (\w+)", text, flags=re.MULTILINE)):
         text = re.sub(rf"\b{name}\b", name + suffix, text)
     text = text.replace(f'name = "{cell}"', f'name = "{cell}_{suffix.lower()}"')
-    tanh, one = f"tanh(V({factor}) * (", f"V({factor})"
-    changed = re.sub(r"\btanh\(([^()]*(?:\([^()]*\)[^()]*)*)\)", lambda found: f"{tanh}{found[1]}))", text)
-    changed = changed.replace("V(1)", one)
-    if tanh not in changed or one not in changed.replace(tanh, ""):
-        raise ValueError(f"{cell}: expected a cell whose maths has a tanh and a 1")
-    return changed
+    for old, new in (("tanh(", f"tanh(V({factor}) * "), ("V(1)", f"V(1 / {factor})")):
+        if old not in text:
+            raise ValueError(f"{cell}: expected a cell whose maths has a tanh and a 1")
+        text = text.replace(old, new)
+    return text
 
 
 def listed(text: str, added: Sequence[tuple[str, str]]) -> str:
