@@ -94,6 +94,11 @@ def available_cpus() -> int:
     return os.cpu_count() or 1
 
 
+def cpus() -> list[int]:
+    """The processors this process may use; empty where a process cannot be pinned to some of them."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
+
+
 def pin(threads: int) -> Callable[[], None] | None:
     """Make what a child process calls before it starts: it may then use the first `threads` processors of ours only.
 

@@ -46,14 +46,14 @@ def alternate(
     """
     for call in work.values():
         call()
-    slowest = max(_seconds(call, 1) for call in work.values())
+    slowest = max(seconds_of(call, 1) for call in work.values())
     rounds = int(min(most, max(least, seconds / max(slowest, SAMPLE))))
     samples: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(rounds):
         for name, call in work.items():
-            _settle()
-            once = _seconds(call, 1)  # not kept: the caches belonged to the other library
-            samples[name].append(_seconds(call, max(1, round(SAMPLE / max(once, 1e-6)))))
+            settle()
+            once = seconds_of(call, 1)  # not kept: the caches belonged to the other library
+            samples[name].append(seconds_of(call, max(1, round(SAMPLE / max(once, 1e-6)))))
     return {name: summary(times) for name, times in samples.items()}
 
 
@@ -63,17 +63,17 @@ def summary(times: list[float]) -> Timing:
     return Timing(median, low, high, len(times))
 
 
-def _settle() -> None:
-    """Sleep until no thread of this process runs any more."""
+def settle(pause: float = PAUSE) -> None:
+    """Sleep for `pause` seconds, and again until no thread of this process runs any more."""
     end = time.monotonic() + LONGEST
     while True:
         used = time.process_time()  # of all threads
-        time.sleep(PAUSE)
-        if time.process_time() - used < 0.1 * PAUSE or time.monotonic() > end:
+        time.sleep(pause)
+        if time.process_time() - used < 0.1 * pause or time.monotonic() > end:
             return
 
 
-def _seconds(call: Callable[[], object], calls: int) -> float:
+def seconds_of(call: Callable[[], object], calls: int) -> float:
     begin = time.perf_counter()
     for _ in range(calls):
         call()

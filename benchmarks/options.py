@@ -23,16 +23,47 @@ from .workloads import GRADIENT_TOLERANCE, OUTPUT_TOLERANCE, Workload
 
 SHAPES: tuple[Shape, ...] = ((100, 1, 256, 256), (100, 16, 128, 128), (100, 32, 256, 256))
 
-OPTIONS: dict[str, dict[str, Any]] = {
-    "zoneout": {"noise": rk.Noise(1, zoneout=0.1)},
-    "recurrent dropout": {"noise": rk.Noise(1, recurrent_dropout=0.25)},
-    "recurrent dropout per step": {"noise": rk.Noise(1, recurrent_dropout=0.25, per_step=True)},
-    "weight dropout": {"noise": rk.Noise(1, weight_dropout=0.5)},
+MASKS: dict[str, dict[str, Any]] = {
+    "recurrent dropout": {"recurrent_dropout": 0.25},
+    "recurrent dropout per step": {"recurrent_dropout": 0.25, "per_step": True},
+    "weight dropout": {"weight_dropout": 0.5},
+}
+READINGS: dict[str, dict[str, Any]] = {
     "all states": {"all_states": True},
     "norms": {"norms": True},
     'memory="states"': {"memory": "states"},
     'memory="replay"': {"memory": "replay"},
 }
+
+
+def of(cell: str) -> dict[str, dict[str, Any]]:
+    """The options by name: what `rk.forward` takes for each, and `norms`, which `rk.backward` takes."""
+    masks = {"zoneout": {"zoneout": zoneout(cell)}, **MASKS}
+    return {name: {"noise": rk.Noise(1, **rates)} for name, rates in masks.items()} | READINGS
+
+
+def together(cell: str) -> dict[str, dict[str, Any]]:
+    """All masks in one call, and with the readings."""
+    noise = rk.Noise(2, layer=3, first_step=5, **of_stack(cell))
+    return {
+        "all masks": {"noise": noise},
+        "all masks, all states, norms": {"noise": noise, "all_states": True, "norms": True},
+        'all masks, memory="states"': {"noise": noise, "memory": "states"},
+        'all masks, memory="replay"': {"noise": noise, "memory": "replay"},
+    }
+
+
+def of_stack(cell: str) -> dict[str, Any]:
+    """All masks, as `rk.Stack` takes them."""
+    return {"zoneout": zoneout(cell), "recurrent_dropout": 0.25, "per_step": True, "weight_dropout": 0.5}
+
+
+def zoneout(cell: str) -> tuple[float, ...]:
+    """A rate for every state that may have one, each another: no product, no part of a value kept in parts."""
+    info = rk.cell_info(cell)
+    names = info["states"]
+    zoned = [not (info["projected"] and k == 0) and not ("n" in names and k > 0) for k in range(len(names))]
+    return tuple(0.1 + 0.05 * k if may else 0.0 for k, may in enumerate(zoned))
 
 
 def training(work: Workload, options: dict[str, Any]) -> Callable[[], rk.Gradients]:
@@ -71,10 +102,10 @@ def main(arguments: Sequence[str]) -> int:
     for cell in args.cells:
         for shape in SHAPES:
             work = Workload(cell, "training", shape)
-            for name, options in OPTIONS.items():
+            for name, options in of(cell).items():
                 check(work, name, options)
             calls: dict[str, Callable[[], Any]] = {"plain": training(work, {})}
-            calls |= {name: training(work, options) for name, options in OPTIONS.items()}
+            calls |= {name: training(work, options) for name, options in of(cell).items()}
             medians = {name: timing.median for name, timing in alternate(calls, seconds=args.seconds).items()}
             over = {name: median / medians["plain"] for name, median in medians.items() if name != "plain"}
             line = {"kind": "options", "run": run["run"], "cell": cell, "shape": list(shape), "threads": args.threads}

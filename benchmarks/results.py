@@ -8,6 +8,8 @@
 - ``options``: training with an option over training without it
 - ``layers``: torch.nn's layers over ours in their place
 - ``gpu``: on a GPU, a layer against PyTorch's, or what the parts of a step take (``probe``)
+- ``builds``: two builds of ours, before and after
+- ``cost``: what a build costs to make, and one more cell
 - ``models``: a model that trains with torch.nn's layers, over the same with ours
 """
 
