@@ -14,8 +14,8 @@ set_property(CACHE RNNKERNELS_CUDA PROPERTY STRINGS AUTO ON OFF)
 # A cubin runs on every later minor version of its major one; PTX of the newest on what comes after.
 set(rnnkernels_release_architectures 75-real 80-real 86-real 89-real 90-real 100-real 120)
 
-# Cells are compiled in parts, side by side.
-set(rnnkernels_cuda_parts 9)
+# Cells' bodies are compiled in parts, side by side.
+set(rnnkernels_cuda_parts 3)
 math(EXPR rnnkernels_last_cuda_part "${rnnkernels_cuda_parts} - 1")
 
 set(rnnkernels_device_binding
@@ -71,12 +71,12 @@ if(rnnkernels_build_cuda)
     "$<$<COMPILE_LANGUAGE:CUDA>:${rnnkernels_cuda_flags}>")
 
   add_library(rnnkernels_cuda OBJECT
-    csrc/cuda/backend.cpp csrc/cuda/check.cpp csrc/cuda/cublas.cpp csrc/cuda/device.cpp csrc/cuda/drop.cu csrc/cuda/graph.cpp
-    csrc/cuda/graph_cache.cpp csrc/cuda/plan.cpp csrc/cuda/reference.cu)
+    csrc/cuda/backend.cpp csrc/cuda/check.cpp csrc/cuda/cublas.cpp csrc/cuda/device.cpp csrc/cuda/drop.cu
+    csrc/cuda/engines.cu csrc/cuda/graph.cpp csrc/cuda/graph_cache.cpp csrc/cuda/plan.cpp csrc/cuda/reference.cu)
   target_link_libraries(rnnkernels_cuda PRIVATE rnnkernels_cuda_options)
   set(rnnkernels_cuda_libraries rnnkernels_cuda)
   foreach(part RANGE ${rnnkernels_last_cuda_part})
-    add_library(rnnkernels_cuda_${part} OBJECT csrc/cuda/cell_kernels.cu)
+    add_library(rnnkernels_cuda_${part} OBJECT csrc/cuda/cell_launches.cu)
     target_compile_definitions(rnnkernels_cuda_${part} PRIVATE RNNKERNELS_PART=${part})
     target_link_libraries(rnnkernels_cuda_${part} PRIVATE rnnkernels_cuda_options)
     list(APPEND rnnkernels_cuda_libraries rnnkernels_cuda_${part})
@@ -94,7 +94,8 @@ else()
 endif()
 
 if(RNNKERNELS_CUDA_EMULATED)
-  set(rnnkernels_emulated_libraries "")
+  add_library(rnnkernels_cuda_emulated OBJECT tests/native/emulated_engines.cpp)
+  set(rnnkernels_emulated_libraries rnnkernels_cuda_emulated)
   foreach(part RANGE ${rnnkernels_last_cuda_part})
     add_library(rnnkernels_cuda_emulated_${part} OBJECT tests/native/emulated_cells.cpp)
     target_compile_definitions(rnnkernels_cuda_emulated_${part} PRIVATE RNNKERNELS_PART=${part})

@@ -177,15 +177,24 @@ py::list cells() {
     py::list list;
     for (int i = 0; i < backend().cell_count(); ++i) {
         const CellInfo& info = backend().cell(i);
-        py::tuple states(info.state_count), gates(info.gate_count);
-        for (int k = 0; k < info.state_count; ++k) states[static_cast<std::size_t>(k)] = info.states[k];
-        for (int k = 0; k < info.gate_count; ++k)
-            gates[static_cast<std::size_t>(k)] =
-                py::make_tuple(info.gates[k].name, info.gates[k].input, info.gates[k].operand);
+        py::tuple states(info.state_count), zoned(info.state_count), positive(info.state_count);
+        py::tuple gates(info.gate_count), merged(info.gate_count);
+        for (int k = 0; k < info.state_count; ++k) {
+            const auto at = static_cast<std::size_t>(k);
+            states[at] = info.states[k], zoned[at] = info.zoned[k], positive[at] = info.positive[k];
+        }
+        for (int k = 0; k < info.gate_count; ++k) {
+            const auto at = static_cast<std::size_t>(k);
+            gates[at] = py::make_tuple(info.gates[k].name, info.gates[k].input, info.gates[k].operand);
+            merged[at] = info.gates[k].merged;
+        }
         py::dict cell;
         cell["name"] = info.name;
         cell["states"] = states;
+        cell["zoned"] = zoned;
+        cell["positive"] = positive;
         cell["gates"] = gates;
+        cell["merged"] = merged;
         py::tuple diagonals(info.diagonal_count), initial(info.diagonal_count);
         for (int k = 0; k < info.diagonal_count; ++k) {
             diagonals[static_cast<std::size_t>(k)] = info.diagonals[k].name;

@@ -43,6 +43,16 @@ py::array drop(const py::array& x, double rate, std::uint64_t seed, std::uint32_
     return out;
 }
 
+// A cell from elsewhere (backend_table.h: CellEntry), in a capsule named "rnnkernels.cell", which is kept for ever: so is what
+// the cell's passes need. The names that kernels know it by are those of its table.
+void add_cell(const py::capsule& entry) {
+    if (std::string(entry.name() ? entry.name() : "") != "rnnkernels.cell")
+        throw py::value_error(std::string("entry: expected a capsule named rnnkernels.cell, got one named ") +
+                              (entry.name() ? entry.name() : "nothing"));
+    backend().add_cell(*static_cast<const CellEntry*>(entry.get_pointer()));
+    entry.inc_ref();
+}
+
 py::dict plan(const std::string& cell, Index steps, Index batch, Index input, Index hidden, const std::string& dtype,
               int threads) {
     if (steps < 0 || batch < 0 || input < 1 || hidden < 1 || threads < 1)
@@ -72,6 +82,7 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
         .def_buffer(&Reserve::buffer)
         .def_property_readonly("nbytes", &Reserve::bytes);
     bind_calls(m);
+    m.def("add_cell", &add_cell, py::arg("entry"));
     m.def("drop", &drop, py::arg("x"), py::arg("rate"), py::arg("seed"), py::arg("layer"));
     bind_prepared(m);
     bind_xla_ffi(m);

@@ -12,9 +12,9 @@
 #include <type_traits>
 #include <utility>
 
-#include "../recurrence/cell_info.h"
-#include "cell_kernels.h"
+#include "../cells/all.h"
 #include "cublas.h"
+#include "engines.h"
 #include "graph_cache.h"
 #include "on_device.h"
 #include "plan.h"
@@ -22,23 +22,21 @@
 namespace rnnkernels {
 namespace {
 
-using cuda::CellKernels;
+using cuda::Cell;
 using cuda::Kernel;
 
 struct Parts {
-    const CellKernels& (*kernels[RNNKERNELS_PARTS])(int cell, Dtype dtype);
+    const Cell& (*cell[RNNKERNELS_PARTS])(int cell);
 };
 template <int... part>
 constexpr Parts make_parts(std::integer_sequence<int, part...>) {
-    return {{cuda::part_kernels<part>...}};
+    return {{cuda::cell_of_part<part>...}};
 }
-const CellKernels& at(int cell, Dtype dtype) {
-    static constexpr Parts parts = make_parts(std::make_integer_sequence<int, RNNKERNELS_PARTS>{});
-    return parts.kernels[cell % RNNKERNELS_PARTS](cell, dtype);
-}
+constexpr Parts parts = make_parts(std::make_integer_sequence<int, RNNKERNELS_PARTS>{});
+const Cell& at(int cell) { return parts.cell[cell % RNNKERNELS_PARTS](cell); }
 
 template <class Call>
-using Put = Index (*)(const Call& call, Dtype dtype, const cuda::Queue& queue, void* workspace);
+using Put = Index (*)(const Cell& cell, const Call& call, Dtype dtype, const cuda::Queue& queue, void* workspace);
 
 std::atomic<bool> poisoned{false};
 std::atomic<int> chosen{cuda::kAutomatic};
@@ -74,14 +72,14 @@ Kernel kernel_of(int set, const Inputs& in, Dtype dtype) {
 Index library_bytes(Kernel kernel) { return kernel == Kernel::products ? cuda::kCublasWorkspace : 0; }
 
 template <class Call>
-Index workspace_bytes(Put<Call> put, Kernel kernel, const Call& call, Dtype dtype) {
+Index workspace_bytes(Put<Call> put, int cell, Kernel kernel, const Call& call, Dtype dtype) {
     const cuda::Queue nowhere{nullptr, &cuda::reference_products()};
-    return put(call, dtype, nowhere, nullptr) + library_bytes(kernel);
+    return put(at(cell), call, dtype, nowhere, nullptr) + library_bytes(kernel);
 }
 
 // All that decides what a call puts into its stream, as bytes: the call itself, and what of the host's it points to.
 template <class Call>
-std::string key_of(Put<Call> put, Kernel kernel, Dtype dtype, const Call& given) {
+std::string key_of(Put<Call> put, int cell, Kernel kernel, Dtype dtype, const Call& given) {
     static_assert(std::is_trivially_copyable_v<Call>);
     Call call = given;
     call.in.starts = nullptr;
@@ -91,7 +89,8 @@ std::string key_of(Put<Call> put, Kernel kernel, Dtype dtype, const Call& given)
 #endif
     std::string key;
     const auto add = [&](const void* from, std::size_t bytes) { key.append(static_cast<const char*>(from), bytes); };
-    add(&put, sizeof put);
+    add(&put, sizeof put);  // forward or backward
+    add(&cell, sizeof cell);
     add(&kernel, sizeof kernel);
     add(&dtype, sizeof dtype);
     add(&call, sizeof call);
@@ -100,10 +99,10 @@ std::string key_of(Put<Call> put, Kernel kernel, Dtype dtype, const Call& given)
 }
 
 template <class Call>
-void run(Put<Call> put, int set, const Call& call, Dtype dtype) {
+void run(Put<Call> put, int set, int cell, const Call& call, Dtype dtype) {
     const Where& where = call.in.where;
     const Kernel kernel = kernel_of(set, call.in, dtype);
-    const Index wanted = workspace_bytes(put, kernel, call, dtype);
+    const Index wanted = workspace_bytes(put, cell, kernel, call, dtype);
     if (where.workspace_bytes < wanted)
         throw cuda::Error("workspace: expected at least " + std::to_string(wanted) + " bytes, got " +
                           std::to_string(where.workspace_bytes));
@@ -112,19 +111,19 @@ void run(Put<Call> put, int set, const Call& call, Dtype dtype) {
     const auto record = [&](void* stream) {
         if (kernel == Kernel::products) {
             const cuda::Cublas blas(stream, own, where.tf32);
-            put(call, dtype, {stream, &blas.products()}, own + cuda::kCublasWorkspace);
+            put(at(cell), call, dtype, {stream, &blas.products()}, own + cuda::kCublasWorkspace);
         } else {
-            put(call, dtype, {stream, &cuda::reference_products()}, own);
+            put(at(cell), call, dtype, {stream, &cuda::reference_products()}, own);
         }
     };
     if (with_graphs.load() && !cuda::is_recorded(where.stream))
-        graph_cache().put(key_of(put, kernel, dtype, call), where.stream, record);
+        graph_cache().put(key_of(put, cell, kernel, dtype, call), where.stream, record);
     else
         record(where.stream);
 }
 
 void forward(int set, int cell, Dtype dtype, const ForwardCall& call) {
-    run(at(cell, dtype).forward, set, call, dtype);
+    run(cuda::put_forward, set, cell, call, dtype);
 }
 
 [[noreturn]] void not_here(const char* what) { throw cuda::Error(std::string(what) + ": not on this backend"); }
@@ -132,7 +131,8 @@ void forward(int set, int cell, Dtype dtype, const ForwardCall& call) {
 const Backend table{
     "cuda",
     [] { return cuda::cell_count<cuda::AllCells>; },
-    [](int cell) -> const CellInfo& { return cuda::Infos<cuda::AllCells>::of_cell[cell]; },
+    [](int cell) -> const CellInfo& { return at(cell).table->info; },
+    [](const CellEntry&) -> int { not_here("cells from elsewhere"); },
     [] { return cuda::kKernels; },
     [](int set) { return set == cuda::kAutomatic ? "auto" : cuda::name_of(static_cast<Kernel>(set)); },
     [] { return chosen.load(); },
@@ -144,27 +144,27 @@ const Backend table{
     [] { return poisoned.load(); },
     [](std::size_t) -> void* { not_here("memory"); },
     [](void*, std::size_t) {},
-    [](int, int cell, Dtype dtype, Index hidden, bool zoneout) {
+    [](int, int cell, Dtype dtype, Index hidden, bool zones) {
         Inputs in{};
         in.shape = {1, 1, 1, hidden, hidden};
-        in.noise.zones = zoneout;
-        return at(cell, dtype).reserve_bytes(in, dtype);
+        in.noise.zones = zones;
+        return cuda::reserve_bytes(*at(cell).table, in, dtype);
     },
-    [](int, int cell, Dtype dtype, const Shape& shape, int) { return at(cell, dtype).plan(shape, dtype); },
+    [](int, int cell, Dtype dtype, const Shape& shape, int) { return cuda::plan(*at(cell).table, shape, dtype); },
     [](int, int, Dtype, const Inputs&, WeightStorage) -> void* { not_here("prepared layers"); },
     [](int, int, Dtype, const void*) { return Index{0}; },
     [](int, int, Dtype, void*) {},
     [](int set, int cell, Dtype dtype, const ForwardCall& call) {
-        return workspace_bytes(at(cell, dtype).forward, kernel_of(set, call.in, dtype), call, dtype);
+        return workspace_bytes(cuda::put_forward, cell, kernel_of(set, call.in, dtype), call, dtype);
     },
     [](int set, int cell, Dtype dtype, const BackwardCall& call) {
-        return workspace_bytes(at(cell, dtype).backward, kernel_of(set, call.in, dtype), call, dtype);
+        return workspace_bytes(cuda::put_backward, cell, kernel_of(set, call.in, dtype), call, dtype);
     },
     forward,
     [](int set, int cell, Dtype dtype, const ForwardCall* calls, int count) {
         for (int i = 0; i < count; ++i) forward(set, cell, dtype, calls[i]);
     },
-    [](int set, int cell, Dtype dtype, const BackwardCall& call) { run(at(cell, dtype).backward, set, call, dtype); },
+    [](int set, int cell, Dtype dtype, const BackwardCall& call) { run(cuda::put_backward, set, cell, call, dtype); },
     [](int, Dtype, const ElementDropout&) { not_here("dropout that does not say where"); },  // device_table.h's does
     [](int, int, Dtype, const void*, void*, Index) { not_here("functions of arrays"); },
 };

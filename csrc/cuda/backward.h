@@ -1,325 +1,254 @@
-// The GPU's backward engine: the phases of recurrence/order.h as work in a stream, from the last step down.
+// The GPU's backward engine: the phases of recurrence/order.h as work in a stream, from the last step down, for any cell.
 //
 // A step is a pass of the cell's backward over its rows and then the products of its gate gradients with the recurrent
-// weights, which the step before it reads. Gate gradients live for one chunk of steps; at its end they are summed into
-// dW, db and dx by large products. The forward's arrays are only read: a run can be differentiated again. Not here:
-// what a thread does (backward_bodies.h), sums that are no products (sums.h).
+// weights, which the step before it reads. Gate gradients live for one chunk of steps; at its end they are summed
+// (weight_gradients.h). The forward's arrays are only read: a run can be differentiated again. Not here: what a thread does
+// (backward_bodies.h, ends.h, options.h, normalise.h).
 #pragma once
 
-#include "engine.h"
-#include "normalised_backward.h"
-#include "sums.h"
+#include "normalise.h"
+#include "weight_gradients.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-// dx of a chunk in the caller's array, with what gates that take x itself add. Over (rows of the chunk, I).
-template <class Cell, class T>
-struct ScatterInputGradient {
-    const T* dx;  // (rows of the chunk, I)
-    const void* gradient;
-    Dtype storage;
-    Rows rows;
-    Index first, input;
-    void* to;
-
-    RNNKERNELS_INLINE void operator()(Index row, Index unit) const {
-        using L = Layout<Cell>;
-        constexpr GateList direct = direct_gates<Cell>;
-        T sum = dx[row * input + unit];
-        RNNKERNELS_UNROLL(16)
-        for (int i = 0; i < direct.count; ++i)
-            sum += load_as<T>(gradient, storage, (row * L::columns + column_of(i)) * input + unit);  // I = H
-        store_as<T>(to, storage, rows.place(first + row) * input + unit, sum);
-    }
-
-private:
-    static RNNKERNELS_INLINE int column_of(int i) {
-        struct All {
-            int column[16] = {};
-        };
-        constexpr All all = [] {
-            All made{};
-            for (int k = 0; k < direct_gates<Cell>.count; ++k)
-                made.column[k] = Layout<Cell>::places.columns.of(Cell::gates[direct_gates<Cell>.gate[k]].dx);
-            return made;
-        }();
-        return all.column[i];
-    }
-};
-
-template <class Cell, class T>
-class BackwardEngine : public Engine<Cell, T> {
-    using Base = Engine<Cell, T>;
-    using G = Geometry<Cell>;
-    using L = Layout<Cell>;
+template <class T>
+class BackwardEngine : public WeightGradients<T> {
+    using Base = WeightGradients<T>;
     using Base::at_step;
+    using Base::call_;
     using Base::chunk_;
     using Base::chunk_row_;
+    using Base::columns_;
     using Base::in_;
+    using Base::launches_;
     using Base::layer_;
-    using Base::put;
+    using Base::layout_;
+    using Base::masks_;
     using Base::queue_;
     using Base::rows_;
     using Base::shape_;
+    using Base::squares_;
     using Base::storage_;
-    using Base::widest;
+    using Base::table_;
 
 public:
     // Lays the call's memory out; nothing is read or written yet.
-    BackwardEngine(const BackwardCall& call, Dtype storage, const Queue& queue, Arena& arena)
-        : Base(call.in, storage, queue, backward_row_bytes<Cell>(call.in.shape, storage), arena),
-          call_(call),
-          a_(call.in, storage, layer_.diagonal()) {
+    BackwardEngine(const Cell& cell, const BackwardCall& call, Dtype storage, const Queue& queue, Arena& arena)
+        : Base(cell, call, storage, queue, arena) {
         const Index batch = shape_.batch, hidden = shape_.hidden, width = Base::width();
-        const Index total = rows_.total(), input = shape_.input;
-        const ReserveLayout<Cell, T> reserve{hidden, total, a_.masks.zones, storage};
-        a_.reserve = static_cast<const T*>(call.reserve);
-        a_.scales = static_cast<const T*>(reserve.scales_of(call.reserve));
+        const ReserveLayout reserve(table_, hidden, rows_.total(), masks_.zones, storage);
+        reserve_ = static_cast<const T*>(call.reserve);
+        scales_ = static_cast<const T*>(reserve.scales_of(call.reserve));
+        reserve_row_ = reserve.vectors * hidden;
         fed_ = reserve.fed_of(call.reserve);
         made_ = reserve.made_of(call.reserve);
+        Base::set_call(a_);
         a_.output = call.output, a_.d_output = call.d_output;
-        a_.gradient = arena.take(chunk_ * L::columns * hidden, storage);
-        a_.h_part = arena.take<T>(batch * width);
-        a_.fed_part = arena.take<T>(batch * G::vectors * hidden);
-        if constexpr (two_products<Cell>) {
-            a_.gated_part = arena.take<T>(batch * hidden);
-            a_.gated = arena.take(chunk_ * hidden, storage);
+        h_part_ = arena.take<T>(batch * width);
+        a_.fed_part = fed_part_ = arena.take<T>(batch * table_.vectors * hidden);
+        if (Base::two_products()) a_.gated_part = gated_part_ = arena.take<T>(batch * hidden);
+        if (Base::two_products() && masks_.drops) unmasked_ = arena.take<T>(batch * hidden);
+        if (Base::projected()) a_.made_part = made_part_ = arena.take<T>(batch * hidden);
+        if (Base::inner()) d_inner_ = arena.take<T>(batch * hidden);
+        if (masks_.zones) past_ = arena.take<T>(batch * table_.states * hidden);
+        first_states_ = arena.take<T>((table_.states - 1) * batch * hidden);
+        for (int k = 0; k < table_.states; ++k) {
+            a_.carried[k] = arena.take<T>(batch * Base::units_of(k));
+            takes_in_ = takes_in_ || (k > 0 && call.d_sequence[k]) || call.norms[k];
         }
-        if constexpr (projected<Cell>) {
-            a_.dh = arena.take(chunk_ * width, storage);
-            a_.made_part = arena.take<T>(batch * hidden);
-        }
-        if (a_.masks.drops || rows_.ragged() || rows_.of_rows) a_.operand = arena.take(chunk_ * width, storage);
-        for (int k = 0; k < G::states; ++k) {
-            const Index units = k == 0 ? width : hidden;
-            a_.d_sequence[k] = call.d_sequence[k], a_.initial[k] = in_.state[k], a_.d_final[k] = call.d_final_state[k];
-            a_.d_state[k] = call.d_state[k];
-            a_.carried[k] = arena.take<T>(batch * units);
-            if (call.norms[k]) a_.squares[k] = arena.take<T>(chunk_ * units);
-        }
-        sums_ = arena.take<T>(L::columns * hidden);
-        parts_ = arena.take<T>((chunk_ + kSumRows - 1) / kSumRows * L::columns * hidden);
-        if (call.dterm) terms_ = arena.take<T>(batch * G::inputs * hidden);
-        if (call.dx && (rows_.of_rows || G::directs > 0)) dx_ = arena.take<T>(chunk_ * input);
-        if (in_.x && rows_.of_rows) x_rows_ = arena.take(chunk_ * input, storage);
-        if (in_.tokens) of_tokens_ = {arena.take<Index>(input + 1), arena.take<Index>(chunk_)};
-        d_ih_ = take_sum(arena, call.dweight_ih, G::inputs * hidden * input);
-        d_hh_ = take_sum(arena, call.dweight_hh, G::recurrents * hidden * width);
-        d_gg_ = take_sum(arena, call.dweight_gg, G::gg_rows * hidden * G::gg_columns * hidden);
-        d_hr_ = take_sum(arena, call.dweight_hr, projected<Cell> ? width * hidden : 0);
+        takes_in_ = takes_in_ || masks_.zones;
+        // Else the product is added to what is carried by another body (carry).
+        if (table_.vectors == 0 && (!masks_.drops || Base::projected()) && table_.hidden.count > 0) a_.product = h_part_;
     }
 
     void run() {
         layer_.fill(queue_);
-        clear(queue_, sums_, L::columns * shape_.hidden * Index{sizeof(T)});
-        if (terms_) clear(queue_, terms_, shape_.batch * G::inputs * shape_.hidden * Index{sizeof(T)});
-        if (rows_.total() == 0)
-            for (const Sum* sum : {&d_ih_, &d_hh_, &d_gg_, &d_hr_})
-                clear(queue_, sum->to, sum->count * Index{sizeof(T)});
-        each(queue_, shape_.batch, widest(), BeginBackward<Cell, T>{a_});
-        run_backward<Cell>(*this, rows_, chunk_);
+        Base::begin_sums();
+        BeginBackward<T> body{a_, {}, {}, first_states_, shape_.batch};
+        body.d_final.count = table_.states;
+        for (int k = 0; k < table_.states; ++k)
+            body.d_final.array[k] = call_.d_final_state[k], body.initial.array[k] = in_.state[k];
+        each(queue_, shape_.batch, Base::widest(), body);
+        run_backward(table_.form, *this, rows_, chunk_);
     }
 
     // ---- the phases of recurrence/order.h
 
     void begin_chunk(Index first, Index) { chunk_row_ = rows_.first(first); }
 
-    void step(Index t) {
+    void project_h(Index t) {
         const StepRows now = at_step(t);
-        if constexpr (projected<Cell>)
-            multiply(now.count, shape_.hidden, a_.width, offset(a_.dh, storage_, now.in_chunk * a_.width), a_.width,
-                     in_.weight_hr, a_.made_part, shape_.hidden);
-        each(queue_, now.count, shape_.hidden, BackwardStep<Cell, T>{a_, now, before(t)});
-        multiply_recurrent(now);
+        const BackwardArrays<T> a = arrays(t);
+        void* dh = offset(Base::dh_, storage_, now.in_chunk * a.width);
+        T* squares = squares_[0] ? squares_[0] + now.in_chunk * a.width : nullptr;
+        each(queue_, now.count, a.width, BackwardProjection<T>{a, dh, squares});
+        multiply(now.count, shape_.hidden, a.width, dh, a.width, in_.weight_hr, made_part_, shape_.hidden);
     }
 
-    void state(Index t) {
-        const StepRows now = at_step(t);
-        each(queue_, now.count, shape_.hidden, BackwardState<Cell, T>{a_, now, before(t)});
+    void step(Index t) {
+        run_cell(t);
+        multiply_recurrent(t);
     }
+
+    void state(Index t) { run_cell(t); }
 
     void gates(Index t) {
         const StepRows now = at_step(t);
         const Index hidden = shape_.hidden;
-        multiply(now.count, hidden, G::gateds * hidden, gradients(now, L::places.gated), L::columns * hidden,
-                 Base::weight_of_gated(), a_.gated_part, hidden);
-        each(queue_, now.count, hidden, BackwardGates<Cell, T>{a_, now, before(t)});
-        multiply_recurrent(now);
-    }
-
-    void project_h(Index t) {
-        const StepRows now = at_step(t);
-        each(queue_, now.count, a_.width, BackwardProjection<Cell, T>{a_, now, before(t)});
+        multiply(now.count, hidden, table_.gated.count * hidden, gradients(now, layout_.gated), columns_,
+                 Base::weight_of_gated(), gated_part_, hidden);
+        if (masks_.drops)
+            Base::mask(now.first, now.count, hidden, 1, gated_part_, dtype_of<T>, gated_part_, dtype_of<T>);
+        const BackwardArrays<T> a = arrays(t);
+        launches_.backward_gates(queue_, now.count, a);
+        if (unmasked_)
+            Base::mask(now.first, now.count, hidden, 1, unmasked_, dtype_of<T>,
+                       offset(Base::gated_, storage_, now.in_chunk * hidden), storage_);
+        multiply_recurrent(t);
     }
 
     void products(Index) {}  // made at the end of the step behind
 
     void rows(Index t) {
         const StepRows now = at_step(t);
-        each_row(queue_, now.count, NormalisedBackward<Cell, T>{a_, now, before(t)});
-        multiply_recurrent(now);
+        const int inputs = table_.input.count, hiddens = table_.hidden.count;
+        BackwardArrays<T> a = run_cell(t);
+        if (Base::inner()) {
+            const int dy = layout_.columns.of(table_.diagonal_slot[inputs + hiddens + 1]);  // of the shift, dy itself
+            normalise(now, a, 1, dy, 0, inputs + hiddens, 2, d_inner_);
+            a.past = past_;
+            launches_.backward_gates(queue_, now.count, a);
+        }
+        normalise(now, a, inputs, layout_.input_bias, layout_.input, 0, 0, nullptr);
+        normalise(now, a, hiddens, layout_.hidden_bias, layout_.hidden, inputs, 1, nullptr);
+        multiply_recurrent(t);
     }
 
-    // The chunk's rows summed into the weights' gradients, and its dx.
     void end_chunk(Index first, Index last) {
-        const Index begin = chunk_row_, count = rows_.first(last) - begin, hidden = shape_.hidden;
-        const bool more = last < shape_.steps;  // chunks were summed before
-        const Index columns = L::columns * hidden, blocks = (count + kSumRows - 1) / kSumRows;
-        each(queue_, blocks, columns, SumBlocks<T>{a_.gradient, storage_, count, columns, parts_});
-        each(queue_, 1, columns, AddBlocks<T>{parts_, blocks, columns, sums_});
-        if (terms_) add_terms(first, last);
-        if (call_.dx) write_dx(begin, count);
-        add_input(begin, count, more);
-        add_hidden(first, begin, count, more);
-        if constexpr (G::vectors > 0) {
-            const Index size = G::vectors * hidden;
-            add(L::places.feedback, G::feedbacks, count, 0, offset(fed_, storage_, begin * size), size,
-                own_feedback_weight<Cell> ? d_gg_.to : d_hh_.to + L::first_feedback_row * hidden * hidden, more);
-        }
-        if constexpr (two_products<Cell>)
-            add(L::places.gated, G::gateds, count, 0, a_.gated, hidden, d_hh_.to + L::first_gated_row * hidden * hidden,
-                more);
-        if constexpr (projected<Cell>)
-            put(Product{a_.width, hidden, count, a_.dh, a_.width, true, offset(made_, storage_, begin * hidden), hidden,
-                        false, d_hr_.to, hidden, more, storage_, dtype_of<T>});
-        for (int k = 0; k < G::states; ++k)
-            if (call_.norms[k])
-                each_row(
-                    queue_, count,
-                    WriteNorms<T>{a_.squares[k], k == 0 ? a_.width : hidden, begin, rows_, call_.norms[k], storage_});
+        const Index count = rows_.first(last) - chunk_row_;
+        if (Base::operand_ && masks_.drops)
+            Base::mask(chunk_row_, count, Base::width(), 1, Base::operand_, storage_, Base::operand_, storage_);
+        Base::add_chunk(first, last, fed_, made_);
     }
 
     void finish() {
-        each(queue_, shape_.batch, widest(), FinishBackward<Cell, T>{a_, {0, 0, rows_.count(0), 0}});
-        layer_.backward(queue_, d_hh_.to, d_gg_.to, dtype_of<T>);
-        for (const Sum* sum : {&d_ih_, &d_hh_, &d_gg_, &d_hr_})
-            if (sum->to != sum->caller) write(sum->to, sum->caller, sum->count);
-        const Index hidden = shape_.hidden;
-        write_bias(call_.dbias_ih, 0, L::places.input_bias, G::inputs);
-        write_bias(call_.dbias_hh, L::first_hidden_row, L::places.hidden_bias, G::hiddens);
-        write_bias(call_.dbias_hh, L::first_gated_row, L::places.gated, G::gateds);
-        if constexpr (!own_feedback_weight<Cell>)
-            write_bias(call_.dbias_hh, L::first_feedback_row, L::places.feedback, G::feedbacks);
-        if constexpr (G::diagonals > 0)
-            for (int k = 0; k < G::diagonals; ++k)
-                write_bias(call_.dweight_diagonal, k, L::places.columns.of(Cell::diagonals.diagonal[k].slot), 1);
-        if (terms_) write(terms_, call_.dterm, shape_.batch * G::inputs * hidden);
+        FinishBackward<T> body{a_, Base::projected(), {}};
+        body.a.next = rows_.count(0);
+        body.d_states.count = table_.states;
+        for (int k = 0; k < table_.states; ++k) body.d_states.array[k] = call_.d_state[k];
+        each(queue_, shape_.batch, Base::widest(), body);
+        Base::finish_sums();
     }
 
 private:
-    // The gradient of a weight while it is summed: in the caller's array, where that is of T.
-    struct Sum {
-        T* to;
-        void* caller;
-        Index count;
-    };
-    Sum take_sum(Arena& arena, void* caller, Index count) const {
-        if (count == 0) return {};
-        return {storage_ == dtype_of<T> ? static_cast<T*>(caller) : arena.take<T>(count), caller, count};
+    // The arrays of a step.
+    BackwardArrays<T> arrays(Index t) const {
+        const StepRows now = at_step(t);
+        const Index hidden = shape_.hidden;
+        BackwardArrays<T> a = a_;
+        a.first = now.first, a.next = now.next;
+        const T* kept = reserve_ + now.first * reserve_row_;
+        a.saved = kept, a.kept_row = reserve_row_;
+        a.normals = kept + table_.first_normal * hidden;
+        for (int k = 1; k < table_.states; ++k) a.after[k] = kept + (table_.saved + k - 1) * hidden;
+        if (masks_.zones)
+            for (int k = Base::first_state(); k < table_.states; ++k) a.after[k] = kept + (table_.first_own + k) * hidden;
+        const T* before = t > 0 ? reserve_ + rows_.first(t - 1) * reserve_row_ : nullptr;
+        a.before_row = before ? reserve_row_ : hidden;
+        for (int k = 1; k < table_.states; ++k)
+            a.before[k] = before ? before + (table_.saved + k - 1) * hidden
+                                 : first_states_ + (k - 1) * shape_.batch * hidden;
+        a.h = before ? call_.output : in_.state[0];
+        a.h_places = before ? rows_.of_rows : nullptr;
+        a.h_first = before ? rows_.first(t - 1) : 0;
+        a.gradient = offset(Base::gradient_, storage_, now.in_chunk * columns_);
+        a.operand = offset(Base::operand_, storage_, now.in_chunk * a.width);
+        a.made = unmasked_ ? unmasked_ : offset(Base::gated_, storage_, now.in_chunk * hidden);
+        a.made_dtype = unmasked_ ? dtype_of<T> : storage_;
+        if (Base::inner()) a.made = d_inner_, a.made_dtype = dtype_of<T>;
+        return a;
+    }
+    // What a call's options do before the cell, and the cell: of one with two halves the first. The arrays with which.
+    BackwardArrays<T> run_cell(Index t) const {
+        const StepRows now = at_step(t);
+        BackwardArrays<T> a = arrays(t);
+        const int first = Base::first_state();
+        if (takes_in_) {
+            TakeIn<T> body{a, first, table_.states, {}, {}};
+            for (int k = first; k < table_.states; ++k) {
+                body.given[k] = k == 0 ? call_.d_output : call_.d_sequence[k];
+                if (squares_[k]) body.squares[k] = squares_[k] + now.in_chunk * shape_.hidden;
+            }
+            each(queue_, now.count, shape_.hidden, body);
+            a.product = nullptr, a.d_output = nullptr;
+        }
+        if (masks_.zones) each(queue_, now.count, shape_.hidden, Unzone<T>{with_past(a), first, table_.states, masks_});
+        // What goes past a cell is added where its maths makes dL/ds: in the state's half of two products, else at last.
+        launches_.backward(queue_, now.count, Base::inner() ? a : with_past(a));
+        return a;
+    }
+    BackwardArrays<T> with_past(BackwardArrays<T> a) const {
+        a.past = past_;
+        return a;
+    }
+    // Back through the normalisation of `gates` vectors, the first-th and following; what was scaled by a row's norm-th.
+    void normalise(const StepRows& now, const BackwardArrays<T>& a, int gates, int from, int to, int first, int norm,
+                   T* result) const {
+        const Index hidden = shape_.hidden, columns = layout_.columns.count;
+        each_row(queue_, now.count,
+                 NormaliseBackward<T>{a, columns, gates, from, to, layer_.diagonal() + first * hidden,
+                                      a.normals + first * hidden, scales_ + now.first * table_.norms + norm,
+                                      table_.norms, result});
     }
 
-    Index before(Index t) const { return t > 0 ? rows_.first(t - 1) : -1; }
     const void* gradients(const StepRows& now, int column) const {
-        return offset(a_.gradient, storage_, (now.in_chunk * L::columns + column) * shape_.hidden);
+        return offset(Base::gradient_, storage_, now.in_chunk * columns_ + column * shape_.hidden);
     }
-
     // to (m, n) = a (m, k) times a weight (k, n) as it lies, rows `weight_stride` apart.
     void multiply(Index m, Index n, Index k, const void* a, Index stride, const void* weight, T* to,
                   Index weight_stride) const {
         if (m > 0 && n > 0)
-            put(Product{m, n, k, a, stride, false, weight, weight_stride, false, to, n, false, storage_, dtype_of<T>});
+            Base::put(
+                Product{m, n, k, a, stride, false, weight, weight_stride, false, to, n, false, storage_, dtype_of<T>});
     }
-    // What a step's gate gradients give back to the states before it.
-    void multiply_recurrent(const StepRows& now) const {
-        const Index hidden = shape_.hidden, width = a_.width, columns = L::columns * hidden;
-        if constexpr (G::hiddens > 0)
-            multiply(now.count, width, G::hiddens * hidden, gradients(now, L::places.hidden), columns,
-                     Base::weight_of_h(), a_.h_part, width);
-        if constexpr (G::vectors > 0) {
-            const Index size = G::vectors * hidden;
-            multiply(now.count, size, G::feedbacks * hidden, gradients(now, L::places.feedback), columns,
-                     Base::weight_of_fed(), a_.fed_part, size);
+    // What a step's gate gradients give back to the states before it. The step before adds it to what is carried, where
+    // nothing else has to do with it.
+    void multiply_recurrent(Index t) const {
+        const StepRows now = at_step(t);
+        const Index hidden = shape_.hidden, width = Base::width(), size = table_.vectors * hidden;
+        if (table_.hidden.count > 0) {
+            multiply(now.count, width, table_.hidden.count * hidden, gradients(now, layout_.hidden), columns_,
+                     Base::weight_of_h(), h_part_, width);
+            if (masks_.drops && Base::projected())
+                Base::mask(now.first, now.count, width, 1, h_part_, dtype_of<T>, h_part_, dtype_of<T>);
+            else if (masks_.drops)
+                each(queue_, now.count, hidden, CarryDropped<T>{h_part_, a_.carried[0], now.first, hidden, masks_});
         }
+        if (size == 0) return;
+        multiply(now.count, size, table_.feedback.count * hidden, gradients(now, layout_.feedback), columns_,
+                 Base::weight_of_fed(), fed_part_, size);
+        if (masks_.drops)
+            Base::mask(now.first, now.count, hidden, table_.vectors, fed_part_, dtype_of<T>, fed_part_, dtype_of<T>);
+        BackwardArrays<T> a = arrays(t);
+        a.product = masks_.drops || table_.hidden.count == 0 ? nullptr : h_part_;
+        launches_.feedback_backward(queue_, now.count, a);
     }
 
-    // dW (gates*H, columns) (+)= the gradients of these gates, transposed, times the rows of a matrix, from row `skip`
-    // of the chunk on.
-    void add(int column, int gates, Index count, Index skip, const void* matrix, Index columns, T* to,
-             bool accumulate) const {
-        const Index hidden = shape_.hidden, stride = L::columns * hidden;
-        if (gates > 0)
-            put(Product{gates * hidden, columns, count, offset(a_.gradient, storage_, skip * stride + column * hidden),
-                        stride, true, matrix, columns, false, to, columns, accumulate, storage_, dtype_of<T>});
-    }
-    void add_input(Index begin, Index count, bool more) const {
-        const Index input = shape_.input, hidden = shape_.hidden;
-        if (in_.tokens) {
-            each(queue_, 1, input, CountTokens{in_.tokens, rows_, begin, count, of_tokens_});
-            each(queue_, 1, 1, AddCounts{input, of_tokens_});
-            each(queue_, 1, input, ListTokens{in_.tokens, rows_, begin, count, of_tokens_});
-            const void* from = offset(a_.gradient, storage_, L::places.input * hidden);
-            each(queue_, input, G::inputs * hidden,
-                 AddTokens<T>{from, storage_, L::columns * hidden, input, of_tokens_, more, d_ih_.to});
-            return;
-        }
-        if (x_rows_) each(queue_, count, input, GatherRows<T>{in_.x, x_rows_, storage_, rows_, begin, input});
-        add(L::places.input, G::inputs, count, 0, x_rows_ ? x_rows_ : offset(in_.x, storage_, begin * input), input,
-            d_ih_.to, more);
-    }
-    void add_hidden(Index first, Index begin, Index count, bool more) const {
-        T* to = G::hiddens > 0 ? d_hh_.to + L::first_hidden_row * shape_.hidden * a_.width : nullptr;
-        const auto add_rows = [&](Index skip, Index rows, const void* matrix, bool accumulate) {
-            add(L::places.hidden, G::hiddens, rows, skip, matrix, a_.width, to, accumulate);
-        };
-        if (a_.operand) {
-            add_rows(0, count, a_.operand, more);
-            return;
-        }
-        // Dense rows: h before a step is the output of the step before it, a batch of rows earlier.
-        const Index at_start = first == 0 ? shape_.batch : 0;
-        if (at_start > 0 && in_.state[0]) add_rows(0, at_start, in_.state[0], more);
-        if (at_start > 0 && !in_.state[0] && !more)  // zeros: no product
-            clear(queue_, to, G::hiddens * shape_.hidden * a_.width * Index{sizeof(T)});
-        const void* from = offset(call_.output, storage_, (begin + at_start - shape_.batch) * a_.width);
-        if (count > at_start) add_rows(at_start, count - at_start, from, more || at_start > 0);
-    }
-    void add_terms(Index first, Index last) const {
-        const Index columns = G::inputs * shape_.hidden;
-        const void* from = offset(a_.gradient, storage_, L::places.input_bias * shape_.hidden);
-        for (Index t = first; t < last; ++t)
-            each(queue_, rows_.count(t), columns,
-                 AddTerms<T>{from, storage_, rows_.first(t) - chunk_row_, L::columns * shape_.hidden, columns, terms_});
-    }
-    void write_dx(Index begin, Index count) const {
-        const Index input = shape_.input, hidden = shape_.hidden;
-        const void* from = offset(a_.gradient, storage_, L::places.input * hidden);
-        void* to = dx_ ? dx_ : offset(call_.dx, storage_, begin * input);
-        put(Product{count, input, G::inputs * hidden, from, L::columns * hidden, false, in_.weight_ih, input, false, to,
-                    input, false, storage_, dx_ ? dtype_of<T> : storage_});
-        if (dx_)
-            each(queue_, count, input,
-                 ScatterInputGradient<Cell, T>{dx_, a_.gradient, storage_, rows_, begin, input, call_.dx});
-    }
-
-    void write(const T* from, void* to, Index count) const {
-        each(queue_, 1, count, Convert<T>{from, dtype_of<T>, to, storage_});
-    }
-    void write_bias(void* to, int row, int column, int gates) const {
-        const Index hidden = shape_.hidden;
-        if (to) write(sums_ + column * hidden, offset(to, storage_, row * hidden), gates * hidden);
-    }
-
-    const BackwardCall& call_;
-    BackwardArrays<Cell, T> a_;
+    BackwardArrays<T> a_;
+    const T* reserve_ = nullptr;  // (rows, vectors, H), the forward's
+    const T* scales_ = nullptr;   // (rows, norms), the forward's
+    Index reserve_row_ = 0;
     const void* fed_ = nullptr;   // (rows, vectors*H), the forward's
     const void* made_ = nullptr;  // (rows, H), the forward's
-    T* sums_ = nullptr;           // (columns, H)
-    T* parts_ = nullptr;
-    T* terms_ = nullptr;      // (B, inputs*H)
-    T* dx_ = nullptr;         // (rows of a chunk, I)
-    void* x_rows_ = nullptr;  // (rows of a chunk, I): the caller's x, packed
-    RowsOfTokens of_tokens_{};
-    Sum d_ih_{}, d_hh_{}, d_gg_{}, d_hr_{};
+    bool takes_in_ = false;       // whether what is carried is made whole before the cell runs
+    T* h_part_ = nullptr;         // (B, width): what comes to h through the products of the step behind
+    T* fed_part_ = nullptr;       // (B, vectors*H): likewise to what was fed back
+    T* gated_part_ = nullptr;     // (B, H)
+    T* unmasked_ = nullptr;       // (B, H): the gated state before recurrent dropout
+    T* made_part_ = nullptr;      // (B, H): dL/d(what is projected)
+    T* d_inner_ = nullptr;        // (B, H): dL/d(what was normalised inside the cell)
+    T* past_ = nullptr;           // (B, states, H): what goes past the cell
+    T* first_states_ = nullptr;   // (states after h, B, H): the initial ones
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

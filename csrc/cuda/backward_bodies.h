@@ -1,294 +1,190 @@
-// What the threads of a backward do: for each unit of each row of a step, gather dL/d(states), run the cell's backward,
-// write gate gradients and what goes on to the step before. In what order the bodies run, and the products between
-// them, is backward.h's.
+// What the threads of a cell's backward do: one unit of one row, in the phases of passes/phases.h. In what order the bodies
+// run, and the products between them, is backward.h's; bodies that know no cell are in ends.h, options.h and normalise.h.
 #pragma once
 
+#include "../passes/phases.h"
+#include "../recurrence/table_of.h"
 #include "arrays.h"
+#include "layout.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-// The arrays of a backward; null where the call or the cell has none.
-template <class Cell, class T>
-struct BackwardArrays : CellArrays<Cell, T> {
-    using Base = CellArrays<Cell, T>;
+// Where a unit's values lie. `whole`: what it stores of gate gradients is all of them, not the first half's.
+template <class Cell, class T, bool whole>
+struct BackwardAt {
     using V = Vec<T>;
     using G = Geometry<Cell>;
-    using L = Layout<Cell>;
-    using Base::factor;
-    using Base::hidden;
-    using Base::load;
-    using Base::masks;
-    using Base::place;
-    using Base::rows;
-    using Base::store;
-    using Base::width;
+    static constexpr Layout layout = layout_of(table_of<Cell>());
+    static_assert(rows_follow(table_of<Cell>()), "the rows of weight_hh that one product multiplies must follow each other");
+    // The slots that the maths fills, which come first.
+    static constexpr int slots = normalised<Cell> ? Cell::slot_count - G::diagonals : G::slots;
+    static constexpr int columns = layout.columns.count;
+    static constexpr int first = projected<Cell> ? 1 : 0;  // of the states that are the maths' own
+    static constexpr int inner = G::inputs + G::hiddens;   // the inner value among what was normalised
 
-    const T* reserve{};      // (rows, vectors, H), the forward's
-    const T* scales{};       // (rows, norms), the forward's
-    const void* output{};    // (T*B, width), the caller's
-    const void* d_output{};  // (T*B, width)
-    const void* d_sequence[G::states]{};
-    const void* initial[G::states]{};
-    const void* d_final[G::states]{};
-    void* gradient{};            // (rows of a chunk, columns, H)
-    T* carried[G::states]{};     // each (B, H), h (B, P): dL/ds on its way to the step before
-    T* h_part{};                 // (B, width): what comes to h through the products of the step behind
-    T* fed_part{};               // (B, vectors*H): likewise to what was fed back
-    T* gated_part{};             // (B, H)
-    void* gated{};               // (rows of a chunk, H)
-    void* dh{};                  // (rows of a chunk, P): dL/dh, where h is projected
-    T* made_part{};              // (B, H): dL/d(what is projected)
-    void* operand{};             // (rows of a chunk, width): h as the recurrent weight saw it, where that is not the
-                                 // output a step earlier
-    T* squares[G::states]{};     // (rows of a chunk, H or P): of dL/d(a state), for readings
-    void* d_state[G::states]{};  // the caller's
+    const BackwardArrays<T>& a;
+    Index row, unit;
 
-    using Base::Base;
-
-    RNNKERNELS_INLINE V kept(Index row, Index unit, int k) const {
-        return V(reserve[(row * G::reserve(masks.zones) + k) * hidden + unit]);
-    }
-    RNNKERNELS_INLINE void load_saved(const StepRows& now, Index row, Index unit, V* saved) const {
-        RNNKERNELS_UNROLL(16)
-        for (int k = 0; k < G::saved; ++k) saved[k] = kept(now.first + row, unit, k);
-    }
-    // h before a step, whose step before begins at row `before`; below 0: the initial one.
-    RNNKERNELS_INLINE V h_before(Index before, Index row, Index unit) const {
-        if (before >= 0) return load(output, rows.place(before + row) * width + unit);
-        return initial[0] ? load(initial[0], row * width + unit) : V(T(0));
-    }
-    // The states before a step.
-    RNNKERNELS_INLINE void load_states(Index before, Index row, Index unit, V* s) const {
-        s[0] = projected<Cell> ? V(T(0)) : h_before(before, row, unit);
-        RNNKERNELS_UNROLL(8)
-        for (int k = 1; k < G::states; ++k) {
-            if (before >= 0)
-                s[k] = kept(before + row, unit, G::saved + k - 1);
-            else
-                s[k] = initial[k] ? load(initial[k], row * hidden + unit) : V(T(0));
+    // dL/d(the states after the step) from the steps behind it. A row that has none has what came from the caller.
+    RNNKERNELS_INLINE void load_dn(V* dn) const {
+        load_ds(dn);
+        if constexpr (projected<Cell>) {
+            dn[0] = V(a.made_part[at()]);
+        } else if (row < a.next) {
+            if constexpr (G::hiddens == 0)
+                dn[0] = dn[0] + V(T(0));  // a product of nothing: it makes 0 of -0, as the CPU's does
+            else if (a.product)
+                dn[0] = V(a.product[at()]) + dn[0];
         }
     }
-    RNNKERNELS_INLINE void load_carried(Index row, Index unit, V* ds) const {
+    // The states before the step, and those the cell made of them; dn gets what the caller gave of the step's h.
+    RNNKERNELS_INLINE void load_step(V* s, V* n, V* dn) const {
+        load_s(s);
         RNNKERNELS_UNROLL(8)
-        for (int k = projected<Cell> ? 1 : 0; k < G::states; ++k) ds[k] = V(carried[k][row * hidden + unit]);
-        if constexpr (projected<Cell>) ds[0] = V(T(0));
-    }
-    RNNKERNELS_INLINE void store_carried(Index row, Index unit, const V* ds) const {
-        RNNKERNELS_UNROLL(8)
-        for (int k = projected<Cell> ? 1 : 0; k < G::states; ++k) carried[k][row * hidden + unit] = ds[k].raw;
-    }
-    // A slot's place in a row of gradients.
-    RNNKERNELS_INLINE Index column(const StepRows& now, Index row, Index unit, int column) const {
-        return ((now.in_chunk + row) * L::columns + column) * hidden + unit;
-    }
-    // The first `slots` of them.
-    template <int slots>
-    RNNKERNELS_INLINE void store_gradients(const StepRows& now, Index row, Index unit, const V* d) const {
-        constexpr Columns columns = L::places.columns;
-        RNNKERNELS_UNROLL(32)
-        for (int i = 0; i < columns.count; ++i)
-            if (columns.slot[i] < slots) store(gradient, column(now, row, unit, i), d[columns.slot[i]]);
-    }
-    template <int slots>
-    RNNKERNELS_INLINE void load_gradients(const StepRows& now, Index row, Index unit, V* d) const {
-        constexpr Columns columns = L::places.columns;
-        RNNKERNELS_UNROLL(32)
-        for (int i = columns.count - 1; i >= 0; --i)
-            if (columns.slot[i] < slots) d[columns.slot[i]] = load(gradient, column(now, row, unit, i));
-    }
-
-    // dL/d(states after a step) from the steps behind it: what was carried along the element-wise paths and, for the
-    // rows that have a step behind (`now.next`), what came through its products. The step's own outputs come in
-    // take_in.
-    RNNKERNELS_INLINE void carry(const StepRows& now, Index row, Index unit, V* dn) const {
-        load_carried(row, unit, dn);
-        if (row >= now.next) return;
-        const V dropped = factor(now.first + now.count + row, unit);
-        if constexpr (G::hiddens == 0)
-            dn[0] = dn[0] + V(T(0));  // a product of nothing: it makes 0 of -0, as the CPU's does
-        else if constexpr (!projected<Cell>)
-            dn[0] = fma(V(h_part[row * hidden + unit]), dropped, dn[0]);
-        if constexpr (G::vectors > 0) {
-            V n[G::states], d_fed[G::vectors];
-            load_states(now.count > 0 ? now.first : -1, row, unit, n);
-            RNNKERNELS_UNROLL(8)
-            for (int k = 0; k < G::vectors; ++k)
-                d_fed[k] = V(fed_part[(row * G::vectors + k) * hidden + unit]) * dropped;
-            Cell::feedback_backward(n, d_fed, dn);
-        }
-    }
-    // dL/dh after a step of a projected cell: from the step behind it or, where a row has none, from the caller.
-    RNNKERNELS_INLINE V carry_h(const StepRows& now, Index row, Index unit) const {
-        const Index at = row * width + unit;
-        if (row >= now.next) return V(carried[0][at]);
-        return V(h_part[at]) * factor(now.first + now.count + row, unit);
-    }
-    // Adds the caller's gradient of a step's state, which is whole then: a reading is taken.
-    RNNKERNELS_INLINE void take_in(const void* given, int k, const StepRows& now, Index row, Index unit, V& dn) const {
-        const Index units = k == 0 ? width : hidden;
-        if (given) dn = load(given, place(now, row) * units + unit) + dn;
-        if (squares[k]) squares[k][(now.in_chunk + row) * units + unit] = (dn * dn).raw;
-    }
-    // The states before a step, those the cell made of them, and dn with all of the step's outputs. With zoneout dn
-    // becomes what goes to the cell, `past` what goes past it to the states before.
-    RNNKERNELS_INLINE void load_step(const StepRows& now, Index before, Index row, Index unit, V* s, V* n, V* dn,
-                                     V* past) const {
-        load_states(before, row, unit, s);
-        RNNKERNELS_UNROLL(8)
-        for (int k = 1; k < G::states; ++k) {
-            n[k] = kept(now.first + row, unit, G::saved + k - 1);
-            take_in(d_sequence[k], k, now, row, unit, dn[k]);
-        }
+        for (int k = 1; k < G::states; ++k) n[k] = V(a.after[k][row * a.kept_row + unit]);
         if constexpr (projected<Cell>) {
             n[0] = V(T(0));  // not what is stored: that is W_hr times it
         } else {
-            n[0] = load(output, place(now, row) * width + unit);
-            take_in(d_output, 0, now, row, unit, dn[0]);
-            store_operand(now, row, unit, s[0]);
-        }
-        if (!masks.zones) return;
-        RNNKERNELS_UNROLL(8)
-        for (int k = 0; k < G::states; ++k) n[k] = kept(now.first + row, unit, G::first_own + k);
-        masks.unzone(now.first + row, unit, dn, past);
-    }
-    // h before a step as the recurrent weight saw it.
-    RNNKERNELS_INLINE void store_operand(const StepRows& now, Index row, Index unit, V h) const {
-        if (operand) store(operand, (now.in_chunk + row) * width + unit, h * factor(now.first + row, unit));
-    }
-    RNNKERNELS_INLINE void add_past(const V* past, V* ds) const {
-        if (!masks.zones) return;
-        RNNKERNELS_UNROLL(8)
-        for (int k = 0; k < G::states; ++k) ds[k] = ds[k] + past[k];
-    }
-    // The cell's backward, of a cell of one product; dn as carry gives it.
-    RNNKERNELS_INLINE void differentiate(const StepRows& now, Index before, Index row, Index unit, V* dn) const {
-        V saved[G::saved + 1], w[G::diagonals + G::settings + 1], s[G::states], n[G::states], d[G::slots];
-        V ds[G::states], past[G::states];
-        load_saved(now, row, unit, saved);
-        this->load_weights(unit, w);
-        load_step(now, before, row, unit, s, n, dn, past);
-        if constexpr (G::settings > 0)
-            Cell::template backward<true>(saved, w, s, n, dn, d, ds);
-        else
-            Cell::backward(saved, w, s, n, dn, d, ds);
-        add_past(past, ds);
-        store_gradients<G::slots>(now, row, unit, d);
-        store_carried(row, unit, ds);
-    }
-};
-
-// What arrives at the states after the last step. Over (B, the wider of H and P).
-template <class Cell, class T>
-struct BeginBackward {
-    BackwardArrays<Cell, T> a;
-
-    RNNKERNELS_INLINE void operator()(Index row, Index unit) const {
-        RNNKERNELS_UNROLL(8)
-        for (int k = 0; k < Geometry<Cell>::states; ++k) {
-            const Index width = k == 0 ? a.width : a.hidden, at = row * width + unit;
-            if (unit < width) a.carried[k][at] = a.d_final[k] ? load_as<T>(a.d_final[k], a.storage, at) : T(0);
+            const Index place = a.place(row) * a.hidden + unit;
+            n[0] = a.after[0] ? V(a.after[0][row * a.kept_row + unit]) : a.load(a.output, place);
+            if (a.d_output) dn[0] = a.load(a.d_output, place) + dn[0];
+            if (a.operand) a.store(a.operand, at(), s[0]);
         }
     }
-};
-
-// A step of a cell of one product. `before`: the first row of the step before it, or -1.
-template <class Cell, class T>
-struct BackwardStep {
-    BackwardArrays<Cell, T> a;
-    StepRows now;
-    Index before;
-
-    RNNKERNELS_INLINE void operator()(Index row, Index unit) const {
-        Vec<T> dn[Geometry<Cell>::states];
-        if constexpr (projected<Cell>) {
-            a.load_carried(row, unit, dn);
-            dn[0] = Vec<T>(a.made_part[row * a.hidden + unit]);
-        } else {
-            a.carry(now, row, unit, dn);
+    RNNKERNELS_INLINE void load_s(V* s) const {
+        s[0] = V(T(0));
+        if (!projected<Cell> && a.h) {
+            const Index from = a.h_first + row;
+            s[0] = a.load(a.h, (a.h_places ? a.h_places[from] : from) * a.hidden + unit);
         }
-        a.differentiate(now, before, row, unit, dn);
+        RNNKERNELS_UNROLL(8)
+        for (int k = 1; k < G::states; ++k) s[k] = V(a.before[k][row * a.before_row + unit]);
     }
-};
-
-// The two phases of a cell of two products.
-template <class Cell, class T>
-struct BackwardState {
-    BackwardArrays<Cell, T> a;
-    StepRows now;
-    Index before;
-
-    RNNKERNELS_INLINE void operator()(Index row, Index unit) const {
-        using V = Vec<T>;
-        using G = Geometry<Cell>;
-        V saved[G::saved + 1], s[G::states], n[G::states], dn[G::states], d[G::slots], ds[G::states], past[G::states];
+    RNNKERNELS_INLINE void load_saved(V* saved) const {
         RNNKERNELS_UNROLL(16)
-        for (V& value : d) value = V(T(0));
-        a.carry(now, row, unit, dn);
-        a.load_saved(now, row, unit, saved);
-        a.load_step(now, before, row, unit, s, n, dn, past);
-        Cell::backward_state(saved, s, n, dn, d, ds);
-        a.add_past(past, ds);
-        a.template store_gradients<G::slots>(now, row, unit, d);
-        a.store_carried(row, unit, ds);
+        for (int k = 0; k < G::saved; ++k) saved[k] = V(a.saved[row * a.kept_row + k * a.hidden + unit]);
     }
-};
-
-template <class Cell, class T>
-struct BackwardGates {
-    BackwardArrays<Cell, T> a;
-    StepRows now;
-    Index before;
-
-    RNNKERNELS_INLINE void operator()(Index row, Index unit) const {
-        using V = Vec<T>;
-        using G = Geometry<Cell>;
-        V saved[G::saved + 1], s[G::states], d[G::slots], ds[G::states], gated;
-        a.load_saved(now, row, unit, saved);
-        a.load_states(before, row, unit, s);
-        a.template load_gradients<G::slots>(now, row, unit, d);
-        a.load_carried(row, unit, ds);
-        const V factor = a.factor(now.first + row, unit);
-        Cell::backward_gates(saved, s, V(a.gated_part[row * a.hidden + unit]) * factor, d, ds, gated);
-        a.template store_gradients<G::slots>(now, row, unit, d);
-        a.store_carried(row, unit, ds);
-        a.store(a.gated, (now.in_chunk + row) * a.hidden + unit, gated * factor);
+    // Element-wise weights, then settings.
+    template <bool held>
+    RNNKERNELS_INLINE void load_w(V* w) const {
+        RNNKERNELS_UNROLL(16)
+        for (int k = 0; k < G::diagonals; ++k) w[k] = diagonal(k);
+        RNNKERNELS_UNROLL(16)
+        for (int k = 0; k < G::settings; ++k) w[G::diagonals + k] = V(a.settings[k]);
     }
-};
-
-// dL/dh of a step of a projected cell, all of it. Over (rows, P).
-template <class Cell, class T>
-struct BackwardProjection {
-    BackwardArrays<Cell, T> a;
-    StepRows now;
-    Index before;
-
-    RNNKERNELS_INLINE void operator()(Index row, Index unit) const {
-        Vec<T> dh = a.carry_h(now, row, unit);
-        a.take_in(a.d_output, 0, now, row, unit, dh);
-        a.store(a.dh, (now.in_chunk + row) * a.width + unit, dh);
-        a.store_operand(now, row, unit, a.h_before(before, row, unit));
+    RNNKERNELS_INLINE void load_d(V* d) const {
+        with_dtype<T>(a.storage, [&](auto stored) RNNKERNELS_INLINED {
+            RNNKERNELS_UNROLL(32)
+            for (int i = columns - 1; i >= 0; --i)
+                if (column_slot(i) < slots) d[column_slot(i)] = V(stored.get(a.gradient, column(i)));
+        });
     }
-};
-
-// The gradients of the initial states. Over (B, the wider of H and P); `now` is the step before the first: no rows of
-// its own, all of the first step's behind it.
-template <class Cell, class T>
-struct FinishBackward {
-    BackwardArrays<Cell, T> a;
-    StepRows now;
-
-    RNNKERNELS_INLINE void operator()(Index row, Index unit) const {
-        using V = Vec<T>;
-        using G = Geometry<Cell>;
-        if (unit < a.hidden) {
-            V dn[G::states];
-            a.carry(now, row, unit, dn);
-            RNNKERNELS_UNROLL(8)
-            for (int k = projected<Cell> ? 1 : 0; k < G::states; ++k)
-                a.store(a.d_state[k], row * a.hidden + unit, dn[k]);
+    RNNKERNELS_INLINE void store_d(const V* d) const {
+        with_dtype<T>(a.storage, [&](auto stored) RNNKERNELS_INLINED {
+            RNNKERNELS_UNROLL(32)
+            for (int i = 0; i < columns; ++i)
+                if (column_slot(i) < slots) stored.set(a.gradient, column(i), d[column_slot(i)].raw);
+        });
+        if constexpr (normalised<Cell> && whole) {
+            RNNKERNELS_UNROLL(16)
+            for (int i = 0; i < inner; ++i) store_gain(i, d[normal_slot(i)] * normal(i));
         }
-        if constexpr (projected<Cell>)
-            if (unit < a.width) a.store(a.d_state[0], row * a.width + unit, a.carry_h(now, row, unit));
+    }
+    RNNKERNELS_INLINE void load_ds(V* ds) const {
+        if constexpr (projected<Cell>) ds[0] = V(T(0));
+        RNNKERNELS_UNROLL(8)
+        for (int k = first; k < G::states; ++k) ds[k] = V(a.carried[k][at()]);
+    }
+    RNNKERNELS_INLINE void store_ds(V* ds) const {
+        if (a.past) {
+            RNNKERNELS_UNROLL(8)
+            for (int k = first; k < G::states; ++k)
+                ds[k] = ds[k] + V(a.past[(row * G::states + k) * a.hidden + unit]);
+        }
+        RNNKERNELS_UNROLL(8)
+        for (int k = first; k < G::states; ++k) a.carried[k][at()] = ds[k].raw;
+    }
+    RNNKERNELS_INLINE V load_d_gated() const { return V(a.gated_part[at()]); }
+    // The gated state; of a value that is normalised inside the cell its gradient: as the maths left it (with what its gain
+    // and its shift get) and, to load, behind the normalisation.
+    RNNKERNELS_INLINE void store_made(V made) const {
+        if constexpr (normalises_inner<Cell>) {
+            store_gain(inner, made * normal(inner));
+            store_gain(inner + 1, made);
+        } else {
+            store_as<T>(a.made, a.made_dtype, at(), made.raw);
+        }
+    }
+    RNNKERNELS_INLINE V load_made() const { return V(load_as<T>(a.made, a.made_dtype, at())); }
+    RNNKERNELS_INLINE V load_normal() const { return fma(diagonal(inner), normal(inner), diagonal(inner + 1)); }
+
+    RNNKERNELS_INLINE Index at() const { return row * a.hidden + unit; }
+
+private:
+    // Constants for unrolled loops: which slot a column has, that of the i-th gate that was normalised, a gain's column.
+    static RNNKERNELS_INLINE int column_slot(int i) {
+        constexpr Columns all = layout.columns;
+        return all.slot[i];
+    }
+    static RNNKERNELS_INLINE int normal_slot(int i) {
+        constexpr ProductGates x = table_of<Cell>().input, u = table_of<Cell>().hidden;
+        return i < G::inputs ? x.bias_slot[i] : u.bias_slot[i - G::inputs];
+    }
+    static RNNKERNELS_INLINE int gain_column(int k) {
+        constexpr GateRows all = [] {
+            GateRows found{};
+            for (int i = 0; i < G::diagonals; ++i) found.row[i] = layout.columns.of(table_of<Cell>().diagonal_slot[i]);
+            return found;
+        }();
+        return all.row[k];
+    }
+    RNNKERNELS_INLINE Index column(int i) const { return (row * columns + i) * a.hidden + unit; }
+    RNNKERNELS_INLINE V diagonal(int k) const { return V(a.diagonal[k * a.hidden + unit]); }
+    RNNKERNELS_INLINE V normal(int i) const { return V(a.normals[row * a.kept_row + i * a.hidden + unit]); }
+    RNNKERNELS_INLINE void store_gain(int k, V d) const {
+        a.store(a.gradient, column(gain_column(k)), d);
+    }
+};
+
+// A step; of a cell with two halves the first one.
+template <class Cell, class T>
+struct BackwardBody {
+    BackwardArrays<T> a;
+
+    RNNKERNELS_INLINE void operator()(Index row, Index unit) const {
+        if constexpr (halved<Cell>)
+            backward_state<Cell>(BackwardAt<Cell, T, false>{a, row, unit});
+        else
+            backward_step<(setting_count<Cell> > 0), Cell>(BackwardAt<Cell, T, true>{a, row, unit});
+    }
+};
+
+template <class Cell, class T>
+struct BackwardGatesBody {
+    BackwardArrays<T> a;
+
+    RNNKERNELS_INLINE void operator()(Index row, Index unit) const {
+        backward_gates<Cell>(BackwardAt<Cell, T, true>{a, row, unit});
+    }
+};
+
+// What comes to the states before the step through the step's products: to h, and by way of what was fed back.
+template <class Cell, class T>
+struct FeedbackBackwardBody {
+    BackwardArrays<T> a;
+
+    RNNKERNELS_INLINE void operator()(Index row, Index unit) const {
+        using V = Vec<T>;
+        using G = Geometry<Cell>;
+        const BackwardAt<Cell, T, true> at{a, row, unit};
+        V s[G::states], ds[G::states], d_fed[G::vectors];
+        at.load_ds(ds);
+        if (a.product) ds[0] = V(a.product[at.at()]) + ds[0];
+        at.load_s(s);
+        RNNKERNELS_UNROLL(8)
+        for (int k = 0; k < G::vectors; ++k) d_fed[k] = V(a.fed_part[(row * G::vectors + k) * a.hidden + unit]);
+        Cell::feedback_backward(s, d_fed, ds);
+        at.store_ds(ds);
     }
 };
 

@@ -1,48 +1,93 @@
-// What the engines of both directions have: a call's sizes and rows, its stream, the chunk at work.
+// What the engines of both directions have: a call's cell, sizes and rows, its stream, the chunk at work.
 #pragma once
 
+#include "../recurrence/masks.h"
 #include "../recurrence/order.h"
-#include "arrays.h"
+#include "cell_launches.h"
 #include "layer.h"
+#include "options.h"
 #include "plan.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-template <class Cell, class T>
+// The rows of a step.
+struct StepRows {
+    Index first;  // among the rows of all steps
+    Index count;
+    Index next;      // rows of the step after it
+    Index in_chunk;  // its first row among those of the chunk
+};
+
+template <class T>
 class Engine {
 public:
     void wait_for_step() {}  // the stream's order says it
 
 protected:
     // Lays the parameters' copies out, where there are any.
-    Engine(const Inputs& in, Dtype storage, const Queue& queue, Index row_bytes, Arena& arena)
-        : in_(in), shape_(in.shape), storage_(storage), rows_(in), queue_(queue) {
+    Engine(const Cell& cell, const Inputs& in, Dtype storage, const Queue& queue, Index row_bytes, Arena& arena)
+        : table_(*cell.table),
+          launches_(cell.launches<T>()),
+          layout_(layout_of(table_)),
+          in_(in),
+          shape_(in.shape),
+          storage_(storage),
+          rows_(in),
+          masks_(in.noise, rows_),
+          queue_(queue) {
         chunk_ = chunk_rows({rows_.total(), shape_.batch, row_bytes});
-        layer_.take(arena, in_, storage);
+        layer_.take(table_, arena, in_, storage);
     }
 
     StepRows at_step(Index t) const {
         const Index first = rows_.first(t);
         return {first, rows_.count(t), rows_.count(t + 1), first - chunk_row_};
     }
-    Index width() const { return width_of<Cell>(shape_); }  // of h
+    bool projected() const { return table_.form == Form::projected; }
+    bool two_products() const { return table_.form == Form::two_products; }
+    bool inner() const { return table_.form == Form::normalised_inner; }
+    bool normalised() const { return table_.norms > 0; }
+    Index width() const { return width_of(table_, shape_); }  // of h
     Index widest() const { return width() > shape_.hidden ? width() : shape_.hidden; }
+    // The first state that a cell's maths makes whole.
+    int first_state() const { return projected() ? 1 : 0; }
+    // What was normalised inside the cell, among all that was.
+    Index inner_normal() const { return table_.input.count + table_.hidden.count; }
+
+    // What every step's arrays have.
+    void set_call(StepArrays<T>& a) const {
+        a.hidden = shape_.hidden, a.width = width();
+        a.storage = storage_;
+        a.places = rows_.of_rows;
+        a.diagonal = layer_.diagonal();
+        for (int k = 0; k < table_.settings; ++k) a.settings[k] = static_cast<T>(in_.settings[k]);
+    }
 
     // The recurrent weights of h, of what is fed back, and of the gated state.
-    const void* weight_of_h() const { return weight_rows(Layout<Cell>::first_hidden_row, width()); }
+    const void* weight_of_h() const { return weight_rows(layout_.first_hidden_row, width()); }
     const void* weight_of_fed() const {
-        return own_feedback_weight<Cell> ? in_.weight_gg : weight_rows(Layout<Cell>::first_feedback_row, shape_.hidden);
+        return table_.own_feedback_weight ? in_.weight_gg : weight_rows(layout_.first_feedback_row, shape_.hidden);
     }
-    const void* weight_of_gated() const { return weight_rows(Layout<Cell>::first_gated_row, shape_.hidden); }
+    const void* weight_of_gated() const { return weight_rows(layout_.first_gated_row, shape_.hidden); }
 
     void put(const Product& product) const { queue_.products->multiply(queue_, product); }
+    // to = from times the masks of recurrent dropout, in rows of `vectors` vectors of so many units.
+    void mask(Index first, Index rows, Index units, Index vectors, const void* from, Dtype from_dtype, void* to,
+              Dtype to_dtype) const {
+        each(queue_, rows, vectors * units,
+             Mask<T>{from, from_dtype, to, to_dtype, first, vectors * units, units, masks_});
+    }
 
+    const CellTable& table_;
+    const CellLaunches<T>& launches_;
+    const Layout layout_;
     Inputs in_;  // with the weights that are multiplied
     const Shape shape_;
     const Dtype storage_;
     const Rows rows_;
+    const Masks<T> masks_;
     const Queue& queue_;
-    LayerArrays<Cell, T> layer_;
+    LayerArrays<T> layer_;
     Index chunk_ = 0;      // rows
     Index chunk_row_ = 0;  // the first of the chunk at work
 

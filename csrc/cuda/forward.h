@@ -1,159 +1,275 @@
-// The GPU's forward engine: the phases of recurrence/order.h as work in a stream.
+// The GPU's forward engine: the phases of recurrence/order.h as work in a stream, for any cell.
 //
 // The x part of a chunk of steps is one product; then each step is a product of the rows of h with the recurrent
 // weights and one pass of the cell over them. All of it is put into the stream without waiting for any: what follows
 // what is the stream's order. Nothing is allocated, nothing copied to or from the host. Not here: what a thread does
-// (forward_bodies.h), the cells' maths (cells/), the order of steps (recurrence/order.h).
+// (forward_bodies.h, ends.h, options.h, normalise.h), the cells' maths (cells/), the order of steps (recurrence/order.h).
 #pragma once
 
+#include "ends.h"
 #include "engine.h"
-#include "normalised_forward.h"
+#include "normalise.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-template <class Cell, class T>
-class ForwardEngine : public Engine<Cell, T> {
-    using Base = Engine<Cell, T>;
-    using G = Geometry<Cell>;
+template <class T>
+class ForwardEngine : public Engine<T> {
+    using Base = Engine<T>;
     using Base::at_step;
     using Base::chunk_;
     using Base::chunk_row_;
     using Base::in_;
+    using Base::launches_;
     using Base::layer_;
+    using Base::layout_;
+    using Base::masks_;
     using Base::put;
     using Base::queue_;
     using Base::rows_;
     using Base::shape_;
     using Base::storage_;
+    using Base::table_;
     using Base::widest;
 
 public:
     // Lays the call's memory out; nothing is read or written yet.
-    ForwardEngine(const ForwardCall& call, Dtype storage, const Queue& queue, Arena& arena)
-        : Base(call.in, storage, queue, forward_row_bytes<Cell, T>(call.in.shape), arena),
-          a_(call.in, storage, layer_.diagonal()) {
-        const Index batch = shape_.batch, hidden = shape_.hidden, width = Base::width(), total = rows_.total();
+    ForwardEngine(const Cell& cell, const ForwardCall& call, Dtype storage, const Queue& queue, Arena& arena)
+        : Base(cell, call.in, storage, queue, forward_row_bytes(*cell.table, call.in.shape, storage), arena),
+          call_(call),
+          inputs_(table_.input.count * shape_.hidden) {
+        const Index batch = shape_.batch, hidden = shape_.hidden, width = Base::width();
+        Base::set_call(a_);
         a_.input = shape_.input;
-        a_.bias_ih = layer_.bias_ih(), a_.bias_hh = layer_.bias_hh();
-        a_.term = layer_.term();
         a_.x = in_.x, a_.tokens = in_.tokens;
-        makes_table_ = in_.tokens && shape_.input <= total;
-        if (makes_table_) {
-            a_.table = table_ = arena.take<T>(shape_.input * G::inputs * hidden);
-        } else {
-            a_.x_part = arena.take<T>(chunk_ * G::inputs * hidden);
-        }
+        makes_table_ = in_.tokens && shape_.input <= rows_.total();
+        if (makes_table_) token_table_ = arena.take<T>(shape_.input * inputs_);
+        if (!makes_table_ || Base::normalised()) x_part_ = arena.take<T>(chunk_ * inputs_);
+        if (!Base::normalised()) a_.table = token_table_;
         if (in_.x && rows_.of_rows) x_rows_ = arena.take(chunk_ * shape_.input, storage);
-        a_.u_part = arena.take<T>(batch * G::hiddens * hidden);
-        a_.feedback_part = arena.take<T>(batch * G::feedbacks * hidden);
-        a_.gated_part = arena.take<T>(batch * G::gateds * hidden);
-        for (int k = 0; k < G::states; ++k) {
-            a_.initial[k] = in_.state[k];
+        a_.u_part = u_part_ = arena.take<T>(batch * table_.hidden.count * hidden);
+        a_.fed_part = fed_part_ = arena.take<T>(batch * table_.feedback.count * hidden);
+        a_.gated_part = gated_part_ = arena.take<T>(batch * table_.gated.count * hidden);
+        set_biases();
+        for (int k = 0; k < table_.states; ++k) {
             a_.states[k] = arena.take<T>(batch * (k == 0 ? width : hidden));
-            a_.sequence[k] = call.sequence[k];
-            a_.final_state[k] = call.final_state[k];
+            initial_.array[k] = in_.state[k], final_.array[k] = call.final_state[k];
+            has_sequences_ = has_sequences_ || call.sequence[k];
         }
-        if (storage != dtype_of<T> || a_.masks.drops) a_.operand = arena.take(batch * width, storage);
-        const ReserveLayout<Cell, T> reserve{hidden, total, a_.masks.zones, storage};
-        a_.reserve = static_cast<T*>(call.reserve);
-        a_.scales = static_cast<T*>(reserve.scales_of(call.reserve));
-        if constexpr (G::vectors > 0)
-            a_.feedback =
-                call.reserve ? reserve.fed_of(call.reserve) : arena.take(batch * G::vectors * hidden, storage);
-        if constexpr (projected<Cell>) {
-            a_.made = call.reserve ? reserve.made_of(call.reserve) : arena.take(batch * hidden, storage);
-            a_.projection_part = arena.take<T>(batch * width);
-        }
-        if constexpr (two_products<Cell>) a_.gated = arena.take(batch * hidden, storage);
-        if constexpr (two_products<Cell> || normalises_inner<Cell>)
-            if (!call.reserve) a_.between = arena.take<T>(batch * G::saved * hidden);
-        if constexpr (normalises_inner<Cell>) a_.inner = arena.take<T>(batch * hidden);
+        initial_.count = final_.count = table_.states;
+        if (storage != dtype_of<T> || masks_.drops) operand_ = arena.take(batch * width, storage);
+        // Masks come after the cell, and Zone makes another h: then a step's operand is made when it begins.
+        if (!masks_.drops && !masks_.zones) a_.operand = operand_;
+        take_kept(arena);
+        if (Base::projected()) projection_part_ = arena.take<T>(batch * width);
         a_.output = call.output;
     }
 
     void run() {
         layer_.fill(queue_);
         if (makes_table_)
-            each(queue_, shape_.input, G::inputs * shape_.hidden,
-                 MakeTable<T>{in_.weight_ih, storage_, table_, shape_.input, G::inputs * shape_.hidden});
-        each(queue_, shape_.batch, widest(), BeginForward<Cell, T>{a_, shape_.steps > 0});
-        run_forward<Cell>(*this, rows_, chunk_);
+            each(queue_, shape_.input, inputs_,
+                 MakeTable<T>{in_.weight_ih, storage_, token_table_, shape_.input, inputs_});
+        each(queue_, shape_.batch, widest(), BeginForward<T>{a_, initial_});
+        run_forward(table_.form, *this, rows_, chunk_);
     }
 
     // ---- the phases of recurrence/order.h
 
     void project(Index first, Index last) {
         chunk_row_ = rows_.first(first);
-        if (makes_table_) return;
-        const Index count = rows_.first(last) - chunk_row_, columns = G::inputs * shape_.hidden;
-        if (in_.tokens) {
-            each(queue_, count, columns,
-                 GatherTokens<T>{in_.weight_ih, storage_, in_.tokens, rows_, chunk_row_, shape_.input, columns,
-                                 a_.x_part});
-            return;
+        const Index count = rows_.first(last) - chunk_row_, input = shape_.input;
+        if (makes_table_) {
+        } else if (in_.tokens) {
+            each(queue_, count, inputs_,
+                 GatherTokens<T>{in_.weight_ih, storage_, in_.tokens, rows_, chunk_row_, input, inputs_, x_part_});
+        } else {
+            if (x_rows_)
+                each(queue_, count, input, GatherRows<T>{in_.x, x_rows_, storage_, rows_, chunk_row_, input});
+            multiply(count, inputs_, input, x_rows_ ? x_rows_ : offset(in_.x, storage_, chunk_row_ * input), input,
+                     in_.weight_ih, x_part_);
         }
-        if (x_rows_)
-            each(queue_, count, shape_.input, GatherRows<T>{in_.x, x_rows_, storage_, rows_, chunk_row_, shape_.input});
-        multiply(count, columns, shape_.input, x_rows_ ? x_rows_ : offset(in_.x, storage_, chunk_row_ * shape_.input),
-                 shape_.input, in_.weight_ih, a_.x_part);
+        if (!Base::normalised()) return;
+        ForwardArrays<T> a = a_;
+        a.first = chunk_row_, a.x_part = x_part_, a.table = token_table_;
+        const Normalised<T> of = normalised(chunk_row_, x_part_, 0, table_.input.count, layer_.bias_ih(), 0);
+        each_row(queue_, count, NormaliseX<T>{a, of});
     }
 
     void step(Index t) {
         const StepRows now = at_step(t);
         multiply_recurrent(now);
-        each(queue_, now.count, shape_.hidden, ForwardStep<Cell, T>{a_, now});
+        const ForwardArrays<T> a = arrays(now);
+        launches_.forward(queue_, now.count, a);
+        if (!Base::projected()) finish_step(now, a);
     }
 
     void gates(Index t) {
         const StepRows now = at_step(t);
         multiply_recurrent(now);
-        each(queue_, now.count, shape_.hidden, ForwardGates<Cell, T>{a_, now});
+        launches_.forward(queue_, now.count, arrays(now));
+        if (unmasked_) Base::mask(now.first, now.count, shape_.hidden, 1, unmasked_, dtype_of<T>, gated_, storage_);
     }
 
     void state(Index t) {
         const StepRows now = at_step(t);
-        const Index hidden = shape_.hidden;
-        multiply(now.count, G::gateds * hidden, hidden, a_.gated, hidden, Base::weight_of_gated(), a_.gated_part);
-        each(queue_, now.count, hidden, ForwardState<Cell, T>{a_, now});
+        multiply(now.count, table_.gated.count * shape_.hidden, shape_.hidden, gated_, shape_.hidden,
+                 Base::weight_of_gated(), gated_part_);
+        second_half(now);
     }
 
     void project_h(Index t) {
         const StepRows now = at_step(t);
-        const void* made = a_.reserve ? offset(a_.made, storage_, now.first * shape_.hidden) : a_.made;
-        multiply(now.count, a_.width, shape_.hidden, made, shape_.hidden, in_.weight_hr, a_.projection_part);
-        each(queue_, now.count, a_.width, ForwardProjection<Cell, T>{a_, now});
+        const ForwardArrays<T> a = arrays(now);
+        multiply(now.count, a.width, shape_.hidden, a.made, shape_.hidden, in_.weight_hr, projection_part_);
+        each(queue_, now.count, a.width, ForwardProjection<T>{a, projection_part_});
+        finish_step(now, a);
     }
 
     void products(Index t) { multiply_recurrent(at_step(t)); }
 
     void rows(Index t) {
         const StepRows now = at_step(t);
-        each_row(queue_, now.count, NormalisedForward<Cell, T>{a_, now});
+        const int inputs = table_.input.count, hiddens = table_.hidden.count;
+        normalise_rows(now.count, normalised(now.first, u_part_, inputs, hiddens, layer_.bias_hh(), 1));
+        const ForwardArrays<T> a = arrays(now);
+        launches_.forward(queue_, now.count, a);
+        if (!Base::inner()) return finish_step(now, a);
+        Normalised<T> of = normalised(now.first, inner_, inputs + hiddens, 1, nullptr, 2);
+        of.shift = of.gain + shape_.hidden;  // the last of the element-wise weights
+        of.to = normal_;
+        normalise_rows(now.count, of);
+        second_half(now);
     }
 
-    void finish() { each(queue_, shape_.batch, widest(), FinishForward<Cell, T>{a_}); }
+    void finish() { each(queue_, shape_.batch, widest(), FinishForward<T>{a_, final_}); }
 
 private:
+    void set_biases() {
+        a_.term = layer_.term();
+        if (Base::normalised()) return;  // they stand behind the normalisation
+        a_.bias_x = layer_.bias_ih();
+        const T* bias = layer_.bias_hh();
+        if (!bias) return;
+        a_.bias_u = bias + layout_.first_hidden_row * shape_.hidden;
+        a_.bias_gated = bias + layout_.first_gated_row * shape_.hidden;
+        if (!table_.own_feedback_weight) a_.bias_fed = bias + layout_.first_feedback_row * shape_.hidden;
+    }
+    // What a backward will need, or a step's later bodies.
+    void take_kept(Arena& arena) {
+        const Index batch = shape_.batch, hidden = shape_.hidden;
+        const ReserveLayout layout(table_, hidden, rows_.total(), masks_.zones, storage_);
+        reserve_ = static_cast<T*>(call_.reserve);
+        scales_ = static_cast<T*>(layout.scales_of(call_.reserve));
+        reserve_row_ = layout.vectors * hidden;
+        const auto kept_or_taken = [&](void* kept, Index count) {
+            return kept ? kept : arena.take(batch * count, storage_);
+        };
+        if (table_.vectors > 0) fed_ = kept_or_taken(layout.fed_of(call_.reserve), table_.vectors * hidden);
+        if (table_.vectors > 0 && masks_.drops) unmasked_fed_ = arena.take<T>(batch * table_.vectors * hidden);
+        if (Base::projected()) made_ = kept_or_taken(layout.made_of(call_.reserve), hidden);
+        if (Base::two_products()) gated_ = arena.take(batch * hidden, storage_);
+        if (Base::two_products() && masks_.drops) unmasked_ = arena.take<T>(batch * hidden);
+        if (Base::inner()) inner_ = arena.take<T>(batch * hidden), normal_ = arena.take<T>(batch * hidden);
+        if ((Base::two_products() || Base::inner()) && !reserve_) between_ = arena.take<T>(batch * table_.saved * hidden);
+        if (masks_.zones && !reserve_) zoned_ = arena.take<T>(batch * table_.states * hidden);
+    }
+
+    // The arrays of a step.
+    ForwardArrays<T> arrays(const StepRows& now) const {
+        const Index hidden = shape_.hidden, first = reserve_ ? now.first : 0;  // of rows that are kept
+        ForwardArrays<T> a = a_;
+        a.first = now.first, a.next = now.next;
+        if (x_part_) a.x_part = x_part_ + now.in_chunk * inputs_;
+        if (reserve_) {
+            T* kept = reserve_ + now.first * reserve_row_;
+            a.saved = a.to_save = kept, a.kept_row = reserve_row_;
+            a.kept_states = kept + table_.saved * hidden;
+            if (masks_.zones) a.made_states = kept + table_.first_own * hidden, a.made_row = reserve_row_;
+        } else {
+            a.saved = a.to_save = between_, a.kept_row = table_.saved * hidden;
+            if (masks_.zones) a.made_states = zoned_, a.made_row = table_.states * hidden;
+        }
+        a.fed = unmasked_fed_ ? unmasked_fed_ : offset(fed_, storage_, first * table_.vectors * hidden);
+        a.fed_dtype = unmasked_fed_ ? dtype_of<T> : storage_;
+        if (Base::projected()) a.made = offset(made_, storage_, first * hidden), a.made_dtype = storage_;
+        if (Base::two_products()) {
+            a.made = unmasked_ ? unmasked_ : gated_;
+            a.made_dtype = unmasked_ ? dtype_of<T> : storage_;
+        }
+        if (Base::inner()) a.made = inner_, a.made_dtype = dtype_of<T>, a.normal = normal_;
+        return a;
+    }
+    void second_half(const StepRows& now) const {
+        ForwardArrays<T> a = arrays(now);
+        if (!reserve_) a.to_save = nullptr;
+        launches_.forward_state(queue_, now.count, a);
+        finish_step(now, a);
+    }
+    // What a call's options do behind the cell.
+    void finish_step(const StepRows& now, const ForwardArrays<T>& a) const {
+        if (masks_.zones)
+            each(queue_, now.count, shape_.hidden, Zone<T>{a, Base::first_state(), table_.states, masks_});
+        if (!has_sequences_) return;
+        StoreSequences<T> body{a, {}, table_.states};
+        for (int k = 0; k < table_.states; ++k) body.sequence[k] = call_.sequence[k];
+        each(queue_, now.count, shape_.hidden, body);
+    }
+
     // to (m, n) = a (m, k) times the transpose of a weight (n, k).
     void multiply(Index m, Index n, Index k, const void* a, Index stride, const void* weight, T* to) const {
         if (m > 0 && n > 0)
             put(Product{m, n, k, a, stride, false, weight, k, true, to, n, false, storage_, dtype_of<T>});
     }
     void multiply_recurrent(const StepRows& now) const {
-        const Index hidden = shape_.hidden, width = a_.width;
-        multiply(now.count, G::hiddens * hidden, width, a_.operand ? a_.operand : a_.states[0], width,
-                 Base::weight_of_h(), a_.u_part);
-        if constexpr (G::vectors > 0) {
-            const Index size = G::vectors * hidden;
-            const void* fed = a_.reserve ? offset(a_.feedback, storage_, now.first * size) : a_.feedback;
-            multiply(now.count, G::feedbacks * hidden, size, fed, size, Base::weight_of_fed(), a_.feedback_part);
-        }
+        const Index hidden = shape_.hidden, width = Base::width(), fed = table_.vectors * hidden;
+        if (operand_ && !a_.operand)
+            Base::mask(now.first, now.count, width, 1, a_.states[0], dtype_of<T>, operand_, storage_);
+        multiply(now.count, table_.hidden.count * hidden, width, operand_ ? operand_ : a_.states[0], width,
+                 Base::weight_of_h(), u_part_);
+        if (fed == 0) return;
+        const ForwardArrays<T> a = arrays(now);
+        void* operand = offset(fed_, storage_, reserve_ ? now.first * fed : 0);
+        launches_.feedback(queue_, now.count, a);
+        if (unmasked_fed_)
+            Base::mask(now.first, now.count, hidden, table_.vectors, a.fed, a.fed_dtype, operand, storage_);
+        multiply(now.count, table_.feedback.count * hidden, fed, operand, fed, Base::weight_of_fed(), fed_part_);
     }
 
-    ForwardArrays<Cell, T> a_;
-    bool makes_table_ = false;
-    T* table_ = nullptr;
-    void* x_rows_ = nullptr;  // (rows of a chunk, I): the caller's x, packed
+    // Of rows from `row` on, in place: `count` vectors, of which the first is the first-th that is normalised; whose scale is
+    // the norm-th of a row.
+    Normalised<T> normalised(Index row, T* part, int first, int count, const T* shift, int norm) const {
+        const Index hidden = shape_.hidden;
+        Normalised<T> of{part, part, count * hidden, layer_.diagonal() + first * hidden, shift, nullptr, 0, nullptr, 0};
+        if (!reserve_) return of;
+        of.normals = reserve_ + row * reserve_row_ + (table_.first_normal + first) * hidden, of.kept_row = reserve_row_;
+        of.scales = scales_ + row * table_.norms + norm, of.scales_row = table_.norms;
+        return of;
+    }
+    void normalise_rows(Index count, const Normalised<T>& of) const { each_row(queue_, count, NormaliseRows<T>{of}); }
+
+    const ForwardCall& call_;
+    const Index inputs_;  // of a row's x part
+    ForwardArrays<T> a_;
+    CallerStates initial_{};
+    CallerResults final_{};
+    bool makes_table_ = false, has_sequences_ = false;
+    T* token_table_ = nullptr;  // (I, inputs*H): a row for each token
+    T* x_part_ = nullptr;       // (rows of a chunk, inputs*H)
+    void* x_rows_ = nullptr;    // (rows of a chunk, I): the caller's x, packed
+    T *u_part_ = nullptr, *fed_part_ = nullptr, *gated_part_ = nullptr;
+    T* projection_part_ = nullptr;  // (B, P)
+    void* operand_ = nullptr;       // (B, width): h as the recurrent weight sees it, where it is not the state
+    T* reserve_ = nullptr;          // (rows, vectors, H)
+    T* scales_ = nullptr;           // (rows, norms)
+    Index reserve_row_ = 0;
+    void* fed_ = nullptr;        // (rows, or B without a reserve, vectors*H)
+    T* unmasked_fed_ = nullptr;  // (B, vectors*H): before recurrent dropout
+    void* made_ = nullptr;       // (rows, or B without a reserve, H): what becomes h, where it is projected
+    void* gated_ = nullptr;      // (B, H)
+    T* unmasked_ = nullptr;      // (B, H): before recurrent dropout
+    T *inner_ = nullptr, *normal_ = nullptr;  // (B, H): a value inside the cell, and it normalised
+    T* between_ = nullptr;                    // (B, saved, H): from one half to the other, where nothing is kept
+    T* zoned_ = nullptr;                      // (B, states, H): what the cell made, where nothing is kept
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

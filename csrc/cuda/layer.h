@@ -8,28 +8,26 @@
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-template <class Cell, class T>
+template <class T>
 class LayerArrays {
 public:
-    using G = Geometry<Cell>;
-
     // Lays the copies out; nothing is read yet. `in` then has the weights that are multiplied.
-    void take(Arena& arena, Inputs& in, Dtype storage) {
+    void take(const CellTable& table, Arena& arena, Inputs& in, Dtype storage) {
         storage_ = storage;
         noise_ = in.noise;
-        const Index hidden = in.shape.hidden, width = width_of<Cell>(in.shape);
+        const Index hidden = in.shape.hidden, width = width_of(table, in.shape);
         const auto widened = [&](const void* from, Index count) -> Copy {
             if (!from || storage == dtype_of<T>) return {from, static_cast<const T*>(from), nullptr, count};
             T* to = arena.take<T>(count);
             return {from, to, to, count};
         };
-        bias_ih_ = widened(in.bias_ih, G::inputs * hidden);
-        bias_hh_ = widened(in.bias_hh, G::recurrents * hidden);
-        diagonal_ = widened(in.weight_diagonal, G::diagonals * hidden);
-        term_ = widened(in.term, in.shape.batch * G::inputs * hidden);
+        bias_ih_ = widened(in.bias_ih, table.input.count * hidden);
+        bias_hh_ = widened(in.bias_hh, table.recurrents * hidden);
+        diagonal_ = widened(in.weight_diagonal, table.diagonals * hidden);
+        term_ = widened(in.term, in.shape.batch * table.input.count * hidden);
         if (noise_.weights <= 0 || noise_.expected) return;
-        hh_ = dropped(arena, in.weight_hh, G::recurrents * hidden, width);
-        gg_ = dropped(arena, in.weight_gg, G::gg_rows * hidden, G::gg_columns * hidden);
+        hh_ = dropped(arena, in.weight_hh, table.recurrents * hidden, width);
+        gg_ = dropped(arena, in.weight_gg, table.gg_rows * hidden, table.gg_columns * hidden);
     }
     void fill(const Queue& queue) const {
         for (const Copy* copy : {&bias_ih_, &bias_hh_, &diagonal_, &term_})

@@ -1,17 +1,17 @@
-// What a cell's gate table means for memory on a GPU. A matrix of so many vectors per row is (rows, vectors, H): a
-// unit's neighbours are its neighbours in memory, as threads read them.
+// What a cell's table means for memory on a GPU. A matrix of so many vectors per row is (rows, vectors, H): a unit's
+// neighbours are its neighbours in memory, as threads read them.
 //
 //   x part, u part   (rows, gates that the product feeds, H), in the order of the weight's rows
-//   reserve          (rows, saved · states after h · what was normalised · with zoneout the cell's own states, H), then
-//   per
-//                    row scales, then what was fed back and what was projected, in the operands' dtype
+//   reserve          (rows, vectors, H), the vectors as cell_table.h has them; then per row scales, then what was fed back
+//                    and what was projected, in the operands' dtype
 //   gradient         (rows, columns, H), in the operands' dtype
 //
 // A column is a gradient slot. The slots that a product multiplies with a weight stand side by side in the order of the
 // weight's rows, so that it is one product; a slot that two weights want in different company stands there twice.
+//
+// All of it is a function of the table: asked by the engines at run time, and by a cell's bodies when they are compiled.
 #pragma once
 
-#include "../recurrence/rows.h"
 #include "../recurrence/sizes.h"
 #include "storage.h"
 
@@ -42,95 +42,73 @@ struct Columns {
     }
 };
 
-template <class Cell>
+// The first column of each product's gates, of its biases, and its first row of the weight.
 struct Layout {
-    using G = Geometry<Cell>;
-
-    struct Places {
-        Columns columns;
-        int input, hidden, feedback, gated;  // the first column of each product's
-        // Of the biases: the same, but for a bias that stands behind a normalisation.
-        int input_bias, hidden_bias;
-    };
-    static constexpr Places make() {
-        Places p{};
-        int list[16] = {};
-        const auto place = [&](const GateList& gates, bool x) {
-            for (int i = 0; i < gates.count; ++i) {
-                const Gate& gate = Cell::gates[gates.gate[i]];
-                list[i] = x ? gate.dx : gate.du;
-            }
-            return p.columns.place(list, gates.count);
-        };
-        p.input = p.input_bias = place(input_gates<Cell>, true);
-        p.hidden = p.hidden_bias = place(hidden_gates<Cell>, false);
-        p.feedback = place(feedback_gates<Cell>, false);
-        p.gated = place(gated_gates<Cell>, false);
-        for (int slot = 0; slot < G::slots; ++slot)
-            if (p.columns.of(slot) < 0) p.columns.place(&slot, 1);
-        if (normalised<Cell>) {
-            // W_ih x and W_hh h have slots of their own, behind the cell's; each weight's stand side by side.
-            for (int i = 0; i < G::inputs; ++i) list[i] = Cell::slot_count + i;
-            p.input = p.columns.place(list, G::inputs);
-            for (int i = 0; i < G::hiddens; ++i) list[i] = Cell::slot_count + G::inputs + i;
-            p.hidden = p.columns.place(list, G::hiddens);
-        }
-        return p;
-    }
-    static constexpr Places places = make();
-    static constexpr int columns = places.columns.count;
-
-    // Rows of a weight that one product multiplies follow each other.
-    static constexpr bool follow(const GateRows& rows, int count) {
-        for (int i = 1; i < count; ++i)
-            if (rows.row[i] != rows.row[0] + i) return false;
-        return true;
-    }
-    static_assert(follow(hidden_rows<Cell>, G::hiddens) && follow(gated_rows<Cell>, G::gateds) &&
-                      follow(feedback_rows<Cell>, G::feedbacks),
-                  "the rows of weight_hh that one product multiplies must follow each other");
-    static constexpr int first_hidden_row = G::hiddens > 0 ? hidden_rows<Cell>.row[0] : 0;
-    static constexpr int first_feedback_row = G::feedbacks > 0 ? feedback_rows<Cell>.row[0] : 0;
-    static constexpr int first_gated_row = G::gateds > 0 ? gated_rows<Cell>.row[0] : 0;
+    Columns columns;
+    int input, hidden, feedback, gated;
+    int input_bias, hidden_bias;  // the same, but for a bias that stands behind a normalisation
+    int first_hidden_row, first_feedback_row, first_gated_row;
 };
 
+constexpr Layout layout_of(const CellTable& table) {
+    Layout layout{};
+    Columns& columns = layout.columns;
+    layout.input_bias = columns.place(table.input.bias_slot, table.input.count);
+    layout.hidden_bias = columns.place(table.hidden.bias_slot, table.hidden.count);
+    layout.feedback = columns.place(table.feedback.slot, table.feedback.count);
+    layout.gated = columns.place(table.gated.slot, table.gated.count);
+    for (int slot = 0; slot < table.slots; ++slot)
+        if (columns.of(slot) < 0) columns.place(&slot, 1);
+    layout.input = columns.place(table.input.slot, table.input.count);
+    layout.hidden = columns.place(table.hidden.slot, table.hidden.count);
+    layout.first_hidden_row = table.hidden.row[0];
+    layout.first_feedback_row = table.feedback.row[0];
+    layout.first_gated_row = table.gated.row[0];
+    return layout;
+}
+
+// Whether the rows of weight_hh that one product multiplies follow each other, as they must.
+constexpr bool rows_follow(const CellTable& table) {
+    for (const ProductGates* product : {&table.hidden, &table.feedback, &table.gated})
+        for (int i = 1; i < product->count; ++i)
+            if (product->row[i] != product->row[0] + i) return false;
+    return true;
+}
+
 // What a chunk of steps keeps for each row: the x part, the gradients.
-template <class Cell, class T>
-Index forward_row_bytes(const Shape& shape) {
-    return Geometry<Cell>::inputs * shape.hidden * static_cast<Index>(sizeof(T));
+inline Index forward_row_bytes(const CellTable& table, const Shape& shape, Dtype dtype) {
+    return table.input.count * shape.hidden * bytes_of(arithmetic_of(dtype));
 }
-template <class Cell>
-Index backward_row_bytes(const Shape& shape, Dtype storage) {
-    return Layout<Cell>::columns * shape.hidden * bytes_of(storage);
+inline Index backward_row_bytes(const CellTable& table, const Shape& shape, Dtype storage) {
+    return layout_of(table).columns.count * shape.hidden * bytes_of(storage);
 }
 
-// A reserve of so many rows.
-template <class Cell, class T>
+// A reserve of so many rows. `zones`: the states as the cell itself made them are kept as well.
 struct ReserveLayout {
-    using G = Geometry<Cell>;
-    Index hidden, rows;
-    bool zoneout;
-    Dtype storage;
+    Index vectors;  // of a row
+    Index main, scales, fed, made;  // bytes of each part
 
-    Index vectors() const { return G::reserve(zoneout); }
-    Index main() const { return rows * vectors() * hidden * static_cast<Index>(sizeof(T)); }
-    Index scales() const { return rows * G::norms * static_cast<Index>(sizeof(T)); }
-    Index fed() const { return rows * G::vectors * hidden * bytes_of(storage); }
-    Index made() const { return projected<Cell> ? rows * hidden * bytes_of(storage) : 0; }
-    Index bytes() const { return main() + scales() + fed() + made(); }
+    ReserveLayout(const CellTable& table, Index hidden, Index rows, bool zones, Dtype storage)
+        : vectors(reserve_vectors(table, zones)),
+          main(rows * vectors * hidden * bytes_of(arithmetic_of(storage))),
+          scales(rows * table.norms * bytes_of(arithmetic_of(storage))),
+          fed(rows * table.vectors * hidden * bytes_of(storage)),
+          made(table.form == Form::projected ? rows * hidden * bytes_of(storage) : 0) {}
+
+    Index bytes() const { return main + scales + fed + made; }
 
     // Where each part begins in a reserve.
     template <class Void>
     auto* scales_of(Void* reserve) const {
-        return at(reserve, main());
+        return at(reserve, main);
     }
     template <class Void>
     auto* fed_of(Void* reserve) const {
-        return at(reserve, main() + scales());
+        return at(reserve, main + scales);
     }
     template <class Void>
     auto* made_of(Void* reserve) const {
-        return at(reserve, main() + scales() + fed());
+        return at(reserve, main + scales + fed);
     }
 
 private:

@@ -13,6 +13,8 @@ constexpr Index bytes_of(Dtype dtype) { return dtype == Dtype::float64 ? 8 : dty
 
 template <class T>
 inline constexpr Dtype dtype_of = sizeof(T) == 8 ? Dtype::float64 : Dtype::float32;
+// Of the arithmetic on numbers that are stored so.
+constexpr Dtype arithmetic_of(Dtype storage) { return storage == Dtype::float64 ? storage : Dtype::float32; }
 
 RNNKERNELS_INLINE float from_bfloat16(std::uint16_t bits) {
     return __builtin_bit_cast(float, static_cast<std::uint32_t>(bits) << 16);
@@ -49,28 +51,46 @@ RNNKERNELS_INLINE std::uint16_t to_float16(float value) {
 #endif
 }
 
-// Element `at` of an array of this dtype, which is T's or a half.
+// How elements of an array become numbers of the arithmetic, and back.
+template <class T>
+struct Whole {
+    RNNKERNELS_INLINE static T get(const void* array, Index at) { return static_cast<const T*>(array)[at]; }
+    RNNKERNELS_INLINE static void set(void* array, Index at, T value) { static_cast<T*>(array)[at] = value; }
+};
+struct Bfloat16 {
+    RNNKERNELS_INLINE static float get(const void* array, Index at) {
+        return from_bfloat16(static_cast<const std::uint16_t*>(array)[at]);
+    }
+    RNNKERNELS_INLINE static void set(void* array, Index at, float value) {
+        static_cast<std::uint16_t*>(array)[at] = to_bfloat16(value);
+    }
+};
+struct Float16 {
+    RNNKERNELS_INLINE static float get(const void* array, Index at) {
+        return from_float16(static_cast<const std::uint16_t*>(array)[at]);
+    }
+    RNNKERNELS_INLINE static void set(void* array, Index at, float value) {
+        static_cast<std::uint16_t*>(array)[at] = to_float16(value);
+    }
+};
+// use(one of these) for arrays of this dtype, which is T's or a half: for several elements it is asked once.
+template <class T, class Use>
+RNNKERNELS_INLINE auto with_dtype(Dtype dtype, Use use) {
+    if constexpr (sizeof(T) == 4) {
+        if (dtype == Dtype::bfloat16) return use(Bfloat16{});
+        if (dtype == Dtype::float16) return use(Float16{});
+    }
+    return use(Whole<T>{});
+}
+
+// Element `at` of such an array.
 template <class T>
 RNNKERNELS_INLINE T load_as(const void* array, Dtype dtype, Index at) {
-    if constexpr (sizeof(T) == 4) {
-        if (dtype == Dtype::bfloat16) return from_bfloat16(static_cast<const std::uint16_t*>(array)[at]);
-        if (dtype == Dtype::float16) return from_float16(static_cast<const std::uint16_t*>(array)[at]);
-    }
-    return static_cast<const T*>(array)[at];
+    return with_dtype<T>(dtype, [&](auto stored) RNNKERNELS_INLINED { return stored.get(array, at); });
 }
 template <class T>
 RNNKERNELS_INLINE void store_as(void* array, Dtype dtype, Index at, T value) {
-    if constexpr (sizeof(T) == 4) {
-        if (dtype == Dtype::bfloat16) {
-            static_cast<std::uint16_t*>(array)[at] = to_bfloat16(value);
-            return;
-        }
-        if (dtype == Dtype::float16) {
-            static_cast<std::uint16_t*>(array)[at] = to_float16(value);
-            return;
-        }
-    }
-    static_cast<T*>(array)[at] = value;
+    with_dtype<T>(dtype, [&](auto stored) RNNKERNELS_INLINED { stored.set(array, at, value); });
 }
 
 // `at` elements into an array of this dtype; null stays null.

@@ -118,6 +118,25 @@ struct AddTokens {
     }
 };
 
+// dx of a chunk in the caller's array, with what gates that take x itself add. Over (rows of the chunk, I).
+template <class T>
+struct ScatterInputGradient {
+    const T* dx;  // (rows of the chunk, I)
+    const void* gradient;
+    Dtype storage;
+    Rows rows;
+    Index first, input, stride;
+    void* to;
+    int directs;
+    int column[kMaxGates];  // each direct gate's, I = H wide
+
+    RNNKERNELS_INLINE void operator()(Index row, Index unit) const {
+        T sum = dx[row * input + unit];
+        for (int i = 0; i < directs; ++i) sum += load_as<T>(gradient, storage, row * stride + column[i] * input + unit);
+        store_as<T>(to, storage, rows.place(first + row) * input + unit, sum);
+    }
+};
+
 // norms[place of a row] = the root of the sum of its squares.
 template <class T>
 struct WriteNorms {

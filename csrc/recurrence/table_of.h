@@ -20,7 +20,8 @@ constexpr CellInfo info_of() {
     }
     constexpr const char* inputs[] = {"none", "projected", "direct"};
     constexpr const char* operands[] = {"none", "hidden", "feedback", "gated"};
-    for (const Gate& gate : Cell::gates) {
+    for (int g = 0; g < gate_count<Cell>; ++g) {  // nvcc's front end does not complete the array's type for a range
+        const Gate& gate = Cell::gates[g];
         if (gate.input == Input::none && gate.operand == Operand::none) continue;  // a variant's absent gate
         info.gates[info.gate_count++] = {gate.name, inputs[static_cast<int>(gate.input)],
                                          operands[static_cast<int>(gate.operand)], gate.dx == gate.du};

@@ -1,2 +1,2 @@
-// A part of the CUDA backend's cells, compiled for the host; see emulated_device.cpp.
-#include "cuda/cell_kernels.cu"
+// What each cell launches on the CUDA backend, compiled for the host; see emulated_device.cpp.
+#include "cuda/cell_launches.cu"

@@ -136,8 +136,8 @@ struct Problem {
         noise.layer = 5;
         noise.batch = shape.batch;
         noise.per_step = shape.hidden % 2 == 0;
-        const bool normaliser = info().state_count > 2 && std::strcmp(info().states[2], "n") == 0;
-        for (int s = info().projected ? 1 : 0; s < (normaliser ? 1 : info().state_count); ++s) {
+        for (int s = 0; s < info().state_count; ++s) {
+            if (!info().zoned[s]) continue;
             noise.zoneout[s] = 0.1 * (s + 1);
             noise.zones = true;
         }
@@ -177,7 +177,7 @@ Problem<T> make_problem(int cell, Shape shape, const Options& options) {
     p.d_output = Array<T>(steps * batch * width, random, spread);
     for (std::size_t s = 0; s < static_cast<std::size_t>(info.state_count); ++s) {
         Array<T>& state = p.state.emplace_back(batch * p.width(s), random, spread);
-        if (std::strcmp(info.states[s], "n") == 0)  // a normaliser, a sum of positive terms
+        if (info.positive[s])
             for (std::size_t i = 0; i < state.size(); ++i) state.data()[i] = std::abs(state[i]) + T(0.5);
         p.d_state.emplace_back(batch * p.width(s), random, spread);
     }

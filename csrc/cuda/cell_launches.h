@@ -1,0 +1,42 @@
+// What a cell contributes to the engines: launches of its bodies, and its table. Compiled in parts, side by side
+// (cell_launches.cu).
+#pragma once
+
+#include "../recurrence/cell_table.h"
+#include "arrays.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+// Each puts a body into a queue, for the units of so many rows. Null: the cell has no such phase.
+template <class T>
+struct CellLaunches {
+    using Forward = void (*)(const Queue& queue, Index rows, const ForwardArrays<T>& arrays);
+    using Backward = void (*)(const Queue& queue, Index rows, const BackwardArrays<T>& arrays);
+
+    Forward forward;        // of a cell with two halves: the gates
+    Forward forward_state;  // the second half
+    Forward feedback;
+    Backward backward;        // of a cell with two halves: the state
+    Backward backward_gates;  // the second half
+    Backward feedback_backward;
+};
+
+struct Cell {
+    const CellTable* table;
+    CellLaunches<float> float32;  // for the halves, too
+    CellLaunches<double> float64;
+
+    template <class T>
+    const CellLaunches<T>& launches() const {
+        if constexpr (sizeof(T) == 4)
+            return float32;
+        else
+            return float64;
+    }
+};
+
+// A cell whose number, divided by RNNKERNELS_PARTS, leaves `part`.
+template <int part>
+const Cell& cell_of_part(int cell);
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET
