@@ -18,8 +18,8 @@ struct PlanInfo {
     Index backward_chunk;
 };
 
-// A cell from elsewhere: its table, and its passes for some instruction sets. The passes, and what their `program` points
-// at, must stay for ever; table and names are copied.
+// A cell from elsewhere: its table, and its passes for some instruction sets. The passes, and what their `program`
+// points at, must stay for ever; table and names are copied.
 struct CellEntry {
     int version;  // kStripVersion
     const CellTable* table;
@@ -37,9 +37,9 @@ struct Backend {
     // The cells, the built-in ones first; everywhere below `cell` is an index into them.
     int (*cell_count)();
     const CellInfo& (*cell)(int cell);
-    // A cell's index, once it is known from now on. Throws std::invalid_argument, and nothing is changed, where the entry has
-    // another version, a name that is taken or a table that cannot be; a call of a cell on a set that it has no passes
-    // for throws it, too.
+    // A cell's index, once it is known from now on. Throws std::invalid_argument, and nothing is changed, where the
+    // entry has another version, a name that is taken or a table that cannot be; a call of a cell on a set that it has
+    // no passes for throws it, too.
     int (*add_cell)(const CellEntry& entry);
 
     // Instruction sets, slowest first: those this build has and this machine can run.
@@ -58,7 +58,7 @@ struct Backend {
     void* (*take_memory)(std::size_t bytes);
     void (*give_memory)(void* memory, std::size_t bytes);
     // Bytes of reserve per row (of a step); its layout belongs to the set, so the backward must name the forward's.
-    Index (*reserve_size)(int set, int cell, Dtype dtype, Index hidden, bool zoneout);
+    Index (*reserve_size)(int set, int cell, Dtype dtype, Index hidden, bool zones);
     PlanInfo (*plan)(int set, int cell, Dtype dtype, const Shape& shape, int threads);
     // The weights of `in`, packed once for many forward calls (ForwardCall::prepared) of this set, cell and dtype.
     // They are copied: later changes of the arrays are not seen. Of in.shape only the sizes of the weights count;

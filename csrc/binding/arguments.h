@@ -23,7 +23,7 @@ using Settings = std::vector<double>;
 using Schedule = std::optional<std::tuple<py::array, OptionalArray>>;
 
 // Random masks (recurrence/problem.h: Noise), in its order: seed, layer, expected, per_step, first_step, batch,
-// places, zoneout (a rate for each state), recurrent, weights; none: none.
+// places, zones (a rate for each state), recurrent, weights; none: none.
 using OptionalNoise = std::optional<std::tuple<std::uint64_t, std::uint32_t, bool, bool, Index, Index, OptionalArray,
                                                std::vector<double>, double, double>>;
 

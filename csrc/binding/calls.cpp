@@ -215,9 +215,9 @@ py::list cells() {
 }
 
 // Bytes of reserve per row of a step.
-Index reserve_size(const std::string& cell, Index hidden, const std::string& dtype, bool zoneout) {
+Index reserve_size(const std::string& cell, Index hidden, const std::string& dtype, bool zones) {
     if (hidden < 1) throw py::value_error("hidden: expected at least 1, got " + std::to_string(hidden));
-    return backend().reserve_size(backend().current_set(), find_cell(cell), read_dtype(dtype), hidden, zoneout);
+    return backend().reserve_size(backend().current_set(), find_cell(cell), read_dtype(dtype), hidden, zones);
 }
 
 // A function of the module: of a call's place and its arguments, or of these alone where there is one place only.
@@ -262,7 +262,7 @@ void bind_calls(py::module_& m) {
            py::arg("noise") = std::nullopt, py::arg("d_sequence") = std::vector<OptionalArray>{},
            py::arg("norms") = false, py::arg("settings") = Settings{});
     m.def("reserve_size", &reserve_size, py::arg("cell"), py::arg("hidden"), py::arg("dtype"),
-          py::arg("zoneout") = false);
+          py::arg("zones") = false);
     m.def("set_poison", [](bool poison) { backend().set_poison(poison); }, py::arg("poison"));
 }
 

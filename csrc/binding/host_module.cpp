@@ -43,8 +43,8 @@ py::array drop(const py::array& x, double rate, std::uint64_t seed, std::uint32_
     return out;
 }
 
-// A cell from elsewhere (backend_table.h: CellEntry), in a capsule named "rnnkernels.cell", which is kept for ever: so is what
-// the cell's passes need. The names that kernels know it by are those of its table.
+// A cell from elsewhere (backend_table.h: CellEntry), in a capsule named "rnnkernels.cell", which is kept for ever: so
+// is what the cell's passes need. The names that kernels know it by are those of its table.
 void add_cell(const py::capsule& entry) {
     if (std::string(entry.name() ? entry.name() : "") != "rnnkernels.cell")
         throw py::value_error(std::string("entry: expected a capsule named rnnkernels.cell, got one named ") +

@@ -133,8 +133,8 @@ constexpr bool is_projected() {
 template <class Cell>
 inline constexpr bool projected = is_projected<Cell>();
 
-// Whether zoneout may keep a state's old value, and whether a state is a sum of positive terms. A cell says nothing where
-// all states may be zoned and none is such a sum.
+// Whether a mask may keep a state's old value, and whether a state is a sum of positive terms. A cell says nothing
+// where all states may be zoned and none is such a sum.
 struct StateFlags {
     bool zoned = true;
     bool positive = false;

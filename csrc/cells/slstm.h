@@ -22,7 +22,8 @@ template <class V, bool exponential_forget>
 struct SlstmForm {
     static constexpr const char* states[] = {"h", "c", "n", "m"};
     // c, n and m are one value in parts: to keep one of them and not the others has no meaning.
-    static constexpr StateFlags state_flags[] = {{}, {.zoned = false}, {.zoned = false, .positive = true}, {.zoned = false}};
+    static constexpr StateFlags state_flags[] = {
+        {}, {.zoned = false}, {.zoned = false, .positive = true}, {.zoned = false}};
     static constexpr Gate gates[] = {
         {"i", Input::projected, Operand::hidden, 0, 0},
         {"f", Input::projected, Operand::hidden, 1, 1},

@@ -1,11 +1,12 @@
-// The CPU's backward engine: one thread's work in each phase of recurrence/order.h, from the last step down, for every cell.
+// The CPU's backward engine: one thread's work in each phase of recurrence/order.h, from the last step down, for every
+// cell.
 //
 // Step t multiplies step t+1's gate gradients with W_hh^T into a strip and runs the cell's pass over it,
 // so one meeting per step is enough. Gate gradients live for one chunk of steps; at a chunk's end the sums
 // over its rows (weights, biases, x) are made as large products (weight_gradients.h).
 // The forward's arrays are only read: a run can be differentiated again.
-// Not here: the cells' maths (cells/), their passes (passes/), what options do to a strip (strip_options.h), a chunk's sums
-// (backward_sums.h), the phases of projected and normalised cells (projected_backward.h, normalised_backward.h).
+// Not here: the cells' maths (cells/), their passes (passes/), what options do to a strip (strip_options.h), a chunk's
+// sums (backward_sums.h), the phases of projected and normalised cells (projected_backward.h, normalised_backward.h).
 #pragma once
 
 #include "../recurrence/order.h"
@@ -94,15 +95,16 @@ public:
                      const RowSet of_all = of_all_steps(t, rows);
                      if (masks_.drops) mask_rows(masks_, of_all, blocks, product, strip_.product_row);
                      shared_.cell.passes.backward_gates(strip_);
-                     if (masks_.drops) mask_rows(masks_, of_all, blocks, strip_.made + blocks.first * lanes, strip_.made_row);
+                     if (masks_.drops)
+                         mask_rows(masks_, of_all, blocks, strip_.made + blocks.first * lanes, strip_.made_row);
                  });
     }
 
     // Projected cells: dL/dh of step t, all of it (projected_backward.h).
     void project_h(Index t);
     void step_projected(Index t);
-    // Normalised cells: dL/d(states after step t) but for the step's own output; all that follows it, of this thread's share
-    // of the row group's rows (normalised_backward.h).
+    // Normalised cells: dL/d(states after step t) but for the step's own output; all that follows it, of this thread's
+    // share of the row group's rows (normalised_backward.h).
     void products(Index t);
     void rows(Index t);
 
@@ -147,10 +149,11 @@ private:
     void pack_weights() {
         const int thread = part_.thread, threads = part_.threads;
         const Index hidden = shape_.hidden;
-        const auto pack = [&](const Panels<T>& to, const void* weight, Index skip, const ProductGates& gates, Index units,
-                              Index columns, Index stride) {
+        const auto pack = [&](const Panels<T>& to, const void* weight, Index skip, const ProductGates& gates,
+                              Index units, Index columns, Index stride) {
             if (to.data)
-                pack_transposed(to, static_cast<const T*>(weight) + skip, gates.row, units, columns, stride, thread, threads);
+                pack_transposed(to, static_cast<const T*>(weight) + skip, gates.row, units, columns, stride, thread,
+                                threads);
         };
         const Inputs& in = shared_.in;
         pack(shared_.w_recurrent[0], in.weight_hh, 0, table_.hidden, hidden, width(), width());
@@ -176,7 +179,8 @@ private:
         strip_.d_row = shared_.gradient_row() * step, strip_.d_slot = shared_.padded();
     }
     // The states after step t; of step -1 the initial ones.
-    void put_states_after(Index t, Index row, Index step, const T** states, Index& row_stride, Index& block_stride) const {
+    void put_states_after(Index t, Index row, Index step, const T** states, Index& row_stride,
+                          Index& block_stride) const {
         if (t < 0) {
             for (int k = 1; k < table_.states; ++k) states[k] = shared_.initial[k] + row * shared_.padded();
             row_stride = shared_.padded() * step, block_stride = lanes;
@@ -225,13 +229,12 @@ private:
         if (table_.vectors > 0) shared_.cell.passes.feedback_backward(strip_);
         strip_.product = nullptr;
     }
-    // The pass of step t, and what the call's options want before and after it. The caller's gradients of the states from
-    // `first_state` on are still to be added.
+    // The pass of step t, and what the call's options want before and after it. The caller's gradients of the states
+    // from `first_state` on are still to be added.
     void run_with_options(Index t, RowSet rows, int first_state) {
         const int states = table_.states;
         take_in_states(t, rows, first_state);
-        if (masks_.drops && !projected())
-            mask_h(t, rows, Range{strip_.first, strip_.first + strip_.blocks}, h_rows_);
+        if (masks_.drops && !projected()) mask_h(t, rows, Range{strip_.first, strip_.first + strip_.blocks}, h_rows_);
         if (masks_.zones) {
             unzone_strip(strip_, states, masks_, scratch_.past, of_all_steps(t, rows));
             put_own_states();
@@ -246,9 +249,8 @@ private:
         for (int k = first_state; k < table_.states; ++k) {
             const auto* given = static_cast<const T*>(k == 0 ? call.d_output : call.d_sequence[k]);
             if (given)
-                take_in(strip_, table_.states, k, [&](Index i) RNNKERNELS_INLINED {
-                    return given + place(t, rows.at(i)) * shape_.hidden;
-                });
+                take_in(strip_, table_.states, k,
+                        [&](Index i) RNNKERNELS_INLINED { return given + place(t, rows.at(i)) * shape_.hidden; });
             if (call.norms[0]) note_norms(strip_, table_.states, k, shared_.norms, of_chunk(t, rows));
         }
     }
@@ -260,7 +262,7 @@ private:
         mask_operands(p, 0, masks_, of_all_steps(t, rows), in_chunk(shared_.masked, shared_.h_padded(), t, rows.first),
                       shared_.h_padded() * rows.step);
     }
-    // With zoneout the states that the maths made are others than those that stood after the step.
+    // In a zoned call the states that the maths made are others than those that stood after the step.
     void put_own_states() {
         const T* const own = strip_.saved + table_.first_own * lanes;
         for (Index i = 0; i < strip_.rows; ++i) out_rows_[i] = own + i * strip_.reserve_row;
@@ -302,8 +304,8 @@ private:
 
     // use(rows, blocks, product) for this thread's rows of step t: product is what the products of step t+1 gave to the
     // states after step t, null for rows whose last step is t. What was carried along the element-wise paths is in
-    // `carried`; the step's own output comes last (take_in_states): in this order a sequence cut in two calls gives the same
-    // bits as one. t = -1: the initial states.
+    // `carried`; the step's own output comes last (take_in_states): in this order a sequence cut in two calls gives the
+    // same bits as one. t = -1: the initial states.
     template <class Use>
     RNNKERNELS_INLINE void carry_to(Index t, Use use) {
         const RowSet mine = part_.rows_of_step(rows_, t), more = mine.below(rows_.count(t + 1));

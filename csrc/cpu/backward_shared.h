@@ -9,15 +9,15 @@
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-// Blocks of columns of a projected cell's products that are made before they are used: whole panels, in a strip that stays
-// in the L1 cache.
+// Blocks of columns of a projected cell's products that are made before they are used: whole panels, in a strip that
+// stays in the L1 cache.
 inline constexpr Index kProjectedBlocks = 4 * blocks_per_edge(1, 1);
 
 // Scratch memory of one thread; null what the call does not need.
 template <class T>
 struct BackwardScratch {
     T* product;   // (rows x blocks of a strip, 1 + vectors that are fed back, lanes)
-    T* past;      // (rows x blocks of a strip, states, lanes): what zoneout takes past the cell
+    T* past;      // (rows x blocks of a strip, states, lanes): what goes past the cell in a zoned call
     T* normal;    // (blocks, lanes): a row of the value inside the cell, normalised
     T* d_normal;  // (blocks, lanes): its gradient
 };
@@ -48,20 +48,21 @@ struct BackwardShared {
     Barrier* barriers = nullptr;
     // Transposed: k runs over gates and units. The recurrent ones: h's, then the feedback vectors', one for each.
     Panels<T> w_recurrent[1 + kMaxStates] = {}, w_gated{}, w_input{}, w_projection{};
-    // Offsets, in a gradient row, of the slots that each product sums over, of the biases', and of the element-wise weights'.
+    // Offsets, in a gradient row, of the slots that each product sums over, of the biases', and of the element-wise
+    // weights'.
     Index hidden_slots[kMaxGates] = {}, feedback_slots[kMaxGates] = {}, gated_slots[kMaxGates] = {};
     Index input_slots[kMaxGates] = {}, input_bias_slots[kMaxGates] = {}, hidden_bias_slots[kMaxGates] = {};
     Index direct_slots[kMaxGates] = {}, diagonal_slots[kMaxGates] = {};
     BackwardScratch<T>* scratch = nullptr;  // of each thread
     const T* zeros = nullptr;
-    const T* initial_h = nullptr;           // (B, width)
-    const T* initial[kMaxStates] = {};      // of the states after h, each (B, blocks*lanes)
-    T* gradient = nullptr;                  // ((chunk+1)*B, slots, blocks*lanes)
-    T* carried = nullptr;                   // (B, blocks*states*lanes): dL/ds on its way to the step before
-    T* gated = nullptr;                     // (chunk*B, blocks*lanes)
-    T* dh = nullptr;                        // (chunk*B, h_blocks*lanes): dL/dh, where h is projected
-    const T* unprojected = nullptr;         // (rows, H), the forward's
-    T* masked = nullptr;                    // (chunk*B, h_blocks*lanes): h as the recurrent weight saw it
+    const T* initial_h = nullptr;       // (B, width)
+    const T* initial[kMaxStates] = {};  // of the states after h, each (B, blocks*lanes)
+    T* gradient = nullptr;              // ((chunk+1)*B, slots, blocks*lanes)
+    T* carried = nullptr;               // (B, blocks*states*lanes): dL/ds on its way to the step before
+    T* gated = nullptr;                 // (chunk*B, blocks*lanes)
+    T* dh = nullptr;                    // (chunk*B, h_blocks*lanes): dL/dh, where h is projected
+    const T* unprojected = nullptr;     // (rows, H), the forward's
+    T* masked = nullptr;                // (chunk*B, h_blocks*lanes): h as the recurrent weight saw it
     DroppedWeights<T> dropped{};
     T settings[kMaxSettings] = {};
     bool held = false;     // whether the call has settings
@@ -135,7 +136,8 @@ private:
     // What a chunk's steps leave, and what goes from step to step.
     void take_arrays(const Shape& shape, Index width) {
         const Index chunk = plan.backward_chunk * shape.batch;
-        const T* behind = behind_blocks_of(table, static_cast<const T*>(call.reserve), shape, masks.zones, rows.total());
+        const T* behind =
+            behind_blocks_of(table, static_cast<const T*>(call.reserve), shape, masks.zones, rows.total());
         if (table.form == Form::projected) {
             // A row more than there are: the last tile of a sum reads beyond the units it needs.
             dh = workspace.take<T>((chunk + 1) * h_padded());

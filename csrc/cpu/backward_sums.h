@@ -1,5 +1,5 @@
-// The end of the backward engine's chunks and calls: a chunk's gradient rows summed into weights' gradients and dx, then
-// the sums into the caller's arrays. Not here: how a sum is made (weight_gradients.h).
+// The end of the backward engine's chunks and calls: a chunk's gradient rows summed into weights' gradients and dx,
+// then the sums into the caller's arrays. Not here: how a sum is made (weight_gradients.h).
 #pragma once
 
 #include "backward.h"
@@ -15,8 +15,8 @@ void BackwardEngine<T>::end_chunk(Index first, Index last) {
     const Index hidden = shape_.hidden, begin = rows_.first(first), count = rows_.first(last) - begin;
     const GradientRows<T> rows{shared_.gradient, shared_.gradient_row(), count};
     const auto add = [&](const Index* slots, const ProductGates& gates, auto matrix_row, Index columns, void* out) {
-        shared_.outer.add(rows, slots, gates.row, gates.count, hidden, matrix_row, columns, static_cast<T*>(out), begins,
-                          part_);
+        shared_.outer.add(rows, slots, gates.row, gates.count, hidden, matrix_row, columns, static_cast<T*>(out),
+                          begins, part_);
     };
     sum_slots(rows, table_.cell_slots * shared_.blocks, shared_.slot_sums, thread, threads);
     if (call.dterm)
@@ -25,9 +25,10 @@ void BackwardEngine<T>::end_chunk(Index first, Index last) {
                       table_.input.count, shared_.padded(), shared_.term_sums, thread, threads);
     if (call.dx)
         input_gradient(
-            rows, shared_.w_input, shared_.input_slots, table_.input.count, shared_.direct_slots, table_.directs, shape_,
-            shared_.zeros, [&](Index row) { return static_cast<T*>(call.dx) + rows_.place(begin + row) * shape_.input; },
-            thread, threads);
+            rows, shared_.w_input, shared_.input_slots, table_.input.count, shared_.direct_slots, table_.directs,
+            shape_, shared_.zeros,
+            [&](Index row) { return static_cast<T*>(call.dx) + rows_.place(begin + row) * shape_.input; }, thread,
+            threads);
     if (call.in.tokens) {
         sum_tokens(rows, shared_.tokens + begin, shared_.input_slots, table_.input.count, shape_, shared_.token_sums,
                    begins, thread, threads);
@@ -54,8 +55,8 @@ void BackwardEngine<T>::end_chunk(Index first, Index last) {
     }
     if (table_.gated.count > 0)
         add(
-            shared_.gated_slots, table_.gated, [&](Index row) { return shared_.gated + row * shared_.padded(); }, hidden,
-            call.dweight_hh);
+            shared_.gated_slots, table_.gated, [&](Index row) { return shared_.gated + row * shared_.padded(); },
+            hidden, call.dweight_hh);
     if (projected())
         shared_.outer.add(
             GradientRows<T>{shared_.dh, shared_.h_padded(), count}, kNoOffset, kOneGate.row, 1, width(),
@@ -69,9 +70,8 @@ template <class T>
 void BackwardEngine<T>::finish() {
     if (projected()) {
         T* const to = static_cast<T*>(shared_.call.d_state[0]);
-        each_dh(-1, [&](Index row, Index block, V dh) RNNKERNELS_INLINED {
-            dh.store(to + row * width() + block * lanes, width() - block * lanes);
-        });
+        each_dh(-1, [&](Index row, Index block, V dh)
+                        RNNKERNELS_INLINED { dh.store(to + row * width() + block * lanes, width() - block * lanes); });
     } else {
         carry_to(-1, [&](RowSet rows, Range blocks, T* product) RNNKERNELS_INLINED {
             put_after(-1, rows, blocks);
@@ -116,8 +116,7 @@ void BackwardEngine<T>::write_sums() {
             std::memcpy(static_cast<T*>(call.dterm) + line * hidden, shared_.term_sums + line * shared_.padded(),
                         static_cast<std::size_t>(hidden) * sizeof(T));
     const bool empty = shape_.steps * shape_.batch == 0;
-    if (call.in.tokens && !empty)
-        write_tokens(shared_.token_sums, inputs, shape_, static_cast<T*>(call.dweight_ih));
+    if (call.in.tokens && !empty) write_tokens(shared_.token_sums, inputs, shape_, static_cast<T*>(call.dweight_ih));
 }
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

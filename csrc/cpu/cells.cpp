@@ -78,10 +78,11 @@ void check_table(const CellTable& t) {
     check_slots("element-wise weights", t.diagonal_slot, t.diagonals, t.slots);
     const int normals = t.input.count + t.hidden.count + (t.form == Form::normalised_inner ? 1 : 0);
     const bool normalised = t.form == Form::normalised || t.form == Form::normalised_inner;
-    const bool right = t.norms == (normalised ? (t.form == Form::normalised_inner ? 3 : 2) : 0) &&
-                       t.normals == (normalised ? normals : 0) && t.first_normal == t.saved + t.states - 1 &&
-                       t.first_own == t.first_normal + t.normals && (t.gated.count > 0) == (t.form == Form::two_products) &&
-                       t.gg_columns == (t.own_feedback_weight ? t.vectors : 0) && (t.vectors > 0) == (t.feedback.count > 0);
+    const bool right =
+        t.norms == (normalised ? (t.form == Form::normalised_inner ? 3 : 2) : 0) &&
+        t.normals == (normalised ? normals : 0) && t.first_normal == t.saved + t.states - 1 &&
+        t.first_own == t.first_normal + t.normals && (t.gated.count > 0) == (t.form == Form::two_products) &&
+        t.gg_columns == (t.own_feedback_weight ? t.vectors : 0) && (t.vectors > 0) == (t.feedback.count > 0);
     if (!right) refuse(std::string(info.name) + ": its table's numbers contradict each other");
     if (info.state_count != t.states || info.diagonal_count != t.diagonals || info.setting_count != t.settings ||
         info.input_rows != t.input.count || info.hidden_rows != t.recurrents || info.gate_rows != t.gg_rows ||
@@ -119,8 +120,7 @@ int cell_count(const Sets& sets) { return sets[0]->cell_count + added().count.lo
 
 const CellInfo& cell_info(const Sets& sets, int cell) {
     const int built_in = sets[0]->cell_count;
-    return cell < built_in ? sets[0]->tables[cell].info
-                           : added().cells[cell - built_in]->table.info;
+    return cell < built_in ? sets[0]->tables[cell].info : added().cells[cell - built_in]->table.info;
 }
 
 int add_cell(const Sets& sets, const CellEntry& entry) {
@@ -158,8 +158,7 @@ const SetCell& cell_of_set(const Sets& sets, int set, int cell) {
     if (cell < kernels.cell_count) return *kernels.cell(cell);
     const AddedCell& found = *added().cells[cell - kernels.cell_count];
     const SetCell* of_set = found.of_sets[static_cast<std::size_t>(set)];
-    if (!of_set)
-        refuse(std::string(found.table.info.name) + " has no passes for the instruction set " + kernels.name);
+    if (!of_set) refuse(std::string(found.table.info.name) + " has no passes for the instruction set " + kernels.name);
     return *of_set;
 }
 

@@ -1,5 +1,5 @@
-// The cells that the CPU's backend knows: the built-in ones, and those that came from elsewhere (backend_table.h: add_cell).
-// Not here: what a set's engines make of a cell (engine.cpp).
+// The cells that the CPU's backend knows: the built-in ones, and those that came from elsewhere (backend_table.h:
+// add_cell). Not here: what a set's engines make of a cell (engine.cpp).
 #pragma once
 
 #include <vector>

@@ -1,5 +1,5 @@
-// What one instruction set offers: the engines, for every cell, in float and double. Compiled once per set, each time with
-// -DRNNKERNELS_TARGET=<set>. What is compiled for each cell is in passes/passes.cpp alone.
+// What one instruction set offers: the engines, for every cell, in float and double. Compiled once per set, each time
+// with -DRNNKERNELS_TARGET=<set>. What is compiled for each cell is in passes/passes.cpp alone.
 #include "../passes/passes.h"
 #include "../recurrence/table_of.h"
 #include "backward_sums.h"
@@ -22,7 +22,8 @@ struct Cell {
     EngineCell<float> float32;
     EngineCell<double> float64;
 
-    Cell(const CellTable& table, const SetPasses& passes) : float32(table, passes.float32), float64(table, passes.float64) {}
+    Cell(const CellTable& table, const SetPasses& passes)
+        : float32(table, passes.float32), float64(table, passes.float64) {}
 };
 
 template <class T>
@@ -42,7 +43,8 @@ const SetCell* built_in_cell(int number) {
     struct Cells {
         const SetCell* of[cell_count<AllCells>];
         Cells() {
-            for (int i = 0; i < cell_count<AllCells>; ++i) of[i] = make_cell(Tables<AllCells>::of_cell[i], passes_of(i));
+            for (int i = 0; i < cell_count<AllCells>; ++i)
+                of[i] = make_cell(Tables<AllCells>::of_cell[i], passes_of(i));
         }
     };
     static const Cells cells;
@@ -150,10 +152,10 @@ Plan forward_plan(const EngineCell<T>& cell, const Shape& shape, int threads) {
 }
 
 template <class T>
-Index reserve_size(const EngineCell<T>& cell, Index hidden, bool zoneout) {
+Index reserve_size(const EngineCell<T>& cell, Index hidden, bool zones) {
     Shape shape{};
     shape.hidden = hidden;
-    return (blocks_of<T>(hidden) * reserve_vectors(cell.table, zoneout) * Vec<T>::lanes +
+    return (blocks_of<T>(hidden) * reserve_vectors(cell.table, zones) * Vec<T>::lanes +
             behind_blocks(cell.table, shape)) *
            static_cast<Index>(sizeof(T));
 }
@@ -208,15 +210,14 @@ constexpr SetKernels table{
     Tables<AllCells>::of_cell,
     built_in_cell,
     make_cell,
-    [](const SetCell& cell, Dtype dtype, Index hidden, bool zoneout) {
-        return in_dtype(dtype, [&]<class T>(T) { return reserve_size(engine_cell<T>(cell), hidden, zoneout); });
+    [](const SetCell& cell, Dtype dtype, Index hidden, bool zones) {
+        return in_dtype(dtype, [&]<class T>(T) { return reserve_size(engine_cell<T>(cell), hidden, zones); });
     },
     [](const SetCell& cell, Dtype dtype, const Shape& shape, int threads) {
         return in_dtype(dtype, [&]<class T>(T) { return forward_plan(engine_cell<T>(cell), shape, threads); });
     },
     [](const SetCell& cell, Dtype dtype, const Inputs& in, WeightStorage storage, int threads) {
-        return in_dtype(dtype,
-                        [&]<class T>(T) { return prepare_weights(engine_cell<T>(cell), in, storage, threads); });
+        return in_dtype(dtype, [&]<class T>(T) { return prepare_weights(engine_cell<T>(cell), in, storage, threads); });
     },
     [](Dtype dtype, const void* prepared) {
         return in_dtype(dtype, [&]<class T>(T) -> Index {
@@ -239,9 +240,7 @@ constexpr SetKernels table{
         in_dtype(dtype, [&]<class T>(T) { drop<T>(call, threads); });
     },
     [](int function, Dtype dtype, const void* x, void* out, Index count) {
-        in_dtype(dtype, [&]<class T>(T) {
-            evaluate(function, static_cast<const T*>(x), static_cast<T*>(out), count);
-        });
+        in_dtype(dtype, [&]<class T>(T) { evaluate(function, static_cast<const T*>(x), static_cast<T*>(out), count); });
     },
 };
 

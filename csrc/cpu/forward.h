@@ -195,8 +195,7 @@ private:
         if (call.in.term) strip_.term = static_cast<const T*>(call.in.term) + row * table_.input.count * shape_.hidden;
         strip_.h = now.h + row * width();
         strip_.others = others(row);
-        if (shared_.h && !projected())
-            strip_.copy = shared_.h + ((now.t + 1) % 2 * shape_.batch + row) * width();
+        if (shared_.h && !projected()) strip_.copy = shared_.h + ((now.t + 1) % 2 * shape_.batch + row) * width();
         if (shared_.made) strip_.made = shared_.made + row * shared_.blocks * lanes;
         if (call.reserve) {
             strip_.saved = reserve(now, row);
@@ -243,7 +242,8 @@ private:
             shared_.cell.passes.feedback(p);
         }
         if (masks_.drops)
-            mask_operands(p, table_.vectors, masks_, of_all_steps(t, rows), masked_h(t, rows.first), width() * rows.step);
+            mask_operands(p, table_.vectors, masks_, of_all_steps(t, rows), masked_h(t, rows.first),
+                          width() * rows.step);
     }
     void begin_operands() {
         if (table_.vectors == 0 && !masks_.drops) return;
@@ -264,8 +264,8 @@ private:
         }
     }
 
-    // A tile of rows of `a` times the panels of an item into the strip, until the strip is full; then use(rows, blocks).
-    // The feedback vectors' product goes with h's, into a strip of its own.
+    // A tile of rows of `a` times the panels of an item into the strip, until the strip is full; then use(rows,
+    // blocks). The feedback vectors' product goes with h's, into a strip of its own.
     template <class Use>
     RNNKERNELS_INLINE void multiply(const Step& now, const GateProduct<T>& w, const T* a, Index a_stride, Use use) {
         const bool feeds = table_.vectors > 0 && &w == &weights_.hidden;
@@ -284,7 +284,8 @@ private:
             each_strip(
                 now.rows, next,
                 [&](Index row, int rows, Index place) {
-                    item.run(a + row * a_stride, a_stride * now.rows.step, rows, scratch_.strip + place * stride, stride);
+                    item.run(a + row * a_stride, a_stride * now.rows.step, rows, scratch_.strip + place * stride,
+                             stride);
                     if (feeds)
                         ItemProduct<T>(f, block, end, rows, nullptr)
                             .run(feedback(now.t, row), fed_row * now.rows.step, rows, scratch_.fed + place * fed_stride,

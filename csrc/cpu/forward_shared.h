@@ -12,7 +12,7 @@ template <class T>
 struct ForwardScratch {
     T* strip;   // (rows x blocks of a strip, gates of the widest product, lanes)
     T* fed;     // (rows x blocks of a strip, feedback gates, lanes)
-    T* old;     // (rows x blocks of a strip, states after h, lanes): before the step, for zoneout
+    T* old;     // (rows x blocks of a strip, states after h, lanes): before the step, for a zoned call
     T* x_row;   // (blocks, input gates, lanes): a row of x, normalised
     T* u_row;   // (blocks, hidden gates, lanes): a row of u, normalised
     T* normal;  // (blocks, lanes): the value inside the cell, normalised
@@ -43,16 +43,16 @@ struct ForwardShared {
     Barrier* barriers = nullptr;
     ForwardWeights<T> weights{};
     ForwardScratch<T>* scratch = nullptr;  // of each thread
-    const T* initial[kMaxStates] = {};  // each (B, H)
-    T* x_part = nullptr;                // (chunk*B, blocks*inputs*lanes)
-    T* others = nullptr;                // (B, blocks*(states-1)*lanes): the states after h, updated in place
-    T* saved = nullptr;                 // (B, blocks*saved*lanes): between the phases, when nothing is kept
-    T* made = nullptr;                  // (B, blocks*lanes): the gated state, or what is normalised inside the cell
-    T* u = nullptr;                     // (B, row of columns): W_hh h, until it is normalised
-    T* feedback = nullptr;              // (rows or 2*B, vectors*H): what step t reads, before it begins
-    T* unprojected = nullptr;           // (rows or B, H): what becomes h, where it is projected
-    T* masked = nullptr;                // (2, B, H): h before even and odd steps, as the recurrent weight sees it
-    T* one_hot = nullptr;               // (2*H): zeros around a one: a token, for gates that take x itself
+    const T* initial[kMaxStates] = {};     // each (B, H)
+    T* x_part = nullptr;                   // (chunk*B, blocks*inputs*lanes)
+    T* others = nullptr;                   // (B, blocks*(states-1)*lanes): the states after h, updated in place
+    T* saved = nullptr;                    // (B, blocks*saved*lanes): between the phases, when nothing is kept
+    T* made = nullptr;                     // (B, blocks*lanes): the gated state, or what is normalised inside the cell
+    T* u = nullptr;                        // (B, row of columns): W_hh h, until it is normalised
+    T* feedback = nullptr;                 // (rows or 2*B, vectors*H): what step t reads, before it begins
+    T* unprojected = nullptr;              // (rows or B, H): what becomes h, where it is projected
+    T* masked = nullptr;                   // (2, B, H): h before even and odd steps, as the recurrent weight sees it
+    T* one_hot = nullptr;                  // (2*H): zeros around a one: a token, for gates that take x itself
     DroppedWeights<T> dropped{};
     T settings[kMaxSettings] = {};
     bool held = false;  // whether the call has settings
@@ -130,7 +130,8 @@ private:
             behind = behind_blocks_of(table, static_cast<T*>(call.reserve), shape, masks.zones, rows.total());
         if (table.vectors > 0)
             feedback = behind ? behind : workspace.take<T>(2 * shape.batch * table.vectors * shape.hidden);
-        if (table.form == Form::projected) unprojected = behind ? behind : workspace.take<T>(shape.batch * shape.hidden);
+        if (table.form == Form::projected)
+            unprojected = behind ? behind : workspace.take<T>(shape.batch * shape.hidden);
         for (int s = 0; s < table.states; ++s)
             initial[s] = state_or_zeros<T>(workspace, call.in.state[s], shape.batch, s == 0 ? width : shape.hidden);
         if (table.states > 1) others = workspace.take<T>(shape.batch * blocks * (table.states - 1) * lanes);

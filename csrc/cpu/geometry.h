@@ -2,7 +2,8 @@
 //
 // Units come in blocks of one vector. Per row (one step of one sequence):
 //   x part    [block][input gate][lane], the last block closer (UnitColumns, panels.h)
-//   reserve   [block][saved, then the states after h, then what was normalised, with zoneout then what the cell itself
+//   reserve   [block][saved, then the states after h, then what was normalised, where states are zoned then what the
+//   cell itself
 //             made of all states][lane]
 //   carried   [block][state][lane]
 //   gradient  [slot][unit, padded to whole blocks]: a slot is contiguous, as the products read it
@@ -42,8 +43,8 @@ constexpr int blocks_per_edge(int gates, int panels) {
 
 enum class Pass { forward, backward };
 
-// An item: the blocks of units that a thread works on at a time. Here the least it takes: it ends on the edge of the panels
-// that run side by side in every product of the pass, with as many rows.
+// An item: the blocks of units that a thread works on at a time. Here the least it takes: it ends on the edge of the
+// panels that run side by side in every product of the pass, with as many rows.
 constexpr int least_item(const CellTable& table, Pass pass, Index rows) {
     const auto edge = [rows](int gates) {
         return blocks_per_edge(gates, panels_side_by_side(rows <= kFewRows ? 1 : kMostRows, panel_vectors(gates)));
@@ -111,8 +112,8 @@ private:
     Index before(Index row) const { return row <= first ? 0 : (row - first + step - 1) / step; }
 };
 
-// Fills a strip with as many whole tiles of rows as fit, run(row, rows, place in the strip), then hands it on, use(rows of
-// the strip); again until all rows are done. Of `left` rows the next tile takes next(left).
+// Fills a strip with as many whole tiles of rows as fit, run(row, rows, place in the strip), then hands it on, use(rows
+// of the strip); again until all rows are done. Of `left` rows the next tile takes next(left).
 template <class Next, class Run, class Use>
 RNNKERNELS_INLINE void each_strip(RowSet rows, Next next, Run run, Use use) {
     for (Index first = 0, last = 0; first < rows.count; first = last) {
@@ -204,7 +205,8 @@ Plan plan_of(const EngineCell<T>& cell, Pass pass, const Inputs& in, int threads
     return make_plan(plan_input(cell, pass, in, threads));
 }
 
-// Values per row of a reserve behind its blocks: what was fed back, what was projected, or scales. No cell has two of them.
+// Values per row of a reserve behind its blocks: what was fed back, what was projected, or scales. No cell has two of
+// them.
 RNNKERNELS_INLINE Index behind_blocks(const CellTable& table, const Shape& shape) {
     return (table.vectors + (table.form == Form::projected ? 1 : 0)) * shape.hidden + table.norms;
 }
@@ -212,8 +214,8 @@ RNNKERNELS_INLINE Index behind_blocks(const CellTable& table, const Shape& shape
 // Where a reserve of so many rows keeps that: (rows, vectors*H), (rows, H), or 1 / sqrt(variance) of each row that was
 // normalised, (rows, norms).
 template <class T>
-T* behind_blocks_of(const CellTable& table, T* reserve, const Shape& shape, bool zoneout, Index rows) {
-    return reserve + rows * blocks_of<T>(shape.hidden) * reserve_vectors(table, zoneout) * Vec<T>::lanes;
+T* behind_blocks_of(const CellTable& table, T* reserve, const Shape& shape, bool zones, Index rows) {
+    return reserve + rows * blocks_of<T>(shape.hidden) * reserve_vectors(table, zones) * Vec<T>::lanes;
 }
 
 // A call's settings, in T; whether it has any.

@@ -1,10 +1,11 @@
-// The forward engine's phases for normalised cells: a reduction over whole rows stands between the product and the cell.
+// The forward engine's phases for normalised cells: a reduction over whole rows stands between the product and the
+// cell.
 //
 // The threads of a row group divide the units for the product (products), meet, and divide the rows for what follows
-// (rows): each row of x and of u is normalised, and the cell's pass run over its units, by one thread: a strip is a row.
-// For the backward are kept, beside what the cell saves, the normalised values, which its sums and the gradients of the
-// gains are made of, and 1 / sqrt(variance) of each row. To make them again would take the products again.
-// Not here: the sums (normalise.h), all that other forms have too (forward.h).
+// (rows): each row of x and of u is normalised, and the cell's pass run over its units, by one thread: a strip is a
+// row. For the backward are kept, beside what the cell saves, the normalised values, which its sums and the gradients
+// of the gains are made of, and 1 / sqrt(variance) of each row. To make them again would take the products again. Not
+// here: the sums (normalise.h), all that other forms have too (forward.h).
 #pragma once
 
 #include "forward.h"
@@ -83,8 +84,8 @@ void ForwardEngine<T>::normalise_inner(const Step& now, Index row) {
     strip_.normal = scratch_.normal;
 }
 
-// A row of x or u, [block][gate][lane], into `to` in the same order. Gains and shifts of one gate follow those of the other,
-// padded; `first`: the number of the first gain. What is normalised goes into `kept`, with the reserve's stride.
+// A row of x or u, [block][gate][lane], into `to` in the same order. Gains and shifts of one gate follow those of the
+// other, padded; `first`: the number of the first gain. What is normalised goes into `kept`, with the reserve's stride.
 template <class T>
 void ForwardEngine<T>::normalise(const Moments<T>& moments, const T* row, int gates, int first, const T* shift, T* to,
                                  T* kept) const {
@@ -105,7 +106,8 @@ void ForwardEngine<T>::normalise(const Moments<T>& moments, const T* row, int ga
 template <class T>
 void ForwardEngine<T>::keep_scale(const Step& now, Index row, int norm, T scale) const {
     if (!shared_.call.reserve) return;
-    T* const scales = behind_blocks_of(table_, static_cast<T*>(shared_.call.reserve), shape_, masks_.zones, rows_.total());
+    T* const scales =
+        behind_blocks_of(table_, static_cast<T*>(shared_.call.reserve), shape_, masks_.zones, rows_.total());
     scales[(now.first + row) * table_.norms + norm] = scale;
 }
 

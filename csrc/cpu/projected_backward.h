@@ -1,12 +1,13 @@
-// The backward engine's phases for a projected cell (cells/cell.h): h = W_hr m, m what the cell made of a step. First dL/dh of
-// a step, then, through W_hr^T, dL/dm and the cell's pass. All else is every cell's (backward.h).
+// The backward engine's phases for a projected cell (cells/cell.h): h = W_hr m, m what the cell made of a step. First
+// dL/dh of a step, then, through W_hr^T, dL/dm and the cell's pass. All else is every cell's (backward.h).
 #pragma once
 
 #include "backward.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-// dL/dh of step t: from the step after it, or, where a row has none, from the caller; and from the caller for the step itself.
+// dL/dh of step t: from the step after it, or, where a row has none, from the caller; and from the caller for the step
+// itself.
 template <class T>
 void BackwardEngine<T>::project_h(Index t) {
     const BackwardCall& call = shared_.call;
@@ -28,7 +29,8 @@ void BackwardEngine<T>::step_projected(Index t) {
     const RowBlock<T> one{nullptr, shared_.h_padded(), kNoOffset, 1, width()};
     multiply_projected(
         shared_.w_projection, one, [&](Index row) { return in_chunk(shared_.dh, shared_.h_padded(), t, row); },
-        part_.rows_of_step(rows_, t), part_.blocks, [&](RowSet rows, Range blocks) RNNKERNELS_INLINED {
+        part_.rows_of_step(rows_, t), part_.blocks,
+        [&](RowSet rows, Range blocks) RNNKERNELS_INLINED {
             put_step(t, rows, blocks);
             strip_.product = scratch_.product;
             strip_.product_row = kProjectedBlocks * lanes;
@@ -39,8 +41,8 @@ void BackwardEngine<T>::step_projected(Index t) {
         });
 }
 
-// use(row, block, dL/dh after step t) for every row, without what the caller has for the step's output. t = -1: the initial
-// h.
+// use(row, block, dL/dh after step t) for every row, without what the caller has for the step's output. t = -1: the
+// initial h.
 template <class T>
 template <class Use>
 void BackwardEngine<T>::each_dh(Index t, Use use) {
@@ -50,8 +52,7 @@ void BackwardEngine<T>::each_dh(Index t, Use use) {
     const T* from = static_cast<const T*>(shared_.call.d_final_state[0]);
     ended.each([&](Index row) {
         for (Index block = blocks.first; block < blocks.last; ++block)
-            use(row, block,
-                from ? V::load(from + row * width() + block * lanes, width() - block * lanes) : V(T(0)));
+            use(row, block, from ? V::load(from + row * width() + block * lanes, width() - block * lanes) : V(T(0)));
     });
     const RowBlock<T> gates{nullptr, shared_.gradient_row(), shared_.hidden_slots, table_.hidden.count, shape_.hidden};
     multiply_projected(

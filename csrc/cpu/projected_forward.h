@@ -1,5 +1,5 @@
-// The forward engine's last phase for a projected cell (cells/cell.h): h = W_hr m, m what the cell made of a step; one more
-// product and one more meeting of the threads per step. All else is every cell's (forward.h).
+// The forward engine's last phase for a projected cell (cells/cell.h): h = W_hr m, m what the cell made of a step; one
+// more product and one more meeting of the threads per step. All else is every cell's (forward.h).
 #pragma once
 
 #include "backward_shared.h"  // kProjectedBlocks
@@ -18,7 +18,8 @@ void ForwardEngine<T>::project_h(Index t) {
         const ItemProduct<T> item(weights_.projection, blocks.first, blocks.last, 0, nullptr);
         for (Index i = 0; i < now.rows.count;) {
             const RowSet rows{now.rows.at(i), item.next_rows(now.rows.count - i), now.rows.step};
-            item.run(unprojected(now, rows.first), shape_.hidden * rows.step, static_cast<int>(rows.count), strip, stride);
+            item.run(unprojected(now, rows.first), shape_.hidden * rows.step, static_cast<int>(rows.count), strip,
+                     stride);
             store_h(now, rows, blocks, strip, stride);
             const RowSet going_on = rows.below(rows_.count(t + 1));
             if (masks_.drops) put_operands(t + 1, going_on, blocks, out_rows_);

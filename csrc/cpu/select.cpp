@@ -85,8 +85,8 @@ const Backend table{
     cpu::poison,
     cpu::take_block,
     [](void* memory, std::size_t bytes) { cpu::give_block(memory, bytes); },
-    [](int set, int cell, Dtype dtype, Index hidden, bool zoneout) {
-        return set_at(set).reserve_size(cell_of(set, cell), dtype, hidden, zoneout);
+    [](int set, int cell, Dtype dtype, Index hidden, bool zones) {
+        return set_at(set).reserve_size(cell_of(set, cell), dtype, hidden, zones);
     },
     [](int set, int cell, Dtype dtype, const Shape& shape, int threads) {
         const cpu::Plan plan = set_at(set).plan(cell_of(set, cell), dtype, shape, threads);

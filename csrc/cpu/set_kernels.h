@@ -18,7 +18,7 @@ struct SetKernels {
     // One from elsewhere; the table must stay for ever.
     const SetCell* (*make_cell)(const CellTable& table, const SetPasses& passes);
 
-    Index (*reserve_size)(const SetCell& cell, Dtype dtype, Index hidden, bool zoneout);  // bytes per row
+    Index (*reserve_size)(const SetCell& cell, Dtype dtype, Index hidden, bool zones);  // bytes per row
     Plan (*plan)(const SetCell& cell, Dtype dtype, const Shape& shape, int threads);
     // Weights packed once for many forward calls; ended by discard. Bytes: what they hold in memory.
     void* (*prepare)(const SetCell& cell, Dtype dtype, const Inputs& in, WeightStorage storage, int threads);

@@ -1,12 +1,12 @@
-// What a call may ask for beside a cell's maths, done to a strip while it stands in the L1 cache, before or after the cell's
-// pass; one place for every form of a cell, and nothing of it in a pass:
+// What a call may ask for beside a cell's maths, done to a strip while it stands in the L1 cache, before or after the
+// cell's pass; one place for every form of a cell, and nothing of it in a pass:
 //   zoneout            each unit of a state keeps its old value, or not
 //   recurrent dropout  what the recurrent weights multiply is masked
 //   all states         the states after h of every step, and their gradients
 //   readings           norms of the gradients of the states after every step (gradient_norms.h)
-// A call that asks for none of them pays a question per strip. `rows` are those among all steps' that the strip's rows are:
-// a mask belongs to a row of a step (recurrence/masks.h). Scratch arrays hold a strip, without gaps.
-// Not here: settings, which are the maths' own (passes/forward_pass.h); weight dropout (dropped_weights.h).
+// A call that asks for none of them pays a question per strip. `rows` are those among all steps' that the strip's rows
+// are: a mask belongs to a row of a step (recurrence/masks.h). Scratch arrays hold a strip, without gaps. Not here:
+// settings, which are the maths' own (passes/forward_pass.h); weight dropout (dropped_weights.h).
 #pragma once
 
 #include "../passes/strip.h"
@@ -60,8 +60,8 @@ void zone_strip(const ForwardStrip<T>& p, const CellTable& table, const Masks<T>
         }
 }
 
-// dL/d(states after the step), in `carried`, becomes what goes on to the maths; what goes past it to the states before the
-// step waits in `past`, [row][block][state][lane] without gaps.
+// dL/d(states after the step), in `carried`, becomes what goes on to the maths; what goes past it to the states before
+// the step waits in `past`, [row][block][state][lane] without gaps.
 template <class T>
 void unzone_strip(const BackwardStrip<T>& p, int states, const Masks<T>& masks, T* past, RowSet rows) {
     using V = Vec<T>;
@@ -82,7 +82,8 @@ void add_past(const BackwardStrip<T>& p, int states, const T* past) {
     const Index size = p.blocks * states * V::lanes;
     for (Index row = 0; row < p.rows; ++row) {
         T* carried = p.carried + row * p.carried_row + p.first * states * V::lanes;
-        for (Index i = 0; i < size; i += V::lanes) (V::load(carried + i) + V::load(past + row * size + i)).store(carried + i);
+        for (Index i = 0; i < size; i += V::lanes)
+            (V::load(carried + i) + V::load(past + row * size + i)).store(carried + i);
     }
 }
 
@@ -101,8 +102,7 @@ void mask_rows(const Masks<T>& masks, RowSet rows, Range blocks, T* values, Inde
 
 // What the products of a step will read: h masked, into `to`, and in place the vectors that are fed back.
 template <class T>
-void mask_operands(const FeedbackStrip<T>& p, int vectors, const Masks<T>& masks, RowSet rows, T* to,
-                   Index to_row) {
+void mask_operands(const FeedbackStrip<T>& p, int vectors, const Masks<T>& masks, RowSet rows, T* to, Index to_row) {
     using V = Vec<T>;
     for (Index row = 0; row < p.rows; ++row)
         for (Index block = p.first; block < p.first + p.blocks; ++block) {
@@ -116,11 +116,10 @@ void mask_operands(const FeedbackStrip<T>& p, int vectors, const Masks<T>& masks
         }
 }
 
-// Adds to dL/dh what came through the products of the step behind: what they gave to h, through its mask. `rows`: of that
-// step. What they gave to the vectors that were fed back is masked in place.
+// Adds to dL/dh what came through the products of the step behind: what they gave to h, through its mask. `rows`: of
+// that step. What they gave to the vectors that were fed back is masked in place.
 template <class T>
-void join_masked(const BackwardStrip<T>& p, T* product, const CellTable& table, const Masks<T>& masks,
-                 RowSet rows) {
+void join_masked(const BackwardStrip<T>& p, T* product, const CellTable& table, const Masks<T>& masks, RowSet rows) {
     using V = Vec<T>;
     for (Index row = 0; row < p.rows; ++row)
         for (Index block = p.first; block < p.first + p.blocks; ++block) {

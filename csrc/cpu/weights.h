@@ -38,8 +38,8 @@ struct ForwardWeights {
             shift[1] = shift_rows(workspace, in.bias_hh, table.hidden.count, shape.hidden);
         }
         if (table.gated.count > 0)
-            gated = product(workspace, shape.hidden, in.weight_hh, in.bias_hh, shape.hidden, table.gated, wanted.recurrent,
-                            wanted.storage);
+            gated = product(workspace, shape.hidden, in.weight_hh, in.bias_hh, shape.hidden, table.gated,
+                            wanted.recurrent, wanted.storage);
         if (table.vectors > 0) {  // always packed: few cells have it
             const bool own = table.own_feedback_weight;
             feedback = product(workspace, shape.hidden, own ? in.weight_gg : in.weight_hh, own ? nullptr : in.bias_hh,

@@ -1,9 +1,10 @@
-// The GPU's backward engine: the phases of recurrence/order.h as work in a stream, from the last step down, for any cell.
+// The GPU's backward engine: the phases of recurrence/order.h as work in a stream, from the last step down, for any
+// cell.
 //
 // A step is a pass of the cell's backward over its rows and then the products of its gate gradients with the recurrent
 // weights, which the step before it reads. Gate gradients live for one chunk of steps; at its end they are summed
-// (weight_gradients.h). The forward's arrays are only read: a run can be differentiated again. Not here: what a thread does
-// (backward_bodies.h, ends.h, options.h, normalise.h).
+// (weight_gradients.h). The forward's arrays are only read: a run can be differentiated again. Not here: what a thread
+// does (backward_bodies.h, ends.h, options.h, normalise.h).
 #pragma once
 
 #include "normalise.h"
@@ -58,7 +59,8 @@ public:
         }
         takes_in_ = takes_in_ || masks_.zones;
         // Else the product is added to what is carried by another body (carry).
-        if (table_.vectors == 0 && (!masks_.drops || Base::projected()) && table_.hidden.count > 0) a_.product = h_part_;
+        if (table_.vectors == 0 && (!masks_.drops || Base::projected()) && table_.hidden.count > 0)
+            a_.product = h_part_;
     }
 
     void run() {
@@ -152,12 +154,13 @@ private:
         a.normals = kept + table_.first_normal * hidden;
         for (int k = 1; k < table_.states; ++k) a.after[k] = kept + (table_.saved + k - 1) * hidden;
         if (masks_.zones)
-            for (int k = Base::first_state(); k < table_.states; ++k) a.after[k] = kept + (table_.first_own + k) * hidden;
+            for (int k = Base::first_state(); k < table_.states; ++k)
+                a.after[k] = kept + (table_.first_own + k) * hidden;
         const T* before = t > 0 ? reserve_ + rows_.first(t - 1) * reserve_row_ : nullptr;
         a.before_row = before ? reserve_row_ : hidden;
         for (int k = 1; k < table_.states; ++k)
-            a.before[k] = before ? before + (table_.saved + k - 1) * hidden
-                                 : first_states_ + (k - 1) * shape_.batch * hidden;
+            a.before[k] =
+                before ? before + (table_.saved + k - 1) * hidden : first_states_ + (k - 1) * shape_.batch * hidden;
         a.h = before ? call_.output : in_.state[0];
         a.h_places = before ? rows_.of_rows : nullptr;
         a.h_first = before ? rows_.first(t - 1) : 0;
@@ -183,7 +186,8 @@ private:
             a.product = nullptr, a.d_output = nullptr;
         }
         if (masks_.zones) each(queue_, now.count, shape_.hidden, Unzone<T>{with_past(a), first, table_.states, masks_});
-        // What goes past a cell is added where its maths makes dL/ds: in the state's half of two products, else at last.
+        // What goes past a cell is added where its maths makes dL/ds: in the state's half of two products, else at
+        // last.
         launches_.backward(queue_, now.count, Base::inner() ? a : with_past(a));
         return a;
     }
@@ -191,7 +195,8 @@ private:
         a.past = past_;
         return a;
     }
-    // Back through the normalisation of `gates` vectors, the first-th and following; what was scaled by a row's norm-th.
+    // Back through the normalisation of `gates` vectors, the first-th and following; what was scaled by a row's
+    // norm-th.
     void normalise(const StepRows& now, const BackwardArrays<T>& a, int gates, int from, int to, int first, int norm,
                    T* result) const {
         const Index hidden = shape_.hidden, columns = layout_.columns.count;

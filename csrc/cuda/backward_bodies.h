@@ -1,5 +1,6 @@
-// What the threads of a cell's backward do: one unit of one row, in the phases of passes/phases.h. In what order the bodies
-// run, and the products between them, is backward.h's; bodies that know no cell are in ends.h, options.h and normalise.h.
+// What the threads of a cell's backward do: one unit of one row, in the phases of passes/phases.h. In what order the
+// bodies run, and the products between them, is backward.h's; bodies that know no cell are in ends.h, options.h and
+// normalise.h.
 #pragma once
 
 #include "../passes/phases.h"
@@ -15,7 +16,8 @@ struct BackwardAt {
     using V = Vec<T>;
     using G = Geometry<Cell>;
     static constexpr Layout layout = layout_of(table_of<Cell>());
-    static_assert(rows_follow(table_of<Cell>()), "the rows of weight_hh that one product multiplies must follow each other");
+    static_assert(rows_follow(table_of<Cell>()),
+                  "the rows of weight_hh that one product multiplies must follow each other");
     // The slots that the maths fills, which come first.
     static constexpr int slots = normalised<Cell> ? Cell::slot_count - G::diagonals : G::slots;
     static constexpr int columns = layout.columns.count;
@@ -98,15 +100,14 @@ struct BackwardAt {
     RNNKERNELS_INLINE void store_ds(V* ds) const {
         if (a.past) {
             RNNKERNELS_UNROLL(8)
-            for (int k = first; k < G::states; ++k)
-                ds[k] = ds[k] + V(a.past[(row * G::states + k) * a.hidden + unit]);
+            for (int k = first; k < G::states; ++k) ds[k] = ds[k] + V(a.past[(row * G::states + k) * a.hidden + unit]);
         }
         RNNKERNELS_UNROLL(8)
         for (int k = first; k < G::states; ++k) a.carried[k][at()] = ds[k].raw;
     }
     RNNKERNELS_INLINE V load_d_gated() const { return V(a.gated_part[at()]); }
-    // The gated state; of a value that is normalised inside the cell its gradient: as the maths left it (with what its gain
-    // and its shift get) and, to load, behind the normalisation.
+    // The gated state; of a value that is normalised inside the cell its gradient: as the maths left it (with what its
+    // gain and its shift get) and, to load, behind the normalisation.
     RNNKERNELS_INLINE void store_made(V made) const {
         if constexpr (normalises_inner<Cell>) {
             store_gain(inner, made * normal(inner));
@@ -121,7 +122,8 @@ struct BackwardAt {
     RNNKERNELS_INLINE Index at() const { return row * a.hidden + unit; }
 
 private:
-    // Constants for unrolled loops: which slot a column has, that of the i-th gate that was normalised, a gain's column.
+    // Constants for unrolled loops: which slot a column has, that of the i-th gate that was normalised, a gain's
+    // column.
     static RNNKERNELS_INLINE int column_slot(int i) {
         constexpr Columns all = layout.columns;
         return all.slot[i];
@@ -141,9 +143,7 @@ private:
     RNNKERNELS_INLINE Index column(int i) const { return (row * columns + i) * a.hidden + unit; }
     RNNKERNELS_INLINE V diagonal(int k) const { return V(a.diagonal[k * a.hidden + unit]); }
     RNNKERNELS_INLINE V normal(int i) const { return V(a.normals[row * a.kept_row + i * a.hidden + unit]); }
-    RNNKERNELS_INLINE void store_gain(int k, V d) const {
-        a.store(a.gradient, column(gain_column(k)), d);
-    }
+    RNNKERNELS_INLINE void store_gain(int k, V d) const { a.store(a.gradient, column(gain_column(k)), d); }
 };
 
 // A step; of a cell with two halves the first one.

@@ -1,5 +1,6 @@
-// The bodies of some cells: those whose number leaves the rest RNNKERNELS_PART when divided by RNNKERNELS_PARTS. Nothing
-// else is compiled for each cell. By nvcc for GPUs, by a C++ compiler for the tests of the same code without one (queue.h).
+// The bodies of some cells: those whose number leaves the rest RNNKERNELS_PART when divided by RNNKERNELS_PARTS.
+// Nothing else is compiled for each cell. By nvcc for GPUs, by a C++ compiler for the tests of the same code without
+// one (queue.h).
 #include "cell_launches.h"
 
 #include "../cells/all.h"

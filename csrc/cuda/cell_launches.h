@@ -3,9 +3,14 @@
 #pragma once
 
 #include "../recurrence/cell_table.h"
-#include "arrays.h"
+#include "products.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
+
+template <class T>
+struct ForwardArrays;
+template <class T>
+struct BackwardArrays;
 
 // Each puts a body into a queue, for the units of so many rows. Null: the cell has no such phase.
 template <class T>

@@ -62,7 +62,8 @@ struct ForwardProjection {
     }
 };
 
-// What arrives at the states after the last step, and the states before the first one in T. Over (B, the wider of H and P).
+// What arrives at the states after the last step, and the states before the first one in T. Over (B, the wider of H and
+// P).
 template <class T>
 struct BeginBackward {
     BackwardArrays<T> a;
@@ -107,7 +108,8 @@ struct BackwardProjection {
     }
 };
 
-// The gradients of the initial states, of which the first `next` rows have a step behind. Over (B, the wider of H and P).
+// The gradients of the initial states, of which the first `next` rows have a step behind. Over (B, the wider of H and
+// P).
 template <class T>
 struct FinishBackward {
     BackwardArrays<T> a;

@@ -1,5 +1,5 @@
-// What the GPU does with a call of any cell. Compiled once (engines.cu): a cell brings its table and launches of its bodies
-// (cell_launches.h).
+// What the GPU does with a call of any cell. Compiled once (engines.cu): a cell brings its table and launches of its
+// bodies (cell_launches.h).
 #pragma once
 
 #include "../backend_table.h"
@@ -11,8 +11,8 @@ Index reserve_bytes(const CellTable& table, const Inputs& in, Dtype dtype);
 // Steps of a dense batch that are projected at once, and whose gradients are summed at once.
 PlanInfo plan(const CellTable& table, const Shape& shape, Dtype dtype);
 
-// Put a call into the queue; `workspace` is memory for as many bytes as they return. Without any (null) they do nothing but
-// say how many that is.
+// Put a call into the queue; `workspace` is memory for as many bytes as they return. Without any (null) they do nothing
+// but say how many that is.
 Index put_forward(const Cell& cell, const ForwardCall& call, Dtype dtype, const Queue& queue, void* workspace);
 Index put_backward(const Cell& cell, const BackwardCall& call, Dtype dtype, const Queue& queue, void* workspace);
 

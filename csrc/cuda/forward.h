@@ -3,7 +3,8 @@
 // The x part of a chunk of steps is one product; then each step is a product of the rows of h with the recurrent
 // weights and one pass of the cell over them. All of it is put into the stream without waiting for any: what follows
 // what is the stream's order. Nothing is allocated, nothing copied to or from the host. Not here: what a thread does
-// (forward_bodies.h, ends.h, options.h, normalise.h), the cells' maths (cells/), the order of steps (recurrence/order.h).
+// (forward_bodies.h, ends.h, options.h, normalise.h), the cells' maths (cells/), the order of steps
+// (recurrence/order.h).
 #pragma once
 
 #include "ends.h"
@@ -83,8 +84,7 @@ public:
             each(queue_, count, inputs_,
                  GatherTokens<T>{in_.weight_ih, storage_, in_.tokens, rows_, chunk_row_, input, inputs_, x_part_});
         } else {
-            if (x_rows_)
-                each(queue_, count, input, GatherRows<T>{in_.x, x_rows_, storage_, rows_, chunk_row_, input});
+            if (x_rows_) each(queue_, count, input, GatherRows<T>{in_.x, x_rows_, storage_, rows_, chunk_row_, input});
             multiply(count, inputs_, input, x_rows_ ? x_rows_ : offset(in_.x, storage_, chunk_row_ * input), input,
                      in_.weight_ih, x_part_);
         }
@@ -170,7 +170,8 @@ private:
         if (Base::two_products()) gated_ = arena.take(batch * hidden, storage_);
         if (Base::two_products() && masks_.drops) unmasked_ = arena.take<T>(batch * hidden);
         if (Base::inner()) inner_ = arena.take<T>(batch * hidden), normal_ = arena.take<T>(batch * hidden);
-        if ((Base::two_products() || Base::inner()) && !reserve_) between_ = arena.take<T>(batch * table_.saved * hidden);
+        if ((Base::two_products() || Base::inner()) && !reserve_)
+            between_ = arena.take<T>(batch * table_.saved * hidden);
         if (masks_.zones && !reserve_) zoned_ = arena.take<T>(batch * table_.states * hidden);
     }
 
@@ -235,8 +236,8 @@ private:
         multiply(now.count, table_.feedback.count * hidden, fed, operand, fed, Base::weight_of_fed(), fed_part_);
     }
 
-    // Of rows from `row` on, in place: `count` vectors, of which the first is the first-th that is normalised; whose scale is
-    // the norm-th of a row.
+    // Of rows from `row` on, in place: `count` vectors, of which the first is the first-th that is normalised; whose
+    // scale is the norm-th of a row.
     Normalised<T> normalised(Index row, T* part, int first, int count, const T* shift, int norm) const {
         const Index hidden = shape_.hidden;
         Normalised<T> of{part, part, count * hidden, layer_.diagonal() + first * hidden, shift, nullptr, 0, nullptr, 0};

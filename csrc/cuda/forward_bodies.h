@@ -1,5 +1,6 @@
-// What the threads of a cell's forward do: one unit of one row, in the phases of passes/phases.h. In what order the bodies
-// run, and the products between them, is forward.h's; bodies that know no cell are in ends.h, options.h and normalise.h.
+// What the threads of a cell's forward do: one unit of one row, in the phases of passes/phases.h. In what order the
+// bodies run, and the products between them, is forward.h's; bodies that know no cell are in ends.h, options.h and
+// normalise.h.
 #pragma once
 
 #include "../passes/phases.h"
@@ -67,8 +68,7 @@ struct ForwardAt {
         }
         if (a.kept_states) {
             RNNKERNELS_UNROLL(8)
-            for (int k = 1; k < G::states; ++k)
-                a.kept_states[row * a.kept_row + (k - 1) * a.hidden + unit] = n[k].raw;
+            for (int k = 1; k < G::states; ++k) a.kept_states[row * a.kept_row + (k - 1) * a.hidden + unit] = n[k].raw;
         }
     }
     RNNKERNELS_INLINE void load_saved(V* saved) const {

@@ -2,14 +2,16 @@
 // neighbours are its neighbours in memory, as threads read them.
 //
 //   x part, u part   (rows, gates that the product feeds, H), in the order of the weight's rows
-//   reserve          (rows, vectors, H), the vectors as cell_table.h has them; then per row scales, then what was fed back
+//   reserve          (rows, vectors, H), the vectors as cell_table.h has them; then per row scales, then what was fed
+//   back
 //                    and what was projected, in the operands' dtype
 //   gradient         (rows, columns, H), in the operands' dtype
 //
 // A column is a gradient slot. The slots that a product multiplies with a weight stand side by side in the order of the
 // weight's rows, so that it is one product; a slot that two weights want in different company stands there twice.
 //
-// All of it is a function of the table: asked by the engines at run time, and by a cell's bodies when they are compiled.
+// All of it is a function of the table: asked by the engines at run time, and by a cell's bodies when they are
+// compiled.
 #pragma once
 
 #include "../recurrence/sizes.h"
@@ -85,7 +87,7 @@ inline Index backward_row_bytes(const CellTable& table, const Shape& shape, Dtyp
 
 // A reserve of so many rows. `zones`: the states as the cell itself made them are kept as well.
 struct ReserveLayout {
-    Index vectors;  // of a row
+    Index vectors;                  // of a row
     Index main, scales, fed, made;  // bytes of each part
 
     ReserveLayout(const CellTable& table, Index hidden, Index rows, bool zones, Dtype storage)

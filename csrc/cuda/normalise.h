@@ -1,6 +1,6 @@
-// What a normalised cell has between product and maths: sums over a row, made by the threads of one team, and back through
-// them. The cell's own bodies run before and after, unit by unit; what is kept is what the CPU keeps. A matrix of some
-// vectors per row is gone through as one row of all of them.
+// What a normalised cell has between product and maths: sums over a row, made by the threads of one team, and back
+// through them. The cell's own bodies run before and after, unit by unit; what is kept is what the CPU keeps. A matrix
+// of some vectors per row is gone through as one row of all of them.
 #pragma once
 
 #include "arrays.h"

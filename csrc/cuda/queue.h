@@ -86,7 +86,8 @@ inline constexpr int kBlocks = 4;             // on a processor at least: regist
 inline constexpr Index kMostBlocks = 0xffff;  // of a grid, downwards
 
 template <class Body>
-__global__ void __launch_bounds__(kBlock, kBlocks) run_each(Index rows, Index units, const __grid_constant__ Body body) {
+__global__ void __launch_bounds__(kBlock, kBlocks)
+    run_each(Index rows, Index units, const __grid_constant__ Body body) {
     const Index unit = static_cast<Index>(blockIdx.x) * blockDim.x + threadIdx.x;
     if (unit >= units) return;
     const Index step = static_cast<Index>(gridDim.y) * blockDim.y;

@@ -1,6 +1,6 @@
-// What a chunk of gate gradients becomes at its end: the weights' gradients, those of biases and of the term, dx, readings.
-// Large products over all of the chunk's rows, and sums that are none (sums.h). Not here: how gate gradients come about
-// (backward.h).
+// What a chunk of gate gradients becomes at its end: the weights' gradients, those of biases and of the term, dx,
+// readings. Large products over all of the chunk's rows, and sums that are none (sums.h). Not here: how gate gradients
+// come about (backward.h).
 #pragma once
 
 #include "ends.h"
@@ -101,13 +101,13 @@ protected:
     }
 
     const BackwardCall& call_;
-    const Index columns_;        // values of a row of gradients
-    void* gradient_ = nullptr;   // (rows of a chunk, columns, H)
-    void* gated_ = nullptr;      // (rows of a chunk, H)
-    void* dh_ = nullptr;         // (rows of a chunk, P): dL/dh, where h is projected
-    void* operand_ = nullptr;    // (rows of a chunk, width): h as the recurrent weight saw it, where that is not the
-                                 // output a step earlier
-    T* squares_[kMaxStates]{};   // (rows of a chunk, H or P): of dL/d(a state), for readings
+    const Index columns_;       // values of a row of gradients
+    void* gradient_ = nullptr;  // (rows of a chunk, columns, H)
+    void* gated_ = nullptr;     // (rows of a chunk, H)
+    void* dh_ = nullptr;        // (rows of a chunk, P): dL/dh, where h is projected
+    void* operand_ = nullptr;   // (rows of a chunk, width): h as the recurrent weight saw it, where that is not the
+                                // output a step earlier
+    T* squares_[kMaxStates]{};  // (rows of a chunk, H or P): of dL/d(a state), for readings
 
 private:
     // The gradient of a weight while it is summed: in the caller's array, where that is of T.
@@ -127,9 +127,8 @@ private:
              bool accumulate) const {
         const Index hidden = shape_.hidden;
         if (gates > 0)
-            put(Product{gates * hidden, columns, count,
-                        offset(gradient_, storage_, skip * columns_ + column * hidden), columns_, true, matrix, columns,
-                        false, to, columns, accumulate, storage_, dtype_of<T>});
+            put(Product{gates * hidden, columns, count, offset(gradient_, storage_, skip * columns_ + column * hidden),
+                        columns_, true, matrix, columns, false, to, columns, accumulate, storage_, dtype_of<T>});
     }
     void add_input(Index begin, Index count, bool more) const {
         const Index input = shape_.input, hidden = shape_.hidden;
@@ -180,7 +179,8 @@ private:
         put(Product{count, input, table_.input.count * hidden, from, columns_, false, in_.weight_ih, input, false, to,
                     input, false, storage_, dx_ ? dtype_of<T> : storage_});
         if (!dx_) return;
-        ScatterInputGradient<T> body{dx_, gradient_, storage_, rows_, begin, input, columns_, call_.dx, table_.directs, {}};
+        ScatterInputGradient<T> body{dx_,   gradient_, storage_, rows_,          begin,
+                                     input, columns_,  call_.dx, table_.directs, {}};
         for (int i = 0; i < table_.directs; ++i) body.column[i] = layout_.columns.of(table_.direct_slot[i]);
         each(queue_, count, input, body);
     }

@@ -19,8 +19,8 @@ struct BackwardAt {
     Index row, block;  // of the layer's blocks
     Index at, left;    // the block's first unit; units of the layer from there on
 
-    // dL/d(the states after the step), but for what the caller gives of the step's own h (load_step). Of a projected cell
-    // the product is all that comes to what is projected.
+    // dL/d(the states after the step), but for what the caller gives of the step's own h (load_step). Of a projected
+    // cell the product is all that comes to what is projected.
     RNNKERNELS_INLINE void load_dn(V* dn) const {
         for (int k = 0; k < G::states; ++k) dn[k] = V::load(carried(k));
         if constexpr (projected<Cell>)
@@ -32,14 +32,12 @@ struct BackwardAt {
     RNNKERNELS_INLINE void load_step(V* s, V* n, V* dn) const {
         load_s(s);
         n[0] = projected<Cell> ? V(T(0)) : V::load(p.out[row] + block * p.out_block, left);
-        for (int k = 1; k < G::states; ++k)
-            n[k] = V::load(p.after[k] + row * p.after_row + block * p.after_block);
+        for (int k = 1; k < G::states; ++k) n[k] = V::load(p.after[k] + row * p.after_row + block * p.after_block);
         if (p.d_out) dn[0] = V::load(p.d_out[row] + at, left) + dn[0];
     }
     RNNKERNELS_INLINE void load_s(V* s) const {
         s[0] = projected<Cell> ? V(T(0)) : V::load(p.h[row] + at, left);
-        for (int k = 1; k < G::states; ++k)
-            s[k] = V::load(p.before[k] + row * p.before_row + block * p.before_block);
+        for (int k = 1; k < G::states; ++k) s[k] = V::load(p.before[k] + row * p.before_row + block * p.before_block);
     }
     RNNKERNELS_INLINE void load_saved(V* saved) const {
         const T* from = p.saved + row * p.reserve_row + block * p.reserve_block;
@@ -70,12 +68,8 @@ struct BackwardAt {
     RNNKERNELS_INLINE V load_normal() const { return V::load(p.normal + at); }
 
     // What the products gave this block: of h, and p.product_vector further each of what was fed back.
-    RNNKERNELS_INLINE const T* product() const {
-        return p.product + row * p.product_row + (block - p.first) * lanes;
-    }
-    RNNKERNELS_INLINE T* carried(int k) const {
-        return p.carried + row * p.carried_row + at * G::states + k * lanes;
-    }
+    RNNKERNELS_INLINE const T* product() const { return p.product + row * p.product_row + (block - p.first) * lanes; }
+    RNNKERNELS_INLINE T* carried(int k) const { return p.carried + row * p.carried_row + at * G::states + k * lanes; }
 
 private:
     RNNKERNELS_INLINE T* slot(int i) const { return p.d + row * p.d_row + i * p.d_slot + at; }
@@ -113,8 +107,7 @@ void feedback_backward_pass(const BackwardStrip<T>& p) {
         n[0] = V::load(p.out[at.row] + at.block * p.out_block, at.left);
         for (int k = 1; k < G::states; ++k)
             n[k] = V::load(p.after[k] + at.row * p.after_row + at.block * p.after_block);
-        for (int k = 0; k < G::vectors; ++k)
-            d_vectors[k] = V::load(at.product() + (1 + k) * p.product_vector);
+        for (int k = 0; k < G::vectors; ++k) d_vectors[k] = V::load(at.product() + (1 + k) * p.product_vector);
         at.load_ds(dn);
         Cell::feedback_backward(n, d_vectors, dn);
         at.store_ds(dn);

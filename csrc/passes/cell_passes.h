@@ -1,4 +1,5 @@
-// The passes of one cell, as data: for the list of built-in cells (passes.cpp), and for a cell that is compiled elsewhere.
+// The passes of one cell, as data: for the list of built-in cells (passes.cpp), and for a cell that is compiled
+// elsewhere.
 #pragma once
 
 #include "backward_pass.h"

@@ -1,7 +1,7 @@
-// A cell's phases: what is loaded, which maths runs, what is stored; the one text for every engine. `At` is a unit of work
-// that knows where its values lie: a register of units of one row of a strip (forward_pass.h, backward_pass.h), or one
-// unit of one row on a GPU (cuda/forward_bodies.h, cuda/backward_bodies.h).
-// Not here: memory. Not here: what follows what (recurrence/order.h).
+// A cell's phases: what is loaded, which maths runs, what is stored; the one text for every engine. `At` is a unit of
+// work that knows where its values lie: a register of units of one row of a strip (forward_pass.h, backward_pass.h), or
+// one unit of one row on a GPU (cuda/forward_bodies.h, cuda/backward_bodies.h). Not here: memory. Not here: what
+// follows what (recurrence/order.h).
 #pragma once
 
 #include "../recurrence/sizes.h"

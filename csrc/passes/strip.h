@@ -1,21 +1,23 @@
 // The strip: what an engine hands to a cell, and the only thing that crosses between the two.
 //
-// A strip is some rows of one step (at most kStripRows) times some neighbouring blocks of units, so small that it stays in
-// the L1 cache between the product that filled it and the pass that reads it. A block has as many units as a register of
-// the instruction set has lanes; the layer's last block may have fewer. A pass runs a cell's maths over every row and block
-// of a strip. A pass is compiled once per cell, instruction set and dtype (passes.cpp), or comes from elsewhere
-// (backend_table.h: add_cell); the engine, which is compiled once for all cells, reaches it through a pointer.
+// A strip is some rows of one step (at most kStripRows) times some neighbouring blocks of units, so small that it stays
+// in the L1 cache between the product that filled it and the pass that reads it. A block has as many units as a
+// register of the instruction set has lanes; the layer's last block may have fewer. A pass runs a cell's maths over
+// every row and block of a strip. A pass is compiled once per cell, instruction set and dtype (passes.cpp), or comes
+// from elsewhere (backend_table.h: add_cell); the engine, which is compiled once for all cells, reaches it through a
+// pointer.
 //
-// Two kinds of arrays. Those of the layer hold all of its units: a pointer below points at unit 0 of the strip's first row,
-// and the strip is blocks `first` to `first + blocks - 1` of them. Where units follow each other in memory, as in the
-// caller's arrays (`h`, `out`, `term`, `d`, ...), block b begins at b*lanes, and nothing beyond `hidden` may be touched but
-// where "padded" is said. Where a block is a group of vectors ([block][vector][lane]: `x`, `others`, `saved`, `carried`, ...)
-// block b begins at b*vectors*lanes, and all lanes of every vector may be read and written. The products' arrays (`u`,
-// `fed`, `product`) hold this strip and no more: their block 0 is block `first`. Rows are `..._row` values apart, or have a
-// pointer each. In `x`, `u` and `fed` the gates of the layer's last block follow each other without gaps: gate i begins
-// i*n values after the block's begin, n the units of the block, n = lanes in every other block.
+// Two kinds of arrays. Those of the layer hold all of its units: a pointer below points at unit 0 of the strip's first
+// row, and the strip is blocks `first` to `first + blocks - 1` of them. Where units follow each other in memory, as in
+// the caller's arrays (`h`, `out`, `term`, `d`, ...), block b begins at b*lanes, and nothing beyond `hidden` may be
+// touched but where "padded" is said. Where a block is a group of vectors ([block][vector][lane]: `x`, `others`,
+// `saved`, `carried`, ...) block b begins at b*vectors*lanes, and all lanes of every vector may be read and written.
+// The products' arrays (`u`, `fed`, `product`) hold this strip and no more: their block 0 is block `first`. Rows are
+// `..._row` values apart, or have a pointer each. In `x`, `u` and `fed` the gates of the layer's last block follow each
+// other without gaps: gate i begins i*n values after the block's begin, n the units of the block, n = lanes in every
+// other block.
 //
-// Not here: what an option of a call (zoneout, say) does to a strip before and after a pass (cpu/strip_options.h).
+// Not here: what an option of a call (masks, say) does to a strip before and after a pass (cpu/strip_options.h).
 #pragma once
 
 #include "../recurrence/cell_table.h"
@@ -87,15 +89,15 @@ struct BackwardStrip {
     int rows, blocks;
     Index first, hidden;
 
-    // W_hh^T times the next step's gradients: [row][block][lane], and, `product_vector` further each, those of the vectors
-    // that were fed back. Of the second half: the gated state's gradient. Null: nothing is added.
+    // W_hh^T times the next step's gradients: [row][block][lane], and, `product_vector` further each, those of the
+    // vectors that were fed back. Of the second half: the gated state's gradient. Null: nothing is added.
     const T* product;
     Index product_row, product_vector;
     T* carried;  // [row][block][state][lane]: dL/d(states after the step) in, dL/d(states before it) out
     Index carried_row;
     const T* const* d_out;  // each row's gradient of the step's own h, from the caller; null: none
 
-    const T* const* h;          // each row's: before the step
+    const T* const* h;            // each row's: before the step
     const T* before[kMaxStates];  // [row][block][lane]: each state after h, before the step
     Index before_row, before_block;
     const T* const* out;         // each row's h as the maths made it
@@ -110,7 +112,8 @@ struct BackwardStrip {
 
     T* d;  // (rows, slots, padded units): the gradients of x[g], u[g] and w[k]
     Index d_row, d_slot;
-    T* made;  // (rows, padded units): the gated state; of the inner value: its gradient, out of the first half and into the second
+    T* made;  // (rows, padded units): the gated state; of the inner value: its gradient, out of the first half and into
+              // the second
     Index made_row;
     const T* normal;  // [block][lane], of one row: the inner value, normalised
 };
@@ -118,9 +121,9 @@ struct BackwardStrip {
 // What one cell contributes to an engine, of one instruction set and dtype.
 template <class T>
 struct CellPasses {
-    void (*forward)(const ForwardStrip<T>&);         // of a cell with two halves: the gates
-    void (*forward_state)(const ForwardStrip<T>&);   // the second half; null: there is none
-    void (*backward)(const BackwardStrip<T>&);       // of a cell with two halves: the state
+    void (*forward)(const ForwardStrip<T>&);        // of a cell with two halves: the gates
+    void (*forward_state)(const ForwardStrip<T>&);  // the second half; null: there is none
+    void (*backward)(const BackwardStrip<T>&);      // of a cell with two halves: the state
     void (*backward_gates)(const BackwardStrip<T>&);
     void (*feedback)(const FeedbackStrip<T>&);  // null: nothing is fed back
     void (*feedback_backward)(const BackwardStrip<T>&);

@@ -10,7 +10,8 @@ namespace rnnkernels {
 // Which phases a step has (order.h).
 enum class Form { one_product, projected, two_products, normalised, normalised_inner };
 
-// The gates that one product feeds, in the order of its columns. Of the input product: W_ih x. Of the hidden one: W_hh h.
+// The gates that one product feeds, in the order of its columns. Of the input product: W_ih x. Of the hidden one: W_hh
+// h.
 struct ProductGates {
     int count;
     int row[kMaxGates];        // of the weight, in units of H
@@ -39,8 +40,8 @@ struct CellTable {
     int cell_slots, slots;
     // Rows that are normalised in a step (of x, of u, of one value inside the cell), and vectors of them per block.
     int norms, normals;
-    // Vectors per block of a reserve: saved, then the states after h, then from `first_normal` on what was normalised, then
-    // from `first_own` on, with zoneout, all states as the maths made them.
+    // Vectors per block of a reserve: saved, then the states after h, then from `first_normal` on what was normalised,
+    // then from `first_own` on, in a zoned call, all states as the maths made them.
     int first_normal, first_own;
 };
 

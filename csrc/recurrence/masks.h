@@ -67,10 +67,12 @@ public:
     // n[] becomes what of s[] and n[] each unit of `states` states keeps. `row`: among those of all steps.
     RNNKERNELS_INLINE void zone(int states, Index row, Index block, const V* s, V* n) const {
         if (noise_.expected) {
+            RNNKERNELS_UNROLL(8)
             for (int k = 0; k < states; ++k) n[k] = fma(V(static_cast<T>(noise_.zoneout[k])), s[k] - n[k], n[k]);
             return;
         }
         Words<T> words{};
+        RNNKERNELS_UNROLL(8)  // so that on a GPU s[] and n[] stay in registers
         for (int k = 0; k < states; ++k) {
             if (k % 4 == 0) words = words_of(row, block, static_cast<std::uint32_t>(k / 4));
             n[k] = zoned_[k].choose(words.word[k % 4], s[k], n[k]);
@@ -79,6 +81,7 @@ public:
     // The backward of zone: dn[] is divided into what goes on to the cell and what goes to the states before, ds[].
     RNNKERNELS_INLINE void unzone(int states, Index row, Index block, V* dn, V* ds) const {
         if (noise_.expected) {
+            RNNKERNELS_UNROLL(8)
             for (int k = 0; k < states; ++k) {
                 ds[k] = V(static_cast<T>(noise_.zoneout[k])) * dn[k];
                 dn[k] = dn[k] - ds[k];
@@ -86,6 +89,7 @@ public:
             return;
         }
         Words<T> words{};
+        RNNKERNELS_UNROLL(8)  // so that on a GPU s[] and n[] stay in registers
         for (int k = 0; k < states; ++k) {
             if (k % 4 == 0) words = words_of(row, block, static_cast<std::uint32_t>(k / 4));
             ds[k] = zoned_[k].choose(words.word[k % 4], dn[k], V(T(0)));

@@ -32,7 +32,7 @@ struct Geometry {
     // Vectors of reserve per block; where among them what was normalised begins, and what the cell itself made.
     static constexpr int first_normal = saved + states - 1;
     static constexpr int first_own = first_normal + normals;
-    static constexpr int reserve(bool zoneout) { return first_own + (zoneout ? states : 0); }
+    static constexpr int reserve(bool zones) { return first_own + (zones ? states : 0); }
 
     static_assert(!projected<Cell> || (!two_products<Cell> && vectors == 0 && !normalised<Cell>),
                   "a projected cell has one product");
@@ -48,8 +48,8 @@ RNNKERNELS_INLINE Index width_of(const CellTable& table, const Shape& shape) {
     return table.form == Form::projected ? shape.projection : shape.hidden;
 }
 // Vectors per block of a reserve.
-RNNKERNELS_INLINE int reserve_vectors(const CellTable& table, bool zoneout) {
-    return table.first_own + (zoneout ? table.states : 0);
+RNNKERNELS_INLINE int reserve_vectors(const CellTable& table, bool zones) {
+    return table.first_own + (zones ? table.states : 0);
 }
 
 // Rows of weight_ih (weight_hh) in units of H, for each gate of a list.

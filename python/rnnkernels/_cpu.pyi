@@ -29,6 +29,9 @@ _Forward: TypeAlias = tuple[_Float, tuple[_Float, ...], Reserve | None, tuple[_F
 class _Cell(TypedDict):
     name: str
     states: tuple[str, ...]
+    zoned: tuple[bool, ...]  # of each state: whether a mask may keep its old value
+    positive: tuple[bool, ...]  # of each state: whether it is a sum of positive terms
+    merged: tuple[bool, ...]  # of each gate: x and u are only added, and have one gradient
     gates: tuple[tuple[str, str, str], ...]  # name; "none" "projected" "direct"; "none" "hidden" "feedback" "gated"
     diagonals: tuple[str, ...]
     settings: tuple[str, ...]
@@ -73,6 +76,7 @@ class Stepper:
     def state(self) -> tuple[_Float, ...]: ...  # copies
     def reset(self, state: _State | None) -> None: ...
 
+def add_cell(entry: object) -> None: ...  # a capsule of csrc/backend_table.h's CellEntry
 def cells() -> list[_Cell]: ...
 def forward(
     cell: str,

@@ -58,9 +58,7 @@ def zonable_states(cell: str) -> tuple[bool, ...]:
     A projected h cannot: it is a product, with no value to keep. The states of a cell with a normaliser n cannot, but
     for h: they are one value in parts, c over n, which masks of their own would tear apart.
     """
-    info = cell_info(cell)
-    states = info["states"]
-    return not info["projected"], *["n" not in states] * (len(states) - 1)
+    return tuple(cell_info(cell)["zoned"])
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,6 @@ from .parameters import cell_info
 State = tuple[Any, ...]
 Arrays = dict[str, Any]
 
-# Cells with a gate that multiplies what h gives before it adds what x gives. Their tables say so by two gradient slots
-# of that gate, dx and du, which `cell_info` does not tell.
-_APART = {"gru"}
-
 
 @dataclass(frozen=True)
 class Library:
@@ -53,7 +49,7 @@ def _merged(cell: str) -> bool:
     """Whether both biases can be added to the input's part: each gate that x feeds adds a recurrent product to it."""
     gates = [(of_x, operand) for _, of_x, operand in cell_info(cell)["gates"] if of_x != "none"]
     sums = all(of_x == "projected" and operand != "none" for of_x, operand in gates)
-    return sums and cell not in _APART and not _normalised(cell)
+    return sums and all(cell_info(cell)["merged"]) and not _normalised(cell)
 
 
 def _normalised(cell: str) -> bool:

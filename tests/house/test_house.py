@@ -38,9 +38,10 @@ LAYERS = {
     "math": {"math"},
     "cells": {"math", "cells"},
     "recurrence": {"math", "cells", "recurrence"},
-    "cpu": {"math", "cells", "recurrence", "cpu", "backend_table.h"},
-    "cuda": {"math", "cells", "recurrence", "cuda", "backend_table.h", "device_table.h"},
-    "backend_table.h": {"recurrence"},
+    "passes": {"math", "cells", "recurrence", "passes"},
+    "cpu": {"math", "cells", "recurrence", "passes", "cpu", "backend_table.h"},
+    "cuda": {"math", "cells", "recurrence", "passes", "cuda", "backend_table.h", "device_table.h"},
+    "backend_table.h": {"recurrence", "passes"},
     "device_table.h": {"recurrence"},
     "binding": {"recurrence", "backend_table.h", "device_table.h", "binding"},
 }
@@ -50,7 +51,7 @@ PER_SET_SYSTEM = {"cstdint", "cstddef", "cstring", "type_traits", "utility", "co
     "immintrin.h",
     "arm_neon.h",
 }
-PER_SET_SOURCES = ("kernels.cpp", "cell_kernels.cpp")
+PER_SET_SOURCES = ("cpu/engine.cpp", "passes/passes.cpp")
 SET_NAMES = ("scalar", "avx2", "avx512", "neon")
 MOST_LINES = 400
 MOST_PYTHON_LINES = 500  # docstrings included
@@ -115,7 +116,7 @@ def outsider_faults(files: Files) -> list[str]:
 def compiled_per_set(files: Files) -> set[PurePosixPath]:
     """What is compiled once per instruction set, and every file of csrc that it includes, directly or not."""
     found: set[PurePosixPath] = set()
-    waiting = [PurePosixPath("cpu") / name for name in PER_SET_SOURCES]
+    waiting = [PurePosixPath(name) for name in PER_SET_SOURCES]
     while waiting:
         file = waiting.pop()
         if file in found or file not in files:
@@ -156,7 +157,7 @@ WRONG: Files = {
     for name, text in {
         "math/a.h": '#include "../cells/b.h"\n',
         "cells/b.h": '#  include "lost.h"\n',
-        "cpu/kernels.cpp": '#include "c.h"\n#include <cuda_runtime.h>\n',
+        "cpu/engine.cpp": '#include "c.h"\n#include <cuda_runtime.h>\n',
         "cpu/c.h": "#include <algorithm>\n#include <cstdint>\n",
         "cuda/d.cuh": '#include "../cpu/c.h"\n#include <Python.h>\n',
         "other.h": "",
@@ -172,12 +173,12 @@ def test_include_rules_can_fail() -> None:
         "other.h: belongs to no layer",
     ]
     assert outsider_faults(WRONG) == [
-        "cpu/kernels.cpp: only cuda/ may include cuda_runtime.h",
+        "cpu/engine.cpp: only cuda/ may include cuda_runtime.h",
         "cuda/d.cuh: only binding/ may include Python.h",
     ]
     assert standard_library_faults(WRONG) == [
         "cpu/c.h: is compiled once per instruction set and must not include <algorithm>",
-        "cpu/kernels.cpp: is compiled once per instruction set and must not include <cuda_runtime.h>",
+        "cpu/engine.cpp: is compiled once per instruction set and must not include <cuda_runtime.h>",
     ]
 
 
@@ -252,8 +253,8 @@ def built_objects() -> dict[str, list[Path]]:
     for folder in ROOT.glob("build/*/CMakeFiles"):
         groups: defaultdict[str, list[Path]] = defaultdict(list)
         for obj in folder.glob("*.dir/csrc/**/*.o"):
-            per_set = obj.name.removesuffix(".o") in PER_SET_SOURCES
-            # rnnkernels_cpu_<set>.dir, rnnkernels_cpu_<set>_<part>.dir
+            per_set = obj.as_posix().endswith(tuple(f"/csrc/{source}.o" for source in PER_SET_SOURCES))
+            # rnnkernels_cpu_<set>.dir
             library = obj.relative_to(folder).parts[0].removesuffix(".dir")
             groups[library.split("_")[2] if per_set else obj.name].append(obj)
         if set(SET_NAMES) & set(groups):
@@ -269,10 +270,9 @@ def compile_objects(folder: Path) -> dict[str, list[Path]]:
     flags = {name: re.findall(r"-m\S+(?=[\s)])", text) for name, text in re.findall(r"flags_(\w+)([^#)]*\))", cmake)}
 
     def compile_one(name: str, source: str) -> Path:
-        obj = folder / f"{name}_{source}.o"
+        obj = folder / f"{name}_{Path(source).name}.o"
         command = [compiler, "-std=c++20", "-O1", "-fPIC", "-ffp-contract=off", f"-DRNNKERNELS_TARGET={name}"]
-        command += ["-DRNNKERNELS_PARTS=1", "-DRNNKERNELS_PART=0", *flags[name]]
-        command += [f"-I{CSRC}", "-c", str(CSRC / "cpu" / source), "-o", str(obj)]
+        command += [*flags[name], f"-I{CSRC}", "-c", str(CSRC / source), "-o", str(obj)]
         subprocess.run(command, check=True, timeout=1800)
         return obj
 
@@ -324,9 +324,11 @@ def test_instruction_set_flags_stay_on_the_kernels() -> None:
     for entry in json.loads(databases[-1].read_text(encoding="utf-8")):
         words = entry["command"].split()
         name = next((w.partition("=")[2] for w in words if w.startswith("-DRNNKERNELS_TARGET=")), "common")
-        flagged[f"{name} {Path(entry['file']).name}"] = any(w.startswith(("-mavx", "-mfma", "-march")) for w in words)
+        flagged[f"{name} {Path(entry['file']).parent.name}/{Path(entry['file']).name}"] = any(
+            w.startswith(("-mavx", "-mfma", "-march")) for w in words
+        )
     assert not any(flagged.pop(f"scalar {source}") for source in PER_SET_SOURCES)
     assert {file for file, flag in flagged.items() if flag} <= {
         f"{name} {source}" for name in ("avx2", "avx512") for source in PER_SET_SOURCES
     }
-    assert any(flagged.values()) or "neon kernels.cpp" in flagged
+    assert any(flagged.values()) or "neon cpu/engine.cpp" in flagged

@@ -94,10 +94,10 @@ def random_states(
     dtype: npt.DTypeLike,
     proj_size: int | None = None,
 ) -> State:
-    """A state of each of the cell's, standard normal but for a normaliser "n", which is a sum of positive terms."""
-    names = rk.cell_info(cell)["states"]
+    """A state of each of the cell's, standard normal but for those that are sums of positive terms."""
+    positive = rk.cell_info(cell)["positive"]
     drawn = [rng.standard_normal((batch, width)).astype(dtype) for width in widths_of(cell, hidden, proj_size)]
-    return tuple(np.abs(s) + s.dtype.type(0.5) if name == "n" else s for name, s in zip(names, drawn, strict=True))
+    return tuple(np.abs(s) + s.dtype.type(0.5) if sums else s for sums, s in zip(positive, drawn, strict=True))
 
 
 def zoneout_of(cell: str, rate: float) -> tuple[float, ...]:
