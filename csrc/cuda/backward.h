@@ -156,14 +156,15 @@ private:
         if (masks_.zones)
             for (int k = Base::first_state(); k < table_.states; ++k)
                 a.after[k] = kept + (table_.first_own + k) * hidden;
-        const T* before = t > 0 ? reserve_ + rows_.first(t - 1) * reserve_row_ : nullptr;
-        a.before_row = before ? reserve_row_ : hidden;
+        const bool later = t > 0;  // not asked of a pointer: the reserve of a cell that keeps nothing may be null
+        const T* before = later ? reserve_ + rows_.first(t - 1) * reserve_row_ : nullptr;
+        a.before_row = later ? reserve_row_ : hidden;
         for (int k = 1; k < table_.states; ++k)
             a.before[k] =
-                before ? before + (table_.saved + k - 1) * hidden : first_states_ + (k - 1) * shape_.batch * hidden;
-        a.h = before ? call_.output : in_.state[0];
-        a.h_places = before ? rows_.of_rows : nullptr;
-        a.h_first = before ? rows_.first(t - 1) : 0;
+                later ? before + (table_.saved + k - 1) * hidden : first_states_ + (k - 1) * shape_.batch * hidden;
+        a.h = later ? call_.output : in_.state[0];
+        a.h_places = later ? rows_.of_rows : nullptr;
+        a.h_first = later ? rows_.first(t - 1) : 0;
         a.gradient = offset(Base::gradient_, storage_, now.in_chunk * columns_);
         a.operand = offset(Base::operand_, storage_, now.in_chunk * a.width);
         a.made = unmasked_ ? unmasked_ : offset(Base::gated_, storage_, now.in_chunk * hidden);
