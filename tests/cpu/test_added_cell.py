@@ -49,7 +49,7 @@ def entry(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], int]:
     subprocess.run(command, check=True, timeout=300)
     function = ctypes.CDLL(str(library)).entry
     function.restype, function.argtypes = ctypes.c_void_p, [ctypes.c_int]
-    return function  # type: ignore[no-any-return]
+    return function
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_it_gives_the_built_in_ones_bits(
     steps, batch, inputs, hidden = shape
     rng = np.random.default_rng(0)
     params = rk.init_params(added, inputs, hidden, rng=1, dtype=dtype)
-    x = rng.standard_normal((steps, batch, inputs)).astype(dtype)
+    x: Any = rng.standard_normal((steps, batch, inputs)).astype(dtype)
     runs = [rk.forward(cell, x, params, **asked) for cell in ("lstm", added)]
     np.testing.assert_array_equal(runs[0].output, runs[1].output)
     of_built_in, of_added = (rk.backward(run, np.ones_like(run.output)) for run in runs)
