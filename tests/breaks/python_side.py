@@ -148,7 +148,7 @@ BREAKS = [
         f"{P}/torch/autograd.py",
         "return None if rows is None else np.concatenate([rows] * count, axis)",
         "return None if rows is None else np.repeat(rows, count, axis)",
-        "tests/torch/test_torch_recurrent.py tests/torch/test_torch_derivatives.py",
+        "tests/torch/test_torch_recurrent.py",
     ),
     Break(
         "torch: an operator forgets that it has to keep",

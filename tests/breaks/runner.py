@@ -123,7 +123,7 @@ class Copy:
     def _test(self, tests: str, kind: str, first_only: bool = True) -> tuple[str, str]:
         """Run tests, or check_sets; return red or green, and which failed first."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("RNNKERNELS_")}
-        environment["PYTHONPATH"] = str(self.source / "python")
+        environment |= {"PYTHONPATH": str(self.source / "python"), "PYTHONDONTWRITEBYTECODE": "1"}
         command = [sys.executable, "-m", "pytest", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider"]
         command += [*(["-x"] if first_only else []), *shlex.split(tests)]
         if kind == NATIVE:
