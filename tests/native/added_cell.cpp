@@ -1,4 +1,4 @@
-// A cell that is compiled outside the module, for tests/cpu/test_added_cell.py: the LSTM under another name, its passes
+// A cell that is compiled outside the module, for tests/cpu/added_cell.py: the LSTM under another name, its passes
 // for one instruction set. -DRNNKERNELS_TARGET=<set> -DSET_NAME="<set>" -DCELL_NAME="<name>"
 #include "backend_table.h"
 #include "passes/cell_passes.h"
