@@ -15,5 +15,5 @@ ROOT = TESTS.parents[2]
 @pytest.mark.skipif(not (ROOT / "csrc").is_dir(), reason="the sources are not here")
 def test_cells_from_elsewhere() -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS)]
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert found.returncode == 0, found.stdout + found.stderr

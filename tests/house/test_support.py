@@ -44,8 +44,8 @@ def test_each_form_is_represented() -> None:
 def test_a_new_form_is_picked_up(change: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     tables = {cell: rk.cell_info(cell) for cell in rk.cells()}
     tables["new"] = {**tables["rnn_tanh"], **change}
-    monkeypatch.setattr(problems.rk, "cells", lambda: list(tables))
-    monkeypatch.setattr(problems.rk, "cell_info", tables.__getitem__)
+    monkeypatch.setattr(rk, "cells", lambda: list(tables))
+    monkeypatch.setattr(rk, "cell_info", tables.__getitem__)
     assert problems.one_of_each_form() == [*FORMS, "new"]
 
 
