@@ -11,8 +11,11 @@ set(RNNKERNELS_CUDA_ARCHITECTURES "AUTO" CACHE STRING
 option(RNNKERNELS_CUDA_EMULATED "Build _cuda_emulated: the CUDA backend's code run by the CPU, for tests" OFF)
 set_property(CACHE RNNKERNELS_CUDA PROPERTY STRINGS AUTO ON OFF)
 
-# A cubin runs on every later minor version of its major one; PTX of the newest on what comes after.
-set(rnnkernels_release_architectures 75-real 80-real 86-real 89-real 90-real 100-real 120)
+# Of a release, one PTX for all: the sources ask for nothing that a later architecture has, so that nvcc would make the same
+# text of them again for each, which is most of its time. A cubin runs on every later minor version of its major one, the
+# PTX on what comes after.
+set(rnnkernels_release_ptx 75)
+set(rnnkernels_release_cubins 75 80 86 89 90 100 120)
 
 # Cells' bodies are compiled in parts, side by side.
 set(rnnkernels_cuda_parts 3)
@@ -26,6 +29,7 @@ if(EXISTS /proc/driver/nvidia/version OR EXISTS /dev/nvidiactl OR EXISTS /dev/dx
   set(rnnkernels_has_gpu TRUE)
 endif()
 
+set(rnnkernels_release_flags "")
 set(rnnkernels_build_cuda FALSE)
 if(RNNKERNELS_CUDA STREQUAL "ON" OR (RNNKERNELS_CUDA STREQUAL "AUTO" AND rnnkernels_has_gpu))
   include(CheckLanguage)
@@ -42,7 +46,11 @@ endif()
 if(rnnkernels_build_cuda)
   if(RNNKERNELS_CUDA_ARCHITECTURES STREQUAL "RELEASE" OR
      (RNNKERNELS_CUDA_ARCHITECTURES STREQUAL "AUTO" AND NOT rnnkernels_has_gpu))
-    set(CMAKE_CUDA_ARCHITECTURES ${rnnkernels_release_architectures})
+    list(TRANSFORM rnnkernels_release_cubins PREPEND "sm_" OUTPUT_VARIABLE cubins)
+    list(JOIN cubins "," cubins)
+    set(CMAKE_CUDA_ARCHITECTURES OFF)
+    set(rnnkernels_release_flags
+      "--generate-code=arch=compute_${rnnkernels_release_ptx},code=[compute_${rnnkernels_release_ptx},${cubins}]")
   elseif(RNNKERNELS_CUDA_ARCHITECTURES STREQUAL "AUTO")
     set(CMAKE_CUDA_ARCHITECTURES native)
   else()
@@ -57,7 +65,7 @@ if(rnnkernels_build_cuda)
   endif()
 
   # --fmad=false: as -ffp-contract=off, a fused multiply-add happens where the source says so.
-  set(rnnkernels_cuda_flags --fmad=false --expt-relaxed-constexpr --compress-mode=size)
+  set(rnnkernels_cuda_flags --fmad=false --expt-relaxed-constexpr --compress-mode=size ${rnnkernels_release_flags})
   if(RNNKERNELS_WERROR)
     # A spilled register or an array in local memory is an error as well.
     list(APPEND rnnkernels_cuda_flags -Werror all-warnings -Xptxas --warn-on-spills,--warn-on-local-memory-usage)
@@ -88,7 +96,11 @@ if(rnnkernels_build_cuda)
   target_link_libraries(_cuda PRIVATE
     rnnkernels_options rnnkernels_cuda_options ${rnnkernels_cuda_libraries} ${CMAKE_DL_LIBS})
   install(TARGETS _cuda LIBRARY DESTINATION rnnkernels COMPONENT python)
-  message(STATUS "rnnkernels: CUDA backend for ${CMAKE_CUDA_ARCHITECTURES}")
+  if(CMAKE_CUDA_ARCHITECTURES)
+    message(STATUS "rnnkernels: CUDA backend for ${CMAKE_CUDA_ARCHITECTURES}")
+  else()
+    message(STATUS "rnnkernels: CUDA backend for ${rnnkernels_release_cubins}")
+  endif()
 else()
   message(STATUS "rnnkernels: no CUDA backend (RNNKERNELS_CUDA is ${RNNKERNELS_CUDA})")
 endif()
