@@ -69,15 +69,12 @@ struct NormaliseX {
     Normalised<T> of;
 
     RNNKERNELS_INLINE void operator()(Index row, const Team& team) const {
-        if (!a.table) {
-            normalise_row(of, a.x_part + row * of.count, row, team);
-            return;
+        const T* from = a.x_part + row * of.count;
+        if (a.table) {
+            const std::int64_t token = a.tokens[a.place(row)];
+            from = token >= 0 && token < a.input ? a.table + token * of.count : nullptr;
         }
-        const std::int64_t token = a.tokens[a.place(row)];
-        if (token >= 0 && token < a.input) {
-            normalise_row(of, a.table + token * of.count, row, team);
-            return;
-        }
+        if (from) return normalise_row(of, from, row, team);
         const T nan = T(__builtin_nanf(""));
         team.each(of.count, [&](Index i) {
             of.to[row * of.count + i] = nan;

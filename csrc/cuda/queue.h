@@ -91,12 +91,14 @@ __global__ void __launch_bounds__(kBlock, kBlocks)
     const Index unit = static_cast<Index>(blockIdx.x) * blockDim.x + threadIdx.x;
     if (unit >= units) return;
     const Index step = static_cast<Index>(gridDim.y) * blockDim.y;
+#pragma unroll 1  // most threads have one row: more copies of the body would only be code
     for (Index row = static_cast<Index>(blockIdx.y) * blockDim.y + threadIdx.y; row < rows; row += step)
         body(row, unit);
 }
 
 template <class Body>
 __global__ void __launch_bounds__(kTeam, kBlocks) run_each_row(Index rows, const __grid_constant__ Body body) {
+#pragma unroll 1
     for (Index row = blockIdx.x; row < rows; row += gridDim.x) body(row, Team{});
 }
 
