@@ -45,9 +45,17 @@ class Region(NamedTuple):
         if cell == "gru":
             return (kept,)
         training_float16 = x.dtype == torch.float16 and torch.is_grad_enabled()
-        if cell == "lstm" and not plain and torch.backends.mkldnn.enabled and not training_float16:
+        if cell == "lstm" and not plain and _one_dnn_takes(low) and not training_float16:
             return low, low  # from oneDNN, which does not promote; it takes no cells and no packed batches
         return (low if cell == "lstm_projected" else kept), kept
+
+
+def _one_dnn_takes(low: torch.dtype) -> bool:
+    """Whether PyTorch gives an LSTM in this half to oneDNN: for float16 the processor must have its instructions."""
+    if not torch.backends.mkldnn.enabled:
+        return False
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_fp16_supported", None) if low == torch.float16 else None
+    return supported is None or bool(supported())
 
 
 def region(x: torch.Tensor) -> Region | None:
