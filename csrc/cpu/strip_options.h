@@ -21,6 +21,7 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 // The states after h as they stand before the pass, [row][block][state after h][lane] without gaps.
 template <class T>
 void copy_old_states(const ForwardStrip<T>& p, int states, T* old) {
+    if (states == 1) return;  // h alone, which stays where it was
     const Index size = p.blocks * (states - 1) * Vec<T>::lanes;
     for (Index row = 0; row < p.rows; ++row)
         std::memcpy(old + row * size, p.others + row * p.others_row + p.first * (states - 1) * Vec<T>::lanes,
