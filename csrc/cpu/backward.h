@@ -316,7 +316,8 @@ private:
                 use(rows, Range{block, least(block + item_, part_.blocks.last)}, nullptr);
         }
         if (more.count == 0) return;
-        Factor factors[1 + kMaxStates] = {{&shared_.w_recurrent[0], shared_.hidden_slots, table_.hidden.count}};
+        Factor factors[1 + kMaxStates];
+        factors[0] = {&shared_.w_recurrent[0], shared_.hidden_slots, table_.hidden.count};
         for (int k = 1; k <= table_.vectors; ++k)
             factors[k] = {&shared_.w_recurrent[k], shared_.feedback_slots, table_.feedback.count};
         multiply(factors, 1 + table_.vectors, t + 1, more, use);
@@ -331,12 +332,12 @@ private:
     void multiply_projected(const Panels<T>& w, RowBlock<T> a, RowAt row_at, RowSet rows, Range blocks, Use use);
     // Normalised cells (normalised_backward.h).
     void run_row(Index t, Index row);
-    void put_normal(Index t, Index row);
+    void put_normal();
     void run_gates(Index t, Index row);
     void back_to_sums(Index t, Index row);
-    V normal(Index t, Index row, Index block, int i) const;
+    V normal(Index block, int i) const;
     V gain(int k, Index block) const;
-    T* slot(Index t, Index row, Index block, int number) const;
+    T* slot(int number, Index block) const;
     T scale(Index t, Index row, int norm) const;
 
     const BackwardShared<T>& shared_;

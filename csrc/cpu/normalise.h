@@ -58,13 +58,9 @@ class NormalGradient {
 public:
     using V = Vec<T>;
 
-    // Of the first `valid` lanes of a block's gates: g, and what was normalised.
-    RNNKERNELS_INLINE void add(const V* g, const V* normal, int gates, Index valid) {
-        V of_g = g[0], of_product = g[0] * normal[0];
-        for (int i = 1; i < gates; ++i) {
-            of_g = of_g + g[i];
-            of_product = fma(g[i], normal[i], of_product);
-        }
+    // A block's part of them, sums over its gates: of g, and of g times what was normalised; of its first `valid`
+    // lanes.
+    RNNKERNELS_INLINE void add(V of_g, V of_product, Index valid) {
         g_ = g_ + first_lanes(of_g, valid);
         product_ = product_ + first_lanes(of_product, valid);
     }

@@ -33,7 +33,7 @@ void BackwardEngine<T>::run_row(Index t, Index row) {
     put_step(t, rows, blocks);
     strip_.product = nullptr;
     const bool inner = table_.form == Form::normalised_inner;
-    if (inner) put_normal(t, row);
+    if (inner) put_normal();
     if (shared_.options) {
         run_with_options(t, rows, 0);
     } else {
@@ -47,18 +47,19 @@ void BackwardEngine<T>::run_row(Index t, Index row) {
     back_to_sums(t, row);
 }
 
-// Normalised value number `i` of a block: x's gates, u's gates, the value inside the cell.
+// What the strip's row kept of block `block`: normalised value number `i`: x's gates, u's gates, the value inside the
+// cell.
 template <class T>
-Vec<T> BackwardEngine<T>::normal(Index t, Index row, Index block, int i) const {
-    return V::load(reserve(t, row) + block * strip_.reserve_block + (table_.first_normal + i) * lanes);
+RNNKERNELS_INLINE Vec<T> BackwardEngine<T>::normal(Index block, int i) const {
+    return V::load(strip_.saved + block * strip_.reserve_block + (table_.first_normal + i) * lanes);
 }
 template <class T>
-Vec<T> BackwardEngine<T>::gain(int k, Index block) const {
-    return V::load(shared_.diagonal + (k * shared_.blocks + block) * lanes);
+RNNKERNELS_INLINE Vec<T> BackwardEngine<T>::gain(int k, Index block) const {
+    return V::load(strip_.diagonal + k * strip_.diagonal_row + block * lanes);
 }
 template <class T>
-T* BackwardEngine<T>::slot(Index t, Index row, Index block, int number) const {
-    return gradient(t, row) + number * shared_.padded() + block * lanes;
+RNNKERNELS_INLINE T* BackwardEngine<T>::slot(int number, Index block) const {
+    return strip_.d + number * strip_.d_slot + block * lanes;
 }
 // 1 / sqrt(variance) of a row: of x, of u, of the value inside the cell.
 template <class T>
@@ -70,10 +71,10 @@ T BackwardEngine<T>::scale(Index t, Index row, int norm) const {
 
 // The value inside the cell as its second half saw it, normalised, for the pass; and room for its gradient.
 template <class T>
-void BackwardEngine<T>::put_normal(Index t, Index row) {
+void BackwardEngine<T>::put_normal() {
     const int number = table_.normals - 1;
     for (Index block = 0; block < shared_.blocks; ++block)
-        fma(gain(number, block), normal(t, row, block, number), gain(table_.normals, block))
+        fma(gain(number, block), normal(block, number), gain(table_.normals, block))
             .store(scratch_.normal + block * lanes);
     strip_.normal = scratch_.normal;
     strip_.made = scratch_.d_normal;
@@ -85,16 +86,16 @@ void BackwardEngine<T>::run_gates(Index t, Index row) {
     const int number = table_.normals - 1;
     NormalGradient<T> of_inner;
     for (Index block = 0; block < shared_.blocks; ++block) {
-        const V of_row = normal(t, row, block, number), dy = V::load(scratch_.d_normal + block * lanes);
-        (dy * of_row).store(slot(t, row, block, table_.diagonal_slot[number]));
-        dy.store(slot(t, row, block, table_.diagonal_slot[table_.normals]));
+        const V of_row = normal(block, number), dy = V::load(scratch_.d_normal + block * lanes);
+        (dy * of_row).store(slot(table_.diagonal_slot[number], block));
+        dy.store(slot(table_.diagonal_slot[table_.normals], block));
         const V g = dy * gain(number, block);
-        of_inner.add(&g, &of_row, 1, valid(block));
+        of_inner.add(g, g * of_row, valid(block));
     }
     of_inner.finish(shape_.hidden, scale(t, row, 2));
     for (Index block = 0; block < shared_.blocks; ++block) {
         T* const at = scratch_.d_normal + block * lanes;
-        of_inner.through(V::load(at) * gain(number, block), normal(t, row, block, number)).store(at);
+        of_inner.through(V::load(at) * gain(number, block), normal(block, number)).store(at);
     }
     shared_.cell.passes.backward_gates(strip_);
 }
@@ -107,21 +108,21 @@ void BackwardEngine<T>::back_to_sums(Index t, Index row) {
         const ProductGates& gates = *products[which];
         NormalGradient<T> of;
         for (Index block = 0; block < shared_.blocks; ++block) {
-            V g[kMaxGates], normals[kMaxGates];
-            g[0] = normals[0] = V(T(0));
+            V of_g(T(0)), of_product(T(0));
             for (int i = 0; i < gates.count; ++i) {
-                const V dy = V::load(slot(t, row, block, gates.bias_slot[i]));
-                normals[i] = normal(t, row, block, first + i);
-                (dy * normals[i]).store(slot(t, row, block, table_.diagonal_slot[first + i]));
-                g[i] = dy * gain(first + i, block);
+                const V dy = V::load(slot(gates.bias_slot[i], block)), n = normal(block, first + i);
+                (dy * n).store(slot(table_.diagonal_slot[first + i], block));
+                const V g = dy * gain(first + i, block);
+                of_g = i == 0 ? g : of_g + g;
+                of_product = i == 0 ? g * n : fma(g, n, of_product);
             }
-            of.add(g, normals, gates.count, valid(block));
+            of.add(of_g, of_product, valid(block));
         }
         of.finish(gates.count * shape_.hidden, scale(t, row, which));
         for (Index block = 0; block < shared_.blocks; ++block)
             for (int i = 0; i < gates.count; ++i) {
-                const V g = V::load(slot(t, row, block, gates.bias_slot[i])) * gain(first + i, block);
-                of.through(g, normal(t, row, block, first + i)).store(slot(t, row, block, gates.slot[i]));
+                const V g = V::load(slot(gates.bias_slot[i], block)) * gain(first + i, block);
+                of.through(g, normal(block, first + i)).store(slot(gates.slot[i], block));
             }
     }
 }
