@@ -43,6 +43,11 @@ const Kernel kernels[] = {
     {"gru training T8 B4 I64 H64", "gru", Mode::training, {8, 4, 64, 64}, false},
     {"gru_reset_before training T5 B8 I100 H100", "gru_reset_before", Mode::training, {5, 8, 100, 100}, false},
     {"rnn_tanh inference T50 B2 I17 H33", "rnn_tanh", Mode::inference, {50, 2, 17, 33}, false},
+    {"rnn_relu backward T50 B1 I64 H64", "rnn_relu", Mode::backward, {50, 1, 64, 64}, false},
+    {"ligru backward T50 B1 I64 H64", "ligru", Mode::backward, {50, 1, 64, 64}, false},
+    {"mut1 backward T50 B1 I64 H64", "mut1", Mode::backward, {50, 1, 64, 64}, false},
+    {"gru_layer_norm backward T50 B1 I64 H64", "gru_layer_norm", Mode::backward, {50, 1, 64, 64}, false},
+    {"lstm_layer_norm backward T50 B1 I64 H64", "lstm_layer_norm", Mode::backward, {50, 1, 64, 64}, false},
 };
 
 struct Work {

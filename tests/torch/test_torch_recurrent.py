@@ -107,6 +107,19 @@ def test_gradients_and_their_gradients(cell: str, x: Any) -> None:
     assert torch.autograd.gradgradcheck(run, (short, *begin), fast_mode=True)
 
 
+@pytest.mark.parametrize("options", [{"lengths": LENGTHS}, {"resets": RESETS}], ids=str)
+def test_vmap_of_a_ragged_batch_is_call_after_call(options: Any, x: Any) -> None:
+    layer = layer_of("gru")
+    several = torch.stack([x.detach(), 2 * x.detach(), -x.detach()])
+
+    def run(given: Any) -> Any:
+        output, final = layer(given, **options)
+        return output, many(final)[0]
+
+    for found, wanted in zip(torch.func.vmap(run)(several), zip(*map(run, several), strict=True), strict=True):
+        assert torch.equal(found, torch.stack(wanted))
+
+
 @pytest.mark.parametrize("cell", FORMS)
 def test_steps_of_a_cell_are_the_sequence(cell: str, x: Any) -> None:
     layer = layer_of(cell)
