@@ -69,6 +69,7 @@ struct BackwardShared {
     bool options = false;  // whether it asks for anything of strip_options.h
     GradientNorms<T> norms{};
     const T* feedback = nullptr;           // (rows, vectors*H), the forward's
+    const T* scales = nullptr;             // (rows, norms): 1 / sqrt(variance), the forward's
     const std::int64_t* tokens = nullptr;  // (rows)
     const Index* step_of = nullptr;        // (rows): which step a row belongs to; null where the batch is dense
     const T* diagonal = nullptr;           // (D, blocks*lanes)
@@ -144,6 +145,7 @@ private:
             unprojected = behind;
         }
         if (table.vectors > 0) feedback = behind;
+        if (table.norms > 0) scales = behind;
         if (table.gated.count > 0) gated = workspace.take<T>(chunk * padded());
         initial_h = state_or_zeros<T>(workspace, call.in.state[0], shape.batch, width);
         for (int k = 1; k < table.states; ++k)

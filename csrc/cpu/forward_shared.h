@@ -51,6 +51,7 @@ struct ForwardShared {
     T* u = nullptr;                        // (B, row of columns): W_hh h, until it is normalised
     T* feedback = nullptr;                 // (rows or 2*B, vectors*H): what step t reads, before it begins
     T* unprojected = nullptr;              // (rows or B, H): what becomes h, where it is projected
+    T* scales = nullptr;                   // (rows, norms): 1 / sqrt(variance), for the backward; null: not kept
     T* masked = nullptr;                   // (2, B, H): h before even and odd steps, as the recurrent weight sees it
     T* one_hot = nullptr;                  // (2*H): zeros around a one: a token, for gates that take x itself
     DroppedWeights<T> dropped{};
@@ -132,6 +133,7 @@ private:
             feedback = behind ? behind : workspace.take<T>(2 * shape.batch * table.vectors * shape.hidden);
         if (table.form == Form::projected)
             unprojected = behind ? behind : workspace.take<T>(shape.batch * shape.hidden);
+        if (table.norms > 0) scales = behind;
         for (int s = 0; s < table.states; ++s)
             initial[s] = state_or_zeros<T>(workspace, call.in.state[s], shape.batch, s == 0 ? width : shape.hidden);
         if (table.states > 1) others = workspace.take<T>(shape.batch * blocks * (table.states - 1) * lanes);

@@ -63,10 +63,8 @@ RNNKERNELS_INLINE T* BackwardEngine<T>::slot(int number, Index block) const {
 }
 // 1 / sqrt(variance) of a row: of x, of u, of the value inside the cell.
 template <class T>
-T BackwardEngine<T>::scale(Index t, Index row, int norm) const {
-    const T* const scales =
-        behind_blocks_of(table_, static_cast<const T*>(shared_.call.reserve), shape_, masks_.zones, rows_.total());
-    return scales[(rows_.first(t) + row) * table_.norms + norm];
+RNNKERNELS_INLINE T BackwardEngine<T>::scale(Index t, Index row, int norm) const {
+    return shared_.scales[(rows_.first(t) + row) * table_.norms + norm];
 }
 
 // The value inside the cell as its second half saw it, normalised, for the pass; and room for its gradient.
@@ -106,24 +104,37 @@ void BackwardEngine<T>::back_to_sums(Index t, Index row) {
     const ProductGates* const products[] = {&table_.input, &table_.hidden};
     for (int which = 0, first = 0; which < 2; first += products[which]->count, ++which) {
         const ProductGates& gates = *products[which];
+        // A gate's values of block 0: looked up once, not in every block.
+        struct Gate {
+            const T *dy, *gain;
+            T *d_gain, *d_product;
+        } of_gate[kMaxGates];
+        for (int i = 0; i < gates.count; ++i)
+            of_gate[i] = {slot(gates.bias_slot[i], 0), strip_.diagonal + (first + i) * strip_.diagonal_row,
+                          slot(table_.diagonal_slot[first + i], 0), slot(gates.slot[i], 0)};
         NormalGradient<T> of;
         for (Index block = 0; block < shared_.blocks; ++block) {
+            const Index at = block * lanes;
+            const T* normals = strip_.saved + block * strip_.reserve_block + (table_.first_normal + first) * lanes;
             V of_g(T(0)), of_product(T(0));
-            for (int i = 0; i < gates.count; ++i) {
-                const V dy = V::load(slot(gates.bias_slot[i], block)), n = normal(block, first + i);
-                (dy * n).store(slot(table_.diagonal_slot[first + i], block));
-                const V g = dy * gain(first + i, block);
+            for (int i = 0; i < gates.count; ++i, normals += lanes) {
+                const Gate& gate = of_gate[i];
+                const V dy = V::load(gate.dy + at), n = V::load(normals), g = dy * V::load(gate.gain + at);
+                (dy * n).store(gate.d_gain + at);
+                g.store(gate.d_product + at);  // so far
                 of_g = i == 0 ? g : of_g + g;
                 of_product = i == 0 ? g * n : fma(g, n, of_product);
             }
             of.add(of_g, of_product, valid(block));
         }
         of.finish(gates.count * shape_.hidden, scale(t, row, which));
-        for (Index block = 0; block < shared_.blocks; ++block)
-            for (int i = 0; i < gates.count; ++i) {
-                const V g = V::load(slot(gates.bias_slot[i], block)) * gain(first + i, block);
-                of.through(g, normal(block, first + i)).store(slot(gates.slot[i], block));
+        for (Index block = 0; block < shared_.blocks; ++block) {
+            const T* normals = strip_.saved + block * strip_.reserve_block + (table_.first_normal + first) * lanes;
+            for (int i = 0; i < gates.count; ++i, normals += lanes) {
+                T* const at = of_gate[i].d_product + block * lanes;
+                of.through(V::load(at), V::load(normals)).store(at);
             }
+        }
     }
 }
 

@@ -105,10 +105,7 @@ void ForwardEngine<T>::normalise(const Moments<T>& moments, const T* row, int ga
 
 template <class T>
 void ForwardEngine<T>::keep_scale(const Step& now, Index row, int norm, T scale) const {
-    if (!shared_.call.reserve) return;
-    T* const scales =
-        behind_blocks_of(table_, static_cast<T*>(shared_.call.reserve), shape_, masks_.zones, rows_.total());
-    scales[(now.first + row) * table_.norms + norm] = scale;
+    if (shared_.scales) shared_.scales[(now.first + row) * table_.norms + norm] = scale;
 }
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

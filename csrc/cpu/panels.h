@@ -150,12 +150,11 @@ void pack_transposed(const Panels<T>& to, const T* weight, const int* row, Index
         const int width = to.width_of(p);
         T* target = to.data + p * to.panel_size();
         const Index first = p * to.width * lanes;
-        for (Index k = 0; k < to.k; ++k) {
-            const T* source = weight + (row[k / units] * units + k % units) * stride;
-            for (int v = 0; v < width; ++v, target += lanes) {
-                const Index column = first + v * lanes;
-                Vec<T>::load(source + column, columns - column).store(target);
-            }
+        for (Index k = 0, unit = 0, gate = 0; k < to.k; ++k) {
+            const T* source = weight + (row[gate] * units + unit) * stride + first;
+            for (int v = 0; v < width; ++v, target += lanes)
+                Vec<T>::load(source + v * lanes, columns - first - v * lanes).store(target);
+            if (++unit == units) unit = 0, ++gate;
         }
     }
 }

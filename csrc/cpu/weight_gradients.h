@@ -59,9 +59,9 @@ struct OuterProduct {
                         const Index vector = (panel0 + p) * width;
                         const int wide = width_at(vector, vectors);
                         tile_of(wide)(left, panel_at(p), 0, zeros, 0, strip, wide * lanes);
-                        for (Index r = 0; r < height; ++r)
-                            add_row(strip + r * wide * lanes, wide, columns - vector * lanes, set,
-                                    out + (weight_rows[gate] * units + unit + r) * columns + vector * lanes);
+                        T* to = out + (weight_rows[gate] * units + unit) * columns + vector * lanes;
+                        for (Index r = 0; r < height; ++r, to += columns)
+                            add_row(strip + r * wide * lanes, wide, columns - vector * lanes, set, to);
                     }
                 }
                 part.everyone->wait();
@@ -173,14 +173,16 @@ void input_gradient(const GradientRows<T>& rows, const Panels<T>& w, const Index
             const int height = next_tile(last - row, tile_rows(w.width));
             const RowBlock<T> a{rows.data + row * rows.stride, rows.stride, slots, gates, shape.hidden};
             product(a, height, part_of(w, vector, vector + width), zeros, 0, strip, width * V::lanes);
-            for (int r = 0; r < height; ++r)
+            for (int r = 0; r < height; ++r) {
+                T* const out = out_row(row + r);
                 for (int v = 0; v < width; ++v) {
                     const Index column = (vector + v) * V::lanes;
                     V d = V::load(strip + (r * width + v) * V::lanes);
                     for (int i = 0; i < directs; ++i)
                         d = d + V::load(rows.data + (row + r) * rows.stride + direct_slots[i] + column);
-                    d.store(out_row(row + r) + column, shape.input - column);
+                    d.store(out + column, shape.input - column);
                 }
+            }
             row += height;
         }
     }
