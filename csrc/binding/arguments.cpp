@@ -209,28 +209,29 @@ void read_settings(Problem& problem, const Settings& settings) {
 
 void read_noise(Problem& problem, const OptionalNoise& given) {
     if (!given) return;
-    Noise& noise = problem.in.noise;
-    const auto& [seed, layer, expected, per_step, first_step, batch, places, zoneout, recurrent, weights] = *given;
+    const Drawn& drawn = *given;
     const auto is_rate = [](double rate) { return rate >= 0 && rate < 1; };
-    bool right = layer < 1U << 24 && first_step >= 0 && batch >= 0 && (batch > 0 || problem.rows() == 0) &&
-                 is_rate(recurrent) && is_rate(weights) &&
-                 static_cast<int>(zoneout.size()) == problem.info().state_count;
-    for (const double rate : zoneout) right = right && is_rate(rate);
-    right = right && !(problem.info().projected && zoneout[0] > 0);
+    bool right = drawn.layer < 1U << 24 && drawn.first_step >= 0 && drawn.batch >= 0 &&
+                 (drawn.batch > 0 || problem.rows() == 0) && is_rate(drawn.recurrent) && is_rate(drawn.weights) &&
+                 static_cast<int>(drawn.zones.size()) == problem.info().state_count;
+    for (const double rate : drawn.zones) right = right && is_rate(rate);
+    right = right && !(problem.info().projected && drawn.zones[0] > 0);
     if (!right)
         throw py::value_error(
             "noise: expected a batch, a rate of zoneout for each state and all rates in [0, 1), 0 for a projected h");
-    if (places) {
-        if (!holds_tokens(*places) || shape_of(*places) != Dims{problem.rows()})
+    Noise& noise = problem.in.noise;
+    if (drawn.places) {
+        if (!holds_tokens(*drawn.places) || shape_of(*drawn.places) != Dims{problem.rows()})
             throw py::value_error("noise: expected int64 places, one for each row");
-        check_layout(problem.place, *places, "noise");
-        noise.places = static_cast<const std::int64_t*>(places->data());
+        check_layout(problem.place, *drawn.places, "noise");
+        noise.places = static_cast<const std::int64_t*>(drawn.places->data());
     }
-    noise.seed = seed, noise.layer = layer, noise.expected = expected, noise.per_step = per_step;
-    noise.first_step = first_step, noise.batch = batch, noise.recurrent = recurrent, noise.weights = weights;
-    for (std::size_t k = 0; k < zoneout.size(); ++k) {
-        noise.zoneout[k] = zoneout[k];
-        noise.zones = noise.zones || zoneout[k] > 0;
+    noise.seed = drawn.seed, noise.layer = drawn.layer, noise.expected = drawn.expected;
+    noise.per_step = drawn.per_step, noise.first_step = drawn.first_step, noise.batch = drawn.batch;
+    noise.recurrent = drawn.recurrent, noise.weights = drawn.weights;
+    for (std::size_t k = 0; k < drawn.zones.size(); ++k) {
+        noise.zoneout[k] = drawn.zones[k];
+        noise.zones = noise.zones || drawn.zones[k] > 0;
     }
 }
 

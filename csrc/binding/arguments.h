@@ -2,30 +2,20 @@
 // should not. Every error names the argument, what was expected and what came.
 #pragma once
 
-#include <tuple>
-
-#include "array.h"
+#include "records.h"
 
 namespace rnnkernels::binding {
 
-using OptionalArray = std::optional<Array>;
 using OptionalState = std::optional<std::vector<Array>>;
-
-// A layer's parameters: weight_ih, weight_hh, bias_ih, bias_hh, weight_gg, weight_diagonal, weight_hr.
-using Layer = std::tuple<Array, Array, OptionalArray, OptionalArray, OptionalArray, OptionalArray, OptionalArray>;
 
 // A cell's settings, in its order; infinite: off.
 using Settings = std::vector<double>;
 
-// A ragged batch (recurrence/rows.h): starts (steps+1,) and places (rows,), int64, or no places where the arrays
-// (T, B, ...) hold its rows one after another; none: dense. On a GPU the starts are the host's, and places are not
-// looked at: they are there.
-using Schedule = std::optional<std::tuple<py::array, OptionalArray>>;
+// None: a dense batch.
+using Schedule = std::optional<RaggedRows>;
 
-// Random masks (recurrence/problem.h: Noise), in its order: seed, layer, expected, per_step, first_step, batch,
-// places, zones (a rate for each state), recurrent, weights; none: none.
-using OptionalNoise = std::optional<std::tuple<std::uint64_t, std::uint32_t, bool, bool, Index, Index, OptionalArray,
-                                               std::vector<double>, double, double>>;
+// None: nothing is random.
+using OptionalNoise = std::optional<Drawn>;
 
 // One of kDtypes.
 Dtype find_dtype(const Array& array, const char* name);

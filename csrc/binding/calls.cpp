@@ -152,11 +152,11 @@ py::tuple backward(const Place& place, const std::string& cell, const Array& x, 
         call.dx = array.mutable_data();
         dx = as_object(std::move(array));
     }
-    const auto& [weight_ih, weight_hh, bias_ih, bias_hh, weight_gg, weight_diagonal, weight_hr] = layer;
     const py::tuple d_layer = py::make_tuple(
-        give(call.dweight_ih, shape_of(weight_ih)), give(call.dweight_hh, shape_of(weight_hh)),
-        give_like(call.dbias_ih, bias_ih), give_like(call.dbias_hh, bias_hh), give_like(call.dweight_gg, weight_gg),
-        give_like(call.dweight_diagonal, weight_diagonal), give_like(call.dweight_hr, weight_hr));
+        give(call.dweight_ih, shape_of(layer.weight_ih)), give(call.dweight_hh, shape_of(layer.weight_hh)),
+        give_like(call.dbias_ih, layer.bias_ih), give_like(call.dbias_hh, layer.bias_hh),
+        give_like(call.dweight_gg, layer.weight_gg), give_like(call.dweight_diagonal, layer.weight_diagonal),
+        give_like(call.dweight_hr, layer.weight_hr));
     const py::object dterm = give_like(call.dterm, term);
     const py::tuple d_initial = fresh_states(p, call.d_state);
     py::list readings;
