@@ -24,6 +24,6 @@ inline constexpr int cell_count<CellList<Cells...>> = sizeof...(Cells);
 using AllCells =
     CellList<RnnTanh, RnnRelu, Lstm, Gru, GruResetBefore, LstmPeephole, LstmNig, LstmNfg, LstmNog, LstmNiaf, LstmNoaf,
              LstmCifg, LstmFgr, LstmProjected, LstmPeepholeProjected, Mut1, Mut1Projected, Mut2, Mut2Projected, Mut3,
-             Mgu, LiGru, IndRnn, Slstm, SlstmExp, LstmLayerNorm, GruLayerNorm>;
+             Mgu, LiGru, Janet, IndRnn, Slstm, SlstmExp, LstmLayerNorm, GruLayerNorm>;
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

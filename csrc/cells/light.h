@@ -8,6 +8,10 @@
 //   z  = sigmoid(W_xz x + W_hz h + b_z)
 //   a  = max(0, W_xa x + W_ha h + b_a)
 //   h' = z h + (1 - z) a                         z keeps the OLD state
+// janet, just another network (van der Westhuizen, Lasenby 2018), an LSTM with its forget gate alone:
+//   s  = W_xf x + W_hf h + b_f
+//   n  = tanh(W_xn x + W_hn h + b_n)
+//   h' = sigmoid(s) h + (1 - sigmoid(s - 1)) n   what is kept and what is let in add up to more than 1
 // indrnn, the independently recurrent network (Li et al. 2018), each unit sees itself alone:
 //   h' = max(0, W_x x + b + w h)                 w: one number per unit
 #pragma once
@@ -76,6 +80,33 @@ struct LiGru {
         d[0] = dn[0] * (s[0] - a) * z * (V(1) - z);
         d[1] = where_positive(a, dn[0] * (V(1) - z));
         ds[0] = dn[0] * z;
+    }
+};
+
+template <class V>
+struct Janet {
+    static constexpr const char* name = "janet";
+    static constexpr const char* states[] = {"h"};
+    static constexpr Gate gates[] = {
+        {"f", Input::projected, Operand::hidden, 0, 0},
+        {"n", Input::projected, Operand::hidden, 1, 1},
+    };
+    static constexpr int saved_count = 3;
+    static constexpr int slot_count = 2;
+
+    static RNNKERNELS_INLINE void forward(const V* x, const V* u, const V*, const V* s, V* n, V* saved) {
+        const V a = x[0] + u[0];
+        const V f = sigmoid(a), i = sigmoid(V(1) - a);  // 1 - sigmoid(a - 1), without the subtraction
+        const V candidate = tanh(x[1] + u[1]);
+        n[0] = fma(f, s[0], i * candidate);
+        saved[0] = f, saved[1] = i, saved[2] = candidate;
+    }
+
+    static RNNKERNELS_INLINE void backward(const V* saved, const V*, const V* s, const V*, const V* dn, V* d, V* ds) {
+        const V f = saved[0], i = saved[1], n = saved[2];
+        d[0] = dn[0] * fma(s[0] * f, V(1) - f, -(n * i * (V(1) - i)));
+        d[1] = dn[0] * i * fma(-n, n, V(1));
+        ds[0] = dn[0] * f;
     }
 };
 

@@ -77,6 +77,7 @@ def forward(
       in gate n of ``mut1`` and r of ``mut2`` (I = H), W_ih x in ``mut1_projected`` and ``mut2_projected``
     - ``mgu`` (Zhou et al. 2016): f = σ(x_f + u_f), n = tanh(x_n + W_hn (f h) + b_hn), h' = f n + (1-f) h
     - ``ligru`` (Ravanelli et al. 2018): z = σ(x_z + u_z), a = max(0, x_a + u_a), h' = z h + (1-z) a
+    - ``janet`` (van der Westhuizen, Lasenby 2018): s = x_f + u_f, n = tanh(x_n + u_n), h' = σ(s) h + (1 - σ(s - 1)) n
     - ``indrnn`` (Li et al. 2018): h' = max(0, x_a + p h)
     - ``slstm`` (Beck et al. 2024, one head): z = tanh(x_z + u_z), o = σ(x_o + u_o), l = log σ(x_f + u_f) + m (in
       ``slstm_exp`` x_f + u_f + m), m' = max(l, x_i + u_i), i = exp(x_i + u_i - m'), f = exp(l - m'),

@@ -169,6 +169,12 @@ def _ligru(o: Library, _: Any, part: Any, state: State, w: Arrays) -> State:
     return (a + o.sigmoid(z) * (h - a),)
 
 
+def _janet(o: Library, _: Any, part: Any, state: State, w: Arrays) -> State:
+    (h,) = state
+    s, n = o.split(part + _hidden(o, h, w), 2)
+    return (o.sigmoid(s) * h + o.sigmoid(1.0 - s) * o.tanh(n),)
+
+
 def _indrnn(o: Library, _: Any, part: Any, state: State, w: Arrays) -> State:
     return (o.relu(part + w["diagonal"][0] * state[0]),)
 
@@ -243,6 +249,7 @@ _STEPS: dict[str, Step] = {
     "mut3": _mut3,
     "mgu": _mgu,
     "ligru": _ligru,
+    "janet": _janet,
     "indrnn": _indrnn,
     "slstm": _slstm,
     "slstm_exp": partial(_slstm, sigmoid=False),

@@ -369,6 +369,20 @@ def ligru(x: Array, states: State, p: Any) -> State:
     return (sigmoid(z) * h + (1 - sigmoid(z)) * relu(a),)
 
 
+@cell("janet", states="h")
+def janet(x: Array, states: State, p: Any) -> State:
+    """Van der Westhuizen, Lasenby, The unreasonable effectiveness of the forget gate, arXiv 1804.04849, 2018.
+
+    With the paper's beta = 1. Rows of the weights in the order f, n.
+
+    s = U_f h + W_f x + b_f;  n = tanh(U_c h + W_c x + b_c)
+    h' = sigmoid(s) * h + (1 - sigmoid(s - beta)) * n
+    """
+    (h,) = states
+    s, n = _split(p.weight_ih(x) + p.bias_ih + p.weight_hh(h) + p.bias_hh, 2)
+    return (sigmoid(s) * h + (1 - sigmoid(s - 1)) * tanh(n),)
+
+
 @cell("indrnn", states="h")
 def indrnn(x: Array, states: State, p: Any) -> State:
     """Li et al., Independently recurrent neural network (IndRNN), CVPR 2018.
