@@ -34,6 +34,15 @@ check_cxx_source_compiles("
 
 if(RNNKERNELS_TARGET_IS_X86_64)
   set(rnnkernels_possible scalar avx2 avx512)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    # GCC clears and copies a struct of some hundred bytes by `rep stos` and `rep movs`, which take some 30 cycles to
+    # start. Vectors do it in a few: a call of one step at H 8 takes 30 of 244 ns less (EPYC Zen 4).
+    set(rnnkernels_by_vectors vector_loop:2048:noalign,libcall:-1:noalign)
+    foreach(set IN LISTS rnnkernels_possible)
+      list(APPEND rnnkernels_flags_${set}
+        -mmemset-strategy=${rnnkernels_by_vectors} -mmemcpy-strategy=${rnnkernels_by_vectors})
+    endforeach()
+  endif()
 elseif(RNNKERNELS_TARGET_IS_ARM64)
   set(rnnkernels_possible scalar neon)
 else()

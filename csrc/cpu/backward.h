@@ -199,14 +199,16 @@ private:
         strip_.out_block = lanes;
         if (!projected())
             for (Index i = 0; i < rows.count; ++i) out_rows_[i] = output(t, rows.at(i));
-        put_states_after(t, rows.first, rows.step, strip_.after, strip_.after_row, strip_.after_block);
+        if (table_.states > 1)
+            put_states_after(t, rows.first, rows.step, strip_.after, strip_.after_row, strip_.after_block);
     }
     // And what else step t's pass reads and writes of them.
     void put_step(Index t, RowSet rows, Range blocks) {
         put_after(t, rows, blocks);
         if (!projected())
             for (Index i = 0; i < rows.count; ++i) h_rows_[i] = h_before(t, rows.at(i));
-        put_states_after(t - 1, rows.first, rows.step, strip_.before, strip_.before_row, strip_.before_block);
+        if (table_.states > 1)
+            put_states_after(t - 1, rows.first, rows.step, strip_.before, strip_.before_row, strip_.before_block);
         strip_.saved = reserve(t, rows.first);
         strip_.d = gradient(t, rows.first);
     }
@@ -308,8 +310,8 @@ private:
     // same bits as one. t = -1: the initial states.
     template <class Use>
     RNNKERNELS_INLINE void carry_to(Index t, Use use) {
-        const RowSet mine = part_.rows_of_step(rows_, t), more = mine.below(rows_.count(t + 1));
-        const RowSet ended = mine.from(rows_.count(t + 1));
+        const RowSet mine = part_.rows_of_step(rows_, t);
+        const RowSet more = part_.rows_of_step(rows_, t + 1), ended = mine.from(more);
         for (Index first = 0; first < ended.count; first += kStripRows) {
             const RowSet rows{ended.at(first), least(kStripRows, ended.count - first), ended.step};
             for (Index block = part_.blocks.first; block < part_.blocks.last; block += item_)

@@ -23,7 +23,7 @@ public:
     ForwardEngine(const ForwardShared<T>& shared, int thread)
         : shared_(shared),
           table_(shared.table),
-          weights_(shared.weights),
+          weights_(shared.weights()),
           shape_(shared.call.in.shape),
           rows_(shared.rows),
           masks_(shared.masks),

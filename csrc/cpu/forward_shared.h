@@ -41,7 +41,7 @@ struct ForwardShared {
     Index blocks = 0;    // of units
     Index h_blocks = 0;  // of h
     Barrier* barriers = nullptr;
-    ForwardWeights<T> weights{};
+    ForwardWeights<T> own_weights{};
     ForwardScratch<T>* scratch = nullptr;  // of each thread
     const T* initial[kMaxStates] = {};     // each (B, H)
     T* x_part = nullptr;                   // (chunk*B, blocks*inputs*lanes)
@@ -64,6 +64,10 @@ struct ForwardShared {
 
     void prepare(int threads) { prepare(plan_of(cell, Pass::forward, call.in, threads)); }
 
+    const ForwardWeights<T>& weights() const {
+        return call.prepared ? static_cast<const PreparedWeights<T>*>(call.prepared)->weights : own_weights;
+    }
+
     bool drop_weights(int thread, int threads) const { return dropped.fill(thread, threads); }
 
     void prepare(const Plan& cut) {
@@ -75,9 +79,7 @@ struct ForwardShared {
         h_blocks = blocks_of<T>(width);
         barriers = take_barriers(workspace, plan);
         Index panels = 0;
-        if (call.prepared) {
-            weights = static_cast<const PreparedWeights<T>*>(call.prepared)->weights;
-        } else {
+        if (!call.prepared) {
             // One group of rows: each panel has one user. One chunk: weight_ih is used once; one step: weight_hh.
             const bool alone = plan.row_groups == 1;
             const bool input_once = alone && rows.total() <= plan.forward_chunk * shape.batch;
@@ -85,7 +87,7 @@ struct ForwardShared {
             const bool token_table = call.in.tokens && shape.input <= rows.total();
             Inputs in = call.in;
             dropped.take(workspace, in, width, table.recurrents, table.gg_rows, table.gg_columns);
-            weights.take(workspace, table, in,
+            own_weights.take(workspace, table, in,
                          {call.in.x && !input_once, token_table, !recurrent_once, WeightStorage::full});
             if (input_once) {
                 const Index of_hidden = width * cell.item_blocks(Pass::forward, shape.batch);
@@ -112,20 +114,20 @@ private:
             return of;
         }
         of.strip = workspace.take<T>(strip * widest);
-        of.fed = workspace.take<T>(strip * table.feedback.count);
+        if (table.vectors > 0) of.fed = workspace.take<T>(strip * table.feedback.count);
         if (masks.zones) of.old = workspace.take<T>(strip * (table.states - 1));
         return of;
     }
     // What a call keeps from step to step.
     void take_arrays(const Shape& shape, Index width) {
         const bool inner = table.form == Form::normalised_inner;
-        if (!weights.token_table)
-            x_part = workspace.take<T>(plan.forward_chunk * shape.batch * weights.input.columns.row());
+        if (!weights().token_table)
+            x_part = workspace.take<T>(plan.forward_chunk * shape.batch * weights().input.columns.row());
         if (table.form == Form::two_products || inner) {
             made = workspace.take<T>(shape.batch * blocks * lanes);
             if (!call.reserve) saved = workspace.take<T>(shape.batch * blocks * table.saved * lanes);
         }
-        if (table.norms > 0) u = workspace.take<T>(shape.batch * weights.hidden.columns.row());
+        if (table.norms > 0) u = workspace.take<T>(shape.batch * weights().hidden.columns.row());
         T* behind = nullptr;
         if (call.reserve)
             behind = behind_blocks_of(table, static_cast<T*>(call.reserve), shape, masks.zones, rows.total());

@@ -89,14 +89,12 @@ struct RowSet {
     Index step = 1;
 
     RNNKERNELS_INLINE Index at(Index i) const { return first + i * step; }
-    // Those below row `row`, and those from it on.
+    // Those below row `row`.
     RNNKERNELS_INLINE RowSet below(Index row) const {
         return count == 0 || at(count - 1) < row ? *this : RowSet{first, before(row), step};
     }
-    RNNKERNELS_INLINE RowSet from(Index row) const {
-        if (count == 0 || at(count - 1) < row) return {first, 0, step};
-        return {at(before(row)), count - before(row), step};
-    }
+    // Those behind `some`, with which the set begins.
+    RNNKERNELS_INLINE RowSet from(const RowSet& some) const { return {at(some.count), count - some.count, step}; }
     template <class Use>
     RNNKERNELS_INLINE void each(Use use) const {
         for (Index i = 0; i < count; ++i) use(at(i));
@@ -140,8 +138,11 @@ struct Part {
     Barrier* everyone;
     Barrier* row_group;  // null beyond the grid
 
-    // A thread's rows of step t; of step -1 all of its sequences.
-    RNNKERNELS_INLINE RowSet rows_of_step(const Rows& all, Index t) const { return rows.below(all.count(t)); }
+    // A thread's rows of step t; of step -1 all of its sequences, behind the last step none.
+    RNNKERNELS_INLINE RowSet rows_of_step(const Rows& all, Index t) const {
+        if (all.ragged()) return rows.below(all.count(t));
+        return t < all.steps ? rows : RowSet{rows.first, 0, rows.step};
+    }
     void wait_for_step() const {
         if (row_group) row_group->wait();
     }

@@ -47,8 +47,7 @@ template <class T>
 template <class Use>
 void BackwardEngine<T>::each_dh(Index t, Use use) {
     const Range blocks = part_.h_blocks;
-    const RowSet mine = part_.rows_of_step(rows_, t);
-    const RowSet ended = mine.from(rows_.count(t + 1)), more = mine.below(rows_.count(t + 1));
+    const RowSet more = part_.rows_of_step(rows_, t + 1), ended = part_.rows_of_step(rows_, t).from(more);
     const T* from = static_cast<const T*>(shared_.call.d_final_state[0]);
     ended.each([&](Index row) {
         for (Index block = blocks.first; block < blocks.last; ++block)

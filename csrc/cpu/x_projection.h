@@ -13,11 +13,11 @@ class XProjection {
 public:
     XProjection(const ForwardShared<T>& shared, const Part& part)
         : shared_(shared),
-          weight_(shared.weights.input),
+          weight_(shared.weights().input),
           shape_(shared.call.in.shape),
           rows_(shared.rows),
           part_(part),
-          table_(shared.weights.token_table),
+          table_(shared.weights().token_table),
           size_(weight_.columns.row()),
           everyone_(shared.plan.threads > shared.plan.row_groups * shared.plan.unit_groups) {}
 
