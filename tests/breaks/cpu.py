@@ -229,8 +229,8 @@ BREAKS = [
     Break(
         "ragged: groups of threads take rows in a lump",
         "csrc/cpu/geometry.h",
-        "return {at(before(row)), count - before(row), step};",
-        "return {at(before(row)), count - before(row), 1};",
+        "return {at(some.count), count - some.count, step};",
+        "return {at(some.count), count - some.count, 1};",
         "tests/cpu tests/kernels/test_ragged.py",
         CPU,
     ),
