@@ -6,6 +6,7 @@ which calls are made of a problem (numpy_calls.py).
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -71,16 +72,20 @@ class Draw:
     """Random numbers of one case."""
 
     def __init__(self, seed: int) -> None:
-        self.rng = np.random.Generator(np.random.SFC64(seed))
+        self.rng = np.random.Generator(np.random.SFC64(seed))  # of arrays
+        self._choices = random.Random(seed)  # faster, one number at a time
 
     def often(self, rate: float) -> bool:
-        return bool(self.rng.random() < rate)
+        return self._choices.random() < rate
 
     def one(self, of: Any) -> Any:
-        return of[int(self.rng.integers(len(of)))]
+        return self._choices.choice(of)
 
     def normal(self, *shape: int) -> Array:
         return self.rng.standard_normal(shape, np.float32).astype(np.float64)
+
+
+cells = cache(rk.cells)
 
 
 @cache
@@ -91,7 +96,7 @@ def shapes(cell: str, inputs: int, hidden: int, proj_size: int | None) -> dict[s
 def draw(seed: int) -> Case:
     """Draw the case of a number."""
     d = Draw(seed)
-    cell = d.one(rk.cells())
+    cell = d.one(cells())
     info = rk.cell_info(cell)
     steps, batch, inputs, hidden = (
         d.one(LARGE) if d.often(LARGE_RATE) else (d.one(STEPS), d.one(BATCHES), d.one(INPUTS), d.one(UNITS))

@@ -48,7 +48,7 @@ def case(seed: int) -> Tried:
     _cpu.set_poison(True)  # results and memory start as NaN
     book = Book(draw(seed), np.random.default_rng([seed, 1]))
     d = Draw(2**40 + seed)
-    plays = [_train, _train, _train, _infer, _prepared, _prepared]
+    plays = [_train, _train, _train, _train, _infer, _infer, _prepared]
     if not book.case.ragged and book.case.term is None and book.case.sizes[0]:
         plays += [_step, _stepper]
     for play in plays:
@@ -78,6 +78,7 @@ class Book:
         self.rng = rng
         self.about = ""
         self._cast: dict[tuple[str, str], Any] = {}
+        self._allowed: dict[tuple[str, str], float] = {}
         self._moved: dict[tuple[str, bool], tuple[truth.Truth, Array]] = {}
 
     def _groups(self) -> dict[str, list[str]]:
@@ -167,14 +168,16 @@ class Book:
     def fail(self, what: str) -> None:
         self.tried.failures.append(f"{self.about}: {what}")
 
-    def length(self, measure: Any) -> int:
-        steps, batch, inputs, hidden = self.case.sizes
-        found: int = measure(steps, inputs, hidden) if measure is forward_length else measure(*self.case.sizes)
-        return found * (1 if self.case.noise is None else 4)  # what a mask keeps is scaled up, by 2 at most
-
-    @cached_property
-    def amplified(self) -> float:
-        return amplification(self.case.cell, *self.case.sizes)
+    def allowed(self, dtype: str, quantity: str) -> float:
+        """Return what the tests' table allows."""
+        if (dtype, quantity) not in self._allowed:
+            steps, _, inputs, hidden = self.case.sizes
+            gradient = quantity == "gradient"
+            length = gradient_length(*self.case.sizes) if gradient else forward_length(steps, inputs, hidden)
+            length *= 1 if self.case.noise is None else 4  # what a mask keeps is scaled up, by 2 at most
+            amplified = amplification(self.case.cell, *self.case.sizes)
+            self._allowed[dtype, quantity] = tolerance(dtype, quantity, length, amplified)
+        return self._allowed[dtype, quantity]
 
     def check(self, what: str, got: Any, wanted: Array, dtype: str, moved: Any) -> None:
         """Compare an output or states; `moved`: of the truth asked again."""
@@ -182,7 +185,7 @@ class Book:
             kind = (got.dtype, got.shape) if isinstance(got, np.ndarray) else type(got).__name__
             self.fail(f"{what}: expected {dtype} of {wanted.shape}, got {kind}")
             return
-        allowed = tolerance(dtype, "output", self.length(forward_length), self.amplified)
+        allowed = self.allowed(dtype, "output")
         found = error(got, wanted)
         if found > allowed:
             allowed += MARGIN * error(moved(), np.broadcast_to(wanted, moved().shape))
@@ -211,7 +214,7 @@ class Book:
             found["term"] = grads.term
         found |= {f"reset{k}": g for k, g in enumerate(grads.reset_state or ())}
         slopes = self._drawn[1]
-        allowed = tolerance(dtype, "gradient", self.length(gradient_length), self.amplified)
+        allowed = self.allowed(dtype, "gradient")
         for place, (group, names) in enumerate(self.groups.items()):
             if group == "x" and not need_x:
                 if grads.x is not None:
