@@ -142,9 +142,7 @@ def draw(seed: int) -> Case:
     return case
 
 
-def _params(
-    d: Draw, cell: str, wanted: dict[str, tuple[int, ...]], hidden: int, rounded: bool
-) -> dict[str, Array]:
+def _params(d: Draw, cell: str, wanted: dict[str, tuple[int, ...]], hidden: int, rounded: bool) -> dict[str, Array]:
     """Draw parameters: uniform within 1/sqrt(H), where rounding does not grow; biases both, one or none."""
     biases = d.one(((), ("bias_ih",), ("bias_hh",), *[("bias_ih", "bias_hh")] * 5))
     bound = 1 / np.sqrt(hidden)

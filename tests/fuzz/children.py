@@ -67,9 +67,10 @@ def _child(tried: Tried, module: str, seed: int, seconds: float, calls: int | No
         notes, errors = Path(folder) / "notes", Path(folder) / "errors"
         command = [sys.executable, "-m", __name__, module, str(seed), str(seconds), str(calls or 0), str(notes)]
         environment = {**os.environ, "PYTHONFAULTHANDLER": "1"}
-        with errors.open("wb") as stderr, subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=stderr
-        ) as child:
+        with (
+            errors.open("wb") as stderr,
+            subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=stderr) as child,
+        ):
             try:
                 said, _ = child.communicate(timeout=seconds + patience)
                 how = f"a signal: {signal.Signals(-child.returncode).name}" if child.returncode < 0 else ""

@@ -194,7 +194,9 @@ class Book:
 
     def check_run(self, output: Any, state: Any, dtype: str, training: bool) -> None:
         known = self.truth(training)
-        self.check("output", output, known.sequences[0], dtype, lambda: self.moved(dtype, training)[0].sequences[0][:, 0])
+        self.check(
+            "output", output, known.sequences[0], dtype, lambda: self.moved(dtype, training)[0].sequences[0][:, 0]
+        )
         self.check_states(state, known.final, dtype, training)
 
     def check_states(self, state: Any, wanted: State, dtype: str, training: bool) -> None:

@@ -139,7 +139,9 @@ ROWS = [
 
 
 @pytest.mark.parametrize("options", ROWS, ids=str)
-@pytest.mark.parametrize(("cell", "dtype"), [("lstm", "float32"), ("gru_reset_before", "float64"), ("slstm", "float32")])
+@pytest.mark.parametrize(
+    ("cell", "dtype"), [("lstm", "float32"), ("gru_reset_before", "float64"), ("slstm", "float32")]
+)
 def test_resets(cell: str, dtype: str, options: Any, x64: None) -> None:
     """Those of the NumPy call, bit for bit: values and every gradient, under jit too."""
     p = make(cell, (5, 7, 5, 9), dtype)

@@ -33,7 +33,10 @@ def register() -> None:
 
 
 class Static(NamedTuple):
-    """All of a call but its arrays, which are (parameters in the order of `names`, x, states, lengths, resets, reset states)."""
+    """All of a call but its arrays.
+
+    These are parameters in the order of `names`, x, states, lengths, resets, reset states, each where it is given.
+    """
 
     asked: Asked  # its lengths and resets are among the arrays
     names: tuple[str, ...]  # of the parameters

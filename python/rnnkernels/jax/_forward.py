@@ -38,8 +38,8 @@ def forward(
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     """Run one layer over a sequence: `rnnkernels.forward`, as a function of JAX.
 
-    Differentiable in reverse mode with respect to `x` (not tokens), `params`, `state` and `reset_state`. It may be called under
-    ``jax.jit``, ``jax.vmap`` and ``jax.grad`` in any order, each gradient once.
+    Differentiable in reverse mode with respect to `x` (not tokens), `params`, `state` and `reset_state`. It may be
+    called under ``jax.jit``, ``jax.vmap`` and ``jax.grad`` in any order, each gradient once.
 
     Parameters
     ----------
@@ -81,8 +81,8 @@ def forward(
 
     Notes
     -----
-    The instruction set is that in use when the call is traced; results are those of `rnnkernels.forward`, bit for bit; of
-    half precisions, those of the same numbers in float32, rounded.
+    The instruction set is that in use when the call is traced; results are those of `rnnkernels.forward`, bit for bit,
+    those of half precisions are the float32 call's on the same numbers, rounded.
     """
     info = cell_info(cell)
     weights = _as_params(cell, params)
@@ -194,7 +194,7 @@ def _as_lengths(lengths: Any, batch: int) -> jax.Array:
 
 
 def _as_resets(resets: Any, shape: tuple[int, ...]) -> jax.Array:
-    """Resets as the kernels' door takes them: a byte each."""
+    """Return resets as the kernels' door takes them: a byte each."""
     array = _as_array("resets", resets)
     if array.dtype != np.bool_:
         raise TypeError(f"resets: expected booleans, got {array.dtype}")

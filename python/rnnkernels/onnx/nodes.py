@@ -7,6 +7,7 @@ name. Not here: weights (weights.py), and what is done with them (operators.py, 
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,16 @@ class Attributes:
         if cell == "lstm" and self.input_forget:
             return "lstm_cifg"
         return "lstm_peephole" if cell == "lstm" and peepholes else cell
+
+
+@contextmanager
+def naming(node: Any) -> Iterator[None]:
+    """Say behind what is refused of a node which node it is: by its name, or by its first result."""
+    try:
+        yield
+    except UnsupportedError as error:
+        named = f"{node.name!r}" if node.name else f"of {next((n for n in node.output if n), '')!r}"
+        raise UnsupportedError(f"{error} [{node.op_type} node {named}]") from None
 
 
 def read_attributes(operator: str, given: Mapping[str, Any]) -> Attributes:

@@ -17,7 +17,7 @@ from rnnkernels.parameters import Array, Params
 from rnnkernels.prepared import Prepared
 
 from .clip import reach
-from .nodes import FIRST_OPSET, Attributes, UnsupportedError, read_attributes
+from .nodes import FIRST_OPSET, Attributes, UnsupportedError, naming, read_attributes
 from .weights import check_shapes, to_params
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ class _Recurrent(OpRun):  # type: ignore[misc]  # onnx is not followed
         self._settings: Attributes | None = None  # None: of a function that is told some by its caller
         self._kept: _Kept | None = None
         if not self.has_linked_attribute:
-            self._settings = read_attributes(self.operator, {name: getattr(self, name) for name in self._given})
+            with naming(onnx_node):
+                self._settings = read_attributes(self.operator, {name: getattr(self, name) for name in self._given})
 
     def run(self, *args: Any, **kwargs: Any) -> tuple[Array | None, ...]:
         """Run the node: an evaluator calls this.
@@ -63,7 +64,8 @@ class _Recurrent(OpRun):  # type: ignore[misc]  # onnx is not followed
         """
         inputs = [value if name else None for name, value in zip(self.onnx_node.input, args, strict=True)]
         try:
-            found = super().run(*inputs, **kwargs)
+            with naming(self.onnx_node):
+                found = super().run(*inputs, **kwargs)
         except TypeError as error:  # the base class puts one without what was wrong before ours
             if isinstance(error.__cause__, TypeError):
                 raise error.__cause__ from None
