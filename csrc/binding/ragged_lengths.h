@@ -76,21 +76,19 @@ public:
                  static_cast<char*>(rows) + row * bytes, bytes);
     }
 
-    // Gradients of what the sequences (S, width) began with, as those of the rows' states (B, width) and of their reset
-    // states (B, width), either of which may be null. A row without steps has that of its end.
-    template <typename Real>
-    void begin_gradient(const Real* sequences, const Real* ended, Real* rows, Real* reset, std::size_t width) const {
-        const std::size_t bytes = width * sizeof(Real);
+    // Gradients of what the sequences (S, bytes) began with, as those of the rows' states (B, bytes) and of their reset
+    // states (B, bytes), either of which may be null. A row without steps has that of its end.
+    void begin_gradient(Dtype dtype, const void* sequences, const void* ended, void* rows, void* reset,
+                        std::size_t bytes) const {
         for (std::size_t row = 0; row < last_.size(); ++row) {
-            if (rows) copy(last_[row] >= 0 ? nullptr : ended, static_cast<Index>(row), rows + row * width, bytes);
-            if (reset) std::memset(reset + row * width, 0, bytes);
+            const auto at = static_cast<Index>(row);
+            if (rows) copy(last_[row] >= 0 ? nullptr : ended, at, static_cast<char*>(rows) + row * bytes, bytes);
+            if (reset) std::memset(static_cast<char*>(reset) + row * bytes, 0, bytes);
         }
-        for (std::size_t s = 0; s < sequences_.size(); ++s) {
-            Real* const to = sequences_[s].fresh ? reset : rows;
-            if (!to) continue;
-            for (std::size_t unit = 0; unit < width; ++unit)
-                to[static_cast<std::size_t>(sequences_[s].row) * width + unit] += sequences[s * width + unit];
-        }
+        if (dtype == Dtype::float32)
+            add<float>(sequences, rows, reset, bytes / sizeof(float));
+        else
+            add<double>(sequences, rows, reset, bytes / sizeof(double));
     }
 
 private:
@@ -98,6 +96,17 @@ private:
         Index row, begin, size;  // `begin`, `size`: in steps of the row, in the order in which they are run
         bool fresh;              // begins with the reset state
     };
+
+    template <typename Real>
+    void add(const void* sequences, void* rows, void* reset, std::size_t width) const {
+        for (std::size_t s = 0; s < sequences_.size(); ++s) {
+            auto* const to = static_cast<Real*>(sequences_[s].fresh ? reset : rows);
+            if (!to) continue;
+            for (std::size_t unit = 0; unit < width; ++unit)
+                to[static_cast<std::size_t>(sequences_[s].row) * width + unit] +=
+                    static_cast<const Real*>(sequences)[s * width + unit];
+        }
+    }
 
     static void copy(const void* from, Index at, void* to, std::size_t bytes) {
         if (from)

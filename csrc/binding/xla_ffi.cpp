@@ -273,16 +273,7 @@ struct Packed {
     }
     // Gradients of what the sequences began with, as those of the rows' states and reset states.
     void begin_gradient(const RaggedLengths& ragged, int k, const void* ended, void* rows, void* reset) const {
-        const auto spread = [&](auto real) {
-            using Real = decltype(real);
-            ragged.begin_gradient(reinterpret_cast<const Real*>(memory[k].data()), static_cast<const Real*>(ended),
-                                  static_cast<Real*>(rows), static_cast<Real*>(reset),
-                                  static_cast<std::size_t>(call.problem.width(k)));
-        };
-        if (call.problem.dtype == Dtype::float32)
-            spread(float{});
-        else
-            spread(double{});
+        ragged.begin_gradient(call.problem.dtype, memory[k].data(), ended, rows, reset, row_bytes(k));
     }
     std::size_t row_bytes(int k) const { return static_cast<std::size_t>(call.problem.width(k)) * call.number_size(); }
 };
@@ -355,8 +346,7 @@ void run_backward(const xla::Frame& frame) {
     }
     made.in = p.in;
     backend().backward(call.set, p.cell, p.dtype, made);
-    for (int k = 0; ragged && k < states; ++k)
-        d_start.begin_gradient(*ragged, k, d_finals[k], d_begun[k], d_reset[k]);
+    for (int k = 0; ragged && k < states; ++k) d_start.begin_gradient(*ragged, k, d_finals[k], d_begun[k], d_reset[k]);
 }
 
 // XLA asks, before it calls, which API a function was made for. It takes those up to its own; the first that could be

@@ -115,7 +115,7 @@ def draw(seed: int) -> Case:
             for sums, s in zip(info["positive"], drawn, strict=True)
         )
 
-    x = d.rng.integers(0, inputs, (steps, batch)) if d.often(0.2) else _inputs(d, (steps, batch, inputs))
+    x = d.rng.integers(0, inputs, (steps, batch)) if d.often(0.2) else _inputs(d, (steps, batch, inputs), params)
     lengths = d.rng.integers(0, steps + 1, batch) if d.often(0.3) else None
     resets = d.rng.random((steps, batch)) < d.one((0.0, 0.2, 0.5, 1.0)) if d.often(0.3) else None
     case = Case(
@@ -164,9 +164,13 @@ def as_bfloat16(array: Array) -> Array:
     return (np.ascontiguousarray(array, np.float32).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
 
 
-def _inputs(d: Draw, shape: tuple[int, ...]) -> Array:
-    """Draw vectors: of common size, now and then all zero, tiny or large enough to saturate gates."""
-    return _float(d.normal(*shape) * d.one((1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 1e-4, 20.0)))
+def _inputs(d: Draw, shape: tuple[int, ...], params: dict[str, Array]) -> Array:
+    """Draw vectors: of common size, now and then all zero, tiny or large enough to saturate gates.
+
+    Zeros only beside biases: what a Relu is applied to would be exactly 0, the one number where it has no slope.
+    """
+    least = 0.0 if any(name.startswith("bias") for name in params) else 1e-2
+    return _float(d.normal(*shape) * d.one((1.0, 1.0, 1.0, 1.0, 1.0, least, 1e-4, 20.0)))
 
 
 def _noise(d: Draw, cell: str) -> rk.Noise:

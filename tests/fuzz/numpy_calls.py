@@ -4,9 +4,9 @@ A case (cases.py) is one random problem, of which several calls are made: in tra
 keeping memory, prepared, stepped, in float32 and float64, on every instruction set, with other numbers of threads, of
 arrays arranged in every way. Gradients are compared along random directions, all elements of a kind at once.
 
-The tolerance is the tests' table. It takes the problem to be well conditioned; where a value lies outside, the truth is
-asked again with all arrays moved by the rounding of the dtype, and what those answers differ by is allowed, too: a value
-near the edge of a Relu, a row of a normalisation whose numbers are almost alike.
+The tolerance is the tests' table, for problems that are well conditioned. Where a value lies outside, the truth is
+asked again with all arrays moved by the rounding of the dtype, and what those answers differ by is allowed, too: near
+the edge of a Relu, for a row of a normalisation whose numbers are almost alike.
 """
 
 from __future__ import annotations
@@ -314,10 +314,7 @@ def _step(d: Draw, b: Book) -> None:
     given = {"noise": c.noise, "cell_clip": c.cell_clip}
     x = c.x[0] if c.tokens else b.take(d, dtype, "x first", c.x[0])
     params, state = b.params(d, dtype), b.take(d, dtype, "state", c.state)
-    if d.often(0.5):
-        ended = rk.step(c.cell, x, params, state, **given)
-    else:
-        ended = _layer(d, b, dtype).step(x, state)
+    ended = rk.step(c.cell, x, params, state, **given) if d.often(0.5) else _layer(d, b, dtype).step(x, state)
     for k, got in enumerate(ended):
         wanted = b.truth(False).sequences[k][0]
         b.check(f"state[{k}]", got, wanted, dtype, lambda k=k: b.moved(dtype, False)[0].sequences[k][:, 0, 0])

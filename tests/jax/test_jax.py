@@ -154,7 +154,8 @@ def test_resets(cell: str, dtype: str, options: Any, x64: None) -> None:
         return rkj.forward(cell, x, params, state, reset_state=reset, **options | {"resets": resets})
 
     for function in (forward, jax.jit(forward)):
-        results, pull = jax.vjp(lambda *a: function(*a, options["resets"]), p.x, p.params, p.state, anew)
+        given = p.x, p.params, p.state, anew
+        results, pull = jax.vjp(lambda *a, f=function: f(*a, options["resets"]), *given)
         assert_equal(results, (run.output, run.state))
         found = pull((jnp.asarray(p.d_output), tuple(map(jnp.asarray, p.d_state))))
         assert_equal(found, (grads.x, grads.params, grads.state, grads.reset_state or zeros))

@@ -1,4 +1,4 @@
-"""Weights that a graph computes from constants: found wherever they stand, and refused where an input is behind them."""
+"""Weights that a graph computes from constants: found wherever they stand, refused where an input is behind them."""
 
 from __future__ import annotations
 

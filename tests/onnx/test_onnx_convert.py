@@ -169,7 +169,7 @@ def test_what_does_not_fit_is_refused() -> None:
         ro.from_node(node, [t for t in tensors if t.name != "R"])
     with pytest.raises(ValueError, match="node: expected an RNN, GRU or LSTM, got Add"):
         ro.from_node(helper.make_node("Add", ["a", "b"], ["c"]), [])
-    with pytest.raises(TypeError, match="initializers: expected a mapping of names to arrays, a model, .*, got int"):
+    with pytest.raises(TypeError, match=r"initializers: expected a mapping of names to arrays, a model, .*, got int"):
         ro.from_node(node, 3)
     with pytest.raises(TypeError, match="initializers: expected tensors, nodes and graphs, got int"):
         ro.from_node(node, [3])
