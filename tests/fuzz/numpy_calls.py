@@ -161,6 +161,11 @@ class Book:
 
     # ---- comparisons
 
+    @cached_property
+    def largest(self) -> float:
+        """The largest number of x that is read, at least 1."""
+        return 1.0 if self.case.tokens else max(1.0, float(np.abs(self.arrays["x"]).max(initial=0.0)))
+
     def called(self, kind: str, about: str) -> None:
         self.tried.calls[kind] += 1
         self.about = f"{kind} ({about}, {rk.instruction_set()}, {rk.num_threads()} threads) of {self.case.describe()}"
@@ -233,10 +238,11 @@ class Book:
                 self.fail(f"d {wrong[0]}: got {found[wrong[0]].dtype} of {found[wrong[0]].shape}")
                 continue
             slope, size = 0.0, 0.0
+            least = self.largest if group == "params" else 1.0  # slopes of gates err absolutely, and multiply x
             for name in names:
                 g, direction = found[name].astype(np.float64), self.directions[name][place]
                 slope += float((g * direction).sum())
-                size += max(1.0, float(np.abs(g).max(initial=0.0))) * float(np.abs(direction).sum())
+                size += max(least, float(np.abs(g).max(initial=0.0))) * float(np.abs(direction).sum())
             off, bound = abs(slope - float(slopes[place])), allowed * size
             if off > bound or not math.isfinite(slope):
                 bound += MARGIN * float(np.abs(self.moved(dtype, True)[1][:, place] - slopes[place]).max())
