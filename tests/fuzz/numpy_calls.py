@@ -101,7 +101,7 @@ class Book:
         found = truth.Truth(tuple(map(_first, found.sequences)), tuple(map(_first, found.final)))
         return found, np.broadcast_to(slopes, len(self.groups))
 
-    def truth(self, training: bool) -> truth.Truth:
+    def known(self, training: bool) -> truth.Truth:
         return (self._drawn if training else self._expected)[0]
 
     def moved(self, dtype: str, training: bool) -> tuple[truth.Truth, Array]:
@@ -198,7 +198,7 @@ class Book:
                 self.fail(f"{what}: error {found:.3g}, allowed {allowed:.3g}")
 
     def check_run(self, output: Any, state: Any, dtype: str, training: bool) -> None:
-        known = self.truth(training)
+        known = self.known(training)
         self.check(
             "output", output, known.sequences[0], dtype, lambda: self.moved(dtype, training)[0].sequences[0][:, 0]
         )
@@ -267,7 +267,7 @@ def _train(d: Draw, b: Book) -> None:
     run_of_it = rk.forward(c.cell, b.x(d, dtype), b.params(d, dtype), b.take(d, dtype, "state", c.state), **options)
     b.check_run(run_of_it.output, run_of_it.state, dtype, True)
     if all_states:
-        known = b.truth(True).sequences
+        known = b.known(True).sequences
         for k, (got, wanted) in enumerate(zip(run_of_it.states or (), known, strict=True)):
             b.check(f"states[{k}]", got, wanted, dtype, lambda k=k: b.moved(dtype, True)[0].sequences[k][:, 0])
     for _ in range(d.one((1, 1, 1, 2))):
@@ -317,19 +317,19 @@ def _prepared(d: Draw, b: Book) -> None:
 def _step(d: Draw, b: Book) -> None:
     dtype, c = d.one(DTYPES), b.case
     b.called("step", dtype)
-    given = {"noise": c.noise, "cell_clip": c.cell_clip}
+    given: dict[str, Any] = {"noise": c.noise, "cell_clip": c.cell_clip}
     x = c.x[0] if c.tokens else b.take(d, dtype, "x first", c.x[0])
     params, state = b.params(d, dtype), b.take(d, dtype, "state", c.state)
     ended = rk.step(c.cell, x, params, state, **given) if d.often(0.5) else _layer(d, b, dtype).step(x, state)
     for k, got in enumerate(ended):
-        wanted = b.truth(False).sequences[k][0]
+        wanted = b.known(False).sequences[k][0]
         b.check(f"state[{k}]", got, wanted, dtype, lambda k=k: b.moved(dtype, False)[0].sequences[k][:, 0, 0])
 
 
 def _stepper(d: Draw, b: Book) -> None:
     dtype, c = d.one(DTYPES), b.case
     stepper = _layer(d, b, dtype).stepper(c.sizes[1], b.take(d, dtype, "state", c.state))
-    known = b.truth(False)
+    known = b.known(False)
     for t in range(c.sizes[0]):
         b.called("stepper", dtype)
         h = stepper(c.x[t] if c.tokens else b.take(d, dtype, f"x at {t}", c.x[t], lists=False))

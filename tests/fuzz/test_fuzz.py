@@ -15,6 +15,7 @@ from processes import python
 
 import rnnkernels as rk
 from tests.fuzz import children, numpy_calls
+from tests.fuzz.cases import draw
 from tests.fuzz.children import Tried
 from tests.fuzz.parts import PARTS
 
@@ -117,6 +118,6 @@ def test_the_command_says_what_it_does_not_know() -> None:
 
 
 def test_a_case_can_be_repeated() -> None:
-    first, again = numpy_calls.draw(SEED), numpy_calls.draw(SEED)
+    first, again = draw(SEED), draw(SEED)
     assert first.describe() == again.describe()
     np.testing.assert_array_equal(first.x, again.x)

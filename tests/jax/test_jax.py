@@ -196,10 +196,11 @@ def test_vmap_of_resets_folds_them_into_the_batch() -> None:
     def run(x: Any, state: Any, cut: Any, reset: Any) -> Any:
         return rkj.forward("lstm", x, p.params, state, resets=cut, reset_state=reset)
 
-    def pick(k: int) -> Any:
-        return xs[k], tuple(s[k] for s in states), resets[k], tuple(s[k] for s in anew)
+    def one(k: int, reset: Any) -> Any:
+        return run(xs[k], tuple(s[k] for s in states), resets[k], reset)
 
-    stacked = jax.tree.map(lambda *a: jnp.stack(a), *[run(*pick(k)) for k in range(3)])
+    of_each = [tuple(s[k] for s in anew) for k in range(3)]
+    stacked = jax.tree.map(lambda *a: jnp.stack(a), *map(one, range(3), of_each))
     assert_equal(jax.vmap(run)(xs, states, resets, anew), stacked)
     assert calls_in(jax.vmap(run), xs, states, resets, anew) == 1
     moved = jax.vmap(run, in_axes=(0, 0, 2, 0))(xs, states, np.moveaxis(resets, 0, 2), anew)
@@ -208,7 +209,7 @@ def test_vmap_of_resets_folds_them_into_the_batch() -> None:
     def loss(reset: Any) -> Any:
         return jax.vmap(run)(xs, states, resets, reset)[0].sum()
 
-    each = [jax.grad(lambda s, k=k: run(*pick(k)[:3], s)[0].sum())(pick(k)[3]) for k in range(3)]
+    each = [jax.grad(lambda reset, k=k: one(k, reset)[0].sum())(of_each[k]) for k in range(3)]
     assert_equal(jax.grad(loss)(anew), jax.tree.map(lambda *a: jnp.stack(a), *each))
 
 

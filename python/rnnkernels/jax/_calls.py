@@ -55,14 +55,18 @@ class Static(NamedTuple):
         return len(self.names)
 
     @property
+    def _given_states(self) -> int:
+        return self.state_count * self.state
+
+    @property
     def states(self) -> slice:
         """Where the states stand."""
-        return slice(self.x + 1, self.x + 1 + self.state_count * self.state)
+        return slice(self.x + 1, self.x + 1 + self._given_states)
 
     @property
     def resets_at(self) -> int:
         """Where the resets stand, if there are any."""
-        return self.states.stop + self.lengths
+        return self.x + 1 + self._given_states + self.lengths
 
     @property
     def reset_states(self) -> slice:

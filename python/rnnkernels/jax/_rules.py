@@ -124,7 +124,7 @@ def _differentiate(static: tuple[Static, bool], kept: Any, gradients: Sequence[A
     found = _backward(static, (*arrays, output, reserve, *gradients))
     dx = found.pop(0) if wants_dx else None
     d_params, d_states = found[: call.x], found[call.x :]
-    count = call.states.stop - call.states.start
+    count = call.state_count * call.state
     return ((*d_params, dx, *d_states[:count], *[None] * (call.lengths + call.resets), *d_states[count:]),)
 
 
