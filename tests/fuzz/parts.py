@@ -33,6 +33,6 @@ class Part(NamedTuple):
 PARTS = {
     "numpy": Part("numpy_calls"),
     "onnx": Part("onnx_fuzz", ("onnx", "onnxruntime")),
-    "torch": Part("torch_fuzz", ("torch", "expecttest")),
+    "torch": Part("torch_fuzz", ("torch",)),
     "charlm": Part("charlm_fuzz", ("safetensors", "tqdm")),
 }

@@ -128,17 +128,18 @@ def test_nothing_to_do(cell: str, options: Any, shape: Any) -> None:
 # ---- resets -------------------------------------------------------------------------------------
 
 RESETS = np.random.default_rng(2).random((5, 7)) < 0.4
-ROWS = [
-    {"resets": RESETS},
-    {"resets": RESETS, "reverse": True},
-    {"resets": RESETS, "lengths": np.array([3, 0, 5, 5, 1, 0, 2], np.int32)},
-    {"resets": RESETS, "lengths": np.array([3, 0, 5, 5, 1, 0, 2], np.int32), "reverse": True},
-    {"resets": np.ones_like(RESETS)},
-    {"resets": np.zeros_like(RESETS)},
-]
+LENGTHS = np.array([3, 0, 5, 5, 1, 0, 2], np.int32)
+ROWS: dict[str, Any] = {
+    "some": {"resets": RESETS},
+    "some, in reverse": {"resets": RESETS, "reverse": True},
+    "some, lengths": {"resets": RESETS, "lengths": LENGTHS},
+    "some, lengths, in reverse": {"resets": RESETS, "lengths": LENGTHS, "reverse": True},
+    "all": {"resets": np.ones_like(RESETS)},
+    "none": {"resets": np.zeros_like(RESETS)},
+}
 
 
-@pytest.mark.parametrize("options", ROWS, ids=str)
+@pytest.mark.parametrize("options", ROWS.values(), ids=ROWS)
 @pytest.mark.parametrize(
     ("cell", "dtype"), [("lstm", "float32"), ("gru_reset_before", "float64"), ("slstm", "float32")]
 )

@@ -15,7 +15,7 @@ from rnnkernels._arguments import as_parameters
 from rnnkernels.parameters import Array, Params, parameter_shapes
 
 from .constants import Constants
-from .nodes import CELLS, DEFAULTS, Attributes, UnsupportedError, naming, read_attributes
+from .nodes import CELLS, DEFAULTS, Attributes, UnsupportedError, of_node, read_attributes
 from .weights import check_shapes, from_params, to_params
 
 if TYPE_CHECKING:
@@ -98,12 +98,14 @@ def from_node(node: Any, initializers: Any) -> Layer:
     operator = getattr(node, "op_type", None)
     if operator not in DEFAULTS or node.domain not in ("", "ai.onnx"):
         raise ValueError(f"node: expected an RNN, GRU or LSTM, got {operator or type(node).__name__}")
-    with naming(node):
+    try:
         settings = read_attributes(operator, {a.name: helper.get_attribute_value(a) for a in node.attribute})
         if settings.clip is not None:
             raise UnsupportedError(
                 f"clip: the kernels do not clip what the activation functions are applied to, got {settings.clip:g}"
             )
+    except UnsupportedError as error:
+        raise of_node(error, node) from None
     constants = Constants(initializers, node)
     given: dict[str, Array | None] = dict.fromkeys(_WEIGHTS)
     for role, name in zip(_INPUTS, node.input, strict=False):

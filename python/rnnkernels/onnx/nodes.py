@@ -7,7 +7,6 @@ name. Not here: weights (weights.py), and what is done with them (operators.py, 
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -91,14 +90,10 @@ class Attributes:
         return "lstm_peephole" if cell == "lstm" and peepholes else cell
 
 
-@contextmanager
-def naming(node: Any) -> Iterator[None]:
-    """Say behind what is refused of a node which node it is: by its name, or by its first result."""
-    try:
-        yield
-    except UnsupportedError as error:
-        named = f"{node.name!r}" if node.name else f"of {next((n for n in node.output if n), '')!r}"
-        raise UnsupportedError(f"{error} [{node.op_type} node {named}]") from None
+def of_node(error: UnsupportedError, node: Any) -> UnsupportedError:
+    """Return the error with the node that is refused behind it: by its name, or by its first result."""
+    named = f"{node.name!r}" if node.name else f"of {next((n for n in node.output if n), '')!r}"
+    return UnsupportedError(f"{error} [{node.op_type} node {named}]")
 
 
 def read_attributes(operator: str, given: Mapping[str, Any]) -> Attributes:
