@@ -100,7 +100,8 @@ def forward(
     if resets is not None:
         arrays.append(_as_resets(resets, inputs.shape[:2]))
     arrays += _as_states("reset_state", reset_state, info["states"], dtype, shapes)
-    if dtype.name in _HALVES:
+    half = dtype.name in _HALVES
+    if half:
         arrays = [array.astype(np.float32) if array.dtype == dtype else array for array in arrays]
     hidden = weights["weight_ih"].shape[0] // info["rows"][0]
     call = Static(
@@ -115,7 +116,8 @@ def forward(
         hidden,
         widths[0],
     )
-    output, *final = (result.astype(dtype) for result in layer(call, arrays))
+    results = layer(call, arrays)
+    output, *final = [result.astype(dtype) for result in results] if half else results
     return output, tuple(final)
 
 
