@@ -48,8 +48,12 @@ class Truth:
     final: State  # each (..., B, H)
 
 
-def run(case: Case, arrays: Arrays, expected: bool) -> Truth:
-    """Run the case on these arrays; `expected`: with the masks' expectation."""
+def run(case: Case, arrays: Arrays, expected: bool, moved: tuple[Array, ...] | None = None) -> Truth:
+    """Run the case on these arrays.
+
+    `expected`: with the masks' expectation. `moved`: what is added to each state after each row's k-th step, each
+    (..., T, 1, H).
+    """
     steps, batch, inputs, _ = case.sizes
     cell = CELLS[case.cell].step
     count = len(case.widths)
@@ -77,6 +81,8 @@ def run(case: Case, arrays: Arrays, expected: bool) -> Truth:
         else:
             made = cell(x[..., t, rows, :], state, p)
             after = tuple(d * s + (1 - d) * n for d, s, n in zip(masks.rates, state, made, strict=True))
+        if moved is not None:
+            after = tuple(n + by[..., k, :, :] for n, by in zip(after, moved, strict=True))
         alive = runs[k][:, None]
         each.append((t, tuple(np.where(alive, n, 0.0) for n in after)))
         state = tuple(np.where(alive, n, s) for n, s in zip(after, state, strict=True))
@@ -89,19 +95,42 @@ def slopes(case: Case, arrays: Arrays, directions: Arrays, expected: bool) -> tu
         name: value + 1j * STEP * directions[name] if name in directions else value for name, value in arrays.items()
     }
     found = run(case, shifted, expected)
-    loss: Any = np.zeros(())
+    real = Truth(tuple(s.real for s in found.sequences), tuple(s.real for s in found.final))
+    return real, _losses(case, found).sum(-1).imag / STEP
+
+
+def norms(case: Case, arrays: Arrays) -> tuple[Array, ...]:
+    """Norms of the loss's gradient with respect to each state after every step, each (T, B)."""
+    steps, batch = case.sizes[:2]
+    time, runs = _order(case)
+    width = sum(case.widths)
+    count = steps * width
+    units = np.eye(count).reshape(count, steps, 1, width) * 1j * STEP
+    ends = np.cumsum(case.widths)
+    found = run(case, arrays, False, tuple(np.split(units, ends[:-1], axis=-1)))
+    slopes_of_all = np.broadcast_to(_losses(case, found).imag / STEP, (count, batch)).reshape(steps, width, batch)
+    made = []
+    for slopes_of_one in np.split(slopes_of_all, ends[:-1], axis=1):
+        norm = np.zeros((steps, batch))
+        norm[time, np.arange(batch)] = np.where(runs, np.sqrt((slopes_of_one**2).sum(1)), 0.0)
+        made.append(norm)
+    return tuple(made)
+
+
+# ---- pieces --------------------------------------------------------------------------------------
+
+
+def _losses(case: Case, found: Truth) -> Array:
+    """The part of each row in the loss, (..., B)."""
+    loss: Any = np.zeros(case.sizes[1])
     runs = _runs(case)[:, :, None]
     gradients = [case.d_output, *(case.d_states or (None,) * len(case.widths))[1:]]
     for d, sequence in zip(gradients, found.sequences, strict=True):
         if d is not None:
-            loss = loss + (np.where(runs, d, 0.0) * sequence).sum((-1, -2, -3))
+            loss = loss + (np.where(runs, d, 0.0) * sequence).sum((-1, -3))
     for d, s in zip(case.d_state or (), found.final, strict=case.d_state is not None):
-        loss = loss + (d * s).sum((-1, -2))
-    real = Truth(tuple(s.real for s in found.sequences), tuple(s.real for s in found.final))
-    return real, np.asarray(loss).imag / STEP
-
-
-# ---- pieces --------------------------------------------------------------------------------------
+        loss = loss + (d * s).sum(-1)
+    return np.asarray(loss)
 
 
 def _runs(case: Case) -> Array:
