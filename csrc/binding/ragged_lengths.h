@@ -1,11 +1,11 @@
-// The rows of a batch of lengths, in the order that the kernels walk them (recurrence/rows.h): what
-// python/rnnkernels/schedule.py makes for a batch without resets, for callers who have no Python at hand.
+// The rows of a batch of lengths and resets, in the order that the kernels walk them (recurrence/rows.h): what
+// python/rnnkernels/schedule.py makes, for callers who have no Python at hand.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
-#include <numeric>
 #include <vector>
 
 #include "../recurrence/problem.h"
@@ -14,25 +14,34 @@ namespace rnnkernels::binding {
 
 class RaggedLengths {
 public:
-    // Each row's length, 0 or more; `reverse`: from its last step to its first.
-    RaggedLengths(const std::vector<Index>& lengths, bool reverse) : last_(lengths.size(), -1) {
+    // Each row's length, 0 or more; `reverse`: from its last step to its first; `resets` (T, B), or null: before which
+    // steps a row begins a sequence of its own.
+    RaggedLengths(const std::vector<Index>& lengths, bool reverse, const std::uint8_t* resets)
+        : last_(lengths.size(), -1) {
         const auto batch = static_cast<Index>(lengths.size());
-        const auto length = [&](Index row) { return lengths[static_cast<std::size_t>(row)]; };
-        owner_.resize(lengths.size());
-        std::iota(owner_.begin(), owner_.end(), Index{0});
-        std::stable_sort(owner_.begin(), owner_.end(), [&](Index a, Index b) { return length(a) > length(b); });
-        while (!owner_.empty() && length(owner_.back()) == 0) owner_.pop_back();
-        for (std::size_t s = 0; s < owner_.size(); ++s)
-            last_[static_cast<std::size_t>(owner_[s])] = static_cast<Index>(s);
-        const Index longest = owner_.empty() ? 0 : length(owner_.front());
-        starts_.assign(1, 0);
-        Index running = sequences();
-        for (Index t = 0; t < longest; ++t) {
-            while (length(owner_[static_cast<std::size_t>(running - 1)]) <= t) --running;
-            for (Index s = 0; s < running; ++s) {
-                const Index row = owner_[static_cast<std::size_t>(s)];
-                places_.push_back((reverse ? length(row) - 1 - t : t) * batch + row);
+        const auto place_of = [&](Index row, Index step) {
+            return (reverse ? lengths[static_cast<std::size_t>(row)] - 1 - step : step) * batch + row;
+        };
+        for (Index row = 0; row < batch; ++row)
+            for (Index step = 0; step < lengths[static_cast<std::size_t>(row)]; ++step) {
+                const bool cut = resets && resets[place_of(row, step)];
+                if (step == 0 || cut) sequences_.push_back({row, step, 0, cut});
+                ++sequences_.back().size;
             }
+        std::stable_sort(sequences_.begin(), sequences_.end(),
+                         [](const Sequence& a, const Sequence& b) { return a.size > b.size; });
+        for (std::size_t s = 0; s < sequences_.size(); ++s) {
+            const Sequence& one = sequences_[s];
+            if (one.begin + one.size == lengths[static_cast<std::size_t>(one.row)])
+                last_[static_cast<std::size_t>(one.row)] = static_cast<Index>(s);
+        }
+        const Index longest = sequences_.empty() ? 0 : sequences_.front().size;
+        starts_.assign(1, 0);
+        std::size_t running = sequences_.size();
+        for (Index t = 0; t < longest; ++t) {
+            while (sequences_[running - 1].size <= t) --running;
+            for (std::size_t s = 0; s < running; ++s)
+                places_.push_back(place_of(sequences_[s].row, sequences_[s].begin + t));
             starts_.push_back(static_cast<Index>(places_.size()));
         }
         places_.reserve(1);  // data() of no rows is not null
@@ -41,33 +50,73 @@ public:
     const std::vector<Index>& starts() const { return starts_; }
     const std::vector<Index>& places() const { return places_; }
     Index steps() const { return static_cast<Index>(starts_.size()) - 1; }
-    Index sequences() const { return static_cast<Index>(owner_.size()); }
+    Index sequences() const { return static_cast<Index>(sequences_.size()); }
 
-    // What belongs to the rows (B, bytes), as that of the sequences (S, bytes).
+    // What each sequence (S, bytes) begins with: that of its row in `rows` (B, bytes), behind a reset in `reset`
+    // (B, bytes); zeros where that is null.
+    void begin(const void* rows, const void* reset, void* sequences, std::size_t bytes) const {
+        for (std::size_t s = 0; s < sequences_.size(); ++s)
+            copy(sequences_[s].fresh ? reset : rows, sequences_[s].row, static_cast<char*>(sequences) + s * bytes,
+                 bytes);
+    }
+
+    // What belongs to the ends of the rows (B, bytes), as that of the sequences (S, bytes); zeros for those inside.
     void pack(const void* rows, void* sequences, std::size_t bytes) const {
-        for (std::size_t s = 0; s < owner_.size(); ++s)
-            std::memcpy(static_cast<char*>(sequences) + s * bytes,
-                        static_cast<const char*>(rows) + static_cast<std::size_t>(owner_[s]) * bytes, bytes);
+        std::memset(sequences, 0, sequences_.size() * bytes);
+        for (std::size_t row = 0; row < last_.size(); ++row)
+            if (last_[row] >= 0)
+                copy(rows, static_cast<Index>(row),
+                     static_cast<char*>(sequences) + static_cast<std::size_t>(last_[row]) * bytes, bytes);
     }
 
     // The other way; a row without steps gets what it has in `otherwise` (B, bytes), or zeros where that is null.
     void unpack(const void* sequences, const void* otherwise, void* rows, std::size_t bytes) const {
+        for (std::size_t row = 0; row < last_.size(); ++row)
+            copy(last_[row] >= 0 ? sequences : otherwise, last_[row] >= 0 ? last_[row] : static_cast<Index>(row),
+                 static_cast<char*>(rows) + row * bytes, bytes);
+    }
+
+    // Gradients of what the sequences (S, bytes) began with, as those of the rows' states (B, bytes) and of their reset
+    // states (B, bytes), either of which may be null. A row without steps has that of its end.
+    void begin_gradient(Dtype dtype, const void* sequences, const void* ended, void* rows, void* reset,
+                        std::size_t bytes) const {
         for (std::size_t row = 0; row < last_.size(); ++row) {
-            char* to = static_cast<char*>(rows) + row * bytes;
-            if (last_[row] >= 0) {
-                std::memcpy(to, static_cast<const char*>(sequences) + static_cast<std::size_t>(last_[row]) * bytes,
-                            bytes);
-            } else if (otherwise) {
-                std::memcpy(to, static_cast<const char*>(otherwise) + row * bytes, bytes);
-            } else {
-                std::memset(to, 0, bytes);
-            }
+            const auto at = static_cast<Index>(row);
+            if (rows) copy(last_[row] >= 0 ? nullptr : ended, at, static_cast<char*>(rows) + row * bytes, bytes);
+            if (reset) std::memset(static_cast<char*>(reset) + row * bytes, 0, bytes);
         }
+        if (dtype == Dtype::float32)
+            add<float>(sequences, rows, reset, bytes / sizeof(float));
+        else
+            add<double>(sequences, rows, reset, bytes / sizeof(double));
     }
 
 private:
-    std::vector<Index> owner_;  // (S) the row that a sequence belongs to, longest first
-    std::vector<Index> last_;   // (B) a row's sequence; -1: it has no steps
+    struct Sequence {
+        Index row, begin, size;  // `begin`, `size`: in steps of the row, in the order in which they are run
+        bool fresh;              // begins with the reset state
+    };
+
+    template <typename Real>
+    void add(const void* sequences, void* rows, void* reset, std::size_t width) const {
+        for (std::size_t s = 0; s < sequences_.size(); ++s) {
+            auto* const to = static_cast<Real*>(sequences_[s].fresh ? reset : rows);
+            if (!to) continue;
+            for (std::size_t unit = 0; unit < width; ++unit)
+                to[static_cast<std::size_t>(sequences_[s].row) * width + unit] +=
+                    static_cast<const Real*>(sequences)[s * width + unit];
+        }
+    }
+
+    static void copy(const void* from, Index at, void* to, std::size_t bytes) {
+        if (from)
+            std::memcpy(to, static_cast<const char*>(from) + static_cast<std::size_t>(at) * bytes, bytes);
+        else
+            std::memset(to, 0, bytes);
+    }
+
+    std::vector<Sequence> sequences_;  // (S) longest first
+    std::vector<Index> last_;          // (B) the sequence that a row ends with; -1: it has no steps
     std::vector<Index> starts_, places_;
 };
 

@@ -5,10 +5,10 @@
 // stake. What only the values say (tokens, lengths) is checked here alone.
 //
 // Arguments  parameters that are there, in the order of Layer · x (T, B, I) or int32/int64 tokens (T, B) · states
-//            (B, H) each, if given · lengths (B,), if given; of a backward also output (T, B, H) · reserve · d_output
-//            (T, B, H) · d_state (B, H) each
+//            (B, H) each, if given · lengths (B,), if given · resets (T, B) of bytes, if given · reset states (B, H)
+//            each, if given; of a backward also output (T, B, H) · reserve · d_output (T, B, H) · d_state (B, H) each
 // Results    of a forward: output · states · reserve (bytes), if it is to be kept
-//            of a backward: dx, if wanted · dparameters · d_state, if a state was given
+//            of a backward: dx, if wanted · dparameters · d_state, if a state was given · d_reset_state, if one was
 #include "xla_ffi.h"
 
 #include <cstring>
@@ -23,7 +23,8 @@ namespace {
 
 // Bits of the attribute "options"; those below are the parameters that are there.
 constexpr int kParameters = 7;
-constexpr std::int64_t kHasState = 1 << 7, kHasLengths = 1 << 8, kReverse = 1 << 9, kWantsDx = 1 << 10;
+constexpr std::int64_t kHasState = 1 << 7, kHasLengths = 1 << 8, kReverse = 1 << 9, kWantsDx = 1 << 10,
+                       kHasResets = 1 << 11, kHasResetState = 1 << 12;
 
 constexpr std::uintptr_t kAlignment = 64;  // of a reserve
 
@@ -114,6 +115,7 @@ struct Layered {
     Dims parameters[kParameters];  // shapes; empty: not there
     std::vector<std::int64_t> tokens;
     std::optional<RaggedLengths> ragged;
+    const void* reset_state[kMaxStates] = {};  // null: zeros
 
     bool has(std::int64_t option) const { return (options & option) != 0; }
     Index steps() const { return problem.steps; }
@@ -185,30 +187,39 @@ void read_tokens(Layered& call, const void* data, bool wide) {
     call.problem.in.tokens = call.tokens.data();
 }
 
-void read_lengths(Layered& call, Reader& from) {
+std::vector<Index> read_lengths(Layered& call, Reader& from) {
     std::vector<Index> lengths(static_cast<std::size_t>(call.batch()), call.steps());
-    if (call.has(kHasLengths)) {
-        const int dtype = from.peek().dtype;
-        const bool wide = dtype == xla::kS64;
-        const void* data = from.take("lengths", wide ? xla::kS64 : xla::kS32, {call.batch()});
-        for (std::size_t b = 0; b < lengths.size(); ++b) {
-            lengths[b] = wide ? static_cast<const std::int64_t*>(data)[b] : static_cast<const std::int32_t*>(data)[b];
-            if (lengths[b] < 0 || lengths[b] > call.steps())
-                throw std::invalid_argument("lengths: expected 0 to T = " + std::to_string(call.steps()) + ", got " +
-                                            std::to_string(lengths[b]) + " at [" + std::to_string(b) + "]");
-        }
-    } else if (!call.has(kReverse)) {
-        return;
+    if (!call.has(kHasLengths)) return lengths;
+    const int dtype = from.peek().dtype;
+    const bool wide = dtype == xla::kS64;
+    const void* data = from.take("lengths", wide ? xla::kS64 : xla::kS32, {call.batch()});
+    for (std::size_t b = 0; b < lengths.size(); ++b) {
+        lengths[b] = wide ? static_cast<const std::int64_t*>(data)[b] : static_cast<const std::int32_t*>(data)[b];
+        if (lengths[b] < 0 || lengths[b] > call.steps())
+            throw std::invalid_argument("lengths: expected 0 to T = " + std::to_string(call.steps()) + ", got " +
+                                        std::to_string(lengths[b]) + " at [" + std::to_string(b) + "]");
     }
+    return lengths;
+}
+
+// Which rows are run, in which order, and what they begin with anew.
+void read_rows(Layered& call, Reader& from) {
+    if (!call.has(kHasLengths | kHasResets | kReverse)) return;
+    const std::vector<Index> lengths = read_lengths(call, from);
+    const void* resets = nullptr;
+    if (call.has(kHasResets)) resets = from.take("resets", xla::kU8, {call.steps(), call.batch()});
+    if (call.has(kHasResetState))
+        for (int k = 0; k < call.problem.info().state_count; ++k)
+            call.reset_state[k] = from.take("reset_state", code_of(call.problem.dtype), call.row_state(k));
     Inputs& in = call.problem.in;
-    call.ragged.emplace(lengths, call.has(kReverse));
+    call.ragged.emplace(lengths, call.has(kReverse), static_cast<const std::uint8_t*>(resets));
     in.starts = call.ragged->starts().data();
     in.places = call.ragged->places().data();
     in.shape.steps = call.ragged->steps();
     in.shape.batch = call.ragged->sequences();
 }
 
-// The layer, x, the states and the lengths.
+// The layer, x, the states and the rows.
 void read_call(Layered& call, const xla::Frame& frame, Reader& from) {
     Problem& p = call.problem;
     p.cell = find_cell(text_attribute(frame, "cell"));
@@ -231,7 +242,7 @@ void read_call(Layered& call, const xla::Frame& frame, Reader& from) {
     if (call.has(kHasState))
         for (int k = 0; k < p.info().state_count; ++k)
             p.in.state[k] = from.take("state", code_of(p.dtype), call.row_state(k));
-    read_lengths(call, from);
+    read_rows(call, from);
 }
 
 // Arrays of a ragged batch's sequences (S, width), in the place of those of its rows (B, width).
@@ -245,6 +256,13 @@ struct Packed {
         memory[k].resize(static_cast<std::size_t>(call.problem.in.shape.batch) * row_bytes(k) + 1);
         return memory[k].data();
     }
+    // What the sequences begin with; null where that is zeros.
+    void* begin(const RaggedLengths& ragged, int k, const void* rows) {
+        if (!rows && !call.reset_state[k]) return nullptr;
+        void* to = make(k);
+        ragged.begin(rows, call.reset_state[k], to, row_bytes(k));
+        return to;
+    }
     void* pack(const RaggedLengths& ragged, int k, const void* rows) {
         void* to = make(k);
         ragged.pack(rows, to, row_bytes(k));
@@ -252,6 +270,10 @@ struct Packed {
     }
     void unpack(const RaggedLengths& ragged, int k, const void* otherwise, void* rows) const {
         ragged.unpack(memory[k].data(), otherwise, rows, row_bytes(k));
+    }
+    // Gradients of what the sequences began with, as those of the rows' states and reset states.
+    void begin_gradient(const RaggedLengths& ragged, int k, const void* ended, void* rows, void* reset) const {
+        ragged.begin_gradient(call.problem.dtype, memory[k].data(), ended, rows, reset, row_bytes(k));
     }
     std::size_t row_bytes(int k) const { return static_cast<std::size_t>(call.problem.width(k)) * call.number_size(); }
 };
@@ -279,7 +301,7 @@ void run_forward(const xla::Frame& frame) {
     if (ragged) std::memset(made.output, 0, Reader::bytes_of(dtype, p.sequence_shape(0)));
     for (int k = 0; k < states; ++k) {
         made.final_state[k] = ragged ? ended.make(k) : finals[k];
-        if (ragged && given.state[k]) p.in.state[k] = begun.pack(*ragged, k, given.state[k]);
+        if (ragged) p.in.state[k] = begun.begin(*ragged, k, given.state[k]);
     }
     made.in = p.in;
     backend().forward(call.set, p.cell, p.dtype, made);
@@ -312,17 +334,19 @@ void run_backward(const xla::Frame& frame) {
     if (!made.dweight_hh) made.dweight_hh = empty_array;
     void* d_begun[kMaxStates] = {};
     for (int k = 0; call.has(kHasState) && k < states; ++k) d_begun[k] = to.fill("d_state", dtype, call.row_state(k));
+    void* d_reset[kMaxStates] = {};
+    for (int k = 0; call.has(kHasResetState) && k < states; ++k)
+        d_reset[k] = to.fill("d_reset_state", dtype, call.row_state(k));
     to.end();
     Packed begun(call), d_ended(call), d_start(call);
     for (int k = 0; k < states; ++k) {
         made.d_final_state[k] = ragged ? d_ended.pack(*ragged, k, d_finals[k]) : d_finals[k];
         made.d_state[k] = ragged || !d_begun[k] ? d_start.make(k) : d_begun[k];
-        if (ragged && p.in.state[k]) p.in.state[k] = begun.pack(*ragged, k, p.in.state[k]);
+        if (ragged) p.in.state[k] = begun.begin(*ragged, k, p.in.state[k]);
     }
     made.in = p.in;
     backend().backward(call.set, p.cell, p.dtype, made);
-    for (int k = 0; ragged && k < states; ++k)  // a row without steps hands its state through
-        if (d_begun[k]) d_start.unpack(*ragged, k, d_finals[k], d_begun[k]);
+    for (int k = 0; ragged && k < states; ++k) d_start.begin_gradient(*ragged, k, d_finals[k], d_begun[k], d_reset[k]);
 }
 
 // XLA asks, before it calls, which API a function was made for. It takes those up to its own; the first that could be

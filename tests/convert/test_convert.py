@@ -200,6 +200,19 @@ def test_keras_bidirectional(cell: str) -> None:
     np.testing.assert_allclose(stack.forward(x).output, keras_output(layer, x), atol=2e-6)
 
 
+@KERAS_COPIES
+@pytest.mark.parametrize("cell", KERAS_CELLS)
+def test_keras_go_backwards(cell: str) -> None:
+    """Their outputs in the order in which they are made, ours at their steps."""
+    layer, x = keras_layer(cell, go_backwards=True), normal(T, B, I)
+    expected = keras_output(layer, x)
+    params = convert.from_keras(cell, layer.get_weights())
+    output = rk.forward(cell, x, params, reverse=True).output
+    np.testing.assert_allclose(convert.in_keras_order(output), expected, atol=2e-6)
+    assert_same(convert.in_keras_order(output), rk.forward(cell, x[::-1], params).output)
+    assert_same(convert.in_keras_order(convert.in_keras_order(output)), output)
+
+
 # ---- flax ---------------------------------------------------------------------------------------
 
 FLAX_CELLS = ("rnn_tanh", "rnn_relu", "lstm", "gru")
@@ -466,6 +479,7 @@ HASTE = {name: a.astype(np.float32) for name, a in haste_arrays("lstm").items()}
             "params: expected 2 layers of 1 directions, got no .._l0",
         ),
         (lambda: convert.to_torch("lstm", LSTM, module="x"), ValueError, "module: expected 'layer' or 'cell', got 'x'"),
+        (lambda: convert.in_keras_order(normal(T, B)), ValueError, r"output: expected shape \(T, B, H\), got \(6, 3\)"),
         (lambda: convert.from_keras("lstm", WRONG), TypeError, "weights: expected a list of arrays, got int"),
         (lambda: convert.from_keras("lstm", [normal(1)]), ValueError, "weights: expected 2 or 3 arrays"),
         (

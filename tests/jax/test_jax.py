@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from problems import FORMS, Array, make
 from processes import HIDE, python
+from separate_calls import reset_state
 
 import rnnkernels as rk
 import rnnkernels.jax as rkj
@@ -122,6 +123,148 @@ def test_tokens(cell: str, kind: str, x64: None) -> None:
 def test_nothing_to_do(cell: str, options: Any, shape: Any) -> None:
     p = make(cell, shape, "float32")
     assert_equal(vjp_of(p, **options), expected_of(p, **options))
+
+
+# ---- resets -------------------------------------------------------------------------------------
+
+RESETS = np.random.default_rng(2).random((5, 7)) < 0.4
+LENGTHS = np.array([3, 0, 5, 5, 1, 0, 2], np.int32)
+ROWS: dict[str, Any] = {
+    "some": {"resets": RESETS},
+    "some, in reverse": {"resets": RESETS, "reverse": True},
+    "some, lengths": {"resets": RESETS, "lengths": LENGTHS},
+    "some, lengths, in reverse": {"resets": RESETS, "lengths": LENGTHS, "reverse": True},
+    "all": {"resets": np.ones_like(RESETS)},
+    "none": {"resets": np.zeros_like(RESETS)},
+}
+
+
+@pytest.mark.parametrize("options", ROWS.values(), ids=ROWS)
+@pytest.mark.parametrize(
+    ("cell", "dtype"), [("lstm", "float32"), ("gru_reset_before", "float64"), ("slstm", "float32")]
+)
+def test_resets(cell: str, dtype: str, options: Any, x64: None) -> None:
+    """Those of the NumPy call, bit for bit: values and every gradient, under jit too."""
+    p = make(cell, (5, 7, 5, 9), dtype)
+    anew = reset_state(p)
+    run = rk.forward(cell, p.x, p.params, p.state, reset_state=anew, **options)
+    grads = rk.backward(run, p.d_output, p.d_state)
+    zeros = tuple(np.zeros_like(s) for s in p.state)
+
+    def forward(x: Any, params: Any, state: Any, reset: Any, resets: Any) -> Any:
+        return rkj.forward(cell, x, params, state, reset_state=reset, **options | {"resets": resets})
+
+    for function in (forward, jax.jit(forward)):
+        given = p.x, p.params, p.state, anew
+        results, pull = jax.vjp(lambda *a, f=function: f(*a, options["resets"]), *given)
+        assert_equal(results, (run.output, run.state))
+        found = pull((jnp.asarray(p.d_output), tuple(map(jnp.asarray, p.d_state))))
+        assert_equal(found, (grads.x, grads.params, grads.state, grads.reset_state or zeros))
+
+
+@pytest.mark.parametrize("given", ["state", "reset_state", "neither"])
+def test_resets_begin_with_zeros_where_nothing_is_given(given: str) -> None:
+    p = make("lstm", (5, 7, 5, 9), "float32")
+    states: Any = {} if given == "neither" else {given: p.state}
+    run = rk.forward("lstm", p.x, p.params, resets=RESETS, **states)
+    grads = rk.backward(run, p.d_output, p.d_state)
+    results, pull = jax.vjp(lambda s: rkj.forward("lstm", p.x, p.params, resets=RESETS, **s), states)
+    assert_equal(results, (run.output, run.state))
+    (found,) = pull((jnp.asarray(p.d_output), tuple(map(jnp.asarray, p.d_state))))
+    expected = {"state": grads.state, "reset_state": grads.reset_state}
+    assert_equal(found, {name: expected[name] for name in states})
+
+
+def test_resets_are_separate_calls() -> None:
+    p = make("gru", (6, 2, 5, 9), "float32")
+    resets = np.zeros((6, 2), bool)
+    resets[2, 0] = resets[4, 1] = True
+    output, (h,) = rkj.forward("gru", p.x, p.params, p.state, resets=resets, reset_state=reset_state(p))
+    for row, cut in ((0, 2), (1, 4)):
+        one = slice(row, row + 1)
+        before = rkj.forward("gru", p.x[:cut, one], p.params, (p.state[0][one],))
+        behind = rkj.forward("gru", p.x[cut:, one], p.params, (reset_state(p)[0][one],))
+        assert_equal(output[:, one], jnp.concatenate([before[0], behind[0]]))
+        assert_equal(h[one], behind[1][0])
+
+
+def test_vmap_of_resets_folds_them_into_the_batch() -> None:
+    p = make("lstm", SHAPE, "float32")
+    xs, states = batch_of(p, 3)
+    resets = np.random.default_rng(3).random((3, *SHAPE[:2])) < 0.4
+    anew = tuple(np.stack([s + np.float32(k) for k in range(3)]) for s in p.state)
+
+    def run(x: Any, state: Any, cut: Any, reset: Any) -> Any:
+        return rkj.forward("lstm", x, p.params, state, resets=cut, reset_state=reset)
+
+    def one(k: int, reset: Any) -> Any:
+        return run(xs[k], tuple(s[k] for s in states), resets[k], reset)
+
+    of_each = [tuple(s[k] for s in anew) for k in range(3)]
+    stacked = jax.tree.map(lambda *a: jnp.stack(a), *map(one, range(3), of_each))
+    assert_equal(jax.vmap(run)(xs, states, resets, anew), stacked)
+    assert calls_in(jax.vmap(run), xs, states, resets, anew) == 1
+    moved = jax.vmap(run, in_axes=(0, 0, 2, 0))(xs, states, np.moveaxis(resets, 0, 2), anew)
+    assert_equal(moved, stacked)
+
+    def loss(reset: Any) -> Any:
+        return jax.vmap(run)(xs, states, resets, reset)[0].sum()
+
+    each = [jax.grad(lambda reset, k=k: one(k, reset)[0].sum())(of_each[k]) for k in range(3)]
+    assert_equal(jax.grad(loss)(anew), jax.tree.map(lambda *a: jnp.stack(a), *each))
+
+
+# ---- half precisions ----------------------------------------------------------------------------
+
+HALVES = ["bfloat16", "float16"]
+
+
+def half(tree: Any, dtype: str) -> Any:
+    """Arrays in half precision."""
+    return jax.tree.map(lambda a: jnp.asarray(a).astype(dtype), tree)
+
+
+def wide(tree: Any) -> Any:
+    """The same numbers in float32."""
+    return jax.tree.map(lambda a: np.asarray(a.astype(np.float32)), tree)
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("cell", FORMS)
+def test_halves_are_computed_in_float32(cell: str, dtype: str) -> None:
+    """Values and gradients are the float32 call's on the same numbers, rounded once."""
+    p = make(cell, SHAPE, "float32")
+    given = half((p.x, p.params, p.state), dtype)
+    ahead = half((p.d_output, tuple(p.d_state)), dtype)
+    x, params, state = wide(given)
+    run = rk.forward(cell, x, params, state)
+    grads = rk.backward(run, *wide(ahead))
+    expected = half(((run.output, run.state), (grads.x, grads.params, grads.state)), dtype)
+
+    def forward(x: Any, params: Any, state: Any) -> Any:
+        return rkj.forward(cell, x, params, state)
+
+    for function in (forward, jax.jit(forward)):
+        results, pull = jax.vjp(function, *given)
+        assert_equal((results, pull(ahead)), expected)
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_halves_under_vmap_with_tokens_lengths_and_resets(dtype: str) -> None:
+    p = make("gru", (4, 3, 5, 6), "float32", tokens=True)
+    params, state = half((p.params, p.state), dtype)
+    lengths, resets = np.array([4, 0, 2], np.int32), np.eye(4, 3, dtype=bool)
+    xs = np.stack([p.x, (p.x + 1) % 5])
+
+    def run(x: Any) -> Any:
+        return rkj.forward("gru", x, params, state, lengths=lengths, resets=resets, reset_state=state)
+
+    assert_equal(jax.vmap(run)(xs), jax.tree.map(lambda *a: jnp.stack(a), *map(run, xs)))
+    expected = rk.forward(
+        "gru", p.x, wide(params), wide(state), lengths=lengths, resets=resets, reset_state=wide(state)
+    )
+    assert_equal(run(p.x), half((expected.output, expected.state), dtype))
+    assert run(p.x)[0].dtype == dtype
 
 
 # ---- against jax.lax.scan -----------------------------------------------------------------------
@@ -418,7 +561,7 @@ def test_forward_mode_is_refused() -> None:
         (
             {"params": P.params | {"weight_ih": P.params["weight_ih"].astype("f2")}},
             TypeError,
-            r"params\['weight_ih'\]: expected dtype float32 or float64, got float16",
+            r"params\['weight_hh'\]: expected dtype float16, the parameters', got float32",
         ),
         ({"state": P.state[0]}, TypeError, r"state: expected a tuple of arrays \(h, c\), got ndarray"),
         ({"state": P.state[:1]}, ValueError, r"state: expected 2 arrays \(h, c\), got 1"),
@@ -426,6 +569,20 @@ def test_forward_mode_is_refused() -> None:
             {"state": (P.state[0], P.state[1][:2])},
             ValueError,
             r"state\[1\]: expected shape \(B, H\) = \(3, 6\), got \(2, 6\)",
+        ),
+        (
+            {"params": {n: w.astype("i4") for n, w in P.params.items()}},
+            TypeError,
+            r"params\['weight_ih'\]: expected dtype float32, float64, bfloat16, float16, got int32",
+        ),
+        ({"resets": np.zeros((4, 3))}, TypeError, "resets: .*float64 needs jax_enable_x64"),
+        ({"resets": np.zeros((4, 3), int)}, TypeError, "resets: expected booleans, got int"),
+        ({"resets": np.zeros((3, 4), bool)}, ValueError, r"resets: expected shape \(T, B\) = \(4, 3\), got \(3, 4\)"),
+        ({"reset_state": P.state}, ValueError, "reset_state: expected resets with it, got none"),
+        (
+            {"resets": np.zeros((4, 3), bool), "reset_state": P.state[:1]},
+            ValueError,
+            r"reset_state: expected 2 arrays \(h, c\), got 1",
         ),
         ({"lengths": [1, 2]}, ValueError, r"lengths: expected shape \(B,\) = \(3,\), got \(2,\)"),
         ({"lengths": [1.0, 2.0, 3.0]}, TypeError, "lengths: expected integers, got float32"),

@@ -14,7 +14,7 @@ Not here: models, graphs and files. The libraries themselves are not imported, b
 
 from ._flax import from_flax, to_flax
 from ._haste import from_haste, to_haste
-from ._keras import from_keras, to_keras
+from ._keras import from_keras, in_keras_order, to_keras
 from ._onnx import from_onnx, to_onnx
 from ._torch import from_torch, to_torch
 
@@ -24,6 +24,7 @@ __all__ = [
     "from_keras",
     "from_onnx",
     "from_torch",
+    "in_keras_order",
     "to_flax",
     "to_haste",
     "to_keras",

@@ -43,6 +43,12 @@ def from_keras(cell: str, weights: Sequence[Any], *, stacked: bool = False) -> P
         If something is no array of float32 or float64.
     ValueError
         If Keras has no such cell, or the number of arrays or a shape does not fit.
+
+    Notes
+    -----
+    A layer with ``go_backwards=True`` has the weights of one without. It is run with ``reverse=True``; Keras then gives
+    the outputs in the order in which it ran, the last step's first, ours stay at their steps: `in_keras_order` turns
+    them round. Keras' ``Bidirectional`` does so itself, and agrees with a `rnnkernels.Stack` as it is.
     """
     layout = layout_of("Keras", cell)
     given = _as_list("weights", weights)
@@ -57,6 +63,31 @@ def from_keras(cell: str, weights: Sequence[Any], *, stacked: bool = False) -> P
         ways = [arrays[at : at + each] for at in range(0, len(arrays), each)]
         found.append([_from_one(cell, layout, way, what, at * each) for at, way in enumerate(ways)])
     return join(found, stacked=stacked)
+
+
+def in_keras_order(output: Array) -> Array:
+    """Return the output of a run with ``reverse=True`` in the order of a Keras layer with ``go_backwards=True``.
+
+    Both run from the last step to the first. Ours leaves each step's output at its step; Keras' first output is that of
+    the step it ran first, the last. It is ``output[::-1]``, and the same the other way.
+
+    Parameters
+    ----------
+    output : ndarray, (T, B, H)
+
+    Returns
+    -------
+    ndarray, (T, B, H)
+        A view.
+
+    Raises
+    ------
+    ValueError
+        If it has not three dimensions.
+    """
+    if np.ndim(output) != 3:
+        raise ValueError(f"output: expected shape (T, B, H), got {np.shape(output)}")
+    return output[::-1]
 
 
 def to_keras(cell: str, params: Mapping[str, Any]) -> list[Any]:

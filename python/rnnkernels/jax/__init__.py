@@ -8,7 +8,7 @@
 XLA calls the compiled kernels itself (its foreign function interface): no callback to Python, no copy. Parameters are
 those of `rnnkernels.init_params`, as arrays of JAX or NumPy.
 
-Not here: what `rnnkernels.forward` has beyond lengths and reversed time (resets, terms, masks, readings), GPUs, forward
+Not here: what `rnnkernels.forward` has beyond lengths, resets and reversed time (terms, masks, readings), GPUs, forward
 mode and second derivatives. docs/jax.md says what each transformation does.
 """
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rnnkernels._asked import Asked
 
 # The attribute "options", lowest bit first: which parameters there are, and what else.
-BITS = (*NAMES, "state", "lengths", "reverse", "dx")
+BITS = (*NAMES, "state", "lengths", "reverse", "dx", "resets", "reset_state")
 ALIGNMENT = 64  # a reserve that is cut out of an array of them stays aligned
 
 FORWARD, BACKWARD = "rnnkernels_forward", "rnnkernels_backward"
@@ -33,12 +33,17 @@ def register() -> None:
 
 
 class Static(NamedTuple):
-    """All of a call but its arrays, which are (parameters in the order of `names`, x, states, lengths)."""
+    """All of a call but its arrays.
 
-    asked: Asked  # its lengths are among the arrays
+    These are parameters in the order of `names`, x, states, lengths, resets, reset states, each where it is given.
+    """
+
+    asked: Asked  # its lengths and resets are among the arrays
     names: tuple[str, ...]  # of the parameters
     state: bool  # whether states are given
     lengths: bool  # whether lengths are
+    resets: bool  # whether resets are
+    reset_state: bool  # whether reset states are
     instruction_set: str
     reserve: int  # bytes per row of a step
     hidden: int  # H
@@ -50,9 +55,24 @@ class Static(NamedTuple):
         return len(self.names)
 
     @property
+    def _given_states(self) -> int:
+        return self.state_count * self.state
+
+    @property
     def states(self) -> slice:
         """Where the states stand."""
-        return slice(self.x + 1, self.x + 1 + self.state_count * self.state)
+        return slice(self.x + 1, self.x + 1 + self._given_states)
+
+    @property
+    def resets_at(self) -> int:
+        """Where the resets stand, if there are any."""
+        return self.x + 1 + self._given_states + self.lengths
+
+    @property
+    def reset_states(self) -> slice:
+        """Where the reset states stand."""
+        begin = self.resets_at + self.resets
+        return slice(begin, begin + self.state_count * self.reset_state)
 
     @property
     def state_count(self) -> int:
@@ -61,6 +81,7 @@ class Static(NamedTuple):
 
     def _attributes(self, wants_dx: bool = False) -> dict[str, Any]:
         flags = {"state": self.state, "lengths": self.lengths, "reverse": self.asked.reverse, "dx": wants_dx}
+        flags |= {"resets": self.resets, "reset_state": self.reset_state}
         there = {*self.names, *(name for name, flag in flags.items() if flag)}
         bits = np.int64(sum(1 << k for k, name in enumerate(BITS) if name in there))
         return {"cell": self.asked.cell, "instruction_set": self.instruction_set, "options": bits}
@@ -90,10 +111,11 @@ class Static(NamedTuple):
     def backward(self, wants_dx: bool, *arrays: Any) -> list[Any]:
         """Differentiate: `arrays`, what `train` gave but for the states, and their gradients.
 
-        Returns dx if it is wanted, the parameters' gradients, those of the states if they were given.
+        Returns dx if it is wanted, the parameters' gradients, those of the states if they were given, those of the
+        reset states if they were.
         """
         like = [arrays[self.x]] if wants_dx else []
-        like += [*arrays[: self.x], *arrays[self.states]]
+        like += [*arrays[: self.x], *arrays[self.states], *arrays[self.reset_states]]
         results = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in like]
         run = jax.ffi.ffi_call(BACKWARD, results, vmap_method="sequential")
         return list(run(*arrays, **self._attributes(wants_dx)))

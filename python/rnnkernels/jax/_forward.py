@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _FLOATS = ("float32", "float64")
+_HALVES = ("bfloat16", "float16")
 
 register()
 
@@ -31,12 +32,14 @@ def forward(
     state: Sequence[Any] | None = None,
     *,
     lengths: Any = None,
+    resets: Any = None,
+    reset_state: Sequence[Any] | None = None,
     reverse: bool = False,
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     """Run one layer over a sequence: `rnnkernels.forward`, as a function of JAX.
 
-    Differentiable in reverse mode with respect to `x` (not tokens), `params` and `state`. It may be called under
-    ``jax.jit``, ``jax.vmap`` and ``jax.grad`` in any order, each gradient once.
+    Differentiable in reverse mode with respect to `x` (not tokens), `params`, `state` and `reset_state`. It may be
+    called under ``jax.jit``, ``jax.vmap`` and ``jax.grad`` in any order, each gradient once.
 
     Parameters
     ----------
@@ -45,18 +48,24 @@ def forward(
     x : array_like, (T, B, I) of the parameters' dtype, or (T, B) of integers
         Vectors, or tokens in [0, I).
     params : mapping of str to array_like
-        As in `rnnkernels.forward`. float32, or float64 with ``jax_enable_x64``.
+        As in `rnnkernels.forward`. float32, float64 with ``jax_enable_x64``, or bfloat16 or float16: these are made
+        float32, the whole sequence is computed in it, and results and gradients are rounded once, at the end.
     state : sequence of array_like, each (B, H), optional
         The states before the first step, h first. Default: zeros.
     lengths : array_like of int, (B,), optional
         Steps of each row, 0 to T; it may be traced. Outputs beyond are zero, and no work is done for what lies beyond.
+    resets : array_like of bool, (T, B), optional
+        Before which steps a row's state is replaced (an episode's end, say); it may be traced. What lies between two
+        resets is run as a sequence of its own, beside the others.
+    reset_state : sequence of array_like, each (B, H), optional
+        What it is replaced by. Default: zeros.
     reverse : bool, default False
         Run from each row's last step to its first; static.
 
     Returns
     -------
     output : Array, (T, B, H)
-        h after every step.
+        h after every step, of the parameters' dtype.
     state : tuple of Array, each (B, H)
         The states after each row's last step, h first; the initial states where it has none.
 
@@ -65,13 +74,15 @@ def forward(
     TypeError
         If an array has another dtype than the parameters, or is no array of numbers.
     ValueError
-        If the cell is unknown, a parameter is missing or unknown, or a shape does not fit.
+        If the cell is unknown, a parameter is missing or unknown, a shape does not fit, or there is a reset state and
+        nothing is reset.
     jax.errors.JaxRuntimeError, ValueError
         When it runs: if a token or a length is out of range. Which of the two is JAX's decision; both name it.
 
     Notes
     -----
-    The instruction set is that in use when the call is traced; results are those of `rnnkernels.forward`, bit for bit.
+    The instruction set is that in use when the call is traced; results are those of `rnnkernels.forward`, bit for bit,
+    those of half precisions are the float32 call's on the same numbers, rounded.
     """
     info = cell_info(cell)
     weights = _as_params(cell, params)
@@ -80,22 +91,33 @@ def forward(
     _check_shapes(cell, weights, inputs)
     batch = inputs.shape[1]
     widths = state_widths(cell, weights["weight_ih"], weights.get("weight_hh"))
-    states = _as_states(state, info["states"], dtype, [(batch, width) for width in widths])
-    arrays = [*weights.values(), inputs, *states]
+    shapes = [(batch, width) for width in widths]
+    if resets is None and reset_state is not None:
+        raise ValueError("reset_state: expected resets with it, got none")
+    arrays = [*weights.values(), inputs, *_as_states("state", state, info["states"], dtype, shapes)]
     if lengths is not None:
         arrays.append(_as_lengths(lengths, batch))
+    if resets is not None:
+        arrays.append(_as_resets(resets, inputs.shape[:2]))
+    arrays += _as_states("reset_state", reset_state, info["states"], dtype, shapes)
+    half = dtype.name in _HALVES
+    if half:
+        arrays = [array.astype(np.float32) if array.dtype == dtype else array for array in arrays]
     hidden = weights["weight_ih"].shape[0] // info["rows"][0]
     call = Static(
         Asked(cell, bool(reverse)),
         tuple(weights),
         state is not None,
         lengths is not None,
+        resets is not None,
+        reset_state is not None,
         _cpu.instruction_set(),
-        _cpu.reserve_size(cell, hidden, str(dtype)),
+        _cpu.reserve_size(cell, hidden, str(arrays[0].dtype)),
         hidden,
         widths[0],
     )
-    output, *final = layer(call, arrays)
+    results = layer(call, arrays)
+    output, *final = [result.astype(dtype) for result in results] if half else results
     return output, tuple(final)
 
 
@@ -111,8 +133,8 @@ def _as_params(cell: str, params: Mapping[str, Any]) -> dict[str, jax.Array]:
         raise ValueError(f"params: expected {expected}; got {', '.join(found)}")
     arrays = {name: _as_array(f"params[{name!r}]", params[name]) for name in NAMES if name in params}
     dtype = arrays["weight_ih"].dtype
-    if dtype not in _FLOATS:
-        raise TypeError(f"params['weight_ih']: expected dtype float32 or float64, got {dtype}")
+    if dtype.name not in (*_FLOATS, *_HALVES):
+        raise TypeError(f"params['weight_ih']: expected dtype {', '.join((*_FLOATS, *_HALVES))}, got {dtype}")
     for name, array in arrays.items():
         _check_dtype(f"params[{name!r}]", array, dtype)
     return arrays
@@ -148,19 +170,19 @@ def _as_input(x: Any, dtype: Any) -> jax.Array:
 
 
 def _as_states(
-    state: Sequence[Any] | None, names: tuple[str, ...], dtype: Any, shapes: Sequence[tuple[int, ...]]
+    what: str, state: Sequence[Any] | None, names: tuple[str, ...], dtype: Any, shapes: Sequence[tuple[int, ...]]
 ) -> list[jax.Array]:
     if state is None:
         return []
     if not isinstance(state, (tuple, list)):
-        raise TypeError(f"state: expected a tuple of arrays ({', '.join(names)}), got {kind_of(state)}")
+        raise TypeError(f"{what}: expected a tuple of arrays ({', '.join(names)}), got {kind_of(state)}")
     if len(state) != len(names):
-        raise ValueError(f"state: expected {len(names)} arrays ({', '.join(names)}), got {len(state)}")
-    arrays = [_as_array(f"state[{k}]", part) for k, part in enumerate(state)]
+        raise ValueError(f"{what}: expected {len(names)} arrays ({', '.join(names)}), got {len(state)}")
+    arrays = [_as_array(f"{what}[{k}]", part) for k, part in enumerate(state)]
     for k, (array, shape) in enumerate(zip(arrays, shapes, strict=True)):
-        _check_dtype(f"state[{k}]", array, dtype)
+        _check_dtype(f"{what}[{k}]", array, dtype)
         if array.shape != shape:
-            raise ValueError(f"state[{k}]: expected shape (B, H) = {shape}, got {array.shape}")
+            raise ValueError(f"{what}[{k}]: expected shape (B, H) = {shape}, got {array.shape}")
     return arrays
 
 
@@ -171,6 +193,16 @@ def _as_lengths(lengths: Any, batch: int) -> jax.Array:
     if array.shape != (batch,):
         raise ValueError(f"lengths: expected shape (B,) = ({batch},), got {array.shape}")
     return _as_integers(array)
+
+
+def _as_resets(resets: Any, shape: tuple[int, ...]) -> jax.Array:
+    """Return resets as the kernels' door takes them: a byte each."""
+    array = _as_array("resets", resets)
+    if array.dtype != np.bool_:
+        raise TypeError(f"resets: expected booleans, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"resets: expected shape (T, B) = {shape}, got {array.shape}")
+    return array.astype(np.uint8)
 
 
 def _as_integers(array: jax.Array) -> jax.Array:

@@ -60,7 +60,7 @@ def _batch(arrays: Sequence[Any], dims: Sequence[int | None], *, call: Static) -
     steps, batch = _shape_of(arrays[call.x], dims[call.x])[:2]
     folded = list(arrays)
     for at in range(call.x, len(arrays)):
-        axis = 1 if at == call.x else 0  # of B
+        axis = 1 if at == call.x or (call.resets and at == call.resets_at) else 0  # of B
         a, dim = arrays[at], dims[at]
         if dim is None:
             spread = jnp.broadcast_to(jnp.expand_dims(a, axis), (*a.shape[:axis], size, *a.shape[axis:]))
@@ -124,7 +124,8 @@ def _differentiate(static: tuple[Static, bool], kept: Any, gradients: Sequence[A
     found = _backward(static, (*arrays, output, reserve, *gradients))
     dx = found.pop(0) if wants_dx else None
     d_params, d_states = found[: call.x], found[call.x :]
-    return ((*d_params, dx, *d_states, *[None] * call.lengths),)
+    count = call.state_count * call.state
+    return ((*d_params, dx, *d_states[:count], *[None] * (call.lengths + call.resets), *d_states[count:]),)
 
 
 _layer_vjp = jax.custom_vjp(_primal, nondiff_argnums=(0,))

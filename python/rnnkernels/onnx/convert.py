@@ -5,7 +5,6 @@ Not here: running a node (operators.py), and what is around it in a model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +14,12 @@ from onnx import helper, numpy_helper
 from rnnkernels._arguments import as_parameters
 from rnnkernels.parameters import Array, Params, parameter_shapes
 
-from .nodes import CELLS, DEFAULTS, Attributes, UnsupportedError, read_attributes
+from .constants import Constants
+from .nodes import CELLS, DEFAULTS, Attributes, UnsupportedError, of_node, read_attributes
 from .weights import check_shapes, from_params, to_params
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["Direction", "Layer", "from_node", "to_node"]
 
@@ -69,14 +69,17 @@ class Layer:
     layout: int = 0
 
 
-def from_node(node: Any, initializers: Mapping[str, Any] | Iterable[Any]) -> Layer:
+def from_node(node: Any, initializers: Any) -> Layer:
     """Return the cells and parameters of an RNN, GRU or LSTM node.
 
     Parameters
     ----------
     node : onnx.NodeProto
-    initializers : mapping of str to array, or iterable of onnx.TensorProto
-        A graph's ``initializer``, say; W, R, and B and P where the node names them, must be among them.
+    initializers : mapping of str to array, onnx.ModelProto, onnx.GraphProto, or iterable
+        What W, R, and B and P where the node names them, are found in: a graph's ``initializer``, say. A model or a
+        graph is searched for what its nodes compute from constants, too, whatever the operators are. Of a node in a
+        branch or a loop, the model, or an iterable of the graph that it is in and those around it. An iterable may hold
+        tensors, nodes and graphs; of two of one name the first counts.
 
     Returns
     -------
@@ -89,23 +92,25 @@ def from_node(node: Any, initializers: Mapping[str, Any] | Iterable[Any]) -> Lay
         If no cell computes what the node's attributes ask for. ``clip`` is among them: the kernels do not clip what
         the activation functions are applied to.
     TypeError, ValueError
-        If the node is of another operator, an initializer is missing, or shapes or dtypes do not fit.
+        If the node is of another operator, an initializer is missing or depends on an input of the model, or shapes or
+        dtypes do not fit.
     """
     operator = getattr(node, "op_type", None)
     if operator not in DEFAULTS or node.domain not in ("", "ai.onnx"):
         raise ValueError(f"node: expected an RNN, GRU or LSTM, got {operator or type(node).__name__}")
-    settings = read_attributes(operator, {a.name: helper.get_attribute_value(a) for a in node.attribute})
-    if settings.clip is not None:
-        raise UnsupportedError(
-            f"clip: the kernels do not clip what the activation functions are applied to, got {settings.clip:g}"
-        )
-    arrays = _arrays(initializers)
+    try:
+        settings = read_attributes(operator, {a.name: helper.get_attribute_value(a) for a in node.attribute})
+        if settings.clip is not None:
+            raise UnsupportedError(
+                f"clip: the kernels do not clip what the activation functions are applied to, got {settings.clip:g}"
+            )
+    except UnsupportedError as error:
+        raise of_node(error, node) from None
+    constants = Constants(initializers, node)
     given: dict[str, Array | None] = dict.fromkeys(_WEIGHTS)
     for role, name in zip(_INPUTS, node.input, strict=False):
         if role in _WEIGHTS and name:
-            if name not in arrays:
-                raise ValueError(f"{role}: expected an initializer named {name!r}, got none")
-            given[role] = arrays[name]
+            given[role] = _wide(constants.find(role, name))
     check_shapes(settings, given)
     directions = []
     for at, (cell, reverse) in enumerate(
@@ -251,11 +256,6 @@ def _checked(direction: Direction) -> Params:
     return params
 
 
-def _arrays(initializers: Any) -> dict[str, Array]:
-    """Return initializers by name; half precisions as float32."""
-    if isinstance(initializers, Mapping):
-        found = {name: np.asarray(value) for name, value in initializers.items()}
-    else:
-        found = {tensor.name: numpy_helper.to_array(tensor) for tensor in initializers}
-    halves = {"float16", "bfloat16"}
-    return {name: a.astype(np.float32) if a.dtype.name in halves else a for name, a in found.items()}
+def _wide(array: Array) -> Array:
+    """Return half precisions as float32, exactly."""
+    return array.astype(np.float32) if array.dtype.name in ("float16", "bfloat16") else array

@@ -90,6 +90,12 @@ class Attributes:
         return "lstm_peephole" if cell == "lstm" and peepholes else cell
 
 
+def of_node(error: UnsupportedError, node: Any) -> UnsupportedError:
+    """Return the error with the node that is refused behind it: by its name, or by its first result."""
+    named = f"{node.name!r}" if node.name else f"of {next((n for n in node.output if n), '')!r}"
+    return UnsupportedError(f"{error} [{node.op_type} node {named}]")
+
+
 def read_attributes(operator: str, given: Mapping[str, Any]) -> Attributes:
     """Check a node's attributes.
 

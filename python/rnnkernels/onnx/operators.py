@@ -17,7 +17,7 @@ from rnnkernels.parameters import Array, Params
 from rnnkernels.prepared import Prepared
 
 from .clip import reach
-from .nodes import FIRST_OPSET, Attributes, UnsupportedError, read_attributes
+from .nodes import FIRST_OPSET, Attributes, UnsupportedError, of_node, read_attributes
 from .weights import check_shapes, to_params
 
 if TYPE_CHECKING:
@@ -53,7 +53,10 @@ class _Recurrent(OpRun):  # type: ignore[misc]  # onnx is not followed
         self._settings: Attributes | None = None  # None: of a function that is told some by its caller
         self._kept: _Kept | None = None
         if not self.has_linked_attribute:
-            self._settings = read_attributes(self.operator, {name: getattr(self, name) for name in self._given})
+            try:
+                self._settings = read_attributes(self.operator, {name: getattr(self, name) for name in self._given})
+            except UnsupportedError as error:
+                raise of_node(error, onnx_node) from None
 
     def run(self, *args: Any, **kwargs: Any) -> tuple[Array | None, ...]:
         """Run the node: an evaluator calls this.
@@ -64,6 +67,8 @@ class _Recurrent(OpRun):  # type: ignore[misc]  # onnx is not followed
         inputs = [value if name else None for name, value in zip(self.onnx_node.input, args, strict=True)]
         try:
             found = super().run(*inputs, **kwargs)
+        except UnsupportedError as error:
+            raise of_node(error, self.onnx_node) from None
         except TypeError as error:  # the base class puts one without what was wrong before ours
             if isinstance(error.__cause__, TypeError):
                 raise error.__cause__ from None

@@ -1,0 +1,143 @@
+"""Weights that a graph computes from its own numbers: found by name, computed once, without running the model.
+
+Exporters write them as initializers, as Constant nodes, or as operators on these (Identity, Cast, Transpose, Reshape,
+Concat, Slice, Unsqueeze, DequantizeLinear, ...), in the graph of the node or in one around it. Each operator is run by
+ONNX's reference evaluator. Not here: values that depend on an input, and operators with graphs of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+if TYPE_CHECKING:
+    from rnnkernels.parameters import Array
+
+_RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
+
+
+class Constants:
+    """The numbers of a graph and of those around it, by name.
+
+    Parameters
+    ----------
+    given : mapping of str to array, onnx.ModelProto, onnx.GraphProto, or iterable
+        Of a model: the graph that `node` is in and those around it. An iterable holds tensors, nodes and graphs; of two
+        that have a name the first counts.
+    node : onnx.NodeProto
+        Whose inputs are asked for.
+    """
+
+    def __init__(self, given: Any, node: Any) -> None:
+        self._arrays: dict[str, Array] = {}
+        self._nodes: dict[str, Any] = {}
+        self._opsets: dict[str, int] = {}
+        if isinstance(given, Mapping):
+            self._arrays = {name: np.asarray(value) for name, value in given.items()}
+        elif isinstance(given, onnx.ModelProto):
+            self._opsets = {opset.domain: opset.version for opset in given.opset_import}
+            self._read(_around(given.graph, node))
+        elif isinstance(given, onnx.GraphProto):
+            self._read([given])
+        elif isinstance(given, Iterable) and not isinstance(given, (str, bytes)):
+            self._read(given)
+        else:
+            expected = "a mapping of names to arrays, a model, a graph, or an iterable of tensors, nodes and graphs"
+            raise TypeError(f"initializers: expected {expected}, got {type(given).__name__}")
+
+    def find(self, role: str, name: str) -> Array:
+        """Return an input's numbers.
+
+        Raises
+        ------
+        ValueError
+            If they depend on an input of the model, or are not here.
+        """
+        waiting = [name]
+        begun: set[str] = set()
+        while waiting:
+            at = waiting[-1]
+            if at in self._arrays:
+                waiting.pop()
+                continue
+            producer = self._nodes.get(at)
+            if producer is None:
+                raise ValueError(_missing(role, name, at))
+            needed = [n for n in producer.input if n and n not in self._arrays]
+            if needed and at not in begun:
+                begun.add(at)
+                waiting += needed
+                continue
+            self._compute(role, name, producer)
+        return self._arrays[name]
+
+    def _compute(self, role: str, name: str, node: Any) -> None:
+        what = f"{role}: {name!r} is computed by {node.op_type}"
+        if node.op_type in _RANDOM or any(a.HasField("g") or a.graphs for a in node.attribute):
+            raise ValueError(f"{what}, which is no constant; expected numbers that no run of the model changes")
+        if any(n and n not in self._arrays for n in node.input):
+            raise ValueError(f"{what}, which takes its own result: expected a graph without circles")
+        domains = dict.fromkeys((node.domain, ""), onnx.defs.onnx_opset_version()) | self._opsets
+        given, results = dict.fromkeys(n for n in node.input if n), [n for n in node.output if n]
+        infos = ([onnx.ValueInfoProto(name=n) for n in names] for names in (given, results))
+        graph = helper.make_graph([node], "constants", *infos)
+        try:
+            found = ReferenceEvaluator(graph, opsets=domains).run(None, {n: self._arrays[n] for n in given})
+        except Exception as error:
+            raise ValueError(
+                f"{what} from constants, which ONNX's reference evaluator could not do ({type(error).__name__}: "
+                f"{error}); fold the model's constants first"
+            ) from error
+        self._arrays |= {n: np.asarray(value) for n, value in zip(results, found, strict=True)}
+
+    def _read(self, parts: Iterable[Any]) -> None:
+        for part in parts:
+            if isinstance(part, onnx.GraphProto):
+                self._read([*part.initializer, *part.node])
+            elif isinstance(part, onnx.TensorProto):
+                if part.name not in self._nodes:
+                    self._arrays.setdefault(part.name, numpy_helper.to_array(part))
+            elif isinstance(part, onnx.NodeProto):
+                for name in part.output:
+                    if name and name not in self._arrays:
+                        self._nodes.setdefault(name, part)
+            else:
+                raise TypeError(f"initializers: expected tensors, nodes and graphs, got {type(part).__name__}")
+
+
+def _around(graph: Any, node: Any) -> list[Any]:
+    """Return the graph that a node is in, then those around it; the whole model's, where it is in none."""
+    found = list(_ways(graph, node, []))
+    if len(found) > 1:
+        raise ValueError(
+            f"node: expected one {node.op_type} like it in the model, found {len(found)}; give the graph that it is in "
+            "and those around it, [inner, ..., model.graph]"
+        )
+    return found[0] if found else [graph]
+
+
+def _ways(graph: Any, node: Any, around: list[Any]) -> Iterable[list[Any]]:
+    here = [graph, *around]
+    for each in graph.node:
+        if each == node:
+            yield here
+        for attribute in each.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _ways(inner, node, here)
+
+
+def _missing(role: str, name: str, at: str) -> str:
+    if at == name:
+        return (
+            f"{role}: expected an initializer named {name!r}, got none; where nodes compute it from constants, give "
+            "the model or its graphs in the place of the initializers, or fold the model's constants first"
+        )
+    return (
+        f"{role}: {name!r} is computed from {at!r}, which is neither an initializer nor computed from constants here: "
+        "an input of the model, or of a graph that was not given"
+    )

@@ -1,0 +1,82 @@
+"""Random RNN, GRU and LSTM nodes in child processes, against the standard's equations in NumPy and ONNX Runtime.
+
+The nodes, the equations and ONNX Runtime's answers are tests/support/onnx_nodes.py's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from onnx_nodes import GATES, WEIGHTS, draw, expected, runtime_values
+from tolerances import assert_close, forward_length
+
+import rnnkernels as rk
+import rnnkernels.onnx as ro
+
+from . import children
+from .children import Tried
+
+if TYPE_CHECKING:
+    from onnx_nodes import Node
+
+
+def run(seconds: float, seed: int, calls: int | None = None) -> list[str]:
+    """Try the nodes from `seed` on, until the time or the calls are over."""
+    tried = children.run(__name__, seconds, seed, calls)
+    kinds = ", ".join(f"{kind} {count}" for kind, count in tried.calls.most_common())
+    print(f"{tried.cases} nodes, {tried.count} comparisons: {kinds}", flush=True)
+    return tried.failures
+
+
+def case(seed: int) -> Tried:
+    """Compare one node."""
+    rng = np.random.default_rng(seed)
+    operator = str(rng.choice(list(GATES)))
+    dtype = str(rng.choice(["float32", "float32", "float64"]))
+    for_runtime = dtype == "float32" and bool(rng.random() < 0.7)
+    fixed: dict[str, Any] = {} if for_runtime else {"layout": int(rng.integers(2))}
+    if for_runtime and rng.random() < 0.2:
+        fixed["clip"] = float(rng.choice([50.0, 1e4]))
+    node = draw(rng, operator, dtype, **fixed)
+    if for_runtime:
+        node.attributes["hidden_size"] = node.sizes[3]  # ONNX Runtime needs it
+    proto = node.model(initializers=bool(rng.random() < 0.5))
+    feeds = {name: node.arrays[name] for name in node.arrays if name in {i.name for i in proto.graph.input}}
+    found = ro.run_model(proto, feeds)
+    tried = Tried(Counter(), [], 1)
+    _compare(tried, "equations", node, found, expected(node))
+    if for_runtime:
+        _compare(tried, "ONNX Runtime", node, found, runtime_values(node.model(), node, found)[0])
+    if "clip" not in fixed:
+        _convert(tried, node, found)
+    return tried
+
+
+def _convert(tried: Tried, node: Node, found: Any) -> None:
+    """Run the node's cells without ONNX."""
+    layer = ro.from_node(node.proto(), {name: a for name, a in node.arrays.items() if name in WEIGHTS})
+    arrays = dict(node.arrays)
+    if layer.layout:
+        arrays |= {name: arrays[name].swapaxes(0, 1) for name in ("X", "initial_h", "initial_c") if name in arrays}
+    runs = []
+    for at, way in enumerate(layer.directions):
+        names = ("initial_h", "initial_c") if node.operator == "LSTM" else ("initial_h",)
+        shape = arrays["X"].shape[1], node.sizes[3]
+        state = [arrays[name][at] if name in arrays else np.zeros(shape, arrays["X"].dtype) for name in names]
+        lengths = arrays.get("sequence_lens")
+        runs.append(rk.forward(way.cell, arrays["X"], way.params, state, lengths=lengths, reverse=way.reverse).output)
+    stacked = np.stack(runs, axis=1)  # (T, D, B, H)
+    _compare(tried, "from_node", node, [stacked.transpose(2, 0, 1, 3) if layer.layout else stacked], found[:1])
+
+
+def _compare(tried: Tried, kind: str, node: Node, found: Any, wanted: Any) -> None:
+    steps, _, inputs, hidden = node.sizes
+    tried.calls[kind] += 1
+    try:
+        assert len(found) == len(wanted), f"{len(found)} results, expected {len(wanted)}"
+        for name, mine, theirs in zip(("output", "state", "state"), found, wanted, strict=False):
+            assert_close(mine, theirs, name, forward_length(steps, inputs, hidden))
+    except AssertionError as error:
+        tried.failures.append(f"{kind}: {node.operator} {node.attributes}, {', '.join(node.arrays)}: {error}")
