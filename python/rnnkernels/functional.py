@@ -373,6 +373,8 @@ def _as_sequences(
 
 def _as_sequence(name: str, value: npt.ArrayLike, shape: tuple[int, ...], dtype: Any) -> Array:
     """Return a gradient of what has a value at every step."""
+    if getattr(value, "shape", None) == shape:
+        return as_floats(name, value, dtype)
     fits = fits_shape("(T, B, H)", shape)
     array = as_floats(name, value, dtype, fits)
     fits(name, array.shape)

@@ -12,7 +12,7 @@ import numpy as np
 
 from rnnkernels._arguments import as_parameters, host_float
 from rnnkernels._arrays import spelled
-from rnnkernels._scalars import check_mapping, shown
+from rnnkernels._scalars import check_mapping
 from rnnkernels.parameters import NAMES, cell_info, parameter_shapes
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def as_array(name: str, value: Any) -> Array:
     """Return a library's array or tensor as a NumPy array of float32 or float64, of the same memory where it can be."""
     wanted = f"{name}: expected an array of float32 or float64, got "
     if value is None or isinstance(value, (str, bytes, type)):
-        raise TypeError(wanted + shown(value))
+        raise TypeError(wanted + type(value).__name__)
     try:
         value = value.detach().cpu() if hasattr(value, "detach") else value
         array = value.numpy() if type(value).__module__.startswith("torch") else np.asarray(value)
