@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
-import numpy as np
 import pytest
 from bad_values import Row, cases, check_named, check_runs, row
 
@@ -35,7 +33,13 @@ ROWS = [
         "CharModel",
         charlm.CharModel,
         {"rng": "none huge"},
-        **{"vocabulary": VOCABULARY, "cell": "lstm", "hidden": 4, "layers": 1, "dropout": 0.0, "dtype": "float32", "rng": 0},
+        vocabulary=VOCABULARY,
+        cell="lstm",
+        hidden=4,
+        layers=1,
+        dropout=0.0,
+        dtype="float32",
+        rng=0,
     ),
     row("CharModel.evaluate", MODEL.evaluate, tokens=TOKENS, batch=2, length=10),
     row("CharModel.read", MODEL.read, {"state": "none"}, tokens=TOKENS[:3], state=None),
@@ -44,13 +48,20 @@ ROWS = [
         "sample",
         charlm.sample,
         {"seed": "none huge", "prime": "text"},
-        **{"model": MODEL, "prime": "tick", "temperature": 1.0, "length": 3, "seed": 0},
+        model=MODEL,
+        prime="tick",
+        temperature=1.0,
+        length=3,
+        seed=0,
     ),
     row(
         "sample_characters",
         charlm.sample_characters,
         {"seed": "none huge", "prime": "text"},
-        **{"model": MODEL, "prime": "tick", "temperature": 1.0, "seed": 0},
+        model=MODEL,
+        prime="tick",
+        temperature=1.0,
+        seed=0,
     ),
 ]
 

@@ -446,7 +446,11 @@ HASTE = {name: a.astype(np.float32) for name, a in haste_arrays("lstm").items()}
         (lambda: convert.to_torch("gru_reset_before", {}), ValueError, "cell: expected one that torch has"),
         (lambda: convert.from_torch("lstn", {}), ValueError, "cell: expected one of .*; got 'lstn'"),
         (lambda: convert.from_torch("lstm", WRONG), TypeError, "state_dict: expected a mapping .*got 3"),
-        (lambda: convert.from_torch("lstm", LSTM, prefix="a."), ValueError, "prefix: expected one that the names in state_dict begin with"),
+        (
+            lambda: convert.from_torch("lstm", LSTM, prefix="a."),
+            ValueError,
+            "prefix: expected one that the names in state_dict begin with",
+        ),
         (lambda: convert.from_torch("gru", LSTM), ValueError, r"params\['weight_ih'\]: expected shape .*got \(28, 5\)"),
         (lambda: convert.from_torch("lstm", {**LSTM, "w": LSTM["bias_ih"]}), ValueError, "an unknown 'w'"),
         (lambda: convert.from_torch("lstm", {"bias_ih": None}), TypeError, r"state_dict\['bias_ih'\]: .*NoneType"),
@@ -465,7 +469,11 @@ HASTE = {name: a.astype(np.float32) for name, a in haste_arrays("lstm").items()}
             ValueError,
             "params: expected 2 layers of 1 directions, got no .._l0",
         ),
-        (lambda: convert.to_torch("lstm", LSTM, module="x"), ValueError, "module: expected one of layer, cell, got 'x'"),
+        (
+            lambda: convert.to_torch("lstm", LSTM, module="x"),
+            ValueError,
+            "module: expected one of layer, cell, got 'x'",
+        ),
         (lambda: convert.from_keras("lstm", WRONG), TypeError, "weights: expected a list of arrays, got 3"),
         (lambda: convert.from_keras("lstm", [normal(1)]), ValueError, "weights: expected 2 or 3 arrays"),
         (

@@ -177,7 +177,11 @@ def test_lists_strided_arrays_and_small_integers_are_taken() -> None:
             ValueError,
             r"x_t: expected tokens in \[0, 5\), got 5 at \[0, 1\]",
         ),
-        (lambda p: rk.Prepared("lstm", p).stepper(2)(np.zeros((3, 5), "f4")), ValueError, "x_t: expected the stepper's"),
+        (
+            lambda p: rk.Prepared("lstm", p).stepper(2)(np.zeros((3, 5), "f4")),
+            ValueError,
+            "x_t: expected the stepper's",
+        ),
         (lambda p: rk.Prepared("lstm", p).step(np.zeros(5, "f4")), ValueError, r"x_t: expected shape \(B, I\)"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`rnnkernels.jax` refuses what no argument can be, by its name; arrays of NumPy's go in whatever their memory is like."""
+"""`rnnkernels.jax` refuses what no argument can be, by its name; arrays of NumPy's may have any memory."""
 
 from __future__ import annotations
 

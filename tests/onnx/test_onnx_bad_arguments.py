@@ -22,7 +22,10 @@ SHAPES = ((5, 1, 2, 4), (1, 2, 4), (1, 2, 4))
 
 def model() -> Any:
     info = helper.make_tensor_value_info
-    inputs, outputs = [info("X", 1, (5, 2, 3))], [info(name, 1, shape) for name, shape in zip(NODE.output, SHAPES, strict=True)]
+    inputs, outputs = (
+        [info("X", 1, (5, 2, 3))],
+        [info(name, 1, shape) for name, shape in zip(NODE.output, SHAPES, strict=True)],
+    )
     graph = helper.make_graph([NODE], "graph", inputs, outputs, WEIGHTS)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
 
@@ -39,7 +42,10 @@ ROWS = [
         "to_node",
         rko.to_node,
         {"name": "text", "inputs": "none"},  # no names: the defaults
-        **{"layer": LAYER, "name": "", "inputs": {"X": "X"}, "outputs": ("Y", "Y_h", "Y_c")},
+        layer=LAYER,
+        name="",
+        inputs={"X": "X"},
+        outputs=("Y", "Y_h", "Y_c"),
     ),
     row("prepare", rko.prepare, {"device": "text"}, model=MODEL, device="CPU"),
     row("is_compatible", rko.is_compatible, {"device": "text"}, model=MODEL, device="CPU"),

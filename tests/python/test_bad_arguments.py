@@ -1,4 +1,4 @@
-"""Every public function of the NumPy API refuses what no argument can be, and names the argument: support/bad_values."""
+"""Every public function of the NumPy API refuses what no argument can be, by its name: support/bad_values."""
 
 from __future__ import annotations
 
@@ -65,14 +65,22 @@ ROWS = [
         rk.forward,
         OPTIONAL,
         **{"cell": "lstm", "x": X, "params": P, **SEQUENCE, "training": True, "term": np.zeros((B, 4 * H), np.float32)},
-        **{"noise": rk.Noise(1), "cell_clip": 1.0, "all_states": False, "memory": "all"},
+        noise=rk.Noise(1),
+        cell_clip=1.0,
+        all_states=False,
+        memory="all",
     ),
     *(
         row(
             name,
             rk.backward,
             flags("d_output", "d_state", "d_states"),
-            **{"run": run, "d_output": D, "d_state": STATE, "d_states": (None, D), "need_x": True, "norms": False},
+            run=run,
+            d_output=D,
+            d_state=STATE,
+            d_states=(None, D),
+            need_x=True,
+            norms=False,
         )
         for name, run in (("backward", RUN), ("backward of states", SMALL))
     ),
@@ -80,16 +88,30 @@ ROWS = [
         "step",
         rk.step,
         flags("state", "noise", "cell_clip"),
-        **{"cell": "lstm", "x_t": X[0], "params": P, "state": STATE, "noise": rk.Noise(1), "cell_clip": 1.0},
+        cell="lstm",
+        x_t=X[0],
+        params=P,
+        state=STATE,
+        noise=rk.Noise(1),
+        cell_clip=1.0,
     ),
     row("cell_info", rk.cell_info, cell="lstm"),
     row("parameter_shapes", rk.parameter_shapes, flags("proj_size"), **SIZES),
-    row("parameter_shapes of a projected cell", rk.parameter_shapes, **SIZES | {"cell": "lstm_projected", "proj_size": 2}),
+    row(
+        "parameter_shapes of a projected cell",
+        rk.parameter_shapes,
+        **SIZES | {"cell": "lstm_projected", "proj_size": 2},
+    ),
     row("init_params", rk.init_params, {**flags("proj_size"), **SEEDS}, **SIZES, rng=0, dtype="float32"),
     row(
         "training_bytes",
         rk.training_bytes,
-        **{"cell": "lstm", "steps": T, "batch": B, "hidden_size": H, "dtype": "float32", "memory": "all"},
+        cell="lstm",
+        steps=T,
+        batch=B,
+        hidden_size=H,
+        dtype="float32",
+        memory="all",
         zoneout=False,
     ),
     row("Noise", rk.Noise, seed=1, layer=0, first_step=0, expected=False, **MASKS),
@@ -102,7 +124,12 @@ ROWS = [
         "Prepared",
         rk.Prepared,
         flags("noise", "cell_clip"),
-        **{"cell": "lstm", "params": P, "weights": "full", "tokens": False, "noise": rk.Noise(1), "cell_clip": 1.0},
+        cell="lstm",
+        params=P,
+        weights="full",
+        tokens=False,
+        noise=rk.Noise(1),
+        cell_clip=1.0,
     ),
     row(
         "Prepared.forward",
@@ -121,21 +148,38 @@ ROWS = [
         {**flags("proj_size", "cell_clip"), **SEEDS},
         **SIZES,
         **MASKS,
-        **{"num_layers": 1, "dropout": 0.1, "cell_clip": 1.0, "bidirectional": False, "dtype": "float32", "rng": 0},
+        num_layers=1,
+        dropout=0.1,
+        cell_clip=1.0,
+        bidirectional=False,
+        dtype="float32",
+        rng=0,
     ),
     row("Stack.to", Stack("lstm", I, H).to, place="cpu", library="torch"),
     row(
         "Stack.forward",
         STACK.forward,
         flags("state", "lengths", "resets", "reset_state", "rng"),
-        **{"x": X, "state": (STATE,), "training": True, "rng": None, "lengths": [T, 2], "resets": RESETS},
-        **{"reset_state": (STATE,), "all_states": False, "memory": "all"},
+        x=X,
+        state=(STATE,),
+        training=True,
+        rng=None,
+        lengths=[T, 2],
+        resets=RESETS,
+        reset_state=(STATE,),
+        all_states=False,
+        memory="all",
     ),
     row(
         "Stack.backward",
         STACK.backward,
         flags("d_output", "d_state", "d_outputs"),
-        **{"run": STACK_RUN, "d_output": D, "d_state": (STATE,), "d_outputs": [D], "need_x": True, "norms": False},
+        run=STACK_RUN,
+        d_output=D,
+        d_state=(STATE,),
+        d_outputs=[D],
+        need_x=True,
+        norms=False,
     ),
     row("Stack.step", STACK.step, flags("state"), x_t=X[0], state=(STATE,)),
     row("full_bptt", bptt.full_bptt, flags("state", "rng"), x=X, **DRIVER),
@@ -148,7 +192,16 @@ ROWS = [
     row("clip_by_global_norm", optim.clip_by_global_norm, grads=dict(GRADS), max_norm=1.0),
     row("clip_by_value", optim.clip_by_value, grads=dict(GRADS), limit=1.0),
     row("from_torch", convert.from_torch, cell="lstm", state_dict=STACK.params, prefix="", stacked=False),
-    row("to_torch", convert.to_torch, {"prefix": "text"}, cell="lstm", params=P, prefix="", module="layer", tensors=False),
+    row(
+        "to_torch",
+        convert.to_torch,
+        {"prefix": "text"},
+        cell="lstm",
+        params=P,
+        prefix="",
+        module="layer",
+        tensors=False,
+    ),
     row("from_keras", convert.from_keras, cell="lstm", weights=convert.to_keras("lstm", P), stacked=False),
     row("from_flax", convert.from_flax, cell="lstm", tree=TREE, stacked=False),
     row("to_flax", convert.to_flax, cell="lstm", params=P, form="linen"),
@@ -158,7 +211,16 @@ ROWS = [
 ]
 
 # Public, and without arguments that a caller passes.
-NO_ARGUMENTS = {"Gradients", "Run", "backend", "backends", "cells", "instruction_set", "instruction_sets", "num_threads"}
+NO_ARGUMENTS = {
+    "Gradients",
+    "Run",
+    "backend",
+    "backends",
+    "cells",
+    "instruction_set",
+    "instruction_sets",
+    "num_threads",
+}
 TYPES = {"Loss", "Model", "Result", "Optimizer"}  # what is passed and returned; abstract
 
 
@@ -196,55 +258,57 @@ def test_the_check_of_names_can_fail() -> None:
 
 # ---- what is mistaken in the first hour ------------------------------------------------------------
 
+# Without their types, which say what these calls get wrong.
+forward, backward, step = (getattr(rk, name) for name in ("forward", "backward", "step"))
+full_bptt, windows = (getattr(bptt, name) for name in ("full_bptt", "windows"))
+to_keras = getattr(convert, convert.to_keras.__name__)
+sgd, adam, clip = (getattr(optim, name) for name in ("SGD", "Adam", "clip_by_global_norm"))
+
+
+def trained(returned: Any) -> Any:
+    return full_bptt(STACK, X, lambda output, _: returned(output))
+
+
 MISTAKES: dict[str, tuple[Any, str]] = {
-    "a Stack for its parameters": (lambda: optim.Adam(STACK), "params: expected a mapping .* its attribute params"),
+    "a Stack for its parameters": (
+        lambda: adam(STACK),
+        "params: expected a mapping .* got Stack; its attribute params",
+    ),
     "gradients for their parameters'": (
-        lambda: ADAM.step(STACK.backward(STACK_RUN, D)),  # type: ignore[arg-type]
+        lambda: adam(STACK.params).step(STACK.backward(STACK_RUN, D)),
         "grads: expected a mapping .* got StackGradients; its attribute params",
     ),
-    "gradients to clip": (
-        lambda: optim.clip_by_global_norm(STACK.backward(STACK_RUN, D), 1.0),  # type: ignore[arg-type]
-        "grads: expected a mapping .* its attribute params",
-    ),
-    "arguments the other way round": (
-        lambda: optim.clip_by_global_norm(1.0, GRADS),  # type: ignore[arg-type]
-        "grads: expected a mapping .* got 1.0",
-    ),
-    "a Stack converted": (lambda: convert.to_keras("lstm", STACK), "params: .* its attribute params"),  # type: ignore[arg-type]
+    "gradients to clip": (lambda: clip(STACK.backward(STACK_RUN, D), 1.0), "grads: .* its attribute params"),
+    "arguments the other way round": (lambda: clip(1.0, GRADS), "grads: expected a mapping .* got 1.0"),
+    "a Stack converted": (lambda: to_keras("lstm", STACK), "params: .* its attribute params"),
     "a stack's parameters for one layer": (
-        lambda: rk.forward("lstm", X, STACK.params),
+        lambda: forward("lstm", X, STACK.params),
         "params: .* those of a Stack are for its own methods",
     ),
-    "names for parameters": (lambda: rk.forward("lstm", X, tuple(P)), "params: expected a mapping"),  # type: ignore[arg-type]
-    "a dict of states": (lambda: rk.forward("lstm", X, P, {"h": STATE[0], "c": STATE[1]}), "state: expected a tuple"),  # type: ignore[arg-type]
-    "a dict of gradients": (
-        lambda: rk.backward(RUN, D, d_states={"h": None, "c": None}),  # type: ignore[arg-type]
-        "d_states: expected a tuple",
-    ),
-    "parameters for a model": (lambda: bptt.full_bptt(P, X, loss), "model: expected one with forward and backward"),  # type: ignore[arg-type]
-    "a cell for a model": (lambda: bptt.full_bptt("lstm", X, loss), "model: expected .* got 'lstm'"),  # type: ignore[arg-type]
-    "an array for chunks": (lambda: bptt.windows(STACK, X, loss, k1=2, k2=2), r"chunks: .* got one ndarray: \[x\]"),
-    "no gradients of the loss": (lambda: bptt.full_bptt(STACK, X, lambda o, s: (0.5, o)), "loss: .* got 2 values"),  # type: ignore[arg-type,return-value]
-    "a loss that is a number": (lambda: bptt.full_bptt(STACK, X, lambda o, s: 0.5), "loss: expected it to return"),  # type: ignore[arg-type,return-value]
-    "a loss of None": (lambda: bptt.full_bptt(STACK, X, lambda o, s: None), "loss: expected it to return"),  # type: ignore[arg-type,return-value]
+    "names for parameters": (lambda: forward("lstm", X, tuple(P)), "params: expected a mapping"),
+    "a dict of states": (lambda: forward("lstm", X, P, {"h": STATE[0], "c": STATE[1]}), "state: expected a tuple"),
+    "a dict of gradients": (lambda: backward(RUN, D, d_states={"h": None, "c": None}), "d_states: expected a tuple"),
+    "parameters for a model": (lambda: full_bptt(P, X, loss), "model: expected one with forward and backward"),
+    "a cell for a model": (lambda: full_bptt("lstm", X, loss), "model: expected .* got 'lstm'"),
+    "an array for chunks": (lambda: windows(STACK, X, loss, k1=2, k2=2), r"chunks: .* got one ndarray: \[x\]"),
+    "no gradients of the loss": (lambda: trained(lambda output: (0.5, output)), "loss: .* got 2 values"),
+    "a loss that is a number": (lambda: trained(lambda _: 0.5), "loss: expected it to return"),
+    "a loss of None": (lambda: trained(lambda _: None), "loss: expected it to return"),
     "None for no gradients": (
-        lambda: bptt.full_bptt(STACK, X, lambda o, s: (0.5, o, None)),  # type: ignore[arg-type,return-value]
+        lambda: trained(lambda output: (0.5, output, None)),
         "loss: expected a mapping .* {} where it has none, got None",
     ),
-    "a list for no gradients": (
-        lambda: bptt.full_bptt(STACK, X, lambda o, s: (0.5, o, [])),  # type: ignore[arg-type,return-value]
-        "loss: expected a mapping",
-    ),
+    "a list for no gradients": (lambda: trained(lambda output: (0.5, output, [])), "loss: expected a mapping"),
     "a loss that is a text": (
-        lambda: bptt.full_bptt(STACK, X, lambda o, s: ("0.5", o, {})),  # type: ignore[arg-type,return-value]
+        lambda: trained(lambda output: ("0.5", output, {})),
         "loss: expected a number, got '0.5'",
     ),
-    "a number as a text": (lambda: optim.SGD(STACK.params, "0.1"), "lr: expected a number, got '0.1'"),  # type: ignore[arg-type]
-    "an empty text for a flag": (lambda: rk.backward(RUN, D, norms=""), "norms: expected True or False, got ''"),  # type: ignore[arg-type]
-    "a wrong I of one step": (lambda: rk.step("lstm", X[0, :, :2], P), r"x_t: expected shape \(B, I\) = \(2, 3\)"),
+    "a number as a text": (lambda: sgd(STACK.params, "0.1"), "lr: expected a number, got '0.1'"),
+    "an empty text for a flag": (lambda: backward(RUN, D, norms=""), "norms: expected True or False, got ''"),
+    "a wrong I of one step": (lambda: step("lstm", X[0, :, :2], P), r"x_t: expected shape \(B, I\) = \(2, 3\)"),
     "a wrong I of a prepared step": (lambda: PREPARED.step(X[0, :, :2]), r"x_t: expected shape \(B, I\) = \(2, 3\)"),
     "a wrong B of a stepper": (lambda: PREPARED.stepper(3)(X[0]), r"x_t: expected the stepper's batch size, B = 3"),
-    "parameters without a layer's names": (lambda: optim.SGD({0: np.zeros(2)}).step({1: np.zeros(2)}), "grads: expected"),  # type: ignore[dict-item]
+    "names that are numbers": (lambda: sgd({0: np.zeros(2)}).step({1: np.zeros(2)}), "grads: expected .* extra: 1"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Tensors whose memory the kernels cannot read as it is: every entry gives what torch.nn gives, or what plain ones give."""
+"""Tensors whose memory the kernels cannot read as it is: every entry gives what torch.nn gives."""
 
 from __future__ import annotations
 

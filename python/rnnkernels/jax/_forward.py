@@ -177,9 +177,9 @@ def _as_lengths(lengths: Any, batch: int) -> jax.Array:
 
 def _as_integers(name: str, array: jax.Array) -> jax.Array:
     """Integers as the kernels' door takes them: int32 or, with 64 bits on, int64."""
-    if isinstance(array, np.ndarray) and array.size and not jax.config.jax_enable_x64:  # JAX would wrap around
-        if not -(2**31) <= array.min() <= array.max() < 2**31:
-            raise TypeError(f"{name}: expected an array of numbers: integers of more than 32 bits need jax_enable_x64")
+    wraps = isinstance(array, np.ndarray) and array.size and not jax.config.jax_enable_x64
+    if wraps and not -(2**31) <= array.min() <= array.max() < 2**31:
+        raise TypeError(f"{name}: expected an array of numbers: integers of more than 32 bits need jax_enable_x64")
     if array.dtype in (np.int32, np.int64):
         return array
     return array.astype(jnp.int64 if jax.config.jax_enable_x64 else jnp.int32)

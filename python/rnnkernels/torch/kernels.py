@@ -14,7 +14,7 @@ import torch
 
 from rnnkernels import _arrays, _cpu, _serve, cuda, functional
 from rnnkernels._arguments import as_layer, as_settings
-from rnnkernels._call import Ahead, Call, Rows
+from rnnkernels._call import Ahead, Call, Rows, present
 from rnnkernels.memory.states import States
 from rnnkernels.parameters import NAMES, Layer, cell_info
 from rnnkernels.run import Run, Whole
@@ -82,9 +82,7 @@ class Kept:
         x, *tensors = given
         if self.reserve is not None:
             return kept_again(self.spec, x, tuple(tensors), output, bytes_of(self.reserve))
-        again = forward(self.spec, x, tuple(tensors), True).kept
-        assert again is not None
-        return again
+        return present(forward(self.spec, x, tuple(tensors), True).kept, "what a forward keeps")
 
     def backward(
         self,
@@ -109,8 +107,7 @@ class Kept:
         if spec.states:
             grads += found.state
         if spec.reset_states:
-            assert found.reset_state is not None
-            grads += found.reset_state
+            grads += present(found.reset_state, "gradients of the reset states")
         if spec.term:
             grads.append(found.term)
         return Backward(None if found.x is None else _tensor(found.x), _tensors(grads))
