@@ -172,7 +172,7 @@ def run_layer(
     arrays = as_parameters(cell, params)
     dtype = kind_of_array("params['weight_ih']", arrays["weight_ih"])
     inputs = as_input("x", x, dtype, arrays["weight_ih"].shape[1:])
-    initial, reset, added = state, reset_state, term
+    initial = reset = added = None
     if state is not None or reset_state is not None:
         fits = fits_layer(cell, arrays, inputs)
         initial = as_states("state", state, names, dtype, fits)

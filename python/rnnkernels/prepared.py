@@ -172,7 +172,7 @@ class Prepared:
         fits = partial(fits_batch, lambda: self._like.widths, inputs)
         initial = as_states("state", state, self._states, self.dtype, fits)
         reset = as_states("reset_state", reset_state, self._states, self.dtype, fits)
-        added = term
+        added = None
         if term is not None:
             added = as_floats("term", term, self.dtype, fits_shape("(B, G*H)", (*inputs.shape[1:2], self._like.gates)))
         asked = Asked(self.cell, as_flag("reverse", reverse), None, lengths, resets)

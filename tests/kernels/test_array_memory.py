@@ -95,7 +95,7 @@ def test_elements_that_share_memory_are_read_right() -> None:
         rk.forward("lstm", x.copy(), P.params, [s.copy() for s in state]),
     )
     np.testing.assert_array_equal(run.output, plain.output)
-    np.testing.assert_array_equal(rk.backward(run, d).x, rk.backward(plain, d.copy()).x)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(rk.backward(run, d).x, rk.backward(plain, d.copy()).x)
 
 
 @pytest.mark.parametrize("form", [name for name in FORMS if name != "of a subclass"])

@@ -335,4 +335,4 @@ def test_numbers_of_other_libraries_and_kinds_are_numbers() -> None:
 def test_an_integer_whose_text_python_does_not_make_is_refused_in_words() -> None:
     for name in ("input_size", "hidden_size"):
         with pytest.raises(ValueError, match=f"^{name}: expected at most .* got an integer of 33220 bits"):
-            rk.init_params(**{"cell": "lstm", "input_size": I, "hidden_size": H, name: 10**10000})
+            rk.init_params("lstm", **{"input_size": I, "hidden_size": H, name: 10**10000})  # type: ignore[arg-type]
