@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ._arrays import FLOATS, INT64, adopt, device_frame, frame_of, in_place, readable, spelled
+from ._arrays import FLOATS, INT64, adopt, device_frame, frame_of, in_place, readable
 from ._scalars import as_items, as_number, check_mapping
 from .parameters import BIASES, NAMES, Array, Layer, Params, cell_info, parameter_shapes, shapes_of, state_widths
 
@@ -165,7 +165,7 @@ def as_floats(name: str, value: npt.ArrayLike, dtype: Kind, fits: Fits | None = 
     if isinstance(value, np.ndarray):
         if value.dtype != kind:
             raise TypeError(f"{name}: expected dtype {kind}, the parameters', got {value.dtype}")
-        array = spelled(np.asarray(value), kind)
+        array = np.asarray(value)  # of a subclass, too
     else:
         try:
             if value is None:  # NumPy would read it as NaN

@@ -52,7 +52,7 @@ def spelled(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any
 
 
 def readable(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """Return an array of an equal or of another integer dtype as the kernels read it: itself, or a copy."""
+    """Return an array of an equal or of another integer dtype as the kernels read it: a view of it, or a copy."""
     return np.require(array, dtype, ["C", "A"])
 
 

@@ -11,6 +11,13 @@ BREAKS = [
     # ---- memory
     Break(
         "arrays: a dtype that spells its byte order is another dtype",
+        f"{P}/_arguments.py",
+        "        if value.dtype != kind:",
+        "        if value.dtype is not kind:",
+        MEMORY,
+    ),
+    Break(
+        "convert: arrays keep a byte order that is spelled out",
         f"{P}/_arrays.py",
         "return array if array.dtype is dtype else array.view(dtype)",
         "return array",
@@ -22,13 +29,6 @@ BREAKS = [
         "flags.carray or (flags.c_contiguous and flags.aligned)",
         "flags.c_contiguous",
         MEMORY,
-    ),
-    Break(
-        "arrays: what is read-only is copied",
-        f"{P}/_arrays.py",
-        'return np.require(array, dtype, ["C", "A"])',
-        'return np.require(array, dtype, ["C", "A", "W"])',
-        f"{MEMORY} -k 'read-only'",
     ),
     Break(
         "arrays: floats are copied before their shape is looked at",
@@ -71,13 +71,6 @@ BREAKS = [
         "            return value\n        return jnp.asarray(value)",
         "            return jnp.asarray(value)\n        return jnp.asarray(value)",
         "tests/jax/test_jax_bad_arguments.py",
-    ),
-    Break(
-        "onnx: the byte order that h5py spells out is unknown",
-        f"{P}/onnx/backend.py",
-        'array = array.view(array.dtype.newbyteorder("="))',
-        "pass",
-        "tests/onnx/test_onnx_bad_arguments.py",
     ),
     Break(
         "optim: parameters that share memory are updated",
@@ -126,7 +119,7 @@ BREAKS = [
         "an integer has no upper bound",
         f"{P}/_scalars.py",
         "    if number > high:",
-        "    if number > high * 10**9999:",
+        "    if number > high and high < 2**60:",
         TABLE,
     ),
     Break(

@@ -249,3 +249,17 @@ def test_integers_are_read_where_they_lie_where_they_can_be() -> None:
     other = spelled(tokens)
     assert other.dtype.byteorder in "<>"
     np.testing.assert_array_equal(as_input("x", other, np.dtype(np.float32)), tokens)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_converted_arrays_are_plain_ones(form: str) -> None:
+    of, _ = FORMS[form]
+    given = [of(array) for array in convert.to_keras("lstm", P.params)]
+    plain = convert.from_keras("lstm", convert.to_keras("lstm", P.params))
+    state_dict = {name: of(array) for name, array in P.params.items()}
+    for found, want in ((convert.from_keras("lstm", given), plain), (convert.from_torch("lstm", state_dict), P.params)):
+        for name, array in found.items():
+            np.testing.assert_array_equal(array, want[name])
+            assert type(array) is np.ndarray
+            assert in_place(array, np.dtype(np.float32))
+            assert not any(np.shares_memory(array, one) for one in (*given, *state_dict.values()))

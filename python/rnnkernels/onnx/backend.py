@@ -228,8 +228,6 @@ def _checked(name: str, value: Any, declared: Any) -> Any:
         array = np.asarray(value)
     except (TypeError, ValueError, OverflowError) as error:
         raise TypeError(f"{name}: expected an array, got {type(value).__name__}: {error}") from None
-    if array.dtype.byteorder in "<>" and array.dtype.isnative:  # spelled out, as h5py does; onnx knows the other one
-        array = array.view(array.dtype.newbyteorder("="))
     if declared is None or not declared.tensor_type.elem_type:
         return array
     dtype = helper.tensor_dtype_to_np_dtype(declared.tensor_type.elem_type)
