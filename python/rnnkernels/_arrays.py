@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._scalars import as_choice, as_text
 from .cuda import extension
 
 if TYPE_CHECKING:
@@ -26,6 +27,36 @@ ALIGNMENT = 16
 
 # The dtypes of parameters on a GPU.
 FLOATS = ("float32", "float64", "bfloat16", "float16")
+
+INT64 = np.dtype(np.int64)
+
+
+# ---- memory of the host --------------------------------------------------------------------------
+#
+# What the CPU's kernels read, whoever owns it (NumPy, PyTorch, an initializer of ONNX, JAX, whose own arrays are so):
+# - in place: elements of the asked dtype in the machine's byte order, however the dtype spells the order ("<" of
+#   h5py is "=" on most machines), aligned to their size, in C order; writeable or not.
+# - copied, once its shape is known to fit: any other strides, 0 and negative ones too, and memory that is not aligned.
+# - refused: another dtype, the other byte order among them. Integers (tokens, lengths) become int64.
+
+
+def in_place(array: np.ndarray[Any, Any], dtype: Any) -> bool:
+    """Whether the kernels can read an array of NumPy's where it lies, as `dtype`."""
+    flags = array.flags
+    return array.dtype is dtype and (flags.carray or (flags.c_contiguous and flags.aligned))
+
+
+def spelled(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """Return an array of an equal dtype as one of this very dtype: a view."""
+    return array if array.dtype is dtype else array.view(dtype)
+
+
+def readable(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """Return an array of an equal or of another integer dtype as the kernels read it: a view of it, or a copy."""
+    return np.require(array, dtype, ["C", "A"])
+
+
+# ---- libraries -----------------------------------------------------------------------------------
 
 
 class Frame(ABC):
@@ -160,6 +191,10 @@ class TorchFrame(Frame):
         """Return NumPy's int64 on the device."""
         return self.torch.from_numpy(np.ascontiguousarray(array)).to(self.where)
 
+    def in_order(self, array: Any) -> bool:
+        """Whether an array is in C order, so that `contiguous` copies nothing."""
+        return bool(array.is_contiguous())
+
     def holds_integers(self, array: Any) -> bool:
         """Whether an array is one of integers."""
         return not (array.is_floating_point() or array.is_complex() or array.dtype == self.torch.bool)
@@ -244,6 +279,10 @@ class CupyFrame(Frame):
         with self.cupy.cuda.Device(self.device):
             return self.cupy.asarray(array)
 
+    def in_order(self, array: Any) -> bool:
+        """Whether an array is in C order, so that `contiguous` copies nothing."""
+        return bool(array.flags.c_contiguous)
+
     def holds_integers(self, array: Any) -> bool:
         """Whether an array is one of integers."""
         return array.dtype.kind in "iu"
@@ -320,13 +359,11 @@ def frame_at(place: str, library: str) -> Frame:
     TypeError, ValueError, ImportError
         If there is no such place or library.
     """
-    if not isinstance(place, str):
-        raise TypeError(f"place: expected a string, got {type(place).__name__}")
+    as_text("place", place)
     kind, colon, number = place.partition(":")
     if place != "cpu" and (kind != "cuda" or (colon and not (number.isascii() and number.isdecimal()))):
         raise ValueError(f"place: expected 'cpu', 'cuda', 'cuda:1', ..., got {place!r}")
-    if library not in ("torch", "cupy"):
-        raise ValueError(f"library: expected 'torch' or 'cupy', got {library!r}")
+    as_choice("library", library, ("torch", "cupy"))
     if place == "cpu":
         return NUMPY
     return (torch_frame if library == "torch" else cupy_frame)(int(number or 0))
@@ -335,7 +372,8 @@ def frame_at(place: str, library: str) -> Frame:
 def frame_of_tensor(tensor: Any) -> TorchFrame:
     """Return the frame of a tensor on a GPU."""
     frame = device_frame(tensor)
-    assert isinstance(frame, TorchFrame)
+    if not isinstance(frame, TorchFrame):
+        raise TypeError(f"tensor: expected one on a GPU, got {type(tensor).__name__}")
     return frame
 
 

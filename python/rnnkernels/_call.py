@@ -6,7 +6,7 @@ runs one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .parameters import Array, Layer
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from .noise import Drawn
+
+T = TypeVar("T")
 
 State = tuple[Array, ...]
 Sequences = tuple[Array, ...]
@@ -64,3 +66,10 @@ class Found(NamedTuple):
     state: State
     term: Array | None
     norms: tuple[Array, ...]  # each (T, B)
+
+
+def present(found: T | None, what: str) -> T:
+    """Return what a call of this package has to give; an `assert` would be left out under ``python -O``."""
+    if found is None:
+        raise RuntimeError(f"rnnkernels: expected {what}, got none")
+    return found

@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._arrays import frame_of
+from ._scalars import as_integer, as_items, as_number, check_mapping, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -109,6 +110,8 @@ def full_bptt(
     TypeError, ValueError
         The loss function returned something else; or what the model raises.
     """
+    _check(model, loss)
+    _check_x(x)
     result, _ = _window(model, x, state, len(x), len(x), loss, 0, rng)
     return result
 
@@ -148,7 +151,9 @@ def truncated_bptt(
     TypeError, ValueError
         As for `full_bptt`; k1 and k2 are no integers or out of their range.
     """
-    _check_lengths(k1, k2)
+    _check(model, loss)
+    _check_x(x)
+    k1, k2 = _check_lengths(k1, k2)
     if k2 >= len(x):
         return full_bptt(model, x, loss, state, rng=rng)
     parts = windows(model, [x], loss, k1=k1, k2=k2, state=state, rng=rng)
@@ -199,7 +204,10 @@ def windows(
         As for `full_bptt`; k1 and k2 are no integers or out of their range; chunks differ in B, I
         or dtype; the model is bidirectional.
     """
-    _check_lengths(k1, k2)  # here, not when the first result is asked for
+    # Here, not when the first result is asked for.
+    _check(model, loss)
+    _check_chunks(chunks)
+    k1, k2 = _check_lengths(k1, k2)
     if getattr(model, "num_directions", 1) > 1:
         raise ValueError("model: expected one direction: the reverse one begins at a sequence's end, which never comes")
     return _windows(model, chunks, loss, k1, k2, state, rng)
@@ -251,8 +259,7 @@ def _window(
     outputs = [run.output for run in runs]
     output = outputs[-1] if len(outputs[-1]) >= errors else _join(outputs)
     output = output[len(output) - errors :]  # (errors, B, H)
-    value, d_errors, own = loss(output, start)
-    _check_like(d_errors, output)
+    value, d_errors, own = _returned(loss(output, start), output)
     d_output = d_errors
     if errors < len(x):
         d_output = frame_of(output).zeros((len(x), *output.shape[1:]), output.dtype)
@@ -268,8 +275,7 @@ def _window(
         d_state, stop = back.state, begin
     if shared := sorted(grads.keys() & own.keys()):
         raise ValueError(f"loss: its gradients must not bear names of the model's parameters, got {', '.join(shared)}")
-    on_host = isinstance(output, np.ndarray)
-    return Result(float(value) if on_host else value, {**grads, **own}, runs[-1].state, start), carried
+    return Result(value, {**grads, **own}, runs[-1].state, start), carried
 
 
 def _recut(chunks: Iterable[Array], length: int) -> Iterator[Array]:
@@ -316,17 +322,55 @@ def _add(one: Mapping[str, Array], two: Mapping[str, Array]) -> dict[str, Array]
     return {name: array + two[name] for name, array in one.items()}
 
 
-def _check_lengths(k1: int, k2: int) -> None:
-    for name, value in (("k1", k1), ("k2", k2)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-            raise TypeError(f"{name}: expected an integer, got {value!r}")
-        if value < 1:
-            raise ValueError(f"{name}: expected at least 1, got {value}")
+def _check(model: object, loss: object) -> None:
+    """Raise TypeError where a driver is given something else than a model and a loss function."""
+    if isinstance(model, type) or not all(callable(getattr(model, name, None)) for name in ("forward", "backward")):
+        raise TypeError(f"model: expected one with forward and backward, such as a Stack, got {shown(model)}")
+    if isinstance(loss, type) or not callable(loss):
+        raise TypeError(f"loss: expected a function of (output, start), got {shown(loss)}")
+
+
+def _check_x(x: Any) -> None:
+    """Raise TypeError or ValueError where x is no sequence; of which dtype it is, the model checks."""
+    wanted = "x: expected an array (T, B, I) or (T, B), got"
+    try:
+        shape = () if isinstance(x, type) else np.shape(x)
+    except ValueError:
+        raise TypeError(f"{wanted} a {type(x).__name__} whose rows differ") from None
+    if len(shape) < 2:
+        raise TypeError(f"{wanted} {shown(x)}" + (f" of shape {tuple(shape)}" if hasattr(x, "shape") else ""))
+
+
+def _check_chunks(chunks: Any) -> None:
+    """Raise TypeError where chunks are nothing that can be gone through, or one array, whose steps are no chunks."""
+    if hasattr(chunks, "ndim") and hasattr(chunks, "shape"):
+        raise TypeError(f"chunks: expected several arrays, one after another, got one {type(chunks).__name__}: [x]")
+    try:
+        iter(chunks)
+    except TypeError:
+        raise TypeError(f"chunks: expected several arrays, one after another, got {shown(chunks)}") from None
+
+
+def _check_lengths(k1: int, k2: int) -> tuple[int, int]:
+    k1, k2 = as_integer("k1", k1, 1), as_integer("k2", k2, 1)
     if k2 < k1:
         raise ValueError(
             f"k2: expected at least k1 = {k1}, got {k2}: errors would go back through only {k2} of the {k1} steps "
             f"of their window, and the losses of the other {k1 - k2} would be dropped in silence"
         )
+    return k1, k2
+
+
+def _returned(found: Any, output: Array) -> tuple[Any, Array, Mapping[str, Array]]:
+    """Return what a loss function returned, or raise where it is not (value, d_output, grads)."""
+    wanted = "(value, d_output, grads)"
+    items = as_items("loss", found, f"it to return {wanted}")
+    if len(items) != 3:
+        raise ValueError(f"loss: expected it to return {wanted}, got {len(items)} values")
+    value, d_output, grads = items
+    _check_like(d_output, output)
+    check_mapping("loss", grads, "names to the gradients of its own parameters, {} where it has none")
+    return as_number("loss", value) if isinstance(output, np.ndarray) else value, d_output, grads
 
 
 def _check_like(d_output: Array, output: Array) -> None:

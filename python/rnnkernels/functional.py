@@ -23,11 +23,16 @@ from ._arguments import (
     as_settings,
     as_states,
     as_step,
+    fits_batch,
+    fits_layer,
+    fits_shape,
     kind_of_array,
+    of_step,
 )
 from ._arrays import frame_of
 from ._asked import Asked
 from ._call import Ahead, Call
+from ._scalars import as_flag, as_items
 from .memory import check_memory, replay
 from .memory.states import States
 from .noise import Noise, check_noise
@@ -36,7 +41,7 @@ from .run import Gradients, Run, State, Whole
 from .schedule import Like, begin, check_reset_state, check_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -140,10 +145,12 @@ def forward(
         If the cell is unknown, a parameter is missing or unknown, a shape does not fit, or a token
         is out of range. The message names the argument, what was expected and what came.
     """
+    training = as_flag("training", training)
     check_noise(noise)
     drawn = None if noise is None else noise._drawn(cell, expected=not training)
-    asked = Asked(cell, bool(reverse), None, lengths, resets, drawn, cell_clip, bool(all_states), memory)
-    return run_layer(asked, x, params, state, reset_state, term, training=bool(training))
+    reverse, all_states = as_flag("reverse", reverse), as_flag("all_states", all_states)
+    asked = Asked(cell, reverse, None, lengths, resets, drawn, cell_clip, all_states, memory)
+    return run_layer(asked, x, params, state, reset_state, term, training=training)
 
 
 def run_layer(
@@ -165,10 +172,15 @@ def run_layer(
     check_memory(asked.memory)
     arrays = as_parameters(cell, params)
     dtype = kind_of_array("params['weight_ih']", arrays["weight_ih"])
-    inputs = as_input("x", x, dtype)
-    initial = as_states("state", state, names, dtype)
-    reset = as_states("reset_state", reset_state, names, dtype)
-    added = None if term is None else as_floats("term", term, dtype)
+    inputs = as_input("x", x, dtype, arrays["weight_ih"].shape[1:])
+    initial = reset = added = None
+    if state is not None or reset_state is not None:
+        fits = fits_layer(cell, arrays, inputs)
+        initial = as_states("state", state, names, dtype, fits)
+        reset = as_states("reset_state", reset_state, names, dtype, fits)
+    if term is not None:
+        rows = (*inputs.shape[1:2], *arrays["weight_ih"].shape[:1])
+        added = as_floats("term", term, dtype, fits_shape("(B, G*H)", rows))
     check_reset_state(reset, asked.resets)
     layer, settings = as_layer(cell, arrays), as_settings(cell, asked.cell_clip)
     if training and asked.memory == "replay" and inputs.ndim in (2, 3) and len(inputs) > 1:
@@ -204,8 +216,7 @@ def _run(
     output, final, reserve, later = _serve.forward(call, keep and not states_alone, asked.all_states or states_alone)
     states = None if later is None else (output, *later)
     kept: Whole | States | None = None
-    if states_alone:
-        assert states is not None
+    if states_alone and states is not None:
         kept = States(call, states, schedule)
     elif reserve is not None:
         kept = Whole(call, output, reserve, schedule)
@@ -253,10 +264,13 @@ def forward_layers(
     info = cell_info(cell)
     arrays = [as_parameters(cell, params) for params in layers]
     dtype = kind_of_array("params['weight_ih']", arrays[0]["weight_ih"])
-    inputs = as_input("x", x, dtype)
+    inputs = as_input("x", x, dtype, arrays[0]["weight_ih"].shape[1:])
     if _serve.on_gpu(inputs):
         return _one_by_one(cell, inputs, layers, states, training, noises, cell_clip)
-    initial = [as_states("state", state, info["states"], dtype) for state in states]
+    initial = [
+        as_states("state", state, info["states"], dtype, fits_layer(cell, params, inputs))
+        for state, params in zip(states, arrays, strict=True)
+    ]
     batch = inputs.shape[1] if inputs.ndim > 1 else 0
     drawn = [
         None if noise is None else noise._drawn(cell, batch, expected=not training)
@@ -329,16 +343,22 @@ def backward(
     kind = kind_of_array("run.output", run.output)
     ahead = Ahead(
         None if d_output is None else _as_sequence("d_output", d_output, run.output.shape, kind),
-        None if d_state is None else as_states("d_state", d_state, cell_info(run.cell)["states"], kind),
+        None if d_state is None else as_states("d_state", d_state, cell_info(run.cell)["states"], kind, _fits(run)),
         () if d_states is None else _as_sequences(d_states, run, cell_info(run.cell)["states"]),
     )
-    return run._kept.backward(ahead, need_x=bool(need_x), norms=bool(norms))
+    return run._kept.backward(ahead, need_x=as_flag("need_x", need_x), norms=as_flag("norms", norms))
+
+
+def _fits(run: Run) -> Callable[[int, str, tuple[int, ...]], None]:
+    """Return what is asked of gradients of a run's final states."""
+    return partial(fits_batch, lambda: run._widths, run.output)
 
 
 def _as_sequences(
     d_states: Sequence[npt.ArrayLike | None], run: Run, names: tuple[str, ...]
 ) -> tuple[Array | None, ...]:
     """Return the gradients of the states after h at every step."""
+    d_states = as_items("d_states", d_states, f"a tuple of arrays or None ({', '.join(names)})")
     if len(d_states) != len(names):
         raise ValueError(f"d_states: expected {len(names)} arrays or None ({', '.join(names)}), got {len(d_states)}")
     if d_states[0] is not None:
@@ -354,9 +374,11 @@ def _as_sequences(
 
 def _as_sequence(name: str, value: npt.ArrayLike, shape: tuple[int, ...], dtype: Any) -> Array:
     """Return a gradient of what has a value at every step."""
-    array = as_floats(name, value, dtype)
-    if array.shape != shape:
-        raise ValueError(f"{name}: expected shape (T, B, H) = {shape}, got {array.shape}")
+    if getattr(value, "shape", None) == shape:
+        return as_floats(name, value, dtype)
+    fits = fits_shape("(T, B, H)", shape)
+    array = as_floats(name, value, dtype, fits)
+    fits(name, array.shape)
     return array
 
 
@@ -393,11 +415,16 @@ def step(
     info = cell_info(cell)
     arrays = as_parameters(cell, params)
     dtype = kind_of_array("params['weight_ih']", arrays["weight_ih"])
-    inputs = as_step(x_t, dtype)
-    initial = as_states("state", state, info["states"], dtype)
+    inputs = as_step(x_t, dtype, arrays["weight_ih"].shape[1:])
+    initial = None
+    if state is not None:
+        initial = as_states("state", state, info["states"], dtype, fits_layer(cell, arrays, inputs))
     check_noise(noise)
     drawn = None if noise is None else noise._drawn(cell, inputs.shape[1], expected=True)
     settings = as_settings(cell, cell_clip)
     call = Call(cell, inputs, as_layer(cell, arrays), initial, None, None, drawn, settings)
-    _, after, _, _ = _serve.forward(call, False)
+    try:
+        _, after, _, _ = _serve.forward(call, False)
+    except (TypeError, ValueError) as error:
+        raise of_step(error) from None
     return after

@@ -7,7 +7,7 @@ gives the same masks for any number of threads and a backward makes again what i
 
 from __future__ import annotations
 
-import operator
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ._scalars import as_integer, as_number, shown
 from .parameters import cell_info
 
 
@@ -117,16 +118,14 @@ class Noise:
     def __post_init__(self) -> None:
         """Check everything that can be checked without a cell."""
         for name, bound in (("seed", 2**64), ("layer", 2**24), ("first_step", 2**31)):
-            value = getattr(self, name)
-            try:
-                number = operator.index(value)
-            except TypeError:
-                raise TypeError(f"{name}: expected an integer, got {value!r}") from None
-            if isinstance(value, bool) or not 0 <= number < bound:
-                raise ValueError(f"{name}: expected an integer in [0, 2**{bound.bit_length() - 1}), got {value!r}")
+            number = as_integer(name, getattr(self, name), -math.inf, math.inf)
+            if not 0 <= number < bound:
+                raise ValueError(
+                    f"{name}: expected an integer in [0, 2**{bound.bit_length() - 1}), got {shown(number)}"
+                )
         for name in ("per_step", "expected"):
             if not isinstance(getattr(self, name), (bool, np.bool_)):
-                raise TypeError(f"{name}: expected a bool, got {getattr(self, name)!r}")
+                raise TypeError(f"{name}: expected a bool, got {shown(getattr(self, name))}")
         for name, rate in (
             *(("zoneout", rate) for rate in self._zoneout),
             ("recurrent_dropout", self.recurrent_dropout),
@@ -135,7 +134,14 @@ class Noise:
             check_rate(name, rate)
 
     def after(self, steps: int) -> Noise:
-        """Return the noise of a call that begins `steps` steps later."""
+        """Return the noise of a call that begins `steps` steps later.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `steps` is no integer, or no step has that number.
+        """
+        steps = as_integer("steps", steps, -self.first_step, 2**31 - 1 - self.first_step)
         return replace(self, first_step=self.first_step + steps)
 
     @property
@@ -146,7 +152,9 @@ class Noise:
     @property
     def _one_for_all(self) -> bool:
         """Whether zoneout is one number, for every state."""
-        return not isinstance(self.zoneout, (Sequence, np.ndarray))
+        if isinstance(self.zoneout, np.ndarray):
+            return self.zoneout.ndim == 0
+        return isinstance(self.zoneout, str) or not isinstance(self.zoneout, Sequence)
 
     @property
     def _zoneout(self) -> tuple[Any, ...]:
@@ -204,8 +212,7 @@ def check_noise(noise: object) -> None:
 
 def check_rate(name: str, rate: Any) -> float:
     """Return a probability in [0, 1), or raise naming argument `name`."""
-    if isinstance(rate, bool) or not isinstance(rate, (int, float, np.floating, np.integer)):
-        raise TypeError(f"{name}: expected a number, got {rate!r}")
-    if not 0 <= rate < 1:
-        raise ValueError(f"{name}: expected a number in [0, 1), got {rate}")
-    return float(rate)
+    number = as_number(name, rate)
+    if not 0 <= number < 1:
+        raise ValueError(f"{name}: expected a number in [0, 1), got {shown(rate)}")
+    return number

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ._scalars import as_flag, as_number, check_mapping, shown
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -119,7 +121,8 @@ class Optimizer(ABC):
         TypeError, ValueError
             Something differs; nothing has been loaded then.
         """
-        arrays = {name: np.asarray(value) for name, value in state.items()}
+        check_mapping("state", state)
+        arrays = {name: _as_array(f"state[{name!r}]", value) for name, value in state.items()}
         _check_alike("state", arrays, self.state_dict())
         if arrays["step"] < 0:
             raise ValueError(f"state['step']: expected at least 0, got {arrays['step']}")
@@ -155,9 +158,9 @@ class SGD(Optimizer):
         nesterov: bool = False,
     ) -> None:
         self._momentum = _number("momentum", momentum, 0, 1)
-        if nesterov and not self._momentum:
+        self._nesterov = as_flag("nesterov", nesterov)
+        if self._nesterov and not self._momentum:
             raise ValueError("nesterov: expected a momentum above 0 with it, got momentum=0")
-        self._nesterov = nesterov
         super().__init__(params, lr, ("momentum_buffer",) if self._momentum else ())
 
     def _update(self, p: Array, g: Array, slots: list[Array], scratch: Array) -> None:
@@ -393,10 +396,7 @@ def _global_norm(grads: Mapping[str, Array]) -> float:
 
 def _number(name: str, value: float, low: float, high: float, *, closed: bool = False) -> float:
     """`value` as a float in [low, high), or in [low, high] when closed."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name}: expected a number, got {value!r}") from None
+    number = as_number(name, value)
     if not (low <= number < high or (closed and number == high)):
         bracket = "]" if closed else ")"
         raise ValueError(f"{name}: expected a number in [{low:g}, {high:g}{bracket}, got {number}")
@@ -405,18 +405,24 @@ def _number(name: str, value: float, low: float, high: float, *, closed: bool = 
 
 def _check_arrays(what: str, arrays: Mapping[str, Array]) -> None:
     """Refuse what cannot be updated in place."""
+    check_mapping(what, arrays)
     for name, array in arrays.items():
         if _dtype(array) not in ("float32", "float64"):
             raise TypeError(f"{what}[{name!r}]: expected a float32 or float64 array, got {_dtype(array)}")
         if not array.flags.writeable:
             raise ValueError(f"{what}[{name!r}]: expected a writable array, got a read-only one")
+        if not array.flags.c_contiguous and any(
+            by == 0 and size > 1 for size, by in zip(array.shape, array.strides, strict=True)
+        ):
+            raise ValueError(f"{what}[{name!r}]: expected elements with memory of their own, got a broadcast array")
 
 
 def _check_alike(what: str, given: Mapping[str, Array], expected: Mapping[str, Array]) -> None:
     """Compare keys, dtypes and shapes."""
+    check_mapping(what, given)
     if given.keys() != expected.keys():
-        missing = ", ".join(k for k in expected if k not in given) or "none"
-        extra = ", ".join(k for k in given if k not in expected) or "none"
+        missing = ", ".join(map(str, (k for k in expected if k not in given))) or "none"
+        extra = ", ".join(map(str, (k for k in given if k not in expected))) or "none"
         raise ValueError(f"{what}: expected the parameters' names; missing: {missing}; extra: {extra}")
     for name, array in expected.items():
         other = given[name]
@@ -424,6 +430,13 @@ def _check_alike(what: str, given: Mapping[str, Array], expected: Mapping[str, A
             raise TypeError(f"{what}[{name!r}]: expected a {array.dtype} array, got {_dtype(other)}")
         if other.shape != array.shape:
             raise ValueError(f"{what}[{name!r}]: expected shape {array.shape}, got {other.shape}")
+
+
+def _as_array(name: str, value: npt.ArrayLike) -> Array:
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"{name}: expected an array, got {shown(value)}: {error}") from None
 
 
 def _dtype(value: object) -> str:

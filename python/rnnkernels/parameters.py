@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _cpu
+from ._scalars import as_flag, as_integer, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +41,8 @@ class Layer(NamedTuple):
 
 NAMES = Layer._fields
 BIASES = ("bias_ih", "bias_hh")
+
+_MOST_UNITS = 2**31  # in one layer: csrc/binding/arguments.cpp
 
 _INITIAL = {"zero": 0.0, "one": 1.0}
 
@@ -127,22 +130,31 @@ def parameter_shapes(
         cell adds x itself to a gate and the sizes differ, or `proj_size` is missing or has no meaning.
     """
     info = cell_info(cell)
-    inputs = _size("input_size", input_size)
-    hidden = _size("hidden_size", hidden_size)
+    inputs = as_integer("input_size", input_size, 1, 2**60)
+    hidden = as_integer("hidden_size", hidden_size, 1, _MOST_UNITS)
+    bias = as_flag("bias", bias)
     if info["projected"] != (proj_size is not None):
-        raise ValueError(f"proj_size: {cell}'s h is {'' if info['projected'] else 'not '}projected, got {proj_size}")
-    width = hidden if proj_size is None else _size("proj_size", proj_size)
+        how = "" if info["projected"] else "not "
+        raise ValueError(f"proj_size: {cell}'s h is {how}projected, got {shown(proj_size)}")
+    width = hidden if proj_size is None else as_integer("proj_size", proj_size, 1, _MOST_UNITS)
     if info["direct"] and inputs != hidden:
         raise ValueError(
             f"input_size: {cell} adds x itself to a gate: expected hidden_size, {hidden}, got {inputs}; "
             f"{cell}_projected takes any"
         )
-    rows_ih, rows_hh, rows_gg, columns_gg = (count * hidden for count in info["rows"])
+    rows_ih, rows_hh, rows_gg, _ = (count * hidden for count in info["rows"])
     if max(rows_ih * inputs, (rows_hh + rows_gg) * max(hidden * 3, width)) >= 2**60:
         raise ValueError(
             f"input_size, hidden_size: expected sizes whose weights can be addressed, got {inputs} and {hidden}"
         )
-    shapes: dict[str, tuple[int, ...]] = {
+    shapes = shapes_of(info, inputs, hidden, width)
+    return {name: shape for name, shape in shapes.items() if shape[0] and (bias or name not in BIASES)}
+
+
+def shapes_of(info: Mapping[str, Any], inputs: int, hidden: int, width: int) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every parameter by a cell's table; of those that it has not, with no rows."""
+    rows_ih, rows_hh, rows_gg, columns_gg = (count * hidden for count in info["rows"])
+    return {
         "weight_ih": (rows_ih, inputs),
         "weight_hh": (rows_hh, width),
         "bias_ih": (rows_ih,),
@@ -151,7 +163,6 @@ def parameter_shapes(
         "weight_diagonal": (len(info["diagonals"]) * hidden,),
         "weight_hr": (width, hidden) if info["projected"] else (0,),
     }
-    return {name: shape for name, shape in shapes.items() if shape[0] and (bias or name not in BIASES)}
 
 
 def init_params(
@@ -216,10 +227,10 @@ def state_widths(cell: str, weight_ih: Any, weight_hh: Any) -> tuple[int, ...]:
 
 def float_dtype(name: str, dtype: npt.DTypeLike) -> np.dtype[Any]:
     """Return `dtype` as one of the two the kernels compute in, or raise naming argument `name`."""
-    wanted = f"{name}: expected 'float32' or 'float64', got {dtype!r}"
+    wanted = f"{name}: expected 'float32' or 'float64', got {dtype!r:.60}"
     try:
         kind = np.dtype(dtype)
-    except TypeError:
+    except (TypeError, ValueError, OverflowError):
         raise TypeError(wanted) from None
     if dtype is None or kind not in (np.dtype(np.float32), np.dtype(np.float64)):  # None is NumPy's float64
         raise ValueError(wanted)
@@ -230,24 +241,14 @@ def as_generator(name: str, rng: int | np.random.Generator | None) -> np.random.
     """Return a generator for a seed, a generator or None, or raise naming argument `name`."""
     if isinstance(rng, np.random.Generator):
         return rng
-    if rng is not None:
-        try:
-            seed = operator.index(rng)
-        except TypeError:
-            raise TypeError(
-                f"{name}: expected an integer seed, a numpy.random.Generator or None, got {type(rng).__name__}"
-            ) from None
-        if seed < 0:
-            raise ValueError(f"{name}: expected a seed of at least 0, got {seed}")
-        return np.random.default_rng(seed)
-    return np.random.default_rng()
-
-
-def _size(name: str, value: int) -> int:
+    if rng is None:
+        return np.random.default_rng()
     try:
-        size = operator.index(value)
+        seed = operator.index(rng)
     except TypeError:
-        raise TypeError(f"{name}: expected an integer, got {type(value).__name__}") from None
-    if size < 1:
-        raise ValueError(f"{name}: expected at least 1, got {size}")
-    return size
+        raise TypeError(
+            f"{name}: expected an integer seed, a numpy.random.Generator or None, got {type(rng).__name__}"
+        ) from None
+    if seed < 0:
+        raise ValueError(f"{name}: expected a seed of at least 0, got {shown(seed)}")
+    return np.random.default_rng(seed)

@@ -6,14 +6,27 @@ calls. Where they stay the same, packing them once makes short calls several tim
 
 from __future__ import annotations
 
-import operator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import _cpu, _serve
-from ._arguments import as_floats, as_input, as_layer, as_parameters, as_settings, as_states, as_step
+from ._arguments import (
+    as_floats,
+    as_input,
+    as_layer,
+    as_parameters,
+    as_settings,
+    as_states,
+    as_step,
+    fits_batch,
+    fits_rows,
+    fits_shape,
+    of_step,
+)
 from ._asked import Asked
+from ._scalars import as_choice, as_flag, as_integer
 from .noise import Noise, check_noise
 from .parameters import Array, cell_info, state_widths
 from .schedule import Like, begin
@@ -97,13 +110,13 @@ class Prepared:
     ) -> None:
         self._states = cell_info(cell)["states"]
         arrays = as_parameters(cell, params)
-        if not isinstance(weights, str):
-            raise TypeError(f"weights: expected a string, full or bfloat16, got {type(weights).__name__}")
+        as_choice("weights", weights, ("full", "bfloat16"))
+        tokens = as_flag("tokens", tokens)
         check_noise(noise)
         layer = as_layer(cell, arrays)
         if _serve.on_gpu(layer.weight_ih):
             raise NotImplementedError("Prepared: there are no prepared layers on a GPU; rnnkernels.forward runs there")
-        self._layer = _cpu.Prepared(cell, layer, weights, bool(tokens), as_settings(cell, cell_clip))
+        self._layer = _cpu.Prepared(cell, layer, weights, tokens, as_settings(cell, cell_clip))
         self.cell = cell
         self.dtype: np.dtype[Any] = arrays["weight_ih"].dtype
         self.input_size = int(arrays["weight_ih"].shape[1])
@@ -111,7 +124,7 @@ class Prepared:
         self._like = Like(state_widths(cell, layer.weight_ih, layer.weight_hh), gates, self.dtype)
         self.hidden_size = int(gates // cell_info(cell)["rows"][0])
         self.weights = weights
-        self.tokens = bool(tokens)
+        self.tokens = tokens
         self.noise = noise
 
     def _expected(self, batch: int) -> Drawn | None:
@@ -155,11 +168,14 @@ class Prepared:
         TypeError, ValueError
             As `rnnkernels.forward`; also where vectors come instead of tokens, or the other way round.
         """
-        inputs = as_input("x", x, self.dtype)
-        initial = as_states("state", state, self._states, self.dtype)
-        reset = as_states("reset_state", reset_state, self._states, self.dtype)
-        added = None if term is None else as_floats("term", term, self.dtype)
-        asked = Asked(self.cell, reverse, None, lengths, resets)
+        inputs = as_input("x", x, self.dtype, (self.input_size,))
+        fits = partial(fits_batch, lambda: self._like.widths, inputs)
+        initial = as_states("state", state, self._states, self.dtype, fits)
+        reset = as_states("reset_state", reset_state, self._states, self.dtype, fits)
+        added = None
+        if term is not None:
+            added = as_floats("term", term, self.dtype, fits_shape("(B, G*H)", (*inputs.shape[1:2], self._like.gates)))
+        asked = Asked(self.cell, as_flag("reverse", reverse), None, lengths, resets)
         begun = begin(asked, inputs, initial, reset, added, self._like)
         noise = self._expected(inputs.shape[1] if inputs.ndim > 1 else 0)
         output, ended = self._layer.forward(inputs, begun.state, begun.rows, begun.term, noise)
@@ -183,7 +199,10 @@ class Prepared:
         TypeError, ValueError
             As `forward`.
         """
-        return self.forward(as_step(x_t, self.dtype, tokens=self.tokens), state)[1]
+        try:
+            return self.forward(as_step(x_t, self.dtype, (self.input_size,), tokens=self.tokens), state)[1]
+        except (TypeError, ValueError) as error:
+            raise of_step(error) from None
 
     def stepper(self, batch_size: SupportsIndex = 1, state: Sequence[npt.ArrayLike] | None = None) -> Stepper:
         """Return a `Stepper`: the layer with states of its own, to run step by step.
@@ -234,12 +253,7 @@ class Stepper:
     ) -> None:
         if not isinstance(layer, Prepared):
             raise TypeError(f"layer: expected a Prepared, got {type(layer).__name__}")
-        try:
-            self.batch_size = operator.index(batch_size)
-        except TypeError:
-            raise TypeError(f"batch_size: expected an integer, got {type(batch_size).__name__}") from None
-        if not 0 <= self.batch_size < 2**31:
-            raise ValueError(f"batch_size: expected 0 to 2**31 - 1, got {self.batch_size}")
+        self.batch_size = as_integer("batch_size", batch_size, 0, 2**31 - 1)
         self.layer = layer
         self._stepper = _cpu.Stepper(layer._layer, self.batch_size, layer._expected(self.batch_size))
         self._step = self._stepper.step
@@ -266,10 +280,14 @@ class Stepper:
         RuntimeError
             If another thread is in a step of this stepper.
         """
-        h = self._step(x_t)
-        if h is None:  # not an array that can be read as it is
-            h = self._step(as_input("x_t", x_t, self.layer.dtype))
-            assert h is not None
+        try:
+            h = self._step(x_t)
+            if h is None:  # not an array that can be read as it is
+                h = self._step(as_input("x_t", x_t, self.layer.dtype, (self.layer.input_size,), steps=False))
+        except (TypeError, ValueError) as error:
+            raise of_step(error) from None
+        if h is None:
+            raise TypeError(f"x_t: expected an array of {self.layer.dtype}, got one that cannot be read")
         return h
 
     @property
@@ -290,7 +308,8 @@ class Stepper:
         TypeError, ValueError
             If they do not fit; nothing is changed then.
         """
-        self._stepper.reset(as_states("state", state, self.layer._states, self.layer.dtype))
+        fits = partial(fits_rows, self.layer._like.widths, self.batch_size)
+        self._stepper.reset(as_states("state", state, self.layer._states, self.layer.dtype, fits))
 
     def __repr__(self) -> str:
         return f"Stepper({self.layer!r}, batch_size={self.batch_size})"

@@ -15,6 +15,7 @@ import numpy as np
 
 from ._arrays import NUMPY, Frame, device_frame, frame_of
 from ._call import Rows
+from ._scalars import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -213,7 +214,7 @@ def check_rows(
 def _lengths(lengths: npt.ArrayLike | None, steps: int, batch: int) -> Integers:
     if lengths is None:
         return np.full(batch, steps)
-    found = np.asarray(_on_host("lengths", lengths))
+    found = _on_host("lengths", lengths, "integers")
     if found.dtype.kind not in "iu" and found.size:
         raise TypeError(f"lengths: expected integers, got {found.dtype}")
     if found.shape != (batch,):
@@ -227,7 +228,7 @@ def _lengths(lengths: npt.ArrayLike | None, steps: int, batch: int) -> Integers:
 def _resets(resets: npt.ArrayLike | None, steps: int, batch: int) -> Booleans | None:
     if resets is None:
         return None
-    found = np.asarray(_on_host("resets", resets))
+    found = _on_host("resets", resets, "booleans")
     if found.dtype != np.bool_:
         raise TypeError(f"resets: expected booleans, got {found.dtype}")
     if found.shape != (steps, batch):
@@ -235,12 +236,14 @@ def _resets(resets: npt.ArrayLike | None, steps: int, batch: int) -> Booleans | 
     return found
 
 
-def _on_host(name: str, array: Any) -> Any:
+def _on_host(name: str, array: Any, kind: str) -> npt.NDArray[Any]:
     """Return what says which rows are run, or raise where to read it would be to wait for a GPU."""
-    frame = device_frame(array)
-    if frame is not None:
+    if device_frame(array) is not None:
         raise TypeError(f"{name}: expected an array on the host, as the steps are planned there, got one on a GPU")
-    return array
+    try:
+        return np.asarray(array)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"{name}: expected {kind}, got {shown(array)}: {error}") from None
 
 
 class Begun(NamedTuple):

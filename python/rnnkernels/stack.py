@@ -14,9 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from . import functional
-from ._arguments import DeviceKind, as_floats, as_settings, kind_of_array
+from ._arguments import DeviceKind, as_floats, as_settings, fits_shape, kind_of_array
 from ._arrays import frame_at, frame_of
+from ._scalars import as_flag, as_integer, as_items, shown
 from ._serve import drop
+from .memory import check_memory
 from .noise import Noise, check_rate
 from .parameters import as_generator, float_dtype, init_params
 
@@ -158,23 +160,19 @@ class Stack:
         dtype: npt.DTypeLike = "float32",
         rng: int | np.random.Generator | None = None,
     ) -> None:
-        if isinstance(num_layers, bool) or not isinstance(num_layers, (int, np.integer)):
-            raise TypeError(f"num_layers: expected an integer, got {num_layers!r}")
-        if num_layers < 1:
-            raise ValueError(f"num_layers: expected at least 1, got {num_layers}")
         self.cell = cell
         self.input_size = input_size
         self.hidden_size = hidden_size
-        self.num_layers = int(num_layers)
+        self.num_layers = as_integer("num_layers", num_layers, 1, 2**23)  # `Noise` numbers them, and both directions
         self.dropout = check_rate("dropout", dropout)
         self.noise = Noise(0, zoneout, recurrent_dropout, per_step, weight_dropout)  # each layer's, but for the seed
         self.noise.rates(cell)
         self.cell_clip = cell_clip
         as_settings(cell, cell_clip)
-        self.bias = bool(bias)
+        self.bias = as_flag("bias", bias)
         self.proj_size = proj_size
         self.output_size = hidden_size if proj_size is None else proj_size
-        self.num_directions = 2 if bidirectional else 1
+        self.num_directions = 2 if as_flag("bidirectional", bidirectional) else 1
         self.dtype = float_dtype("dtype", dtype)
         self.params: dict[str, Array] = {}
         generator = as_generator("rng", rng)
@@ -258,10 +256,12 @@ class Stack:
         TypeError, ValueError
             An argument is not what is said here.
         """
+        training, all_states = as_flag("training", training), as_flag("all_states", all_states)
+        check_memory(memory)
         states = self._per_layer("state", state)
         reset_states = self._per_layer("reset_state", reset_state)
         drops = training and self.dropout > 0 and self.num_layers > 1
-        seed = self._seed(rng) if training and (drops or self.noise.masks) else 0
+        seed = self._seed(rng, needed=training and (drops or self.noise.masks))
         noises = [replace(self.noise, seed=seed, layer=number) for number in range(len(self._ends))]
         options: dict[str, Any] = {"training": training, "cell_clip": self.cell_clip}
         ragged = {"lengths": lengths, "resets": resets} if lengths is not None or resets is not None else {}
@@ -332,9 +332,12 @@ class Stack:
             raise TypeError(f"run: expected a StackRun, got {type(run).__name__}")
         if len(run._runs) != len(self._ends):
             raise ValueError(f"run: expected one of {self._count}, got {len(run._runs)}")
+        need_x, norms = as_flag("need_x", need_x), as_flag("norms", norms)
         d_states = self._per_layer("d_state", d_state)
-        if d_outputs is not None and len(d_outputs) != self.num_layers:
-            raise ValueError(f"d_outputs: expected {self.num_layers} arrays or None, got {len(d_outputs)}")
+        if d_outputs is not None:
+            d_outputs = as_items("d_outputs", d_outputs, f"{self.num_layers} arrays or None")
+            if len(d_outputs) != self.num_layers:
+                raise ValueError(f"d_outputs: expected {self.num_layers} arrays or None, got {len(d_outputs)}")
         d_layers = self._d_layers(run, d_output, d_outputs)
         params: dict[str, Array] = {}
         found: list[functional.Gradients] = []  # from the top down
@@ -405,11 +408,15 @@ class Stack:
     def _count(self) -> str:
         return f"{len(self._ends)} {'layers' if self.num_directions == 1 else 'layers and directions'}"
 
-    def _seed(self, rng: np.random.Generator | None) -> int:
-        if not isinstance(rng, np.random.Generator):
-            what = f"dropout is {self.dropout}" if self.dropout > 0 else "there are masks to draw"
-            raise TypeError(f"rng: expected a numpy.random.Generator, as {what}, got {rng!r}")
-        return int(rng.integers(2**64, dtype=np.uint64))
+    def _seed(self, rng: np.random.Generator | None, *, needed: bool) -> int:
+        """Return the seed of a call's masks; where none are drawn, 0, and the generator is left as it is."""
+        if isinstance(rng, np.random.Generator):
+            return int(rng.integers(2**64, dtype=np.uint64)) if needed else 0
+        if rng is None and not needed:
+            return 0
+        what = f"dropout is {self.dropout}" if self.dropout > 0 else "there are masks to draw"
+        wanted = f"a numpy.random.Generator, as {what}" if needed else "a numpy.random.Generator or None"
+        raise TypeError(f"rng: expected {wanted}, got {shown(rng)}")
 
     def _layer(self, end: str) -> Mapping[str, Array]:
         """Parameters of one layer and direction under the names of `functional`."""
@@ -426,10 +433,9 @@ class Stack:
         def known(name: str, value: npt.ArrayLike | None) -> list[Array]:
             if value is None:
                 return []
-            array = as_floats(name, value, kind)
-            if array.shape != shape:
-                sizes = "(T, B, H)" if self.num_directions == 1 else "(T, B, 2·H)"
-                raise ValueError(f"{name}: expected shape {sizes} = {shape}, got {tuple(array.shape)}")
+            fits = fits_shape("(T, B, H)" if self.num_directions == 1 else "(T, B, 2·H)", shape)
+            array = as_floats(name, value, kind, fits)
+            fits(name, array.shape)
             return [array]
 
         found = [known(f"d_outputs[{layer}]", d) for layer, d in enumerate(d_outputs or [None] * self.num_layers)]

@@ -93,7 +93,7 @@ def test_sample_follows_the_text_and_never_draws_the_unknown() -> None:
     ],
 )
 def test_bad_input(tokens: list[int], size: int, order: int, word: str) -> None:
-    with pytest.raises(ValueError, match=word):
+    with pytest.raises((TypeError, ValueError), match=word):
         NGram(tokens, size, order)
 
 

@@ -229,3 +229,19 @@ def test_a_cell_that_comes_later_is_found(monkeypatch: pytest.MonkeyPatch) -> No
     assert parameters.cell_info("later") == table
     assert parameters.cells() == (*known, "later")
     assert zonable_states("later") == (True,)
+
+
+# ---- asserts ------------------------------------------------------------------------------------
+
+
+def asserts(text: str) -> list[str]:
+    """Asserts of the product, which ``python -O`` leaves out: what has to be checked is checked by an `if`."""
+    return [f"line {node.lineno}" for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Assert)]
+
+
+def test_no_check_is_an_assert() -> None:
+    assert not [f"{module}: {fault}" for module, text in sources().items() for fault in asserts(text)]
+
+
+def test_the_rule_of_asserts_can_fail() -> None:
+    assert asserts("def f(x):\n    assert x\n") == ["line 2"]

@@ -550,7 +550,7 @@ def test_forward_mode_is_refused() -> None:
         ({"x": np.zeros((4, 3, 5), int)}, ValueError, r"x: expected shape \(T, B\) of tokens, got \(4, 3, 5\)"),
         ({"x": np.array([[2**32 + 1]])}, TypeError, "x: .*integers of more than 32 bits need jax_enable_x64"),
         ({"x": [[2**32 + 1]]}, TypeError, "x: expected an array of numbers, got list"),
-        ({"params": None}, TypeError, "params: expected a mapping .*got NoneType"),
+        ({"params": None}, TypeError, "params: expected a mapping .*got None"),
         ({"params": {}}, ValueError, "params: expected weight_ih, .*got no weight_ih, no weight_hh"),
         ({"params": P.params | {"w": P.x}}, ValueError, "params: .*an unknown 'w'"),
         (

@@ -276,7 +276,7 @@ SHAPES_OF_STATES = r"state h: expected shape \(L\*D, B, H\) = \(1, 4, 4\), got \
         (ValueError, "cell: expected one of", lambda: rnn.Recurrent("lstn", 3, 4)),
         (ValueError, "proj_size", lambda: rnn.Recurrent("lstm", 3, 4, proj_size=2)),
         (ValueError, "input_size: mut1 adds x itself", lambda: rnn.Recurrent("mut1", 3, 4)),
-        (ValueError, "num_layers: expected an integer of at least 1", lambda: rnn.Recurrent("lstm", 3, 4, 0)),
+        (ValueError, "num_layers: expected at least 1, got 0", lambda: rnn.Recurrent("lstm", 3, 4, 0)),
         (ValueError, "zoneout: expected 2 rates", lambda: rnn.Recurrent("lstm", 3, 4, zoneout=(0.1,))),
         (ValueError, r"dropout: expected a number in \[0, 1\)", lambda: rnn.Recurrent("lstm", 3, 4, dropout=1.0)),
         (ValueError, "cell_clip: expected a number above 0", lambda: gru(cell_clip=1.0)),

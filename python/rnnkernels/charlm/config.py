@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from rnnkernels._scalars import as_integer, as_number, shown
 from rnnkernels.parameters import cell_info, cells
 
 from . import on_host
@@ -99,7 +100,7 @@ class Config:
             self._check_float("minutes", "above 0", lambda value: 0 < value < math.inf)
         for name in ("text", "pattern"):
             if not isinstance(getattr(self, name), str):
-                raise TypeError(f"{name}: expected a str, got {getattr(self, name)!r}")
+                raise TypeError(f"{name}: expected a str, got {shown(getattr(self, name))}")
         self._check_choice("cell", model_cells())
         self._check_choice("optimizer", OPTIMIZERS)
         self._check_choice("dtype", ("float32", "float64"))
@@ -107,21 +108,20 @@ class Config:
     def _check_int(self, name: str, low: int) -> None:
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{name}: expected an int, got {value!r}")
-        if value < low:
-            raise ValueError(f"{name}: expected at least {low}, got {value}")
+            raise TypeError(f"{name}: expected an int, got {shown(value)}")
+        as_integer(name, value, low)
 
     def _check_float(self, name: str, expected: str, valid: Any) -> None:
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"{name}: expected a number, got {value!r}")
-        if not valid(value):
+            raise TypeError(f"{name}: expected a number, got {shown(value)}")
+        if not valid(as_number(name, value)):
             raise ValueError(f"{name}: expected a number {expected}, got {value}")
 
     def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
         value = getattr(self, name)
-        if value not in choices:
-            raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+        if not isinstance(value, str) or value not in choices:
+            raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {shown(value)}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dictionary that JSON can hold."""

@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from rnnkernels._scalars import as_integer, as_number, as_text
+
 __all__ = ["Corpus", "Document", "Split", "read_folder", "read_path", "read_text_file", "standard_library"]
 
 # The generated tables of the standard library: character maps, the text of `help()`, build settings. They are data
@@ -62,6 +64,7 @@ class Corpus:
         """
         if not isinstance(text, str):
             raise TypeError(f"text: expected a str, got {type(text).__name__}")
+        as_text("name", name)
         return cls((Document(name, text),))
 
     @property
@@ -84,10 +87,11 @@ class Corpus:
         ValueError
             If the fraction or the limit is out of range.
         """
+        valid_fraction = as_number("valid_fraction", valid_fraction)
         if not 0 <= valid_fraction < 1:
             raise ValueError(f"valid_fraction: expected a number in [0, 1), got {valid_fraction!r}")
-        if limit is not None and limit < 1:
-            raise ValueError(f"limit: expected at least 1 character, got {limit!r}")
+        if limit is not None:
+            as_integer("limit", limit, 1)
         wanted = round(valid_fraction * self.characters)
         room = self.characters - wanted if limit is None else limit
         train: dict[str, str] = {}

@@ -8,21 +8,20 @@ said to a model and what it says (tokens, losses, logits) is NumPy's all the sam
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rnnkernels.parameters import cell_info
+from rnnkernels._scalars import as_integer, shown
+from rnnkernels.parameters import as_generator, cell_info
 from rnnkernels.stack import Stack
 
 from .contract import Place, Softmax
 from .on_host import HOST
 from .readout import Readout
 from .streams import Streams
-
-if TYPE_CHECKING:
-    from .vocabulary import Vocabulary
+from .vocabulary import Vocabulary, as_tokens
 
 __all__ = ["CharModel"]
 
@@ -69,8 +68,11 @@ class CharModel:
         dtype: str = "float32",
         rng: int | np.random.Generator | None = None,
     ) -> None:
+        if not isinstance(vocabulary, Vocabulary):
+            raise TypeError(f"vocabulary: expected a Vocabulary, got {shown(vocabulary)}")
+        hidden, layers = as_integer("hidden", hidden, 1, 2**31), as_integer("layers", layers, 1)
         self.vocabulary = vocabulary
-        generator = np.random.default_rng(rng)
+        generator = as_generator("rng", rng)
         self.stack = Stack(cell, vocabulary.size, hidden, layers, dropout=dropout, dtype=dtype, rng=generator)
         self.readout: Softmax = Readout.initial(hidden, vocabulary.size, dtype, generator)
         self.place: Place = HOST
@@ -124,6 +126,8 @@ class CharModel:
         ValueError
             If there are fewer than two tokens: nothing to predict.
         """
+        tokens = self._tokens(tokens)
+        batch, length = as_integer("batch", batch, 1), as_integer("length", length, 1)
         if len(tokens) < 2:
             raise ValueError(f"tokens: expected at least 2 to predict one from the other, got {len(tokens)}")
         streams = Streams(self.place.put(tokens), max(1, min(batch, (len(tokens) - 1) // EVALUATION_STREAM)))
@@ -142,10 +146,18 @@ class CharModel:
 
     def read(self, tokens: Array, state: Any = None) -> tuple[Array, Any]:
         """Read tokens (T,) one after another; return the logits (V,) of the next one, and the state."""
-        run = self.stack.forward(self.place.put(tokens[:, None]), state, training=False)
+        run = self.stack.forward(self.place.put(self._tokens(tokens)[:, None]), state, training=False)
         return self.place.host(self.readout.logits(run.output[-1])[0]), run.state
 
     def step(self, token: int, state: Any = None) -> tuple[Array, Any]:
         """Read one token; return the logits (V,) of the next one, and the state."""
+        token = as_integer("token", token, 0, self.vocabulary.size - 1)
         state = self.stack.step(self.place.put(np.array([token])), state)
         return self.place.host(self.readout.logits(state[-1][0])[0]), state
+
+    def _tokens(self, tokens: Array) -> Array:
+        """Return tokens (T,) that the vocabulary has, or raise."""
+        found = as_tokens("tokens", tokens, self.vocabulary.size)
+        if found.ndim != 1:
+            raise ValueError(f"tokens: expected shape (T,), got {found.shape}")
+        return found

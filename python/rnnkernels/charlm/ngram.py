@@ -22,8 +22,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from rnnkernels._scalars import as_integer, as_number
+from rnnkernels.parameters import as_generator
+
 from .corpus import read_path, standard_library
-from .vocabulary import Vocabulary
+from .vocabulary import Vocabulary, as_tokens
 
 __all__ = ["NGram"]
 
@@ -60,9 +63,9 @@ class NGram:
     """
 
     def __init__(self, tokens: npt.ArrayLike, vocabulary_size: int, order: int = 6) -> None:
-        if order < 1:
-            raise ValueError(f"order: expected at least 1, got {order!r}")
-        if vocabulary_size < 1 or vocabulary_size**order >= 2**63:
+        order = as_integer("order", order, 1, 62)
+        vocabulary_size = as_integer("vocabulary_size", vocabulary_size, 1)
+        if vocabulary_size**order >= 2**63:
             raise ValueError(f"vocabulary_size: expected V >= 1 and V**{order} < 2**63, got V = {vocabulary_size}")
         self.vocabulary_size = vocabulary_size
         self.order = order
@@ -104,6 +107,7 @@ class NGram:
         ValueError
             If there is no such token.
         """
+        chunk = as_integer("chunk", chunk, 1)
         codes = self._codes(_as_tokens(tokens, self.vocabulary_size), self.order)
         if not codes.size:
             raise ValueError(f"tokens: expected at least {self.order}, got fewer")
@@ -112,7 +116,7 @@ class NGram:
 
     def distribution(self, context: npt.ArrayLike) -> Float:
         """Return p(. | context), shape (V,); of a long context the last n - 1 tokens count."""
-        tail = _as_tokens(context, self.vocabulary_size)
+        tail = _as_tokens(context, self.vocabulary_size, "context")
         tail = tail[max(len(tail) - self.order + 1, 0) :]
         code = self._codes(tail, len(tail))[0] * self.vocabulary_size
         return self._probabilities(code + np.arange(self.vocabulary_size), len(tail) + 1)
@@ -132,10 +136,12 @@ class NGram:
         ValueError
             If the temperature is not above 0, or a token is out of range.
         """
+        temperature = as_number("temperature", temperature)
         if not temperature > 0:
             raise ValueError(f"temperature: expected a number above 0, got {temperature!r}")
-        rng = np.random.default_rng(seed)
-        tokens: list[int] = _as_tokens(prime, self.vocabulary_size).tolist()
+        length = as_integer("length", length, 0)
+        rng = as_generator("seed", seed)
+        tokens: list[int] = _as_tokens(prime, self.vocabulary_size, "prime").tolist()
         start = len(tokens)
         for _ in range(length):
             cumulative = (self.distribution(tokens[-self.order :])[1:] ** (1 / temperature)).cumsum()
@@ -144,12 +150,10 @@ class NGram:
         return tokens[start:]
 
 
-def _as_tokens(tokens: npt.ArrayLike, vocabulary_size: int) -> Int:
-    array = np.asarray(tokens)
-    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        raise ValueError(f"tokens: expected a 1-D array of integers, got {array.dtype} {array.shape}")
-    if array.size and not (0 <= array.min() and array.max() < vocabulary_size):
-        raise ValueError(f"tokens: expected 0 to {vocabulary_size - 1}, got {array.min()} to {array.max()}")
+def _as_tokens(tokens: npt.ArrayLike, vocabulary_size: int, name: str = "tokens") -> Int:
+    array = as_tokens(name, tokens, vocabulary_size)
+    if array.ndim != 1:
+        raise ValueError(f"{name}: expected a 1-D array of integers, got {array.dtype} {array.shape}")
     return array.astype(np.int64)
 
 

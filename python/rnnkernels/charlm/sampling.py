@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rnnkernels._scalars import as_integer, as_number, as_text, shown
+from rnnkernels.parameters import as_generator
+
 if TYPE_CHECKING:
     from .model import CharModel
 
@@ -34,15 +37,22 @@ def sample_characters(
     ValueError
         If the temperature is not above 0, or the prime text is empty or has characters that the model does not know.
     """
+    _check_model(model)
+    temperature = as_number("temperature", temperature)
     if isinstance(temperature, bool) or not 0 < temperature < math.inf:
         raise ValueError(f"temperature: expected a number above 0, got {temperature!r}")
-    if not prime:
+    if not as_text("prime", prime):
         raise ValueError("prime: expected at least one character, got an empty text")
     try:
         tokens = model.vocabulary.encode(prime, strict=True)
     except ValueError as error:
         raise ValueError(str(error).replace("text:", "prime:", 1)) from None
-    return _characters(model, tokens, temperature, np.random.default_rng(seed))
+    return _characters(model, tokens, temperature, as_generator("seed", seed))
+
+
+def _check_model(model: object) -> None:
+    if isinstance(model, type) or not (hasattr(model, "vocabulary") and callable(getattr(model, "read", None))):
+        raise TypeError(f"model: expected a CharModel, got {shown(model)}")
 
 
 def _characters(model: CharModel, tokens: np.ndarray, temperature: float, rng: np.random.Generator) -> Iterator[str]:
@@ -86,7 +96,6 @@ def sample(
     ValueError
         If `length` is negative, or as `sample_characters` does.
     """
-    if length < 0:
-        raise ValueError(f"length: expected at least 0, got {length!r}")
+    length = as_integer("length", length, 0)
     characters = sample_characters(model, prime, temperature=temperature, seed=seed)
     return "".join(next(characters) for _ in range(length))

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rnnkernels._scalars import as_flag, as_integer, as_text, shown
+
 __all__ = ["UNKNOWN", "Vocabulary"]
 
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
@@ -38,7 +40,10 @@ class Vocabulary:
     """
 
     def __init__(self, characters: Iterable[str]) -> None:
-        known: list[Any] = list(characters)
+        try:
+            known: list[Any] = list(characters)
+        except TypeError:
+            raise TypeError(f"characters: expected single characters, got {shown(characters)}") from None
         for character in known:
             if not isinstance(character, str) or len(character) != 1 or character == UNKNOWN:
                 raise ValueError(f"characters: expected single characters other than U+FFFD, got {character!r}")
@@ -60,8 +65,8 @@ class Vocabulary:
         ValueError
             If `min_count` is below 1, or no character is left.
         """
-        if min_count < 1:
-            raise ValueError(f"min_count: expected at least 1, got {min_count!r}")
+        as_text("text", text)
+        as_integer("min_count", min_count, 1)
         known = [c for c, n in Counter(text).items() if n >= min_count and c != UNKNOWN]
         if not known:
             raise ValueError(
@@ -97,7 +102,8 @@ class Vocabulary:
         ValueError
             If `strict`, and the text has characters that are not known: the message lists them.
         """
-        tokens = np.empty(len(text), dtype=np.int32)
+        strict = as_flag("strict", strict)
+        tokens = np.empty(len(as_text("text", text)), dtype=np.int32)
         for start in range(0, len(text), ENCODED_AT_ONCE):
             piece = text[start : start + ENCODED_AT_ONCE]
             # "surrogatepass": a lone surrogate is a character like any other here, unknown as a rule.
@@ -116,8 +122,25 @@ class Vocabulary:
         ValueError
             If a token is outside 0 ... size - 1.
         """
-        numbers = np.asarray(tokens).ravel()
-        if numbers.size and not (0 <= numbers.min() and numbers.max() < self.size):
-            raise ValueError(f"tokens: expected 0 to {self.size - 1}, got {numbers.min()} to {numbers.max()}")
+        numbers = as_tokens("tokens", tokens, self.size).ravel()
         alphabet = UNKNOWN + self.characters
         return "".join(alphabet[int(token)] for token in numbers)
+
+
+def as_tokens(name: str, tokens: npt.ArrayLike, size: int) -> npt.NDArray[Any]:
+    """Return tokens as an array of integers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no integers, or outside 0 ... size - 1.
+    """
+    try:
+        array = np.asarray(tokens)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"{name}: expected an array of integers, got {shown(tokens)}: {error}") from None
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected an array of integers, got {array.dtype} {array.shape}")
+    if array.size and not (0 <= array.min() and array.max() < size):
+        raise ValueError(f"{name}: expected 0 to {size - 1}, got {array.min()} to {array.max()}")
+    return array

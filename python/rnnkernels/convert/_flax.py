@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnnkernels._scalars import as_choice, as_flag, as_items, check_mapping, is_mapping
+
 from ._layers import Layers, as_array, expect_shape, join, of_one_dtype, split
 from ._layouts import Arrays, from_layout, layout_of, sizes, to_layout
 
@@ -49,13 +51,12 @@ def from_flax(cell: str, tree: Mapping[str, Any] | Sequence[Any], *, stacked: bo
         If flax has no such cell, or names or shapes do not fit it.
     """
     layout_of("flax linen", cell)
-    if hasattr(tree, "keys"):
+    stacked = as_flag("stacked", stacked)
+    if is_mapping(tree):
         return join([[_from_one(cell, tree, "tree")]], stacked=stacked)
-    if not isinstance(tree, (list, tuple)):
-        raise TypeError(f"tree: expected a mapping or a list of them, got {type(tree).__name__}")
     layers: Layers = []
-    for number, layer in enumerate(tree):
-        ways = [layer] if hasattr(layer, "keys") else list(layer)
+    for number, layer in enumerate(as_items("tree", tree, "a mapping or a list of them")):
+        ways = [layer] if is_mapping(layer) else as_items(f"tree[{number}]", layer, "a mapping or a pair")
         if len(ways) not in (1, 2) or (layers and len(ways) != len(layers[0])):
             raise ValueError(f"tree[{number}]: expected a mapping or a pair, as of the other layers, got {len(ways)}")
         layers.append([_from_one(cell, way, f"tree[{number}]") for way in ways])
@@ -94,8 +95,7 @@ def to_flax(cell: str, params: Mapping[str, Any], *, form: str = "linen") -> Any
         If the parameters do not fit the cell, or flax has no such cell; for nnx's GRU also if gate n of ``bias_hh`` is
         not zero, which that cell does not have.
     """
-    if form not in _FORMS:
-        raise ValueError(f"form: expected one of {', '.join(_FORMS)}; got {form!r}")
+    as_choice("form", form, _FORMS)
     layout = layout_of("flax linen" if form == "linen" else "flax nnx", cell)
     if form == "nnx_optimized" and cell != "lstm":
         raise ValueError(f"form: nnx_optimized is nnx.OptimizedLSTMCell, got cell {cell!r}")
@@ -108,10 +108,9 @@ def to_flax(cell: str, params: Mapping[str, Any], *, form: str = "linen") -> Any
 
 
 def _from_one(cell: str, tree: Any, what: str) -> Params:
-    if not hasattr(tree, "keys"):
-        raise TypeError(f"{what}: expected a mapping of names to arrays, got {type(tree).__name__}")
+    check_mapping(what, tree)
     for name in _CELLS_OF_RNN:
-        if name in tree and hasattr(tree[name], "keys"):
+        if name in tree and is_mapping(tree[name]):
             tree, what = tree[name], f"{what}[{name!r}]"
     fused = set(tree) == set(_FUSED)
     of_nnx = fused and cell == "gru"  # linen's GRU is never fused
@@ -151,8 +150,8 @@ def _from_one(cell: str, tree: Any, what: str) -> Params:
 def _take(module: Any, what: str, leaves: dict[str, Array], with_bias: bool) -> None:
     """Put a Dense module's arrays into `leaves`."""
     wanted = {"kernel", "bias"} if with_bias else {"kernel"}
-    if not hasattr(module, "keys") or set(module) != wanted:
-        got = ", ".join(map(str, module)) if hasattr(module, "keys") else type(module).__name__
+    if not is_mapping(module) or set(module) != wanted:
+        got = ", ".join(map(str, module)) if is_mapping(module) else type(module).__name__
         raise ValueError(f"{what}: expected {' and '.join(sorted(wanted, reverse=True))}, got {got}")
     for name in sorted(wanted):
         leaves[f"{what}[{name!r}]"] = as_array(f"{what}[{name!r}]", module[name])

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnnkernels._scalars import as_flag
+
 from ._layers import as_arrays, expect_shape, join, split
 from ._layouts import Arrays, from_layout, gates_of, layout_of, reorder, sizes, to_layout
 
@@ -43,6 +45,7 @@ def from_haste(cell: str, arrays: Mapping[str, Any], *, stacked: bool = False) -
         If Haste has no such cell, or names or shapes do not fit it.
     """
     layout = layout_of("Haste", cell)
+    stacked = as_flag("stacked", stacked)
     needed = ["kernel", "recurrent_kernel", *_others(cell)]
     found = as_arrays("arrays", arrays, needed)
     size = sizes(layout, found["kernel"].shape, found["recurrent_kernel"].shape)

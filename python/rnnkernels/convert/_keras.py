@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnnkernels._scalars import as_flag, as_items
+
 from ._layers import as_array, expect_shape, join, of_one_dtype, split
 from ._layouts import Arrays, from_layout, layout_of, sizes, to_layout
 
@@ -51,6 +53,7 @@ def from_keras(cell: str, weights: Sequence[Any], *, stacked: bool = False) -> P
     them round. Keras' ``Bidirectional`` does so itself, and agrees with a `rnnkernels.Stack` as it is.
     """
     layout = layout_of("Keras", cell)
+    stacked = as_flag("stacked", stacked)
     given = _as_list("weights", weights)
     nested = bool(given) and all(isinstance(part, (list, tuple)) for part in given)
     layers = [_as_list(f"weights[{k}]", part) for k, part in enumerate(given)] if nested else [given]
@@ -150,6 +153,4 @@ def _to_one(cell: str, layout: Layout, params: Params) -> list[Array]:
 
 
 def _as_list(name: str, value: Any) -> list[Any]:
-    if not isinstance(value, (list, tuple)):
-        raise TypeError(f"{name}: expected a list of arrays, got {type(value).__name__}")
-    return list(value)
+    return list(as_items(name, value, "a list of arrays"))

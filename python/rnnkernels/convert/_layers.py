@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnnkernels._arguments import as_parameters
+from rnnkernels._arguments import as_parameters, host_float
+from rnnkernels._arrays import spelled
+from rnnkernels._scalars import check_mapping
 from rnnkernels.parameters import NAMES, cell_info, parameter_shapes
 
 if TYPE_CHECKING:
@@ -21,29 +23,28 @@ if TYPE_CHECKING:
 # [layer][direction]: the parameters of one under plain names, forward first.
 Layers = list[list["Params"]]
 
-_STACKED = re.compile(r"(.+)_l(\d+)(_reverse)?")
-_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+_STACKED = re.compile(r"(.+)_l([0-9]{1,9})(_reverse)?")
 
 
 def as_array(name: str, value: Any) -> Array:
-    """Return a library's array or tensor as a NumPy array of float32 or float64."""
+    """Return a library's array or tensor as a NumPy array of float32 or float64, of the same memory where it can be."""
     wanted = f"{name}: expected an array of float32 or float64, got "
-    if value is None or isinstance(value, (str, bytes)):
+    if value is None or isinstance(value, (str, bytes, type)):
         raise TypeError(wanted + type(value).__name__)
     try:
         value = value.detach().cpu() if hasattr(value, "detach") else value
         array = value.numpy() if type(value).__module__.startswith("torch") else np.asarray(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise TypeError(f"{wanted}{type(value).__name__}: {error}") from None
-    if array.dtype not in _FLOATS:
+    kind = host_float(array.dtype)
+    if kind is None:
         raise TypeError(wanted + f"dtype {array.dtype}")
-    return np.ascontiguousarray(array)
+    return spelled(array, kind)
 
 
 def as_arrays(what: str, arrays: Any, needed: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Array]:
     """Return a mapping's arrays, or raise where it lacks one, has another, or mixes dtypes."""
-    if not hasattr(arrays, "keys"):
-        raise TypeError(f"{what}: expected a mapping of names to arrays, got {type(arrays).__name__}")
+    check_mapping(what, arrays)
     missing = [name for name in needed if name not in arrays]
     unknown = sorted(str(name) for name in arrays if name not in needed and name not in optional)
     if missing or unknown:
@@ -71,8 +72,7 @@ def expect_shape(name: str, array: Array, shape: tuple[int, ...], symbols: str) 
 
 def split(cell: str, params: Mapping[str, Any]) -> tuple[Layers, bool]:
     """Return our parameters layer by layer, checked, and whether their names are those of a stack."""
-    if not hasattr(params, "keys"):
-        raise TypeError(f"params: expected a mapping of names to arrays, got {type(params).__name__}")
+    check_mapping("params", params)
     found = [_STACKED.fullmatch(str(name)) for name in params]
     if not any(found):
         return [[check(cell, params)]], False
@@ -112,7 +112,8 @@ def check(cell: str, params: Mapping[str, Any], end: str = "") -> Params:
     arrays = as_parameters(cell, {name: as_array(f"params['{name}{end}']", value) for name, value in params.items()})
     info = cell_info(cell)
     first, second = arrays["weight_ih"], arrays.get("weight_hr", arrays.get("weight_hh"))
-    hidden = second.shape[1] if second is not None and second.ndim == 2 else len(first) // info["rows"][0]
+    rows = len(first) if first.ndim else 0
+    hidden = second.shape[1] if second is not None and second.ndim == 2 else rows // info["rows"][0]
     inputs = first.shape[1] if first.ndim == 2 else 0
     if not inputs or not hidden:
         raise ValueError(f"params['weight_ih{end}']: expected shape (G*H, I), got {first.shape}")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnnkernels._scalars import as_flag
+
 from ._layers import as_arrays, expect_shape, join, split
 from ._layouts import Arrays, from_layout, layout_of, reorder, to_layout
 
@@ -47,6 +49,7 @@ def from_onnx(cell: str, arrays: Mapping[str, Any], *, stacked: bool = False) ->
         If ONNX has no such cell, or names or shapes do not fit it.
     """
     layout = layout_of("ONNX", cell)
+    stacked = as_flag("stacked", stacked)
     needed, optional = ["W", "R"], ["B"]
     if cell in _OURS:
         (optional if cell == "lstm_cifg" else needed).append("P")
@@ -54,7 +57,7 @@ def from_onnx(cell: str, arrays: Mapping[str, Any], *, stacked: bool = False) ->
     first, second = found["W"], found["R"]
     gates = len(layout.gates)
     hidden = second.shape[2] if second.ndim == 3 else 0
-    ways = len(second)
+    ways = len(second) if second.ndim else 0
     if ways not in (1, 2) or second.shape != (ways, gates * hidden, hidden) or not hidden:
         raise ValueError(f"arrays['R']: expected shape (D, {gates}*H, H), D 1 or 2, got {second.shape}")
     if first.ndim != 3 or first.shape[:2] != second.shape[:2] or not first.shape[2]:

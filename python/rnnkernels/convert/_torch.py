@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rnnkernels._scalars import as_choice, as_flag, as_text, check_mapping
+
 from ._layers import as_array, join, of_one_dtype, split
 from ._layouts import layout_of
 
@@ -41,16 +43,20 @@ def from_torch(cell: str, state_dict: Mapping[str, Any], *, prefix: str = "", st
         If PyTorch has no such cell, or names or shapes do not fit it.
     """
     layout_of("torch", cell)
-    if not hasattr(state_dict, "keys"):
-        raise TypeError(f"state_dict: expected a mapping of names to tensors, got {type(state_dict).__name__}")
+    check_mapping("state_dict", state_dict, "names to tensors")
+    as_text("prefix", prefix)
+    stacked = as_flag("stacked", stacked)
     mine = {str(name)[len(prefix) :]: value for name, value in state_dict.items() if str(name).startswith(prefix)}
     if not mine:
+        names = ", ".join(map(str, state_dict))
         raise ValueError(
-            f"state_dict: expected names that begin with {prefix!r}, got {', '.join(map(str, state_dict))}"
+            f"prefix: expected one that the names in state_dict begin with, got {prefix!r} for {names}"
+            if names
+            else "state_dict: expected the arrays of a layer, got none"
         )
-    arrays = {name: as_array(f"state_dict[{prefix + name!r}]", value).copy() for name, value in mine.items()}
+    arrays = {name: as_array(f"state_dict[{prefix + name!r}]", value) for name, value in mine.items()}
     layers, _ = split(cell, of_one_dtype(arrays, "state_dict"))
-    return join(layers, stacked=stacked)
+    return {name: array.copy() for name, array in join(layers, stacked=stacked).items()}
 
 
 def to_torch(
@@ -86,8 +92,9 @@ def to_torch(
     """
     layout_of("torch", cell)
     layers, _ = split(cell, params)
-    if module not in ("layer", "cell"):
-        raise ValueError(f"module: expected 'layer' or 'cell', got {module!r}")
+    as_text("prefix", prefix)
+    as_choice("module", module, ("layer", "cell"))
+    tensors = as_flag("tensors", tensors)
     if module == "cell" and (len(layers) > 1 or len(layers[0]) > 1 or cell == "lstm_projected"):
         what = cell if cell == "lstm_projected" else f"{len(layers)} layers of {len(layers[0])} directions"
         raise ValueError(f"module: expected one layer that torch.nn has a cell class for, got {what}")

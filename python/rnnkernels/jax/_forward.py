@@ -11,6 +11,7 @@ import numpy as np
 from rnnkernels import _cpu
 from rnnkernels._arguments import _names, kind_of
 from rnnkernels._asked import Asked
+from rnnkernels._scalars import as_flag, check_mapping
 from rnnkernels.parameters import NAMES, cell_info, parameter_shapes, state_widths
 
 from ._calls import Static, register
@@ -85,6 +86,7 @@ def forward(
     those of half precisions are the float32 call's on the same numbers, rounded.
     """
     info = cell_info(cell)
+    reverse = as_flag("reverse", reverse)
     weights = _as_params(cell, params)
     dtype = weights["weight_ih"].dtype
     inputs = _as_input(x, dtype)
@@ -105,7 +107,7 @@ def forward(
         arrays = [array.astype(np.float32) if array.dtype == dtype else array for array in arrays]
     hidden = weights["weight_ih"].shape[0] // info["rows"][0]
     call = Static(
-        Asked(cell, bool(reverse)),
+        Asked(cell, reverse),
         tuple(weights),
         state is not None,
         lengths is not None,
@@ -116,15 +118,15 @@ def forward(
         hidden,
         widths[0],
     )
-    results = layer(call, arrays)
+    # NumPy's arrays become JAX's here: once all shapes are known to fit.
+    results = layer(call, [a if isinstance(a, jax.Array) else jnp.asarray(a) for a in arrays])
     output, *final = [result.astype(dtype) for result in results] if half else results
     return output, tuple(final)
 
 
 def _as_params(cell: str, params: Mapping[str, Any]) -> dict[str, jax.Array]:
     needed, optional = _names(cell)
-    if not hasattr(params, "keys"):
-        raise TypeError(f"params: expected a mapping of names to arrays, got {type(params).__name__}")
+    check_mapping("params", params)
     missing = [name for name in needed if name not in params]
     unknown = sorted(str(name) for name in params if name not in (*needed, *optional))
     if missing or unknown:
@@ -166,7 +168,7 @@ def _as_input(x: Any, dtype: Any) -> jax.Array:
         return array
     if array.ndim != 2:
         raise ValueError(f"x: expected shape (T, B) of tokens, got {array.shape}")
-    return _as_integers(array)
+    return _as_integers("x", array)
 
 
 def _as_states(
@@ -192,7 +194,7 @@ def _as_lengths(lengths: Any, batch: int) -> jax.Array:
         raise TypeError(f"lengths: expected integers, got {array.dtype}")
     if array.shape != (batch,):
         raise ValueError(f"lengths: expected shape (B,) = ({batch},), got {array.shape}")
-    return _as_integers(array)
+    return _as_integers("lengths", array)
 
 
 def _as_resets(resets: Any, shape: tuple[int, ...]) -> jax.Array:
@@ -205,24 +207,27 @@ def _as_resets(resets: Any, shape: tuple[int, ...]) -> jax.Array:
     return array.astype(np.uint8)
 
 
-def _as_integers(array: jax.Array) -> jax.Array:
+def _as_integers(name: str, array: jax.Array) -> jax.Array:
     """Integers as the kernels' door takes them: int32 or, with 64 bits on, int64."""
+    wraps = isinstance(array, np.ndarray) and array.size and not jax.config.jax_enable_x64
+    if wraps and not -(2**31) <= array.min() <= array.max() < 2**31:
+        raise TypeError(f"{name}: expected an array of numbers: integers of more than 32 bits need jax_enable_x64")
     if array.dtype in (np.int32, np.int64):
         return array
     return array.astype(jnp.int64 if jax.config.jax_enable_x64 else jnp.int32)
 
 
 def _as_array(name: str, value: Any) -> jax.Array:
+    """Return an array of JAX's, or one of NumPy's as it is: what it is is looked at before it is copied."""
     if isinstance(value, jax.Array):
         return value
     try:
         if value is None:
             raise TypeError("no array at all")
-        if isinstance(value, np.ndarray) and not jax.config.jax_enable_x64:  # JAX would round, or wrap around
-            if value.dtype == np.float64:
+        if isinstance(value, np.ndarray):
+            if value.dtype == np.float64 and not jax.config.jax_enable_x64:  # JAX would round
                 raise TypeError("float64 needs jax_enable_x64")
-            if value.dtype.kind in "iu" and value.size and not -(2**31) <= value.min() <= value.max() < 2**31:
-                raise TypeError("integers of more than 32 bits need jax_enable_x64")
+            return value
         return jnp.asarray(value)
     except (TypeError, ValueError, OverflowError) as error:
         raise TypeError(f"{name}: expected an array of numbers, got {kind_of(value)}: {error}") from None

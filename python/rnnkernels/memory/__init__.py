@@ -8,10 +8,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from rnnkernels import _cpu
-from rnnkernels.parameters import cell_info
+from rnnkernels._scalars import as_choice, as_flag, as_integer
+from rnnkernels.parameters import cell_info, float_dtype
 
 from .replay import piece_length
 from .states import ROWS
@@ -52,10 +51,18 @@ def training_bytes(
     -------
     int
         Bytes. A backward's scratch memory, which does not grow with T, is not in it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is not what is said here.
     """
-    row = _cpu.reserve_size(cell, hidden_size, np.dtype(dtype).name, zoneout)
-    state = hidden_size * np.dtype(dtype).itemsize
     states = len(cell_info(cell)["states"])
+    steps, batch = as_integer("steps", steps, 0), as_integer("batch", batch, 0)
+    hidden_size = as_integer("hidden_size", hidden_size, 1, 2**31)
+    kind = float_dtype("dtype", dtype)
+    row = _cpu.reserve_size(cell, hidden_size, kind.name, as_flag("zoneout", zoneout))
+    state = hidden_size * kind.itemsize
     if check_memory(memory) == "all":
         return steps * batch * row
     if memory == "states":
@@ -67,7 +74,5 @@ def training_bytes(
 
 
 def check_memory(memory: str) -> str:
-    """Return `memory`, or raise ValueError where it is no choice."""
-    if memory not in MEMORY:
-        raise ValueError(f"memory: expected one of {', '.join(MEMORY)}, got {memory!r}")
-    return memory
+    """Return `memory`, or raise TypeError or ValueError where it is no choice."""
+    return as_choice("memory", memory, MEMORY)

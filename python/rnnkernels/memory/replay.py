@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rnnkernels._arrays import frame_of
-from rnnkernels._call import Ahead, State
+from rnnkernels._call import Ahead, State, present
 from rnnkernels.parameters import cell_info
 from rnnkernels.run import Gradients, Run
 
@@ -55,8 +55,8 @@ class Pieces:
         whole: tuple[Array, ...] = ()  # dx, and readings
         for piece in reversed(self.pieces):
             part = piece.steps
-            again = self.run(piece.asked._replace(all_states=False), self.x[part], piece.begun, True)._kept
-            assert again is not None
+            run = self.run(piece.asked._replace(all_states=False), self.x[part], piece.begun, True)
+            again = present(run._kept, "what a piece keeps")
             d_piece = Ahead(
                 None if ahead.output is None else ahead.output[part],
                 ahead.state if total is None else total.state,
@@ -68,7 +68,7 @@ class Pieces:
             for to, array in zip(whole, of_piece, strict=True):
                 to[part] = array
             total = grads if total is None else _sum(total, grads)
-        assert total is not None
+        total = present(total, "a piece")
         dx = None if total.x is None else whole[0]
         readings = None if total.norms is None else whole[len(whole) - len(total.norms) :]
         return Gradients(dx, total.params, total.state, total.reset_state, total.term, readings)
@@ -111,7 +111,7 @@ def forward(run: Callable[[Asked, Array, State | None, bool], Run], asked: Asked
             to[part] = sequence
         kept.append(Piece(part, state, mine))
         state = done.state
-    assert done is not None
+    done = present(done, "a piece")
     return Run(whole[0], done.state, asked.cell, None if done.states is None else whole, Pieces(run, x, tuple(kept)))
 
 

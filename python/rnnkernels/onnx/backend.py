@@ -14,6 +14,8 @@ from onnx import defs, helper
 from onnx.backend import base
 from onnx.reference import ReferenceEvaluator
 
+from rnnkernels._scalars import as_items, as_text
+
 from .nodes import UnsupportedError
 from .operators import ops
 
@@ -155,6 +157,8 @@ class Backend(base.Backend):  # type: ignore[misc]  # onnx is not followed
         opset = kwargs.pop("opset_version", defs.onnx_opset_version())
         _no_options("run_node", kwargs)
         _check_device(device)
+        if not isinstance(node, onnx.NodeProto):
+            raise TypeError(f"node: expected an onnx.NodeProto, got {type(node).__name__}")
         super().run_node(node, inputs, device, outputs_info, opset_version=opset)
         names = tuple(dict.fromkeys(name for name in node.input if name))
         feeds = _feeds(inputs, names, {})
@@ -166,7 +170,7 @@ class Backend(base.Backend):  # type: ignore[misc]  # onnx is not followed
     @classmethod
     def supports_device(cls, device: str) -> bool:
         """Whether a device is the CPU."""
-        return device.split(":", maxsplit=1)[0] == "CPU"
+        return as_text("device", device).split(":", maxsplit=1)[0] == "CPU"
 
 
 def _evaluate(proto: Any, **options: Any) -> Any:
@@ -202,7 +206,7 @@ def _feeds(inputs: Inputs, names: tuple[str, ...], types: Mapping[str, Any]) -> 
     if isinstance(inputs, Mapping):
         given = dict(inputs)
     else:
-        values = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
+        values = (inputs,) if isinstance(inputs, np.ndarray) else as_items("inputs", inputs, "arrays, or a mapping")
         if len(values) != len(names):
             raise ValueError(f"inputs: expected {len(names)} ({', '.join(names)}), got {len(values)}")
         given = dict(zip(names, values, strict=True))
@@ -220,7 +224,10 @@ def _checked(name: str, value: Any, declared: Any) -> Any:
         return value
     if value is None:
         raise TypeError(f"{name}: expected an array, got None")
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"{name}: expected an array, got {type(value).__name__}: {error}") from None
     if declared is None or not declared.tensor_type.elem_type:
         return array
     dtype = helper.tensor_dtype_to_np_dtype(declared.tensor_type.elem_type)

@@ -15,6 +15,8 @@ import onnx
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from rnnkernels._scalars import shown
+
 if TYPE_CHECKING:
     from rnnkernels.parameters import Array
 
@@ -38,7 +40,10 @@ class Constants:
         self._nodes: dict[str, Any] = {}
         self._opsets: dict[str, int] = {}
         if isinstance(given, Mapping):
-            self._arrays = {name: np.asarray(value) for name, value in given.items()}
+            try:
+                self._arrays = {name: np.asarray(value) for name, value in given.items()}
+            except (TypeError, ValueError) as error:
+                raise TypeError(f"initializers: expected arrays by name, got {shown(given)}: {error}") from None
         elif isinstance(given, onnx.ModelProto):
             self._opsets = {opset.domain: opset.version for opset in given.opset_import}
             self._read(_around(given.graph, node))

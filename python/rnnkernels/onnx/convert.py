@@ -12,6 +12,7 @@ import numpy as np
 from onnx import helper, numpy_helper
 
 from rnnkernels._arguments import as_parameters
+from rnnkernels._scalars import as_items, as_text, check_mapping
 from rnnkernels.parameters import Array, Params, parameter_shapes
 
 from .constants import Constants
@@ -159,6 +160,10 @@ def to_node(
     """
     if not isinstance(layer, Layer):
         raise TypeError(f"layer: expected a Layer, got {type(layer).__name__}")
+    as_text("name", name)
+    if inputs is not None:
+        check_mapping("inputs", inputs, "names to names")
+    wanted = [as_text("outputs", output) for output in as_items("outputs", outputs, "a tuple of names")]
     settings, parts = _settings(layer)
     names = {"X": "X", **(inputs or {})}
     states = ("initial_h", "initial_c") if settings.operator == "LSTM" else ("initial_h",)
@@ -168,7 +173,7 @@ def to_node(
     arrays = {role: np.stack([part[role] for part in parts]) for role in _WEIGHTS if role in parts[0]}
     names |= {role: f"{name}.{role}" if name else role for role in arrays}
     places = [names.get(role, "") for role in _INPUTS[: max(_INPUTS.index(role) for role in names) + 1]]
-    wanted = list(outputs)[: 3 if settings.operator == "LSTM" else 2]
+    wanted = wanted[: 3 if settings.operator == "LSTM" else 2]
     while wanted and not wanted[-1]:
         wanted.pop()
     if not wanted:

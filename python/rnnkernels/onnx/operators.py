@@ -13,6 +13,7 @@ import onnx.defs
 from onnx.reference.op_run import OpRun
 
 from rnnkernels import functional
+from rnnkernels._call import present
 from rnnkernels.parameters import Array, Params
 from rnnkernels.prepared import Prepared
 
@@ -156,7 +157,7 @@ def _held(
     lengths: Array | None,
 ) -> list[tuple[Array, State]]:
     """Run with ``clip``, or raise where it may change something."""
-    assert settings.clip is not None
+    clip = present(settings.clip, "a limit")
     steps = np.arange(len(x))[:, None]  # (T, 1)
     read = x.reshape(-1, x.shape[2]) if lengths is None else x[steps < lengths]  # (N, I), without padding
     found = []
@@ -164,13 +165,13 @@ def _held(
         run = functional.forward(
             cell, x, params, state, training=False, lengths=lengths, reverse=reverse, all_states=True
         )
-        assert run.states is not None
+        states_after = present(run.states, "all states")
         begun = tuple(np.zeros_like(end) for end in run.state) if state is None else state
-        bound = reach(cell, params, read, begun, run.states)
-        if not bound <= settings.clip:
+        bound = reach(cell, params, read, begun, states_after)
+        if not bound <= clip:
             raise UnsupportedError(
                 f"clip: the kernels do not clip what the activation functions are applied to; served is what stays "
-                f"inside, got clip {settings.clip:g} and values of up to {bound:.4g}"
+                f"inside, got clip {clip:g} and values of up to {bound:.4g}"
             )
         found.append((run.output, run.state))
     return found

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rnnkernels._call import present
 from rnnkernels.convert._layouts import gates_of, reorder
 from rnnkernels.parameters import Array, Params, cell_info
 
@@ -33,8 +34,7 @@ def to_params(operator: str, cell: str, weights: Mapping[str, Array | None]) -> 
         One direction's ``W`` (G·H, I), ``R`` (G·H, H), ``B`` (2·G·H,) or None, ``P`` (3·H,) or None: zeros.
     """
     W, R, B, P = (weights.get(name) for name in "WRBP")
-    assert W is not None
-    assert R is not None
+    W, R = present(W, "W"), present(R, "R")
     theirs, ours = GATES[operator], gates_of(cell)
     params = {"weight_ih": reorder(W, theirs, ours), "weight_hh": reorder(R, theirs, ours)}
     if B is not None:
@@ -78,9 +78,7 @@ def check_shapes(attributes: Attributes, arrays: Mapping[str, Array | None]) -> 
             raise ValueError(f"{name}: expected an array, got none")
         if array.ndim != 3:
             raise ValueError(f"{name}: expected 3 dimensions, got shape {array.shape}")
-    W, R, X = arrays["W"], arrays["R"], arrays.get("X")
-    assert W is not None
-    assert R is not None
+    W, R, X = present(arrays["W"], "W"), present(arrays["R"], "R"), arrays.get("X")
     G, H, I = len(GATES[operator]), R.shape[2], W.shape[2]  # noqa: E741
     if H < 1 or I < 1:
         raise ValueError(f"W, R: expected sizes of at least 1, got input_size {I} and hidden_size {H}")
@@ -111,8 +109,7 @@ def check_shapes(attributes: Attributes, arrays: Mapping[str, Array | None]) -> 
 
 
 def _check_dtypes(arrays: Mapping[str, Array | None]) -> None:
-    W = arrays["W"]
-    assert W is not None
+    W = present(arrays["W"], "W")
     _check_floats("W", W)
     for name, array in arrays.items():
         if array is None:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from rnnkernels._call import present
+
 from . import kernels, loops
 from .kernels import Kept
 from .spec import Spec
@@ -121,8 +123,7 @@ class _Gradient(torch.autograd.Function):  # type: ignore[misc]
     def forward(spec: Spec, kept: Kept | None, need_x: bool, count: int, *tensors: torch.Tensor) -> Any:
         (x, *rest), d_results = tensors[:count], tensors[count:]
         if kept is None:
-            kept = kernels.forward(spec, x, tuple(rest), True).kept
-        assert kept is not None
+            kept = present(kernels.forward(spec, x, tuple(rest), True).kept, "what a forward keeps")
         ends = 1 + spec.state_count
         found = kept.backward(d_results[0], d_results[1:ends], d_results[ends:], d_results[1:ends], need_x)
         return (x.new_empty(0) if found.x is None else found.x, *found.tensors)

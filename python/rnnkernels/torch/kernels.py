@@ -14,7 +14,7 @@ import torch
 
 from rnnkernels import _arrays, _cpu, _serve, cuda, functional
 from rnnkernels._arguments import as_layer, as_settings
-from rnnkernels._call import Ahead, Call, Rows
+from rnnkernels._call import Ahead, Call, Rows, present
 from rnnkernels.memory.states import States
 from rnnkernels.parameters import NAMES, Layer, cell_info
 from rnnkernels.run import Run, Whole
@@ -82,9 +82,7 @@ class Kept:
         x, *tensors = given
         if self.reserve is not None:
             return kept_again(self.spec, x, tuple(tensors), output, bytes_of(self.reserve))
-        again = forward(self.spec, x, tuple(tensors), True).kept
-        assert again is not None
-        return again
+        return present(forward(self.spec, x, tuple(tensors), True).kept, "what a forward keeps")
 
     def backward(
         self,
@@ -109,8 +107,7 @@ class Kept:
         if spec.states:
             grads += found.state
         if spec.reset_states:
-            assert found.reset_state is not None
-            grads += found.reset_state
+            grads += present(found.reset_state, "gradients of the reset states")
         if spec.term:
             grads.append(found.term)
         return Backward(None if found.x is None else _tensor(found.x), _tensors(grads))
@@ -142,22 +139,31 @@ class _Memory:
     tensor: torch.Tensor
 
 
-_KINDS = {kind: np.dtype(str(kind)[6:]).str for kind in (torch.float32, torch.float64, torch.int64)}
+# What the kernels read in place: NumPy's name of each dtype, and the bytes that its elements are aligned to.
+_KINDS = {
+    kind: (np.dtype(str(kind)[6:]).str, np.dtype(str(kind)[6:]).itemsize)
+    for kind in (torch.float32, torch.float64, torch.int64)
+}
 
 
 def array(tensor: torch.Tensor) -> Any:
-    """`tensor` as an array of its memory, copied only where it is not contiguous; on a GPU the tensor itself."""
+    """`tensor` as an array of its memory, a copy where the kernels cannot read that; on a GPU the tensor itself."""
     if _on_gpu(tensor):
         return tensor.detach().resolve_neg().contiguous()
     kind = _KINDS.get(tensor.dtype)
     if kind is None or tensor.is_neg():  # the kernels refuse the one; the other is a view that has yet to be negated
         return tensor.detach().resolve_neg().contiguous().numpy()
+    tensor = tensor if tensor.is_contiguous() else tensor.detach().contiguous()
+    address = tensor.data_ptr()
+    if address % kind[1]:  # the tensor of a file whose header is not padded, or of a packet
+        tensor = tensor.detach().clone()
+        address = tensor.data_ptr()
     memory = _Memory()
-    memory.tensor = tensor = tensor if tensor.is_contiguous() else tensor.detach().contiguous()
+    memory.tensor = tensor
     memory.__array_interface__ = {
         "shape": tensor.shape,
-        "typestr": kind,
-        "data": (tensor.data_ptr(), False),
+        "typestr": kind[0],
+        "data": (address, False),
         "version": 3,
     }
     return np.asarray(memory)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, get_type_hints
 import torch
 
 from rnnkernels._asked import Asked
+from rnnkernels._call import present
 from rnnkernels.noise import Drawn
 from rnnkernels.parameters import cell_info
 
@@ -179,9 +180,7 @@ def _backward(*arguments: Any) -> tuple[Tensor, Tensors, Tensors, Tensors, Tenso
             reserve = reserve.clone()
         kept = kernels.kept_again(spec, x, tensors, output, reserve)
     else:  # nothing was kept, or it is no row of bytes
-        again = kernels.forward(spec, x, tensors, True).kept
-        assert again is not None
-        kept = again
+        kept = present(kernels.forward(spec, x, tensors, True).kept, "what a forward keeps")
     found = kept.backward(d_output, d_final, d_sequences, d_final, need_x)
     parts = spec.split(found.tensors)
     return (

@@ -14,6 +14,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnkernels._asked import Asked
+from rnnkernels._scalars import as_flag, as_integer, as_number, shown
 from rnnkernels.memory import check_memory
 from rnnkernels.noise import Drawn, Noise, check_rate
 from rnnkernels.parameters import cell_info, parameter_shapes
@@ -40,10 +41,10 @@ class _Base(torch.nn.Module):  # type: ignore[misc]
         self.cell = cell
         self.input_size = input_size
         self.hidden_size = hidden_size
-        self.bias = bias
-        self.proj_size = proj_size
+        self.bias = as_flag("bias", bias)
+        self.proj_size = as_integer("proj_size", proj_size, 0)
         self.cell_clip = cell_clip
-        if cell_clip is not None and ("cell_clip" not in info["settings"] or not cell_clip > 0):
+        if cell_clip is not None and (not as_number("cell_clip", cell_clip) > 0 or "cell_clip" not in info["settings"]):
             raise ValueError(
                 f"cell_clip: expected a number above 0, for a cell that has it; got {cell_clip} for {cell}"
             )
@@ -187,12 +188,10 @@ class Recurrent(_Base):
         dtype: Any = None,
     ) -> None:
         super().__init__(cell, input_size, hidden_size, bias, proj_size, cell_clip)
-        if isinstance(num_layers, bool) or not isinstance(num_layers, int) or num_layers < 1:
-            raise ValueError(f"num_layers: expected an integer of at least 1, got {num_layers!r}")
-        self.num_layers = num_layers
-        self.batch_first = batch_first
+        self.num_layers = num_layers = as_integer("num_layers", num_layers, 1, 2**23)
+        self.batch_first = as_flag("batch_first", batch_first)
         self.dropout = check_rate("dropout", dropout)
-        self.bidirectional = bidirectional
+        self.bidirectional = as_flag("bidirectional", bidirectional)
         self.memory = check_memory(memory)
         noise = Noise(0, zoneout, recurrent_dropout, per_step, weight_dropout)  # checks the rates
         self.zoneout = tuple(noise.rates(cell))
@@ -273,6 +272,7 @@ class Recurrent(_Base):
             If a tensor is on a device that there are no kernels for.
         """
         packed = isinstance(input, PackedSequence)
+        all_states = as_flag("all_states", all_states)
         x: Any = input.data if packed else input
         tokens = self._check_input("input", x, (2,) if packed else (2, 3))
         batched = packed or x.dim() + tokens == 3
@@ -345,7 +345,10 @@ class Recurrent(_Base):
     def _lengths(lengths: Any, batched: bool) -> torch.Tensor | None:
         if lengths is None:
             return None
-        found = lengths if isinstance(lengths, torch.Tensor) else torch.as_tensor(lengths)
+        try:
+            found = lengths if isinstance(lengths, torch.Tensor) else torch.as_tensor(lengths)
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+            raise TypeError(f"lengths: expected integers, got {shown(lengths)}: {error}") from None
         if found.is_floating_point() or found.dtype == torch.bool:
             raise TypeError(f"lengths: expected integers, got {found.dtype}")
         if found.dim() != int(batched):

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from rnnkernels._scalars import as_flag
+
 from . import kernels, layers
 
 _OURS: dict[type, type] = {
@@ -66,6 +68,7 @@ def swap(model: torch.nn.Module, *, allow_torch: bool = False) -> Swapped:
     """
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    allow_torch = as_flag("allow_torch", allow_torch)
     done = Swapped()
     for path, module in model.named_modules():
         if isinstance(module, tuple(_OURS.values())) or not _is_recurrent(module):

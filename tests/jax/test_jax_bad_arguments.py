@@ -1,0 +1,62 @@
+"""`rnnkernels.jax` refuses what no argument can be, by its name; arrays of NumPy's may have any memory."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from bad_values import Row, cases, check_named, check_runs, row
+
+import rnnkernels as rk
+from rnnkernels import jax as rkj
+
+T, B, I, H = 5, 2, 3, 4  # noqa: E741
+
+X = np.linspace(-1, 1, T * B * I, dtype=np.float32).reshape(T, B, I)
+P = rk.init_params("lstm", I, H, rng=0)
+STATE = (np.ones((B, H), np.float32), np.ones((B, H), np.float32))
+CALL: dict[str, Any] = {"cell": "lstm", "x": X, "params": P, "state": STATE, "lengths": np.array([T, 2])}
+
+ROWS = [row("jax.forward", rkj.forward, {"state": "none", "lengths": "none", "resets": "none", "reset_state": "none"}, **CALL, reverse=False)]
+
+
+def test_the_call_of_each_row_runs() -> None:
+    for each in ROWS:
+        check_runs(each)
+
+
+@pytest.mark.parametrize(("each", "argument"), cases(ROWS))
+def test_a_bad_argument_is_named(each: Row, argument: str) -> None:
+    check_named(each, argument)
+
+
+def _spelled(a: Any) -> Any:
+    return a.copy().view(a.dtype.newbyteorder("<" if sys.byteorder == "little" else ">"))
+
+
+def _misaligned(a: Any) -> Any:
+    moved = np.zeros(a.nbytes + 1, np.uint8)[1:].view(a.dtype).reshape(a.shape)
+    moved[...] = a
+    return moved
+
+
+@pytest.mark.parametrize("of", [_spelled, _misaligned, np.asfortranarray, lambda a: a[::-1].copy()[::-1]])
+def test_arrays_of_any_memory_are_read_right(of: Any) -> None:
+    plain = rkj.forward(**CALL)[0]
+    given = CALL | {"x": of(X), "params": {k: of(v) for k, v in P.items()}, "state": tuple(map(of, STATE))}
+    np.testing.assert_array_equal(rkj.forward(**given | {"lengths": of(CALL["lengths"])})[0], plain)
+
+
+@pytest.mark.parametrize("name", ["x", "params", "state", "lengths"])
+def test_a_wrong_shape_is_refused_before_anything_is_copied(name: str) -> None:
+    huge = np.broadcast_to(np.float32(0), (2**24, 2**24))
+    wrong = {
+        "x": np.broadcast_to(huge[0, 0], (2**24, 2**24, I + 1)),
+        "params": P | {"bias_ih": huge},
+        "state": (huge, STATE[1]),
+        "lengths": huge.view("i4"),
+    }
+    with pytest.raises(ValueError, match=rf"^{name}.*: expected"):
+        rkj.forward(**CALL | {name: wrong[name]})

@@ -1,0 +1,88 @@
+"""Arguments that no function takes, and the check that each is refused by its name: one table, a row for each function.
+
+A row is a call that runs. Each of its arguments is replaced by each of `BAD`, and the call has to raise a ValueError or
+a TypeError that begins with the argument's name. Left out, by name, is what an argument may be: `legal`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+BAD: dict[str, Any] = {
+    "none": None,
+    "text": "nonsense",
+    "array": np.array([True, False]),  # of which no truth can be told
+    "ragged": [[1], [2, 3]],
+    "huge": 10**400,  # no float, and in no integer of 64 bits
+    "negative": -1,
+    "nan": float("nan"),
+    "class": int,
+    "objects": np.array([None, {}], dtype=object),
+}
+
+
+class Row(NamedTuple):
+    """A function, and a call of it that runs."""
+
+    name: str
+    call: Callable[..., Any]
+    good: dict[str, Any]
+    legal: Mapping[str, str] = {}  # argument → the names of the values in BAD that it may be
+
+    @property
+    def tried(self) -> dict[str, list[str]]:
+        """The arguments, and the values that each is replaced by."""
+        return {a: [bad for bad in BAD if bad not in self.legal.get(a, "").split()] for a in self.good}
+
+
+def row(name: str, call: Callable[..., Any], legal: Mapping[str, str] | None = None, /, **good: Any) -> Row:
+    """Return a row; `good` are the arguments, by name."""
+    return Row(name, call, good, legal or {})
+
+
+def cases(rows: Iterable[Row]) -> list[Any]:
+    """Return a table's rows and arguments, for pytest."""
+    return [pytest.param(each, a, id=f"{each.name}-{a}") for each in rows for a in each.good]
+
+
+def check_runs(each: Row, unlisted: frozenset[str] | set[str] = frozenset()) -> None:
+    """Check that a row's own call runs, and that it names every argument that the function has, but for `unlisted`."""
+    parameters = inspect.signature(each.call).parameters
+    named = {name for name, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)} - unlisted
+    assert named == set(each.good) & named, f"{each.name}: no row for {named - set(each.good)}"
+    assert not set(each.legal) - set(each.good)
+    run(each.call(**each.good))
+
+
+def check_named(each: Row, argument: str) -> None:
+    """Check that every bad value of an argument is refused by its name."""
+    faults = [fault for bad in each.tried[argument] if (fault := refusal(each, argument, bad))]
+    assert not faults, "\n".join(faults)
+
+
+def refusal(each: Row, argument: str, bad: str) -> str | None:
+    """Return what is wrong with how a bad value is refused; None where nothing is."""
+    what = f"{each.name}({argument}={bad})"
+    try:
+        run(each.call(**(each.good | {argument: BAD[bad]})))
+    except (TypeError, ValueError) as error:
+        if re.match(rf"{re.escape(argument)}\b", str(error)):
+            return None
+        return f"{what}: {type(error).__name__}: {str(error)[:200]}"
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is another one than promised
+        return f"{what}: {type(error).__name__}: {str(error)[:200]}"
+    return f"{what}: ran"
+
+
+def run(result: Any) -> None:
+    """Ask a generator for its first result."""
+    if inspect.isgenerator(result):
+        next(result, None)

@@ -1,0 +1,60 @@
+"""`rnnkernels.torch` refuses what no argument can be, by its name. torch.nn's classes refuse in torch.nn's words."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from bad_values import Row, cases, check_named, check_runs, row
+
+import rnnkernels.torch as rnn
+
+T, B, I, H = 5, 2, 3, 4  # noqa: E741
+
+LAYER = rnn.Recurrent("lstm", I, H)
+CELL = rnn.RecurrentCell("lstm", I, H)
+X, RESETS = torch.zeros(T, B, I), torch.zeros(T, B, dtype=torch.bool)
+STATE = (torch.zeros(1, B, H), torch.zeros(1, B, H))
+SIZES = {"cell": "lstm", "input_size": I, "hidden_size": H, "bias": True, "proj_size": 0, "cell_clip": 1.0}
+DEFAULTS = {"cell_clip": "none"}
+
+ROWS = [
+    row(
+        "Recurrent",
+        rnn.Recurrent,
+        DEFAULTS,
+        **SIZES,
+        num_layers=1,
+        batch_first=False,
+        dropout=0.1,
+        bidirectional=False,
+        zoneout=0.1,
+        recurrent_dropout=0.1,
+        per_step=False,
+        weight_dropout=0.1,
+        memory="all",
+    ),
+    row("RecurrentCell", rnn.RecurrentCell, DEFAULTS, **SIZES),
+    row(
+        "Recurrent.forward",
+        LAYER.forward,
+        dict.fromkeys(("state", "lengths", "resets", "reset_state"), "none"),
+        input=X,
+        state=STATE,
+        lengths=[T, 2],
+        resets=RESETS,
+        reset_state=STATE,
+        all_states=False,
+    ),
+    row("RecurrentCell.forward", CELL.forward, {"state": "none"}, input=X[0], state=tuple(s[0] for s in STATE)),
+    row("swap", rnn.swap, model=torch.nn.GRU(I, H), allow_torch=False),
+]
+
+
+@pytest.mark.parametrize("each", ROWS, ids=lambda each: each.name)
+def test_the_call_of_each_row_runs(each: Row) -> None:
+    check_runs(each, unlisted={"device", "dtype"})  # PyTorch's, refused by PyTorch
+
+
+@pytest.mark.parametrize(("each", "argument"), cases(ROWS))
+def test_a_bad_argument_is_named(each: Row, argument: str) -> None:
+    check_named(each, argument)
