@@ -18,6 +18,7 @@ X = np.linspace(-1, 1, T * B * I, dtype=np.float32).reshape(T, B, I)
 P = rk.init_params("lstm", I, H, rng=0)
 STATE = (np.ones((B, H), np.float32), np.ones((B, H), np.float32))
 CALL: dict[str, Any] = {"cell": "lstm", "x": X, "params": P, "state": STATE, "lengths": np.array([T, 2])}
+CALL |= {"resets": np.zeros((T, B), bool), "reset_state": STATE}
 
 ROWS = [row("jax.forward", rkj.forward, {"state": "none", "lengths": "none", "resets": "none", "reset_state": "none"}, **CALL, reverse=False)]
 
