@@ -16,12 +16,14 @@ base V, kept in sorted arrays: no dictionaries, some seconds for ten million cha
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from .command_line import Parser, named, number, say_error, whole
 from .corpus import read_path, standard_library
 from .vocabulary import Vocabulary
 
@@ -56,19 +58,22 @@ class NGram:
     Raises
     ------
     ValueError
-        If the text is shorter than n, or V**n does not fit 63 bits.
+        If n is out of range (V**n has to fit 63 bits), or the text is shorter than n.
     """
 
     def __init__(self, tokens: npt.ArrayLike, vocabulary_size: int, order: int = 6) -> None:
         if order < 1:
             raise ValueError(f"order: expected at least 1, got {order!r}")
-        if vocabulary_size < 1 or vocabulary_size**order >= 2**63:
-            raise ValueError(f"vocabulary_size: expected V >= 1 and V**{order} < 2**63, got V = {vocabulary_size}")
+        if not 1 <= vocabulary_size < 2**63:
+            raise ValueError(f"vocabulary_size: expected 1 to 2**63 - 1, got {vocabulary_size}")
+        most = _longest(vocabulary_size)
+        if order > most:
+            raise ValueError(f"order: expected at most {most} for a vocabulary of {vocabulary_size}, got {order}")
         self.vocabulary_size = vocabulary_size
         self.order = order
         codes = self._codes(_as_tokens(tokens, vocabulary_size), order)
         if not codes.size:
-            raise ValueError(f"tokens: expected at least {order}, got fewer")
+            raise ValueError(f"tokens: expected at least {order} for that order, got {np.size(tokens)}")
         grams, counts = np.unique(codes, return_counts=True)
         self._orders: list[_Order] = []  # index n - 1
         for n in range(order, 0, -1):
@@ -106,7 +111,7 @@ class NGram:
         """
         codes = self._codes(_as_tokens(tokens, self.vocabulary_size), self.order)
         if not codes.size:
-            raise ValueError(f"tokens: expected at least {self.order}, got fewer")
+            raise ValueError(f"tokens: expected at least {self.order} for that order, got {np.size(tokens)}")
         parts = (codes[i : i + chunk] for i in range(0, len(codes), chunk))
         return float(-sum(np.log(self._probabilities(part, self.order)).sum() for part in parts) / len(codes))
 
@@ -125,23 +130,36 @@ class NGram:
         length: int = 500,
         seed: int | np.random.Generator | None = None,
     ) -> list[int]:
-        """Continue `prime` by `length` tokens; token 0 (unknown) is never drawn.
+        """Continue `prime` by `length` tokens, at temperature 0 by the most likely; token 0 (unknown) is never drawn.
 
         Raises
         ------
         ValueError
-            If the temperature is not above 0, or a token is out of range.
+            If the temperature is negative or not finite, or a token is out of range.
         """
-        if not temperature > 0:
-            raise ValueError(f"temperature: expected a number above 0, got {temperature!r}")
+        if not 0 <= temperature < math.inf:
+            raise ValueError(f"temperature: expected a number of at least 0, got {temperature!r}")
         rng = np.random.default_rng(seed)
         tokens: list[int] = _as_tokens(prime, self.vocabulary_size).tolist()
         start = len(tokens)
         for _ in range(length):
-            cumulative = (self.distribution(tokens[-self.order :])[1:] ** (1 / temperature)).cumsum()
+            p = self.distribution(tokens[-self.order :])[1:]
+            if temperature == 0:
+                tokens.append(1 + int(p.argmax()))
+                continue
+            with np.errstate(over="ignore", under="ignore"):  # at a temperature near 0: all but the highest are 0
+                cumulative = ((p / p.max()) ** np.divide(1, temperature)).cumsum()
             drawn = np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")
             tokens.append(1 + min(int(drawn), len(cumulative) - 1))
         return tokens[start:]
+
+
+def _longest(vocabulary_size: int) -> int:
+    """Return the highest order whose n-grams fit 63 bits; of a vocabulary of one token, the number of those bits."""
+    order = 1
+    while order < 63 and vocabulary_size ** (order + 1) < 2**63:
+        order += 1
+    return order
 
 
 def _as_tokens(tokens: npt.ArrayLike, vocabulary_size: int) -> Int:
@@ -181,13 +199,22 @@ def _discounts(counts: Int) -> Float:
 
 def main(argv: list[str] | None = None) -> int:
     """Print the validation loss of n-gram models of the standard library's source, or of another text."""
-    parser = argparse.ArgumentParser(prog="python -m rnnkernels.charlm.ngram", description=main.__doc__)
+    parser = Parser(prog="python -m rnnkernels.charlm.ngram", description=main.__doc__)
     parser.add_argument("--text", help="a text file or folder instead of the standard library")
-    parser.add_argument("--order", type=int, nargs="+", default=[6])
-    parser.add_argument("--limit", type=int, default=3_000_000, help="characters of training text (0: all)")
-    parser.add_argument("--valid-fraction", type=float, default=0.05)
-    parser.add_argument("--min-count", type=int, default=10)
+    parser.add_argument("--order", type=whole, nargs="+", default=[6])
+    parser.add_argument("--limit", type=whole, default=3_000_000, help="characters of training text (0: all)")
+    parser.add_argument("--valid-fraction", type=number, default=0.05)
+    parser.add_argument("--min-count", type=whole, default=10)
     options = parser.parse_args(argv)
+    try:
+        _measure(options)
+    except ValueError as error:
+        say_error(parser.prog, named(error, vars(options)))
+        return 2
+    return 0
+
+
+def _measure(options: argparse.Namespace) -> None:
     corpus = read_path(options.text) if options.text else standard_library()
     whole = corpus.split(options.valid_fraction)
     text = corpus.split(options.valid_fraction, options.limit or None)
@@ -199,7 +226,6 @@ def main(argv: list[str] | None = None) -> int:
     for order in options.order:
         model = NGram(train, vocabulary.size, order)
         sys.stdout.write(f"{order}-gram, modified Kneser-Ney: {model.loss(valid):.4f} nats per character\n")
-    return 0
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
     p = softmax(logits / temperature)
 
-A low temperature follows the most likely text, a high one wanders; 1 is what the model learnt. The unknown token is
-never drawn. The seed fixes the text on one machine; the draws are made in float64.
+A low temperature follows the most likely text, a high one wanders; 1 is what the model learnt, and 0 takes the most
+likely character each time. The unknown token is never drawn. The seed fixes the text on one machine; the draws are
+made in float64.
 """
 
 from __future__ import annotations
@@ -14,54 +15,76 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .vocabulary import Vocabulary
+
 if TYPE_CHECKING:
     from .model import CharModel
 
-__all__ = ["sample", "sample_characters"]
+__all__ = ["default_prime", "sample", "sample_characters"]
+
+
+def default_prime(vocabulary: Vocabulary) -> str:
+    """Return what a model reads first where nothing is asked for: a newline, or what it knows in its place."""
+    return next((character for character in "\n " if character in vocabulary), vocabulary.characters[0])
 
 
 def sample_characters(
     model: CharModel,
-    prime: str = "\n",
+    prime: str | None = None,
     *,
     temperature: float = 0.7,
     seed: int | np.random.Generator | None = None,
 ) -> Iterator[str]:
-    """Yield for ever the characters that continue `prime`.
+    """Yield for ever the characters that continue `prime`, which is `default_prime`'s where it is None.
 
     Raises
     ------
-    ValueError
-        If the temperature is not above 0, or the prime text is empty or has characters that the model does not know.
+    TypeError, ValueError
+        If the temperature is negative or the seed is, or the prime text is empty or has characters that the model does
+        not know.
     """
-    if isinstance(temperature, bool) or not 0 < temperature < math.inf:
-        raise ValueError(f"temperature: expected a number above 0, got {temperature!r}")
+    if isinstance(temperature, bool) or not isinstance(temperature, int | float | np.number):
+        raise TypeError(f"temperature: expected a number, got {temperature!r}")
+    if not 0 <= temperature < math.inf:
+        raise ValueError(f"temperature: expected a number of at least 0, got {temperature!r}")
+    if isinstance(seed, int) and seed < 0:
+        raise ValueError(f"seed: expected at least 0, got {seed}")
+    if prime is None:
+        prime = default_prime(model.vocabulary)
     if not prime:
         raise ValueError("prime: expected at least one character, got an empty text")
     try:
         tokens = model.vocabulary.encode(prime, strict=True)
     except ValueError as error:
         raise ValueError(str(error).replace("text:", "prime:", 1)) from None
-    return _characters(model, tokens, temperature, np.random.default_rng(seed))
+    return _characters(model, tokens, float(temperature), np.random.default_rng(seed))
 
 
 def _characters(model: CharModel, tokens: np.ndarray, temperature: float, rng: np.random.Generator) -> Iterator[str]:
     logits, state = model.read(tokens)
     alphabet = model.vocabulary.characters
     while True:
-        scaled = logits[1:].astype(np.float64) / temperature  # [1:]: all but the unknown token
-        cumulative = np.exp(scaled - scaled.max()).cumsum()
-        if not math.isfinite(cumulative[-1]):
+        known = logits[1:].astype(np.float64)  # [1:]: all but the unknown token
+        if not np.isfinite(known).all():
             raise ValueError("model: expected finite parameters, got logits that are not")
-        index = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
-        index = min(index, len(alphabet) - 1)
+        index = _draw(known, temperature, rng)
         yield alphabet[index]
         logits, state = model.step(index + 1, state)
 
 
+def _draw(logits: np.ndarray, temperature: float, rng: np.random.Generator) -> int:
+    """Return a place in logits (N,), all finite: the highest one's at temperature 0."""
+    if temperature == 0:
+        return int(logits.argmax())
+    with np.errstate(over="ignore"):  # at a temperature near 0: exp(-inf) = 0 is right
+        cumulative = np.exp((logits - logits.max()) / temperature).cumsum()
+    drawn = np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")
+    return min(int(drawn), len(logits) - 1)
+
+
 def sample(
     model: CharModel,
-    prime: str = "\n",
+    prime: str | None = None,
     *,
     temperature: float = 0.7,
     length: int = 500,
@@ -72,10 +95,10 @@ def sample(
     Parameters
     ----------
     model : CharModel
-    prime : str
-        What the model reads first.
+    prime : str, optional
+        What the model reads first; by default a newline, or a space or its first character where it knows none.
     temperature : float
-        Above 0.
+        At least 0; at 0 each character is the most likely one.
     length : int
         At least 0.
     seed : int or numpy.random.Generator, optional
@@ -83,7 +106,7 @@ def sample(
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If `length` is negative, or as `sample_characters` does.
     """
     if length < 0:

@@ -296,11 +296,11 @@ class Trainer:
                 )
         trainer = cls(corpus, dataclasses.replace(checkpoint.config, **changes))
         if trainer._digest() != checkpoint.progress.get("digest"):
-            raise ValueError("text: expected the text that the checkpoint was trained on, got another one")
+            raise ValueError(f"text: expected the text that {checkpoint.source} was trained on, got another one")
         try:
             trainer._restore(checkpoint)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"checkpoint: expected parts that agree: {error!r}") from error
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+            raise ValueError(f"{checkpoint.source}: expected parts that agree: {error!r}") from error
         return trainer
 
     def _digest(self) -> str:
