@@ -25,7 +25,7 @@ def _digest(part: Part) -> str:
     if isinstance(part, str):
         return hashlib.sha256(part.encode("utf-8", "surrogatepass")).hexdigest()
     digest = hashlib.sha256(f"{part.dtype.str} {part.shape}".encode())
-    digest.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8))
+    digest.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 
