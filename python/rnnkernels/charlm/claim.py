@@ -60,7 +60,7 @@ class Claim:
         self._lock: int | None = None  # a descriptor of the file as it is now, locked
 
     def __enter__(self) -> Self:
-        if self.path.exists() and not self.path.is_file():
+        if os.path.lexists(self.path) and not self.path.is_file():
             raise ValueError(f"{self.name}: expected a file to save to, found a folder or a device")
         self._lock = self._locked_file()
         self._mark = self._read_mark(self.path)

@@ -21,6 +21,7 @@ OPTIMIZERS = tuple(on_host.OPTIMIZERS)
 
 # Far above what any machine holds or waits for, and below where sizes and numbers of windows overflow.
 MOST = 2**31 - 1
+MOST_HIDDEN = 2**24
 MOST_LAYERS = 10_000
 LONGEST = 1e12
 
@@ -99,8 +100,9 @@ class Config:
     valid_every: float = 0.25
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "seq_length", "batch", "min_count"):
+        for name in ("seq_length", "batch", "min_count"):
             self._check_int(name, 1, MOST)
+        self._check_int("hidden", 1, MOST_HIDDEN)
         self._check_int("layers", 1, MOST_LAYERS)
         self._check_int("seed", 0)
         if self.limit is not None:
