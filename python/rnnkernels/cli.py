@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # PyTorch's, by name: it is imported only where a GPU serves
             raise
-        return _fail(f"out of memory{_sizes(options)}: {error}", 1)
+        return _fail(error, 1)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # `rnnkernels sample ... | head`: the reader has seen enough

@@ -13,6 +13,7 @@ failure names its trial's seed: `--seed` with that number begins with the same t
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import signal
 import subprocess
@@ -65,8 +66,10 @@ def _killed(folder: Path, whole: Path, rng: random.Random) -> list[str]:
     failures = []
     path = folder / NAME
     for _ in range(rng.randrange(1, 4)):
+        before = _inode(path)
         with _train(folder, *_begin_or_go_on(path)) as process:
-            _wait_for(path)
+            if rng.random() < 0.9:  # a process takes longer to start than to train
+                _wait_for_a_save(path, before, process)
             time.sleep(rng.expovariate(8))
             process.send_signal(rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
             process.communicate(timeout=SECONDS)
@@ -107,7 +110,7 @@ def _together(folder: Path, whole: Path, rng: random.Random) -> list[str]:
     with _train(folder, *more, "--seed", "1") as one:
         time.sleep(rng.random() * 0.5)
         with _train(folder, *more, "--seed", "2") as two:
-            _wait_for(path)
+            _wait_for_a_save(path, None, two)
             time.sleep(2 + rng.random())
             said = []
             for process in (one, two):
@@ -127,7 +130,9 @@ def _together(folder: Path, whole: Path, rng: random.Random) -> list[str]:
 def _damaged(folder: Path, whole: Path, rng: random.Random) -> list[str]:
     """Damaged copies of a checkpoint, read in a process that may crash."""
     command = [sys.executable, __file__, "--damage", whole.name, "--seed", str(rng.randrange(2**31))]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env=_environment(), capture_output=True, text=True, timeout=SECONDS, check=False
+    )
     if done.returncode != 0:
         return [f"reading damaged files ended with {done.returncode}: {done.stderr.strip()[-500:]}"]
     return done.stdout.splitlines()
@@ -185,6 +190,7 @@ def _train(
     return subprocess.Popen(
         command,
         cwd=folder,
+        env=_environment(),
         stdout=subprocess.DEVNULL if stdout is None else stdout,
         stderr=subprocess.DEVNULL if stderr is None else stderr,
         text=True,
@@ -192,15 +198,24 @@ def _train(
     )
 
 
+def _environment() -> dict[str, str]:
+    """The variables of a process in another folder: it finds this package, wherever it is."""
+    package = str(Path(charlm.__file__).resolve().parents[2])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
+
+
 def _begin_or_go_on(path: Path) -> list[str]:
     return ["--checkpoint", path.name, *(["--resume"] if path.exists() else [])]
 
 
-def _wait_for(path: Path) -> None:
-    """Wait until a file is there: a process takes longer to start than to train."""
-    end = time.monotonic() + SECONDS
-    while not path.exists() and time.monotonic() < end:
-        time.sleep(0.01)
+def _wait_for_a_save(path: Path, before: int | None, process: subprocess.Popen[str]) -> None:
+    """Wait until a file is another one than `before`, or the process has ended."""
+    while _inode(path) in (None, before) and process.poll() is None:
+        time.sleep(0.005)
+
+
+def _inode(path: Path) -> int | None:
+    return path.stat().st_ino if path.exists() else None
 
 
 def _said(function: Callable[[], object]) -> list[str]:
