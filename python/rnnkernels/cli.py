@@ -76,9 +76,10 @@ def _sizes(options: argparse.Namespace) -> str:
 
 def _hold_standard_descriptors() -> None:
     """Give the numbers 0 to 2 to something, where they were closed: a checkpoint must not be standard output."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(descriptor)
+    with contextlib.suppress(OSError):  # no such device
+        while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+            pass
+        os.close(descriptor)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -90,6 +90,13 @@ BREAKS = [
         "tests/charlm/test_charlm_model.py -k knows",
     ),
     Break(
+        "charlm: a whole number is what Python takes for one",
+        f"{C}/checks.py",
+        "    if number < low:\n",
+        "    if number < low - 1:\n",
+        "tests/charlm/test_charlm_bad_arguments.py tests/charlm/test_charlm_ngram.py",
+    ),
+    Break(
         "cli: an option has the name of Python's argument",
         f"{C}/command_line.py",
         "    if head not in options or not colon:\n",

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .checks import as_path, check_flag, check_kind
 from .claim import Claim
 from .config import Config
 from .digests import check_digests, digests_of
@@ -62,6 +63,7 @@ class Checkpoint:
         ValueError
             If the tensors do not fit the configuration.
         """
+        check_flag("best", best)
         try:
             return self._model(best)
         except (TypeError, ValueError) as error:
@@ -109,8 +111,10 @@ def copy_into(target: dict[str, Array], source: dict[str, Array]) -> None:
         array[...] = source[name]
 
 
-def claim(path: str | os.PathLike[str]) -> Claim:
+def claim(path: str | os.PathLike[str], name: str = "path") -> Claim:
     """Return the claim of a run on its checkpoint file: a context, and what `save` saves to.
+
+    `name` is the caller's for the path.
 
     Raises
     ------
@@ -118,7 +122,7 @@ def claim(path: str | os.PathLike[str]) -> Claim:
         Without safetensors.
     """
     _safetensors()
-    return Claim(path, _mark)
+    return Claim(as_path(name, path), _mark)
 
 
 def _mark(path: Path) -> str | None:
@@ -168,6 +172,7 @@ def write_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> No
     ValueError
         If the file cannot be written, or a run is saving to it.
     """
+    check_kind("checkpoint", checkpoint, Checkpoint, "a Checkpoint")
     with claim(path) as claimed:
         save(claimed, checkpoint)
 
@@ -184,7 +189,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         changed since it was saved: the message names the file, and the part.
     """
     safetensors = _safetensors()
-    name = os.fspath(path)
+    name = as_path("path", path)
     try:
         with safetensors.safe_open(name, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -228,6 +233,7 @@ def load_model(path: str | os.PathLike[str], *, best: bool = True) -> CharModel:
     ValueError
         If the file is no checkpoint: the message names it.
     """
+    check_flag("best", best)
     return read_checkpoint(path).model(best=best)
 
 

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Mapping
 from typing import NoReturn
 
-from .config import shown
+from .checks import shown
 from .output import Output
 
 __all__ = ["Parser", "named", "number", "say_error", "whole"]

@@ -14,6 +14,7 @@ from typing import Any
 from rnnkernels.parameters import cell_info, cells
 
 from . import on_host
+from .checks import shown
 
 __all__ = ["OPTIMIZERS", "Config", "model_cells"]
 
@@ -24,15 +25,6 @@ MOST = 2**31 - 1
 MOST_HIDDEN = 2**24
 MOST_LAYERS = 10_000
 LONGEST = 1e12
-
-
-def shown(value: object) -> str:
-    """Return a value as a message shows it: of a long one the beginning."""
-    try:
-        text = repr(value)
-    except ValueError:  # an int of more digits than Python writes
-        return "a very large number"
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def model_cells() -> tuple[str, ...]:
@@ -117,7 +109,7 @@ class Config:
             self._check_float("minutes", f"above 0 and at most {LONGEST:g}", lambda value: 0 < value <= LONGEST)
         for name in ("text", "pattern"):
             if not isinstance(getattr(self, name), str):
-                raise TypeError(f"{name}: expected a str, got {getattr(self, name)!r}")
+                raise TypeError(f"{name}: expected a str, got {shown(getattr(self, name))}")
         if not self.pattern:
             raise ValueError("pattern: expected at least one character, got an empty text")
         self._check_choice("cell", model_cells())
@@ -127,23 +119,27 @@ class Config:
     def _check_int(self, name: str, low: int, high: int | None = None) -> None:
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{name}: expected an int, got {value!r}")
+            raise TypeError(f"{name}: expected an int, got {shown(value)}")
         if value < low:
-            raise ValueError(f"{name}: expected at least {low}, got {value}")
+            raise ValueError(f"{name}: expected at least {low}, got {shown(value)}")
         if high is not None and value > high:
             raise ValueError(f"{name}: expected at most {high}, got {shown(value)}")
 
     def _check_float(self, name: str, expected: str, valid: Any) -> None:
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"{name}: expected a number, got {value!r}")
-        if not valid(value):
+            raise TypeError(f"{name}: expected a number, got {shown(value)}")
+        try:
+            fits = valid(float(value))
+        except OverflowError:  # an int that no float holds
+            fits = False
+        if not fits:
             raise ValueError(f"{name}: expected a number {expected}, got {shown(value)}")
 
     def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
         value = getattr(self, name)
-        if value not in choices:
-            raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+        if not isinstance(value, str) or value not in choices:
+            raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {shown(value)}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dictionary that JSON can hold."""

@@ -8,7 +8,7 @@ said to a model and what it says (tokens, losses, logits) is NumPy's all the sam
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +16,13 @@ import numpy.typing as npt
 from rnnkernels.parameters import cell_info
 from rnnkernels.stack import Stack
 
+from .checks import as_integers, as_whole, check_kind, check_seed
+from .config import MOST_HIDDEN, MOST_LAYERS
 from .contract import Place, Softmax
 from .on_host import HOST
 from .readout import Readout
 from .streams import Streams
-
-if TYPE_CHECKING:
-    from .vocabulary import Vocabulary
+from .vocabulary import Vocabulary
 
 __all__ = ["CharModel"]
 
@@ -69,6 +69,9 @@ class CharModel:
         dtype: str = "float32",
         rng: int | np.random.Generator | None = None,
     ) -> None:
+        check_kind("vocabulary", vocabulary, Vocabulary, "a Vocabulary")
+        check_seed("rng", rng)
+        hidden, layers = as_whole("hidden", hidden, 1, MOST_HIDDEN), as_whole("layers", layers, 1, MOST_LAYERS)
         self.vocabulary = vocabulary
         generator = np.random.default_rng(rng)
         self.stack = Stack(cell, vocabulary.size, hidden, layers, dropout=dropout, dtype=dtype, rng=generator)
@@ -87,6 +90,7 @@ class CharModel:
 
     def to(self, place: Place) -> None:
         """Move the parameters: `params` holds other arrays then."""
+        check_kind("place", place, Place, "a place")
         self.params = {name: place.put(self.place.host(array)) for name, array in self.params.items()}
         self.stack.params = {name: self.params[name] for name in self.stack.params}
         self.readout = place.readout(self.params["readout.weight"], self.params["readout.bias"])
@@ -124,6 +128,8 @@ class CharModel:
         ValueError
             If there are fewer than two tokens: nothing to predict.
         """
+        tokens = as_integers("tokens", tokens, self.vocabulary.size)
+        batch, length = as_whole("batch", batch, 1), as_whole("length", length, 1)
         if len(tokens) < 2:
             raise ValueError(f"tokens: expected at least 2 to predict one from the other, got {len(tokens)}")
         streams = Streams(self.place.put(tokens), max(1, min(batch, (len(tokens) - 1) // EVALUATION_STREAM)))
@@ -142,10 +148,14 @@ class CharModel:
 
     def read(self, tokens: Array, state: Any = None) -> tuple[Array, Any]:
         """Read tokens (T,) one after another; return the logits (V,) of the next one, and the state."""
+        tokens = as_integers("tokens", tokens, self.vocabulary.size)
+        if not len(tokens):
+            raise ValueError("tokens: expected at least one, got none")
         run = self.stack.forward(self.place.put(tokens[:, None]), state, training=False)
         return self.place.host(self.readout.logits(run.output[-1])[0]), run.state
 
     def step(self, token: int, state: Any = None) -> tuple[Array, Any]:
         """Read one token; return the logits (V,) of the next one, and the state."""
+        token = as_whole("token", token, 0, self.vocabulary.size - 1)
         state = self.stack.step(self.place.put(np.array([token])), state)
         return self.place.host(self.readout.logits(state[-1][0])[0]), state

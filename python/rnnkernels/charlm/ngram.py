@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .checks import as_integers, as_number, as_whole, check_seed
 from .command_line import Parser, named, number, say_error, whole
 from .corpus import read_path, standard_library
 from .vocabulary import Vocabulary
@@ -62,16 +63,14 @@ class NGram:
     """
 
     def __init__(self, tokens: npt.ArrayLike, vocabulary_size: int, order: int = 6) -> None:
-        if order < 1:
-            raise ValueError(f"order: expected at least 1, got {order!r}")
-        if not 1 <= vocabulary_size < 2**63:
-            raise ValueError(f"vocabulary_size: expected 1 to 2**63 - 1, got {vocabulary_size}")
+        order = as_whole("order", order, 1)
+        vocabulary_size = as_whole("vocabulary_size", vocabulary_size, 1)
         most = _longest(vocabulary_size)
         if order > most:
             raise ValueError(f"order: expected at most {most} for a vocabulary of {vocabulary_size}, got {order}")
         self.vocabulary_size = vocabulary_size
         self.order = order
-        codes = self._codes(_as_tokens(tokens, vocabulary_size), order)
+        codes = self._codes(_as_tokens("tokens", tokens, vocabulary_size), order)
         if not codes.size:
             raise ValueError(f"tokens: expected at least {order} for that order, got {np.size(tokens)}")
         grams, counts = np.unique(codes, return_counts=True)
@@ -109,7 +108,8 @@ class NGram:
         ValueError
             If there is no such token.
         """
-        codes = self._codes(_as_tokens(tokens, self.vocabulary_size), self.order)
+        chunk = as_whole("chunk", chunk, 1)
+        codes = self._codes(_as_tokens("tokens", tokens, self.vocabulary_size), self.order)
         if not codes.size:
             raise ValueError(f"tokens: expected at least {self.order} for that order, got {np.size(tokens)}")
         parts = (codes[i : i + chunk] for i in range(0, len(codes), chunk))
@@ -117,9 +117,9 @@ class NGram:
 
     def distribution(self, context: npt.ArrayLike) -> Float:
         """Return p(. | context), shape (V,); of a long context the last n - 1 tokens count."""
-        tail = _as_tokens(context, self.vocabulary_size)
+        tail = _as_tokens("context", context, self.vocabulary_size)
         tail = tail[max(len(tail) - self.order + 1, 0) :]
-        code = self._codes(tail, len(tail))[0] * self.vocabulary_size
+        code = (self._codes(tail, len(tail))[0] if len(tail) else 0) * self.vocabulary_size
         return self._probabilities(code + np.arange(self.vocabulary_size), len(tail) + 1)
 
     def sample(
@@ -137,10 +137,11 @@ class NGram:
         ValueError
             If the temperature is negative or not finite, or a token is out of range.
         """
-        if not 0 <= temperature < math.inf:
-            raise ValueError(f"temperature: expected a number of at least 0, got {temperature!r}")
+        temperature = as_number("temperature", temperature, 0, math.inf, "a number of at least 0")
+        length = as_whole("length", length, 0)
+        check_seed("seed", seed)
         rng = np.random.default_rng(seed)
-        tokens: list[int] = _as_tokens(prime, self.vocabulary_size).tolist()
+        tokens: list[int] = _as_tokens("prime", prime, self.vocabulary_size).tolist()
         start = len(tokens)
         for _ in range(length):
             p = self.distribution(tokens[-self.order :])[1:]
@@ -162,13 +163,8 @@ def _longest(vocabulary_size: int) -> int:
     return order
 
 
-def _as_tokens(tokens: npt.ArrayLike, vocabulary_size: int) -> Int:
-    array = np.asarray(tokens)
-    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        raise ValueError(f"tokens: expected a 1-D array of integers, got {array.dtype} {array.shape}")
-    if array.size and not (0 <= array.min() and array.max() < vocabulary_size):
-        raise ValueError(f"tokens: expected 0 to {vocabulary_size - 1}, got {array.min()} to {array.max()}")
-    return array.astype(np.int64)
+def _as_tokens(name: str, tokens: npt.ArrayLike, vocabulary_size: int) -> Int:
+    return as_integers(name, tokens, vocabulary_size).astype(np.int64)
 
 
 def _find(table: Int, keys: Int) -> tuple[npt.NDArray[np.bool_], Int]:

@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .checks import as_number, as_whole, check_kind, check_seed
+from .model import CharModel
 from .vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    from .model import CharModel
 
 __all__ = ["default_prime", "sample", "sample_characters"]
 
@@ -43,21 +41,19 @@ def sample_characters(
         If the temperature is negative or the seed is, or the prime text is empty or has characters that the model does
         not know.
     """
-    if isinstance(temperature, bool) or not isinstance(temperature, int | float | np.number):
-        raise TypeError(f"temperature: expected a number, got {temperature!r}")
-    if not 0 <= temperature < math.inf:
-        raise ValueError(f"temperature: expected a number of at least 0, got {temperature!r}")
-    if isinstance(seed, int) and seed < 0:
-        raise ValueError(f"seed: expected at least 0, got {seed}")
+    check_kind("model", model, CharModel, "a CharModel")
+    temperature = as_number("temperature", temperature, 0, math.inf, "a number of at least 0")
+    check_seed("seed", seed)
     if prime is None:
         prime = default_prime(model.vocabulary)
+    check_kind("prime", prime, str, "a str")
     if not prime:
         raise ValueError("prime: expected at least one character, got an empty text")
     try:
         tokens = model.vocabulary.encode(prime, strict=True)
     except ValueError as error:
         raise ValueError(str(error).replace("text:", "prime:", 1)) from None
-    return _characters(model, tokens, float(temperature), np.random.default_rng(seed))
+    return _characters(model, tokens, temperature, np.random.default_rng(seed))
 
 
 def _characters(model: CharModel, tokens: np.ndarray, temperature: float, rng: np.random.Generator) -> Iterator[str]:
@@ -109,7 +105,6 @@ def sample(
     TypeError, ValueError
         If `length` is negative, or as `sample_characters` does.
     """
-    if length < 0:
-        raise ValueError(f"length: expected at least 0, got {length!r}")
+    length = as_whole("length", length, 0)
     characters = sample_characters(model, prime, temperature=temperature, seed=seed)
     return "".join(next(characters) for _ in range(length))

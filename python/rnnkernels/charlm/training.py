@@ -15,6 +15,7 @@ import numpy as np
 
 from .blas import one_blas_thread
 from .checkpoint import claim, read_checkpoint, save
+from .checks import shown
 from .places import HOST, choose
 from .trainer import Record, Trainer
 
@@ -103,7 +104,8 @@ def train(
     >>> len(charlm.sample(run.model, "to be", length=20, seed=0))
     20
     """
-    with contextlib.nullcontext() if checkpoint is None else claim(checkpoint) as claimed:
+    _check(observer, stop)
+    with contextlib.nullcontext() if checkpoint is None else claim(checkpoint, "checkpoint") as claimed:
         return _run(Trainer(corpus, config), claimed, observer or Observer(), stop)
 
 
@@ -139,9 +141,18 @@ def resume(
     FloatingPointError
         If training diverges; the last checkpoint stays.
     """
-    with claim(checkpoint) as claimed:
+    _check(observer, stop)
+    with claim(checkpoint, "checkpoint") as claimed:
         trainer = Trainer.from_checkpoint(read_checkpoint(checkpoint), corpus, **changes)
         return _run(trainer, claimed, observer or Observer(), stop)
+
+
+def _check(observer: object, stop: object) -> None:
+    methods = [name for name in vars(Observer) if not name.startswith("_")]
+    if observer is not None and not all(callable(getattr(observer, name, None)) for name in methods):
+        raise TypeError(f"observer: expected an Observer, got {shown(observer)}")
+    if stop is not None and not callable(stop):
+        raise TypeError(f"stop: expected a function, got {shown(stop)}")
 
 
 def _run(trainer: Trainer, claimed: Claim | None, observer: Observer, stop: Callable[[], bool] | None) -> Trainer:

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .checks import as_integers, as_whole, check_flag, check_kind, shown
+
 __all__ = ["UNKNOWN", "Vocabulary"]
 
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
@@ -38,10 +40,11 @@ class Vocabulary:
     """
 
     def __init__(self, characters: Iterable[str]) -> None:
+        check_kind("characters", characters, Iterable, "characters")
         known: list[Any] = list(characters)
         for character in known:
             if not isinstance(character, str) or len(character) != 1 or character == UNKNOWN:
-                raise ValueError(f"characters: expected single characters other than U+FFFD, got {character!r}")
+                raise ValueError(f"characters: expected single characters other than U+FFFD, got {shown(character)}")
         if len(set(known)) != len(known):
             twice = [c for c, n in Counter(known).items() if n > 1]
             raise ValueError(f"characters: expected each once, got {twice} more than once")
@@ -60,8 +63,8 @@ class Vocabulary:
         ValueError
             If `min_count` is below 1, or no character is left.
         """
-        if min_count < 1:
-            raise ValueError(f"min_count: expected at least 1, got {min_count!r}")
+        check_kind("text", text, str, "a str")
+        min_count = as_whole("min_count", min_count, 1)
         known = [c for c, n in Counter(text).items() if n >= min_count and c != UNKNOWN]
         if not known:
             raise ValueError(
@@ -97,6 +100,8 @@ class Vocabulary:
         ValueError
             If `strict`, and the text has characters that are not known: the message lists them.
         """
+        check_kind("text", text, str, "a str")
+        check_flag("strict", strict)
         tokens = np.empty(len(text), dtype=np.int32)
         for start in range(0, len(text), ENCODED_AT_ONCE):
             piece = text[start : start + ENCODED_AT_ONCE]
@@ -116,8 +121,6 @@ class Vocabulary:
         ValueError
             If a token is outside 0 ... size - 1.
         """
-        numbers = np.asarray(tokens).ravel()
-        if numbers.size and not (0 <= numbers.min() and numbers.max() < self.size):
-            raise ValueError(f"tokens: expected 0 to {self.size - 1}, got {numbers.min()} to {numbers.max()}")
+        numbers = as_integers("tokens", tokens.ravel() if isinstance(tokens, np.ndarray) else tokens, self.size)
         alphabet = UNKNOWN + self.characters
         return "".join(alphabet[int(token)] for token in numbers)
