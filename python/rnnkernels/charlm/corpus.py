@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from .checks import as_number, as_path, as_whole, check_kind, shown
+from .checks import as_number, as_path, as_whole, check_kind
 
 __all__ = ["Corpus", "Document", "Split", "read_folder", "read_path", "read_text_file", "standard_library"]
 
@@ -63,7 +63,7 @@ class Corpus:
             If `text` is not a string.
         """
         if not isinstance(text, str):
-            raise TypeError(f"text: expected a str, got {shown(text)}")
+            raise TypeError(f"text: expected a str, got {type(text).__name__}")
         return cls((Document(name, text),))
 
     @property
