@@ -7,8 +7,10 @@ Importing this module loads the compiled CPU backend and applies three environme
 - ``RNNKERNELS_NUM_THREADS``: the number of threads. Unset or empty: `available_cpus`.
 - ``RNNKERNELS_BACKEND``: ``cpu`` (the default) or ``cuda``, as `set_backend` takes it.
 
-A value that cannot be honoured makes the import fail with a ``ValueError``: a run that is silently
-slower, or silently not what was being tested, is worse than one that does not start.
+A value that cannot be honoured makes the import fail with a ``ValueError``, or with a
+``rnnkernels.cuda.CudaUnavailableError`` where no GPU serves: a run that is silently slower, or silently not what was
+being tested, is worse than one that does not start. Either names the variable. The command line says it in one line,
+and ends with exit code 2.
 
 It does no arithmetic and knows no cell; those are in `rnnkernels.functional`.
 """
@@ -19,6 +21,8 @@ import operator
 import os
 import platform
 import re
+import sys
+from pathlib import PurePath
 from typing import TYPE_CHECKING, SupportsIndex
 
 from ._cpus import available_cpus
@@ -117,17 +121,21 @@ def set_backend(name: str) -> None:
     rnnkernels.cuda.CudaUnavailableError
         If no GPU serves; the message says why.
     """
-    global on_cuda  # noqa: PLW0603 - a setting of the process
     if not isinstance(name, str):
         raise TypeError(f"name: expected a string, got {type(name).__name__}")
+    _set_backend("name", name)
+
+
+def _set_backend(what: str, name: str) -> None:
+    global on_cuda  # noqa: PLW0603 - a setting of the process
     if name not in ("cpu", "cuda"):
-        raise ValueError(f"name: expected 'cpu' or 'cuda', got {name!r}")
+        raise ValueError(f"{what}: expected 'cpu' or 'cuda', got {name!r}")
     if name == "cuda":
         from . import cuda  # noqa: PLC0415 - only where a GPU is asked for
 
         why = cuda.reason()
         if why is not None:
-            raise cuda.CudaUnavailableError(f"name: expected a backend that serves here, got 'cuda': {why}")
+            raise cuda.CudaUnavailableError(f"{what}: expected a backend that serves here, got 'cuda': {why}")
     on_cuda = name == "cuda"
 
 
@@ -236,16 +244,37 @@ def _apply_environment(environment: Mapping[str, str]) -> None:
     text = environment.get(THREADS_VARIABLE, "").strip()
     if not text:
         _cpu.set_num_threads(min(available_cpus(), MAX_THREADS))
-        return
     # Checked before int(): it also takes "1_0", and is slow on a very long string of digits.
-    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= MAX_THREADS:
+    elif not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= MAX_THREADS:
         raise ValueError(
             f"environment variable {THREADS_VARIABLE}: expected a number of threads from 1 to "
             f"{MAX_THREADS}, got {text!r}"
         )
-    _cpu.set_num_threads(int(text))
+    else:
+        _cpu.set_num_threads(int(text))
+
+    name = environment.get(BACKEND_VARIABLE, "").strip()
+    if name:
+        _set_backend(f"environment variable {BACKEND_VARIABLE}", name)
 
 
-_apply_environment(os.environ)
-if os.environ.get(BACKEND_VARIABLE, "").strip():
-    set_backend(os.environ[BACKEND_VARIABLE].strip())
+def _is_command_line() -> bool:
+    """Whether this process runs a command line of this package, and is no program that imports the package.
+
+    Python imports the package before the command line's own code runs, which could not say it in one line.
+    """
+    program, *arguments = getattr(sys, "argv", None) or [""]
+    if program == "-m":  # Python is looking for the module
+        module = sys.orig_argv[-len(arguments) - 1].removeprefix("-m")
+        return module.partition(".")[0] == "rnnkernels"
+    return PurePath(program).stem == "rnnkernels"
+
+
+try:
+    _apply_environment(os.environ)
+except (ValueError, RuntimeError) as fault:
+    if not _is_command_line():
+        raise
+    if sys.stderr is not None:
+        sys.stderr.write(f"rnnkernels: error: {fault}\n")
+    raise SystemExit(2) from None

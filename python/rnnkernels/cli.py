@@ -1,41 +1,50 @@
 """The command line: `rnnkernels train | sample | evaluate | info`.
 
 Arguments and printing only; the work is in `rnnkernels.charlm` and in the package's settings. Results go to standard
-output; the progress bar, notes and errors to standard error. Exit codes: 0 done, 1 failed in the work (a diverged
-training, a missing package), 2 a wrong argument or input, 130 stopped by Ctrl-C and 143 by SIGTERM: a stopped run is
-saved, but it is not done, and `train && sample` should not go on.
+output; the progress bar, notes and errors to standard error. Every error is one line, which names the option, the file
+or the environment variable. Exit codes: 0 done, 1 failed in the work (a diverged training, a missing package, a full
+disk under standard output), 2 a wrong argument or input, 130 stopped by Ctrl-C, 143 by SIGTERM and 129 by SIGHUP: a
+stopped run is saved, but it is not done, and `train && sample` should not go on.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import rnnkernels as rk
 from rnnkernels import charlm
 from rnnkernels.charlm.blas import one_blas_thread
-from rnnkernels.cuda import CudaError
+from rnnkernels.charlm.command_line import Parser, named, number, say_error, whole
+from rnnkernels.charlm.output import encodable, to_nowhere
+from rnnkernels.cuda import CudaError, CudaUnavailableError
 
 __all__ = ["main"]
 
 CHECKPOINT = "charlm.safetensors"
+SIZES = ("hidden", "layers", "batch", "seq_length")  # what a run's memory grows with
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; return its exit code."""
+    _hold_standard_descriptors()
     options = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         with one_blas_thread():
-            return command(options)
+            code = command(options)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
     except (ValueError, TypeError) as error:
-        return _fail(error, 2)
+        return _fail(named(error, vars(options)), 2)
     except MemoryError as error:  # of a GPU too
-        return _fail(f"out of memory: {error}", 1)
+        return _fail(f"out of memory{_sizes(options)}: {error}", 1)
     except (FloatingPointError, ModuleNotFoundError, CudaError) as error:
         return _fail(error, 1)
     except RuntimeError as error:
@@ -45,17 +54,36 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # `rnnkernels sample ... | head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        to_nowhere(sys.stdout)
         return 0
+    except OSError as error:
+        if error.filename is not None:  # a file or a folder that an option names
+            return _fail(f"{error.filename}: {error.strerror}", 2)
+        to_nowhere(sys.stdout)
+        return _fail(f"standard output: cannot be written: {error.strerror or error}", 1)
 
 
 def _fail(error: object, code: int) -> int:
-    print(f"rnnkernels: error: {error}".replace("\n", " "), file=sys.stderr)
+    say_error("rnnkernels", error)
     return code
 
 
+def _sizes(options: argparse.Namespace) -> str:
+    """Return the options given that a run's memory grows with, in words for a message."""
+    given = [f"--{name.replace('_', '-')} {vars(options)[name]}" for name in SIZES if name in options]
+    return f" for {', '.join(given)}" if given else ""
+
+
+def _hold_standard_descriptors() -> None:
+    """Give the numbers 0 to 2 to something, where they were closed: a checkpoint must not be standard output."""
+    with contextlib.suppress(OSError):  # no such device
+        while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+            pass
+        os.close(descriptor)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="rnnkernels", description="Recurrent networks on fused kernels.")
+    parser = Parser(prog="rnnkernels", description="Recurrent networks on fused kernels.")
     parser.add_argument("--version", action="version", version=f"rnnkernels {rk.__version__}")
     commands = parser.add_subparsers(required=True, metavar="train | sample | evaluate | info")
     _add_train(commands)
@@ -79,7 +107,7 @@ def _add_train(commands: Any) -> None:
     )
     train.set_defaults(command=_train)
 
-    def add(group: Any, flag: str, kind: type, text: str, **more: Any) -> None:
+    def add(group: Any, flag: str, kind: Callable[[str], Any], text: str, **more: Any) -> None:
         value = getattr(default, flag[2:].replace("-", "_"))
         shown = "none" if value is None else value
         group.add_argument(flag, type=kind, help=f"{text} (default: {shown})" if value != "" else text, **more)
@@ -87,34 +115,34 @@ def _add_train(commands: Any) -> None:
     text = train.add_argument_group("text")
     add(text, "--text", str, "a text file or a folder of them (default: the Python standard library's source)")
     add(text, "--pattern", str, "which files of a folder", metavar="GLOB")
-    add(text, "--limit", int, "the most characters of training text", metavar="N")
-    add(text, "--valid-fraction", float, "share of the text held out for validation", metavar="X")
-    add(text, "--min-count", int, "rarer characters become 'unknown'", metavar="N")
+    add(text, "--limit", whole, "the most characters of training text", metavar="N")
+    add(text, "--valid-fraction", number, "share of the text held out for validation", metavar="X")
+    add(text, "--min-count", whole, "rarer characters become 'unknown'", metavar="N")
 
     model = train.add_argument_group("model")
     add(model, "--cell", str, "recurrent cell", choices=charlm.CELLS)
-    add(model, "--layers", int, "recurrent layers", metavar="N")
-    add(model, "--hidden", int, "units in a layer", metavar="N")
-    add(model, "--dropout", float, "dropout between layers", metavar="X")
+    add(model, "--layers", whole, "recurrent layers", metavar="N")
+    add(model, "--hidden", whole, "units in a layer", metavar="N")
+    add(model, "--dropout", number, "dropout between layers", metavar="X")
     add(model, "--dtype", str, "float32 or float64", choices=("float32", "float64"))
 
     run = train.add_argument_group("training")
-    add(run, "--seq-length", int, "steps of backpropagation through time", metavar="T")
-    add(run, "--batch", int, "streams read side by side", metavar="B")
+    add(run, "--seq-length", whole, "steps of backpropagation through time", metavar="T")
+    add(run, "--batch", whole, "streams read side by side", metavar="B")
     add(run, "--optimizer", str, "optimiser", choices=charlm.OPTIMIZERS)
-    add(run, "--lr", float, "learning rate; falls to 0 in the second half", metavar="X")
-    add(run, "--clip", float, "largest norm of the gradient, 0 for any", metavar="X")
-    add(run, "--seed", int, "seed of everything random", metavar="N")
-    add(run, "--epochs", float, "passes over the text", metavar="X")
-    add(run, "--minutes", float, "time limit, validation included", metavar="X")
-    add(run, "--valid-every", float, "epochs between validations", metavar="X")
+    add(run, "--lr", number, "learning rate; falls to 0 in the second half", metavar="X")
+    add(run, "--clip", number, "largest norm of the gradient, 0 for any", metavar="X")
+    add(run, "--seed", whole, "seed of everything random", metavar="N")
+    add(run, "--epochs", number, "passes over the text", metavar="X")
+    add(run, "--minutes", number, "time limit, validation included", metavar="X")
+    add(run, "--valid-every", number, "epochs between validations", metavar="X")
 
     files = train.add_argument_group("files and machine")
     files.add_argument("--checkpoint", default=CHECKPOINT, metavar="PATH", help=f"(default: {CHECKPOINT})")
     files.add_argument("--resume", action="store_true", default=False, help="go on from the checkpoint")
     files.add_argument("--overwrite", action="store_true", default=False, help="replace a checkpoint that is there")
     files.add_argument(
-        "--sample-length", type=int, default=300, metavar="N", help="of the samples shown (default: 300)"
+        "--sample-length", type=whole, default=300, metavar="N", help="of the samples shown (default: 300)"
     )
     _add_machine(files)
 
@@ -124,10 +152,13 @@ def _train(options: argparse.Namespace) -> int:
 
     fields = vars(charlm.Config())
     changes = {name: value for name, value in vars(options).items() if name in fields}
+    charlm.Config(**changes)  # a value out of range is found before any file is
     _set_machine(options)
-    path = Path(options.checkpoint)
     if options.sample_length < 0:
         raise ValueError(f"--sample-length: expected at least 0, got {options.sample_length}")
+    if not options.checkpoint:
+        raise ValueError("--checkpoint: expected a path, got an empty one")
+    path = Path(options.checkpoint)
     if options.resume and options.overwrite:
         raise ValueError("--overwrite: cannot be combined with --resume")
     if not options.resume and not options.overwrite and path.exists():
@@ -148,14 +179,27 @@ def _add_machine(group: Any) -> None:
         help="cuda: all of it on the first GPU where PyTorch can use it, else the recurrent layers alone "
         "(default: what RNNKERNELS_BACKEND says, else cpu)",
     )
-    group.add_argument("--threads", type=int, default=None, metavar="N", help="threads (default: the cores available)")
+    group.add_argument(
+        "--threads", type=whole, default=None, metavar="N", help="threads (default: the cores available)"
+    )
 
 
 def _set_machine(options: argparse.Namespace) -> None:
     if options.threads is not None:
-        rk.set_num_threads(options.threads)
+        with _argument("n", "--threads"):
+            rk.set_num_threads(options.threads)
     if options.backend is not None:
-        rk.set_backend(options.backend)
+        with _argument("name", "--backend"):
+            rk.set_backend(options.backend)
+
+
+@contextlib.contextmanager
+def _argument(name: str, option: str) -> Iterator[None]:
+    """Have errors about an argument of a function name the option that it comes from."""
+    try:
+        yield
+    except (ValueError, CudaUnavailableError) as error:
+        raise type(error)(str(error).replace(f"{name}:", f"{option}:", 1)) from None
 
 
 def _move(model: charlm.CharModel) -> None:
@@ -173,10 +217,17 @@ def _add_sample(commands: Any) -> None:
     sample = commands.add_parser("sample", help="let a trained model write", description="Let a trained model write.")
     sample.set_defaults(command=_sample)
     sample.add_argument("checkpoint", metavar="CHECKPOINT")
-    sample.add_argument("--prime", default="\n", metavar="TEXT", help="what the model reads first (default: a newline)")
-    sample.add_argument("--temperature", type=float, default=0.7, metavar="X", help="above 0 (default: 0.7)")
-    sample.add_argument("--length", type=int, default=500, metavar="N", help="characters to write (default: 500)")
-    sample.add_argument("--seed", type=int, default=None, metavar="N", help="the same seed, the same text")
+    sample.add_argument(
+        "--prime",
+        default=None,
+        metavar="TEXT",
+        help="what the model reads first (default: a newline, or a space or a letter where it knows none)",
+    )
+    sample.add_argument(
+        "--temperature", type=number, default=0.7, metavar="X", help="0 for the most likely text (default: 0.7)"
+    )
+    sample.add_argument("--length", type=whole, default=500, metavar="N", help="characters to write (default: 500)")
+    sample.add_argument("--seed", type=whole, default=None, metavar="N", help="the same seed, the same text")
     sample.add_argument("--last", action="store_true", help="the last parameters, not those of the best validation")
     _add_machine(sample)
 
@@ -188,13 +239,14 @@ def _sample(options: argparse.Namespace) -> int:
     model = charlm.load_model(options.checkpoint, best=not options.last)
     _move(model)
     characters = charlm.sample_characters(model, options.prime, temperature=options.temperature, seed=options.seed)
-    sys.stdout.write(options.prime.lstrip("\n"))
+    if sys.stdout is None:
+        return _fail("standard output: cannot be written: it is closed", 1)
+    sys.stdout.write(encodable((options.prime or "").lstrip("\n"), sys.stdout))
     for _, character in zip(range(options.length), characters, strict=False):
-        sys.stdout.write(character)
+        sys.stdout.write(encodable(character, sys.stdout))
         if character == "\n":
             sys.stdout.flush()
     sys.stdout.write("\n")
-    sys.stdout.flush()
     return 0
 
 
@@ -210,10 +262,10 @@ def _add_evaluate(commands: Any) -> None:
     )
     evaluate.set_defaults(command=_evaluate)
     evaluate.add_argument("checkpoint", metavar="CHECKPOINT")
-    evaluate.add_argument("--order", type=int, default=6, metavar="N", help="of the n-gram model (default: 6)")
-    evaluate.add_argument("--length", type=int, default=20_000, metavar="N", help="of the samples (default: 20000)")
-    evaluate.add_argument("--temperature", type=float, default=0.7, metavar="X", help="of the samples (default: 0.7)")
-    evaluate.add_argument("--seed", type=int, default=0, metavar="N", help="of the samples (default: 0)")
+    evaluate.add_argument("--order", type=whole, default=6, metavar="N", help="of the n-gram model (default: 6)")
+    evaluate.add_argument("--length", type=whole, default=20_000, metavar="N", help="of the samples (default: 20000)")
+    evaluate.add_argument("--temperature", type=number, default=0.7, metavar="X", help="of the samples (default: 0.7)")
+    evaluate.add_argument("--seed", type=whole, default=0, metavar="N", help="of the samples (default: 0)")
     _add_machine(evaluate)
 
 
@@ -224,7 +276,14 @@ def _evaluate(options: argparse.Namespace) -> int:
     checkpoint = charlm.read_checkpoint(options.checkpoint)
     trainer = charlm.Trainer.from_checkpoint(checkpoint)  # finds the texts, and checks that they are the same
     train, valid = trainer.train_tokens, trainer.valid_tokens
+    if len(valid) < max(2, options.order):
+        raise ValueError(
+            f"{options.checkpoint}: expected at least {max(2, options.order)} characters of held-out text for --order "
+            f"{options.order}, got {len(valid)}"
+        )
     model = checkpoint.model()
+    settings = {"temperature": options.temperature, "seed": options.seed}
+    charlm.sample(model, length=0, **settings)  # refuses what is out of range, before minutes of work
     _move(model)
     vocabulary = model.vocabulary
     ngram = charlm.NGram(train, vocabulary.size, options.order)
@@ -233,17 +292,24 @@ def _evaluate(options: argparse.Namespace) -> int:
     print("\nnats per character on the held-out text")
     for name, loss in zip(names, (model.evaluate(valid), ngram.loss(valid)), strict=False):
         print(f"  {name:9}{loss:.4f}")
-    prime = vocabulary.decode(valid[: options.order])
-    settings = {"temperature": options.temperature, "length": options.length, "seed": options.seed}
+    prime = vocabulary.decode(valid[: options.order]).replace(charlm.UNKNOWN, "")
+    settings["length"] = options.length
     samples = (
-        charlm.sample(model, prime.replace(charlm.UNKNOWN, ""), **settings),
+        charlm.sample(model, prime or None, **settings),
         vocabulary.decode(ngram.sample(valid[: options.order], **settings)),
         vocabulary.decode(valid),
     )
     print(f"\nlines that are well-formed Python (samples: {options.length:,} characters at {options.temperature})")
     for name, sample in zip(names, samples, strict=True):
-        print(f"  {name:9}{charlm.python_lines(sample)}")
+        print(f"  {name:9}{_lines(sample)}")
     return 0
+
+
+def _lines(text: str) -> charlm.LineShares | str:
+    try:
+        return charlm.python_lines(text)
+    except ValueError:  # short, or of a text with few newlines
+        return "no whole line"
 
 
 # ---- info ---------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from rnnkernels import charlm
 from rnnkernels.charlm import Config, checkpoint
 
 safetensors = pytest.importorskip("safetensors.numpy")
+safe_open = pytest.importorskip("safetensors").safe_open
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40
 SMALL = Config(hidden=8, layers=2, batch=4, seq_length=10, epochs=0.3, min_count=1, valid_every=0.1)
@@ -112,6 +114,93 @@ def test_folder_that_is_not_there_is_found_out_before_training(tmp_path: Path) -
         charlm.train(TEXT, SMALL, checkpoint=tmp_path / "no" / "run.safetensors")
 
 
+# ---- changed bytes ----
+
+
+def test_a_changed_bit_of_any_tensor_is_refused_by_name(path: Path) -> None:
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    rng = np.random.default_rng(0)
+    names = sorted(header.keys() - {"__metadata__"})
+    assert len(names) > 20
+    for name in names:
+        begin, end = header[name]["data_offsets"]
+        damaged = bytearray(data)
+        damaged[8 + size + int(rng.integers(begin, end))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        for read in (charlm.read_checkpoint, charlm.load_model, lambda file: charlm.resume(file, TEXT)):
+            with pytest.raises(
+                ValueError, match=rf"copy\.safetensors: expected the tensor '{re.escape(name)}' as it was"
+            ):
+                read(path)
+
+
+def test_a_changed_bit_of_the_header_is_refused_or_changes_nothing(path: Path) -> None:
+    data = path.read_bytes()
+    found = charlm.read_checkpoint(path)
+    rng = np.random.default_rng(1)
+    for place in rng.integers(0, 8 + int.from_bytes(data[:8], "little"), 300):
+        damaged = bytearray(data)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        try:
+            again = charlm.read_checkpoint(path)
+        except ValueError:
+            continue
+        assert (again.config, again.vocabulary, again.progress) == (found.config, found.vocabulary, found.progress)
+        assert again.tensors.keys() == found.tensors.keys()
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"progress": "{}"}, "the text 'progress' as it was saved"),
+        ({"digests": None}, r"expected digests beside \['save'\]"),
+        ({"digests": "{}"}, "got also"),
+        ({"digests": "["}, "damaged"),
+        ({"digests": "[]"}, "damaged"),
+        ({"save": None}, "got no 'save'"),
+        ({"another": "text"}, "got also 'another'"),
+    ],
+)
+def test_changed_metadata(path: Path, change: dict[str, str | None], word: str) -> None:
+    with safe_open(path, framework="numpy") as file:
+        metadata = {**file.metadata(), **change}
+    tensors = safetensors.load_file(path)
+    safetensors.save_file(tensors, path, {name: text for name, text in metadata.items() if text is not None})
+    with pytest.raises(ValueError, match=rf"copy\.safetensors: .*{word}"):
+        charlm.read_checkpoint(path)
+
+
+def test_a_tensor_more_or_less(path: Path) -> None:
+    with safe_open(path, framework="numpy") as file:
+        metadata = file.metadata()
+    tensors = safetensors.load_file(path)
+    safetensors.save_file({**tensors, "more": np.zeros(1)}, path, metadata)
+    with pytest.raises(ValueError, match="got also 'more'"):
+        charlm.read_checkpoint(path)
+    del tensors["model.readout.bias"]
+    safetensors.save_file(tensors, path, metadata)
+    with pytest.raises(ValueError, match=r"got no 'model\.readout\.bias'"):
+        charlm.read_checkpoint(path)
+
+
+def test_a_checkpoint_without_digests_goes_on(path: Path) -> None:
+    before = altered(path)  # as the first versions wrote it
+    assert set(safe_open(path, framework="numpy").metadata()) == checkpoint.WITHOUT_DIGESTS
+    run = charlm.resume(path, TEXT, stop=lambda: True)
+    assert run.step >= before.progress["step"]
+    assert "digests" in safe_open(path, framework="numpy").metadata()
+
+
+def test_other_readers_find_the_tensors(path: Path) -> None:
+    found = charlm.read_checkpoint(path)
+    tensors = safetensors.load_file(path)
+    assert tensors.keys() == found.tensors.keys()
+    assert all(np.array_equal(tensors[name], array) for name, array in found.tensors.items())
+
+
 # ---- files that are no checkpoints ----
 
 
@@ -175,8 +264,10 @@ def test_foreign_safetensors(path: Path) -> None:
         ({"vocabulary": json.dumps("aa")}, "damaged header"),
         ({"vocabulary": json.dumps([1, 2])}, "damaged header"),
         ({"vocabulary": json.dumps("abc")}, "parts agree"),
-        ({"config": json.dumps({**dataclasses.asdict(SMALL), "hidden": 10**15})}, "parts agree"),
-        ({"config": json.dumps({**dataclasses.asdict(SMALL), "layers": 10**15})}, "parts agree"),
+        ({"config": json.dumps({**dataclasses.asdict(SMALL), "hidden": 2**24})}, "parts agree"),
+        ({"config": json.dumps({**dataclasses.asdict(SMALL), "hidden": 10**15})}, "hidden: expected at most"),
+        ({"config": json.dumps({**dataclasses.asdict(SMALL), "layers": 10**4})}, "parts agree"),
+        ({"config": json.dumps({**dataclasses.asdict(SMALL), "layers": 10**15})}, "layers: expected at most"),
         ({"config": json.dumps({**dataclasses.asdict(SMALL), "cell": "gru"})}, "parts agree"),
         ({"config": json.dumps({**dataclasses.asdict(SMALL), "cell": "none"})}, "cell"),
         ({"config": json.dumps({**dataclasses.asdict(SMALL), "dtype": "float64"})}, "parts agree"),
@@ -208,7 +299,7 @@ def test_runs_that_cannot_go_on(path: Path, metadata: dict[str, Any]) -> None:
 
 
 def test_another_text_is_refused(path: Path) -> None:
-    with pytest.raises(ValueError, match="text: expected the text that the checkpoint was trained on"):
+    with pytest.raises(ValueError, match=r"text: expected the text that .*copy\.safetensors was trained on"):
         charlm.resume(path, TEXT.replace("fox", "cat"))
 
 

@@ -201,8 +201,21 @@ def test_sample_never_writes_the_unknown(model: CharModel) -> None:
 def test_low_temperatures_take_the_most_likely(model: CharModel) -> None:
     tokens = model.vocabulary.encode("to be or n")
     best = model.read(tokens)[0][1:].argmax()
-    written = charlm.sample(model, "to be or n", temperature=1e-9, length=1, seed=0)
-    assert written == model.vocabulary.characters[best]
+    for temperature in (1e-9, 1e-320, 0, 0.0):
+        written = charlm.sample(model, "to be or n", temperature=temperature, length=1, seed=0)
+        assert written == model.vocabulary.characters[best]
+
+
+def test_temperature_0_needs_no_chance(model: CharModel) -> None:
+    texts = {charlm.sample(model, "to be or n", temperature=0, length=60, seed=seed) for seed in range(5)}
+    assert len(texts) == 1
+    assert texts == {charlm.sample(model, "to be or n", temperature=1e-6, length=60, seed=0)}
+
+
+@pytest.mark.parametrize(("known", "prime"), [("ab \n", "\n"), ("ab ", " "), ("ab", "a")])
+def test_a_model_begins_with_what_it_knows(known: str, prime: str) -> None:
+    model = CharModel(Vocabulary(known), hidden=4, rng=0)
+    assert charlm.sample(model, length=20, seed=0) == charlm.sample(model, prime, length=20, seed=0)
 
 
 def test_reading_is_stepping(model: CharModel) -> None:
@@ -227,11 +240,11 @@ def test_sample_of_a_broken_model_is_an_error() -> None:
     [
         ({"prime": ""}, "prime: expected at least one"),
         ({"prime": "tXo€"}, "prime: .*'X€'"),
-        ({"temperature": 0}, "temperature"),
         ({"temperature": -1.0}, "temperature"),
         ({"temperature": float("nan")}, "temperature"),
         ({"temperature": float("inf")}, "temperature"),
         ({"length": -1}, "length"),
+        ({"seed": -1}, "seed: expected at least 0, got -1"),
     ],
 )
 def test_bad_samples(model: CharModel, arguments: dict[str, Any], word: str) -> None:

@@ -79,6 +79,8 @@ def test_sample_follows_the_text_and_never_draws_the_unknown() -> None:
     assert drawn == ([3, 4, 1, 2] * 10)
     assert 0 not in model.sample([0, 0], length=200, temperature=5.0, seed=0)
     assert model.sample([1], length=30, seed=5) == model.sample([1], length=30, seed=5)
+    for temperature in (1e-320, 0):
+        assert model.sample([1, 2], length=40, temperature=temperature) == drawn
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,9 @@ def test_sample_follows_the_text_and_never_draws_the_unknown() -> None:
         ([1, 5], 5, 1, "tokens: expected 0 to 4"),
         ([0.5], 5, 1, "tokens"),
         ([[1]], 5, 1, "tokens"),
-        ([1], 10_000, 6, "vocabulary_size"),
+        ([1], 10_000, 6, "order: expected at most 4 for a vocabulary of 10000, got 6"),
+        ([1], 30, 10**9, "order: expected at most 12 "),
+        ([1], 0, 1, "vocabulary_size"),
     ],
 )
 def test_bad_input(tokens: list[int], size: int, order: int, word: str) -> None:
@@ -102,7 +106,9 @@ def test_bad_input_to_loss_and_sample() -> None:
     with pytest.raises(ValueError, match="at least 3"):
         model.loss([1, 2])
     with pytest.raises(ValueError, match="temperature"):
-        model.sample([1], temperature=0)
+        model.sample([1], temperature=-1)
+    with pytest.raises(ValueError, match="temperature"):
+        model.sample([1], temperature=float("inf"))
 
 
 def test_command_prints_a_loss(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -200,6 +200,45 @@ def test_time_goes_on_where_a_run_was_left(tmp_path: Path) -> None:
     assert again.seconds > run.seconds
 
 
+# ---- what fails between two windows ----
+
+
+class Failing(charlm.Observer):
+    """Fails in one of its methods, once some windows are done."""
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+
+    def stepped(self, trainer: Trainer, loss: float) -> None:
+        del loss
+        if self.method == "stepped" and trainer.step == 13:
+            raise OSError("no window")
+
+    def validated(self, trainer: Trainer, record: charlm.Record) -> None:
+        del record
+        if self.method == "validated" and trainer.step > trainer.valid_steps:
+            raise OSError("no window")
+
+
+@pytest.mark.parametrize("method", ["stepped", "validated", "stop"])
+def test_an_observer_that_fails_costs_no_window(tmp_path: Path, method: str) -> None:
+    pytest.importorskip("safetensors")
+    path = tmp_path / "run.safetensors"
+    observer = Failing(method)
+    calls = itertools.count(1)
+
+    def stop() -> bool:
+        if method == "stop" and next(calls) == 7:
+            raise OSError("no window")
+        return False
+
+    with pytest.raises(OSError, match="no window"):
+        charlm.train(TEXT, SMALL, checkpoint=path, observer=observer, stop=stop)
+    at = {"stepped": 13, "validated": 2 * Trainer(TEXT, SMALL).valid_steps, "stop": 7}[method]
+    assert charlm.read_checkpoint(path).progress["step"] == at
+    assert same_run(charlm.resume(path, TEXT), charlm.train(TEXT, SMALL))
+
+
 # ---- what does not do ----
 
 

@@ -20,7 +20,8 @@ STATE = (np.ones((B, H), np.float32), np.ones((B, H), np.float32))
 CALL: dict[str, Any] = {"cell": "lstm", "x": X, "params": P, "state": STATE, "lengths": np.array([T, 2])}
 CALL |= {"resets": np.zeros((T, B), bool), "reset_state": STATE}
 
-ROWS = [row("jax.forward", rkj.forward, {"state": "none", "lengths": "none", "resets": "none", "reset_state": "none"}, **CALL, reverse=False)]
+OPTIONAL = dict.fromkeys(("state", "lengths", "resets", "reset_state"), "none")
+ROWS = [row("jax.forward", rkj.forward, OPTIONAL, **CALL, reverse=False)]
 
 
 def test_the_call_of_each_row_runs() -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,8 @@ from rnnkernels import charlm, cli
 
 pytest.importorskip("safetensors")
 pytest.importorskip("tqdm")
+
+from rnnkernels.charlm import progress
 
 TEXT = "".join(f"def f{i % 7}(x):\n    return x + {i % 5}\n\n\n" for i in range(300))
 SMALL = ["--hidden", "12", "--batch", "4", "--seq-length", "10", "--min-count", "1", "--lr", "0.01"]
@@ -122,9 +125,12 @@ def test_resume_goes_on_with_the_options_of_the_run(folder: Path, capsys: pytest
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
-@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_ends_the_run(folder: Path, number: signal.Signals, expected: int) -> None:
-    command = [sys.executable, "-m", "rnnkernels", "train", "--text", "text.py", *SMALL, "--epochs", "100000"]
+@pytest.mark.parametrize(("name", "expected"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_saves_and_ends_the_run(folder: Path, name: str, expected: int) -> None:
+    number = signal.Signals[name]
+    hears = f"import signal, sys; signal.signal({int(number)}, signal.SIG_DFL)"  # tests in the background ignore some
+    command = [sys.executable, "-c", f"{hears}; from rnnkernels import cli; sys.exit(cli.main())"]
+    command += ["train", "--text", "text.py", *SMALL, "--epochs", "100000"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
     ) as process:
@@ -139,6 +145,100 @@ def test_a_signal_saves_and_ends_the_run(folder: Path, number: signal.Signals, e
     assert progress["step"] > 0
     resumed = charlm.resume("charlm.safetensors", stop=lambda: True)
     assert resumed.step == progress["step"] + 1
+
+
+def terminal(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own, with other streams or variables."""
+    environment = os.environ | more.pop("env", {})
+    command = [sys.executable, "-m", "rnnkernels", *arguments]
+    return subprocess.run(command, env=environment, text=True, encoding="utf-8", timeout=120, check=False, **more)
+
+
+def ended(folder: Path) -> bool:
+    """Whether the run that saved here has come to its end."""
+    trainer = charlm.Trainer.from_checkpoint(charlm.read_checkpoint(folder / "charlm.safetensors"))
+    return trainer.finished
+
+
+def test_a_reader_that_leaves_does_not_end_a_training(folder: Path) -> None:
+    command = [sys.executable, "-m", "rnnkernels", "train", "--text", "text.py", *SMALL, "--valid-every", "0.01"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()  # as `head -1` does
+        assert process.stderr is not None
+        err = process.stderr.read()
+        assert process.wait(120) == 0
+    assert err.count("note: standard output cannot be written: Broken pipe; the training goes on without it") == 1
+    assert err.splitlines()[-1].startswith("finished")
+    assert ended(folder)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
+@pytest.mark.parametrize("streams", ["out", "err", "both"])
+def test_a_full_disk_under_the_output_does_not_end_a_training(folder: Path, streams: str) -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        out = full if streams != "err" else subprocess.DEVNULL
+        err = full if streams != "out" else subprocess.DEVNULL
+        done = terminal("train", "--text", "text.py", *SMALL, stdout=out, stderr=err)
+    assert done.returncode == 0
+    assert ended(folder)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes descriptors")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_descriptors_do_not_end_a_training(folder: Path, closed: str) -> None:
+    command = f"'{sys.executable}' -m rnnkernels train --text text.py {' '.join(SMALL)} {closed}"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0
+    assert "Traceback" not in result.stderr
+    assert ended(folder)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_an_encoding_that_lacks_characters(folder: Path, encoding: str) -> None:
+    (folder / "text.py").write_text("aé\u6f22\u5b57" * 900, encoding="utf-8")
+    narrow = {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    done = terminal("train", "--text", "text.py", *SMALL, env=narrow, stdout=subprocess.DEVNULL)
+    assert done.returncode == 0
+    assert ended(folder)
+    options = ["charlm.safetensors", "--length", "50", "--temperature", "5", "--prime", "\u6f22a"]
+    done = terminal("sample", *options, env=narrow, capture_output=True, errors="replace")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout) == 2 + 50 + 1
+    assert done.stdout.startswith("?a")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks by flock")
+def test_the_second_of_two_trainings_is_refused(folder: Path) -> None:
+    more = ["--text", "text.py", *SMALL, "--epochs", "100000", "--sample-length", "0"]
+    command = [sys.executable, "-m", "rnnkernels", "train", *more]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # it trains
+        for second in (["--overwrite", "--seed", "1"], ["--resume"]):
+            done = terminal("train", *more, *second, capture_output=True)
+            assert done.returncode == 2
+            assert done.stderr.startswith("rnnkernels: error: charlm.safetensors: another run is saving to this file")
+        process.send_signal(signal.SIGTERM)
+        assert "saved to" in process.communicate(timeout=60)[1]
+    assert process.returncode == 143
+    assert charlm.read_checkpoint("charlm.safetensors").config.seed == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with progress.Stop() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop()
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stop()
+        assert stop.exit_code == 143
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 # ---- sample ----
@@ -165,6 +265,34 @@ def test_sample_into_a_closed_pipe(folder: Path, capsys: pytest.CaptureFixture[s
     result = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=120, check=False)
     assert len(result.stdout) == 10
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "text", ["the quick brown fox, " * 200, "gattaca" * 400, "one line of many words " * 150 + "\n"]
+)
+def test_sample_and_evaluate_of_a_text_without_newlines(
+    folder: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    (folder / "text.py").write_text(text, encoding="utf-8")
+    options = ["--hidden", "12", "--batch", "4", "--seq-length", "10"]
+    code, out, err = run(capsys, "train", "--text", "text.py", *options, "--epochs", "0.5")
+    assert code == 0, err
+    code, out, err = run(capsys, "sample", "charlm.safetensors", "--length", "20", "--temperature", "0")
+    assert (code, err, len(out)) == (0, "", 20 + 1)
+    assert run(capsys, "sample", "charlm.safetensors", "--length", "20", "--temperature", "0")[1] == out
+    code, out, err = run(capsys, "evaluate", "charlm.safetensors", "--order", "2", "--length", "20")
+    assert (code, err) == (0, "")
+    assert "model    no whole line" in out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
+@pytest.mark.parametrize("command", ["info", "sample charlm.safetensors"])
+def test_results_that_cannot_be_written(folder: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    trained(capsys)
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = terminal(*command.split(), stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 1
+    assert done.stderr == "rnnkernels: error: standard output: cannot be written: No space left on device\n"
 
 
 # ---- evaluate, info ----
@@ -201,10 +329,13 @@ def test_module_and_version() -> None:
     [
         ("train --text nowhere", "nowhere: expected a text file or a folder"),
         ("train --text binary", "binary: expected"),
-        ("train --text short", "text: expected at least"),
-        ("train --text text.py --hidden 0", "hidden: expected at least 1, got 0"),
-        ("train --text text.py --lr -1", "lr: expected a number above 0"),
-        ("train --text text.py --threads 0", "expected"),
+        ("train --text short", "--text short: expected at least"),
+        ("train --text text.py --threads 0", "--threads: expected 1 to 1024 threads, got 0"),
+        ("train --checkpoint=", "--checkpoint: expected a path"),
+        ("train --text text.py --checkpoint loop --overwrite", "loop: expected a file to save to"),
+        ("train --text text.py --checkpoint . --overwrite", ".: expected a file to save to, found a folder"),
+        (f"train --text text.py --checkpoint {'c' * 300}", "ccc: File name too long"),
+        (f"train --text {'t' * 300}", "ttt: File name too long"),
         ("train --text text.py --sample-length -1", "--sample-length"),
         ("train --text text.py --checkpoint no/c.safetensors --batch 4", "c.safetensors: cannot be written"),
         ("train --resume", "charlm.safetensors: expected a checkpoint, found no such file"),
@@ -213,12 +344,21 @@ def test_module_and_version() -> None:
         ("sample nowhere", "nowhere: expected a checkpoint"),
         ("sample binary", "binary: expected a safetensors file"),
         ("sample good --prime €", "prime: expected characters of the model's vocabulary, got '€'"),
-        ("sample good --prime=", "prime: expected at least one character"),
-        ("sample good --temperature 0", "temperature: expected a number above 0"),
+        ("sample good --prime=", "--prime: expected at least one character"),
+        ("sample good --temperature -1", "--temperature: expected a number of at least 0"),
+        ("sample good --temperature nan", "--temperature: expected a number of at least 0, got nan"),
+        ("sample good --seed -1", "--seed: expected at least 0, got -1"),
         ("sample good --length -1", "--length: expected at least 0, got -1"),
         ("evaluate binary", "binary: expected a safetensors file"),
-        ("evaluate good --order 0", "order"),
+        ("evaluate good --order 0", "--order: expected at least 1, got 0"),
+        ("evaluate good --order 64", "--order: expected at most"),
+        ("evaluate good --order 1000000000000", "good: expected at least 1000000000000 characters of held-out text"),
         ("evaluate good --length 0", "--length"),
+        ("evaluate good --temperature -1", "--temperature: expected a number of at least 0"),
+        ("evaluate good --seed -1", "--seed: expected at least 0, got -1"),
+        ("train --resume --checkpoint good --hidden 13", "--hidden: a resumed run keeps 12, got 13"),
+        ("train --resume --checkpoint good --text other", "--text other: expected the text that good was trained on"),
+        ("train --resume --checkpoint good --batch 0", "--batch: expected at least 1, got 0"),
     ],
 )
 def test_errors_are_one_line_and_exit_code_2(
@@ -226,6 +366,9 @@ def test_errors_are_one_line_and_exit_code_2(
 ) -> None:
     (folder / "binary").write_bytes(b"\x00\x01\xff")
     (folder / "short").write_text("short", encoding="utf-8")
+    if "loop" in command:
+        (folder / "loop").symlink_to("loop")
+    (folder / "other").write_text(TEXT.replace("return", "yields"), encoding="utf-8")
     if " good" in command:
         trained(capsys, "--checkpoint", "good")
     code, _, err = run(capsys, *command.split())
@@ -236,11 +379,96 @@ def test_errors_are_one_line_and_exit_code_2(
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("command", ["", "fly", "train --cell perceptron", "train --hidden many", "sample"])
+WRONG = {
+    "--limit": "0 -1 many",
+    "--valid-fraction": "-0.1 1 nan inf x",
+    "--min-count": f"0 1.5 {10**30}",
+    "--cell": "perceptron",
+    "--layers": f"0 -2 {10**9} 1e3",
+    "--hidden": f"0 -2 {2**24 + 1} {10**12} {10**400} {'9' * 5000} many",
+    "--dropout": "-0.1 1 nan much",
+    "--dtype": "float16",
+    "--seq-length": f"0 {2**31} 1.0",
+    "--batch": f"0 -1 {2**31}",
+    "--optimizer": "lbfgs",
+    "--lr": "0 -1 nan inf 1e999 fast",
+    "--clip": "-1 nan inf",
+    "--seed": "-1 0.5",
+    "--epochs": "0 -1 nan inf 1e308",
+    "--minutes": "0 -1 nan inf 1e308",
+    "--valid-every": "0 nan inf 1e308",
+    "--sample-length": "-1 1.5",
+    "--threads": f"0 -1 1025 {2**70} two",
+    "--backend": "tpu",
+    "--pattern": "''",
+}
+
+
+@pytest.mark.parametrize("option", WRONG)
+def test_an_option_out_of_range_is_named(folder: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
+    for value in WRONG[option].split():
+        code, out, err = run(capsys, "train", "--text", "text.py", f"{option}={value.strip(chr(39))}")
+        assert (code, out) == (2, ""), value
+        assert re.fullmatch(rf"rnnkernels(?: train)?: error: (?:argument )?{option}: [^\n]*\n", err), err
+        assert len(err) < 500
+    assert not (folder / "charlm.safetensors").exists()
+
+
+@pytest.mark.parametrize("command", ["", "fly", "train --fly", "sample", "sample a\nb c"])
 def test_argparse_errors(folder: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
-    code, _, err = run(capsys, *command.split())
+    code, _, err = run(capsys, *command.split(" "))
     assert code == 2
-    assert "usage: rnnkernels" in err
+    assert re.fullmatch(r"rnnkernels[a-z ]*: error: [^\n]*\(see rnnkernels[a-z ]* --help\)\n", err)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("RNNKERNELS_ISA", "avx9", "an instruction set that was compiled"),
+        ("RNNKERNELS_ISA", "\N{SNOWMAN}\n", "an instruction set that was compiled"),
+        ("RNNKERNELS_NUM_THREADS", "0", "a number of threads from 1 to 1024, got '0'"),
+        ("RNNKERNELS_NUM_THREADS", "many", "a number of threads from 1 to 1024, got 'many'"),
+        ("RNNKERNELS_BACKEND", "tpu", "'cpu' or 'cuda', got 'tpu'"),
+        ("RNNKERNELS_BACKEND", "cuda", "a backend that serves here, got 'cuda': "),
+    ],
+)
+def test_a_wrong_variable_is_one_line_and_exit_code_2(variable: str, value: str, expected: str) -> None:
+    if value == "cuda" and rk.cuda.reason() is None:
+        pytest.skip("it is right here")
+    for module in ("rnnkernels", "rnnkernels.charlm.ngram"):
+        command = [sys.executable, "-m", module, "info"]
+        done = subprocess.run(
+            command, env=os.environ | {variable: value}, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"rnnkernels: error: environment variable {variable}: expected {expected}")
+        assert done.stderr.count("\n") == 1
+    done = subprocess.run(
+        [sys.executable, "-c", "import rnnkernels"],
+        env=os.environ | {variable: value},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1  # a program that imports the package has an exception to catch
+    assert f"Error: environment variable {variable}: expected {expected}" in done.stderr.splitlines()[-1]
+
+
+def test_the_installed_script_says_it_in_one_line(tmp_path: Path) -> None:
+    script = tmp_path / "rnnkernels"
+    script.write_text("import sys\nfrom rnnkernels.cli import main\nsys.exit(main())\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(script), "info"],
+        env=os.environ | {"RNNKERNELS_NUM_THREADS": "0"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("rnnkernels: error: environment variable RNNKERNELS_NUM_THREADS: expected")
+    assert done.stderr.count("\n") == 1
 
 
 def test_divergence_is_exit_code_1(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,46 +2,54 @@
 
 Tensors, by prefix: `model.` the parameters, `best.` those with the lowest validation loss (absent while that is the
 present ones), `optimizer.` the optimiser's state, `state.<layer>.<i>` the carried recurrent state. Metadata: texts in
-JSON (vocabulary, config, progress with the generator's state, history). So the file is enough to continue a run bit
-for bit, or to write text; safetensors holds arrays and text only, and loading one runs no code.
+JSON (vocabulary, config, progress with the generator's state, history), the mark of this one save (`save`), and a
+digest of every tensor and of every other text (`digests`). So the file is enough to continue a run bit for bit, or to
+write text, and a bit that has changed since is found; safetensors holds arrays and text only, and loading one runs no
+code.
 
-A file is replaced whole or not at all: the new one is written beside it, forced to the disk, and renamed. What the
-pieces mean is known to `training.py`; this file moves them and refuses what is not a checkpoint.
+What the pieces mean is known to `training.py`; this file moves them and refuses what is not a checkpoint. How a file
+takes the place of the one before it, and that no other run's does, is in `claim.py`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .checks import as_path, check_flag, check_kind
+from .claim import Claim
 from .config import Config
+from .digests import check_digests, digests_of
 from .model import CharModel
 from .vocabulary import Vocabulary
 
-__all__ = ["Checkpoint", "load_model", "read_checkpoint", "write_checkpoint"]
+__all__ = ["Checkpoint", "claim", "load_model", "read_checkpoint", "save", "write_checkpoint"]
 
 Array = npt.NDArray[Any]
 
 FORMAT = "rnnkernels.charlm"
 VERSION = "1"
 
+# The metadata of the checkpoints that had no digests yet.
+WITHOUT_DIGESTS = {"format", "version", "config", "vocabulary", "progress"}
+
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint file holds; `tensors` by their full names."""
+    """What a checkpoint file holds; `tensors` by their full names. `source` is what errors call it: the file's name."""
 
     config: Config
     vocabulary: Vocabulary
     progress: dict[str, Any]
     tensors: dict[str, Array]
+    source: str = field(default="checkpoint", compare=False)
 
     def select(self, prefix: str) -> dict[str, Array]:
         """Return the tensors under a prefix, without it."""
@@ -55,6 +63,13 @@ class Checkpoint:
         ValueError
             If the tensors do not fit the configuration.
         """
+        check_flag("best", best)
+        try:
+            return self._model(best)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{self.source}: expected a checkpoint whose parts agree: {error}") from error
+
+    def _model(self, best: bool) -> CharModel:
         config = self.config
         params = (self.select("best.") if best else {}) or self.select("model.")
         # Before anything is allocated: the sizes must be those of arrays that are there.
@@ -96,6 +111,57 @@ def copy_into(target: dict[str, Array], source: dict[str, Array]) -> None:
         array[...] = source[name]
 
 
+def claim(path: str | os.PathLike[str], name: str = "path") -> Claim:
+    """Return the claim of a run on its checkpoint file: a context, and what `save` saves to.
+
+    `name` is the caller's for the path.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        Without safetensors.
+    """
+    _safetensors()
+    return Claim(as_path(name, path), _mark)
+
+
+def _mark(path: Path) -> str | None:
+    """Return the mark of the save that wrote a file; None where it has none, or is no checkpoint."""
+    safetensors = _safetensors()
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            found = (file.metadata() or {}).get("save")
+    except (OSError, safetensors.SafetensorError):
+        return None
+    return None if found is None else str(found)
+
+
+def save(claimed: Claim, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint to the file that a run has claimed.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be written, or another program has written it since.
+    """
+    mark = secrets.token_hex(8)
+    texts = {
+        "format": FORMAT,
+        "version": VERSION,
+        "config": json.dumps(checkpoint.config.to_dict()),
+        "vocabulary": json.dumps(checkpoint.vocabulary.characters),
+        "progress": json.dumps(checkpoint.progress),
+        "save": mark,
+    }
+    tensors = {name: np.asarray(array, order="C") for name, array in checkpoint.tensors.items()}
+    digests = json.dumps(digests_of({**texts, **tensors}))
+    data = _safetensors().numpy.save(tensors, {**texts, "digests": digests})
+    try:
+        claimed.write(data, mark)
+    except OSError as error:
+        raise ValueError(f"{claimed.name}: cannot be written: {error.strerror or error}") from error
+
+
 def write_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
     """Write a checkpoint; a file that is there is replaced in one step, or left as it is.
 
@@ -104,41 +170,11 @@ def write_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> No
     ModuleNotFoundError
         Without safetensors.
     ValueError
-        If the file cannot be written.
+        If the file cannot be written, or a run is saving to it.
     """
-    save = _safetensors().numpy.save
-    metadata = {
-        "format": FORMAT,
-        "version": VERSION,
-        "config": json.dumps(checkpoint.config.to_dict()),
-        "vocabulary": json.dumps(checkpoint.vocabulary.characters),
-        "progress": json.dumps(checkpoint.progress),
-    }
-    data = save({k: np.asarray(v, order="C") for k, v in checkpoint.tensors.items()}, metadata)
-    try:
-        _replace(Path(path).resolve(), data)  # a link stays a link: what it points to is replaced
-    except OSError as error:
-        raise ValueError(f"{os.fspath(path)}: cannot be written: {error.strerror or error}") from error
-
-
-def _replace(path: Path, data: bytes) -> None:
-    # In the same folder, for a rename within one file system; a name that no other process, dead or alive, has used.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    with contextlib.suppress(OSError):  # the rename itself to the disk; Windows has no such handle
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    check_kind("checkpoint", checkpoint, Checkpoint, "a Checkpoint")
+    with claim(path) as claimed:
+        save(claimed, checkpoint)
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -149,10 +185,11 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     ModuleNotFoundError
         Without safetensors.
     ValueError
-        If the file is missing, unreadable, truncated, or not a checkpoint of this package: the message names it.
+        If the file is missing, unreadable, truncated, or not a checkpoint of this package, or if a part of it has
+        changed since it was saved: the message names the file, and the part.
     """
     safetensors = _safetensors()
-    name = os.fspath(path)
+    name = as_path("path", path)
     try:
         with safetensors.safe_open(name, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -165,12 +202,25 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         found = f"{metadata.get('format', 'no format')!r} {metadata.get('version', '')}".strip()
         raise ValueError(f"{name}: expected a checkpoint of {FORMAT}, version {VERSION}, got {found}")
     try:
+        _verify(metadata, tensors)
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{name}: {error}; the file is damaged, or was altered") from error
+    try:
         config = Config.from_dict(json.loads(metadata["config"]))
         vocabulary = Vocabulary(json.loads(metadata["vocabulary"]))
         progress = dict(json.loads(metadata["progress"]).items())
-        return Checkpoint(config, vocabulary, progress, tensors)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return Checkpoint(config, vocabulary, progress, tensors, name)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{name}: expected a checkpoint, got one with a damaged header: {error!r}") from error
+
+
+def _verify(metadata: dict[str, str], tensors: dict[str, Array]) -> None:
+    """Refuse what has changed since it was saved, by its digests; the first checkpoints had none."""
+    texts = {name: text for name, text in metadata.items() if name != "digests"}
+    if "digests" in metadata:
+        check_digests({**texts, **tensors}, json.loads(metadata["digests"]))
+    elif set(texts) - WITHOUT_DIGESTS:
+        raise ValueError(f"expected digests beside {sorted(set(texts) - WITHOUT_DIGESTS)}, got none")
 
 
 def load_model(path: str | os.PathLike[str], *, best: bool = True) -> CharModel:
@@ -183,11 +233,8 @@ def load_model(path: str | os.PathLike[str], *, best: bool = True) -> CharModel:
     ValueError
         If the file is no checkpoint: the message names it.
     """
-    checkpoint = read_checkpoint(path)
-    try:
-        return checkpoint.model(best=best)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{os.fspath(path)}: expected a checkpoint whose parts agree: {error}") from error
+    check_flag("best", best)
+    return read_checkpoint(path).model(best=best)
 
 
 def _safetensors() -> Any:

@@ -11,14 +11,20 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from rnnkernels._scalars import as_integer, as_number, shown
 from rnnkernels.parameters import cell_info, cells
 
 from . import on_host
+from .checks import shown
 
 __all__ = ["OPTIMIZERS", "Config", "model_cells"]
 
 OPTIMIZERS = tuple(on_host.OPTIMIZERS)
+
+# Far above what any machine holds or waits for, and below where sizes and numbers of windows overflow.
+MOST = 2**31 - 1
+MOST_HIDDEN = 2**24
+MOST_LAYERS = 10_000
+LONGEST = 1e12
 
 
 def model_cells() -> tuple[str, ...]:
@@ -86,37 +92,49 @@ class Config:
     valid_every: float = 0.25
 
     def __post_init__(self) -> None:
-        for name in ("layers", "hidden", "seq_length", "batch", "min_count"):
-            self._check_int(name, 1)
+        for name in ("seq_length", "batch", "min_count"):
+            self._check_int(name, 1, MOST)
+        self._check_int("hidden", 1, MOST_HIDDEN)
+        self._check_int("layers", 1, MOST_LAYERS)
         self._check_int("seed", 0)
         if self.limit is not None:
             self._check_int("limit", 1)
         for name in ("valid_fraction", "dropout"):
             self._check_float(name, "[0, 1)", lambda value: 0 <= value < 1)
-        for name in ("lr", "epochs", "valid_every"):
-            self._check_float(name, "above 0", lambda value: 0 < value < math.inf)
+        self._check_float("lr", "above 0", lambda value: 0 < value < math.inf)
+        for name in ("epochs", "valid_every"):
+            self._check_float(name, f"above 0 and at most {LONGEST:g}", lambda value: 0 < value <= LONGEST)
         self._check_float("clip", "at least 0", lambda value: 0 <= value < math.inf)
         if self.minutes is not None:
-            self._check_float("minutes", "above 0", lambda value: 0 < value < math.inf)
+            self._check_float("minutes", f"above 0 and at most {LONGEST:g}", lambda value: 0 < value <= LONGEST)
         for name in ("text", "pattern"):
             if not isinstance(getattr(self, name), str):
                 raise TypeError(f"{name}: expected a str, got {shown(getattr(self, name))}")
+        if not self.pattern:
+            raise ValueError("pattern: expected at least one character, got an empty text")
         self._check_choice("cell", model_cells())
         self._check_choice("optimizer", OPTIMIZERS)
         self._check_choice("dtype", ("float32", "float64"))
 
-    def _check_int(self, name: str, low: int) -> None:
+    def _check_int(self, name: str, low: int, high: int | None = None) -> None:
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(f"{name}: expected an int, got {shown(value)}")
-        as_integer(name, value, low)
+        if value < low:
+            raise ValueError(f"{name}: expected at least {low}, got {shown(value)}")
+        if high is not None and value > high:
+            raise ValueError(f"{name}: expected at most {high}, got {shown(value)}")
 
     def _check_float(self, name: str, expected: str, valid: Any) -> None:
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise TypeError(f"{name}: expected a number, got {shown(value)}")
-        if not valid(as_number(name, value)):
-            raise ValueError(f"{name}: expected a number {expected}, got {value}")
+        try:
+            fits = valid(float(value))
+        except OverflowError:  # an int that no float holds
+            fits = False
+        if not fits:
+            raise ValueError(f"{name}: expected a number {expected}, got {shown(value)}")
 
     def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
         value = getattr(self, name)

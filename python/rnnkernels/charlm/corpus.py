@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from rnnkernels._scalars import as_integer, as_number, as_text
+from .checks import as_number, as_path, as_whole, check_kind
 
 __all__ = ["Corpus", "Document", "Split", "read_folder", "read_path", "read_text_file", "standard_library"]
 
@@ -64,7 +64,6 @@ class Corpus:
         """
         if not isinstance(text, str):
             raise TypeError(f"text: expected a str, got {type(text).__name__}")
-        as_text("name", name)
         return cls((Document(name, text),))
 
     @property
@@ -87,11 +86,9 @@ class Corpus:
         ValueError
             If the fraction or the limit is out of range.
         """
-        valid_fraction = as_number("valid_fraction", valid_fraction)
-        if not 0 <= valid_fraction < 1:
-            raise ValueError(f"valid_fraction: expected a number in [0, 1), got {valid_fraction!r}")
+        valid_fraction = as_number("valid_fraction", valid_fraction, 0, 1, "a number in [0, 1)")
         if limit is not None:
-            as_integer("limit", limit, 1)
+            as_whole("limit", limit, 1, high=1 << 8192)
         wanted = round(valid_fraction * self.characters)
         room = self.characters - wanted if limit is None else limit
         train: dict[str, str] = {}
@@ -120,6 +117,7 @@ def read_text_file(path: str | os.PathLike[str]) -> str:
     ValueError
         If the file cannot be read, is not UTF-8, or holds NUL characters (a binary file): the message names it.
     """
+    path = as_path("path", path)
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -143,7 +141,8 @@ def read_path(path: str | os.PathLike[str], pattern: str = "*") -> Corpus:
     ValueError
         If there is no such file or folder, or a file that was named is not text.
     """
-    place = Path(path)
+    place = Path(as_path("path", path))
+    check_kind("pattern", pattern, str, "a str")
     if place.is_dir():
         return read_folder(place, pattern)
     if not place.exists():
@@ -163,7 +162,10 @@ def read_folder(folder: str | os.PathLike[str], pattern: str = "*") -> Corpus:
     ValueError
         If nothing is left.
     """
-    root = Path(folder)
+    root = Path(as_path("folder", folder))
+    check_kind("pattern", pattern, str, "a str")
+    if not pattern:
+        raise ValueError("pattern: expected at least one character, got an empty text")
 
     def wanted(path: PurePosixPath) -> bool:
         return path.match(pattern) and not any(part.startswith(".") or part == "__pycache__" for part in path.parts)

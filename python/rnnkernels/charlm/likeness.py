@@ -13,6 +13,8 @@ import token
 import tokenize
 from dataclasses import dataclass
 
+from .checks import check_kind
+
 __all__ = ["LineShares", "python_lines"]
 
 CLOSING = {")": "(", "]": "[", "}": "{"}
@@ -44,6 +46,7 @@ def python_lines(text: str) -> LineShares:
     ValueError
         If no line is left.
     """
+    check_kind("text", text, str, "a str")
     lines = [line.strip() for line in text.split("\n")[:-1]]
     lines = [line for line in lines if line]
     if not lines:

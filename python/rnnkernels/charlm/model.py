@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnkernels._scalars import as_integer, shown
-from rnnkernels.parameters import as_generator, cell_info
+from rnnkernels.parameters import cell_info
 from rnnkernels.stack import Stack
 
+from .checks import as_integers, as_whole, check_kind, check_seed
+from .config import MOST_HIDDEN, MOST_LAYERS
 from .contract import Place, Softmax
 from .on_host import HOST
 from .readout import Readout
 from .streams import Streams
-from .vocabulary import Vocabulary, as_tokens
+from .vocabulary import Vocabulary
 
 __all__ = ["CharModel"]
 
@@ -68,11 +69,11 @@ class CharModel:
         dtype: str = "float32",
         rng: int | np.random.Generator | None = None,
     ) -> None:
-        if not isinstance(vocabulary, Vocabulary):
-            raise TypeError(f"vocabulary: expected a Vocabulary, got {shown(vocabulary)}")
-        hidden, layers = as_integer("hidden", hidden, 1, 2**31), as_integer("layers", layers, 1)
+        check_kind("vocabulary", vocabulary, Vocabulary, "a Vocabulary")
+        check_seed("rng", rng)
+        hidden, layers = as_whole("hidden", hidden, 1, MOST_HIDDEN), as_whole("layers", layers, 1, MOST_LAYERS)
         self.vocabulary = vocabulary
-        generator = as_generator("rng", rng)
+        generator = np.random.default_rng(rng)
         self.stack = Stack(cell, vocabulary.size, hidden, layers, dropout=dropout, dtype=dtype, rng=generator)
         self.readout: Softmax = Readout.initial(hidden, vocabulary.size, dtype, generator)
         self.place: Place = HOST
@@ -89,6 +90,7 @@ class CharModel:
 
     def to(self, place: Place) -> None:
         """Move the parameters: `params` holds other arrays then."""
+        check_kind("place", place, Place, "a place")
         self.params = {name: place.put(self.place.host(array)) for name, array in self.params.items()}
         self.stack.params = {name: self.params[name] for name in self.stack.params}
         self.readout = place.readout(self.params["readout.weight"], self.params["readout.bias"])
@@ -126,8 +128,8 @@ class CharModel:
         ValueError
             If there are fewer than two tokens: nothing to predict.
         """
-        tokens = self._tokens(tokens)
-        batch, length = as_integer("batch", batch, 1), as_integer("length", length, 1)
+        tokens = as_integers("tokens", tokens, self.vocabulary.size)
+        batch, length = as_whole("batch", batch, 1), as_whole("length", length, 1)
         if len(tokens) < 2:
             raise ValueError(f"tokens: expected at least 2 to predict one from the other, got {len(tokens)}")
         streams = Streams(self.place.put(tokens), max(1, min(batch, (len(tokens) - 1) // EVALUATION_STREAM)))
@@ -146,18 +148,14 @@ class CharModel:
 
     def read(self, tokens: Array, state: Any = None) -> tuple[Array, Any]:
         """Read tokens (T,) one after another; return the logits (V,) of the next one, and the state."""
-        run = self.stack.forward(self.place.put(self._tokens(tokens)[:, None]), state, training=False)
+        tokens = as_integers("tokens", tokens, self.vocabulary.size)
+        if not len(tokens):
+            raise ValueError("tokens: expected at least one, got none")
+        run = self.stack.forward(self.place.put(tokens[:, None]), state, training=False)
         return self.place.host(self.readout.logits(run.output[-1])[0]), run.state
 
     def step(self, token: int, state: Any = None) -> tuple[Array, Any]:
         """Read one token; return the logits (V,) of the next one, and the state."""
-        token = as_integer("token", token, 0, self.vocabulary.size - 1)
+        token = as_whole("token", token, 0, self.vocabulary.size - 1)
         state = self.stack.step(self.place.put(np.array([token])), state)
         return self.place.host(self.readout.logits(state[-1][0])[0]), state
-
-    def _tokens(self, tokens: Array) -> Array:
-        """Return tokens (T,) that the vocabulary has, or raise."""
-        found = as_tokens("tokens", tokens, self.vocabulary.size)
-        if found.ndim != 1:
-            raise ValueError(f"tokens: expected shape (T,), got {found.shape}")
-        return found

@@ -16,17 +16,17 @@ base V, kept in sorted arrays: no dictionaries, some seconds for ten million cha
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from rnnkernels._scalars import as_integer, as_number
-from rnnkernels.parameters import as_generator
-
+from .checks import as_integers, as_number, as_whole, check_seed
+from .command_line import Parser, named, number, say_error, whole
 from .corpus import read_path, standard_library
-from .vocabulary import Vocabulary, as_tokens
+from .vocabulary import Vocabulary
 
 __all__ = ["NGram"]
 
@@ -59,19 +59,20 @@ class NGram:
     Raises
     ------
     ValueError
-        If the text is shorter than n, or V**n does not fit 63 bits.
+        If n is out of range (V**n has to fit 63 bits), or the text is shorter than n.
     """
 
     def __init__(self, tokens: npt.ArrayLike, vocabulary_size: int, order: int = 6) -> None:
-        order = as_integer("order", order, 1, 62)
-        vocabulary_size = as_integer("vocabulary_size", vocabulary_size, 1)
-        if vocabulary_size**order >= 2**63:
-            raise ValueError(f"vocabulary_size: expected V >= 1 and V**{order} < 2**63, got V = {vocabulary_size}")
+        order = as_whole("order", order, 1)
+        vocabulary_size = as_whole("vocabulary_size", vocabulary_size, 1)
+        most = _longest(vocabulary_size)
+        if order > most:
+            raise ValueError(f"order: expected at most {most} for a vocabulary of {vocabulary_size}, got {order}")
         self.vocabulary_size = vocabulary_size
         self.order = order
-        codes = self._codes(_as_tokens(tokens, vocabulary_size), order)
+        codes = self._codes(_as_tokens("tokens", tokens, vocabulary_size), order)
         if not codes.size:
-            raise ValueError(f"tokens: expected at least {order}, got fewer")
+            raise ValueError(f"tokens: expected at least {order} for that order, got {np.size(tokens)}")
         grams, counts = np.unique(codes, return_counts=True)
         self._orders: list[_Order] = []  # index n - 1
         for n in range(order, 0, -1):
@@ -107,18 +108,18 @@ class NGram:
         ValueError
             If there is no such token.
         """
-        chunk = as_integer("chunk", chunk, 1)
-        codes = self._codes(_as_tokens(tokens, self.vocabulary_size), self.order)
+        chunk = as_whole("chunk", chunk, 1)
+        codes = self._codes(_as_tokens("tokens", tokens, self.vocabulary_size), self.order)
         if not codes.size:
-            raise ValueError(f"tokens: expected at least {self.order}, got fewer")
+            raise ValueError(f"tokens: expected at least {self.order} for that order, got {np.size(tokens)}")
         parts = (codes[i : i + chunk] for i in range(0, len(codes), chunk))
         return float(-sum(np.log(self._probabilities(part, self.order)).sum() for part in parts) / len(codes))
 
     def distribution(self, context: npt.ArrayLike) -> Float:
         """Return p(. | context), shape (V,); of a long context the last n - 1 tokens count."""
-        tail = _as_tokens(context, self.vocabulary_size, "context")
+        tail = _as_tokens("context", context, self.vocabulary_size)
         tail = tail[max(len(tail) - self.order + 1, 0) :]
-        code = self._codes(tail, len(tail))[0] * self.vocabulary_size
+        code = (self._codes(tail, len(tail))[0] if len(tail) else 0) * self.vocabulary_size
         return self._probabilities(code + np.arange(self.vocabulary_size), len(tail) + 1)
 
     def sample(
@@ -129,32 +130,41 @@ class NGram:
         length: int = 500,
         seed: int | np.random.Generator | None = None,
     ) -> list[int]:
-        """Continue `prime` by `length` tokens; token 0 (unknown) is never drawn.
+        """Continue `prime` by `length` tokens, at temperature 0 by the most likely; token 0 (unknown) is never drawn.
 
         Raises
         ------
         ValueError
-            If the temperature is not above 0, or a token is out of range.
+            If the temperature is negative or not finite, or a token is out of range.
         """
-        temperature = as_number("temperature", temperature)
-        if not temperature > 0:
-            raise ValueError(f"temperature: expected a number above 0, got {temperature!r}")
-        length = as_integer("length", length, 0)
-        rng = as_generator("seed", seed)
-        tokens: list[int] = _as_tokens(prime, self.vocabulary_size, "prime").tolist()
+        temperature = as_number("temperature", temperature, 0, math.inf, "a number of at least 0")
+        length = as_whole("length", length, 0)
+        check_seed("seed", seed)
+        rng = np.random.default_rng(seed)
+        tokens: list[int] = _as_tokens("prime", prime, self.vocabulary_size).tolist()
         start = len(tokens)
         for _ in range(length):
-            cumulative = (self.distribution(tokens[-self.order :])[1:] ** (1 / temperature)).cumsum()
+            p = self.distribution(tokens[-self.order :])[1:]
+            if temperature == 0:
+                tokens.append(1 + int(p.argmax()))
+                continue
+            with np.errstate(over="ignore", under="ignore"):  # at a temperature near 0: all but the highest are 0
+                cumulative = ((p / p.max()) ** np.divide(1, temperature)).cumsum()
             drawn = np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")
             tokens.append(1 + min(int(drawn), len(cumulative) - 1))
         return tokens[start:]
 
 
-def _as_tokens(tokens: npt.ArrayLike, vocabulary_size: int, name: str = "tokens") -> Int:
-    array = as_tokens(name, tokens, vocabulary_size)
-    if array.ndim != 1:
-        raise ValueError(f"{name}: expected a 1-D array of integers, got {array.dtype} {array.shape}")
-    return array.astype(np.int64)
+def _longest(vocabulary_size: int) -> int:
+    """Return the highest order whose n-grams fit 63 bits; of a vocabulary of one token, the number of those bits."""
+    order = 1
+    while order < 63 and vocabulary_size ** (order + 1) < 2**63:
+        order += 1
+    return order
+
+
+def _as_tokens(name: str, tokens: npt.ArrayLike, vocabulary_size: int) -> Int:
+    return as_integers(name, tokens, vocabulary_size).astype(np.int64)
 
 
 def _find(table: Int, keys: Int) -> tuple[npt.NDArray[np.bool_], Int]:
@@ -185,13 +195,22 @@ def _discounts(counts: Int) -> Float:
 
 def main(argv: list[str] | None = None) -> int:
     """Print the validation loss of n-gram models of the standard library's source, or of another text."""
-    parser = argparse.ArgumentParser(prog="python -m rnnkernels.charlm.ngram", description=main.__doc__)
+    parser = Parser(prog="python -m rnnkernels.charlm.ngram", description=main.__doc__)
     parser.add_argument("--text", help="a text file or folder instead of the standard library")
-    parser.add_argument("--order", type=int, nargs="+", default=[6])
-    parser.add_argument("--limit", type=int, default=3_000_000, help="characters of training text (0: all)")
-    parser.add_argument("--valid-fraction", type=float, default=0.05)
-    parser.add_argument("--min-count", type=int, default=10)
+    parser.add_argument("--order", type=whole, nargs="+", default=[6])
+    parser.add_argument("--limit", type=whole, default=3_000_000, help="characters of training text (0: all)")
+    parser.add_argument("--valid-fraction", type=number, default=0.05)
+    parser.add_argument("--min-count", type=whole, default=10)
     options = parser.parse_args(argv)
+    try:
+        _measure(options)
+    except ValueError as error:
+        say_error(parser.prog, named(error, vars(options)))
+        return 2
+    return 0
+
+
+def _measure(options: argparse.Namespace) -> None:
     corpus = read_path(options.text) if options.text else standard_library()
     whole = corpus.split(options.valid_fraction)
     text = corpus.split(options.valid_fraction, options.limit or None)
@@ -203,7 +222,6 @@ def main(argv: list[str] | None = None) -> int:
     for order in options.order:
         model = NGram(train, vocabulary.size, order)
         sys.stdout.write(f"{order}-gram, modified Kneser-Ney: {model.loss(valid):.4f} nats per character\n")
-    return 0
 
 
 if __name__ == "__main__":

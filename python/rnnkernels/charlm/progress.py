@@ -1,21 +1,25 @@
 """What a terminal shows of a training run: a bar, a line and a sample per validation; and how Ctrl-C ends it.
 
-Lines and samples go to standard output, the bar and notes to standard error; the bar is drawn on terminals only.
+Lines and samples go to standard output, the bar and notes to standard error; the bar is drawn on terminals only. A
+stream that cannot be written any more ends no run: it goes on without it, and saves (`output.py`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .on_host import HOST
+from .output import Output
 from .sampling import sample
 from .training import Observer
 
@@ -34,10 +38,15 @@ if TYPE_CHECKING:
 __all__ = ["Bar", "Stop"]
 
 
-class Stop:
-    """Turns the first Ctrl-C or SIGTERM into a wish, so that the run can end between two windows.
+# Ctrl-C, `kill`, and a terminal that is closed; Windows lacks the last.
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
-    A second one has its usual effect, at once. Use as a context; the instance is the `stop` of `train`.
+
+class Stop:
+    """Turns the first Ctrl-C, SIGTERM or SIGHUP into a wish, so that the run can end between two windows.
+
+    A second one has its usual effect, at once. A signal that the process ignores (`nohup`) stays ignored. Use as a
+    context; the instance is the `stop` of `train`.
 
     Attributes
     ----------
@@ -55,8 +64,9 @@ class Stop:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # nobody else may set handlers
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._handle)
+            for number in SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -90,6 +100,8 @@ class Bar(Observer):
         self._bar: Any = None
         self._trainer: Trainer | None = None
         self._valid = ""
+        self._output, self._errors = Output("stdout"), Output("stderr")
+        self._without_output = False  # whether that has been said
 
     def __enter__(self) -> Self:
         return self
@@ -98,7 +110,8 @@ class Bar(Observer):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
-            self._bar.close()
+            with self._drawing():
+                self._bar.close()
         if kind is None and self._trainer is not None:
             trainer = self._trainer
             what = "finished" if trainer.finished else "stopped"
@@ -133,23 +146,27 @@ class Bar(Observer):
         )
         if trainer.step:
             self._note(f"resumed after {trainer.step:,} windows, {trainer.epoch:.2f} epochs, {trainer.seconds:.0f} s")
-        self._bar = tqdm(
-            total=self._total(trainer),
-            initial=trainer.characters,
-            unit="char",
-            unit_scale=True,
-            smoothing=0.05,
-            disable=None,  # off where standard error is no terminal
-            dynamic_ncols=True,
-        )
+        with self._drawing():
+            self._bar = tqdm(
+                total=self._total(trainer),
+                initial=trainer.characters,
+                unit="char",
+                unit_scale=True,
+                smoothing=0.05,
+                disable=not self._errors.is_terminal,
+                dynamic_ncols=True,
+            )
 
     def stepped(self, trainer: Trainer, loss: float) -> None:
         """Move the bar."""
         del loss
-        self._bar.set_postfix_str(f"train {trainer.train_loss:.3f}{self._valid}", refresh=False)
-        if trainer.config.minutes is not None:
-            self._bar.total = self._total(trainer)
-        self._bar.update(trainer.config.batch * trainer.config.seq_length)
+        if self._bar is None:
+            return
+        with self._drawing():
+            self._bar.set_postfix_str(f"train {trainer.train_loss:.3f}{self._valid}", refresh=False)
+            if trainer.config.minutes is not None:
+                self._bar.total = self._total(trainer)
+            self._bar.update(trainer.config.batch * trainer.config.seq_length)
 
     def validated(self, trainer: Trainer, record: Record) -> None:
         """Print a line and a sample."""
@@ -164,7 +181,6 @@ class Bar(Observer):
             # A seed of its own: samples leave the run's random numbers alone.
             text = sample(
                 trainer.model,
-                "\n" if "\n" in trainer.vocabulary else trainer.vocabulary.characters[0],
                 length=self.sample_length,
                 seed=np.random.default_rng([trainer.config.seed, record.step]),
             )
@@ -178,8 +194,25 @@ class Bar(Observer):
         return trainer.characters / trainer.fraction
 
     def _print(self, text: str) -> None:
-        tqdm.write(text, file=sys.stdout)
-        sys.stdout.flush()
+        with self._drawing(sys.stdout):
+            self._output.write(f"{text}\n")
+        if self._output.fault is not None and not self._without_output:
+            self._without_output = True
+            self._note(
+                f"note: standard output cannot be written: {self._output.fault}; the training goes on without it"
+            )
 
     def _note(self, text: str) -> None:
-        tqdm.write(text, file=sys.stderr)
+        with self._drawing(sys.stderr):
+            self._errors.write(f"{text}\n")
+
+    @contextlib.contextmanager
+    def _drawing(self, between: Any = None) -> Iterator[None]:
+        """Draw the bar, or write to a stream `between` two drawings; where that fails, draw no more."""
+        try:
+            with contextlib.nullcontext() if between is None else tqdm.external_write_mode(between):
+                yield
+        except (OSError, ValueError) as error:
+            self._errors.drop(error)
+            if self._bar is not None:
+                self._bar.disable = True

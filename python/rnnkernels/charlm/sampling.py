@@ -2,76 +2,85 @@
 
     p = softmax(logits / temperature)
 
-A low temperature follows the most likely text, a high one wanders; 1 is what the model learnt. The unknown token is
-never drawn. The seed fixes the text on one machine; the draws are made in float64.
+A low temperature follows the most likely text, a high one wanders; 1 is what the model learnt, and 0 takes the most
+likely character each time. The unknown token is never drawn. The seed fixes the text on one machine; the draws are
+made in float64.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rnnkernels._scalars import as_integer, as_number, as_text, shown
-from rnnkernels.parameters import as_generator
+from .checks import as_number, as_whole, check_kind, check_seed
+from .model import CharModel
+from .vocabulary import Vocabulary
 
-if TYPE_CHECKING:
-    from .model import CharModel
+__all__ = ["default_prime", "sample", "sample_characters"]
 
-__all__ = ["sample", "sample_characters"]
+
+def default_prime(vocabulary: Vocabulary) -> str:
+    """Return what a model reads first where nothing is asked for: a newline, or what it knows in its place."""
+    return next((character for character in "\n " if character in vocabulary), vocabulary.characters[0])
 
 
 def sample_characters(
     model: CharModel,
-    prime: str = "\n",
+    prime: str | None = None,
     *,
     temperature: float = 0.7,
     seed: int | np.random.Generator | None = None,
 ) -> Iterator[str]:
-    """Yield for ever the characters that continue `prime`.
+    """Yield for ever the characters that continue `prime`, which is `default_prime`'s where it is None.
 
     Raises
     ------
-    ValueError
-        If the temperature is not above 0, or the prime text is empty or has characters that the model does not know.
+    TypeError, ValueError
+        If the temperature is negative or the seed is, or the prime text is empty or has characters that the model does
+        not know.
     """
-    _check_model(model)
-    temperature = as_number("temperature", temperature)
-    if isinstance(temperature, bool) or not 0 < temperature < math.inf:
-        raise ValueError(f"temperature: expected a number above 0, got {temperature!r}")
-    if not as_text("prime", prime):
+    check_kind("model", model, CharModel, "a CharModel")
+    temperature = as_number("temperature", temperature, 0, math.inf, "a number of at least 0")
+    check_seed("seed", seed)
+    if prime is None:
+        prime = default_prime(model.vocabulary)
+    check_kind("prime", prime, str, "a str")
+    if not prime:
         raise ValueError("prime: expected at least one character, got an empty text")
     try:
         tokens = model.vocabulary.encode(prime, strict=True)
     except ValueError as error:
         raise ValueError(str(error).replace("text:", "prime:", 1)) from None
-    return _characters(model, tokens, temperature, as_generator("seed", seed))
-
-
-def _check_model(model: object) -> None:
-    if isinstance(model, type) or not (hasattr(model, "vocabulary") and callable(getattr(model, "read", None))):
-        raise TypeError(f"model: expected a CharModel, got {shown(model)}")
+    return _characters(model, tokens, temperature, np.random.default_rng(seed))
 
 
 def _characters(model: CharModel, tokens: np.ndarray, temperature: float, rng: np.random.Generator) -> Iterator[str]:
     logits, state = model.read(tokens)
     alphabet = model.vocabulary.characters
     while True:
-        scaled = logits[1:].astype(np.float64) / temperature  # [1:]: all but the unknown token
-        cumulative = np.exp(scaled - scaled.max()).cumsum()
-        if not math.isfinite(cumulative[-1]):
+        known = logits[1:].astype(np.float64)  # [1:]: all but the unknown token
+        if not np.isfinite(known).all():
             raise ValueError("model: expected finite parameters, got logits that are not")
-        index = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
-        index = min(index, len(alphabet) - 1)
+        index = _draw(known, temperature, rng)
         yield alphabet[index]
         logits, state = model.step(index + 1, state)
 
 
+def _draw(logits: np.ndarray, temperature: float, rng: np.random.Generator) -> int:
+    """Return a place in logits (N,), all finite: the highest one's at temperature 0."""
+    if temperature == 0:
+        return int(logits.argmax())
+    with np.errstate(over="ignore"):  # at a temperature near 0: exp(-inf) = 0 is right
+        cumulative = np.exp((logits - logits.max()) / temperature).cumsum()
+    drawn = np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")
+    return min(int(drawn), len(logits) - 1)
+
+
 def sample(
     model: CharModel,
-    prime: str = "\n",
+    prime: str | None = None,
     *,
     temperature: float = 0.7,
     length: int = 500,
@@ -82,10 +91,10 @@ def sample(
     Parameters
     ----------
     model : CharModel
-    prime : str
-        What the model reads first.
+    prime : str, optional
+        What the model reads first; by default a newline, or a space or its first character where it knows none.
     temperature : float
-        Above 0.
+        At least 0; at 0 each character is the most likely one.
     length : int
         At least 0.
     seed : int or numpy.random.Generator, optional
@@ -93,9 +102,9 @@ def sample(
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If `length` is negative, or as `sample_characters` does.
     """
-    length = as_integer("length", length, 0)
+    length = as_whole("length", length, 0)
     characters = sample_characters(model, prime, temperature=temperature, seed=seed)
     return "".join(next(characters) for _ in range(length))

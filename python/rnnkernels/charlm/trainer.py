@@ -30,6 +30,7 @@ from rnnkernels._arrays import frame_of
 from rnnkernels.parameters import cell_info
 
 from .checkpoint import Checkpoint, copy_into
+from .checks import check_kind, shown
 from .config import Config
 from .contract import Place, Updates
 from .corpus import Corpus, read_path, standard_library
@@ -90,7 +91,9 @@ class Trainer:
     """
 
     def __init__(self, corpus: Corpus | str | None = None, config: Config | None = None) -> None:
-        self.config = config = config or Config()
+        self.config = config = Config() if config is None else config
+        check_kind("config", config, Config, "a Config")
+        check_kind("corpus", corpus, (Corpus, str, type(None)), "a Corpus or a str")
         if corpus is None:
             corpus = read_path(config.text, config.pattern) if config.text else standard_library()
         self.corpus = corpus = Corpus.from_text(corpus) if isinstance(corpus, str) else corpus
@@ -288,19 +291,23 @@ class Trainer:
         ValueError
             If another field would change, the text is another one, or the checkpoint's parts do not agree.
         """
+        check_kind("checkpoint", checkpoint, Checkpoint, "a Checkpoint")
         for name, value in changes.items():
-            if name not in CHANGEABLE and value != getattr(checkpoint.config, name):
+            if name not in vars(checkpoint.config):
+                raise TypeError(f"{name}: expected a field of Config that can change: {', '.join(CHANGEABLE)}")
+            plain = isinstance(value, str | int | float | None)  # an array has no one truth to compare by
+            if name not in CHANGEABLE and not (plain and value == getattr(checkpoint.config, name)):
                 raise ValueError(
-                    f"{name}: a resumed run keeps {getattr(checkpoint.config, name)!r}, got {value!r}; "
+                    f"{name}: a resumed run keeps {getattr(checkpoint.config, name)!r}, got {shown(value)}; "
                     f"only these can change: {', '.join(CHANGEABLE)}"
                 )
         trainer = cls(corpus, dataclasses.replace(checkpoint.config, **changes))
         if trainer._digest() != checkpoint.progress.get("digest"):
-            raise ValueError("text: expected the text that the checkpoint was trained on, got another one")
+            raise ValueError(f"text: expected the text that {checkpoint.source} was trained on, got another one")
         try:
             trainer._restore(checkpoint)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"checkpoint: expected parts that agree: {error!r}") from error
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+            raise ValueError(f"{checkpoint.source}: expected parts that agree: {error!r}") from error
         return trainer
 
     def _digest(self) -> str:

@@ -5,30 +5,38 @@ What happens in a window is in `trainer.py`. Nothing here prints: a command line
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from .blas import one_blas_thread
-from .checkpoint import read_checkpoint, write_checkpoint
+from .checkpoint import claim, read_checkpoint, save
+from .checks import shown
 from .places import HOST, choose
 from .trainer import Record, Trainer
 
 if TYPE_CHECKING:
     import os
 
+    from .claim import Claim
     from .config import Config
     from .corpus import Corpus
 
 __all__ = ["Observer", "resume", "train"]
+
+Returned = TypeVar("Returned")
 
 SAVE_SECONDS = 60.0  # between two checkpoints, where no validation calls for one earlier
 
 
 class Observer:
     """What a run reports to; the methods do nothing here.
+
+    An exception of a method ends the run; once it trains, it is saved first.
 
     Where a run is on a GPU, the arrays of `trainer.model.params` are tensors until it is over.
     """
@@ -68,7 +76,8 @@ def train(
     config : Config, optional
         Everything else; `Config()` are the defaults of the command line.
     checkpoint : path, optional
-        Where to save: at each validation, at least every minute, and at the end. Replaces what is there.
+        Where to save: at each validation, at least every minute, and at the end. Replaces what is there. No other run
+        saves there in the meantime: one of the two is refused.
     observer : Observer, optional
         Is told of each step, validation and checkpoint.
     stop : callable, optional
@@ -82,7 +91,7 @@ def train(
     Raises
     ------
     ValueError, TypeError
-        If a choice or the text does not do.
+        If a choice or the text does not do, the checkpoint cannot be written, or another run saves there.
     FloatingPointError
         If training diverges; the last checkpoint stays.
 
@@ -95,9 +104,9 @@ def train(
     >>> len(charlm.sample(run.model, "to be", length=20, seed=0))
     20
     """
-    trainer = Trainer(corpus, config)
-    with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):  # divergence is an error of its own
-        return _run(trainer, checkpoint, observer or Observer(), stop)
+    _check(observer, stop)
+    with contextlib.nullcontext() if checkpoint is None else claim(checkpoint, "checkpoint") as claimed:
+        return _run(Trainer(corpus, config), claimed, observer or Observer(), stop)
 
 
 def resume(
@@ -128,53 +137,80 @@ def resume(
     Raises
     ------
     ValueError, TypeError
-        If the file is no checkpoint, the text is not the run's, or a change cannot be made.
+        If the file is no checkpoint or another run saves to it, the text is not the run's, or a change cannot be made.
     FloatingPointError
         If training diverges; the last checkpoint stays.
     """
-    trainer = Trainer.from_checkpoint(read_checkpoint(checkpoint), corpus, **changes)
+    _check(observer, stop)
+    with claim(checkpoint, "checkpoint") as claimed:
+        trainer = Trainer.from_checkpoint(read_checkpoint(checkpoint), corpus, **changes)
+        return _run(trainer, claimed, observer or Observer(), stop)
+
+
+def _check(observer: object, stop: object) -> None:
+    methods = [name for name in vars(Observer) if not name.startswith("_")]
+    if observer is not None and not all(callable(getattr(observer, name, None)) for name in methods):
+        raise TypeError(f"observer: expected an Observer, got {shown(observer)}")
+    if stop is not None and not callable(stop):
+        raise TypeError(f"stop: expected a function, got {shown(stop)}")
+
+
+def _run(trainer: Trainer, claimed: Claim | None, observer: Observer, stop: Callable[[], bool] | None) -> Trainer:
     with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):  # divergence is an error of its own
-        return _run(trainer, checkpoint, observer or Observer(), stop)
-
-
-def _run(
-    trainer: Trainer,
-    path: str | os.PathLike[str] | None,
-    observer: Observer,
-    stop: Callable[[], bool] | None,
-) -> Trainer:
-    began = time.monotonic() - trainer.seconds  # the clock goes on from the run before
-
-    def validate() -> None:
-        record = trainer.validate()
-        trainer.seconds = time.monotonic() - began
-        observer.validated(trainer, record)
-
-    def save() -> None:
-        if path is not None:
-            write_checkpoint(path, trainer.checkpoint())
-            observer.saved(trainer)
-
-    place, remark = choose()
-    if remark is not None:
-        observer.noted(trainer, remark)
-    trainer.to(place)
-    observer.started(trainer)
-    if trainer.validation_due:  # the run before was stopped at this very step
-        validate()
-    save()  # now: a folder that is not there, or cannot be written to, must not cost an hour
-    saved = time.monotonic()
-    for loss in trainer.steps():
-        trainer.seconds = time.monotonic() - began
-        observer.stepped(trainer, loss)
-        stopping = not trainer.finished and stop is not None and stop()
-        validating = trainer.validation_due and not stopping
-        if validating:
-            validate()
-        if validating or stopping or time.monotonic() - saved >= SAVE_SECONDS:
-            save()
-            saved = time.monotonic()
-        if stopping:
-            break
-    trainer.to(HOST)  # what a user gets is the same everywhere, and the GPU's memory is free again
+        place, remark = choose()
+        if remark is not None:
+            observer.noted(trainer, remark)
+        trainer.to(place)
+        observer.started(trainer)
+        _Loop(trainer, claimed, observer, stop).run()
+        trainer.to(HOST)  # what a user gets is the same everywhere, and the GPU's memory is free again
     return trainer
+
+
+class _Loop:
+    """Windows, and between two of them validations, saves and reports."""
+
+    def __init__(
+        self, trainer: Trainer, claimed: Claim | None, observer: Observer, stop: Callable[[], bool] | None
+    ) -> None:
+        self.trainer, self.claimed, self.observer = trainer, claimed, observer
+        self.stop = stop or (lambda: False)
+        self.began = time.monotonic() - trainer.seconds  # the clock goes on from the run before
+        self.saved = 0.0
+
+    def run(self) -> None:
+        """Train until the run is finished or stopped."""
+        trainer = self.trainer
+        if trainer.validation_due:  # the run before was stopped at this very step
+            self.validate()
+        self.save()  # now: a folder that is not there, or cannot be written to, must not cost an hour
+        for loss in trainer.steps():
+            trainer.seconds = time.monotonic() - self.began
+            self.guarded(partial(self.observer.stepped, trainer, loss))
+            stopping = not trainer.finished and self.guarded(self.stop)
+            validating = trainer.validation_due and not stopping
+            if validating:
+                self.guarded(self.validate)
+            if validating or stopping or time.monotonic() - self.saved >= SAVE_SECONDS:
+                self.save()
+            if stopping:
+                return
+
+    def guarded(self, function: Callable[[], Returned]) -> Returned:
+        """Call what stands between two windows: it may fail, and what is trained by then is saved all the same."""
+        try:
+            return function()
+        except Exception:
+            self.save()
+            raise
+
+    def validate(self) -> None:
+        record = self.trainer.validate()
+        self.trainer.seconds = time.monotonic() - self.began
+        self.observer.validated(self.trainer, record)
+
+    def save(self) -> None:
+        if self.claimed is not None:
+            save(self.claimed, self.trainer.checkpoint())
+            self.observer.saved(self.trainer)
+        self.saved = time.monotonic()

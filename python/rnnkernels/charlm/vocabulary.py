@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnkernels._scalars import as_flag, as_integer, as_text, shown
+from .checks import as_integers, as_whole, check_flag, check_kind, shown
 
 __all__ = ["UNKNOWN", "Vocabulary"]
 
@@ -40,13 +40,11 @@ class Vocabulary:
     """
 
     def __init__(self, characters: Iterable[str]) -> None:
-        try:
-            known: list[Any] = list(characters)
-        except TypeError:
-            raise TypeError(f"characters: expected single characters, got {shown(characters)}") from None
+        check_kind("characters", characters, Iterable, "characters")
+        known: list[Any] = list(characters)
         for character in known:
             if not isinstance(character, str) or len(character) != 1 or character == UNKNOWN:
-                raise ValueError(f"characters: expected single characters other than U+FFFD, got {character!r}")
+                raise ValueError(f"characters: expected single characters other than U+FFFD, got {shown(character)}")
         if len(set(known)) != len(known):
             twice = [c for c, n in Counter(known).items() if n > 1]
             raise ValueError(f"characters: expected each once, got {twice} more than once")
@@ -65,8 +63,8 @@ class Vocabulary:
         ValueError
             If `min_count` is below 1, or no character is left.
         """
-        as_text("text", text)
-        as_integer("min_count", min_count, 1)
+        check_kind("text", text, str, "a str")
+        min_count = as_whole("min_count", min_count, 1)
         known = [c for c, n in Counter(text).items() if n >= min_count and c != UNKNOWN]
         if not known:
             raise ValueError(
@@ -102,8 +100,9 @@ class Vocabulary:
         ValueError
             If `strict`, and the text has characters that are not known: the message lists them.
         """
-        strict = as_flag("strict", strict)
-        tokens = np.empty(len(as_text("text", text)), dtype=np.int32)
+        check_kind("text", text, str, "a str")
+        check_flag("strict", strict)
+        tokens = np.empty(len(text), dtype=np.int32)
         for start in range(0, len(text), ENCODED_AT_ONCE):
             piece = text[start : start + ENCODED_AT_ONCE]
             # "surrogatepass": a lone surrogate is a character like any other here, unknown as a rule.
@@ -122,25 +121,6 @@ class Vocabulary:
         ValueError
             If a token is outside 0 ... size - 1.
         """
-        numbers = as_tokens("tokens", tokens, self.size).ravel()
+        numbers = as_integers("tokens", tokens.ravel() if isinstance(tokens, np.ndarray) else tokens, self.size)
         alphabet = UNKNOWN + self.characters
         return "".join(alphabet[int(token)] for token in numbers)
-
-
-def as_tokens(name: str, tokens: npt.ArrayLike, size: int) -> npt.NDArray[Any]:
-    """Return tokens as an array of integers.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If they are no integers, or outside 0 ... size - 1.
-    """
-    try:
-        array = np.asarray(tokens)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise TypeError(f"{name}: expected an array of integers, got {shown(tokens)}: {error}") from None
-    if array.size and array.dtype.kind not in "iu":
-        raise TypeError(f"{name}: expected an array of integers, got {array.dtype} {array.shape}")
-    if array.size and not (0 <= array.min() and array.max() < size):
-        raise ValueError(f"{name}: expected 0 to {size - 1}, got {array.min()} to {array.max()}")
-    return array
