@@ -63,8 +63,11 @@ struct Backend {
     // The weights of `in`, packed once for many forward calls (ForwardCall::prepared) of this set, cell and dtype.
     // They are copied: later changes of the arrays are not seen. Of in.shape only the sizes of the weights count;
     // in.x or in.tokens (any non-null pointer, never read) says which kind of input will come. Ended by discard.
-    void* (*prepare)(int set, int cell, Dtype dtype, const Inputs& in, WeightStorage storage);
+    // Not to pack leaves room for the bytes of another that was prepared alike: all that its forward reads.
+    void* (*prepare)(int set, int cell, Dtype dtype, const Inputs& in, WeightStorage storage, bool pack);
     Index (*prepared_bytes)(int set, int cell, Dtype dtype, const void* prepared);
+    void (*read_prepared)(int set, int cell, Dtype dtype, const void* prepared, void* to);
+    void (*write_prepared)(int set, int cell, Dtype dtype, void* prepared, const void* from);
     void (*discard)(int set, int cell, Dtype dtype, void* prepared);
     // Bytes of scratch memory that the caller must give with a call (Inputs::where); 0 where the backend has its own.
     Index (*forward_bytes)(int set, int cell, Dtype dtype, const ForwardCall& call);

@@ -22,6 +22,14 @@ using Dims = std::vector<Index>;
 
 const char* name_of(Dtype dtype);
 
+// A Python object that holds an empty T, for the caller to fill. pybind11 frees what a new object holds twice, or
+// never, where memory for its own books runs out: a T must be made before, but there must be nothing in it yet.
+template <class T>
+T& make_owned(py::object& object) {
+    object = py::cast(T{});
+    return object.cast<T&>();
+}
+
 }  // namespace rnnkernels::binding
 
 #if defined(RNNKERNELS_DEVICE_ARRAYS)

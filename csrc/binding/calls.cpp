@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "arguments.h"
+#include "watched.h"
 
 namespace rnnkernels::binding {
 namespace {
@@ -28,13 +29,13 @@ class Workspace {
 public:
     Workspace(const Place& place, Index bytes, Where& where) {
         if (bytes == 0) return;
-        memory_ = std::make_unique<Reserve>(place, 0, bytes);
-        where.workspace = memory_->data();
+        memory_.take(place, 0, bytes);
+        where.workspace = memory_.data();
         where.workspace_bytes = bytes;
     }
 
 private:
-    std::unique_ptr<Reserve> memory_;
+    Reserve memory_;
 };
 
 // A forward call and the fresh arrays it will fill.
@@ -54,9 +55,10 @@ Outputs make_outputs(const Problem& p, int set, bool training, bool all_states) 
     made.call.output = made.output->mutable_data();
     made.final_state = fresh_states(p, made.call.final_state);
     if (training) {
-        auto kept = std::make_unique<Reserve>(p.place, set, reserve_bytes(set, p));
-        made.call.reserve = kept->data();
-        made.reserve = py::cast(std::move(kept));
+        const Index bytes = reserve_bytes(set, p);
+        Reserve& kept = make_owned<Reserve>(made.reserve);
+        kept.take(p.place, set, bytes);
+        made.call.reserve = kept.data();
     }
     if (all_states) {
         py::list sequence;
@@ -77,10 +79,9 @@ py::tuple forward(const Place& place, const std::string& cell, const Array& x, c
     const int set = backend().current_set();
     Outputs made = make_outputs(p, set, training, all_states);
     const Workspace workspace(place, backend().forward_bytes(set, p.cell, p.dtype, made.call), made.call.in.where);
-    {
-        const py::gil_scoped_release released;
-        backend().forward(set, p.cell, p.dtype, made.call);
-    }
+    Watched watched(p.in);
+    made.call.in.watch = watched.watch();
+    watched.run([&] { backend().forward(set, p.cell, p.dtype, made.call); });
     return made.results();
 }
 
@@ -110,10 +111,9 @@ py::list forward_layers(const Place& place, const std::string& cell, const Array
         calls.push_back(made.call);
         results.append(made.results());
     }
-    {
-        const py::gil_scoped_release released;
-        backend().forward_layers(set, number, dtype, calls.data(), static_cast<int>(calls.size()));
-    }
+    Watched watched(calls[0].in, calls.size());
+    for (ForwardCall& call : calls) call.in.watch = watched.watch();
+    watched.run([&] { backend().forward_layers(set, number, dtype, calls.data(), static_cast<int>(calls.size())); });
     return results;
 }
 
@@ -166,10 +166,9 @@ py::tuple backward(const Place& place, const std::string& cell, const Array& x, 
         readings.append(array);
     }
     const Workspace workspace(place, backend().backward_bytes(reserve.set(), p.cell, p.dtype, call), call.in.where);
-    {
-        const py::gil_scoped_release released;
-        backend().backward(reserve.set(), p.cell, p.dtype, call);
-    }
+    Watched watched(p.in);
+    call.in.watch = watched.watch();
+    watched.run([&] { backend().backward(reserve.set(), p.cell, p.dtype, call); });
     return py::make_tuple(dx, d_layer, d_initial, dterm, py::tuple(readings));
 }
 

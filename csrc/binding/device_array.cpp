@@ -77,7 +77,9 @@ View fresh_zeros(const Place& place, Dtype dtype, const Dims& shape) {
     return view;
 }
 
-Reserve::Reserve(const Place& place, int set, Index bytes) : set_(set), bytes_(place.allocate({bytes}, "uint8")) {
+void Reserve::take(const Place& place, int set, Index bytes) {
+    set_ = set;
+    bytes_ = place.allocate({bytes}, "uint8");
     if (backend().poison()) fill(place, bytes_, 0xff);
 }
 

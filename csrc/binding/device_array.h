@@ -12,6 +12,7 @@ namespace rnnkernels::binding {
 // C-contiguous memory of a device. The owner lives as long as the view.
 class View {
 public:
+    View() = default;
     View(std::uintptr_t pointer, Dims shape, std::string dtype, int device, py::object owner);
 
     int ndim() const { return static_cast<int>(shape_.size()); }
@@ -27,11 +28,11 @@ public:
     const py::object& owner() const { return owner_; }
 
 private:
-    std::uintptr_t pointer_;
+    std::uintptr_t pointer_ = 0;
     Dims shape_;
     std::string dtype_;
-    Index item_;
-    int device_;
+    Index item_ = 0;
+    int device_ = 0;
     py::object owner_;
 };
 
@@ -75,8 +76,10 @@ View fresh_zeros(const Place& place, Dtype dtype, const Dims& shape);
 // all there is to it.
 class Reserve {
 public:
-    Reserve(const Place& place, int set, Index bytes);
+    Reserve() = default;  // empty, until it takes memory
     explicit Reserve(View bytes);
+
+    void take(const Place& place, int set, Index bytes);
 
     int set() const { return set_; }
     std::size_t bytes() const { return static_cast<std::size_t>(bytes_.nbytes()); }
@@ -85,7 +88,7 @@ public:
     const View& view() const { return bytes_; }
 
 private:
-    int set_;
+    int set_ = 0;
     View bytes_;
 };
 

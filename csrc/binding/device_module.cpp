@@ -4,6 +4,7 @@
 #include "../device_table.h"
 #include "arguments.h"
 #include "calls.h"
+#include "released.h"
 
 namespace rnnkernels::binding {
 namespace {
@@ -36,14 +37,14 @@ void check_bytes(const py::array& array, const View& view) {
 void copy_in(const py::array& array, const View& to) {
     check_bytes(array, to);
     const void* data = array.data();
-    const py::gil_scoped_release released;
+    const Released released;
     cuda::copy_in(data, to.mutable_data(), to.nbytes());
 }
 
 void copy_out(const View& from, py::array& array) {
     check_bytes(array, from);
     void* data = array.mutable_data();
-    const py::gil_scoped_release released;
+    const Released released;
     cuda::copy_out(from.data(), data, from.nbytes());
 }
 
@@ -60,7 +61,7 @@ View drop(const Place& place, const View& x, double rate, std::uint64_t seed, st
     call.columns = x.shape(x.ndim() - 1);
     call.rows = call.columns > 0 ? x.size() / call.columns : 0;
     call.rate = rate, call.seed = seed, call.layer = layer;
-    const py::gil_scoped_release released;
+    const Released released;
     cuda::drop(place.where(), dtype, call);
     return out;
 }

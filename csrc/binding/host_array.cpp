@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 namespace rnnkernels::binding {
 namespace {
@@ -27,6 +28,11 @@ bool is_dtype(const py::array& array, Dtype dtype) {
 
 bool holds_tokens(const py::array& array) { return holds(array, 'i', sizeof(std::int64_t)); }
 
+bool holds_bytes(const py::array& array) {
+    const py::dtype dtype = array.dtype();  // one that was unpickled is another object than NumPy's own
+    return dtype.kind() == 'u' && dtype.itemsize() == 1 && array.ndim() == 1 && in_order(array);
+}
+
 bool in_order(const py::array& array) {
     constexpr int wanted =
         static_cast<int>(py::array::c_style) | static_cast<int>(py::detail::npy_api::NPY_ARRAY_ALIGNED_);
@@ -46,8 +52,16 @@ py::array fresh_zeros(const Place&, Dtype dtype, const Dims& shape) {
     return py::module_::import("numpy").attr("zeros")(shape, dtype_object(dtype));
 }
 
-Reserve::Reserve(const Place&, int set, Index bytes)
-    : set_(set), bytes_(static_cast<std::size_t>(bytes)), memory_(backend().take_memory(bytes_ + kBehind)) {
+Reserve::Reserve(Reserve&& other) noexcept
+    : set_(other.set_),
+      bytes_(other.bytes_),
+      memory_(std::exchange(other.memory_, nullptr)),
+      owner_(std::move(other.owner_)) {}
+
+void Reserve::take(const Place&, int set, Index bytes) {
+    set_ = set;
+    bytes_ = static_cast<std::size_t>(bytes);
+    memory_ = backend().take_memory(bytes_ + kBehind);
     if (backend().poison()) std::memset(memory_, 0xff, bytes_);
     std::memset(end(), 0, kBehind);
     std::memcpy(end(), &set_, sizeof set_);
@@ -55,8 +69,7 @@ Reserve::Reserve(const Place&, int set, Index bytes)
 
 Reserve::Reserve(py::array bytes) : owner_(std::move(bytes)) {
     auto array = py::reinterpret_borrow<py::array>(owner_);
-    constexpr int wanted = static_cast<int>(py::array::c_style) | py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
-    if (array.ndim() != 1 || !array.dtype().is(py::dtype::of<std::uint8_t>()) || (array.flags() & wanted) != wanted)
+    if (!holds_bytes(array) || !array.writeable())
         throw py::type_error("reserve: expected a writeable, contiguous array of uint8 (n,)");
     if (static_cast<std::size_t>(array.size()) < kBehind)
         throw py::value_error("reserve: expected at least " + std::to_string(kBehind) + " bytes, got " +
@@ -71,7 +84,7 @@ Reserve::Reserve(py::array bytes) : owner_(std::move(bytes)) {
 }
 
 Reserve::~Reserve() {
-    if (!owner_) backend().give_memory(memory_, bytes_ + kBehind);
+    if (memory_ && !owner_) backend().give_memory(memory_, bytes_ + kBehind);
 }
 
 py::buffer_info Reserve::buffer() const {

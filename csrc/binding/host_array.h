@@ -18,6 +18,8 @@ struct Place {
 Dims shape_of(const py::array& array);
 bool is_dtype(const py::array& array, Dtype dtype);
 bool holds_tokens(const py::array& array);
+// Whether it is uint8 (n,), to be read where it lies.
+bool holds_bytes(const py::array& array);
 // C-contiguous and aligned.
 bool in_order(const py::array& array);
 std::string dtype_text(const py::array& array);
@@ -33,11 +35,13 @@ py::array fresh_zeros(const Place& place, Dtype dtype, const Dims& shape);
 // is the instruction set's, whose number stands behind it.
 class Reserve {
 public:
-    Reserve(const Place& place, int set, Index bytes);
+    Reserve() = default;  // empty, until it takes memory
+    Reserve(Reserve&& other) noexcept;
     explicit Reserve(py::array bytes);
     ~Reserve();
-    Reserve(const Reserve&) = delete;
-    Reserve& operator=(const Reserve&) = delete;
+    Reserve& operator=(Reserve&&) = delete;
+
+    void take(const Place& place, int set, Index bytes);
 
     int set() const { return set_; }
     std::size_t bytes() const { return bytes_; }

@@ -1,10 +1,12 @@
 // The Python module of a backend on the host (_cpu): its calls (calls.h) and what only it has: instruction sets,
 // threads, prepared layers (prepared.h), calls from XLA (xla_ffi.h).
 #include <algorithm>
+#include <cstring>
 #include <iterator>
 
 #include "calls.h"
 #include "prepared.h"
+#include "released.h"
 #include "xla_ffi.h"
 
 namespace rnnkernels::binding {
@@ -37,7 +39,7 @@ py::array drop(const py::array& x, double rate, std::uint64_t seed, std::uint32_
     call.rows = call.columns > 0 ? x.size() / call.columns : 0;
     call.rate = rate, call.seed = seed, call.layer = layer;
     {
-        const py::gil_scoped_release released;
+        const Released released;
         backend().drop(backend().current_set(), dtype, call);
     }
     return out;
@@ -51,6 +53,16 @@ void add_cell(const py::capsule& entry) {
                               (entry.name() ? entry.name() : "nothing"));
     backend().add_cell(*static_cast<const CellEntry*>(entry.get_pointer()));
     entry.inc_ref();
+}
+
+// A reserve of these bytes, without what stands behind them, laid out for this set.
+py::object copy_reserve(const py::array& bytes, const std::string& set) {
+    if (!holds_bytes(bytes)) throw py::type_error("bytes: expected a contiguous array of uint8 (n,)");
+    py::object made;
+    auto& reserve = make_owned<Reserve>(made);
+    reserve.take({}, find_set(set), bytes.size());
+    if (bytes.size() > 0) std::memcpy(reserve.data(), bytes.data(), reserve.bytes());
+    return made;
 }
 
 py::dict plan(const std::string& cell, Index steps, Index batch, Index input, Index hidden, const std::string& dtype,
@@ -80,7 +92,10 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
                         "What a training forward keeps for its backward; opaque.")
         .def(py::init<py::array>(), py::arg("bytes"))
         .def_buffer(&Reserve::buffer)
-        .def_property_readonly("nbytes", &Reserve::bytes);
+        .def_property_readonly("nbytes", &Reserve::bytes)
+        .def_property_readonly("instruction_set",
+                               [](const Reserve& reserve) { return backend().set_name(reserve.set()); });
+    m.def("copy_reserve", &copy_reserve, py::arg("bytes"), py::arg("instruction_set"));
     bind_calls(m);
     m.def("add_cell", &add_cell, py::arg("entry"));
     m.def("drop", &drop, py::arg("x"), py::arg("rate"), py::arg("seed"), py::arg("layer"));

@@ -7,6 +7,8 @@
 #include <memory>
 #include <stdexcept>
 
+#include "watched.h"
+
 namespace rnnkernels::binding {
 namespace {
 
@@ -20,9 +22,10 @@ bool readable(const py::object& x, Dtype dtype) {
 // The packed weights of one layer, in the layout of one instruction set; never changed once made.
 class PreparedLayer {
 public:
+    // Of weights; or of the bytes of one that was made alike, for this set: the layer then only says its shapes.
     PreparedLayer(const std::string& cell, const Layer& layer, const std::string& weights, bool tokens,
-                  const Settings& settings)
-        : problem_(read_parameters({}, cell, layer)), set_(backend().current_set()), tokens_(tokens) {
+                  const Settings& settings, int set, const std::optional<py::array>& bytes)
+        : problem_(read_parameters({}, cell, layer)), set_(set), tokens_(tokens) {
         const bool half = weights == "bfloat16";
         if (!half && weights != "full")
             throw py::value_error("weights: expected full or bfloat16, got '" + weights + "'");
@@ -36,18 +39,27 @@ public:
         } else {
             in.x = &kind;
         }
-        const py::gil_scoped_release released;
-        packed_ = backend().prepare(set_, problem_.cell, problem_.dtype, in,
-                                    half ? WeightStorage::bfloat16 : WeightStorage::full);
+        {
+            const Released released;
+            packed_ = backend().prepare(set_, problem_.cell, problem_.dtype, in,
+                                        half ? WeightStorage::bfloat16 : WeightStorage::full, !bytes);
+        }
+        if (bytes) write(*bytes);
         problem_.in.weight_ih = problem_.in.weight_hh = problem_.in.bias_ih = problem_.in.bias_hh = nullptr;
         problem_.in.weight_gg = problem_.in.weight_diagonal = problem_.in.weight_hr = nullptr;
     }
-    ~PreparedLayer() { backend().discard(set_, problem_.cell, problem_.dtype, packed_); }
+    ~PreparedLayer() { discard(); }
     PreparedLayer(const PreparedLayer&) = delete;
     PreparedLayer& operator=(const PreparedLayer&) = delete;
 
     bool tokens() const { return tokens_; }
+    const char* set_name() const { return backend().set_name(set_); }
     Index bytes() const { return backend().prepared_bytes(set_, problem_.cell, problem_.dtype, packed_); }
+    py::array read() const {
+        py::array bytes(py::dtype::of<std::uint8_t>(), Dims{this->bytes()});
+        backend().read_prepared(set_, problem_.cell, problem_.dtype, packed_, bytes.mutable_data());
+        return bytes;
+    }
 
     // The layer as a problem, with no arrays in it: those it was made from may be gone.
     const Problem& problem() const { return problem_; }
@@ -66,10 +78,9 @@ public:
         py::array output = fresh_sequence(p, p.width(0));
         call.output = output.mutable_data();
         const py::tuple final_state = fresh_states(p, call.final_state);
-        {
-            const py::gil_scoped_release released;
-            run(call);
-        }
+        Watched watched(call.in);
+        call.in.watch = watched.watch();
+        watched.run([&] { run(call); });
         return py::make_tuple(output, final_state);
     }
 
@@ -86,6 +97,18 @@ public:
     }
 
 private:
+    void discard() { backend().discard(set_, problem_.cell, problem_.dtype, packed_); }
+    void write(const py::array& bytes) {
+        if (!holds_bytes(bytes) || bytes.size() != this->bytes()) {
+            const std::string wanted = std::to_string(this->bytes());
+            discard();
+            throw py::value_error("bytes: expected uint8 (" + wanted +
+                                  ",), those of a layer that was made alike, got " + dtype_text(bytes) + " (" +
+                                  std::to_string(bytes.size()) + ",)");
+        }
+        backend().write_prepared(set_, problem_.cell, problem_.dtype, packed_, bytes.data());
+    }
+
     Problem problem_;
     int set_;
     bool tokens_;
@@ -126,10 +149,7 @@ public:
         call_.in.x = p.in.x;
         call_.in.tokens = p.in.tokens;
         call_.output = output.mutable_data();
-        {
-            const py::gil_scoped_release released;
-            layer_->run(call_);
-        }
+        run();
         turn_ = 1 - turn_;
         return output;
     }
@@ -146,15 +166,7 @@ public:
         const Hold hold(busy_);
         const void* from[kMaxStates] = {};
         read_state(p_, "state", state, from);
-        for (std::size_t i = 0; i < state_.size(); ++i) {
-            const auto bytes = static_cast<std::size_t>(state_[i].nbytes());
-            if (bytes == 0) continue;
-            if (from[i]) {
-                std::memcpy(call_.final_state[i], from[i], bytes);
-            } else {
-                std::memset(call_.final_state[i], 0, bytes);
-            }
-        }
+        put_states(from);
     }
 
 private:
@@ -173,6 +185,34 @@ private:
         std::atomic<bool>& busy_;
     };
 
+    // The step at hand. States are updated in place: one that may be stopped leaves them as they were.
+    void run() {
+        Watched watched(call_.in);
+        call_.in.watch = watched.watch();
+        std::vector<py::array> before;
+        for (std::size_t i = 0; call_.in.watch && i < state_.size(); ++i) before.emplace_back(state_[i].attr("copy")());
+        try {
+            watched.run([&] { layer_->run(call_); });
+        } catch (const py::error_already_set&) {
+            const void* from[kMaxStates] = {};
+            for (std::size_t i = 0; i < before.size(); ++i) from[i] = before[i].data();
+            put_states(from);
+            throw;
+        }
+    }
+
+    void put_states(const void* const* from) {
+        for (std::size_t i = 0; i < state_.size(); ++i) {
+            const auto bytes = static_cast<std::size_t>(state_[i].nbytes());
+            if (bytes == 0) continue;
+            if (from[i]) {
+                std::memcpy(call_.final_state[i], from[i], bytes);
+            } else {
+                std::memset(call_.final_state[i], 0, bytes);
+            }
+        }
+    }
+
     static bool overlaps(const py::array& a, const py::array& b) {
         const auto* from = static_cast<const char*>(a.data());
         const auto* other = static_cast<const char*>(b.data());
@@ -188,23 +228,55 @@ private:
     std::atomic<bool> busy_{false};
 };
 
+// What Python holds of them (make_owned).
+struct PreparedHandle {
+    std::shared_ptr<const PreparedLayer> layer;
+};
+struct StepperHandle {
+    std::unique_ptr<Stepper> stepper;
+};
+
+py::object prepare(const std::string& cell, const Layer& layer, const std::string& weights, bool tokens,
+                   const Settings& settings, const std::optional<std::string>& set,
+                   const std::optional<py::array>& bytes) {
+    py::object made;
+    auto& handle = make_owned<PreparedHandle>(made);
+    handle.layer = std::make_shared<PreparedLayer>(cell, layer, weights, tokens, settings,
+                                                   set ? find_set(*set) : backend().current_set(), bytes);
+    return made;
+}
+
+py::object make_stepper(const PreparedHandle& prepared, Index batch, const OptionalNoise& noise) {
+    py::object made;
+    auto& handle = make_owned<StepperHandle>(made);
+    handle.stepper = std::make_unique<Stepper>(prepared.layer, batch, noise);
+    return made;
+}
+
 }  // namespace
 
 void bind_prepared(py::module_& m) {
-    py::class_<PreparedLayer, std::shared_ptr<PreparedLayer>>(m, "Prepared", "A layer's packed weights; opaque.")
-        .def(py::init<const std::string&, const Layer&, const std::string&, bool, const Settings&>(), py::arg("cell"),
-             py::arg("layer"), py::arg("weights"), py::arg("tokens"), py::arg("settings"))
-        .def_property_readonly("nbytes", &PreparedLayer::bytes)
-        .def("forward", &PreparedLayer::forward, py::arg("x"), py::arg("state").none(true),
-             py::arg("schedule").none(true), py::arg("term").none(true), py::arg("noise").none(true));
-    py::class_<Stepper>(m, "Stepper", "A prepared layer with its states; opaque.")
-        .def(py::init([](const std::shared_ptr<PreparedLayer>& layer, Index batch, const OptionalNoise& noise) {
-                 return std::make_unique<Stepper>(layer, batch, noise);
-             }),
-             py::arg("layer"), py::arg("batch_size"), py::arg("noise").none(true))
-        .def("step", &Stepper::step, py::arg("x"))
-        .def("state", &Stepper::state)
-        .def("reset", &Stepper::reset, py::arg("state").none(true));
+    py::class_<PreparedHandle>(m, "Prepared", "A layer's packed weights; opaque. prepare makes one.")
+        .def_property_readonly("nbytes", [](const PreparedHandle& of) { return of.layer->bytes(); })
+        .def_property_readonly("instruction_set", [](const PreparedHandle& of) { return of.layer->set_name(); })
+        .def("bytes", [](const PreparedHandle& of) { return of.layer->read(); })
+        .def(
+            "forward",
+            [](const PreparedHandle& of, const py::array& x, const OptionalState& state, const Schedule& schedule,
+               const OptionalArray& term,
+               const OptionalNoise& noise) { return of.layer->forward(x, state, schedule, term, noise); },
+            py::arg("x"), py::arg("state").none(true), py::arg("schedule").none(true), py::arg("term").none(true),
+            py::arg("noise").none(true));
+    m.def("prepare", &prepare, py::arg("cell"), py::arg("layer"), py::arg("weights"), py::arg("tokens"),
+          py::arg("settings"), py::arg("instruction_set") = std::nullopt, py::arg("bytes") = std::nullopt);
+    py::class_<StepperHandle>(m, "Stepper", "A prepared layer with its states; opaque. stepper makes one.")
+        .def(
+            "step", [](StepperHandle& of, const py::object& x) { return of.stepper->step(x); }, py::arg("x"))
+        .def("state", [](StepperHandle& of) { return of.stepper->state(); })
+        .def(
+            "reset", [](StepperHandle& of, const OptionalState& state) { of.stepper->reset(state); },
+            py::arg("state").none(true));
+    m.def("stepper", &make_stepper, py::arg("layer"), py::arg("batch_size"), py::arg("noise").none(true));
 }
 
 }  // namespace rnnkernels::binding

@@ -290,7 +290,7 @@ private:
         for (Index block = part_.blocks.first; block < part_.blocks.last; block += item_) {
             const Index end = block + item_ < part_.blocks.last ? block + item_ : part_.blocks.last;
             each_strip(
-                rows, [&](Index left) { return next_tile(left, most); },
+                rows, shared_.watch, [&](Index left) { return next_tile(left, most); },
                 [&](Index row, int tile, Index place) {
                     for (int i = 0; i < count; ++i) {
                         const Factor& f = factors[i];

@@ -33,7 +33,8 @@ struct BackwardShared {
           in(call.in),
           rows(call.in),
           masks(call.in.noise, rows),
-          workspace(space) {}
+          workspace(space),
+          watch(call.in.watch ? call.in.watch : cpu::unwatched()) {}
 
     const EngineCell<T>& cell;
     const CellTable& table;
@@ -42,6 +43,7 @@ struct BackwardShared {
     const Rows rows;
     const Masks<T> masks;
     Workspace& workspace;
+    Watch* const watch;
     Plan plan{};
     Index blocks = 0;    // of units
     Index h_blocks = 0;  // of h
@@ -91,7 +93,7 @@ struct BackwardShared {
         const Index width = width_of(table, shape);
         blocks = blocks_of<T>(shape.hidden);
         h_blocks = blocks_of<T>(width);
-        barriers = take_barriers(workspace, plan);
+        barriers = take_barriers(workspace, plan, watch);
         find_slots();
         take_weights(shape, width);
         take_arrays(shape, width);

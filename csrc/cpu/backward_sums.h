@@ -28,7 +28,7 @@ void BackwardEngine<T>::end_chunk(Index first, Index last) {
             rows, shared_.w_input, shared_.input_slots, table_.input.count, shared_.direct_slots, table_.directs,
             shape_, shared_.zeros,
             [&](Index row) { return static_cast<T*>(call.dx) + rows_.place(begin + row) * shape_.input; }, thread,
-            threads);
+            threads, shared_.watch);
     if (call.in.tokens) {
         sum_tokens(rows, shared_.tokens + begin, shared_.input_slots, table_.input.count, shape_, shared_.token_sums,
                    begins, thread, threads);

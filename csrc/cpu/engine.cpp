@@ -76,12 +76,13 @@ void backward_task(void* context, int thread) {
 
 template <class T>
 void forward(const EngineCell<T>& cell, const ForwardCall& call, int threads) {
+    if (call.in.shape.batch == 0) return;  // steps without rows: there may be any number of them, and nothing to write
     Workspace workspace;
     using Shared = ForwardShared<T>;
     Shared shared(cell, call, workspace);
     // The threads that a call can use at all, so that no other is woken.
     const int useful = plan_of(cell, Pass::forward, call.in, threads).threads;
-    cpu::run_parallel(useful, prepare<Shared>, forward_task<T>, &shared);
+    cpu::run_parallel(useful, prepare<Shared>, forward_task<T>, &shared, shared.watch);
 }
 
 template <class T>
@@ -95,7 +96,8 @@ void forward_layers(const EngineCell<T>& cell, const ForwardCall* calls, int cou
     Wavefront<T> wavefront{cell, calls, count, chunk, workspace};
     cpu::run_parallel(
         threads < count ? threads : count, prepare<Wavefront<T>>,
-        [](void* context, int thread) { static_cast<Wavefront<T>*>(context)->run(thread); }, &wavefront);
+        [](void* context, int thread) { static_cast<Wavefront<T>*>(context)->run(thread); }, &wavefront,
+        calls[0].in.watch ? calls[0].in.watch : cpu::unwatched());
 }
 
 // The gradients of weights that no step has.
@@ -113,12 +115,18 @@ void clear_gradients(const CellTable& table, const BackwardCall& call) {
 
 template <class T>
 void backward(const EngineCell<T>& cell, const BackwardCall& call, int threads) {
+    if (call.in.shape.batch == 0 && call.in.shape.steps > 0) {  // any number of steps without rows are none
+        BackwardCall empty = call;
+        empty.in.shape.steps = 0;
+        empty.in.starts = nullptr;
+        return backward(cell, empty, threads);
+    }
     if (call.in.shape.steps * call.in.shape.batch == 0) clear_gradients<T>(cell.table, call);
     Workspace workspace;
     using Shared = BackwardShared<T>;
     Shared shared(cell, call, workspace);
     const int useful = plan_of(cell, Pass::backward, call.in, threads).threads;
-    cpu::run_parallel(useful, prepare<Shared>, backward_task<T>, &shared);
+    cpu::run_parallel(useful, prepare<Shared>, backward_task<T>, &shared, shared.watch);
 }
 
 template <class T>
@@ -128,13 +136,14 @@ void* prepare_weights(const EngineCell<T>& cell, const Inputs& in, WeightStorage
     try {
         prepared->weights.take(prepared->workspace, cell.table, in,
                                {in.x != nullptr, in.tokens != nullptr, true, storage});
-        cpu::run_parallel(
-            threads, [](void* context, int count) { static_cast<Prepared*>(context)->threads = count; },
-            [](void* context, int thread) {
-                const auto& [workspace, weights, count] = *static_cast<const Prepared*>(context);
-                weights.pack(thread, count);
-            },
-            prepared);
+        if (threads > 0)
+            cpu::run_parallel(
+                threads, [](void* context, int count) { static_cast<Prepared*>(context)->threads = count; },
+                [](void* context, int thread) {
+                    const auto& [workspace, weights, count] = *static_cast<const Prepared*>(context);
+                    weights.pack(thread, count);
+                },
+                prepared);
     } catch (...) {
         delete prepared;
         throw;
@@ -219,10 +228,8 @@ constexpr SetKernels table{
     [](const SetCell& cell, Dtype dtype, const Inputs& in, WeightStorage storage, int threads) {
         return in_dtype(dtype, [&]<class T>(T) { return prepare_weights(engine_cell<T>(cell), in, storage, threads); });
     },
-    [](Dtype dtype, const void* prepared) {
-        return in_dtype(dtype, [&]<class T>(T) -> Index {
-            return static_cast<const PreparedWeights<T>*>(prepared)->workspace.bytes();
-        });
+    [](Dtype dtype, void* prepared) -> Workspace& {
+        return *in_dtype(dtype, [&]<class T>(T) { return &static_cast<PreparedWeights<T>*>(prepared)->workspace; });
     },
     [](Dtype dtype, void* prepared) {
         in_dtype(dtype, [&]<class T>(T) { delete static_cast<PreparedWeights<T>*>(prepared); });

@@ -282,7 +282,7 @@ private:
                 return feeds ? least(rows, next_tile(left, tile_rows(f.panels.width))) : rows;
             };
             each_strip(
-                now.rows, next,
+                now.rows, shared_.watch, next,
                 [&](Index row, int rows, Index place) {
                     item.run(a + row * a_stride, a_stride * now.rows.step, rows, scratch_.strip + place * stride,
                              stride);

@@ -29,7 +29,8 @@ struct ForwardShared {
           call(forward_call),
           rows(forward_call.in),
           masks(call.in.noise, rows),
-          workspace(space) {}
+          workspace(space),
+          watch(call.in.watch ? call.in.watch : cpu::unwatched()) {}
 
     const EngineCell<T>& cell;
     const CellTable& table;
@@ -37,6 +38,7 @@ struct ForwardShared {
     const Rows rows;
     const Masks<T> masks;
     Workspace& workspace;
+    Watch* const watch;
     Plan plan{};
     Index blocks = 0;    // of units
     Index h_blocks = 0;  // of h
@@ -77,7 +79,7 @@ struct ForwardShared {
         plan = cut;
         blocks = blocks_of<T>(shape.hidden);
         h_blocks = blocks_of<T>(width);
-        barriers = take_barriers(workspace, plan);
+        barriers = take_barriers(workspace, plan, watch);
         Index panels = 0;
         if (!call.prepared) {
             // One group of rows: each panel has one user. One chunk: weight_ih is used once; one step: weight_hh.

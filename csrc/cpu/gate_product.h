@@ -4,6 +4,7 @@
 #pragma once
 
 #include "panels.h"
+#include "threads.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -56,11 +57,12 @@ public:
     }
 
     // The same for `count` rows, tile after tile.
-    void run_all(const T* a, Index a_stride, Index count, T* out, Index out_stride) const {
+    void run_all(const T* a, Index a_stride, Index count, T* out, Index out_stride, Watch* watch) const {
         for (Index row = 0; row < count;) {
             const int rows = next_rows(count - row);
             run(a + row * a_stride, a_stride, rows, out + row * out_stride, out_stride);
             row += rows;
+            if (row < count) cpu::look(watch);
         }
     }
 

@@ -113,7 +113,7 @@ private:
 // Fills a strip with as many whole tiles of rows as fit, run(row, rows, place in the strip), then hands it on, use(rows
 // of the strip); again until all rows are done. Of `left` rows the next tile takes next(left).
 template <class Next, class Run, class Use>
-RNNKERNELS_INLINE void each_strip(RowSet rows, Next next, Run run, Use use) {
+RNNKERNELS_INLINE void each_strip(RowSet rows, Watch* watch, Next next, Run run, Use use) {
     for (Index first = 0, last = 0; first < rows.count; first = last) {
         while (last < rows.count) {
             const int tile_rows = next(rows.count - last);
@@ -122,6 +122,7 @@ RNNKERNELS_INLINE void each_strip(RowSet rows, Next next, Run run, Use use) {
             last += tile_rows;
         }
         use(RowSet{rows.at(first), last - first, rows.step});
+        if (last < rows.count) cpu::look(watch);
     }
 }
 
@@ -170,10 +171,10 @@ Part make_part(const EngineCell<T>& cell, Pass pass, const Plan& plan, const Row
 }
 
 // One barrier for everyone, then one per row group.
-inline Barrier* take_barriers(Workspace& workspace, const Plan& plan) {
+inline Barrier* take_barriers(Workspace& workspace, const Plan& plan, Watch* watch) {
     Barrier* barriers = workspace.take<Barrier>(1 + plan.row_groups);
-    barriers[0].reset(plan.threads);
-    for (int i = 0; i < plan.row_groups; ++i) barriers[1 + i].reset(plan.unit_groups);
+    barriers[0].reset(plan.threads, watch);
+    for (int i = 0; i < plan.row_groups; ++i) barriers[1 + i].reset(plan.unit_groups, watch);
     return barriers;
 }
 

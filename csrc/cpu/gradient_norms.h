@@ -1,10 +1,11 @@
 // Readings of the gradient's flow: ||dL/d(a state after step t)|| of each row, over its units.
 //
 // The squares of a block of units are summed where the backward has them in registers; at a chunk's end the blocks of
-// a row are added in ascending order, so that threads that divide the units change nothing.
+// a row are added in ascending order, so that threads that divide the units change nothing. A vanishing gradient's
+// squares vanish long before it does: there are three sums of each (recurrence/norm.h).
 #pragma once
 
-#include "../math/functions.h"
+#include "../recurrence/norm.h"
 #include "../recurrence/rows.h"
 #include "workspace.h"
 
@@ -20,13 +21,16 @@ public:
         states_ = states;
         blocks_[0] = h_blocks, blocks_[1] = blocks;
         most_ = h_blocks > blocks ? h_blocks : blocks;
-        squares_ = workspace.take<T>(rows * most_ * states_);
+        sums_ = workspace.take<Sums>(rows * most_ * states_);
     }
 
     // A state's gradient in one row of the chunk and one block, of whose units the first `valid` exist.
     RNNKERNELS_INLINE void note(Index row, Index block, int state, V dn, Index valid) const {
-        const V d = first_lanes(dn, valid);
-        squares_[(row * most_ + block) * states_ + state] = sum_of_lanes(d * d).first_lane();
+        using S = NormScale<T>;
+        const V d = first_lanes(dn, valid), raised = d * V(S::up), lowered = d * V(S::down);
+        sums_[(row * most_ + block) * states_ + state] = {sum_of_lanes(d * d).first_lane(),
+                                                          sum_of_lanes(raised * raised).first_lane(),
+                                                          sum_of_lanes(lowered * lowered).first_lane()};
     }
     // The readings of a chunk of `count` rows from row `begin` on, a thread's share of them.
     void write(const Rows& rows, Index begin, Index count, int thread, int threads, void* const* to) const {
@@ -35,16 +39,22 @@ public:
     }
 
 private:
+    struct Sums {
+        T plain, raised, lowered;
+    };
+
     T norm(Index row, int state) const {
-        T sum = 0;
-        for (Index block = 0; block < blocks_[state > 0]; ++block)
-            sum += squares_[(row * most_ + block) * states_ + state];
-        return square_root(sum);
+        Sums all{};
+        for (Index block = 0; block < blocks_[state > 0]; ++block) {
+            const Sums& of_block = sums_[(row * most_ + block) * states_ + state];
+            all.plain += of_block.plain, all.raised += of_block.raised, all.lowered += of_block.lowered;
+        }
+        return norm_of_sums(all.plain, all.raised, all.lowered);
     }
 
     int states_ = 0;
     Index blocks_[2] = {}, most_ = 0;
-    T* squares_ = nullptr;  // (chunk*B, most blocks, states)
+    Sums* sums_ = nullptr;  // (chunk*B, most blocks, states)
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -23,7 +23,10 @@ void BackwardEngine<T>::products(Index t) {
 
 template <class T>
 void BackwardEngine<T>::rows(Index t) {
-    rows_of_thread(part_.rows_of_step(rows_, t), shared_.plan, part_.thread).each([&](Index row) { run_row(t, row); });
+    rows_of_thread(part_.rows_of_step(rows_, t), shared_.plan, part_.thread).each([&](Index row) {
+        run_row(t, row);
+        cpu::look(shared_.watch);
+    });
 }
 
 template <class T>

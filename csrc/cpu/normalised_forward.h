@@ -26,14 +26,17 @@ void ForwardEngine<T>::products(Index t) {
         const ItemProduct<T> product(w, block, end, count, scratch_.panels);
         product.run_all(now.operand + now.rows.first * shape_.hidden, shape_.hidden * now.rows.step, count,
                         shared_.u + now.rows.first * row_size + w.columns.vector(block) * lanes,
-                        row_size * now.rows.step);
+                        row_size * now.rows.step, shared_.watch);
     });
 }
 
 template <class T>
 void ForwardEngine<T>::rows(Index t) {
     const Step now = at_step(t);
-    rows_of_thread(now.rows, shared_.plan, part_.thread).each([&](Index row) { run_row(now, row); });
+    rows_of_thread(now.rows, shared_.plan, part_.thread).each([&](Index row) {
+        run_row(now, row);
+        cpu::look(shared_.watch);
+    });
 }
 
 template <class T>

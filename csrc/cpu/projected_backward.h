@@ -82,6 +82,7 @@ void BackwardEngine<T>::multiply_projected(const Panels<T>& w, RowBlock<T> a, Ro
                     kProjectedBlocks * lanes);
             use(RowSet{rows.at(i), tile, rows.step}, blocks);
             i += tile;
+            if (i < rows.count) cpu::look(shared_.watch);
         }
     }
 }

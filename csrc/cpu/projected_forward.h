@@ -24,6 +24,7 @@ void ForwardEngine<T>::project_h(Index t) {
             const RowSet going_on = rows.below(rows_.count(t + 1));
             if (masks_.drops) put_operands(t + 1, going_on, blocks, out_rows_);
             i += rows.count;
+            if (i < now.rows.count) cpu::look(shared_.watch);
         }
     }
 }

@@ -55,9 +55,10 @@ std::vector<const SetKernels*> usable_sets() {
     return sets;
 }
 
+// Never destroyed: a daemon thread may be in a call while the process ends.
 const std::vector<const SetKernels*>& sets() {
-    static const std::vector<const SetKernels*> usable = usable_sets();
-    return usable;
+    static const auto* const usable = new std::vector<const SetKernels*>(usable_sets());
+    return *usable;
 }
 
 const SetKernels& set_at(int set) { return *sets()[static_cast<std::size_t>(set)]; }
@@ -68,6 +69,10 @@ std::atomic<int>& chosen() {
 }
 
 const cpu::SetCell& cell_of(int set, int cell) { return cpu::cell_of_set(sets(), set, cell); }
+
+cpu::Workspace& memory_of(int set, Dtype dtype, const void* prepared) {
+    return set_at(set).prepared_memory(dtype, const_cast<void*>(prepared));
+}
 
 const Backend table{
     "cpu",
@@ -92,10 +97,12 @@ const Backend table{
         const cpu::Plan plan = set_at(set).plan(cell_of(set, cell), dtype, shape, threads);
         return PlanInfo{plan.threads, plan.row_groups, plan.unit_groups, plan.forward_chunk, plan.backward_chunk};
     },
-    [](int set, int cell, Dtype dtype, const Inputs& in, WeightStorage storage) {
-        return set_at(set).prepare(cell_of(set, cell), dtype, in, storage, cpu::num_threads());
+    [](int set, int cell, Dtype dtype, const Inputs& in, WeightStorage storage, bool pack) {
+        return set_at(set).prepare(cell_of(set, cell), dtype, in, storage, pack ? cpu::num_threads() : 0);
     },
-    [](int set, int, Dtype dtype, const void* prepared) { return set_at(set).prepared_bytes(dtype, prepared); },
+    [](int set, int, Dtype dtype, const void* prepared) -> Index { return memory_of(set, dtype, prepared).bytes(); },
+    [](int set, int, Dtype dtype, const void* prepared, void* to) { memory_of(set, dtype, prepared).read(to); },
+    [](int set, int, Dtype dtype, void* prepared, const void* from) { memory_of(set, dtype, prepared).write(from); },
     [](int set, int, Dtype dtype, void* prepared) { set_at(set).discard(dtype, prepared); },
     [](int, int, Dtype, const ForwardCall&) { return Index{0}; },
     [](int, int, Dtype, const BackwardCall&) { return Index{0}; },

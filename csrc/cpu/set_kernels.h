@@ -3,6 +3,7 @@
 
 #include "../passes/strip.h"
 #include "plan.h"
+#include "workspace.h"
 
 namespace rnnkernels::cpu {
 
@@ -20,9 +21,10 @@ struct SetKernels {
 
     Index (*reserve_size)(const SetCell& cell, Dtype dtype, Index hidden, bool zones);  // bytes per row
     Plan (*plan)(const SetCell& cell, Dtype dtype, const Shape& shape, int threads);
-    // Weights packed once for many forward calls; ended by discard. Bytes: what they hold in memory.
+    // Weights packed once for many forward calls (or room for them: threads 0); ended by discard. Bytes: what they hold
+    // in memory.
     void* (*prepare)(const SetCell& cell, Dtype dtype, const Inputs& in, WeightStorage storage, int threads);
-    Index (*prepared_bytes)(Dtype dtype, const void* prepared);
+    Workspace& (*prepared_memory)(Dtype dtype, void* prepared);
     void (*discard)(Dtype dtype, void* prepared);
     void (*forward)(const SetCell& cell, Dtype dtype, const ForwardCall& call, int threads);
     void (*forward_layers)(const SetCell& cell, Dtype dtype, const ForwardCall* calls, int count, int threads);

@@ -12,6 +12,8 @@
 #include <system_error>
 #include <thread>
 
+#include "flush_denormals.h"
+
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
 #endif
@@ -34,30 +36,6 @@ void relax(int spins) {
 #endif
     if (spins > 1000) std::this_thread::yield();
 }
-
-// Flush denormals to zero, for as long as it lives.
-class FlushDenormals {
-public:
-#if defined(__x86_64__) || defined(_M_X64)
-    FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040U); }  // FTZ and DAZ
-    ~FlushDenormals() { _mm_setcsr(saved_); }
-
-private:
-    unsigned saved_;
-#elif defined(__aarch64__)
-    FlushDenormals() {
-        asm volatile("mrs %0, fpcr" : "=r"(saved_));
-        asm volatile("msr fpcr, %0" ::"r"(saved_ | (1ULL << 24)));  // FZ
-    }
-    ~FlushDenormals() { asm volatile("msr fpcr, %0" ::"r"(saved_)); }
-
-private:
-    unsigned long long saved_ = 0;
-#endif
-public:
-    FlushDenormals(const FlushDenormals&) = delete;
-    FlushDenormals& operator=(const FlushDenormals&) = delete;
-};
 
 // The processor this thread runs on, -1 where the system does not say.
 int current_processor() {
@@ -85,12 +63,65 @@ void leave_processor(int processor) {
 #endif
 }
 
+// Who this thread is: an address that no other has.
+const void* this_thread() {
+    static thread_local char here;
+    return &here;
+}
+
+// heed without the throw: whether the call goes on.
+bool goes_on(Watch& watch) {
+    if (__atomic_load_n(&watch.flag, __ATOMIC_RELAXED) == Watch::kAsk && watch.asker == this_thread()) {
+        __atomic_store_n(&watch.flag, Watch::kRun, __ATOMIC_RELAXED);
+        const FlushDenormals as_usual(false);  // whoever is asked may calculate
+        if (!watch.go_on(watch.context)) __atomic_store_n(&watch.flag, Watch::kStop, __ATOMIC_RELAXED);
+    }
+    return __atomic_load_n(&watch.flag, __ATOMIC_RELAXED) != Watch::kStop;
+}
+
+// A thread's task; whether it came to its end.
+bool finishes(Task task, void* context, int thread) {
+    try {
+        const FlushDenormals flush;
+        task(context, thread);
+        return true;
+    } catch (const Stopped&) {
+        return false;
+    }
+}
+
+// The caller's task is done, or was stopped: waits for the others'. Throws Stopped where the call was stopped.
+void wait_for_workers(const std::atomic<int>& running, bool finished, Watch& watch) {
+    for (int spins = 0; running.load(std::memory_order_acquire) > 0; ++spins) {
+        relax(spins);
+        finished = finished && goes_on(watch);
+    }
+    if (!finished) throw Stopped{};
+}
+
+// One caller at a time; a second one goes its own way. No mutex: the second may be the first one's own thread, in a
+// handler of a signal that it was told of in its call.
+class Turn {
+public:
+    explicit Turn(std::atomic<bool>& taken) : taken_(taken), mine_(!taken.exchange(true, std::memory_order_acquire)) {}
+    ~Turn() {
+        if (mine_) taken_.store(false, std::memory_order_release);
+    }
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+    bool mine() const { return mine_; }
+
+private:
+    std::atomic<bool>& taken_;
+    bool mine_;
+};
+
 class Pool {
 public:
     // Returns false, having done nothing, when another caller holds the pool or no worker can be started.
-    bool run(int threads, Prepare prepare, Task task, void* context) {
-        const std::unique_lock<std::mutex> hold(in_use_, std::try_to_lock);
-        if (!hold.owns_lock()) return false;
+    bool run(int threads, Prepare prepare, Task task, void* context, Watch& watch) {
+        const Turn turn(in_use_);
+        if (!turn.mine()) return false;
         threads = start_workers(threads - 1) + 1;
         if (threads == 1) return false;
         prepare(context, threads);
@@ -107,11 +138,7 @@ public:
             const std::lock_guard<std::mutex> lock(sleep_);
             wake_.notify_all();
         }
-        {
-            const FlushDenormals flush;
-            task(context, 0);
-        }
-        for (int spins = 0; running_.load(std::memory_order_acquire) > 0; ++spins) relax(spins);
+        wait_for_workers(running_, finishes(task, context, 0), watch);
         return true;
     }
 
@@ -132,12 +159,11 @@ private:
     // A worker's life. The number of participants travels in the signal itself: a worker that is not needed
     // may look late, and must not read one call's number with another call's task.
     void work(int thread, std::uint64_t seen) {
-        const FlushDenormals flush;
         for (;;) {
             seen = wait_for_signal(seen);
             if (thread >= static_cast<int>(seen & 0xffff)) continue;
             leave_processor(processor_);
-            task_(context_, thread);
+            finishes(task_, context_, thread);
             running_.fetch_sub(1, std::memory_order_release);
         }
     }
@@ -160,7 +186,7 @@ private:
         return signal_.load(std::memory_order_seq_cst);
     }
 
-    std::mutex in_use_;
+    std::atomic<bool> in_use_{false};
     int workers_ = 0;
     Task task_ = nullptr;
     void* context_ = nullptr;
@@ -192,14 +218,14 @@ public:
     }
 
     // Returns false, having done nothing, when another caller is at work or the runtime has fewer threads.
-    bool run(int threads, Prepare prepare, Task task, void* context) {
-        const std::unique_lock<std::mutex> hold(in_use_, std::try_to_lock);
+    bool run(int threads, Prepare prepare, Task task, void* context, Watch& watch) {
+        const Turn turn(in_use_);
         // As many as the runtime keeps, whatever the call can use: another number would make it end or start threads.
         const int team = most_();
-        if (!hold.owns_lock() || team < threads) return false;
-        Region region{this, threads, prepare, task, context, current_processor()};
+        if (!turn.mine() || team < threads) return false;
+        Region region{this, threads, prepare, task, context, watch, current_processor()};
         parallel_(enter, &region, static_cast<unsigned>(team), 0);
-        if (region.failure) std::rethrow_exception(region.failure);
+        if (region.failure) std::rethrow_exception(region.failure);  // nothing is thrown through the runtime's frames
         return true;
     }
 
@@ -210,8 +236,10 @@ private:
         Prepare prepare;
         Task task;
         void* context;
+        Watch& watch;
         int processor;                // the caller's
         std::atomic<int> threads{0};  // that take part; 0: not known yet, -1: nobody does
+        std::atomic<int> running{0};  // beside the caller
         std::exception_ptr failure{};
     };
 
@@ -224,6 +252,7 @@ private:
             const int threads = size < region.wanted ? size : region.wanted;
             try {
                 region.prepare(region.context, threads);
+                region.running.store(threads - 1, std::memory_order_relaxed);
                 region.threads.store(threads, std::memory_order_release);
             } catch (...) {
                 region.failure = std::current_exception();
@@ -232,8 +261,16 @@ private:
         }
         for (int spins = 0; region.threads.load(std::memory_order_acquire) == 0; ++spins) relax(spins);
         if (thread >= region.threads.load(std::memory_order_relaxed)) return;
-        const FlushDenormals flush;
-        region.task(region.context, thread);
+        const bool finished = finishes(region.task, region.context, thread);
+        if (thread > 0) {
+            region.running.fetch_sub(1, std::memory_order_release);
+            return;
+        }
+        try {
+            wait_for_workers(region.running, finished, region.watch);
+        } catch (const Stopped&) {
+            region.failure = std::current_exception();
+        }
     }
 
     template <class Function>
@@ -245,7 +282,7 @@ private:
     int (*thread_)() = nullptr;
     int (*size_)() = nullptr;
     int (*most_)() = nullptr;
-    std::mutex in_use_;
+    std::atomic<bool> in_use_{false};
 };
 
 std::atomic<int> thread_limit{1};
@@ -292,13 +329,24 @@ bool share_openmp(const char* library) {
     return true;
 }
 
-void Barrier::reset(int threads) {
+Watch* unwatched() {
+    static Watch never;  // its flag stays as it is
+    return &never;
+}
+
+void heed(Watch& watch) {
+    if (!goes_on(watch)) throw Stopped{};
+}
+
+void Barrier::reset(int threads, Watch* of_call) {
     size = threads;
+    watch = of_call;
     waiting = 0;
     generation = 0;
 }
 
 void Barrier::wait() {
+    look(watch);
     if (size == 1) return;
     const unsigned now = __atomic_load_n(&generation, __ATOMIC_RELAXED);
     if (__atomic_add_fetch(&waiting, 1, __ATOMIC_ACQ_REL) == size) {
@@ -306,22 +354,29 @@ void Barrier::wait() {
         __atomic_store_n(&generation, now + 1, __ATOMIC_RELEASE);
         return;
     }
-    for (int spins = 0; __atomic_load_n(&generation, __ATOMIC_ACQUIRE) == now; ++spins) relax(spins);
+    for (int spins = 0; __atomic_load_n(&generation, __ATOMIC_ACQUIRE) == now; ++spins) {
+        relax(spins);
+        look(watch);
+    }
 }
 
 void Progress::reset() { done = 0; }
 
 void Progress::publish(long long count) { __atomic_store_n(&done, count, __ATOMIC_RELEASE); }
 
-void Progress::wait(long long count) {
-    for (int spins = 0; __atomic_load_n(&done, __ATOMIC_ACQUIRE) < count; ++spins) relax(spins);
+void Progress::wait(long long count, Watch* watch) {
+    for (int spins = 0; __atomic_load_n(&done, __ATOMIC_ACQUIRE) < count; ++spins) {
+        relax(spins);
+        look(watch);
+    }
 }
 
-void run_parallel(int threads, Prepare prepare, Task task, void* context) {
+void run_parallel(int threads, Prepare prepare, Task task, void* context, Watch* watch) {
+    if (watch != unwatched()) watch->asker = this_thread();
     if (threads > 1) {
         OpenMp* const shared = openmp.load(std::memory_order_acquire);
-        if (shared != nullptr && shared->run(threads, prepare, task, context)) return;
-        if (the_pool().run(threads, prepare, task, context)) return;
+        if (shared != nullptr && shared->run(threads, prepare, task, context, *watch)) return;
+        if (the_pool().run(threads, prepare, task, context, *watch)) return;
     }
     prepare(context, 1);
     const FlushDenormals flush;

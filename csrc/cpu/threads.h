@@ -4,9 +4,26 @@
 // caller's setting is restored. A second caller while the pool is busy runs its call alone on its own
 // thread: results do not depend on the number of threads, so only its speed does. After a fork the child
 // starts a pool of its own.
+//
+// A call may be watched (recurrence/watch.h): then its threads look at the watch where they meet, and where `look`
+// says.
 #pragma once
 
+#include "../recurrence/watch.h"
+
 namespace rnnkernels::cpu {
+
+// What calls have that nothing stops.
+Watch* unwatched();
+
+// What a raised flag asks for; throws Stopped where the call is to end.
+void heed(Watch& watch);
+
+// Between pieces of work. Always inlined: this header is also compiled per instruction set.
+__attribute__((always_inline)) inline void look(Watch* watch) {
+    if (__atomic_load_n(&watch->flag, __ATOMIC_RELAXED) != Watch::kRun) [[unlikely]]
+        heed(*watch);
+}
 
 int num_threads();
 void set_num_threads(int threads);
@@ -21,8 +38,9 @@ struct alignas(64) Barrier {
     int size;
     int waiting;
     unsigned generation;
+    Watch* watch;
 
-    void reset(int threads);
+    void reset(int threads, Watch* of_call);
     void wait();
 };
 
@@ -32,13 +50,13 @@ struct alignas(64) Progress {
 
     void reset();
     void publish(long long count);  // what was written before is seen by who waits for it
-    void wait(long long count);
+    void wait(long long count, Watch* watch);
 };
 
-// task(context, thread) on 1 to `threads` threads, the caller being thread 0; returns when all have.
-// prepare(context, threads) runs first, on the caller, when the number of threads is settled.
+// task(context, thread) on 1 to `threads` threads, the caller being thread 0; returns, or throws Stopped, when all
+// have. prepare(context, threads) runs first, on the caller, when the number of threads is settled.
 using Task = void (*)(void* context, int thread);
 using Prepare = void (*)(void* context, int threads);
-void run_parallel(int threads, Prepare prepare, Task task, void* context);
+void run_parallel(int threads, Prepare prepare, Task task, void* context, Watch* watch = unwatched());
 
 }  // namespace rnnkernels::cpu

@@ -50,7 +50,7 @@ struct Wavefront {
         for (Index t = 0; t < steps; t += chunk) {
             const Index end = t + chunk < steps ? t + chunk : steps;
             for (int layer = first; layer < last; ++layer) {
-                if (layer > 0) progress[layer - 1].wait(end);
+                if (layer > 0) progress[layer - 1].wait(end, shared[layer].watch);
                 Engine engine(shared[layer], 0);
                 run_forward_chunk(cell.table.form, engine, t, end);
                 progress[layer].publish(end);

@@ -162,7 +162,7 @@ void write_bias(const T* sums, const Index* slots, const int* weight_rows, int g
 template <class T, class OutRow>
 void input_gradient(const GradientRows<T>& rows, const Panels<T>& w, const Index* slots, int gates,
                     const Index* direct_slots, int directs, const Shape& shape, const T* zeros, OutRow out_row,
-                    int thread, int threads) {
+                    int thread, int threads, Watch* watch) {
     using V = Vec<T>;
     alignas(64) T strip[kMostRows * kMostPanelVectors * V::lanes];
     const Index first = rows.count * thread / threads, last = rows.count * (thread + 1) / threads;
@@ -184,6 +184,7 @@ void input_gradient(const GradientRows<T>& rows, const Panels<T>& w, const Index
                 }
             }
             row += height;
+            if (row < last) cpu::look(watch);
         }
     }
 }

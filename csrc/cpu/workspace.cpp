@@ -39,6 +39,7 @@ struct Arena {
     std::vector<Block> blocks;
     std::size_t used = 0;  // of the last block
     std::size_t smallest_block = kSmallestBlock;
+    bool cleared = false;
 
     void* take(std::size_t size) {
         size = (size + kAlignment - 1) / kAlignment * kAlignment;
@@ -49,6 +50,7 @@ struct Arena {
         }
         void* piece = static_cast<char*>(blocks.back().memory.get()) + used;
         used += size;
+        if (cleared) std::memset(piece, 0, size);
         if (poisoned) std::memset(piece, 0xff, size);
         return piece;
     }
@@ -107,7 +109,10 @@ Workspace::Workspace() : kept_(true) {
     }
 }
 
-Workspace::Workspace(Fresh) : arena_(new Arena), kept_(false) { arena_->smallest_block = kAlignment; }
+Workspace::Workspace(Fresh) : arena_(new Arena), kept_(false) {
+    arena_->smallest_block = kAlignment;
+    arena_->cleared = true;
+}
 
 Workspace::~Workspace() {
     if (!kept_) {
@@ -136,6 +141,22 @@ long long Workspace::bytes() const {
     std::size_t total = 0;
     for (const Block& block : arena_->blocks) total += block.size;
     return static_cast<long long>(total);
+}
+
+void Workspace::read(void* to) const {
+    auto* at = static_cast<char*>(to);
+    for (const Block& block : arena_->blocks) {
+        std::memcpy(at, block.memory.get(), block.size);
+        at += block.size;
+    }
+}
+
+void Workspace::write(const void* from) {
+    const auto* at = static_cast<const char*>(from);
+    for (const Block& block : arena_->blocks) {
+        std::memcpy(block.memory.get(), at, block.size);
+        at += block.size;
+    }
 }
 
 void* take_block(std::size_t size) {

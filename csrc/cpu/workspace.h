@@ -12,7 +12,8 @@ struct Arena;
 class Workspace {
 public:
     Workspace();
-    // Memory for longer than a call: its own, none that other calls left, given back to the system at its end.
+    // Memory for longer than a call: its own, none that other calls left, given back to the system at its end. It
+    // begins as zeros, so that equal contents are equal bytes.
     enum Fresh { kFresh };
     explicit Workspace(Fresh);
     ~Workspace();
@@ -30,6 +31,9 @@ public:
 
     // Held in all, in use or not.
     long long bytes() const;
+    // Those bytes, of fresh memory: out, and in from one of which the same pieces were taken.
+    void read(void* to) const;
+    void write(const void* from);
 
 private:
     Arena* arena_;

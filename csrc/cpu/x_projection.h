@@ -86,7 +86,7 @@ private:
             const Index end = least(block + item, blocks.last);
             const ItemProduct<T> product(weight_, block, end, count, shared_.scratch[part_.thread].panels);
             const Index column = weight_.columns.vector(block) * Vec<T>::lanes;
-            product.run_all(x_rows, shape_.input, count, out + column, size_);
+            product.run_all(x_rows, shape_.input, count, out + column, size_, shared_.watch);
         }
     }
 

@@ -71,10 +71,17 @@ Kernel kernel_of(int set, const Inputs& in, Dtype dtype) {
 // Bytes for the products' library, and behind them for the kernels.
 Index library_bytes(Kernel kernel) { return kernel == Kernel::products ? cuda::kCublasWorkspace : 0; }
 
+// Steps without rows: there may be any number of them, and nothing to do in one.
+template <class Call>
+Call without_empty_steps(Call call) {
+    if (call.in.shape.batch == 0) call.in.shape.steps = 0, call.in.starts = nullptr;
+    return call;
+}
+
 template <class Call>
 Index workspace_bytes(Put<Call> put, int cell, Kernel kernel, const Call& call, Dtype dtype) {
     const cuda::Queue nowhere{nullptr, &cuda::reference_products()};
-    return put(at(cell), call, dtype, nowhere, nullptr) + library_bytes(kernel);
+    return put(at(cell), without_empty_steps(call), dtype, nowhere, nullptr) + library_bytes(kernel);
 }
 
 // All that decides what a call puts into its stream, as bytes: the call itself, and what of the host's it points to.
@@ -99,7 +106,8 @@ std::string key_of(Put<Call> put, int cell, Kernel kernel, Dtype dtype, const Ca
 }
 
 template <class Call>
-void run(Put<Call> put, int set, int cell, const Call& call, Dtype dtype) {
+void run(Put<Call> put, int set, int cell, const Call& given, Dtype dtype) {
+    const Call call = without_empty_steps(given);
     const Where& where = call.in.where;
     const Kernel kernel = kernel_of(set, call.in, dtype);
     const Index wanted = workspace_bytes(put, cell, kernel, call, dtype);
@@ -151,8 +159,10 @@ const Backend table{
         return cuda::reserve_bytes(*at(cell).table, in, dtype);
     },
     [](int, int cell, Dtype dtype, const Shape& shape, int) { return cuda::plan(*at(cell).table, shape, dtype); },
-    [](int, int, Dtype, const Inputs&, WeightStorage) -> void* { not_here("prepared layers"); },
+    [](int, int, Dtype, const Inputs&, WeightStorage, bool) -> void* { not_here("prepared layers"); },
     [](int, int, Dtype, const void*) { return Index{0}; },
+    [](int, int, Dtype, const void*, void*) {},
+    [](int, int, Dtype, void*, const void*) {},
     [](int, int, Dtype, void*) {},
     [](int set, int cell, Dtype dtype, const ForwardCall& call) {
         return workspace_bytes(cuda::put_forward, cell, kernel_of(set, call.in, dtype), call, dtype);

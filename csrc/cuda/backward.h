@@ -26,9 +26,9 @@ class BackwardEngine : public WeightGradients<T> {
     using Base::layout_;
     using Base::masks_;
     using Base::queue_;
+    using Base::readings_;
     using Base::rows_;
     using Base::shape_;
-    using Base::squares_;
     using Base::storage_;
     using Base::table_;
 
@@ -82,8 +82,8 @@ public:
         const StepRows now = at_step(t);
         const BackwardArrays<T> a = arrays(t);
         void* dh = offset(Base::dh_, storage_, now.in_chunk * a.width);
-        T* squares = squares_[0] ? squares_[0] + now.in_chunk * a.width : nullptr;
-        each(queue_, now.count, a.width, BackwardProjection<T>{a, dh, squares});
+        T* readings = readings_[0] ? readings_[0] + now.in_chunk * a.width : nullptr;
+        each(queue_, now.count, a.width, BackwardProjection<T>{a, dh, readings});
         multiply(now.count, shape_.hidden, a.width, dh, a.width, in_.weight_hr, made_part_, shape_.hidden);
     }
 
@@ -181,7 +181,7 @@ private:
             TakeIn<T> body{a, first, table_.states, {}, {}};
             for (int k = first; k < table_.states; ++k) {
                 body.given[k] = k == 0 ? call_.d_output : call_.d_sequence[k];
-                if (squares_[k]) body.squares[k] = squares_[k] + now.in_chunk * shape_.hidden;
+                if (readings_[k]) body.readings[k] = readings_[k] + now.in_chunk * shape_.hidden;
             }
             each(queue_, now.count, shape_.hidden, body);
             a.product = nullptr, a.d_output = nullptr;

@@ -93,13 +93,13 @@ template <class T>
 struct BackwardProjection {
     BackwardArrays<T> a;
     void* dh;    // (rows, P)
-    T* squares;  // (rows, P), for a reading
+    T* reading;  // (rows, P), or null
 
     RNNKERNELS_INLINE void operator()(Index row, Index unit) const {
         const Index at = row * a.width + unit;
         Vec<T> sum(row < a.next ? a.product[at] : a.carried[0][at]);
         if (a.d_output) sum = a.load(a.d_output, a.place(row) * a.width + unit) + sum;
-        if (squares) squares[at] = (sum * sum).raw;
+        if (reading) reading[at] = sum.raw;
         a.store(dh, at, sum);
         if (!a.operand) return;
         const Index before = a.h_first + row;

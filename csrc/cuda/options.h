@@ -115,7 +115,7 @@ struct TakeIn {
     BackwardArrays<T> a;
     int first, states;
     const void* given[kMaxStates];  // (T*B, H), the caller's
-    T* squares[kMaxStates];         // (rows, H)
+    T* readings[kMaxStates];        // (rows, H), or null
 
     RNNKERNELS_INLINE void operator()(Index row, Index unit) const {
         const Index at = row * a.hidden + unit;
@@ -123,7 +123,7 @@ struct TakeIn {
             Vec<T> dn(a.carried[k][at]);
             if (k == 0 && row < a.next && a.product) dn = Vec<T>(a.product[at]) + dn;
             if (given[k]) dn = a.load(given[k], a.place(row) * a.hidden + unit) + dn;
-            if (squares[k]) squares[k][at] = (dn * dn).raw;
+            if (readings[k]) readings[k][at] = dn.raw;
             a.carried[k][at] = dn.raw;
         }
     }

@@ -3,6 +3,7 @@
 // and again.
 #pragma once
 
+#include "../recurrence/norm.h"
 #include "../recurrence/rows.h"
 #include "queue.h"
 
@@ -137,18 +138,22 @@ struct ScatterInputGradient {
     }
 };
 
-// norms[place of a row] = the root of the sum of its squares.
+// norms[place of a row] = its norm.
 template <class T>
 struct WriteNorms {
-    const T* squares;  // (rows of a chunk, units)
+    const T* values;  // (rows of a chunk, units)
     Index units, first;
     Rows rows;
     void* norms;
     Dtype storage;
 
     RNNKERNELS_INLINE void operator()(Index row, const Team& team) const {
-        const T* from = squares + row * units;
-        const T norm = square_root(team.sum<T>(units, [from](Index i) { return from[i]; }));
+        using S = NormScale<T>;
+        const T* from = values + row * units;
+        const auto sum = [&](T scale) {
+            return team.sum<T>(units, [from, scale](Index i) { return from[i] * scale * (from[i] * scale); });
+        };
+        const T norm = norm_of_sums(sum(1), sum(S::up), sum(S::down));
         team.each(1, [&](Index) { store_as<T>(norms, storage, rows.place(first + row), norm); });
     }
 };

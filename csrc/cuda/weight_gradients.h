@@ -37,7 +37,7 @@ protected:
         if (Base::projected()) dh_ = arena.take(chunk_ * width, storage);
         if (Base::masks_.drops || rows_.ragged() || rows_.of_rows) operand_ = arena.take(chunk_ * width, storage);
         for (int k = 0; k < table_.states; ++k)
-            if (call.norms[k]) squares_[k] = arena.take<T>(chunk_ * units_of(k));
+            if (call.norms[k]) readings_[k] = arena.take<T>(chunk_ * units_of(k));
         sums_ = arena.take<T>(columns_);
         parts_ = arena.take<T>((chunk_ + kSumRows - 1) / kSumRows * columns_);
         if (call.dterm) terms_ = arena.take<T>(batch * table_.input.count * hidden);
@@ -82,7 +82,7 @@ protected:
         for (int k = 0; k < table_.states; ++k)
             if (call_.norms[k])
                 each_row(queue_, count,
-                         WriteNorms<T>{squares_[k], units_of(k), begin, rows_, call_.norms[k], storage_});
+                         WriteNorms<T>{readings_[k], units_of(k), begin, rows_, call_.norms[k], storage_});
     }
 
     // The sums, written where the caller wants them.
@@ -101,13 +101,13 @@ protected:
     }
 
     const BackwardCall& call_;
-    const Index columns_;       // values of a row of gradients
-    void* gradient_ = nullptr;  // (rows of a chunk, columns, H)
-    void* gated_ = nullptr;     // (rows of a chunk, H)
-    void* dh_ = nullptr;        // (rows of a chunk, P): dL/dh, where h is projected
-    void* operand_ = nullptr;   // (rows of a chunk, width): h as the recurrent weight saw it, where that is not the
-                                // output a step earlier
-    T* squares_[kMaxStates]{};  // (rows of a chunk, H or P): of dL/d(a state), for readings
+    const Index columns_;        // values of a row of gradients
+    void* gradient_ = nullptr;   // (rows of a chunk, columns, H)
+    void* gated_ = nullptr;      // (rows of a chunk, H)
+    void* dh_ = nullptr;         // (rows of a chunk, P): dL/dh, where h is projected
+    void* operand_ = nullptr;    // (rows of a chunk, width): h as the recurrent weight saw it, where that is not the
+                                 // output a step earlier
+    T* readings_[kMaxStates]{};  // (rows of a chunk, H or P): of dL/d(a state), for readings
 
 private:
     // The gradient of a weight while it is summed: in the caller's array, where that is of T.

@@ -13,6 +13,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "watch.h"
+
 namespace rnnkernels {
 
 using Index = std::int64_t;
@@ -113,6 +115,7 @@ struct Inputs {
     double settings[kMaxSettings] = {__builtin_inf(), __builtin_inf()};  // in the order of CellInfo; infinite: off
     Noise noise;
     Where where{};
+    Watch* watch = nullptr;  // null: nothing stops the call
 };
 
 struct ForwardCall {

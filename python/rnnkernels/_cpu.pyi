@@ -45,20 +45,18 @@ class _Cell(TypedDict):
 class Reserve:  # forward makes one; its bytes are its buffer, and make it again
     def __init__(self, bytes: NDArray[np.uint8]) -> None: ...
     @property
-    def nbytes(self) -> int: ...
+    def nbytes(self) -> int: ...  # its buffer has more behind them
+    @property
+    def instruction_set(self) -> str: ...
 
 @final
-class Prepared:
-    def __init__(
-        self,
-        cell: str,
-        layer: _Layer,
-        weights: str,  # "full" or "bfloat16"
-        tokens: bool,
-        settings: Sequence[float],  # in the cell's order; infinite: off
-    ) -> None: ...
+class Prepared:  # prepare makes one, this does not
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
     @property
     def nbytes(self) -> int: ...
+    @property
+    def instruction_set(self) -> str: ...
+    def bytes(self) -> NDArray[np.uint8]: ...  # (nbytes,)
     def forward(
         self,
         x: _Float | _Token,
@@ -69,13 +67,24 @@ class Prepared:
     ) -> tuple[_Float, tuple[_Float, ...]]: ...  # output (T, B, H), state
 
 @final
-class Stepper:
-    def __init__(self, layer: Prepared, batch_size: int, noise: _Noise | None) -> None: ...
+class Stepper:  # stepper makes one, this does not
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
     # x (B, I) or (B,); h (B, H), overwritten by a later step. None: x is no array that can be read as it is.
     def step(self, x: object) -> _Float | None: ...
     def state(self) -> tuple[_Float, ...]: ...  # copies
     def reset(self, state: _State | None) -> None: ...
 
+def prepare(
+    cell: str,
+    layer: _Layer,
+    weights: str,  # "full" or "bfloat16"
+    tokens: bool,
+    settings: Sequence[float],  # in the cell's order; infinite: off
+    instruction_set: str | None = None,  # None: the one in use
+    bytes: NDArray[np.uint8] | None = None,  # of one that was made alike; of `layer` only shapes then count
+) -> Prepared: ...
+def stepper(layer: Prepared, batch_size: int, noise: _Noise | None) -> Stepper: ...
+def copy_reserve(bytes: NDArray[np.uint8], instruction_set: str) -> Reserve: ...
 def add_cell(entry: object) -> None: ...  # a capsule of csrc/backend_table.h's CellEntry
 def cells() -> list[_Cell]: ...
 def forward(

@@ -199,6 +199,13 @@ def backends() -> dict[str, str]:
     }
 
 
+def version() -> str:
+    """Return this package's version."""
+    from rnnkernels import __version__  # noqa: PLC0415 - the package imports this module
+
+    return __version__
+
+
 def versions() -> dict[str, str]:
     """Return the versions that a bug report should name.
 
@@ -208,18 +215,16 @@ def versions() -> dict[str, str]:
         ``rnnkernels``, ``python``, ``platform``, ``numpy`` and, where they are installed, the
         optional packages. None of them is imported for it.
     """
-    from rnnkernels import __version__  # noqa: PLC0415 - the package imports this module
-
     found = {
-        "rnnkernels": __version__,
+        "rnnkernels": version(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "numpy": _version("numpy") or "unknown",
     }
     for package in _OPTIONAL:
-        version = _version(package)
-        if version is not None:
-            found[package] = version
+        installed = _version(package)
+        if installed is not None:
+            found[package] = installed
     return found
 
 

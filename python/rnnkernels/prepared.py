@@ -26,9 +26,10 @@ from ._arguments import (
     of_step,
 )
 from ._asked import Asked
+from ._pickled import check_version, version
 from ._scalars import as_choice, as_flag, as_integer
 from .noise import Noise, check_noise
-from .parameters import Array, cell_info, state_widths
+from .parameters import Array, Layer, cell_info, state_widths
 from .schedule import Like, begin
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ class Prepared:
 
     It holds a copy: parameters that change later are not seen; prepare them again. Results are those of
     `rnnkernels.forward` on the same parameters, bit for bit. It is never changed by a call, so several threads may use
-    one at the same time. It keeps the instruction set it was made under.
+    one at the same time, and copies share the weights. It keeps the instruction set it was made under: a pickle has
+    the packed weights and is read where the same version of this package finds that set.
 
     Parameters
     ----------
@@ -88,6 +90,8 @@ class Prepared:
     __slots__ = (
         "_layer",
         "_like",
+        "_settings",
+        "_shapes",
         "_states",
         "cell",
         "dtype",
@@ -108,7 +112,6 @@ class Prepared:
         noise: Noise | None = None,
         cell_clip: float | None = None,
     ) -> None:
-        self._states = cell_info(cell)["states"]
         arrays = as_parameters(cell, params)
         as_choice("weights", weights, ("full", "bfloat16"))
         tokens = as_flag("tokens", tokens)
@@ -116,16 +119,47 @@ class Prepared:
         layer = as_layer(cell, arrays)
         if _serve.on_gpu(layer.weight_ih):
             raise NotImplementedError("Prepared: there are no prepared layers on a GPU; rnnkernels.forward runs there")
-        self._layer = _cpu.Prepared(cell, layer, weights, tokens, as_settings(cell, cell_clip))
+        self._take(cell, layer, weights, tokens, as_settings(cell, cell_clip), noise)
+
+    def _take(
+        self,
+        cell: str,
+        layer: Layer,
+        weights: str,
+        tokens: bool,
+        settings: tuple[float, ...],
+        noise: Noise | None,
+        *packed: Any,
+    ) -> None:
+        """Pack a layer. `packed`, instruction set and bytes, has the weights where the layer only has their shapes."""
+        self._layer = _cpu.prepare(cell, layer, weights, tokens, settings, *packed)
+        self._shapes = tuple(None if array is None else array.shape for array in layer)
+        self._settings = settings
+        self._states = cell_info(cell)["states"]
         self.cell = cell
-        self.dtype: np.dtype[Any] = arrays["weight_ih"].dtype
-        self.input_size = int(arrays["weight_ih"].shape[1])
+        self.dtype: np.dtype[Any] = layer.weight_ih.dtype
+        self.input_size = int(layer.weight_ih.shape[1])
         gates = len(layer.weight_ih)
         self._like = Like(state_widths(cell, layer.weight_ih, layer.weight_hh), gates, self.dtype)
         self.hidden_size = int(gates // cell_info(cell)["rows"][0])
         self.weights = weights
         self.tokens = tokens
         self.noise = noise
+
+    def __copy__(self) -> Prepared:
+        """Return another with the same packed weights, which nothing changes."""
+        copied = object.__new__(type(self))
+        for name in Prepared.__slots__:
+            setattr(copied, name, getattr(self, name))
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Prepared:
+        return self.__copy__()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        packed = (self._layer.instruction_set, self._layer.bytes())
+        made_of = (self.weights, self.tokens, self._settings, self.noise, *packed)
+        return _unpickled, (type(self), version(), self.cell, self._shapes, self.dtype.name, made_of)
 
     def _expected(self, batch: int) -> Drawn | None:
         return None if self.noise is None else self.noise._drawn(self.cell, batch, expected=True)
@@ -224,11 +258,22 @@ class Prepared:
         )
 
 
+def _unpickled(
+    kind: type[Prepared], written: str, cell: str, shapes: Sequence[Any], dtype: str, made_of: tuple[Any, ...]
+) -> Prepared:
+    """Return a prepared layer again; it runs on the instruction set that it was packed for, or on none."""
+    check_version("Prepared", written)
+    layer = Layer._make([None if shape is None else np.zeros(shape, dtype) for shape in shapes])
+    made = object.__new__(kind)
+    made._take(cell, layer, *made_of)
+    return made
+
+
 class Stepper:
     """A prepared layer and its states: call it with one step's input after another.
 
     A step allocates nothing, and gives the bits that `Prepared.forward` gives for the whole sequence. One thread
-    at a time may use it.
+    at a time may use it. A copy goes on by itself from the states of the moment.
 
     Parameters
     ----------
@@ -255,10 +300,13 @@ class Stepper:
             raise TypeError(f"layer: expected a Prepared, got {type(layer).__name__}")
         self.batch_size = as_integer("batch_size", batch_size, 0, 2**31 - 1)
         self.layer = layer
-        self._stepper = _cpu.Stepper(layer._layer, self.batch_size, layer._expected(self.batch_size))
+        self._stepper = _cpu.stepper(layer._layer, self.batch_size, layer._expected(self.batch_size))
         self._step = self._stepper.step
         if state is not None:
             self.reset(state)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.layer, self.batch_size, self.state)
 
     def __call__(self, x_t: npt.ArrayLike) -> Array:
         """Take one step.

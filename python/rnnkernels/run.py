@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from . import _serve
+from . import _pickled, _serve  # noqa: F401 - _pickled: reserves can be copied
 from .parameters import Array, Params
 from .schedule import check_states
 
@@ -38,7 +38,8 @@ class Run:
     """A forward pass: its results, and what its backward needs.
 
     It refers to the arrays it was called with and does not copy them: change the parameters (an
-    optimiser's step) only after `backward`.
+    optimiser's step) only after `backward`. A deep copy, and a pickle, has copies of all of them; it is differentiated
+    on the instruction set that made the run.
 
     Attributes
     ----------

@@ -159,6 +159,8 @@ def make_schedule(
     if reset is None:
         return _of_lengths(length, reverse)
 
+    if batch == 0:  # steps without rows are none, however many
+        steps, reset = 0, reset[:0]
     # Step k of a row in the order it is run; `begins` (B, T): a sequence begins there.
     order = np.arange(steps)[None, :]
     runs = order < length[:, None]  # (B, T)

@@ -212,8 +212,8 @@ BREAKS = [
     Break(
         "wavefront: a layer runs ahead of the one below",
         "csrc/cpu/wavefront.h",
-        "if (layer > 0) progress[layer - 1].wait(end);",
-        "if (layer > 0) progress[layer - 1].wait(t);",
+        "if (layer > 0) progress[layer - 1].wait(end, shared[layer].watch);",
+        "if (layer > 0) progress[layer - 1].wait(t, shared[layer].watch);",
         "tests/cpu/test_wavefront.py",
         CPU,
     ),

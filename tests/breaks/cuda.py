@@ -22,8 +22,8 @@ BREAKS = [
     Break(
         "cuda: a reading lacks what the caller gives",
         "csrc/cuda/options.h",
-        "if (squares[k]) squares[k][at] = (dn * dn).raw;",
-        "if (squares[k]) squares[k][at] = (Vec<T>(a.carried[k][at]) * dn).raw;",
+        "if (readings[k]) readings[k][at] = dn.raw;",
+        "if (readings[k]) readings[k][at] = a.carried[k][at];",
         "tests/kernels/test_states.py",
         EMULATED,
     ),

@@ -107,6 +107,32 @@ def test_norms_do_not_depend_on_threads_or_kind(cell: str) -> None:
     assert rk.backward(p.forward(), p.d_output).norms is None
 
 
+@pytest.mark.parametrize("cell", ["lstm", "rnn_relu", "lstm_projected"])
+def test_norms_have_the_range_of_the_gradients(cell: str, isa: str) -> None:
+    """Not that of their squares: times a power of two they are the same numbers."""
+    for dtype, exponents in (("float32", [-100, -73, -50, -30, 30, 60, 75, 100]), ("float64", [-950, -700, 700, 950])):
+        p = make(cell, (3, 2, 4, 21), dtype)
+
+        def norms(exponent: int, p: Problem = p) -> tuple[Array, ...]:
+            ends = [np.ldexp(d, exponent) for d in p.d_state]
+            found = rk.backward(p.forward(), np.ldexp(p.d_output, exponent), ends, norms=True).norms
+            assert found is not None
+            return found
+
+        for exponent in exponents:
+            for one, other in zip(norms(exponent), norms(0), strict=True):
+                np.testing.assert_allclose(np.ldexp(one, -exponent), other, rtol=1e-5, atol=0, err_msg=str(exponent))
+
+
+def test_norms_of_nothing_and_of_what_is_no_number() -> None:
+    p = make("gru", (2, 3, 4, 21), "float32")
+    d_output = np.zeros_like(p.d_output)
+    d_output[1, 1, 3], d_output[1, 2, 4] = np.inf, np.nan
+    found = rk.backward(p.forward(), d_output, norms=True).norms
+    assert found is not None
+    np.testing.assert_array_equal(found[0][1], np.array([0, np.inf, np.nan], "f4"))
+
+
 def test_an_open_forget_gate_carries_all_of_the_gradient() -> None:
     """With f = 1 and nothing from h the LSTM's dL/dc has one norm at every step: the constant error carousel."""
     p = make("lstm_nfg", (20, 3, 4, 16))

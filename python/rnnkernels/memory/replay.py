@@ -103,7 +103,8 @@ def forward(run: Callable[[Asked, Array, State | None, bool], Run], asked: Asked
     kept = []
     whole: tuple[Array, ...] = ()  # output, or the sequences of all states
     done: Run | None = None
-    for part, mine in cut(len(x), piece_length(asked.cell, len(x)), asked):
+    k = piece_length(asked.cell, len(x)) if x.shape[1] else len(x)  # a batch of none takes no memory
+    for part, mine in cut(len(x), k, asked):
         done = run(mine, x[part], state, False)
         sequences = done.states or (done.output,)
         whole = whole or tuple(frame_of(s).zeros((len(x), *s.shape[1:]), s.dtype) for s in sequences)

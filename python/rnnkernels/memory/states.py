@@ -66,7 +66,8 @@ class States:
         call, h = self.call, self.states[0]
         frame = frame_of(h)
         steps, batch = h.shape[:2]
-        starts = np.arange(steps + 1) * batch if call.rows is None else call.rows.starts
+        walked = steps if batch else 0  # steps without rows are none, however many
+        starts = np.arange(walked + 1) * batch if call.rows is None else call.rows.starts
         sequences = int(starts[1]) if len(starts) > 1 else batch if call.rows is None else 0
         dx = frame.zeros(call.x.shape, h.dtype) if need_x and call.x.ndim == 3 else None
         d_term = None if call.term is None else frame.zeros(call.term.shape, h.dtype)
