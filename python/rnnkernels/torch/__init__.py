@@ -21,10 +21,11 @@ except ImportError as error:
 
 from rnnkernels import _cpu
 
+from . import export as _export  # noqa: F401  # the operators' rule for torch.onnx.export
 from . import operators
 from .layers import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from .recurrent import Recurrent, RecurrentCell
-from .swapping import Swapped, swap
+from .swapping import Swapped, swap, unswap
 
 # PyTorch's idle threads spin for milliseconds after each of its operations: with threads of our own beside them the
 # two would take the processors from each other, layer after layer. On its threads ours cost nothing to wake.
@@ -42,4 +43,5 @@ __all__ = [
     "Swapped",
     "operators",
     "swap",
+    "unswap",
 ]
