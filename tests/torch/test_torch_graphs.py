@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.utils import prune
-from torch_compare import CELLS, NAMES, leaves
+from torch_compare import NAMES, leaves
 
 import rnnkernels.torch as rnn
 
@@ -102,7 +102,7 @@ def test_a_layer_whose_weight_is_made_before_each_call() -> None:
 def test_hooks_run_once_or_not_at_all() -> None:
     model, x = One(rnn.GRU(I, H)), input_of("GRU")
     model.layer.register_forward_hook(lambda _, __, found: (found[0] * 2, found[1]))
-    with pytest.raises(NotImplementedError, match=r"torch\.fx: layer, rnnkernels\.torch\.GRU: expected no forward hooks"):
+    with pytest.raises(NotImplementedError, match=r"torch\.fx: layer, rnnkernels\.torch\.GRU: .* no forward hooks"):
         torch.fx.symbolic_trace(model)
 
     class Tracer(torch.fx.Tracer):  # type: ignore[misc]
@@ -117,7 +117,7 @@ def test_hooks_run_once_or_not_at_all() -> None:
 def test_a_layer_alone_is_no_graph(name: str) -> None:
     layer = model_of(name).layer
     with pytest.raises(NotImplementedError, match=rf"torch\.fx: expected a model around .* rnnkernels\.torch\.{name}"):
-        torch.fx.symbolic_trace(layer, concrete_args={k: None for k in ("hx", "state")} if name in NAMES else None)
+        torch.fx.symbolic_trace(layer, concrete_args=dict.fromkeys(("hx", "state")) if name in NAMES else None)
 
 
 # ---- TorchScript -------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ def test_a_model_that_was_unswapped_is_scripted() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_quantisation_says_that_it_leaves_a_layer(name: str) -> None:
     model = model_of(name)
-    with pytest.warns(UserWarning, match=rf"torch\.ao\.quantization: rnnkernels\.torch\.{name} stays in floating point"):
+    with pytest.warns(UserWarning, match=rf"quantization: rnnkernels\.torch\.{name} stays in floating point"):
         done = torch.ao.quantization.quantize_dynamic(model)
     assert type(done.layer) is getattr(rnn, name)
     assert type(done.head) is not nn.Linear

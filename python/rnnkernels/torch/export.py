@@ -48,6 +48,8 @@ _NODES = {
     "lstm_noaf": _lstm("Sigmoid", "Tanh", "Affine"),
 }
 
+_INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
+
 # Gates and peepholes in ONNX's order, under our names.
 _GATES = {"RNN": "a", "GRU": "zrn", "LSTM": "iofg"}
 _PEEPHOLES = "iof"
@@ -67,49 +69,56 @@ def to_node(asked: Asked, given: Given) -> tuple[Tensor, Tensors, Tensors, Tenso
     _check(asked, given)
     node = _NODES[asked.cell]
     named: dict[str, Any] = dict(zip(given.names, given.weights, strict=True))
-    x, W, R = given.x, named["weight_ih"], named["weight_hh"]  # (T, B, I), (G·H, I), (G·H, P)
-    hidden = R.shape[0] // len(gates_of(asked.cell))
+    x, weight_ih, weight_hh = given.x, named["weight_ih"], named["weight_hh"]  # (T, B, I), (G·H, I), (G·H, P)
+    hidden = weight_hh.shape[0] // len(gates_of(asked.cell))
     if not x.is_floating_point():
-        x = (x.unsqueeze(-1) == torch.arange(W.shape[1], device=x.device)).to(W.dtype)
+        x = (x.unsqueeze(-1) == torch.arange(weight_ih.shape[1], device=x.device)).to(weight_ih.dtype)
     state = [s.unsqueeze(0) for s in given.state or ()]  # each (1, B, H)
     projection = named.get("weight_hr")  # (P, H)
     if projection is not None:
         if state:
-            x, W = _with_first_state(asked, x, W, given.state[0] @ R.T)
+            x, weight_ih = _with_first_state(asked, x, weight_ih, given.state[0] @ weight_hh.T)
             state[0] = x.new_zeros(1, x.shape[1], hidden)
-        R = R @ projection
+        weight_hh = weight_hh @ projection
     order = gates_of(asked.cell), _GATES[node.operator]
     biases = [_reorder(named[name], *order) for name in ("bias_ih", "bias_hh") if name in named]
-    diagonal = named.get("weight_diagonal")
-    lengths = None if asked.lengths is None else asked.lengths.to(torch.int32)
-    inputs = (
-        x,
-        _reorder(W, *order).unsqueeze(0),
-        _reorder(R, *order).unsqueeze(0),
-        torch.cat(biases).unsqueeze(0) if biases else None,
-        lengths,
-        *(state or (None,)),
-    )
-    if diagonal is not None:
-        peepholes = _reorder(diagonal, "".join(cell_info(asked.cell)["diagonals"]), _PEEPHOLES).unsqueeze(0)
-        inputs = (*inputs, *[None] * (7 - len(inputs)), peepholes)
-    steps, batch = x.shape[:2]
-    states = [[1, batch, hidden]] * len(cell_info(asked.cell)["states"])
-    output, *final = torch.onnx.ops.symbolic_multi_out(
-        node.operator,
-        inputs,
-        {**node.attributes, "direction": "reverse" if asked.reverse else "forward", "hidden_size": hidden},
-        dtypes=[W.dtype] * (1 + len(states)),
-        shapes=[[steps, 1, batch, hidden], *states],
-    )
-    output, *final = (t.to(x.device) for t in (output.squeeze(1), *(s.squeeze(0) for s in final)))
+    inputs: dict[str, Any] = {
+        "X": x,
+        "W": _reorder(weight_ih, *order).unsqueeze(0),
+        "R": _reorder(weight_hh, *order).unsqueeze(0),
+        "B": torch.cat(biases).unsqueeze(0) if biases else None,
+        "sequence_lens": None if asked.lengths is None else asked.lengths.to(torch.int32),
+        "initial_h": state[0] if state else None,
+    }
+    if len(state) > 1:
+        inputs["initial_c"] = state[1]
+    if "weight_diagonal" in named:
+        peepholes = "".join(cell_info(asked.cell)["diagonals"])
+        inputs["P"] = _reorder(named["weight_diagonal"], peepholes, _PEEPHOLES).unsqueeze(0)
+    output, final = _record(node, asked.reverse, inputs, hidden, len(cell_info(asked.cell)["states"]))
     if projection is not None:
         output, final[0] = output @ projection.T, final[0] @ projection.T
     if asked.lengths is not None:
         # The standard does not say where a row without steps ends. Here it ends where it began.
         ran = (asked.lengths > 0).unsqueeze(-1)
-        final = [torch.where(ran, s, begun) for s, begun in zip(final, given.state or [0.0] * len(final), strict=True)]
-    return output, final, [], W.new_empty(0, dtype=torch.uint8)
+        begun = given.state or [0.0] * len(final)
+        final = [torch.where(ran, s, first) for s, first in zip(final, begun, strict=True)]
+    return output, final, [], weight_ih.new_empty(0, dtype=torch.uint8)
+
+
+def _record(node: Node, reverse: bool, inputs: dict[str, Any], hidden: int, states: int) -> tuple[Tensor, Tensors]:
+    """Record a node; return its output (T, B, H) and its final states, each (B, H)."""
+    x = inputs["X"]
+    steps, batch = x.shape[:2]
+    output, *final = torch.onnx.ops.symbolic_multi_out(
+        node.operator,
+        [inputs.get(name) for name in _INPUTS],
+        {**node.attributes, "direction": "reverse" if reverse else "forward", "hidden_size": hidden},
+        dtypes=[x.dtype] * (1 + states),
+        shapes=[[steps, 1, batch, hidden], *[[1, batch, hidden]] * states],
+    )
+    # PyTorch records the node on the CPU, wherever its inputs are.
+    return output.squeeze(1).to(x.device), [s.squeeze(0).to(x.device) for s in final]
 
 
 def _check(asked: Asked, given: Given) -> None:
@@ -129,7 +138,8 @@ def _check(asked: Asked, given: Given) -> None:
         raise NotImplementedError(
             "torch.onnx.export: expected a layer without masks inside, or dropout alone and evaluation: model.eval()"
         )
-    wrong = [name for name in Asked._fields if name not in _SERVED and getattr(asked, name) != Asked._field_defaults[name]]
+    usual = Asked(asked.cell)
+    wrong = [name for name in Asked._fields if name not in _SERVED and getattr(asked, name) != getattr(usual, name)]
     if wrong == ["all_states"] and len(cell_info(asked.cell)["states"]) == 1:
         wrong = []  # its states are its output
     if given.term is not None:
@@ -149,7 +159,7 @@ def _reorder(tensor: Tensor, have: str, want: str) -> Tensor:
     return torch.cat([blocks.get(gate, zeros) for gate in want])
 
 
-def _with_first_state(asked: Asked, x: Tensor, W: Tensor, product: Tensor) -> tuple[Tensor, Tensor]:
+def _with_first_state(asked: Asked, x: Tensor, weight_ih: Tensor, product: Tensor) -> tuple[Tensor, Tensor]:
     """Return x and weights with the first state's part of the gates as more inputs, which are 0 after the first step.
 
     ONNX's LSTM has no projection: its recurrent weights are W_hh W_hr, and its h is not projected yet. An initial h
@@ -163,7 +173,8 @@ def _with_first_state(asked: Asked, x: Tensor, W: Tensor, product: Tensor) -> tu
     else:
         first = at == asked.lengths - 1  # (T, B)
     more = torch.where(first.unsqueeze(-1), product, torch.zeros_like(product))  # (T, B, G·H)
-    return torch.cat([x, more], -1), torch.cat([W, torch.eye(len(W), dtype=W.dtype, device=W.device)], -1)
+    identity = torch.eye(len(weight_ih), dtype=x.dtype, device=x.device)
+    return torch.cat([x, more], -1), torch.cat([weight_ih, identity], -1)
 
 
 def _rule(mode: Any, function: Any, types: Any, args: Any, kwargs: Any) -> Any:

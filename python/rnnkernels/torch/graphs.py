@@ -1,4 +1,4 @@
-"""Tools of PyTorch that would take a layer apart: torch.fx makes a leaf of it, TorchScript and quantisation say why not.
+"""Tools that would take a layer apart: torch.fx makes a leaf of it, TorchScript and quantisation say why not.
 
 Each leaves torch.nn's own classes whole and opens every other. Not here: `torch.compile` and `torch.export`, to which a
 call is an operator (`operators`), and ONNX (`export`).
