@@ -67,13 +67,6 @@ BREAKS = [
         ONNX,
     ),
     Break(
-        "torch: onnx: the length is that of the trace",
-        f"{P}/export.py",
-        "steps, batch = x.shape[:2]",
-        "steps, batch = int(x.shape[0]), x.shape[1]",
-        ONNX,
-    ),
-    Break(
         "torch: onnx: masks in training are dropped",
         f"{P}/export.py",
         "(asked.noise.keeps_units or not asked.noise.expected)",
