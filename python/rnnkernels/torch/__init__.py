@@ -7,11 +7,12 @@
 
     layer = rnn.Recurrent("mut2_projected", 64, 128)           # any other cell
     report = rnn.swap(model)                                   # every torch.nn.RNN, LSTM and GRU in a model
+    report = rnn.unswap(model)                                 # and back
 
 `RNN`, `LSTM`, `GRU` and the cells `RNNCell`, `LSTMCell`, `GRUCell` are subclasses of PyTorch's own (`layers`);
 `Recurrent` and `RecurrentCell` have every cell of `rnnkernels.cells` and what PyTorch lacks (`recurrent`). Gradients
 and the transforms of `torch.func` are in `autograd`, the operators that `torch.compile` and `torch.export` see in
-`operators`.
+`operators`, what `torch.onnx.export` makes of them in `export`, what torch.fx and TorchScript meet in `graphs`.
 """
 
 try:
