@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,11 @@ def test_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     found = blocks("python")
     with dynamo.patch(allow_rnn=False):  # a block sets it
         for line, text in found:
+            if "torch.onnx" in text and not find_spec("onnxscript"):
+                continue
             exec(compile("\n" * line + text, str(PAGE), "exec"), space)
     torch._dynamo.reset()
-    assert len(found) == 7
+    assert len(found) == 8
     assert capsys.readouterr().out.strip() == "1: GRU, on rnnkernels"
     assert torch.equal(space["scores"], space["model"](space["x"][:, :5], torch.full((5,), 100)))
     assert space["per_sample"]["weight_ih_l0"].shape == (4, 48, 8)

@@ -64,8 +64,10 @@ def test_a_nested_model() -> None:
     assert type(model.encoder["rnn"]) is rnn.LSTM
     assert repr(model) == repr(twin)
     assert_same(outputs(model, x), expected)
-    again = rnn.swap(model)
-    assert (again.replaced, again.left, str(again)) == ({}, {}, "no recurrent layers")
+    again = rnn.swap(model, allow_torch=True)
+    assert (again.replaced, again.left, again.already) == ({}, {}, report.replaced)
+    assert str(again) == "nothing to do for 4 layers, on rnnkernels already"
+    assert not any(model.get_submodule(path).allow_torch for path in again.already)
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert type(other.encoder["rnn"]) is rnn.LSTM
         assert all(torch.equal(a, b) for a, b in zip(outputs(other, x), outputs(model, x), strict=True))
@@ -171,3 +173,69 @@ def test_what_torchscript_compiled_is_left() -> None:
 def test_what_is_no_model(wrong: Any) -> None:
     with pytest.raises(TypeError, match=r"model: expected a torch.nn.Module, got "):
         rnn.swap(wrong)
+
+
+# ---- back --------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_is_swapped_and_back_is_the_model() -> None:
+    torch.manual_seed(0)
+    model, x = Tagger(), torch.randn(5, 3, 4)
+    expected, twin = outputs(model, x), copy.deepcopy(model)
+    replaced = rnn.swap(model, allow_torch=True).replaced
+    kept = {path: vars(module) for path, module in model.named_modules()}
+    report = rnn.unswap(model)
+    assert (report.replaced, report.left, report.already) == (replaced, {}, {})
+    assert str(report).splitlines()[0] == "encoder.rnn: LSTM, on torch.nn"
+    for (path, mine), theirs in zip(model.named_modules(), twin.modules(), strict=True):
+        assert type(mine) is type(theirs)
+        assert vars(mine) is kept[path]
+        assert vars(mine).keys() == vars(theirs).keys()
+    assert all(torch.equal(a, b) for a, b in zip(outputs(model, x), expected, strict=True))
+    again = rnn.unswap(model)
+    assert (again.replaced, again.left, again.already) == ({}, {}, replaced)
+    assert str(again) == "nothing to do for 4 layers, on torch.nn already"
+    assert rnn.swap(model).replaced == replaced
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_layer_that_was_made_as_ours_goes_back(name: str) -> None:
+    layer = getattr(rnn, name)(4, 6)
+    assert rnn.unswap(layer).replaced == {"": name}
+    assert type(layer) is getattr(nn, name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_parametrized_layer_goes_back(name: str) -> None:
+    layer = getattr(nn, name)(4, 6)
+    weight = "weight_hh" if name in CELLS else "weight_hh_l0"
+    nn.utils.parametrizations.weight_norm(layer, weight)
+    x = torch.randn(*((3,) if name in CELLS else (5, 3)), 4)
+    expected = outputs(layer, x)
+    rnn.swap(layer)
+    assert rnn.swap(layer).already == {"": name}
+    assert rnn.unswap(layer).replaced == {"": name}
+    assert not isinstance(layer, getattr(rnn, name))
+    assert all(torch.equal(a, b) for a, b in zip(outputs(layer, x), expected, strict=True))
+    nn.utils.parametrize.remove_parametrizations(layer, weight)
+    assert type(layer) is getattr(nn, name)
+
+
+class Ours(rnn.GRU):
+    """A class of a user's own, on these kernels."""
+
+
+def test_what_does_not_go_back_and_what_is_there() -> None:
+    model = nn.ModuleList([Ours(4, 6), Mine(4, 6), rnn.Recurrent("mgu", 4, 6), rnn.RecurrentCell("mgu", 4, 6)])
+    report = rnn.unswap(model)
+    assert report.replaced == {}
+    assert report.already == {"1": "Mine"}
+    assert report.left["0"].endswith("Ours is a class of its own")
+    assert report.left["2"] == "torch.nn has no class in the place of Recurrent"
+    assert report.left["3"] == "torch.nn has no class in the place of RecurrentCell"
+    report = rnn.swap(model)
+    assert report.already == {"0": "Ours", "2": "Recurrent", "3": "RecurrentCell"}
+    assert list(report.left) == ["1"]
+    assert [type(module).__name__ for module in model] == ["Ours", "Mine", "Recurrent", "RecurrentCell"]
+    with pytest.raises(TypeError, match=r"model: expected a torch.nn.Module, got "):
+        rnn.unswap([])

@@ -7,11 +7,12 @@
 
     layer = rnn.Recurrent("mut2_projected", 64, 128)           # any other cell
     report = rnn.swap(model)                                   # every torch.nn.RNN, LSTM and GRU in a model
+    report = rnn.unswap(model)                                 # and back
 
 `RNN`, `LSTM`, `GRU` and the cells `RNNCell`, `LSTMCell`, `GRUCell` are subclasses of PyTorch's own (`layers`);
 `Recurrent` and `RecurrentCell` have every cell of `rnnkernels.cells` and what PyTorch lacks (`recurrent`). Gradients
 and the transforms of `torch.func` are in `autograd`, the operators that `torch.compile` and `torch.export` see in
-`operators`.
+`operators`, what `torch.onnx.export` makes of them in `export`, what torch.fx and TorchScript meet in `graphs`.
 """
 
 try:
@@ -21,10 +22,11 @@ except ImportError as error:
 
 from rnnkernels import _cpu
 
+from . import export as _export  # noqa: F401  # the operators' rule for torch.onnx.export
 from . import operators
 from .layers import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from .recurrent import Recurrent, RecurrentCell
-from .swapping import Swapped, swap
+from .swapping import Swapped, swap, unswap
 
 # PyTorch's idle threads spin for milliseconds after each of its operations: with threads of our own beside them the
 # two would take the processors from each other, layer after layer. On its threads ours cost nothing to wake.
@@ -42,4 +44,5 @@ __all__ = [
     "Swapped",
     "operators",
     "swap",
+    "unswap",
 ]

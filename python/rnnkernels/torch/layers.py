@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 from rnnkernels._asked import Asked
 
 from . import autocast
+from .graphs import InPlaceOfTorch, leaf
 from .kernels import no_kernels, serves
 from .sequence import packed_batch, run, run_layers
 
@@ -30,7 +31,7 @@ def _cell_name(layer: Any) -> str:
     return str(layer.mode).lower()
 
 
-class _Layer:
+class _Layer(InPlaceOfTorch):
     """What `RNN`, `LSTM` and `GRU` have in common; a mixin before PyTorch's class."""
 
     # Whether a call that these kernels do not serve and PyTorch does is run by PyTorch.
@@ -134,7 +135,10 @@ def _arrange(layer: Any, input: Any, hx: Any) -> tuple[Any, Any, Any] | None:
 
 
 def _refuse(layer: Any, theirs: Any, *arguments: Any) -> Any:
-    """Let PyTorch refuse a call in its own words; raise where it does not."""
+    """Let PyTorch refuse a call in its own words; raise where it does not. Where torch.fx traces: a node."""
+    node = leaf(layer, *arguments)
+    if node is not None:
+        return node
     first = arguments[0].data if isinstance(arguments[0], PackedSequence) else arguments[0]
     if isinstance(first, torch.Tensor) and not serves(first.device) and not layer.allow_torch:
         raise NotImplementedError(
@@ -150,8 +154,8 @@ def _refuse(layer: Any, theirs: Any, *arguments: Any) -> Any:
         return result
     if torch.jit.is_tracing():
         raise NotImplementedError(
-            f"rnnkernels.torch.{type(layer).__name__}: torch.jit.trace cannot hold these kernels (torch.export can); "
-            "allow_torch = True on the layer puts PyTorch's in the trace"
+            f"rnnkernels.torch.{type(layer).__name__}: torch.jit.trace cannot hold these kernels; torch.export and "
+            "torch.onnx.export(dynamo=True) can; allow_torch = True on the layer puts PyTorch's in the trace"
         )
     raise NotImplementedError(
         f"rnnkernels.torch.{type(layer).__name__}: PyTorch takes this call, these kernels do not: they take dense "
@@ -202,7 +206,7 @@ class GRU(_Layer, torch.nn.GRU):  # type: ignore[misc]
 # ---- cells -------------------------------------------------------------------------------------------
 
 
-class _Cell:
+class _Cell(InPlaceOfTorch):
     """What `RNNCell`, `LSTMCell` and `GRUCell` have in common; a mixin before PyTorch's class."""
 
     allow_torch: bool = False

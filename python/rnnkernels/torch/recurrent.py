@@ -20,6 +20,7 @@ from rnnkernels.noise import Drawn, Noise, check_rate
 from rnnkernels.parameters import cell_info, parameter_shapes
 
 from . import autocast
+from .graphs import Whole, leaf
 from .kernels import no_kernels, serves
 from .layers import FLOATS
 from .sequence import packed_batch, run, run_layers
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 States = Any  # a tensor, of a cell with several states a tuple of them
 
 
-class _Base(torch.nn.Module):  # type: ignore[misc]
+class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
     """Parameters of one cell under torch.nn's names, and the checks that layers and cells share."""
 
     def __init__(
@@ -84,8 +85,6 @@ class _Base(torch.nn.Module):  # type: ignore[misc]
 
     def _check_input(self, name: str, x: Any, dims: tuple[int, ...]) -> bool:
         """Check an input of vectors or tokens; return whether it is tokens. `dims`: allowed for vectors."""
-        if not isinstance(x, torch.Tensor):
-            raise TypeError(f"{name}: expected a tensor or a PackedSequence, got {type(x).__name__}")
         if not serves(x.device):
             raise NotImplementedError(f"{name}: expected a tensor on the CPU, got {x.device}: {no_kernels(x.device)}")
         tokens = not x.is_floating_point()
@@ -101,6 +100,13 @@ class _Base(torch.nn.Module):  # type: ignore[misc]
                 f"(or tokens, without it); got {tuple(x.shape)}"
             )
         return tokens
+
+    def _no_tensor(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return a node where torch.fx traces; else raise, as input `x` is no tensor."""
+        node = leaf(self, *args, **kwargs)
+        if node is None:
+            raise TypeError(f"input: expected a tensor or a PackedSequence, got {type(x).__name__}")
+        return node
 
     def _as_states(self, name: str, given: States, shapes: list[tuple[int, ...]], symbols: str) -> Any:
         if given is None:
@@ -274,6 +280,9 @@ class Recurrent(_Base):
         packed = isinstance(input, PackedSequence)
         all_states = as_flag("all_states", all_states)
         x: Any = input.data if packed else input
+        if not isinstance(x, torch.Tensor):
+            options = {"lengths": lengths, "resets": resets, "reset_state": reset_state, "all_states": all_states}
+            return self._no_tensor(x, input, state, **options)
         tokens = self._check_input("input", x, (2,) if packed else (2, 3))
         batched = packed or x.dim() + tokens == 3
         batch_sizes = None
@@ -434,6 +443,8 @@ class RecurrentCell(_Base):
         TypeError, ValueError, NotImplementedError
             As `Recurrent.forward`.
         """
+        if not isinstance(input, torch.Tensor):
+            return self._no_tensor(input, input, state)
         tokens = self._check_input("input", input, (1, 2))
         batched = input.dim() + tokens == 2
         rows = (input.shape[0],) if batched else ()

@@ -1,15 +1,19 @@
-"""`swap`: the recurrent layers of a model on these kernels, in place."""
+"""`swap`: the recurrent layers of a model on these kernels, in place; `unswap`: back on PyTorch's."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from rnnkernels._scalars import as_flag
 
 from . import kernels, layers
+from .recurrent import Recurrent, RecurrentCell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 _OURS: dict[type, type] = {
     torch.nn.RNN: layers.RNN,
@@ -19,26 +23,36 @@ _OURS: dict[type, type] = {
     torch.nn.LSTMCell: layers.LSTMCell,
     torch.nn.GRUCell: layers.GRUCell,
 }
+_THEIRS = {ours: theirs for theirs, ours in _OURS.items()}
 
 
 @dataclass
 class Swapped:
-    """What `swap` did.
+    """What `swap` or `unswap` did.
 
     Attributes
     ----------
     replaced : dict of str to str
-        The path of each layer that runs on these kernels now, and its class.
+        The path of each layer that runs on the engine now, and its class.
     left : dict of str to str
         The path of each recurrent layer that was left as it is, and why.
+    already : dict of str to str
+        The path of each layer that ran on the engine before, and its class. Nothing of it was changed.
+    engine : {"rnnkernels", "torch.nn"}
+        Whose classes the layers were given.
     """
 
     replaced: dict[str, str] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
+    already: dict[str, str] = field(default_factory=dict)
+    engine: str = "rnnkernels"
 
     def __str__(self) -> str:
-        lines = [f"{path or '(the model itself)'}: {name}, on rnnkernels" for path, name in self.replaced.items()]
+        lines = [f"{path or '(the model itself)'}: {name}, on {self.engine}" for path, name in self.replaced.items()]
         lines += [f"{path or '(the model itself)'}: left, {why}" for path, why in self.left.items()]
+        if self.already and not self.replaced:
+            count = len(self.already)
+            lines.append(f"nothing to do for {count} layer{'s' if count > 1 else ''}, on {self.engine} already")
         return "\n".join(lines) or "no recurrent layers"
 
 
@@ -46,7 +60,8 @@ def swap(model: torch.nn.Module, *, allow_torch: bool = False) -> Swapped:
     """Put every torch.nn.RNN, LSTM, GRU and cell of a model on these kernels, in place.
 
     A layer stays the same object: its parameters, hooks, parametrizations, training mode and the optimisers that hold
-    its parameters are not touched. Only its class becomes the one of `rnnkernels.torch`, a subclass.
+    its parameters are not touched. Only its class becomes the one of `rnnkernels.torch`, a subclass. A layer that runs
+    on these kernels already is left as it is, its `allow_torch` too.
 
     Parameters
     ----------
@@ -59,46 +74,97 @@ def swap(model: torch.nn.Module, *, allow_torch: bool = False) -> Swapped:
     Returns
     -------
     Swapped
-        What was replaced, and what was left and why.
+        What was replaced, what was left and why, and what ran on these kernels already.
+
+    Raises
+    ------
+    TypeError
+        If `model` is no module, or `allow_torch` neither True nor False.
+    """
+    allow_torch = as_flag("allow_torch", allow_torch)
+
+    def replace(module: Any) -> None:
+        module.__class__ = _on(_OURS, type(module))
+        module.allow_torch = allow_torch
+
+    return _change(model, Swapped(), _is_ours, lambda module: _why_not(module, allow_torch), replace)
+
+
+def unswap(model: torch.nn.Module) -> Swapped:
+    """Give every `rnnkernels.torch.RNN`, LSTM, GRU and cell of a model the class of torch.nn, in place.
+
+    `swap` the other way, for layers that were never swapped, too: a layer stays the same object. What knows torch.nn's
+    classes alone, TorchScript and `torch.ao.quantization` say, takes the model then.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Of whatever depth; may be such a layer itself.
+
+    Returns
+    -------
+    Swapped
+        What was replaced, what was left and why (a `Recurrent`, say), and what PyTorch ran already.
 
     Raises
     ------
     TypeError
         If `model` is no module.
     """
+
+    def replace(module: Any) -> None:
+        module.__class__ = _on(_THEIRS, type(module))
+        module.__dict__.pop("allow_torch", None)
+
+    return _change(model, Swapped(engine="torch.nn"), lambda module: not _is_ours(module), _why_not_back, replace)
+
+
+def _change(
+    model: torch.nn.Module,
+    done: Swapped,
+    is_there: Callable[[torch.nn.Module], bool],
+    why_not: Callable[[torch.nn.Module], str | None],
+    replace: Callable[[torch.nn.Module], None],
+) -> Swapped:
+    """Replace the recurrent layers of a model, but for those that the engine runs already or cannot run."""
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
-    allow_torch = as_flag("allow_torch", allow_torch)
-    done = Swapped()
     for path, module in model.named_modules():
-        if isinstance(module, tuple(_OURS.values())) or not _is_recurrent(module):
+        if not _is_recurrent(module):
             continue
-        why = _why_not(module, allow_torch)
+        if is_there(module):
+            done.already[path] = _class(module).__name__
+            continue
+        why = why_not(module)
         if why is not None:
             done.left[path] = why
             continue
-        module.__class__ = _ours(type(module))
-        module.allow_torch = allow_torch
-        done.replaced[path] = str(next(name for base, name in _NAMES.items() if isinstance(module, base)))
+        replace(module)
+        done.replaced[path] = _class(module).__name__
     return done
-
-
-_NAMES = {base: base.__name__ for base in _OURS}
 
 
 def _is_recurrent(module: torch.nn.Module) -> bool:
     if isinstance(module, torch.jit.ScriptModule):
-        return getattr(module, "original_name", None) in _NAMES.values()
-    return isinstance(module, (torch.nn.RNNBase, torch.nn.RNNCellBase))
+        return getattr(module, "original_name", None) in {cls.__name__ for cls in _OURS}
+    return isinstance(module, (torch.nn.RNNBase, torch.nn.RNNCellBase, Recurrent, RecurrentCell))
+
+
+def _is_ours(module: torch.nn.Module) -> bool:
+    return isinstance(module, (*_THEIRS, Recurrent, RecurrentCell))
+
+
+def _class(module: torch.nn.Module) -> type:
+    """Return the class of a layer; a parametrization has put one of its own below it."""
+    cls = type(module)
+    return cls.__mro__[1] if torch.nn.utils.parametrize.is_parametrized(module) else cls
 
 
 def _why_not(module: torch.nn.Module, allow_torch: bool) -> str | None:
-    """Return why a layer cannot be replaced; None where it can."""
-    cls = type(module)
-    if torch.nn.utils.parametrize.is_parametrized(module):
-        cls = cls.__mro__[1]
+    """Return why a layer cannot be replaced by one of ours; None where it can."""
     if isinstance(module, torch.jit.ScriptModule):
         return "it is compiled by TorchScript"
+    cls = _class(module)
     if cls not in _OURS:
         return f"{cls.__module__}.{cls.__qualname__} is a class of its own"
     wrong = {p.device for p in module.parameters() if not kernels.serves(p.device)}
@@ -111,9 +177,19 @@ def _why_not(module: torch.nn.Module, allow_torch: bool) -> str | None:
     return None
 
 
-def _ours(cls: type) -> type:
-    """Return the class of ours for one of PyTorch's, or for what a parametrization made of it."""
-    if cls in _OURS:
-        return _OURS[cls]
-    made: Any = type(cls.__name__, (_OURS[cls.__mro__[1]],), dict(cls.__dict__))
+def _why_not_back(module: torch.nn.Module) -> str | None:
+    """Return why a layer of ours cannot be replaced by one of torch.nn; None where it can."""
+    cls = _class(module)
+    if cls in _THEIRS:
+        return None
+    if cls in (Recurrent, RecurrentCell):
+        return f"torch.nn has no class in the place of {cls.__name__}"
+    return f"{cls.__module__}.{cls.__qualname__} is a class of its own"
+
+
+def _on(bases: Mapping[type, type], cls: type) -> type:
+    """Return the other engine's class for `cls`, or for what a parametrization made of it."""
+    if cls in bases:
+        return bases[cls]
+    made: Any = type(cls.__name__, (bases[cls.__mro__[1]],), dict(cls.__dict__))
     return made  # type: ignore[no-any-return]
