@@ -5,6 +5,7 @@ Tensors are read where they lie, as NumPy arrays that share their memory or, on 
 
 from __future__ import annotations
 
+import contextlib
 import operator
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -71,7 +72,7 @@ class Kept:
         """The reserve of a direct call; None of another."""
         return self.run.reserve if self.spec.asked.direct and isinstance(self.run, Whole) else None
 
-    def following(self, given: Sequence[torch.Tensor], output: torch.Tensor) -> Kept:
+    def following(self, given: Sequence[torch.Tensor]) -> Kept:
         """Return this for tensors of a call that lie elsewhere by now: x and those after it, as autograd saved them.
 
         Sharded training frees a layer's weights after its forward and gathers them anew, at another place, for its
@@ -81,7 +82,8 @@ class Kept:
             return self
         x, *tensors = given
         if self.reserve is not None:
-            return kept_again(self.spec, x, tuple(tensors), output, bytes_of(self.reserve))
+            call = _make_call(self.spec, array(x), list(map(array, tensors)))
+            return Kept(self.spec, Whole(call, self.run.output, self.reserve), given)
         again = forward(self.spec, x, tuple(tensors), True).kept
         assert again is not None
         return again
@@ -91,13 +93,20 @@ class Kept:
         d_output: torch.Tensor | None,
         d_final: Sequence[torch.Tensor | None],
         d_sequences: Sequence[torch.Tensor | None],
-        like: Sequence[torch.Tensor],
+        shapes: Sequence[Sequence[int]],
         need_x: bool,
     ) -> Backward:
-        """Return the gradients; `like`: tensors of the final states' shapes."""
+        """Return the gradients; `shapes` of the final states."""
+        with profiled(self.spec, " backward"):
+            return self._backward(d_output, d_final, d_sequences, shapes, need_x)
+
+    def _backward(self, d_output: Any, d_final: Any, d_sequences: Any, shapes: Any, need_x: bool) -> Backward:
         d_state = None
-        if any(d is not None for d in d_final):
-            d_state = tuple(array(torch.zeros_like(s) if d is None else d) for d, s in zip(d_final, like, strict=True))
+        known = next((d for d in d_final if d is not None), None)
+        if known is not None:
+            d_state = tuple(
+                array(known.new_zeros(shape) if d is None else d) for d, shape in zip(d_final, shapes, strict=True)
+            )
         ahead = Ahead(
             None if d_output is None else array(d_output),
             d_state,
@@ -117,6 +126,14 @@ class Kept:
 
 
 _on_gpu = operator.attrgetter("is_cuda")
+_NOTHING = contextlib.nullcontext()
+
+
+def profiled(spec: Spec, what: str = "") -> Any:
+    """Return a context that gives what runs in it a name in PyTorch's profiler, where that is on."""
+    if not torch.autograd.profiler._is_profiler_enabled:
+        return _NOTHING
+    return torch.profiler.record_function(f"rnnkernels.{spec.asked.cell}{what}")
 
 
 def serves(device: torch.device) -> bool:
@@ -164,13 +181,18 @@ def array(tensor: torch.Tensor) -> Any:
 
 
 def forward(spec: Spec, x: torch.Tensor, tensors: Tensors, keep: bool) -> Forward:
-    """Run a call; `keep` what its backward needs.
+    """Run a call; `keep` what its backward needs, where no change of the results in place can reach it.
 
     Raises
     ------
     TypeError, ValueError
         As `rnnkernels.forward`.
     """
+    with profiled(spec):
+        return _forward(spec, x, tensors, keep)
+
+
+def _forward(spec: Spec, x: torch.Tensor, tensors: Tensors, keep: bool) -> Forward:
     inputs, arrays = array(x), list(map(array, tensors))
     if spec.asked.direct or spec.walk is not None:
         output, final, sequences, run = _run_call(spec, _make_call(spec, inputs, arrays), keep)
@@ -178,8 +200,14 @@ def forward(spec: Spec, x: torch.Tensor, tensors: Tensors, keep: bool) -> Forwar
         done = _run_layer(spec, inputs, arrays, keep)
         output, final, run = done.output, done.state, done._kept if keep else None
         sequences = None if done.states is None else done.states[1:]
-    kept = None if run is None else Kept(spec, run, (x, *tensors))
-    return Forward(_tensor(output), _tensors(final), _tensors(sequences or ()), kept)
+    if run is None:
+        return Forward(_tensor(output), _tensors(final), _tensors(sequences or ()), None)
+    result, later = _tensor(output), _tensors(sequences or ())
+    if spec.seen:
+        result = result.clone()
+        if spec.asked.memory != "all":  # then the backward reads these, too
+            later = tuple(s.clone() for s in later)
+    return Forward(result, _tensors(final), later, Kept(spec, run, (x, *tensors)))
 
 
 def kept_again(spec: Spec, x: torch.Tensor, tensors: Tensors, output: torch.Tensor, reserve: torch.Tensor) -> Kept:
@@ -190,6 +218,11 @@ def kept_again(spec: Spec, x: torch.Tensor, tensors: Tensors, output: torch.Tens
     else:
         held = _cpu.Reserve(reserve.numpy())
     return Kept(spec, Whole(call, array(output), held), (x, *tensors))
+
+
+def output_of(kept: Kept) -> torch.Tensor:
+    """Return the output (T, B, H) that the backward of a direct call reads."""
+    return _tensor(kept.run.output)  # type: ignore[attr-defined]
 
 
 def bytes_of(reserve: Any) -> torch.Tensor:

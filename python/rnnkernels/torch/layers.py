@@ -16,7 +16,7 @@ from rnnkernels._asked import Asked
 
 from . import autocast
 from .kernels import no_kernels, serves
-from .sequence import packed_batch, run, run_layers
+from .sequence import packed_batch, run_layers, step
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -222,10 +222,10 @@ class _Cell:
         cell = "lstm" if several else "gru" if isinstance(self, torch.nn.GRUCell) else f"rnn_{self.nonlinearity}"
         region = autocast.region(x)
         if region is None:
-            final = run(Asked(cell), x, weights, state).final
+            final = step(Asked(cell), x, weights, state).final
         else:
             with region.outside():
-                final = run(Asked(cell), *map(region.cast, (x, weights, state))).final
+                final = step(Asked(cell), *map(region.cast, (x, weights, state))).final
             dtypes = region.result_dtypes(cell, x, state, True)
             final = tuple(s.to(d) for s, d in zip(final, dtypes, strict=True))
         if not batched:

@@ -61,7 +61,7 @@ def run(spec: Spec, x: torch.Tensor, tensors: Tensors) -> Tensors:
     """Run a call: output, final states, the sequences of the states after h; as `kernels.forward` has them."""
     asked, walk = spec.asked, spec.walk
     if asked.noise is not None and asked.noise.masks:
-        raise NotImplementedError("rnnkernels: a run with masks (`Noise`) has first derivatives alone")
+        raise NotImplementedError("rnnkernels: a run with masks (`Noise`) has reverse mode and first derivatives alone")
     step = steps.step_of(asked.cell)
     parts = spec.split(tensors)
     params = _with_biases(asked.cell, parts.weights)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from . import autocast, autograd, operators
+from . import autocast, autograd, operators, transforms
 from .spec import make_spec
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     Tensors = tuple[torch.Tensor, ...]
 
-PLAIN = {torch.Tensor, torch.nn.Parameter}  # and no subclass, which stands for something else
+
+_HALVES = (torch.bfloat16, torch.float16)
 
 
 class Result(NamedTuple):
@@ -40,31 +41,46 @@ def run(
     state: Sequence[torch.Tensor] | None = None,
     reset_state: Sequence[torch.Tensor] | None = None,
     term: torch.Tensor | None = None,
+    seen: bool = True,
 ) -> Result:
-    """Run a sequence (T, B, I), tokens (T, B) or packed rows (N, 1, I) through one direction of a layer."""
+    """Run a sequence (T, B, I), tokens (T, B) or packed rows (N, 1, I) through one direction of a layer.
+
+    `seen`: whether output and sequences are handed on to the user, who may change them in place before the backward.
+    """
     dtype = weights["weight_ih"].dtype
-    if dtype in (torch.bfloat16, torch.float16) and x.device.type != "cuda":  # a GPU's kernels read and write halves
+    if dtype in _HALVES and not x.is_cuda:  # a GPU's kernels read and write halves
         return _in_float32(asked, x, weights, state, reset_state, term)
     tensors = (*weights.values(), *(state or ()), *(reset_state or ()), *(() if term is None else (term,)))
     if torch.jit.is_tracing():  # a trace would have this call's numbers
         raise NotImplementedError("torch.jit.trace: expected layers of PyTorch's; torch.export takes rnnkernels'")
-    if (
-        torch.compiler.is_compiling()
-        or x.device.type not in ("cpu", "cuda")
-        or not PLAIN.issuperset(map(type, (x, *tensors)))
-    ):
-        results = operators.call(asked, x, weights, state, reset_state, term)
+    if torch.compiler.is_compiling() or not _dense(x, tensors):
+        results = operators.call(asked, x, weights, state, reset_state, term, seen)
     else:
-        present = (state is not None, reset_state is not None, term is not None)
-        results = autograd.recurrence(make_spec(asked, tuple(weights), present), x, tensors)
+        names, present = tuple(weights), (state is not None, reset_state is not None, term is not None)
+        if not (transforms.at_work() or transforms.watched()):
+            results = autograd.recurrence(make_spec(asked, names, present, seen), x, tensors)
+        elif transforms.recorded(x, tensors) and not transforms.functionalized():
+            results = transforms.recurrence(asked, names, present, seen, x, tensors)
+        else:
+            results = operators.call(asked, x, weights, state, reset_state, term, seen)
     states = (len(results) - 1) // 2 + 1 if asked.all_states else len(results) - 1
     return Result(results[0], results[1 : states + 1], results[states + 1 :])
+
+
+def _dense(x: torch.Tensor, tensors: Tensors) -> bool:
+    """Whether tensors are plain, with memory on a device that has kernels."""
+    return (x.is_cpu or x.is_cuda) and type(x) in transforms.PLAIN and transforms.PLAIN.issuperset(map(type, tensors))
+
+
+def step(asked: Asked, x: torch.Tensor, weights: Mapping[str, torch.Tensor], state: Any = None) -> Result:
+    """Run one step (1, B, I), of which the caller takes the final states alone."""
+    return run(asked, x, weights, state, seen=False)
 
 
 def _in_float32(asked: Asked, x: Any, weights: Any, state: Any, reset_state: Any, term: Any) -> Result:
     """Half precision is storage: the arithmetic, and the states between steps, are float32's."""
     given = (x, weights, state, reset_state, term)
-    done = run(asked, *(autocast.to(part, torch.float32) for part in given))
+    done = run(asked, *(autocast.to(part, torch.float32) for part in given), seen=False)
     return Result(*(autocast.to(part, weights["weight_ih"].dtype) for part in done))
 
 
@@ -116,6 +132,7 @@ def run_layers(
             weights,
             None if state is None else tuple(s[k] for s in state),
             None if reset_state is None else tuple(s[k] for s in reset_state),
+            seen=asked.all_states or (directions == 1 and k == count - 1),  # else joined, or read by the layer above
         )
         outputs.append(done.output)
         finals.append(done.final)
