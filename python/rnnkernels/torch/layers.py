@@ -16,7 +16,7 @@ from rnnkernels._asked import Asked
 
 from . import autocast
 from .kernels import no_kernels, serves
-from .sequence import packed_batch, run_layers, step
+from .sequence import packed_batch, packed_rows_fit, run_layers, step
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -109,7 +109,7 @@ def _arrange(layer: Any, input: Any, hx: Any) -> tuple[Any, Any, Any] | None:
     else:
         x = x.unsqueeze(1) if not batched else x.transpose(0, 1) if layer.batch_first else x
         batch = x.shape[1]
-    if x.shape[0] == 0 or (packed and not torch.compiler.is_compiling() and int(batch_sizes.sum()) != x.shape[0]):
+    if x.shape[0] == 0 or (packed and not packed_rows_fit(input)):
         return None
     if hx is None:
         return x, batch_sizes, None

@@ -397,7 +397,7 @@ def _forward_flops(arguments: tuple[Any, ...]) -> tuple[int, int]:
     if asked.lengths is not None and not isinstance(asked.lengths, FakeTensor):
         rows = int(asked.lengths.sum())
     matrices = {name: w.numel() for name, w in zip(given.names, given.weights, strict=True) if w.dim() == 2}
-    of_x = matrices.pop("weight_ih", 0) if given.x.is_floating_point() else 0 * matrices.pop("weight_ih", 0)
+    of_x = matrices.pop("weight_ih", 0) * given.x.is_floating_point()  # tokens are no product
     return 2 * rows * of_x, 2 * rows * sum(matrices.values())
 
 
@@ -408,7 +408,9 @@ def _flops_of_forward(*arguments: Any, out_val: Any = None) -> int:  # noqa: ARG
 
 @register_flop_formula(torch.ops.rnnkernels.backward, get_raw=True)  # type: ignore[untyped-decorator]
 def _flops_of_backward(*arguments: Any, out_val: Any = None) -> int:  # noqa: ARG001
-    _, _, (_, reserve, *_, need_x) = _read(arguments)
+    asked, _, (_, reserve, *_, need_x) = _read(arguments)
     of_x, of_h = _forward_flops(arguments)
-    again = 0 if reserve.numel() > 0 else of_x + of_h  # nothing was kept: it runs the forward again
+    # As eager calls do: they keep what the backward of a ragged call needs, where a reserve in bytes holds dense ones'.
+    runs_again = asked.memory != "all" or (asked.direct and reserve.numel() == 0)
+    again = of_x + of_h if runs_again else 0
     return again + of_x * (1 + bool(need_x)) + 2 * of_h

@@ -84,18 +84,28 @@ def _in_float32(asked: Asked, x: Any, weights: Any, state: Any, reset_state: Any
     return Result(*(autocast.to(part, weights["weight_ih"].dtype) for part in done))
 
 
+def _has_values(tensor: torch.Tensor) -> bool:
+    """Whether a tensor's values may be read: not where a compiler or a mode records what is done with them."""
+    return not (torch.compiler.is_compiling() or transforms.watched()) and type(tensor) in transforms.PLAIN
+
+
 def packed_batch(input: PackedSequence, state: Any) -> Any:
-    """Return how many sequences a packed batch has; None where a compiler traces and no shape says so.
+    """Return how many sequences a packed batch has; None where a call is traced and no shape says so.
 
     The number stands in a tensor, whose values are not known while tracing: `state`, or the order in which the
     sequences were sorted, has it among its sizes. The kernels compare them when they run.
     """
-    if not torch.compiler.is_compiling():
+    if _has_values(input.batch_sizes):
         return int(input.batch_sizes[0])
     if input.sorted_indices is not None:
         return input.sorted_indices.shape[0]  # no int() here or below: that would make it a constant of the graph
     first = state[0] if isinstance(state, (tuple, list)) and state else state
     return first.shape[1] if isinstance(first, torch.Tensor) and first.dim() == 3 else None
+
+
+def packed_rows_fit(input: PackedSequence) -> bool:
+    """Whether a packed batch has as many rows as its batch sizes say, where these can be read."""
+    return not _has_values(input.batch_sizes) or int(input.batch_sizes.sum()) == input.data.shape[0]
 
 
 class Stacked(NamedTuple):
@@ -140,6 +150,8 @@ def run_layers(
             sequences.append((done.output, *done.sequences))
         if k % directions == directions - 1:
             x = outputs[0] if directions == 1 else torch.cat(outputs, -1)
+            if asked.all_states and directions == 1 and k < count - 1 and x.requires_grad:
+                x = x.clone()  # the layer above reads its own: the user may change what is returned
             if dropout > 0 and k < count - 1:
                 x = torch.nn.functional.dropout(x, dropout, True)
     if count == 1:

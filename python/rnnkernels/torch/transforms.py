@@ -109,7 +109,7 @@ class _Recurrence(torch.autograd.Function):  # type: ignore[misc]
         if torch.is_grad_enabled() or at_work():
             return (*nothing, *gradient(ctx, options, given, d_results[:-1], need_x))
         if any(d is not None and torch._C._functorch.is_legacy_batchedtensor(d) for d in d_results):
-            return (*nothing, *loops.gradient(_settled(ctx.spec, options), given, d_results[:-1]))
+            return (*nothing, *loops.gradient(_looped(ctx.spec, options), given, d_results[:-1]))
         kept = _forward(ctx.spec, options, given).kept if ctx.kept is None else ctx.kept
         found = backward(kept, given, d_results[:-1], ctx.shapes[1 : ctx.spec.state_count + 1], need_x)
         return (*nothing, found.x, *found.tensors)
@@ -117,7 +117,7 @@ class _Recurrence(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
         options, given = _saved(ctx)
-        return (*loops.forward_derivative(_settled(ctx.spec, options), given, tangents[_FIRST:]), None)
+        return (*loops.forward_derivative(_looped(ctx.spec, options), given, tangents[_FIRST:]), None)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, spec: Spec, *arguments: Any) -> Any:
@@ -162,13 +162,13 @@ class _Gradient(torch.autograd.Function):  # type: ignore[misc]
     def backward(ctx: Any, *dd: Any) -> Any:
         options, saved = _saved(ctx)
         given, d_results = saved[: ctx.count], saved[ctx.count :]
-        found = loops.second_derivative(_settled(ctx.spec, options), given, d_results, dd)
+        found = loops.second_derivative(_looped(ctx.spec, options), given, d_results, dd)
         return (*[None] * (3 + _FIRST), *found)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
         options, saved = _saved(ctx)
-        spec = _settled(ctx.spec, options)
+        spec = _looped(ctx.spec, options)
         given, d_results = saved[: ctx.count], saved[ctx.count :]
         found = loops.forward_second_derivative(spec, given, d_results, tangents[3 + _FIRST :])
         return (found[0] if ctx.need_x else found[0].new_empty(0), *found[1:])
@@ -222,7 +222,14 @@ def _settled(spec: Spec, options: Options) -> Spec:
         return spec
     values = Options(*(None if t is None else _plain(name, t) for name, t in zip(Options._fields, options, strict=True)))
     present = (spec.states, spec.reset_states, spec.term)
-    return make_spec(with_options(spec.asked, values), spec.names, present, spec.seen)
+    with torch._C._DisableFuncTorch():  # else numpy(), which detaches, gives a wrapper again
+        return make_spec(with_options(spec.asked, values), spec.names, present, spec.seen)
+
+
+def _looped(spec: Spec, options: Options) -> Spec:
+    """Return the spec as `loops` takes it; raise where that has no such call, before a value is read."""
+    loops.check(spec)
+    return _settled(spec, options)
 
 
 def _plain(name: str, tensor: torch.Tensor) -> torch.Tensor:
