@@ -8,6 +8,7 @@ tensor of bytes here; its size follows from the shapes.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, get_type_hints
 
 import numpy as np
@@ -238,7 +239,22 @@ def _filled(given: Sequence[Tensor | None], shapes: Sequence[Any], like: Tensor)
     return [like.new_zeros(shape) if d is None else d for d, shape in zip(given, shapes, strict=False)]
 
 
+def _untraced(function: Any) -> Any:
+    """Keep Dynamo out of what an operator runs: between two graphs it would trace that, and warn of what it finds."""
+    disabled: list[Any] = []
+
+    def run(*arguments: Any) -> Any:
+        if "torch._dynamo" not in sys.modules:  # nothing has been compiled, and importing it takes seconds
+            return function(*arguments)
+        if not disabled:
+            disabled.append(torch._dynamo.disable(function))
+        return disabled[0](*arguments)
+
+    return run
+
+
 @torch.library.impl("rnnkernels::forward", ("cpu", "cuda"))  # type: ignore[untyped-decorator]
+@_untraced
 def _forward(*arguments: Any) -> tuple[Tensor, Tensors, Tensors, Tensor]:
     asked, given, (keep,) = _read(arguments)
     done = kernels.forward(_spec(asked, given), given.x, given.after_x, keep and asked.direct)
@@ -284,6 +300,7 @@ def _widths(cell: str, weights: Mapping[str, Tensor]) -> tuple[int, ...]:
 
 
 @torch.library.impl("rnnkernels::backward", ("cpu", "cuda"))  # type: ignore[untyped-decorator]
+@_untraced
 def _backward(*arguments: Any) -> tuple[Tensor, Tensors, Tensors, Tensors, Tensor]:
     asked, given, (output, reserve, d_output, d_final, d_sequences, need_x) = _read(arguments)
     spec, x, tensors = _spec(asked, given), given.x, given.after_x
