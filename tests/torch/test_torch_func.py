@@ -15,7 +15,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 import rnnkernels.torch as rnn
 
 func = torch.func
-T, B, I, H = 4, 3, 3, 4
+T, B, H = 4, 3, 4
+I = 3  # noqa: E741
 LENGTHS = torch.tensor([4, 0, 2])
 RESETS = torch.arange(T * B).reshape(T, B) % 4 == 1
 
@@ -99,7 +100,9 @@ CASES: dict[str, Case] = {
     ),
     "masks": Case(lambda: rnn.Recurrent("lstm", I, H, zoneout=0.3, recurrent_dropout=0.2), masks="drawn"),
     "masks-lengths": Case(
-        lambda: rnn.Recurrent("gru", I, H, weight_dropout=0.3), lambda layer, x: layer(x, lengths=LENGTHS), masks="drawn"
+        lambda: rnn.Recurrent("gru", I, H, weight_dropout=0.3),
+        lambda layer, x: layer(x, lengths=LENGTHS),
+        masks="drawn",
     ),
     "masks-expected": Case(lambda: rnn.Recurrent("lstm", I, H, recurrent_dropout=0.2).eval(), masks="expected"),
 }

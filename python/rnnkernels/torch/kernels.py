@@ -81,9 +81,9 @@ class Kept:
         if self._places == _places(given):
             return self
         x, *tensors = given
-        if self.reserve is not None:
+        if self.spec.asked.direct and isinstance(self.run, Whole):
             call = _make_call(self.spec, array(x), list(map(array, tensors)))
-            return Kept(self.spec, Whole(call, self.run.output, self.reserve), given)
+            return Kept(self.spec, self.run._replace(call=call), given)
         again = forward(self.spec, x, tuple(tensors), True).kept
         assert again is not None
         return again

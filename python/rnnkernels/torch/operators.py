@@ -2,8 +2,8 @@
 
 `rnnkernels::forward` and `rnnkernels::backward` have fake kernels, which say shapes without running, a derivative, and
 formulas for PyTorch's counter of floating-point operations. Eager code does not pass through them (`autograd` does the
-same with less per call) unless a dispatch mode is to see them (`transforms`). What a forward keeps for its backward is a
-tensor of bytes here; its size follows from the shapes.
+same with less per call) unless a dispatch mode is to see them (`transforms`). What a forward keeps for its backward is
+a tensor of bytes here; its size follows from the shapes.
 """
 
 from __future__ import annotations
@@ -124,8 +124,8 @@ def call(
 ) -> tuple[Tensor, ...]:
     """Run a call through the operator: output, final states, the sequences of the states after h."""
     # Where there are none AOTInductor would pass None for an empty list, too.
-    lists = (list(given) if given else None for given in (state, reset_state))
-    given = Given(list(weights), x, list(weights.values()), *lists, term)
+    begun, replaced = (list(given) if given else None for given in (state, reset_state))
+    given = Given(list(weights), x, list(weights.values()), begun, replaced, term)
     # What an exported program keeps would depend on the machine that exported it; its backward runs the forward again.
     recorded = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *given.after_x))
     keep = recorded and not torch.compiler.is_exporting()
@@ -230,8 +230,8 @@ def _as_tensors(spec: Spec) -> Asked:
 def _given(spec: Spec, given: Sequence[Tensor]) -> Given:
     x, *tensors = given
     parts = spec.split(tensors)
-    lists = (None if of is None else list(of) for of in (parts.state, parts.reset_state))
-    return Given(list(spec.names), x, list(parts.weights.values()), *lists, parts.term)
+    state, reset_state = (None if of is None else list(of) for of in (parts.state, parts.reset_state))
+    return Given(list(spec.names), x, list(parts.weights.values()), state, reset_state, parts.term)
 
 
 def _filled(given: Sequence[Tensor | None], shapes: Sequence[Any], like: Tensor) -> Tensors:

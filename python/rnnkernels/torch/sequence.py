@@ -41,6 +41,7 @@ def run(
     state: Sequence[torch.Tensor] | None = None,
     reset_state: Sequence[torch.Tensor] | None = None,
     term: torch.Tensor | None = None,
+    *,
     seen: bool = True,
 ) -> Result:
     """Run a sequence (T, B, I), tokens (T, B) or packed rows (N, 1, I) through one direction of a layer.
@@ -79,8 +80,8 @@ def step(asked: Asked, x: torch.Tensor, weights: Mapping[str, torch.Tensor], sta
 
 def _in_float32(asked: Asked, x: Any, weights: Any, state: Any, reset_state: Any, term: Any) -> Result:
     """Half precision is storage: the arithmetic, and the states between steps, are float32's."""
-    given = (x, weights, state, reset_state, term)
-    done = run(asked, *(autocast.to(part, torch.float32) for part in given), seen=False)
+    x, wide, *rest = (autocast.to(part, torch.float32) for part in (x, weights, state, reset_state, term))
+    done = run(asked, x, wide, *rest, seen=False)
     return Result(*(autocast.to(part, weights["weight_ih"].dtype) for part in done))
 
 

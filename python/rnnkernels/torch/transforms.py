@@ -58,7 +58,12 @@ def recorded(x: torch.Tensor, tensors: Tensors) -> bool:
 
 
 def recurrence(
-    asked: Asked, names: tuple[str, ...], present: tuple[bool, bool, bool], seen: bool, x: torch.Tensor, tensors: Tensors
+    asked: Asked,
+    names: tuple[str, ...],
+    present: tuple[bool, bool, bool],
+    seen: bool,
+    x: torch.Tensor,
+    tensors: Tensors,
 ) -> Tensors:
     """Run a call: output, final states and, where asked for, the sequences of the states after h."""
     rest, options = take_options(asked)
@@ -220,7 +225,9 @@ def _settled(spec: Spec, options: Options) -> Spec:
     """Return the spec with the options' values in it, as `kernels` and `loops` take it."""
     if options.count(None) == len(options):
         return spec
-    values = Options(*(None if t is None else _plain(name, t) for name, t in zip(Options._fields, options, strict=True)))
+    values = Options(
+        *(None if t is None else _plain(name, t) for name, t in zip(Options._fields, options, strict=True))
+    )
     present = (spec.states, spec.reset_states, spec.term)
     with torch._C._DisableFuncTorch():  # else numpy(), which detaches, gives a wrapper again
         return make_spec(with_options(spec.asked, values), spec.names, present, spec.seen)
