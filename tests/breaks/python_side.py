@@ -210,8 +210,8 @@ BREAKS = [
     Break(
         "torch: a call has no name in the profiler",
         f"{P}/torch/kernels.py",
-        "if not torch.autograd.profiler._is_profiler_enabled:",
-        "if True:",
+        '    if _profiler._is_profiler_enabled:\n        with torch.profiler.record_function(f"rnnkernels.{spec',
+        '    if False:\n        with torch.profiler.record_function(f"rnnkernels.{spec',
         "tests/torch/test_torch_modes.py",
     ),
     Break(

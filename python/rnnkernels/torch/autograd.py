@@ -24,7 +24,8 @@ _NO_OPTIONS = Options(None, None, None, None)  # they stand in the spec
 
 def recurrence(spec: Spec, x: torch.Tensor, tensors: Tensors) -> Tensors:
     """Run a call: output, final states and, where asked for, the sequences of the states after h."""
-    if transforms.recorded(x, tensors):
+    recorded = torch.is_grad_enabled() and (x.requires_grad or any(t.requires_grad for t in tensors))
+    if recorded or torch.autograd.forward_ad._current_level >= 0:
         return _Recurrence.apply(spec, x, *tensors)  # type: ignore[no-any-return]
     return kernels.forward(spec, x, tensors, False).tensors
 

@@ -5,7 +5,6 @@ Tensors are read where they lie, as NumPy arrays that share their memory or, on 
 
 from __future__ import annotations
 
-import contextlib
 import operator
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -97,8 +96,10 @@ class Kept:
         need_x: bool,
     ) -> Backward:
         """Return the gradients; `shapes` of the final states."""
-        with profiled(self.spec, " backward"):
-            return self._backward(d_output, d_final, d_sequences, shapes, need_x)
+        if _profiler._is_profiler_enabled:
+            with torch.profiler.record_function(f"rnnkernels.{self.spec.asked.cell} backward"):
+                return self._backward(d_output, d_final, d_sequences, shapes, need_x)
+        return self._backward(d_output, d_final, d_sequences, shapes, need_x)
 
     def _backward(self, d_output: Any, d_final: Any, d_sequences: Any, shapes: Any, need_x: bool) -> Backward:
         d_state = None
@@ -126,14 +127,7 @@ class Kept:
 
 
 _on_gpu = operator.attrgetter("is_cuda")
-_NOTHING = contextlib.nullcontext()
-
-
-def profiled(spec: Spec, what: str = "") -> Any:
-    """Return a context that gives what runs in it a name in PyTorch's profiler, where that is on."""
-    if not torch.autograd.profiler._is_profiler_enabled:
-        return _NOTHING
-    return torch.profiler.record_function(f"rnnkernels.{spec.asked.cell}{what}")
+_profiler = torch.autograd.profiler  # where it is on, calls have a name in it
 
 
 def serves(device: torch.device) -> bool:
@@ -188,8 +182,10 @@ def forward(spec: Spec, x: torch.Tensor, tensors: Tensors, keep: bool) -> Forwar
     TypeError, ValueError
         As `rnnkernels.forward`.
     """
-    with profiled(spec):
-        return _forward(spec, x, tensors, keep)
+    if _profiler._is_profiler_enabled:
+        with torch.profiler.record_function(f"rnnkernels.{spec.asked.cell}"):
+            return _forward(spec, x, tensors, keep)
+    return _forward(spec, x, tensors, keep)
 
 
 def _forward(spec: Spec, x: torch.Tensor, tensors: Tensors, keep: bool) -> Forward:

@@ -54,7 +54,11 @@ def run(
     tensors = (*weights.values(), *(state or ()), *(reset_state or ()), *(() if term is None else (term,)))
     if torch.jit.is_tracing():  # a trace would have this call's numbers
         raise NotImplementedError("torch.jit.trace: expected layers of PyTorch's; torch.export takes rnnkernels'")
-    if torch.compiler.is_compiling() or not _dense(x, tensors):
+    if (
+        torch.compiler.is_compiling()
+        or not (x.is_cpu or x.is_cuda)
+        or not transforms.PLAIN.issuperset(map(type, (x, *tensors)))
+    ):
         results = operators.call(asked, x, weights, state, reset_state, term, seen)
     else:
         names, present = tuple(weights), (state is not None, reset_state is not None, term is not None)
@@ -66,11 +70,6 @@ def run(
             results = operators.call(asked, x, weights, state, reset_state, term, seen)
     states = (len(results) - 1) // 2 + 1 if asked.all_states else len(results) - 1
     return Result(results[0], results[1 : states + 1], results[states + 1 :])
-
-
-def _dense(x: torch.Tensor, tensors: Tensors) -> bool:
-    """Whether tensors are plain, with memory on a device that has kernels."""
-    return (x.is_cpu or x.is_cuda) and type(x) in transforms.PLAIN and transforms.PLAIN.issuperset(map(type, tensors))
 
 
 def step(asked: Asked, x: torch.Tensor, weights: Mapping[str, torch.Tensor], state: Any = None) -> Result:
