@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import itertools
 import shutil
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +22,7 @@ import rnnkernels.torch as rnn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 I = 5  # noqa: E741
 H = 6
@@ -326,6 +328,60 @@ def test_an_exported_program_trains() -> None:
     assert [n.args[-1] for n in calls] == [False, False]
     found, expected = train(program, program, ((given,), {})), train(layer, layer, ((given,), {}))
     assert same(found, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("name", ["RNN", "LSTM-state", "resets"])
+def test_a_package_of_aot_inductor_runs(name: str, tmp_path: Path) -> None:
+    """Lists of the operator that would be empty are none: AOTInductor has no empty ones."""
+    module, call, _ = EXPORTED.get(name, (*CASES[name], None))
+    module = module().eval()
+    args, kwargs = call(*SIZES[0])
+    with torch.no_grad():
+        program = torch.export.export(module, args, kwargs)
+        path = torch._inductor.aoti_compile_and_package(program, package_path=str(tmp_path / "layer.pt2"))
+        loaded = torch._inductor.aoti_load_package(path)
+        for again in range(2):
+            if again:
+                args, kwargs = call(*SIZES[0])
+            assert same(floats(loaded(*args, **kwargs)), floats(module(*args, **kwargs)))
+
+
+@pytest.mark.parametrize("name", ["LSTM", "Recurrent"])
+def test_a_sequence_packed_inside_warns_of_nothing(name: str) -> None:
+    """PyTorch packs between two graphs; there the operator runs as it is, and Dynamo traces nothing in it."""
+    layer = rnn.LSTM(I, H) if name == "LSTM" else rnn.Recurrent("lstm", I, H)
+
+    def packs(given: Any, lengths: Any) -> Any:
+        return layer(pack_padded_sequence(given, lengths, enforce_sorted=False))[0].data
+
+    given, lengths = x(5, 3), torch.tensor([5, 1, 3])
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = torch.compile(packs, backend="aot_eager")(given, lengths)
+    assert [str(warning.message) for warning in said] == []
+    assert torch.equal(found, packs(given, lengths))
+
+
+def test_a_compiled_output_may_be_changed_in_place() -> None:
+    layer, given = rnn.GRU(I, H), x(7, 4)
+
+    def inside(given: Any) -> Any:
+        return layer(given)[0].mul_(2).sum()
+
+    def outside(call: Any) -> Any:
+        output = call(given)[0]
+        output.mul_(2)
+        return output.sum()
+
+    expected = torch.autograd.grad(outside(layer), list(layer.parameters()))
+    for loss in (
+        torch.compile(inside, fullgraph=True, backend="aot_eager")(given),
+        outside(torch.compile(layer, fullgraph=True, backend="aot_eager")),
+    ):
+        assert same(list(torch.autograd.grad(loss, list(layer.parameters()))), list(expected))
 
 
 def test_sizes_of_lists_are_constants() -> None:

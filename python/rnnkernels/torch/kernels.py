@@ -71,7 +71,7 @@ class Kept:
         """The reserve of a direct call; None of another."""
         return self.run.reserve if self.spec.asked.direct and isinstance(self.run, Whole) else None
 
-    def following(self, given: Sequence[torch.Tensor], output: torch.Tensor) -> Kept:
+    def following(self, given: Sequence[torch.Tensor]) -> Kept:
         """Return this for tensors of a call that lie elsewhere by now: x and those after it, as autograd saved them.
 
         Sharded training frees a layer's weights after its forward and gathers them anew, at another place, for its
@@ -80,8 +80,9 @@ class Kept:
         if self._places == _places(given):
             return self
         x, *tensors = given
-        if self.reserve is not None:
-            return kept_again(self.spec, x, tuple(tensors), output, bytes_of(self.reserve))
+        if self.spec.asked.direct and isinstance(self.run, Whole):
+            call = _make_call(self.spec, array(x), list(map(array, tensors)))
+            return Kept(self.spec, self.run._replace(call=call), given)
         return present(forward(self.spec, x, tuple(tensors), True).kept, "what a forward keeps")
 
     def backward(
@@ -89,13 +90,22 @@ class Kept:
         d_output: torch.Tensor | None,
         d_final: Sequence[torch.Tensor | None],
         d_sequences: Sequence[torch.Tensor | None],
-        like: Sequence[torch.Tensor],
+        shapes: Sequence[Sequence[int]],
         need_x: bool,
     ) -> Backward:
-        """Return the gradients; `like`: tensors of the final states' shapes."""
+        """Return the gradients; `shapes` of the final states."""
+        if _profiler._is_profiler_enabled:
+            with torch.profiler.record_function(f"rnnkernels.{self.spec.asked.cell} backward"):
+                return self._backward(d_output, d_final, d_sequences, shapes, need_x)
+        return self._backward(d_output, d_final, d_sequences, shapes, need_x)
+
+    def _backward(self, d_output: Any, d_final: Any, d_sequences: Any, shapes: Any, need_x: bool) -> Backward:
         d_state = None
-        if any(d is not None for d in d_final):
-            d_state = tuple(array(torch.zeros_like(s) if d is None else d) for d, s in zip(d_final, like, strict=True))
+        known = next((d for d in d_final if d is not None), None)
+        if known is not None:
+            d_state = tuple(
+                array(known.new_zeros(shape) if d is None else d) for d, shape in zip(d_final, shapes, strict=True)
+            )
         ahead = Ahead(
             None if d_output is None else array(d_output),
             d_state,
@@ -114,6 +124,7 @@ class Kept:
 
 
 _on_gpu = operator.attrgetter("is_cuda")
+_profiler = torch.autograd.profiler  # where it is on, calls have a name in it
 
 
 def serves(device: torch.device) -> bool:
@@ -170,13 +181,20 @@ def array(tensor: torch.Tensor) -> Any:
 
 
 def forward(spec: Spec, x: torch.Tensor, tensors: Tensors, keep: bool) -> Forward:
-    """Run a call; `keep` what its backward needs.
+    """Run a call; `keep` what its backward needs, where no change of the results in place can reach it.
 
     Raises
     ------
     TypeError, ValueError
         As `rnnkernels.forward`.
     """
+    if _profiler._is_profiler_enabled:
+        with torch.profiler.record_function(f"rnnkernels.{spec.asked.cell}"):
+            return _forward(spec, x, tensors, keep)
+    return _forward(spec, x, tensors, keep)
+
+
+def _forward(spec: Spec, x: torch.Tensor, tensors: Tensors, keep: bool) -> Forward:
     inputs, arrays = array(x), list(map(array, tensors))
     if spec.asked.direct or spec.walk is not None:
         output, final, sequences, run = _run_call(spec, _make_call(spec, inputs, arrays), keep)
@@ -184,8 +202,14 @@ def forward(spec: Spec, x: torch.Tensor, tensors: Tensors, keep: bool) -> Forwar
         done = _run_layer(spec, inputs, arrays, keep)
         output, final, run = done.output, done.state, done._kept if keep else None
         sequences = None if done.states is None else done.states[1:]
-    kept = None if run is None else Kept(spec, run, (x, *tensors))
-    return Forward(_tensor(output), _tensors(final), _tensors(sequences or ()), kept)
+    if run is None:
+        return Forward(_tensor(output), _tensors(final), _tensors(sequences or ()), None)
+    result, later = _tensor(output), _tensors(sequences or ())
+    if spec.seen:
+        result = result.clone()
+        if spec.asked.memory != "all":  # then the backward reads these, too
+            later = tuple(s.clone() for s in later)
+    return Forward(result, _tensors(final), later, Kept(spec, run, (x, *tensors)))
 
 
 def kept_again(spec: Spec, x: torch.Tensor, tensors: Tensors, output: torch.Tensor, reserve: torch.Tensor) -> Kept:
@@ -196,6 +220,11 @@ def kept_again(spec: Spec, x: torch.Tensor, tensors: Tensors, output: torch.Tens
     else:
         held = _cpu.Reserve(reserve.numpy())
     return Kept(spec, Whole(call, array(output), held), (x, *tensors))
+
+
+def output_of(kept: Kept) -> torch.Tensor:
+    """Return the output (T, B, H) that the backward of a direct call reads."""
+    return _tensor(kept.run.output)  # type: ignore[attr-defined]
 
 
 def bytes_of(reserve: Any) -> torch.Tensor:

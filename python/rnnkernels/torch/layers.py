@@ -17,7 +17,7 @@ from rnnkernels._asked import Asked
 from . import autocast
 from .graphs import InPlaceOfTorch, leaf
 from .kernels import no_kernels, serves
-from .sequence import packed_batch, run, run_layers
+from .sequence import packed_batch, packed_rows_fit, run_layers, step
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -110,7 +110,7 @@ def _arrange(layer: Any, input: Any, hx: Any) -> tuple[Any, Any, Any] | None:
     else:
         x = x.unsqueeze(1) if not batched else x.transpose(0, 1) if layer.batch_first else x
         batch = x.shape[1]
-    if x.shape[0] == 0 or (packed and not torch.compiler.is_compiling() and int(batch_sizes.sum()) != x.shape[0]):
+    if x.shape[0] == 0 or (packed and not packed_rows_fit(input)):
         return None
     if hx is None:
         return x, batch_sizes, None
@@ -226,10 +226,10 @@ class _Cell(InPlaceOfTorch):
         cell = "lstm" if several else "gru" if isinstance(self, torch.nn.GRUCell) else f"rnn_{self.nonlinearity}"
         region = autocast.region(x)
         if region is None:
-            final = run(Asked(cell), x, weights, state).final
+            final = step(Asked(cell), x, weights, state).final
         else:
             with region.outside():
-                final = run(Asked(cell), *map(region.cast, (x, weights, state))).final
+                final = step(Asked(cell), *map(region.cast, (x, weights, state))).final
             dtypes = region.result_dtypes(cell, x, state, True)
             final = tuple(s.to(d) for s, d in zip(final, dtypes, strict=True))
         if not batched:

@@ -57,11 +57,16 @@ def transposed(params: dict[str, Any]) -> dict[str, Any]:
     return {name: value.T if value.dim() == 2 else value for name, value in params.items()}
 
 
+def check(spec: Spec) -> None:
+    """Raise NotImplementedError where a call has no loop."""
+    if spec.asked.noise is not None and spec.asked.noise.masks:
+        raise NotImplementedError("rnnkernels: a run with masks (`Noise`) has reverse mode and first derivatives alone")
+
+
 def run(spec: Spec, x: torch.Tensor, tensors: Tensors) -> Tensors:
     """Run a call: output, final states, the sequences of the states after h; as `kernels.forward` has them."""
+    check(spec)
     asked, walk = spec.asked, spec.walk
-    if asked.noise is not None and asked.noise.masks:
-        raise NotImplementedError("rnnkernels: a run with masks (`Noise`) has first derivatives alone")
     step = steps.step_of(asked.cell)
     parts = spec.split(tensors)
     params = _with_biases(asked.cell, parts.weights)

@@ -23,7 +23,7 @@ from . import autocast
 from .graphs import Whole, leaf
 from .kernels import no_kernels, serves
 from .layers import FLOATS
-from .sequence import packed_batch, run, run_layers
+from .sequence import packed_batch, run_layers, step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -454,5 +454,5 @@ class RecurrentCell(_Base):
         if initial is not None and not batched:
             initial = tuple(s.unsqueeze(0) for s in initial)
         asked = Asked(self.cell, cell_clip=self.cell_clip)
-        final = self._run(run, asked, x, {name: getattr(self, name) for name in self._names}, initial).final
+        final = self._run(step, asked, x, {name: getattr(self, name) for name in self._names}, initial).final
         return self._given_back(final if batched else tuple(s.squeeze(0) for s in final))

@@ -35,6 +35,15 @@ class Parts(NamedTuple):
     term: Any
 
 
+class Options(NamedTuple):
+    """What of a call's options is a tensor in PyTorch; None where it is not asked for."""
+
+    batch_sizes: Any  # (T,) of int64
+    lengths: Any  # (B,) of int64
+    resets: Any  # (T, B) of bool
+    seed: Any  # () of int64
+
+
 class Spec(NamedTuple):
     """Everything of a call but its tensors. Of those it says which there are: x, then weights, states, term."""
 
@@ -44,6 +53,7 @@ class Spec(NamedTuple):
     reset_states: bool = False  # whether there are reset states
     term: bool = False
     walk: Walk | None = None  # of a packed batch
+    seen: bool = False  # whether the caller hands the outputs on: what the backward reads is then kept apart
 
     @property
     def state_count(self) -> int:
@@ -60,13 +70,13 @@ class Spec(NamedTuple):
         return Parts(dict(zip(self.names, weights, strict=True)), state, reset, tensors[-1] if self.term else None)
 
 
-def make_spec(asked: Asked, names: tuple[str, ...], present: tuple[bool, bool, bool]) -> Spec:
+def make_spec(asked: Asked, names: tuple[str, ...], present: tuple[bool, bool, bool], seen: bool = False) -> Spec:
     """Return a call as the kernels take it; `names` of the weights, which of states, reset states, term there are."""
     plain = asked.noise is None and asked.batch_sizes is None and asked.lengths is None and asked.resets is None
-    return _plain(asked, names, present) if plain else _make(asked, names, present)
+    return _plain(asked, names, present, seen) if plain else _make(asked, names, present, seen)
 
 
-def _make(asked: Asked, names: tuple[str, ...], present: tuple[bool, bool, bool]) -> Spec:
+def _make(asked: Asked, names: tuple[str, ...], present: tuple[bool, bool, bool], seen: bool) -> Spec:
     return Spec(
         asked._replace(
             lengths=None if asked.lengths is None else asked.lengths.numpy(),
@@ -76,10 +86,26 @@ def _make(asked: Asked, names: tuple[str, ...], present: tuple[bool, bool, bool]
         names,
         *present,
         None if asked.batch_sizes is None else packed_rows(asked.batch_sizes.numpy(), asked.reverse),
+        seen,
     )
 
 
 _plain = lru_cache(1024)(_make)  # most calls have no tensors in their options, and the same options as the call before
+
+
+def take_options(asked: Asked) -> tuple[Asked, Options]:
+    """Return what is asked for without its tensors, and these; `with_options` puts them back."""
+    noise = asked.noise
+    options = Options(asked.batch_sizes, asked.lengths, asked.resets, None if noise is None else noise.seed)
+    rest = None if noise is None else noise._replace(seed=None)
+    return asked._replace(batch_sizes=None, lengths=None, resets=None, noise=rest), options
+
+
+def with_options(asked: Asked, options: Options) -> Asked:
+    """Return what is asked for with its tensors."""
+    batch_sizes, lengths, resets, seed = options
+    noise = None if asked.noise is None else asked.noise._replace(seed=seed)
+    return asked._replace(batch_sizes=batch_sizes, lengths=lengths, resets=resets, noise=noise)
 
 
 def packed_rows(batch_sizes: Any, reverse: bool) -> Walk:
