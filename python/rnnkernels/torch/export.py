@@ -73,11 +73,12 @@ def to_node(asked: Asked, given: Given) -> tuple[Tensor, Tensors, Tensors, Tenso
     hidden = weight_hh.shape[0] // len(gates_of(asked.cell))
     if not x.is_floating_point():
         x = (x.unsqueeze(-1) == torch.arange(weight_ih.shape[1], device=x.device)).to(weight_ih.dtype)
-    state = [s.unsqueeze(0) for s in given.state or ()]  # each (1, B, H)
+    begun = given.state or []  # each (B, H)
+    state = [s.unsqueeze(0) for s in begun]
     projection = named.get("weight_hr")  # (P, H)
     if projection is not None:
         if state:
-            x, weight_ih = _with_first_state(asked, x, weight_ih, given.state[0] @ weight_hh.T)
+            x, weight_ih = _with_first_state(asked, x, weight_ih, begun[0] @ weight_hh.T)
             state[0] = x.new_zeros(1, x.shape[1], hidden)
         weight_hh = weight_hh @ projection
     order = gates_of(asked.cell), _GATES[node.operator]
