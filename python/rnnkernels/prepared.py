@@ -112,6 +112,7 @@ class Prepared:
         noise: Noise | None = None,
         cell_clip: float | None = None,
     ) -> None:
+        cell_info(cell)  # raises where there is no such cell
         arrays = as_parameters(cell, params)
         as_choice("weights", weights, ("full", "bfloat16"))
         tokens = as_flag("tokens", tokens)

@@ -46,7 +46,7 @@ def build(folder: Path, spoil: Callable[[str], str] | None = None, file: str = "
 
 
 def clip_more(source: str) -> str:
-    return source.replace("return (float(cell_clip),)", "return (float(cell_clip) * 1.01,)")
+    return source.replace("return (limit,)", "return (limit * 1.01,)")
 
 
 @pytest.fixture(scope="module")

@@ -202,6 +202,7 @@ ROWS = [
         module="layer",
         tensors=False,
     ),
+    row("in_keras_order", convert.in_keras_order, output=D),
     row("from_keras", convert.from_keras, cell="lstm", weights=convert.to_keras("lstm", P), stacked=False),
     row("from_flax", convert.from_flax, cell="lstm", tree=TREE, stacked=False),
     row("to_flax", convert.to_flax, cell="lstm", params=P, form="linen"),

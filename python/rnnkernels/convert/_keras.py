@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnnkernels._scalars import as_flag, as_items
+from rnnkernels._scalars import as_flag, as_items, shown
 
 from ._layers import as_array, expect_shape, join, of_one_dtype, split
 from ._layouts import Arrays, from_layout, layout_of, sizes, to_layout
@@ -85,11 +85,14 @@ def in_keras_order(output: Array) -> Array:
 
     Raises
     ------
-    ValueError
-        If it has not three dimensions.
+    TypeError, ValueError
+        If it is no array, or has not three dimensions.
     """
-    if np.ndim(output) != 3:
-        raise ValueError(f"output: expected shape (T, B, H), got {np.shape(output)}")
+    shape = getattr(output, "shape", None)
+    if not isinstance(shape, tuple):
+        raise TypeError(f"output: expected an array (T, B, H), got {shown(output)}")
+    if len(shape) != 3:
+        raise ValueError(f"output: expected shape (T, B, H), got {shape}")
     return output[::-1]
 
 

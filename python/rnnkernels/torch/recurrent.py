@@ -278,11 +278,11 @@ class Recurrent(_Base):
             If a tensor is on a device that there are no kernels for.
         """
         packed = isinstance(input, PackedSequence)
-        all_states = as_flag("all_states", all_states)
         x: Any = input.data if packed else input
         if not isinstance(x, torch.Tensor):
             options = {"lengths": lengths, "resets": resets, "reset_state": reset_state, "all_states": all_states}
             return self._no_tensor(x, input, state, **options)
+        all_states = as_flag("all_states", all_states)
         tokens = self._check_input("input", x, (2,) if packed else (2, 3))
         batched = packed or x.dim() + tokens == 3
         batch_sizes = None
