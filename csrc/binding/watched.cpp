@@ -103,8 +103,12 @@ bool hear(void* released) { return static_cast<Released*>(released)->check_signa
 
 }  // namespace
 
+bool Watched::takes_long(const Inputs& in, std::size_t layers) {
+    return !kDeviceArrays && work_of(in) * static_cast<double>(layers) >= kLongWork;
+}
+
 Watched::Watched(const Inputs& in, std::size_t layers) {
-    if (kDeviceArrays || work_of(in) * static_cast<double>(layers) < kLongWork || !on_main_thread()) return;
+    if (!takes_long(in, layers) || !on_main_thread()) return;
     Ticker* const by = the_ticker();
     if (!by) return;
     watch_.go_on = hear;

@@ -13,6 +13,9 @@ namespace rnnkernels::binding {
 
 class Watched {
 public:
+    // Whether a call takes so long that it is made known at all.
+    static bool takes_long(const Inputs& in, std::size_t layers = 1);
+
     // What is asked of the kernels, `layers` times.
     explicit Watched(const Inputs& in, std::size_t layers = 1);
     ~Watched();

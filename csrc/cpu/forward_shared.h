@@ -90,7 +90,7 @@ struct ForwardShared {
             Inputs in = call.in;
             dropped.take(workspace, in, width, table.recurrents, table.gg_rows, table.gg_columns);
             own_weights.take(workspace, table, in,
-                         {call.in.x && !input_once, token_table, !recurrent_once, WeightStorage::full});
+                             {call.in.x && !input_once, token_table, !recurrent_once, WeightStorage::full});
             if (input_once) {
                 const Index of_hidden = width * cell.item_blocks(Pass::forward, shape.batch);
                 const Index of_input = shape.input * cell.item_blocks(Pass::forward, rows.total());

@@ -73,9 +73,9 @@ void run_forward_chunk(Form form, Engine& engine, Index first, Index last) {
     for (Index t = first; t < last; ++t) forward_step(form, engine, t);
 }
 
-// `most`: rows of a chunk.
+// `most`: rows of a chunk. Inlined, as it has one caller each: a call of one step notices.
 template <class Engine>
-void run_forward(Form form, Engine& engine, const Rows& rows, Index most) {
+RNNKERNELS_INLINE void run_forward(Form form, Engine& engine, const Rows& rows, Index most) {
     for (Index first = 0; first < rows.steps;) {
         const Index last = rows.chunk_end(first, most);
         run_forward_chunk(form, engine, first, last);
@@ -85,7 +85,7 @@ void run_forward(Form form, Engine& engine, const Rows& rows, Index most) {
 }
 
 template <class Engine>
-void run_backward(Form form, Engine& engine, const Rows& rows, Index most) {
+RNNKERNELS_INLINE void run_backward(Form form, Engine& engine, const Rows& rows, Index most) {
     for (Index last = rows.steps; last > 0;) {
         const Index first = rows.chunk_begin(last, most);
         engine.begin_chunk(first, last);

@@ -331,8 +331,10 @@ class Stepper:
         """
         try:
             h = self._step(x_t)
-            if h is None:  # not an array that can be read as it is
-                h = self._step(as_input("x_t", x_t, self.layer.dtype, (self.layer.input_size,), steps=False))
+            if h is not None:
+                return h
+            # x_t is no array that can be read as it is.
+            h = self._step(as_input("x_t", x_t, self.layer.dtype, (self.layer.input_size,), steps=False))
         except (TypeError, ValueError) as error:
             raise of_step(error) from None
         if h is None:
