@@ -144,13 +144,14 @@ public:
         layer_->check_kind(x);
         py::array& output = output_[turn_];
         const py::array input = overlaps(x, output) ? py::array(x.attr("copy")()) : x;
-        Problem p = p_;
-        read_x(p, input, true);
-        if (p.in.shape.batch != p_.in.shape.batch)
-            throw py::value_error("x: expected the stepper's batch size, B = " + std::to_string(p_.in.shape.batch) +
-                                  ", got B = " + std::to_string(p.in.shape.batch));
-        call_.in.x = p.in.x;
-        call_.in.tokens = p.in.tokens;
+        const Index batch = call_.in.shape.batch;
+        const Back back{p_, batch};
+        read_x(p_, input, true);
+        if (p_.in.shape.batch != batch)
+            throw py::value_error("x: expected the stepper's batch size, B = " + std::to_string(batch) +
+                                  ", got B = " + std::to_string(p_.in.shape.batch));
+        call_.in.x = p_.in.x;
+        call_.in.tokens = p_.in.tokens;
         call_.output = output.mutable_data();
         run();
         turn_ = 1 - turn_;
@@ -173,6 +174,13 @@ public:
     }
 
 private:
+    // Gives the problem its batch back, whatever the x of a step had.
+    struct Back {
+        Problem& problem;
+        Index batch;
+        ~Back() { problem.in.shape.batch = problem.batch = batch; }
+    };
+
     // One user at a time: two steps of one state at once have no meaning.
     class Hold {
     public:

@@ -331,14 +331,16 @@ class Stepper:
         """
         try:
             h = self._step(x_t)
-            if h is not None:
-                return h
-            # x_t is no array that can be read as it is.
-            h = self._step(as_input("x_t", x_t, self.layer.dtype, (self.layer.input_size,), steps=False))
+            return self._step_of_copy(x_t) if h is None else h
         except (TypeError, ValueError) as error:
             raise of_step(error) from None
+
+    def _step_of_copy(self, x_t: npt.ArrayLike) -> Array:
+        """Take a step on what is no array that can be read where it lies."""
+        layer = self.layer
+        h = self._step(as_input("x_t", x_t, layer.dtype, (layer.input_size,), steps=False))
         if h is None:
-            raise TypeError(f"x_t: expected an array of {self.layer.dtype}, got one that cannot be read")
+            raise TypeError(f"x_t: expected an array of {layer.dtype}, got one that cannot be read")
         return h
 
     @property

@@ -89,8 +89,8 @@ BREAKS = [
     Break(
         "a stepper gives None for what it cannot read",
         f"{P}/prepared.py",
-        'h = self._step(as_input("x_t", x_t, self.layer.dtype, (self.layer.input_size,), steps=False))',
-        "return h  # type: ignore[return-value]",
+        'h = self._step(as_input("x_t", x_t, layer.dtype, (layer.input_size,), steps=False))',
+        "return None  # type: ignore[return-value]",
         MEMORY,
     ),
     # ---- arguments
