@@ -61,7 +61,7 @@ def as_integer(name: str, value: Any, low: float, high: float = 2**63 - 1) -> in
     if number < low:
         raise ValueError(f"{name}: expected at least {low}, got {shown(number)}")
     if number > high:
-        raise ValueError(f"{name}: expected at most {high}, got {shown(number)}")
+        raise ValueError(f"{name}: expected at most {shown(high)}, got {shown(number)}")
     return number
 
 

@@ -167,8 +167,8 @@ BREAKS = [
     Break(
         "charlm: an n-gram may be of any order",
         f"{P}/charlm/ngram.py",
-        'order = as_whole("order", order, 1)',
-        'order = as_whole("order", order, -1)',
+        'order = as_integer("order", order, 1)',
+        'order = as_integer("order", order, -1)',
         "tests/charlm/test_charlm_bad_arguments.py tests/charlm/test_charlm_ngram.py",
     ),
 ]

@@ -23,7 +23,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .checks import as_path, check_flag, check_kind
+from rnnkernels._scalars import as_flag
+
+from .checks import as_path, check_kind
 from .claim import Claim
 from .config import Config
 from .digests import check_digests, digests_of
@@ -63,7 +65,7 @@ class Checkpoint:
         ValueError
             If the tensors do not fit the configuration.
         """
-        check_flag("best", best)
+        best = as_flag("best", best)
         try:
             return self._model(best)
         except (TypeError, ValueError) as error:
@@ -233,7 +235,7 @@ def load_model(path: str | os.PathLike[str], *, best: bool = True) -> CharModel:
     ValueError
         If the file is no checkpoint: the message names it.
     """
-    check_flag("best", best)
+    best = as_flag("best", best)
     return read_checkpoint(path).model(best=best)
 
 

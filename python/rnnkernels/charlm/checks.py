@@ -1,28 +1,21 @@
-"""Arguments of this package's functions, checked: errors begin with the argument's name, and say what came instead."""
+"""Arguments of this package's functions, checked: errors begin with the argument's name, and say what came instead.
+
+Not here: what every function of rnnkernels asks of its arguments (rnnkernels._scalars).
+"""
 
 from __future__ import annotations
 
-import operator
 import os
-import sys
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["as_integers", "as_number", "as_path", "as_whole", "check_flag", "check_kind", "check_seed", "shown"]
+from rnnkernels import _scalars
+from rnnkernels._scalars import as_integer, shown
 
-
-def shown(value: object) -> str:
-    """Return a value as a message shows it: of a long one the beginning, of an array dtype and shape."""
-    if isinstance(value, np.ndarray):
-        return f"an array of {value.dtype} {value.shape}"
-    try:
-        text = " ".join(repr(value).splitlines())
-    except ValueError:  # an int of more digits than Python writes
-        return "a very large number"
-    return text if len(text) <= 60 else f"{text[:57]}..."
+__all__ = ["as_integers", "as_number", "as_path", "check_kind", "check_seed"]
 
 
 def check_kind(name: str, value: object, kinds: type | tuple[type, ...], expected: str) -> None:
@@ -31,36 +24,12 @@ def check_kind(name: str, value: object, kinds: type | tuple[type, ...], expecte
         raise TypeError(f"{name}: expected {expected}, got {shown(value)}")
 
 
-def check_flag(name: str, value: object) -> None:
-    """Raise TypeError where a value is neither true nor false."""
-    check_kind(name, value, (bool, np.bool_), "a bool")
-
-
-def as_whole(name: str, value: Any, low: int, high: int = sys.maxsize) -> int:
-    """Return an int from `low` to `high`; NumPy's integers will do."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name}: expected an int, got {shown(value)}") from None
-    if isinstance(value, bool):
-        raise TypeError(f"{name}: expected an int, got {value}")
-    if number < low:
-        raise ValueError(f"{name}: expected at least {low}, got {shown(number)}")
-    if number > high:
-        raise ValueError(f"{name}: expected at most {shown(high)}, got {shown(number)}")
-    return number
-
-
 def as_number(name: str, value: Any, low: float, high: float, expected: str) -> float:
     """Return a float in [low, high), in words `expected`."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"{name}: expected a number, got {shown(value)}")
-    if not low <= value < high:
+    number = _scalars.as_number(name, value)
+    if not low <= number < high:
         raise ValueError(f"{name}: expected {expected}, got {shown(value)}")
-    try:
-        return float(value)
-    except OverflowError:
-        raise ValueError(f"{name}: expected {expected}, got {shown(value)}") from None
+    return number
 
 
 def as_path(name: str, value: Any) -> str:
@@ -79,7 +48,7 @@ def as_path(name: str, value: Any) -> str:
 def check_seed(name: str, value: Any) -> None:
     """Raise TypeError or ValueError where `numpy.random.default_rng` has no use for a seed."""
     if value is not None and not isinstance(value, np.random.Generator | np.random.SeedSequence):
-        as_whole(name, value, 0, high=1 << 8192)
+        as_integer(name, value, 0, 1 << 8192)
 
 
 def as_integers(name: str, value: Any, size: int) -> npt.NDArray[Any]:

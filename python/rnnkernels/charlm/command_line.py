@@ -9,7 +9,8 @@ import argparse
 from collections.abc import Mapping
 from typing import NoReturn
 
-from .checks import shown
+from rnnkernels._scalars import shown
+
 from .output import Output
 
 __all__ = ["Parser", "named", "number", "say_error", "whole"]

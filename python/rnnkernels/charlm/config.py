@@ -11,10 +11,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from rnnkernels._scalars import shown
 from rnnkernels.parameters import cell_info, cells
 
 from . import on_host
-from .checks import shown
 
 __all__ = ["OPTIMIZERS", "Config", "model_cells"]
 

@@ -20,7 +20,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from .checks import as_number, as_path, as_whole, check_kind
+from rnnkernels._scalars import as_integer
+
+from .checks import as_number, as_path, check_kind
 
 __all__ = ["Corpus", "Document", "Split", "read_folder", "read_path", "read_text_file", "standard_library"]
 
@@ -88,7 +90,7 @@ class Corpus:
         """
         valid_fraction = as_number("valid_fraction", valid_fraction, 0, 1, "a number in [0, 1)")
         if limit is not None:
-            as_whole("limit", limit, 1, high=1 << 8192)
+            as_integer("limit", limit, 1, 1 << 8192)
         wanted = round(valid_fraction * self.characters)
         room = self.characters - wanted if limit is None else limit
         train: dict[str, str] = {}

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rnnkernels._scalars import as_integer
 from rnnkernels.parameters import cell_info
 from rnnkernels.stack import Stack
 
-from .checks import as_integers, as_whole, check_kind, check_seed
+from .checks import as_integers, check_kind, check_seed
 from .config import MOST_HIDDEN, MOST_LAYERS
 from .contract import Place, Softmax
 from .on_host import HOST
@@ -71,7 +72,7 @@ class CharModel:
     ) -> None:
         check_kind("vocabulary", vocabulary, Vocabulary, "a Vocabulary")
         check_seed("rng", rng)
-        hidden, layers = as_whole("hidden", hidden, 1, MOST_HIDDEN), as_whole("layers", layers, 1, MOST_LAYERS)
+        hidden, layers = as_integer("hidden", hidden, 1, MOST_HIDDEN), as_integer("layers", layers, 1, MOST_LAYERS)
         self.vocabulary = vocabulary
         generator = np.random.default_rng(rng)
         self.stack = Stack(cell, vocabulary.size, hidden, layers, dropout=dropout, dtype=dtype, rng=generator)
@@ -129,7 +130,7 @@ class CharModel:
             If there are fewer than two tokens: nothing to predict.
         """
         tokens = as_integers("tokens", tokens, self.vocabulary.size)
-        batch, length = as_whole("batch", batch, 1), as_whole("length", length, 1)
+        batch, length = as_integer("batch", batch, 1), as_integer("length", length, 1)
         if len(tokens) < 2:
             raise ValueError(f"tokens: expected at least 2 to predict one from the other, got {len(tokens)}")
         streams = Streams(self.place.put(tokens), max(1, min(batch, (len(tokens) - 1) // EVALUATION_STREAM)))
@@ -156,6 +157,6 @@ class CharModel:
 
     def step(self, token: int, state: Any = None) -> tuple[Array, Any]:
         """Read one token; return the logits (V,) of the next one, and the state."""
-        token = as_whole("token", token, 0, self.vocabulary.size - 1)
+        token = as_integer("token", token, 0, self.vocabulary.size - 1)
         state = self.stack.step(self.place.put(np.array([token])), state)
         return self.place.host(self.readout.logits(state[-1][0])[0]), state

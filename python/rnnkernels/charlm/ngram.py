@@ -23,7 +23,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .checks import as_integers, as_number, as_whole, check_seed
+from rnnkernels._scalars import as_integer
+
+from .checks import as_integers, as_number, check_seed
 from .command_line import Parser, named, number, say_error, whole
 from .corpus import read_path, standard_library
 from .vocabulary import Vocabulary
@@ -63,8 +65,8 @@ class NGram:
     """
 
     def __init__(self, tokens: npt.ArrayLike, vocabulary_size: int, order: int = 6) -> None:
-        order = as_whole("order", order, 1)
-        vocabulary_size = as_whole("vocabulary_size", vocabulary_size, 1)
+        order = as_integer("order", order, 1)
+        vocabulary_size = as_integer("vocabulary_size", vocabulary_size, 1)
         most = _longest(vocabulary_size)
         if order > most:
             raise ValueError(f"order: expected at most {most} for a vocabulary of {vocabulary_size}, got {order}")
@@ -108,7 +110,7 @@ class NGram:
         ValueError
             If there is no such token.
         """
-        chunk = as_whole("chunk", chunk, 1)
+        chunk = as_integer("chunk", chunk, 1)
         codes = self._codes(_as_tokens("tokens", tokens, self.vocabulary_size), self.order)
         if not codes.size:
             raise ValueError(f"tokens: expected at least {self.order} for that order, got {np.size(tokens)}")
@@ -138,7 +140,7 @@ class NGram:
             If the temperature is negative or not finite, or a token is out of range.
         """
         temperature = as_number("temperature", temperature, 0, math.inf, "a number of at least 0")
-        length = as_whole("length", length, 0)
+        length = as_integer("length", length, 0)
         check_seed("seed", seed)
         rng = np.random.default_rng(seed)
         tokens: list[int] = _as_tokens("prime", prime, self.vocabulary_size).tolist()

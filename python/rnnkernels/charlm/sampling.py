@@ -14,7 +14,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .checks import as_number, as_whole, check_kind, check_seed
+from rnnkernels._scalars import as_integer
+
+from .checks import as_number, check_kind, check_seed
 from .model import CharModel
 from .vocabulary import Vocabulary
 
@@ -105,6 +107,6 @@ def sample(
     TypeError, ValueError
         If `length` is negative, or as `sample_characters` does.
     """
-    length = as_whole("length", length, 0)
+    length = as_integer("length", length, 0)
     characters = sample_characters(model, prime, temperature=temperature, seed=seed)
     return "".join(next(characters) for _ in range(length))

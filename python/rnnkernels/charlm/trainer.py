@@ -27,10 +27,11 @@ import numpy.typing as npt
 
 from rnnkernels import bptt
 from rnnkernels._arrays import frame_of
+from rnnkernels._scalars import shown
 from rnnkernels.parameters import cell_info
 
 from .checkpoint import Checkpoint, copy_into
-from .checks import check_kind, shown
+from .checks import check_kind
 from .config import Config
 from .contract import Place, Updates
 from .corpus import Corpus, read_path, standard_library

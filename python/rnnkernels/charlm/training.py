@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from rnnkernels._scalars import shown
+
 from .blas import one_blas_thread
 from .checkpoint import claim, read_checkpoint, save
-from .checks import shown
 from .places import HOST, choose
 from .trainer import Record, Trainer
 

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .checks import as_integers, as_whole, check_flag, check_kind, shown
+from rnnkernels._scalars import as_flag, as_integer, shown
+
+from .checks import as_integers, check_kind
 
 __all__ = ["UNKNOWN", "Vocabulary"]
 
@@ -64,7 +66,7 @@ class Vocabulary:
             If `min_count` is below 1, or no character is left.
         """
         check_kind("text", text, str, "a str")
-        min_count = as_whole("min_count", min_count, 1)
+        min_count = as_integer("min_count", min_count, 1)
         known = [c for c, n in Counter(text).items() if n >= min_count and c != UNKNOWN]
         if not known:
             raise ValueError(
@@ -101,7 +103,7 @@ class Vocabulary:
             If `strict`, and the text has characters that are not known: the message lists them.
         """
         check_kind("text", text, str, "a str")
-        check_flag("strict", strict)
+        strict = as_flag("strict", strict)
         tokens = np.empty(len(text), dtype=np.int32)
         for start in range(0, len(text), ENCODED_AT_ONCE):
             piece = text[start : start + ENCODED_AT_ONCE]
