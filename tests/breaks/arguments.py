@@ -4,7 +4,7 @@ from .record import Break
 
 P = "python/rnnkernels"
 TABLE = "tests/python/test_bad_arguments.py"
-MEMORY = "tests/kernels/test_array_memory.py"
+MEMORY = "tests/cpu/test_array_memory.py"
 TORCH = "tests/torch/test_torch_memory.py"
 
 BREAKS = [
