@@ -75,7 +75,7 @@ void run_forward_chunk(Form form, Engine& engine, Index first, Index last) {
 
 // `most`: rows of a chunk. Inlined, as it has one caller each: a call of one step notices.
 template <class Engine>
-RNNKERNELS_INLINE void run_forward(Form form, Engine& engine, const Rows& rows, Index most) {
+[[gnu::always_inline]] inline void run_forward(Form form, Engine& engine, const Rows& rows, Index most) {
     for (Index first = 0; first < rows.steps;) {
         const Index last = rows.chunk_end(first, most);
         run_forward_chunk(form, engine, first, last);
@@ -85,7 +85,7 @@ RNNKERNELS_INLINE void run_forward(Form form, Engine& engine, const Rows& rows, 
 }
 
 template <class Engine>
-RNNKERNELS_INLINE void run_backward(Form form, Engine& engine, const Rows& rows, Index most) {
+[[gnu::always_inline]] inline void run_backward(Form form, Engine& engine, const Rows& rows, Index most) {
     for (Index last = rows.steps; last > 0;) {
         const Index first = rows.chunk_begin(last, most);
         engine.begin_chunk(first, last);

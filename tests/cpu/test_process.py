@@ -49,6 +49,8 @@ INTERRUPTED = (
     + """
 import os, signal, threading, time
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a program in the background ignores it
+
 def interrupt(call):
     # Seconds from the signal to the exception; a call that ends by itself has not heard it.
     sent = []
@@ -73,8 +75,9 @@ for threads in (1, 2):
     ahead = np.ones_like(kept.output)
     for name, call in {**CALLS, "backward": lambda: rk.backward(kept, ahead)}.items():
         late = interrupt(call)
-        if late > 0.25:  # a machine may have been busy
-            late = min(late, interrupt(call))
+        for _ in range(4):  # a machine may be busy
+            if late > 0.25:
+                late = min(late, interrupt(call))
         right = rk.forward("lstm", small, crowded).output.tobytes() == expected
         print(name, threads, "threads:", f"{late:.3f} s", "late" if late > 0.25 else "", "" if right else "wrong")
 """
@@ -131,6 +134,8 @@ def test_a_handler_that_returns_lets_the_call_go_on() -> None:
 
 STEPPED = """
 import os, signal, threading, time, numpy as np, rnnkernels as rk
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a program in the background ignores it
 
 params = rk.init_params("lstm", 8, 512, rng=0)
 x = np.random.default_rng(0).standard_normal((2, 12000, 8), dtype=np.float32)
@@ -241,6 +246,8 @@ def test_every_allocation_may_fail(tmp_path: Path) -> None:
     compiler = shutil.which(os.environ.get("CXX") or "c++")
     if compiler is None or not sys.platform.startswith("linux"):
         pytest.skip("needs a C++ compiler, on Linux")
+    if "asan" in os.environ.get("LD_PRELOAD", ""):
+        pytest.skip("the sanitizer has an allocator of its own")
     library = tmp_path / "failing.so"
     source = ROOT / "tests" / "native" / "failing_allocations.cpp"
     subprocess.run([compiler, "-std=c++20", "-O1", "-fPIC", "-shared", source, "-o", library], check=True, timeout=120)

@@ -223,7 +223,7 @@ def test_to_a_gpu_and_back(tensors: Any) -> None:
             stack.to(place)
     with pytest.raises(TypeError, match="place: expected a string, got 0"):
         stack.to(0)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="library: expected 'torch' or 'cupy', got 'jax'"):
+    with pytest.raises(ValueError, match="library: expected one of torch, cupy, got 'jax'"):
         stack.to("cuda", "jax")
 
 
