@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from array_forms import misaligned, read_only, spelled
 from problems import make
 
 import rnnkernels as rk
@@ -27,25 +28,6 @@ P = make("lstm", (4, 3, 5, 6), "float32")
 RUN = rk.forward("lstm", P.x, P.params, P.state)
 GRADS = rk.backward(RUN, P.d_output, P.d_state)
 STACK = rk.Stack("lstm", 5, 6, rng=0)
-
-
-def spelled(a: Any) -> Any:
-    """Return an array whose dtype spells the machine's byte order, as those of h5py do."""
-    order = "<" if sys.byteorder == "little" else ">"
-    return a.copy().view(a.dtype.newbyteorder(order))
-
-
-def misaligned(a: Any, by: int = 1) -> Any:
-    raw = np.zeros(a.nbytes + by, np.uint8)
-    moved = raw[by:].view(a.dtype).reshape(a.shape)
-    moved[...] = a
-    return moved
-
-
-def read_only(a: Any) -> Any:
-    a = a.copy()
-    a.flags.writeable = False
-    return a
 
 
 class Derived(np.ndarray):

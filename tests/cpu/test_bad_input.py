@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from array_forms import misaligned, read_only
 from problems import make
 
 import rnnkernels as rk
@@ -201,22 +202,9 @@ def test_init_params_draws_what_it_says() -> None:
     assert list(rk.init_params("gru", 2, 3, bias=False)) == ["weight_ih", "weight_hh"]
 
 
-def _misaligned(a: Any) -> Any:
-    raw = np.empty(a.nbytes + 1, np.uint8)
-    out = raw[1:].view(a.dtype).reshape(a.shape)
-    out[...] = a
-    return out
-
-
-def _readonly(a: Any) -> Any:
-    out = a.copy()
-    out.flags.writeable = False
-    return out
-
-
 @pytest.mark.parametrize(
     "form",
-    [np.asfortranarray, lambda a: np.repeat(a, 2, axis=0)[::2], lambda a: a[::-1].copy()[::-1], _misaligned, _readonly],
+    [np.asfortranarray, lambda a: np.repeat(a, 2, axis=0)[::2], lambda a: a[::-1].copy()[::-1], misaligned, read_only],
     ids=["fortran", "strided", "reversed", "misaligned", "readonly"],
 )
 def test_any_layout_works(form: Any) -> None:

@@ -61,6 +61,14 @@ def run(
     return tried
 
 
+def failures(module: str, seconds: float, seed: int, calls: int | None = None) -> list[str]:
+    """Do the same, print the figures, and return what failed: a part of the fuzz command (parts.py)."""
+    tried = run(module, seconds, seed, calls)
+    kinds = ", ".join(f"{kind} {count}" for kind, count in tried.calls.most_common())
+    print(f"{tried.cases} cases, {tried.count} calls: {kinds}", flush=True)
+    return tried.failures
+
+
 def _child(tried: Tried, module: str, seed: int, seconds: float, calls: int | None, patience: float) -> int:
     """Run one child, add what it tried, return the seed that the next begins with."""
     with tempfile.TemporaryDirectory() as folder:

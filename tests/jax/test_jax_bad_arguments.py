@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
 import pytest
+from array_forms import misaligned, spelled
 from bad_values import Row, cases, check_named, check_runs, row
 
 import rnnkernels as rk
@@ -34,17 +34,7 @@ def test_a_bad_argument_is_named(each: Row, argument: str) -> None:
     check_named(each, argument)
 
 
-def _spelled(a: Any) -> Any:
-    return a.copy().view(a.dtype.newbyteorder("<" if sys.byteorder == "little" else ">"))
-
-
-def _misaligned(a: Any) -> Any:
-    moved = np.zeros(a.nbytes + 1, np.uint8)[1:].view(a.dtype).reshape(a.shape)
-    moved[...] = a
-    return moved
-
-
-@pytest.mark.parametrize("of", [_spelled, _misaligned, np.asfortranarray, lambda a: a[::-1].copy()[::-1]])
+@pytest.mark.parametrize("of", [spelled, misaligned, np.asfortranarray, lambda a: a[::-1].copy()[::-1]])
 def test_arrays_of_any_memory_are_read_right(of: Any) -> None:
     plain = rkj.forward(**CALL)[0]
     given = CALL | {"x": of(X), "params": {k: of(v) for k, v in P.items()}, "state": tuple(map(of, STATE))}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+import array_forms
 import pytest
 import torch
 
@@ -18,11 +18,7 @@ T, B, I, H = 5, 2, 3, 4  # noqa: E741
 
 
 def misaligned(tensor: Any, by: int = 1) -> Any:
-    """Return the same numbers `by` bytes behind an aligned address, as in a file whose header is not padded."""
-    room = np.zeros(tensor.numel() * tensor.element_size() + by, np.uint8)
-    view = room[by:].view(tensor.numpy().dtype).reshape(tuple(tensor.shape))
-    view[...] = tensor.numpy()
-    return torch.from_numpy(view)
+    return torch.from_numpy(array_forms.misaligned(tensor.numpy(), by))
 
 
 FORMS: dict[str, Callable[[Any], Any]] = {

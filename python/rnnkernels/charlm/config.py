@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from rnnkernels._scalars import shown
+from rnnkernels._scalars import as_integer, shown
 from rnnkernels.parameters import cell_info, cells
 
 from . import on_host
@@ -116,14 +116,11 @@ class Config:
         self._check_choice("optimizer", OPTIMIZERS)
         self._check_choice("dtype", ("float32", "float64"))
 
-    def _check_int(self, name: str, low: int, high: int | None = None) -> None:
+    def _check_int(self, name: str, low: int, high: float = math.inf) -> None:
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(f"{name}: expected an int, got {shown(value)}")
-        if value < low:
-            raise ValueError(f"{name}: expected at least {low}, got {shown(value)}")
-        if high is not None and value > high:
-            raise ValueError(f"{name}: expected at most {high}, got {shown(value)}")
+        as_integer(name, value, low, high)
 
     def _check_float(self, name: str, expected: str, valid: Any) -> None:
         value = getattr(self, name)
