@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnnkernels.reference import STEP
 from rnnkernels.reference.cells import CELLS
 from rnnkernels.reference.masks import Masks
 
 if TYPE_CHECKING:
     from .cases import Array, Case, State
-
-STEP = 1e-30  # of the complex steps
 
 Arrays = dict[str, Any]
 

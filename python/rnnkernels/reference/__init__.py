@@ -3,7 +3,7 @@
 What this is: the statement that the kernels are tested against. One function
 per cell, in the notation of its paper, on float64 or complex128 arrays. No
 derivative is written here: gradients are complex steps, Im f(p + i*h*v) / h,
-which have no cancellation and are exact to rounding because h can be 1e-30
+which have no cancellation and are exact to rounding because h can be 1e-100
 (Squire & Trapp, SIAM Review 40(1), 1998). So the only hand-written derivatives
 of the package are the kernels', and what checks them cannot share a mistake.
 
@@ -42,8 +42,9 @@ if TYPE_CHECKING:
 
 __all__ = ["cells", "directional_derivative", "forward", "gradients", "relu", "sigmoid", "tanh"]
 
-STEP = 1e-30
-"""The h of the complex step: h**2 is lost in any sum, h times a slope of 1e-200 still normal."""
+STEP = 1e-100
+"""The h of the complex step: h**2 is lost in any sum, also beside the 1e-24 that a cell with exponential gates may
+divide by; h times a slope of 1e-200 is still normal."""
 
 BLOCK_BYTES = 32 << 20
 """How large one array of perturbed gates may become in `gradients`."""
