@@ -1,5 +1,5 @@
-// The CPU's backward engine: one thread's work in each phase of recurrence/order.h, from the last step down, for every
-// cell.
+// The CPU's backward engine: what a thread does in each phase of recurrence/order.h, from the last step down, for every
+// cell. A phase is divided into parts, which threads claim (claims.h).
 //
 // Step t multiplies step t+1's gate gradients with W_hh^T into a strip and runs the cell's pass over it,
 // so one meeting per step is enough. Gate gradients live for one chunk of steps; at a chunk's end the sums
@@ -22,39 +22,38 @@ class BackwardEngine {
     static constexpr int lanes = V::lanes;
 
 public:
-    BackwardEngine(const BackwardShared<T>& shared, int thread)
+    BackwardEngine(const BackwardShared<T>& shared, Member& member)
         : shared_(shared),
+          phases_(member, shared.plan, shared.claims.steps, shared.claims.shares),
           table_(shared.table),
           shape_(shared.call.in.shape),
           rows_(shared.rows),
           masks_(shared.masks),
-          scratch_(shared.scratch[thread]),
-          part_(make_part(shared.cell, Pass::backward, shared.plan, rows_, shared.blocks, shared.h_blocks, thread,
-                          shared.barriers)),
-          item_(shared.cell.item_blocks(Pass::backward, part_.rows.count)) {
+          scratch_(shared.scratch[member.number]) {
         describe_strip();
+        take(0);
     }
 
-    // Packs this thread's share of the weights and takes over the gradients of the final states.
+    // Packs the weights and takes over the gradients of the final states.
     void begin() {
-        if (shared_.dropped.fill(part_.thread, part_.threads)) part_.everyone->wait();
-        pack_weights();
-        part_.rows.each([&](Index row) {
-            for (int k = projected() ? 1 : 0; k < table_.states; ++k) {
-                const T* from = static_cast<const T*>(shared_.call.d_final_state[k]);
-                for (Index block = part_.blocks.first; block < part_.blocks.last; ++block) {
-                    const V d = from ? V::load(from + row * shape_.hidden + block * lanes, valid(block)) : V(T(0));
-                    d.store(carried(row) + (block * table_.states + k) * lanes);
-                }
-            }
+        if (shared_.dropped.any())
+            phases_.everyone([&](int share, int shares) { shared_.dropped.fill(share, shares); });
+        phases_.everyone([&](int share, int shares) {
+            pack_weights(share, shares);
+            begin_rows(split_range(shape_.batch, 1, shares, share));
         });
-        part_.everyone->wait();
     }
 
-    void begin_chunk(Index first, Index last) {
-        // The first step of the chunk above stands at the buffer's start; it becomes the step after this chunk.
-        if (last < shape_.steps) {
-            const Index behind = rows_.first(last) - rows_.first(first), size = shared_.gradient_row();
+    void begin_chunk(Index first, Index) { chunk_row_ = rows_.first(first); }
+    template <class Run>
+    RNNKERNELS_INLINE void each_row_group(bool each, Run run) {
+        phases_.each_row_group(each, run);
+    }
+    // The first step of the chunk above stands at the buffer's start; it becomes the step after this chunk.
+    void begin_steps(Index first, Index last) {
+        if (last == shape_.steps) return;
+        const Index behind = rows_.first(last) - rows_.first(first), size = shared_.gradient_row();
+        each_part(0, [&] {
             part_.rows_of_step(rows_, last).each([&](Index row) {
                 for (int i = 0; i < table_.slots; ++i)
                     for (Index block = part_.blocks.first; block < part_.blocks.last; ++block) {
@@ -62,53 +61,53 @@ public:
                         V::load(at).store(at + behind * size);
                     }
             });
-        }
-        chunk_row_ = rows_.first(first);
-        wait_for_step();
+        });
     }
 
     // Also the first phase of a cell of two products (state).
     void step(Index t) {
         if (projected()) return step_projected(t);
-        carry_to(t, [&](RowSet rows, Range blocks, T* product) RNNKERNELS_INLINED {
-            put_step(t, rows, blocks);
-            strip_.product = product;
-            if (shared_.options || table_.vectors > 0) {
-                join_products(t, rows);
-                run_with_options(t, rows, 0);
-            } else {
-                put_d_output(t, rows);
-                shared_.cell.passes.backward(strip_);
-            }
+        each_part(t, [&]() RNNKERNELS_INLINED {
+            carry_to(t, [&](RowSet rows, Range blocks, T* product) RNNKERNELS_INLINED {
+                put_step(t, rows, blocks);
+                strip_.product = product;
+                if (shared_.options || table_.vectors > 0) {
+                    join_products(t, rows);
+                    run_with_options(t, rows, 0);
+                } else {
+                    put_d_output(t, rows);
+                    shared_.cell.passes.backward(strip_);
+                }
+            });
         });
     }
     void state(Index t) { step(t); }
 
     void gates(Index t) {
         const Factor gated_only{&shared_.w_gated, shared_.gated_slots, table_.gated.count};
-        multiply(&gated_only, 1, t, part_.rows_of_step(rows_, t),
-                 [&](RowSet rows, Range blocks, T* product) RNNKERNELS_INLINED {
-                     put_step(t, rows, blocks);
-                     strip_.product = product;
-                     strip_.made = in_chunk(shared_.gated, shared_.padded(), t, rows.first);
-                     strip_.made_row = shared_.padded() * rows.step;
-                     const RowSet of_all = of_all_steps(t, rows);
-                     if (masks_.drops) mask_rows(masks_, of_all, blocks, product, strip_.product_row);
-                     shared_.cell.passes.backward_gates(strip_);
-                     if (masks_.drops)
-                         mask_rows(masks_, of_all, blocks, strip_.made + blocks.first * lanes, strip_.made_row);
-                 });
+        each_part(t, [&]() RNNKERNELS_INLINED {
+            multiply(&gated_only, 1, t, part_.rows_of_step(rows_, t),
+                     [&](RowSet rows, Range blocks, T* product) RNNKERNELS_INLINED {
+                         put_step(t, rows, blocks);
+                         strip_.product = product;
+                         strip_.made = in_chunk(shared_.gated, shared_.padded(), t, rows.first);
+                         strip_.made_row = shared_.padded() * rows.step;
+                         const RowSet of_all = of_all_steps(t, rows);
+                         if (masks_.drops) mask_rows(masks_, of_all, blocks, product, strip_.product_row);
+                         shared_.cell.passes.backward_gates(strip_);
+                         if (masks_.drops)
+                             mask_rows(masks_, of_all, blocks, strip_.made + blocks.first * lanes, strip_.made_row);
+                     });
+        });
     }
 
     // Projected cells: dL/dh of step t, all of it (projected_backward.h).
     void project_h(Index t);
     void step_projected(Index t);
-    // Normalised cells: dL/d(states after step t) but for the step's own output; all that follows it, of this thread's
-    // share of the row group's rows (normalised_backward.h).
+    // Normalised cells: dL/d(states after step t) but for the step's own output; all that follows it, for which the parts
+    // of a row group divide its rows (normalised_backward.h).
     void products(Index t);
     void rows(Index t);
-
-    void wait_for_step() { part_.wait_for_step(); }
 
     // The chunk's rows summed into the weights' gradients, and its dx (backward_sums.h).
     void end_chunk(Index first, Index last);
@@ -116,6 +115,32 @@ public:
     void finish();
 
 private:
+    // A phase of the row group at work: work() for parts of it, each of them `part_` meanwhile.
+    template <class Work>
+    RNNKERNELS_INLINE void each_part(Index t, Work work) {
+        phases_.of_group(t % 2 != 0, [&](int slot) RNNKERNELS_INLINED {
+            if (slot != slot_) take(slot);
+            work();
+        });
+    }
+    void take(int slot) {
+        slot_ = slot;
+        part_ = make_part(shared_.cell, Pass::backward, shared_.plan, rows_, shared_.blocks, shared_.h_blocks, slot);
+        item_ = shared_.cell.item_blocks(Pass::backward, part_.rows.count);
+    }
+
+    // dL/d(final states) of these rows.
+    void begin_rows(Range rows) {
+        for (Index row = rows.first; row < rows.last; ++row)
+            for (int k = projected() ? 1 : 0; k < table_.states; ++k) {
+                const T* from = static_cast<const T*>(shared_.call.d_final_state[k]);
+                for (Index block = 0; block < shared_.blocks; ++block) {
+                    const V d = from ? V::load(from + row * shape_.hidden + block * lanes, valid(block)) : V(T(0));
+                    d.store(carried(row) + (block * table_.states + k) * lanes);
+                }
+            }
+    }
+
     bool projected() const { return table_.form == Form::projected; }
     // Rows of step t among those of all steps, to which masks belong, and among those of the chunk.
     RowSet of_all_steps(Index t, RowSet rows) const { return {rows_.first(t) + rows.first, rows.count, rows.step}; }
@@ -146,14 +171,13 @@ private:
     Index valid(Index block) const { return shape_.hidden - block * lanes; }
     Index width() const { return width_of(table_, shape_); }  // of h
 
-    void pack_weights() {
-        const int thread = part_.thread, threads = part_.threads;
+    void pack_weights(int share, int shares) {
         const Index hidden = shape_.hidden;
         const auto pack = [&](const Panels<T>& to, const void* weight, Index skip, const ProductGates& gates,
                               Index units, Index columns, Index stride) {
             if (to.data)
-                pack_transposed(to, static_cast<const T*>(weight) + skip, gates.row, units, columns, stride, thread,
-                                threads);
+                pack_transposed(to, static_cast<const T*>(weight) + skip, gates.row, units, columns, stride, share,
+                                shares);
         };
         const Inputs& in = shared_.in;
         pack(shared_.w_recurrent[0], in.weight_hh, 0, table_.hidden, hidden, width(), width());
@@ -165,9 +189,9 @@ private:
         pack(shared_.w_input, in.weight_ih, 0, table_.input, hidden, shape_.input, shape_.input);
     }
 
-    // What all strips of this thread have in common.
+    // What all strips have in common.
     void describe_strip() {
-        const Index step = part_.rows.step;
+        const Index step = rows_.ragged() ? shared_.plan.row_groups : 1;
         strip_.program = shared_.cell.passes.program;
         strip_.hidden = shape_.hidden;
         strip_.h = h_rows_, strip_.out = out_rows_;
@@ -304,7 +328,7 @@ private:
         }
     }
 
-    // use(rows, blocks, product) for this thread's rows of step t: product is what the products of step t+1 gave to the
+    // use(rows, blocks, product) for the part's rows of step t: product is what the products of step t+1 gave to the
     // states after step t, null for rows whose last step is t. What was carried along the element-wise paths is in
     // `carried`; the step's own output comes last (take_in_states): in this order a sequence cut in two calls gives the
     // same bits as one. t = -1: the initial states.
@@ -325,9 +349,11 @@ private:
         multiply(factors, 1 + table_.vectors, t + 1, more, use);
     }
 
-    void store_d_states();  // backward_sums.h
+    void finish_part();  // backward_sums.h
+    void store_d_states();
     void write_sums();
     // Projected cells (projected_backward.h).
+    void project_part(Index t);
     template <class Use>
     void each_dh(Index t, Use use);
     template <class RowAt, class Use>
@@ -343,13 +369,15 @@ private:
     T scale(Index t, Index row, int norm) const;
 
     const BackwardShared<T>& shared_;
+    Phases phases_;
     const CellTable& table_;
     const Shape& shape_;
     const Rows& rows_;
     const Masks<T>& masks_;
     const BackwardScratch<T> scratch_;
-    const Part part_;
-    const Index item_;
+    int slot_ = 0;  // at work
+    Part part_{};
+    Index item_ = 0;
     Index chunk_row_ = 0;  // the first of the chunk at work
     BackwardStrip<T> strip_{};
     // Of each row of the strip.

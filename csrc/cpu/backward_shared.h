@@ -47,7 +47,7 @@ struct BackwardShared {
     Plan plan{};
     Index blocks = 0;    // of units
     Index h_blocks = 0;  // of h
-    Barrier* barriers = nullptr;
+    CallClaims claims{};
     // Transposed: k runs over gates and units. The recurrent ones: h's, then the feedback vectors', one for each.
     Panels<T> w_recurrent[1 + kMaxStates] = {}, w_gated{}, w_input{}, w_projection{};
     // Offsets, in a gradient row, of the slots that each product sums over, of the biases', and of the element-wise
@@ -93,7 +93,7 @@ struct BackwardShared {
         const Index width = width_of(table, shape);
         blocks = blocks_of<T>(shape.hidden);
         h_blocks = blocks_of<T>(width);
-        barriers = take_barriers(workspace, plan, watch);
+        claims.take(workspace, plan);
         find_slots();
         take_weights(shape, width);
         take_arrays(shape, width);

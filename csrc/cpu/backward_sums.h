@@ -8,31 +8,33 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 
 template <class T>
 void BackwardEngine<T>::end_chunk(Index first, Index last) {
-    part_.everyone->wait();
     const BackwardCall& call = shared_.call;
-    const int thread = part_.thread, threads = part_.threads;
     const bool begins = last == shape_.steps;  // the first chunk to be summed
     const Index hidden = shape_.hidden, begin = rows_.first(first), count = rows_.first(last) - begin;
     const GradientRows<T> rows{shared_.gradient, shared_.gradient_row(), count};
+    phases_.everyone([&](int share, int shares) {
+        sum_slots(rows, table_.cell_slots * shared_.blocks, shared_.slot_sums, share, shares);
+        if (call.dterm)
+            for (Index t = first; t < last; ++t)
+                sum_terms(GradientRows<T>{gradient(t, 0), shared_.gradient_row(), rows_.count(t)},
+                          shared_.input_bias_slots, table_.input.count, shared_.padded(), shared_.term_sums, share,
+                          shares);
+        if (call.dx)
+            input_gradient(
+                rows, shared_.w_input, shared_.input_slots, table_.input.count, shared_.direct_slots, table_.directs,
+                shape_, shared_.zeros,
+                [&](Index row) { return static_cast<T*>(call.dx) + rows_.place(begin + row) * shape_.input; }, share,
+                shares, shared_.watch);
+        if (call.in.tokens)
+            sum_tokens(rows, shared_.tokens + begin, shared_.input_slots, table_.input.count, shape_,
+                       shared_.token_sums, begins, share, shares);
+        if (call.norms[0]) shared_.norms.write(rows_, begin, count, share, shares, call.norms);
+    });
     const auto add = [&](const Index* slots, const ProductGates& gates, auto matrix_row, Index columns, void* out) {
         shared_.outer.add(rows, slots, gates.row, gates.count, hidden, matrix_row, columns, static_cast<T*>(out),
-                          begins, part_);
+                          begins, phases_);
     };
-    sum_slots(rows, table_.cell_slots * shared_.blocks, shared_.slot_sums, thread, threads);
-    if (call.dterm)
-        for (Index t = first; t < last; ++t)
-            sum_terms(GradientRows<T>{gradient(t, 0), shared_.gradient_row(), rows_.count(t)}, shared_.input_bias_slots,
-                      table_.input.count, shared_.padded(), shared_.term_sums, thread, threads);
-    if (call.dx)
-        input_gradient(
-            rows, shared_.w_input, shared_.input_slots, table_.input.count, shared_.direct_slots, table_.directs,
-            shape_, shared_.zeros,
-            [&](Index row) { return static_cast<T*>(call.dx) + rows_.place(begin + row) * shape_.input; }, thread,
-            threads, shared_.watch);
-    if (call.in.tokens) {
-        sum_tokens(rows, shared_.tokens + begin, shared_.input_slots, table_.input.count, shape_, shared_.token_sums,
-                   begins, thread, threads);
-    } else {
+    if (!call.in.tokens) {
         const T* x = static_cast<const T*>(call.in.x);
         add(
             shared_.input_slots, table_.input, [&](Index row) { return x + rows_.place(begin + row) * shape_.input; },
@@ -61,13 +63,20 @@ void BackwardEngine<T>::end_chunk(Index first, Index last) {
         shared_.outer.add(
             GradientRows<T>{shared_.dh, shared_.h_padded(), count}, kNoOffset, kOneGate.row, 1, width(),
             [&](Index row) { return shared_.unprojected + (begin + row) * hidden; }, hidden,
-            static_cast<T*>(call.dweight_hr), begins, part_);
-    if (call.norms[0]) shared_.norms.write(rows_, begin, count, thread, threads, call.norms);
-    part_.everyone->wait();
+            static_cast<T*>(call.dweight_hr), begins, phases_);
 }
 
 template <class T>
 void BackwardEngine<T>::finish() {
+    phases_.each_row_group(true, [&] { each_part(1, [&]() RNNKERNELS_INLINED { finish_part(); }); });
+    phases_.everyone([&](int share, int shares) {
+        shared_.dropped.backward(shared_.call.dweight_hh, shared_.call.dweight_gg, share, shares);
+        if (share == 0) write_sums();
+    });
+}
+
+template <class T>
+void BackwardEngine<T>::finish_part() {
     if (projected()) {
         T* const to = static_cast<T*>(shared_.call.d_state[0]);
         each_dh(-1, [&](Index row, Index block, V dh)
@@ -80,7 +89,6 @@ void BackwardEngine<T>::finish() {
         });
     }
     store_d_states();
-    write_sums();
 }
 
 // What is carried to the states before the first step is their gradient; h's, where it is projected, is not among it.
@@ -97,8 +105,6 @@ void BackwardEngine<T>::store_d_states() {
 
 template <class T>
 void BackwardEngine<T>::write_sums() {
-    shared_.dropped.backward(shared_.call.dweight_hh, shared_.call.dweight_gg, part_.thread, part_.threads);
-    if (part_.thread != 0) return;
     const BackwardCall& call = shared_.call;
     const Index hidden = shape_.hidden;
     const int inputs = table_.input.count;

@@ -42,11 +42,12 @@ public:
         hh_ = copy_of(workspace, in.weight_hh, hidden_rows * hidden, width);
         gg_ = copy_of(workspace, in.weight_gg, gate_rows * hidden, gate_columns * hidden);
     }
-    // This thread's share of the copies; false where there are none to wait for.
-    bool fill(int thread, int threads) const {
-        drop(hh_, Stream::weight_hh, hh_.from, hh_.to, thread, threads);
-        drop(gg_, Stream::weight_gg, gg_.from, gg_.to, thread, threads);
-        return hh_.to != nullptr;
+    // Whether there are copies.
+    bool any() const { return hh_.to != nullptr; }
+    // A share of them.
+    void fill(int share, int shares) const {
+        drop(hh_, Stream::weight_hh, hh_.from, hh_.to, share, shares);
+        drop(gg_, Stream::weight_gg, gg_.from, gg_.to, share, shares);
     }
     // The gradients of the copies become those of the weights.
     void backward(void* dweight_hh, void* dweight_gg, int thread, int threads) const {

@@ -57,19 +57,19 @@ void prepare(void* context, int threads) {
 }
 
 template <class T>
-void forward_task(void* context, int thread) {
+void forward_task(void* context, Member& member) {
     const auto& shared = *static_cast<ForwardShared<T>*>(context);
-    if (thread >= shared.plan.threads) return;
-    ForwardEngine<T> engine(shared, thread);
+    if (member.number >= shared.plan.threads) return;
+    ForwardEngine<T> engine(shared, member);
     engine.begin();
     run_forward(shared.table.form, engine, shared.rows, shared.plan.forward_chunk * shared.rows.batch);
 }
 
 template <class T>
-void backward_task(void* context, int thread) {
+void backward_task(void* context, Member& member) {
     const auto& shared = *static_cast<BackwardShared<T>*>(context);
-    if (thread >= shared.plan.threads) return;
-    BackwardEngine<T> engine(shared, thread);
+    if (member.number >= shared.plan.threads) return;
+    BackwardEngine<T> engine(shared, member);
     engine.begin();
     run_backward(shared.table.form, engine, shared.rows, shared.plan.backward_chunk * shared.rows.batch);
 }
@@ -96,7 +96,7 @@ void forward_layers(const EngineCell<T>& cell, const ForwardCall* calls, int cou
     Wavefront<T> wavefront{cell, calls, count, chunk, workspace};
     cpu::run_parallel(
         threads < count ? threads : count, prepare<Wavefront<T>>,
-        [](void* context, int thread) { static_cast<Wavefront<T>*>(context)->run(thread); }, &wavefront,
+        [](void* context, Member& member) { static_cast<Wavefront<T>*>(context)->run(member); }, &wavefront,
         calls[0].in.watch ? calls[0].in.watch : cpu::unwatched());
 }
 
@@ -129,6 +129,29 @@ void backward(const EngineCell<T>& cell, const BackwardCall& call, int threads) 
     cpu::run_parallel(useful, prepare<Shared>, backward_task<T>, &shared, shared.watch);
 }
 
+// A call of one phase: work(share, shares) on all threads.
+template <class Work>
+void run_shares(int threads, const Work& work) {
+    Workspace workspace;
+    struct Shared {
+        Workspace& workspace;
+        const Work& work;
+        Claims claims{};
+        Plan plan{};
+    } of_call{workspace, work};
+    cpu::run_parallel(
+        threads,
+        [](void* context, int count) {
+            auto& shared = *static_cast<Shared*>(context);
+            shared.claims = take_claims(shared.workspace, count, count > 1 ? kShares : 1, count);
+        },
+        [](void* context, Member& member) {
+            auto& shared = *static_cast<Shared*>(context);
+            Phases(member, shared.plan, shared.claims, shared.claims).everyone(shared.work);
+        },
+        &of_call);
+}
+
 template <class T>
 void* prepare_weights(const EngineCell<T>& cell, const Inputs& in, WeightStorage storage, int threads) {
     using Prepared = PreparedWeights<T>;
@@ -137,13 +160,7 @@ void* prepare_weights(const EngineCell<T>& cell, const Inputs& in, WeightStorage
         prepared->weights.take(prepared->workspace, cell.table, in,
                                {in.x != nullptr, in.tokens != nullptr, true, storage});
         if (threads > 0)
-            cpu::run_parallel(
-                threads, [](void* context, int count) { static_cast<Prepared*>(context)->threads = count; },
-                [](void* context, int thread) {
-                    const auto& [workspace, weights, count] = *static_cast<const Prepared*>(context);
-                    weights.pack(thread, count);
-                },
-                prepared);
+            run_shares(threads, [&](int share, int shares) { prepared->weights.pack(share, shares); });
     } catch (...) {
         delete prepared;
         throw;
@@ -181,25 +198,14 @@ void evaluate(int function, const T* x, T* out, Index count) {
     }
 }
 
-// Dropout of elements on all threads.
-template <class T>
-struct Drop {
-    const ElementDropout& call;
-    int threads = 1;
-
-    static void prepare(void* context, int count) { static_cast<Drop*>(context)->threads = count; }
-    static void task(void* context, int thread) {
-        const auto& [call, threads] = *static_cast<const Drop*>(context);
-        drop_elements(static_cast<const T*>(call.from), static_cast<T*>(call.to), call.rows, call.columns, call.rate,
-                      call.seed, call.layer << 8 | static_cast<std::uint32_t>(Stream::elements), thread, threads);
-    }
-};
-
+// Dropout of elements.
 template <class T>
 void drop(const ElementDropout& call, int threads) {
     constexpr Index alone = 1 << 14;  // elements below which a second thread costs more than it saves
-    Drop<T> shared{call};
-    cpu::run_parallel(call.rows * call.columns < alone ? 1 : threads, Drop<T>::prepare, Drop<T>::task, &shared);
+    run_shares(call.rows * call.columns < alone ? 1 : threads, [&](int share, int shares) {
+        drop_elements(static_cast<const T*>(call.from), static_cast<T*>(call.to), call.rows, call.columns, call.rate,
+                      call.seed, call.layer << 8 | static_cast<std::uint32_t>(Stream::elements), share, shares);
+    });
 }
 
 // ---- the table: each of these in the dtype that is asked for

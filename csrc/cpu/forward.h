@@ -1,4 +1,5 @@
-// The CPU's forward engine: one thread's work in each phase of recurrence/order.h, for every cell.
+// The CPU's forward engine: what a thread does in each phase of recurrence/order.h, for every cell. A phase is divided
+// into parts, which threads claim (claims.h).
 //
 // A step multiplies a tile of h's rows with the panels of an item of units into a strip that stays in the L1
 // cache, and runs the cell's pass over the strip at once: the cell is the product's epilogue.
@@ -20,76 +21,120 @@ class ForwardEngine {
     static constexpr int lanes = V::lanes;
 
 public:
-    ForwardEngine(const ForwardShared<T>& shared, int thread)
+    ForwardEngine(const ForwardShared<T>& shared, Member& member)
         : shared_(shared),
+          phases_(member, shared.plan, shared.claims.steps, shared.claims.shares),
           table_(shared.table),
           weights_(shared.weights()),
           shape_(shared.call.in.shape),
           rows_(shared.rows),
           masks_(shared.masks),
-          scratch_(shared.scratch[thread]),
-          part_(make_part(shared.cell, Pass::forward, shared.plan, rows_, shared.blocks, shared.h_blocks, thread,
-                          shared.barriers)),
-          item_(shared.cell.item_blocks(Pass::forward, part_.rows.count)),
-          x_(shared, part_) {
+          scratch_(shared.scratch[member.number]),
+          x_(shared, scratch_.panels) {
         describe_strip();
+        take(0);
     }
 
-    // Packs this thread's share of the weights, unless they are prepared, and takes over the initial states.
+    // Packs the weights, unless they are prepared, and takes over the initial states.
     void begin() {
-        if (!shared_.call.prepared) {
-            if (shared_.drop_weights(part_.thread, part_.threads)) part_.everyone->wait();
-            weights_.pack(part_.thread, part_.threads);
-        }
-        part_.rows.each([&](Index row) {
-            for (int k = 1; k < table_.states; ++k)
-                for (Index block = part_.blocks.first; block < part_.blocks.last; ++block)
-                    V::load(shared_.initial[k] + row * shape_.hidden + block * lanes, valid(block))
-                        .store(others(row) + (block * (table_.states - 1) + k - 1) * lanes);
+        const bool packs = !shared_.call.prepared;
+        if (packs && shared_.dropped.any())
+            phases_.everyone([&](int share, int shares) { shared_.dropped.fill(share, shares); });
+        phases_.everyone([&](int share, int shares) RNNKERNELS_INLINED {
+            if (packs) weights_.pack(share, shares);
+            begin_rows(split_range(shape_.batch, 1, shares, share));
         });
-        if (shape_.steps > 0) begin_operands();
-        part_.everyone->wait();
     }
 
-    void project(Index first, Index last) { x_.project(first, last); }
+    // What a chunk of steps has of x. Where whoever reads a row in a step need not be who projects it all of it is made
+    // before the steps, else by each part for itself.
+    void begin_chunk(Index first, Index last) { x_.begin_chunk(first, last, phases_); }
+    void project(Index first, Index last) {
+        if (x_.by_parts())
+            each_part(first, [&]() RNNKERNELS_INLINED { x_.project_part(first, last, part_); });
+    }
+    // Whether row groups go through all chunks apart.
+    bool groups_apart() const { return x_.by_parts(); }
+    template <class Run>
+    RNNKERNELS_INLINE void each_row_group(bool each, Run run) {
+        phases_.each_row_group(each, run);
+    }
 
     void step(Index t) {
-        const Step now = at_step(t);
-        multiply(now, weights_.hidden, now.operand, width(), [&](RowSet rows, Range blocks) RNNKERNELS_INLINED {
-            put_strip(now, rows, blocks);
-            run_pass(shared_.cell.passes.forward, now, rows, blocks);
+        each_part(t, [&]() RNNKERNELS_INLINED {
+            const Step now = at_step(t);
+            multiply(now, weights_.hidden, now.operand, width(), [&](RowSet rows, Range blocks) RNNKERNELS_INLINED {
+                put_strip(now, rows, blocks);
+                run_pass(shared_.cell.passes.forward, now, rows, blocks);
+            });
         });
     }
 
     void gates(Index t) {
-        const Step now = at_step(t);
-        multiply(now, weights_.hidden, now.operand, width(), [&](RowSet rows, Range blocks) RNNKERNELS_INLINED {
-            put_strip(now, rows, blocks);
-            shared_.cell.passes.forward(strip_);
-            if (masks_.drops)
-                mask_rows(masks_, of_all_steps(t, rows), blocks, strip_.made + blocks.first * lanes, strip_.made_row);
+        each_part(t, [&]() RNNKERNELS_INLINED {
+            const Step now = at_step(t);
+            multiply(now, weights_.hidden, now.operand, width(), [&](RowSet rows, Range blocks) RNNKERNELS_INLINED {
+                put_strip(now, rows, blocks);
+                shared_.cell.passes.forward(strip_);
+                if (masks_.drops)
+                    mask_rows(masks_, of_all_steps(t, rows), blocks, strip_.made + blocks.first * lanes,
+                              strip_.made_row);
+            });
         });
     }
 
     void state(Index t) {
-        const Step now = at_step(t);
-        multiply(now, weights_.gated, shared_.made, shared_.blocks * lanes,
-                 [&](RowSet rows, Range blocks) RNNKERNELS_INLINED {
-                     put_strip(now, rows, blocks);
-                     run_pass(shared_.cell.passes.forward_state, now, rows, blocks);
-                 });
+        each_part(t, [&]() RNNKERNELS_INLINED {
+            const Step now = at_step(t);
+            multiply(now, weights_.gated, shared_.made, shared_.blocks * lanes,
+                     [&](RowSet rows, Range blocks) RNNKERNELS_INLINED {
+                         put_strip(now, rows, blocks);
+                         run_pass(shared_.cell.passes.forward_state, now, rows, blocks);
+                     });
+        });
     }
 
-    // Projected cells: h of step t, this thread's rows and units of it (projected_forward.h).
+    // Projected cells: h of step t (projected_forward.h).
     void project_h(Index t);
-    // Normalised cells: W_hh h of this thread's rows and units; all that follows it, of this thread's share of the row
-    // group's rows (normalised_forward.h).
+    // Normalised cells: W_hh h; all that follows it, for which the parts of a row group divide its rows
+    // (normalised_forward.h).
     void products(Index t);
     void rows(Index t);
 
-    void wait_for_step() { part_.wait_for_step(); }
-
     void finish() {
+        phases_.each_row_group(true, [&]() RNNKERNELS_INLINED { each_part(0, [&]() RNNKERNELS_INLINED { finish_part(); }); });
+    }
+
+private:
+    // A phase of the row group at work: work() for parts of it, each of them `part_` meanwhile.
+    template <class Work>
+    RNNKERNELS_INLINE void each_part(Index t, Work work) {
+        phases_.of_group(t % 2 != 0, [&](int slot) RNNKERNELS_INLINED {
+            if (slot != slot_) take(slot);
+            work();
+        });
+    }
+    void take(int slot) {
+        slot_ = slot;
+        part_ = make_part(shared_.cell, Pass::forward, shared_.plan, rows_, shared_.blocks, shared_.h_blocks, slot);
+        item_ = shared_.cell.item_blocks(Pass::forward, part_.rows.count);
+    }
+
+    // The initial states of these rows.
+    void begin_rows(Range rows) {
+        for (Index row = rows.first; row < rows.last; ++row)
+            for (int k = 1; k < table_.states; ++k)
+                for (Index block = 0; block < shared_.blocks; ++block)
+                    V::load(shared_.initial[k] + row * shape_.hidden + block * lanes, valid(block))
+                        .store(others(row) + (block * (table_.states - 1) + k - 1) * lanes);
+        if (shape_.steps == 0 || (table_.vectors == 0 && !masks_.drops)) return;
+        for (Index row = rows.first; row < rows.last; ++row) {
+            const T* const h = shared_.initial[0] + row * width();
+            put_operands(0, RowSet{row, 1, 1}, Range{0, projected() ? shared_.h_blocks : shared_.blocks}, &h);
+        }
+    }
+
+    void finish_part() {
         Index last = rows_.steps - 1;  // the row's last step; never later than that of the row before
         part_.rows.each([&](Index row) {
             while (rows_.count(last) <= row) --last;
@@ -105,12 +150,11 @@ public:
         });
     }
 
-private:
     // What the rows of a step have in common.
     struct Step {
         Index t;
         Index first;       // its first row
-        RowSet rows;       // this thread's
+        RowSet rows;       // the part's
         const T* h;        // before it, (rows, H)
         const T* operand;  // of the recurrent weight: h, masked where there is recurrent dropout
     };
@@ -155,10 +199,10 @@ private:
     Index width() const { return width_of(table_, shape_); }
     Index h_valid(Index block) const { return width() - block * lanes; }
 
-    // What all strips of this thread have in common.
+    // What all strips have in common.
     void describe_strip() {
         const ForwardCall& call = shared_.call;
-        const Index step = part_.rows.step, states = table_.states - 1;
+        const Index step = rows_.ragged() ? shared_.plan.row_groups : 1, states = table_.states - 1;
         strip_.program = shared_.cell.passes.program;
         strip_.hidden = shape_.hidden;
         strip_.x = x_rows_, strip_.direct = direct_rows_, strip_.out = out_rows_;
@@ -245,15 +289,8 @@ private:
             mask_operands(p, table_.vectors, masks_, of_all_steps(t, rows), masked_h(t, rows.first),
                           width() * rows.step);
     }
-    void begin_operands() {
-        if (table_.vectors == 0 && !masks_.drops) return;
-        part_.rows.each([&](Index row) {
-            const T* const h = shared_.initial[0] + row * width();
-            put_operands(0, RowSet{row, 1, 1}, projected() ? part_.h_blocks : part_.blocks, &h);
-        });
-    }
 
-    // use(first block, last block) for this thread's items. Odd steps go through them backwards: the weights read
+    // use(first block, last block) for the part's items. Odd steps go through them backwards: the weights read
     // last are still near, where not all of them fit a cache.
     template <class Use>
     RNNKERNELS_INLINE void each_item(Index t, Use use) const {
@@ -296,6 +333,7 @@ private:
     }
 
     // Projected cells (projected_forward.h).
+    void project_part(const Step& now);
     void store_h(const Step& now, RowSet rows, Range blocks, const T* strip, Index stride);
     // Normalised cells (normalised_forward.h).
     void run_row(const Step& now, Index row);
@@ -304,15 +342,17 @@ private:
     void keep_scale(const Step& now, Index row, int norm, T scale) const;
 
     const ForwardShared<T>& shared_;
+    Phases phases_;
     const CellTable& table_;
     const ForwardWeights<T>& weights_;
     const Shape& shape_;
     const Rows& rows_;
     const Masks<T>& masks_;
     const ForwardScratch<T> scratch_;
-    const Part part_;
-    const Index item_;
     XProjection<T> x_;
+    int slot_ = 0;  // at work
+    Part part_{};
+    Index item_ = 0;
     bool options_ = false;  // whether the call or the cell asks for anything after the pass
     ForwardStrip<T> strip_{};
     Index put_row_ = -1;  // the first of the rows whose arrays the strip points at; -1: none yet in this phase

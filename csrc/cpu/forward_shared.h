@@ -42,7 +42,7 @@ struct ForwardShared {
     Plan plan{};
     Index blocks = 0;    // of units
     Index h_blocks = 0;  // of h
-    Barrier* barriers = nullptr;
+    CallClaims claims{};
     ForwardWeights<T> own_weights{};
     ForwardScratch<T>* scratch = nullptr;  // of each thread
     const T* initial[kMaxStates] = {};     // each (B, H)
@@ -70,8 +70,6 @@ struct ForwardShared {
         return call.prepared ? static_cast<const PreparedWeights<T>*>(call.prepared)->weights : own_weights;
     }
 
-    bool drop_weights(int thread, int threads) const { return dropped.fill(thread, threads); }
-
     void prepare(const Plan& cut) {
         held = copy_settings(call.in, table, settings);
         const Shape& shape = call.in.shape;
@@ -79,7 +77,7 @@ struct ForwardShared {
         plan = cut;
         blocks = blocks_of<T>(shape.hidden);
         h_blocks = blocks_of<T>(width);
-        barriers = take_barriers(workspace, plan, watch);
+        claims.take(workspace, plan);
         Index panels = 0;
         if (!call.prepared) {
             // One group of rows: each panel has one user. One chunk: weight_ih is used once; one step: weight_hh.

@@ -12,18 +12,14 @@
 #include "../passes/strip.h"
 #include "../recurrence/rows.h"
 #include "../recurrence/sizes.h"
+#include "claims.h"
 #include "gate_product.h"
-#include "plan.h"
-#include "threads.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-using cpu::Barrier;
 using cpu::make_plan;
-using cpu::Plan;
 using cpu::plan_wavefront;
 using cpu::PlanInput;
-using cpu::Range;
 using cpu::split_range;
 
 template <class N>
@@ -126,57 +122,52 @@ RNNKERNELS_INLINE void each_strip(RowSet rows, Watch* watch, Next next, Run run,
     }
 }
 
-// A thread's part of the work: rows of the batch, blocks of units. A row has one owner in all of its steps. Of a ragged
-// batch, longest sequence first, a group takes every so manyth row, so that groups have as much to do in every step.
+// A slot's part of every step: rows of the batch, blocks of units. A row has one part in all of its steps. Of a ragged
+// batch, longest sequence first, a row group takes every so manyth row, so that groups have as much to do in every step.
 struct Part {
-    int thread;
-    int threads;
-    RowSet rows;          // of the steps; none for a thread beyond the plan's grid
-    Range blocks;         // of the steps
-    Range h_blocks;       // of h, where it is projected
-    int row_group_index;  // -1 beyond the grid
-    int row_groups;
-    Barrier* everyone;
-    Barrier* row_group;  // null beyond the grid
+    RowSet rows;
+    Range blocks;
+    Range h_blocks;  // of h, where it is projected
+    int number;      // among the parts of its row group
+    int parts;       // of the row group
+    int row_group;
 
-    // A thread's rows of step t; of step -1 all of its sequences, behind the last step none.
+    // The part's rows of step t; of step -1 all of its sequences, behind the last step none.
     RNNKERNELS_INLINE RowSet rows_of_step(const Rows& all, Index t) const {
         if (all.ragged()) return rows.below(all.count(t));
         return t < all.steps ? rows : RowSet{rows.first, 0, rows.step};
     }
-    void wait_for_step() const {
-        if (row_group) row_group->wait();
-    }
+    // Of rows that the row group shares, those of this part.
+    RNNKERNELS_INLINE RowSet share_of(const RowSet& of_group) const { return of_group.part(parts, number); }
 };
 
 template <class T>
 Part make_part(const EngineCell<T>& cell, Pass pass, const Plan& plan, const Rows& rows, Index blocks, Index h_blocks,
-               int thread, Barrier* barriers) {
-    if (thread >= plan.row_groups * plan.unit_groups)
-        return {thread, plan.threads, {}, {}, {}, -1, plan.row_groups, barriers, nullptr};
-    const int row_group = thread / plan.unit_groups;
-    const int unit_group = thread % plan.unit_groups;
+               int slot) {
+    const int parts = plan.unit_groups * plan.slots, row_group = slot / parts, number = slot % parts;
     const Range dense = split_range(rows.batch, 1, plan.row_groups, row_group);
-    return {thread,
-            plan.threads,
-            rows.ragged()
+    return {rows.ragged()
                 ? RowSet{row_group, (rows.batch - row_group + plan.row_groups - 1) / plan.row_groups, plan.row_groups}
                 : RowSet{dense.first, dense.last - dense.first},
-            split_range(blocks, cell.item_blocks(pass, kStripRows), plan.unit_groups, unit_group),
-            split_range(h_blocks, blocks_per_edge(1, 1), plan.unit_groups, unit_group),
-            row_group,
-            plan.row_groups,
-            barriers,
-            barriers + 1 + row_group};
+            split_range(blocks, cell.item_blocks(pass, kStripRows), parts, number),
+            split_range(h_blocks, blocks_per_edge(1, 1), parts, number),
+            number,
+            parts,
+            row_group};
 }
 
-// One barrier for everyone, then one per row group.
-inline Barrier* take_barriers(Workspace& workspace, const Plan& plan, Watch* watch) {
-    Barrier* barriers = workspace.take<Barrier>(1 + plan.row_groups);
-    barriers[0].reset(plan.threads, watch);
-    for (int i = 0; i < plan.row_groups; ++i) barriers[1 + i].reset(plan.unit_groups, watch);
-    return barriers;
-}
+// Slots of each thread in what everybody has a share in.
+inline constexpr int kShares = 4;
+
+// What the threads of a call claim.
+struct CallClaims {
+    Claims steps, shares;
+
+    void take(Workspace& workspace, const Plan& plan) {
+        steps = take_claims(workspace, plan.row_groups * plan.unit_groups, plan.slots, plan.threads);
+        shares = take_claims(workspace, plan.threads, plan.threads > 1 ? kShares : 1, plan.threads);
+    }
+};
 
 template <class T>
 PlanInput plan_input(const EngineCell<T>& cell, Pass pass, const Inputs& in, int threads) {

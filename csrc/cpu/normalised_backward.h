@@ -8,24 +8,27 @@
 #pragma once
 
 #include "backward.h"
-#include "normalised_forward.h"  // rows_of_thread
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
 template <class T>
 void BackwardEngine<T>::products(Index t) {
-    carry_to(t, [&](RowSet rows, Range blocks, T* product) RNNKERNELS_INLINED {
-        put_after(t, rows, blocks);
-        strip_.product = product;
-        join_products(t, rows);
+    each_part(t, [&]() RNNKERNELS_INLINED {
+        carry_to(t, [&](RowSet rows, Range blocks, T* product) RNNKERNELS_INLINED {
+            put_after(t, rows, blocks);
+            strip_.product = product;
+            join_products(t, rows);
+        });
     });
 }
 
 template <class T>
 void BackwardEngine<T>::rows(Index t) {
-    rows_of_thread(part_.rows_of_step(rows_, t), shared_.plan, part_.thread).each([&](Index row) {
-        run_row(t, row);
-        cpu::look(shared_.watch);
+    each_part(t, [&]() RNNKERNELS_INLINED {
+        part_.share_of(part_.rows_of_step(rows_, t)).each([&](Index row) {
+            run_row(t, row);
+            cpu::look(shared_.watch);
+        });
     });
 }
 

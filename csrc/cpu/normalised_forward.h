@@ -12,30 +12,29 @@
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-// Of these rows, which a row group shares, those of one of its threads.
-RNNKERNELS_INLINE RowSet rows_of_thread(const RowSet& rows, const Plan& plan, int thread) {
-    return rows.part(plan.unit_groups, thread % plan.unit_groups);
-}
-
 template <class T>
 void ForwardEngine<T>::products(Index t) {
-    const Step now = at_step(t);
-    const GateProduct<T>& w = weights_.hidden;
-    const Index count = now.rows.count, row_size = w.columns.row();
-    each_item(t, [&](Index block, Index end) {
-        const ItemProduct<T> product(w, block, end, count, scratch_.panels);
-        product.run_all(now.operand + now.rows.first * shape_.hidden, shape_.hidden * now.rows.step, count,
-                        shared_.u + now.rows.first * row_size + w.columns.vector(block) * lanes,
-                        row_size * now.rows.step, shared_.watch);
+    each_part(t, [&]() RNNKERNELS_INLINED {
+        const Step now = at_step(t);
+        const GateProduct<T>& w = weights_.hidden;
+        const Index count = now.rows.count, row_size = w.columns.row();
+        each_item(t, [&](Index block, Index end) {
+            const ItemProduct<T> product(w, block, end, count, scratch_.panels);
+            product.run_all(now.operand + now.rows.first * shape_.hidden, shape_.hidden * now.rows.step, count,
+                            shared_.u + now.rows.first * row_size + w.columns.vector(block) * lanes,
+                            row_size * now.rows.step, shared_.watch);
+        });
     });
 }
 
 template <class T>
 void ForwardEngine<T>::rows(Index t) {
-    const Step now = at_step(t);
-    rows_of_thread(now.rows, shared_.plan, part_.thread).each([&](Index row) {
-        run_row(now, row);
-        cpu::look(shared_.watch);
+    each_part(t, [&]() RNNKERNELS_INLINED {
+        const Step now = at_step(t);
+        part_.share_of(now.rows).each([&](Index row) {
+            run_row(now, row);
+            cpu::look(shared_.watch);
+        });
     });
 }
 

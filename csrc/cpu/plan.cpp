@@ -13,6 +13,11 @@ constexpr Index kWeightShare = 3 * 512 * 1024;
 // Multiply-adds of the products over many steps, above which a thread is woken for them alone: it may sleep, and
 // take 100 us to come (on an idle virtual machine; with a third of this work it cost as often as it gained).
 constexpr Index kSharedWork = 12 * 1024 * 1024;
+// Multiply-adds of a slot, some 20 us of them: what a thread that loses its processor keeps others waiting with. So many
+// rows at least are counted: fewer take as long, since the weights are read for them.
+constexpr Index kSlotWork = 4 * 1024 * 1024;
+constexpr Index kSlotRows = 8;
+constexpr Index kMostSlots = 8;
 // Rows of x projected at once: enough for whole tiles, few enough to stay in cache.
 constexpr Index kForwardRows = 256;
 // Gradient rows kept for one sum: many for the product, bounded in bytes.
@@ -31,7 +36,7 @@ constexpr Index clamp_index(Index value, Index low, Index high) {
 
 Plan make_plan(const PlanInput& in) {
     const Shape& s = in.shape;
-    Plan plan{1, 1, 1, 1, 1};
+    Plan plan{1, 1, 1, 1, 1, 1};
 
     const Index batch = s.batch > 0 ? s.batch : 1;
     const Index steps = s.steps > 0 ? s.steps : 1;
@@ -51,6 +56,12 @@ Plan make_plan(const PlanInput& in) {
         plan.unit_groups = static_cast<int>(unit_groups);
     }
     const int grid = plan.row_groups * plan.unit_groups;
+    if (grid > 1) {
+        const Index work = weights * (in.rows > kSlotRows * grid ? in.rows / grid : kSlotRows);
+        const Index units = s.hidden / in.item_units / plan.unit_groups;
+        plan.slots = static_cast<int>(
+            clamp_index(work / kSlotWork, 1, clamp_index(units, 1, kMostSlots)));
+    }
     plan.threads = 2 * grid <= in.threads && in.shared * batch * steps >= kSharedWork ? in.threads : grid;
 
     plan.forward_chunk = clamp_index(kForwardRows / batch, batch == 1 ? 1 : 4, steps);

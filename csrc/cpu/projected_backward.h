@@ -10,6 +10,11 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 // itself.
 template <class T>
 void BackwardEngine<T>::project_h(Index t) {
+    each_part(t, [&]() RNNKERNELS_INLINED { project_part(t); });
+}
+
+template <class T>
+void BackwardEngine<T>::project_part(Index t) {
     const BackwardCall& call = shared_.call;
     each_dh(t, [&](Index row, Index block, V dh) RNNKERNELS_INLINED {
         const Index at = block * lanes, left = width() - at;
@@ -27,18 +32,20 @@ void BackwardEngine<T>::project_h(Index t) {
 template <class T>
 void BackwardEngine<T>::step_projected(Index t) {
     const RowBlock<T> one{nullptr, shared_.h_padded(), kNoOffset, 1, width()};
-    multiply_projected(
-        shared_.w_projection, one, [&](Index row) { return in_chunk(shared_.dh, shared_.h_padded(), t, row); },
-        part_.rows_of_step(rows_, t), part_.blocks,
-        [&](RowSet rows, Range blocks) RNNKERNELS_INLINED {
-            put_step(t, rows, blocks);
-            strip_.product = scratch_.product;
-            strip_.product_row = kProjectedBlocks * lanes;
-            if (shared_.options)
-                run_with_options(t, rows, 1);
-            else
-                shared_.cell.passes.backward(strip_);
-        });
+    each_part(t, [&]() RNNKERNELS_INLINED {
+        multiply_projected(
+            shared_.w_projection, one, [&](Index row) { return in_chunk(shared_.dh, shared_.h_padded(), t, row); },
+            part_.rows_of_step(rows_, t), part_.blocks,
+            [&](RowSet rows, Range blocks) RNNKERNELS_INLINED {
+                put_step(t, rows, blocks);
+                strip_.product = scratch_.product;
+                strip_.product_row = kProjectedBlocks * lanes;
+                if (shared_.options)
+                    run_with_options(t, rows, 1);
+                else
+                    shared_.cell.passes.backward(strip_);
+            });
+    });
 }
 
 // use(row, block, dL/dh after step t) for every row, without what the caller has for the step's output. t = -1: the

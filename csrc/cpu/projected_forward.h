@@ -9,7 +9,11 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 
 template <class T>
 void ForwardEngine<T>::project_h(Index t) {
-    const Step now = at_step(t);
+    each_part(t, [&]() RNNKERNELS_INLINED { project_part(at_step(t)); });
+}
+
+template <class T>
+void ForwardEngine<T>::project_part(const Step& now) {
     const Range all = part_.h_blocks;
     const Index stride = kProjectedBlocks * lanes;
     alignas(64) T strip[kMostRows * kProjectedBlocks * lanes];
@@ -21,8 +25,8 @@ void ForwardEngine<T>::project_h(Index t) {
             item.run(unprojected(now, rows.first), shape_.hidden * rows.step, static_cast<int>(rows.count), strip,
                      stride);
             store_h(now, rows, blocks, strip, stride);
-            const RowSet going_on = rows.below(rows_.count(t + 1));
-            if (masks_.drops) put_operands(t + 1, going_on, blocks, out_rows_);
+            const RowSet going_on = rows.below(rows_.count(now.t + 1));
+            if (masks_.drops) put_operands(now.t + 1, going_on, blocks, out_rows_);
             i += rows.count;
             if (i < now.rows.count) cpu::look(shared_.watch);
         }

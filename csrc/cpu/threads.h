@@ -1,9 +1,13 @@
-// The thread pool: one dispatch per call, a spinning barrier per step, asleep in between.
+// The threads of a call: a pool, or a loaded OpenMP runtime's; who is in a call, and how they wait for each other.
 //
-// Every participant runs with denormals flushed to zero (a denormal operand costs a hundredfold); the
-// caller's setting is restored. A second caller while the pool is busy runs its call alone on its own
-// thread: results do not depend on the number of threads, so only its speed does. After a fork the child
-// starts a pool of its own.
+// Work is claimed and not assigned (claims.h): a call needs no thread but its caller. Others join when they come,
+// leave when there is nothing for them, and come back while the call runs; the caller takes over what nobody has begun.
+// So a call beside other people's threads, which may hold a processor for milliseconds, never waits for a thread that
+// has no processor, but for the one slot that such a thread has begun.
+//
+// Every participant runs with denormals flushed to zero (a denormal operand costs a hundredfold); the caller's setting
+// is restored. A second caller while the pool is busy runs its call alone on its own thread: results do not depend on
+// the number of threads, so only its speed does. After a fork the child starts a pool of its own.
 //
 // A call may be watched (recurrence/watch.h): then its threads look at the watch where they meet, and where `look`
 // says.
@@ -33,29 +37,41 @@ void set_num_threads(int threads);
 // program that takes turns between such a library and this one would find a processor taken with every turn.
 bool share_openmp(const char* library);
 
-// Meeting point of a few threads, usable again at once. Plain memory: reset() makes it ready.
-struct alignas(64) Barrier {
-    int size;
-    int waiting;
-    unsigned generation;
+class Crew;
+
+// A thread in a call, where it stands in the call's phases.
+struct Member {
+    int number;  // 0: the caller
     Watch* watch;
-
-    void reset(int threads, Watch* of_call);
-    void wait();
+    Crew* crew = nullptr;       // of the call; null: its only thread
+    long long* beat = nullptr;  // where the caller of a crew says that it goes on
+    long long phase = 0;        // the last that it has entered, from 1 on; the same for all threads at the same place
 };
 
-// How far one thread has come, for others to follow: a count that only grows. Plain memory: reset() makes it ready.
-struct alignas(64) Progress {
-    long long done;
-
-    void reset();
-    void publish(long long count);  // what was written before is seen by who waits for it
-    void wait(long long count, Watch* watch);
+// A wait of a member for others: what it has waited so far. `patience`: the turns after which it may take over work of a
+// member that is there.
+struct Wait {
+    long long patience;
+    long long turns = 0;
+    long long begin = 0;  // when it became long, in nanoseconds
 };
+// Others' work is taken over after some 1 us: by then whoever is at work would have come, and the rest of a step is
+// often less. Where slots are small (a step of one slot for each thread) by who has none itself only after some 20 us.
+inline constexpr long long kPatience = 100, kLongPatience = 2000;
 
-// task(context, thread) on 1 to `threads` threads, the caller being thread 0; returns, or throws Stopped, when all
-// have. prepare(context, threads) runs first, on the caller, when the number of threads is settled.
-using Task = void (*)(void* context, int thread);
+// A member has nothing to do: the next turn of its wait. A member that is not the caller, and has waited long, is thrown
+// out of the call, to come back when something has happened there; it holds no work that others could wait for. Throws
+// Stopped where the call is to end.
+void wait_turn(Member& member, Wait& wait);
+// The wait is over. A caller whose waits cost more than its threads give goes on alone.
+void end_wait(Member& member, Wait& wait);
+// Whether a thread is in the call.
+bool is_there(const Member& member, int thread);
+
+// task(context, member) on the caller and on up to `threads` - 1 others, the caller being number 0; returns, or throws
+// Stopped, when the caller's has ended and no other thread is in the call. prepare(context, threads) runs first, on the
+// caller, when the number of threads is settled.
+using Task = void (*)(void* context, Member& member);
 using Prepare = void (*)(void* context, int threads);
 void run_parallel(int threads, Prepare prepare, Task task, void* context, Watch* watch = unwatched());
 

@@ -1,10 +1,11 @@
-// Layers on layers as a wavefront: each layer on one thread, some steps behind the layer below it, for layers so
-// small that dividing one among threads would cost more in meetings than it saves.
+// Layers on layers as a wavefront: each layer some steps behind the layer below it, for layers so small that dividing one
+// among threads would cost more in meetings than it saves.
 //
 //   thread 0   layer 0, steps 0-7 | layer 0, steps 8-15 | layer 0, steps 16-23 | ...
 //   thread 1                      | layer 1, steps 0-7  | layer 1, steps 8-15  | ...
 //
-// A layer's bits are those of running it alone: only who computes them when is another.
+// A chunk of a layer's steps is claimed as a slot is (claims.h): by the layer's own thread, or by another where that one
+// does not come. A layer's bits are those of running it alone: only who computes them when is another.
 #pragma once
 
 #include <new>
@@ -12,8 +13,6 @@
 #include "forward.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
-
-using cpu::Progress;
 
 // What all threads of a wavefront share.
 template <class T>
@@ -27,36 +26,79 @@ struct Wavefront {
     Index chunk;
     Workspace& workspace;
     int threads = 0;
-    Shared* shared = nullptr;      // of each layer
-    Progress* progress = nullptr;  // of each layer: steps whose output stands
+    Shared* shared = nullptr;  // of each layer
+    Claims pieces{};           // of each layer; phase 1 is its begin, each further one a chunk of its steps
 
     void prepare(int count) {
         threads = count;
         shared = workspace.take<Shared>(layers);
-        progress = workspace.take<Progress>(layers);
+        pieces = take_claims(workspace, layers, 1, layers + 1);
         for (int layer = 0; layer < layers; ++layer) {
             new (shared + layer) Shared(cell, calls[layer], workspace);
-            shared[layer].prepare(Plan{1, 1, 1, chunk, 1});
-            progress[layer].reset();
+            shared[layer].prepare(Plan{1, 1, 1, 1, chunk, 1});
         }
     }
 
-    // One thread's layers, from the lowest: chunk by chunk, each as soon as the layer below has been there.
-    void run(int thread) const {
-        using Engine = ForwardEngine<T>;
-        const int first = layers * thread / threads, last = layers * (thread + 1) / threads;
-        const Index steps = calls[0].in.shape.steps;
-        for (int layer = first; layer < last; ++layer) Engine(shared[layer], 0).begin();
-        for (Index t = 0; t < steps; t += chunk) {
-            const Index end = t + chunk < steps ? t + chunk : steps;
-            for (int layer = first; layer < last; ++layer) {
-                if (layer > 0) progress[layer - 1].wait(end, shared[layer].watch);
-                Engine engine(shared[layer], 0);
-                run_forward_chunk(cell.table.form, engine, t, end);
-                progress[layer].publish(end);
+    void run(Member& member) const {
+        for (Wait wait{cpu::kPatience};;) {
+            const Piece piece = next(member, wait);
+            if (piece.layer == kOver) break;
+            if (piece.layer == kNone) {
+                cpu::wait_turn(member, wait);
+                continue;
             }
+            cpu::end_wait(member, wait);
+            wait = Wait{cpu::kPatience};
+            do_piece(piece);
+            __atomic_store_n(&pieces.done[piece.layer].of[0], piece.phase, __ATOMIC_RELEASE);
+            if (member.beat) __atomic_store_n(member.beat, ++member.phase, __ATOMIC_RELAXED);
         }
-        for (int layer = first; layer < last; ++layer) Engine(shared[layer], 0).finish();
+    }
+
+private:
+    static constexpr int kOver = -1, kNone = -2;
+    struct Piece {
+        int layer;
+        long long phase;
+    };
+
+    Index steps() const { return calls[0].in.shape.steps; }
+    long long last_phase() const { return 1 + (steps() + chunk - 1) / chunk; }
+    long long done(int layer) const { return __atomic_load_n(&pieces.done[layer].of[0], __ATOMIC_ACQUIRE); }
+    int owner(int layer) const {
+        int thread = 0;
+        while (layers * (thread + 1) / threads <= layer) ++thread;
+        return thread;
+    }
+
+    // A piece whose turn has come, claimed: of the member's own layers, the highest first, so that those above get on;
+    // then of layers whose thread is not there, or has not come.
+    Piece next(const Member& member, const Wait& wait) const {
+        bool over = true;
+        for (int round = 0; round < 2; ++round)
+            for (int layer = layers - 1; layer >= 0; --layer) {
+                const int thread = owner(layer);
+                if ((thread == member.number) != (round == 0)) continue;
+                const long long phase = done(layer) + 1;
+                if (phase > last_phase()) continue;
+                over = false;
+                if (round > 0 && wait.turns < wait.patience && cpu::is_there(member, thread)) continue;
+                if (layer > 0 && phase > 1 && done(layer - 1) < phase) continue;
+                long long before = phase - 1;
+                if (__atomic_compare_exchange_n(&pieces.claimed[layer].of[0], &before, phase, false, __ATOMIC_ACQ_REL,
+                                                __ATOMIC_RELAXED))
+                    return {layer, phase};
+            }
+        return {over ? kOver : kNone, 0};
+    }
+
+    void do_piece(const Piece& piece) const {
+        Member alone{0, shared[piece.layer].watch};
+        ForwardEngine<T> engine(shared[piece.layer], alone);
+        if (piece.phase == 1) return engine.begin();
+        const Index first = (piece.phase - 2) * chunk, last = least(first + chunk, steps());
+        run_forward_chunk(cell.table.form, engine, first, last, false);
+        if (piece.phase == last_phase()) engine.finish();
     }
 };
 

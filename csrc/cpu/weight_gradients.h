@@ -2,7 +2,7 @@
 //
 // Every sum has one fixed order: blocks of kRowBlock rows, ascending inside a block, blocks in the order they
 // come, chunks from the last to the first. Threads own outputs, never a part of a sum: no atomics, and the
-// same bits for any number of threads.
+// same bits for any number of threads. `thread` and `threads` are a share and how many there are.
 #pragma once
 
 #include "geometry.h"
@@ -31,7 +31,7 @@ struct OuterProduct {
 
     template <class MatrixRow>
     void add(const GradientRows<T>& rows, const Index* slots, const int* weight_rows, int gates, Index units,
-             MatrixRow matrix_row, Index columns, T* out, bool begins, const Part& part) const {
+             MatrixRow matrix_row, Index columns, T* out, bool begins, Phases& phases) const {
         if (gates == 0) return;
         const Index vectors = blocks_of<T>(columns);
         const Index panels = (vectors + width - 1) / width;
@@ -43,28 +43,29 @@ struct OuterProduct {
             const bool set = begins && first == 0;  // the first to write: set, do not add
             for (Index panel0 = 0; panel0 < panels; panel0 += kColumnPanels) {
                 const Index here = panels - panel0 < kColumnPanels ? panels - panel0 : kColumnPanels;
-                for (Index p = here * part.thread / part.threads; p < here * (part.thread + 1) / part.threads; ++p)
-                    pack_matrix(matrix_row, first, count, (panel0 + p) * width, vectors, columns, panel_at(p));
-                part.everyone->wait();
-                for (Index tile_index = tiles * part.thread / part.threads;
-                     tile_index < tiles * (part.thread + 1) / part.threads; ++tile_index) {
-                    const int gate = static_cast<int>(tile_index / tiles_per_gate);
-                    const Index unit = tile_index % tiles_per_gate * tile_height;
-                    const Index height = units - unit < tile_height ? units - unit : tile_height;
-                    // Read where they stand: copying them into rows of a tile cost more than it saved. Rows of the
-                    // tile beyond `height` multiply what follows the gate's units; nobody reads them.
-                    const RowBlock<T> left{rows.data + first * rows.stride + slots[gate] + unit, rows.stride, kNoOffset,
-                                           1, count};
-                    for (Index p = 0; p < here; ++p) {
-                        const Index vector = (panel0 + p) * width;
-                        const int wide = width_at(vector, vectors);
-                        tile_of(wide)(left, panel_at(p), 0, zeros, 0, strip, wide * lanes);
-                        T* to = out + (weight_rows[gate] * units + unit) * columns + vector * lanes;
-                        for (Index r = 0; r < height; ++r, to += columns)
-                            add_row(strip + r * wide * lanes, wide, columns - vector * lanes, set, to);
+                phases.everyone([&](int share, int shares) {
+                    for (Index p = here * share / shares; p < here * (share + 1) / shares; ++p)
+                        pack_matrix(matrix_row, first, count, (panel0 + p) * width, vectors, columns, panel_at(p));
+                });
+                phases.everyone([&](int share, int shares) {
+                    for (Index at = tiles * share / shares; at < tiles * (share + 1) / shares; ++at) {
+                        const int gate = static_cast<int>(at / tiles_per_gate);
+                        const Index unit = at % tiles_per_gate * tile_height;
+                        const Index height = units - unit < tile_height ? units - unit : tile_height;
+                        // Read where they stand: copying them into rows of a tile cost more than it saved. Rows of the
+                        // tile beyond `height` multiply what follows the gate's units; nobody reads them.
+                        const RowBlock<T> left{rows.data + first * rows.stride + slots[gate] + unit, rows.stride,
+                                               kNoOffset, 1, count};
+                        for (Index p = 0; p < here; ++p) {
+                            const Index vector = (panel0 + p) * width;
+                            const int wide = width_at(vector, vectors);
+                            tile_of(wide)(left, panel_at(p), 0, zeros, 0, strip, wide * lanes);
+                            T* to = out + (weight_rows[gate] * units + unit) * columns + vector * lanes;
+                            for (Index r = 0; r < height; ++r, to += columns)
+                                add_row(strip + r * wide * lanes, wide, columns - vector * lanes, set, to);
+                        }
                     }
-                }
-                part.everyone->wait();
+                });
             }
         }
     }

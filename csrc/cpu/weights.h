@@ -53,11 +53,11 @@ struct ForwardWeights {
         if (wanted.tokens) token_table = workspace.take<T>(shape.input * input.columns.row());
     }
 
-    // This thread's share of the packing.
-    void pack(int thread, int threads) const {
-        if (token_table) fill_token_table(token_table, input, thread, threads);
+    // A share of the packing.
+    void pack(int share, int shares) const {
+        if (token_table) fill_token_table(token_table, input, share, shares);
         const GateProduct<T>* const products[] = {&input, &hidden, &feedback, &gated, &projection};
-        for (const GateProduct<T>* product : products) product->pack_share(thread, threads);
+        for (const GateProduct<T>* product : products) product->pack_share(share, shares);
     }
 
 private:
@@ -80,7 +80,6 @@ template <class T>
 struct PreparedWeights {
     Workspace workspace{Workspace::kFresh};
     ForwardWeights<T> weights{};
-    int threads = 1;  // that pack
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -11,43 +11,49 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 template <class T>
 class XProjection {
 public:
-    XProjection(const ForwardShared<T>& shared, const Part& part)
+    // `panels`: room for panels that are packed where they are used.
+    XProjection(const ForwardShared<T>& shared, T* panels)
         : shared_(shared),
           weight_(shared.weights().input),
           shape_(shared.call.in.shape),
           rows_(shared.rows),
-          part_(part),
+          panels_(panels),
           table_(shared.weights().token_table),
           size_(weight_.columns.row()),
           everyone_(shared.plan.threads > shared.plan.row_groups * shared.plan.unit_groups) {}
 
-    // The steps [first, last).
-    void project(Index first, Index last) {
+    // Whether each part projects its own rows: those of a dense batch, where the plan's grid has all threads.
+    bool by_parts() const { return !table_ && !rows_.ragged() && !everyone_; }
+
+    // Makes the x part of the steps [first, last), where parts do not make their own.
+    void begin_chunk(Index first, Index last, Phases& phases) {
         chunk_row_ = rows_.first(first);
-        if (table_) return;
+        if (table_ || by_parts()) return;
         const Index begin = rows_.first(first), end = rows_.first(last);
-        if (rows_.ragged() || everyone_) {
-            // Whoever reads a row in a step need not be who projects it.
-            if (first > 0) part_.everyone->wait();  // until the steps have read the last chunk's
-            if (shared_.x) {
-                const Range mine = split_range(end - begin, 1, part_.threads, part_.thread);
+        if (shared_.x)
+            phases.everyone([&](int share, int shares) {
+                const Range mine = split_range(end - begin, 1, shares, share);
                 copy_x(begin + mine.first, begin + mine.last);
-                part_.everyone->wait();
-            }
-            if (everyone_) {
-                const Index item = shared_.cell.item_blocks(Pass::forward, kStripRows);
-                project_rows(begin, end, split_range(shared_.blocks, item, part_.threads, part_.thread));
-            } else {
-                const Range mine = split_range(end - begin, 1, part_.row_groups, part_.row_group_index);
-                project_rows(begin + mine.first, begin + mine.last, part_.blocks);
-            }
-            part_.everyone->wait();
-        } else if (part_.rows.count == shape_.batch) {
-            project_rows(begin, end, part_.blocks);
-        } else {
-            for (Index t = first; t < last; ++t)
-                project_rows(rows_.first(t) + part_.rows.first, rows_.first(t) + part_.rows.first + part_.rows.count,
-                             part_.blocks);
+            });
+        // Rows divide better than units where there are many.
+        const bool by_rows = rows_.ragged() && !everyone_ && shared_.plan.row_groups > 1;
+        phases.everyone([&](int share, int shares) {
+            const Index item = shared_.cell.item_blocks(Pass::forward, kStripRows);
+            const Range all{0, shared_.blocks};
+            const Range rows = by_rows ? split_range(end - begin, 1, shares, share) : Range{0, end - begin};
+            project_rows(begin + rows.first, begin + rows.last,
+                         by_rows ? all : split_range(shared_.blocks, item, shares, share));
+        });
+    }
+    // A part's own.
+    void project_part(Index first, Index last, const Part& part) {
+        if (part.rows.count == shape_.batch) {
+            project_rows(rows_.first(first), rows_.first(last), part.blocks);
+            return;
+        }
+        for (Index t = first; t < last; ++t) {
+            const Index row = rows_.first(t) + part.rows.first;
+            project_rows(row, row + part.rows.count, part.blocks);
         }
     }
 
@@ -84,7 +90,7 @@ private:
         const Index item = shared_.cell.item_blocks(Pass::forward, count);
         for (Index block = blocks.first; block < blocks.last; block += item) {
             const Index end = least(block + item, blocks.last);
-            const ItemProduct<T> product(weight_, block, end, count, shared_.scratch[part_.thread].panels);
+            const ItemProduct<T> product(weight_, block, end, count, panels_);
             const Index column = weight_.columns.vector(block) * Vec<T>::lanes;
             product.run_all(x_rows, shape_.input, count, out + column, size_, shared_.watch);
         }
@@ -94,7 +100,7 @@ private:
     const GateProduct<T>& weight_;
     const Shape& shape_;
     const Rows& rows_;
-    const Part& part_;
+    T* const panels_;
     const T* const table_;  // of tokens, or null
     const Index size_;      // of a row
     const bool everyone_;   // those who take no part in the steps too

@@ -77,6 +77,7 @@ public:
     // ---- the phases of recurrence/order.h
 
     void begin_chunk(Index first, Index) { chunk_row_ = rows_.first(first); }
+    void begin_steps(Index, Index) {}
 
     void project_h(Index t) {
         const StepRows now = at_step(t);

@@ -21,7 +21,12 @@ struct StepRows {
 template <class T>
 class Engine {
 public:
-    void wait_for_step() {}  // the stream's order says it
+    // All rows are one group; the stream's order says what waits for what.
+    bool groups_apart() const { return false; }
+    template <class Run>
+    void each_row_group(bool, Run run) {
+        run();
+    }
 
 protected:
     // Lays the parameters' copies out, where there are any.

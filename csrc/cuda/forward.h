@@ -76,6 +76,7 @@ public:
 
     // ---- the phases of recurrence/order.h
 
+    void begin_chunk(Index, Index) {}
     void project(Index first, Index last) {
         chunk_row_ = rows_.first(first);
         const Index count = rows_.first(last) - chunk_row_, input = shape_.input;

@@ -1,5 +1,5 @@
 // The order of a recurrence's steps, for any cell and any engine. An engine (cpu/forward.h, cuda/forward.h) does the
-// work of one phase; what follows what, and where every participant must wait, is said here only.
+// work of one phase, all of it; what follows what is said here only.
 //
 //   one product,  forward  per step: step
 //                 backward per step: step                      (the product carries step t+1's gradient to t)
@@ -11,6 +11,8 @@
 //
 // The sequence is cut into chunks: the forward projects x for a whole chunk at once, the backward sums a
 // chunk's weight gradients at once. Chunks depend on the problem only, never on the number of threads.
+// Groups of rows have nothing to do with each other inside a chunk, in most forwards in all chunks: an engine with
+// several threads goes through the steps of each group for itself (each_row_group).
 #pragma once
 
 #include "cell_table.h"
@@ -24,22 +26,18 @@ void forward_step(Form form, Engine& engine, Index t) {
         case Form::one_product: engine.step(t); break;
         case Form::projected:
             engine.step(t);
-            engine.wait_for_step();
             engine.project_h(t);
             break;
         case Form::two_products:
             engine.gates(t);
-            engine.wait_for_step();
             engine.state(t);
             break;
         case Form::normalised:
         case Form::normalised_inner:
             engine.products(t);
-            engine.wait_for_step();
             engine.rows(t);
             break;
     }
-    engine.wait_for_step();
 }
 
 template <class Engine>
@@ -48,39 +46,41 @@ void backward_step(Form form, Engine& engine, Index t) {
         case Form::one_product: engine.step(t); break;
         case Form::projected:
             engine.project_h(t);
-            engine.wait_for_step();
             engine.step(t);
             break;
         case Form::two_products:
             engine.state(t);
-            engine.wait_for_step();
             engine.gates(t);
             break;
         case Form::normalised:
         case Form::normalised_inner:
             engine.products(t);
-            engine.wait_for_step();
             engine.rows(t);
             break;
     }
-    engine.wait_for_step();
 }
 
-// The steps [first, last) of one chunk.
+// The steps [first, last) of one chunk, of each row group where `each`.
 template <class Engine>
-void run_forward_chunk(Form form, Engine& engine, Index first, Index last) {
-    engine.project(first, last);
-    for (Index t = first; t < last; ++t) forward_step(form, engine, t);
+[[gnu::always_inline]] inline void run_forward_chunk(Form form, Engine& engine, Index first, Index last, bool each) {
+    engine.begin_chunk(first, last);
+    engine.each_row_group(each, [&] {
+        engine.project(first, last);
+        for (Index t = first; t < last; ++t) forward_step(form, engine, t);
+    });
 }
 
 // `most`: rows of a chunk. Inlined, as it has one caller each: a call of one step notices.
 template <class Engine>
 [[gnu::always_inline]] inline void run_forward(Form form, Engine& engine, const Rows& rows, Index most) {
-    for (Index first = 0; first < rows.steps;) {
-        const Index last = rows.chunk_end(first, most);
-        run_forward_chunk(form, engine, first, last);
-        first = last;
-    }
+    const bool apart = engine.groups_apart();
+    engine.each_row_group(apart, [&] {
+        for (Index first = 0; first < rows.steps;) {
+            const Index last = rows.chunk_end(first, most);
+            run_forward_chunk(form, engine, first, last, !apart);
+            first = last;
+        }
+    });
     engine.finish();
 }
 
@@ -89,7 +89,10 @@ template <class Engine>
     for (Index last = rows.steps; last > 0;) {
         const Index first = rows.chunk_begin(last, most);
         engine.begin_chunk(first, last);
-        for (Index t = last - 1; t >= first; --t) backward_step(form, engine, t);
+        engine.each_row_group(true, [&] {
+            engine.begin_steps(first, last);
+            for (Index t = last - 1; t >= first; --t) backward_step(form, engine, t);
+        });
         engine.end_chunk(first, last);
         last = first;
     }
