@@ -14,6 +14,7 @@ struct PlanInfo {
     int threads;
     int row_groups;
     int unit_groups;
+    int pieces;
     Index forward_chunk;
     Index backward_chunk;
 };

@@ -75,6 +75,7 @@ py::dict plan(const std::string& cell, Index steps, Index batch, Index input, In
     out["threads"] = info.threads;
     out["row_groups"] = info.row_groups;
     out["unit_groups"] = info.unit_groups;
+    out["pieces"] = info.pieces;
     out["forward_chunk"] = info.forward_chunk;
     out["backward_chunk"] = info.backward_chunk;
     return out;

@@ -104,8 +104,8 @@ public:
     // Projected cells: dL/dh of step t, all of it (projected_backward.h).
     void project_h(Index t);
     void step_projected(Index t);
-    // Normalised cells: dL/d(states after step t) but for the step's own output; all that follows it, for which the parts
-    // of a row group divide its rows (normalised_backward.h).
+    // Normalised cells: dL/d(states after step t) but for the step's own output; all that follows it, for which the
+    // parts of a row group divide its rows (normalised_backward.h).
     void products(Index t);
     void rows(Index t);
 
@@ -118,14 +118,14 @@ private:
     // A phase of the row group at work: work() for parts of it, each of them `part_` meanwhile.
     template <class Work>
     RNNKERNELS_INLINE void each_part(Index t, Work work) {
-        phases_.of_group(t % 2 != 0, [&](int slot) RNNKERNELS_INLINED {
-            if (slot != slot_) take(slot);
+        phases_.of_group(t % 2 != 0, [&](int piece) RNNKERNELS_INLINED {
+            if (piece != piece_) take(piece);
             work();
         });
     }
-    void take(int slot) {
-        slot_ = slot;
-        part_ = make_part(shared_.cell, Pass::backward, shared_.plan, rows_, shared_.blocks, shared_.h_blocks, slot);
+    void take(int piece) {
+        piece_ = piece;
+        part_ = make_part(shared_.cell, Pass::backward, shared_.plan, rows_, shared_.blocks, shared_.h_blocks, piece);
         item_ = shared_.cell.item_blocks(Pass::backward, part_.rows.count);
     }
 
@@ -375,7 +375,7 @@ private:
     const Rows& rows_;
     const Masks<T>& masks_;
     const BackwardScratch<T> scratch_;
-    int slot_ = 0;  // at work
+    int piece_ = 0;  // at work
     Part part_{};
     Index item_ = 0;
     Index chunk_row_ = 0;  // the first of the chunk at work

@@ -3,6 +3,7 @@
 #include "crew.h"
 
 #include <chrono>
+#include <cstdio>
 #include <thread>
 
 #include "flush_denormals.h"
@@ -18,14 +19,13 @@ namespace rnnkernels::cpu {
 namespace {
 
 // Turns of a wait. A turn is a pause instruction: some 10 ns on Zen, 40 ns on Intel's from Skylake on.
-constexpr long long kTimed = 64;         // from here on a wait is timed
-constexpr long long kSpins = 1000;       // then the core is offered to others with every turn
-constexpr long long kYields = 200;       // then the caller naps: a core without work fetches a thread that has none
-constexpr long long kStays = 5000;       // then a thread that is not the caller leaves the call
-constexpr long long kOutside = 500;      // turns of one who has left, each a yield, until it gives the call up
+constexpr long long kTimed = 64;     // from here on a wait is timed
+constexpr long long kSpins = 1000;   // then the core is offered to others with every turn
+constexpr long long kYields = 200;   // then it naps: a core without work fetches a thread that waits for one
+constexpr long long kStays = 10000;  // then a thread that is not the caller leaves the call
 
 // Nanoseconds.
-constexpr long long kNap = 50'000;
+constexpr long long kNap = 50'000, kLongestNap = 1'000'000;
 constexpr long long kTrial = 100'000;  // of waits that a caller bears in any case
 // Calls are alone for so long once one has lost by its meetings, twice as long each time until one gains.
 constexpr long long kFirstBreak = 2'000'000, kLongestBreak = 250'000'000;
@@ -158,14 +158,19 @@ Crew::Outcome Crew::run(int thread) {
 
 // Outside a call that it has left a thread waits until the caller has come further.
 bool Crew::worth_coming_back(std::uint32_t call, long long seen) const {
-    for (long long turns = 0; turns < kOutside; ++turns) {
+    long long nap = kNap;
+    for (long long turns = 0;; ++turns) {
         const std::uint64_t door = door_.load(std::memory_order_relaxed);
         if (door >> 32 != call || (door & kClosed) != 0) return false;
         if (__atomic_load_n(&beat_, __ATOMIC_RELAXED) != seen) return true;
-        pause();
-        std::this_thread::yield();
+        if (turns < kYields) {
+            pause();
+            std::this_thread::yield();
+        } else {
+            std::this_thread::sleep_for(std::chrono::nanoseconds(nap));
+            nap = 2 * nap < kLongestNap ? 2 * nap : kLongestNap;
+        }
     }
-    return false;
 }
 
 void Crew::turn(Member& member, Wait& wait) {

@@ -159,8 +159,7 @@ void* prepare_weights(const EngineCell<T>& cell, const Inputs& in, WeightStorage
     try {
         prepared->weights.take(prepared->workspace, cell.table, in,
                                {in.x != nullptr, in.tokens != nullptr, true, storage});
-        if (threads > 0)
-            run_shares(threads, [&](int share, int shares) { prepared->weights.pack(share, shares); });
+        if (threads > 0) run_shares(threads, [&](int share, int shares) { prepared->weights.pack(share, shares); });
     } catch (...) {
         delete prepared;
         throw;

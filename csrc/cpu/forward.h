@@ -50,8 +50,7 @@ public:
     // before the steps, else by each part for itself.
     void begin_chunk(Index first, Index last) { x_.begin_chunk(first, last, phases_); }
     void project(Index first, Index last) {
-        if (x_.by_parts())
-            each_part(first, [&]() RNNKERNELS_INLINED { x_.project_part(first, last, part_); });
+        if (x_.by_parts()) each_part(first, [&]() RNNKERNELS_INLINED { x_.project_part(first, last, part_); });
     }
     // Whether row groups go through all chunks apart.
     bool groups_apart() const { return x_.by_parts(); }
@@ -102,21 +101,22 @@ public:
     void rows(Index t);
 
     void finish() {
-        phases_.each_row_group(true, [&]() RNNKERNELS_INLINED { each_part(0, [&]() RNNKERNELS_INLINED { finish_part(); }); });
+        phases_.each_row_group(true,
+                               [&]() RNNKERNELS_INLINED { each_part(0, [&]() RNNKERNELS_INLINED { finish_part(); }); });
     }
 
 private:
     // A phase of the row group at work: work() for parts of it, each of them `part_` meanwhile.
     template <class Work>
     RNNKERNELS_INLINE void each_part(Index t, Work work) {
-        phases_.of_group(t % 2 != 0, [&](int slot) RNNKERNELS_INLINED {
-            if (slot != slot_) take(slot);
+        phases_.of_group(t % 2 != 0, [&](int piece) RNNKERNELS_INLINED {
+            if (piece != piece_) take(piece);
             work();
         });
     }
-    void take(int slot) {
-        slot_ = slot;
-        part_ = make_part(shared_.cell, Pass::forward, shared_.plan, rows_, shared_.blocks, shared_.h_blocks, slot);
+    void take(int piece) {
+        piece_ = piece;
+        part_ = make_part(shared_.cell, Pass::forward, shared_.plan, rows_, shared_.blocks, shared_.h_blocks, piece);
         item_ = shared_.cell.item_blocks(Pass::forward, part_.rows.count);
     }
 
@@ -350,7 +350,7 @@ private:
     const Masks<T>& masks_;
     const ForwardScratch<T> scratch_;
     XProjection<T> x_;
-    int slot_ = 0;  // at work
+    int piece_ = 0;  // at work
     Part part_{};
     Index item_ = 0;
     bool options_ = false;  // whether the call or the cell asks for anything after the pass

@@ -122,8 +122,9 @@ RNNKERNELS_INLINE void each_strip(RowSet rows, Watch* watch, Next next, Run run,
     }
 }
 
-// A slot's part of every step: rows of the batch, blocks of units. A row has one part in all of its steps. Of a ragged
-// batch, longest sequence first, a row group takes every so manyth row, so that groups have as much to do in every step.
+// What a piece has of every step: rows of the batch, blocks of units. A row has one part in all of its steps. Of a
+// ragged batch, longest sequence first, a row group takes every so manyth row, so that groups have as much to do in
+// every step.
 struct Part {
     RowSet rows;
     Range blocks;
@@ -143,8 +144,8 @@ struct Part {
 
 template <class T>
 Part make_part(const EngineCell<T>& cell, Pass pass, const Plan& plan, const Rows& rows, Index blocks, Index h_blocks,
-               int slot) {
-    const int parts = plan.unit_groups * plan.slots, row_group = slot / parts, number = slot % parts;
+               int piece) {
+    const int parts = plan.unit_groups * plan.pieces, row_group = piece / parts, number = piece % parts;
     const Range dense = split_range(rows.batch, 1, plan.row_groups, row_group);
     return {rows.ragged()
                 ? RowSet{row_group, (rows.batch - row_group + plan.row_groups - 1) / plan.row_groups, plan.row_groups}
@@ -156,7 +157,7 @@ Part make_part(const EngineCell<T>& cell, Pass pass, const Plan& plan, const Row
             row_group};
 }
 
-// Slots of each thread in what everybody has a share in.
+// Pieces of each thread in what everybody has a share in.
 inline constexpr int kShares = 4;
 
 // What the threads of a call claim.
@@ -164,7 +165,7 @@ struct CallClaims {
     Claims steps, shares;
 
     void take(Workspace& workspace, const Plan& plan) {
-        steps = take_claims(workspace, plan.row_groups * plan.unit_groups, plan.slots, plan.threads);
+        steps = take_claims(workspace, plan.row_groups * plan.unit_groups, plan.pieces, plan.threads);
         shares = take_claims(workspace, plan.threads, plan.threads > 1 ? kShares : 1, plan.threads);
     }
 };

@@ -13,11 +13,11 @@ constexpr Index kWeightShare = 3 * 512 * 1024;
 // Multiply-adds of the products over many steps, above which a thread is woken for them alone: it may sleep, and
 // take 100 us to come (on an idle virtual machine; with a third of this work it cost as often as it gained).
 constexpr Index kSharedWork = 12 * 1024 * 1024;
-// Multiply-adds of a slot, some 20 us of them: what a thread that loses its processor keeps others waiting with. So many
-// rows at least are counted: fewer take as long, since the weights are read for them.
-constexpr Index kSlotWork = 4 * 1024 * 1024;
-constexpr Index kSlotRows = 8;
-constexpr Index kMostSlots = 8;
+// Multiply-adds of a piece, some 20 us of them: what a thread that loses its processor keeps others waiting with. So
+// many rows at least are counted: fewer take as long, since the weights are read for them.
+constexpr Index kPieceWork = 4 * 1024 * 1024;
+constexpr Index kPieceRows = 8;
+constexpr Index kMostPieces = 8;
 // Rows of x projected at once: enough for whole tiles, few enough to stay in cache.
 constexpr Index kForwardRows = 256;
 // Gradient rows kept for one sum: many for the product, bounded in bytes.
@@ -57,10 +57,9 @@ Plan make_plan(const PlanInput& in) {
     }
     const int grid = plan.row_groups * plan.unit_groups;
     if (grid > 1) {
-        const Index work = weights * (in.rows > kSlotRows * grid ? in.rows / grid : kSlotRows);
+        const Index work = weights * (in.rows > kPieceRows * grid ? in.rows / grid : kPieceRows);
         const Index units = s.hidden / in.item_units / plan.unit_groups;
-        plan.slots = static_cast<int>(
-            clamp_index(work / kSlotWork, 1, clamp_index(units, 1, kMostSlots)));
+        plan.pieces = static_cast<int>(clamp_index(work / kPieceWork, 1, clamp_index(units, 1, kMostPieces)));
     }
     plan.threads = 2 * grid <= in.threads && in.shared * batch * steps >= kSharedWork ? in.threads : grid;
 

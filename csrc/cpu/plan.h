@@ -3,7 +3,7 @@
 //
 // Threads stand in a grid of row groups x unit groups. Row groups share nothing and never wait for each
 // other inside a step; the unit groups of one row group need each other's h and meet after every step. What a thread of
-// the grid has of a step is cut into slots, so that others can take a part of it over (claims.h).
+// the grid has of a step is cut into pieces, so that others can take a part of it over (claims.h).
 // Where steps are too small to divide, threads beyond the grid may still share the products over many steps: the
 // projection of x and the sums into gradients.
 #pragma once
@@ -16,7 +16,7 @@ struct Plan {
     int threads;  // in all; those of the grid come first
     int row_groups;
     int unit_groups;
-    int slots;             // of a step, for each thread of the grid
+    int pieces;            // of a step, for each thread of the grid
     Index forward_chunk;   // steps projected at once
     Index backward_chunk;  // steps whose weight gradients are summed at once
 };

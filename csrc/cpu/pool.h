@@ -1,4 +1,5 @@
-// Our own threads: a pool that starts them when they are wanted first. They spin a little for the next call, then sleep.
+// Our own threads: a pool that starts them when they are wanted first. They spin a little for the next call, then
+// sleep.
 #pragma once
 
 #include <condition_variable>

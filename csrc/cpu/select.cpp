@@ -95,7 +95,8 @@ const Backend table{
     },
     [](int set, int cell, Dtype dtype, const Shape& shape, int threads) {
         const cpu::Plan plan = set_at(set).plan(cell_of(set, cell), dtype, shape, threads);
-        return PlanInfo{plan.threads, plan.row_groups, plan.unit_groups, plan.forward_chunk, plan.backward_chunk};
+        return PlanInfo{plan.threads, plan.row_groups,    plan.unit_groups,
+                        plan.pieces,  plan.forward_chunk, plan.backward_chunk};
     },
     [](int set, int cell, Dtype dtype, const Inputs& in, WeightStorage storage, bool pack) {
         return set_at(set).prepare(cell_of(set, cell), dtype, in, storage, pack ? cpu::num_threads() : 0);

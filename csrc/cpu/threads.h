@@ -3,7 +3,7 @@
 // Work is claimed and not assigned (claims.h): a call needs no thread but its caller. Others join when they come,
 // leave when there is nothing for them, and come back while the call runs; the caller takes over what nobody has begun.
 // So a call beside other people's threads, which may hold a processor for milliseconds, never waits for a thread that
-// has no processor, but for the one slot that such a thread has begun.
+// has no processor, but for the one piece that such a thread has begun.
 //
 // Every participant runs with denormals flushed to zero (a denormal operand costs a hundredfold); the caller's setting
 // is restored. A second caller while the pool is busy runs its call alone on its own thread: results do not depend on
@@ -48,20 +48,21 @@ struct Member {
     long long phase = 0;        // the last that it has entered, from 1 on; the same for all threads at the same place
 };
 
-// A wait of a member for others: what it has waited so far. `patience`: the turns after which it may take over work of a
-// member that is there.
+// A wait of a member for others: what it has waited so far. `patience`: the turns after which it may take over work of
+// a member that is there.
 struct Wait {
     long long patience;
     long long turns = 0;
     long long begin = 0;  // when it became long, in nanoseconds
 };
 // Others' work is taken over after some 1 us: by then whoever is at work would have come, and the rest of a step is
-// often less. Where slots are small (a step of one slot for each thread) by who has none itself only after some 20 us.
+// often less. Where pieces are small (a step of one piece for each thread) by who has none itself only after some 20
+// us.
 inline constexpr long long kPatience = 100, kLongPatience = 2000;
 
-// A member has nothing to do: the next turn of its wait. A member that is not the caller, and has waited long, is thrown
-// out of the call, to come back when something has happened there; it holds no work that others could wait for. Throws
-// Stopped where the call is to end.
+// A member has nothing to do: the next turn of its wait. A member that is not the caller, and has waited long, is
+// thrown out of the call, to come back when something has happened there; it holds no work that others could wait for.
+// Throws Stopped where the call is to end.
 void wait_turn(Member& member, Wait& wait);
 // The wait is over. A caller whose waits cost more than its threads give goes on alone.
 void end_wait(Member& member, Wait& wait);

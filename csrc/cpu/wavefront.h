@@ -1,11 +1,11 @@
-// Layers on layers as a wavefront: each layer some steps behind the layer below it, for layers so small that dividing one
-// among threads would cost more in meetings than it saves.
+// Layers on layers as a wavefront: each layer some steps behind the layer below it, for layers so small that dividing
+// one among threads would cost more in meetings than it saves.
 //
 //   thread 0   layer 0, steps 0-7 | layer 0, steps 8-15 | layer 0, steps 16-23 | ...
 //   thread 1                      | layer 1, steps 0-7  | layer 1, steps 8-15  | ...
 //
-// A chunk of a layer's steps is claimed as a slot is (claims.h): by the layer's own thread, or by another where that one
-// does not come. A layer's bits are those of running it alone: only who computes them when is another.
+// A chunk of a layer's steps is claimed as a piece is (claims.h): by the layer's own thread, or by another where that
+// one does not come. A layer's bits are those of running it alone: only who computes them when is another.
 #pragma once
 
 #include <new>

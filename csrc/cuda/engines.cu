@@ -25,7 +25,7 @@ PlanInfo plan(const CellTable& table, const Shape& shape, Dtype dtype) {
     const Index batch = shape.batch > 0 ? shape.batch : 1, rows = shape.steps * batch;
     const Index forward = chunk_rows({rows, batch, forward_row_bytes(table, shape, dtype)});
     const Index backward = chunk_rows({rows, batch, backward_row_bytes(table, shape, dtype)});
-    return {1, 1, 1, forward / batch, backward / batch};
+    return {1, 1, 1, 1, forward / batch, backward / batch};
 }
 
 Index put_forward(const Cell& cell, const ForwardCall& call, Dtype dtype, const Queue& queue, void* workspace) {

@@ -65,6 +65,23 @@ def test_the_number_of_threads_can_change_between_calls() -> None:
         assert p.forward().output.tobytes() == expected
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before", "lstm_layer_norm", "mut3"])
+@pytest.mark.parametrize("ragged", [False, True])
+def test_steps_that_are_cut_into_pieces_have_the_bits_of_one_thread(cell: str, ragged: bool) -> None:
+    """So long a step is several pieces for each thread, of which others may take some."""
+    shape = (6, 40, 24, 520)
+    p = make(cell, shape, "float32")
+    for threads in (2, 5):
+        assert _cpu.plan(cell, *shape, "float32", threads)["pieces"] > 1
+    options = {"lengths": np.arange(40) % 6 + 1} if ragged else {}
+    rk.set_num_threads(1)
+    alone = p.results(**options)
+    for threads in (2, 3, 5):
+        rk.set_num_threads(threads)
+        for name, value in p.results(**options).items():
+            assert value.tobytes() == alone[name].tobytes(), (threads, name)
+
+
 def test_the_number_of_threads_may_change_between_forward_and_backward() -> None:
     p = make("gru", SHAPE, "float32")
     expected = p.results()["d weight_ih"].tobytes()
@@ -126,6 +143,8 @@ def test_plans_are_sensible() -> None:
                 p = plan(batch, hidden, threads)
                 assert 1 <= p["row_groups"] * p["unit_groups"] <= p["threads"] <= threads
                 assert p["row_groups"] <= batch
+                assert 1 <= p["pieces"] <= 8
+                assert p["pieces"] * p["unit_groups"] <= hidden
                 assert p["forward_chunk"] >= 1
                 assert p["backward_chunk"] >= 1
                 # Chunks set the order of sums: they may not depend on the number of threads.
@@ -134,6 +153,8 @@ def test_plans_are_sensible() -> None:
     assert plan(1, 8, 8) == plan(1, 8, 1)  # too small to share
     assert plan(1, 512, 2)["unit_groups"] == 2  # one row: share units
     assert plan(64, 128, 2)["row_groups"] == 2  # many rows: share rows
+    assert plan(4, 128, 2)["pieces"] == 1  # short steps: nothing to take over
+    assert plan(64, 1024, 2)["pieces"] > 2  # long ones: others can help a thread that lost its processor
     wide = _cpu.plan("lstm", 300, 1, 1100, 40, "float32", 3)  # steps too small to share, their inputs not
     assert (wide["threads"], wide["row_groups"], wide["unit_groups"]) == (3, 1, 1)
 
