@@ -71,8 +71,7 @@ def test_steps_that_are_cut_into_pieces_have_the_bits_of_one_thread(cell: str, r
     """So long a step is several pieces for each thread, of which others may take some."""
     shape = (6, 40, 24, 520)
     p = make(cell, shape, "float32")
-    for threads in (2, 5):
-        assert _cpu.plan(cell, *shape, "float32", threads)["pieces"] > 1
+    assert _cpu.plan(cell, *shape, "float32", 2)["pieces"] > 1
     options = {"lengths": np.arange(40) % 6 + 1} if ragged else {}
     rk.set_num_threads(1)
     alone = p.results(**options)
