@@ -227,13 +227,14 @@ def state_widths(cell: str, weight_ih: Any, weight_hh: Any) -> tuple[int, ...]:
 
 def float_dtype(name: str, dtype: npt.DTypeLike) -> np.dtype[Any]:
     """Return `dtype` as one of the two the kernels compute in, or raise naming argument `name`."""
-    wanted = f"{name}: expected 'float32' or 'float64', got {dtype!r:.60}"
     try:
         kind = np.dtype(dtype)
     except (TypeError, ValueError, OverflowError):
-        raise TypeError(wanted) from None
+        kind = None
     if dtype is None or kind not in (np.dtype(np.float32), np.dtype(np.float64)):  # None is NumPy's float64
-        raise ValueError(wanted)
+        error = TypeError if kind is None else ValueError
+        got = shown(dtype if dtype is None or kind is None else kind.name)
+        raise error(f"{name}: expected 'float32' or 'float64', got {got}")
     return kind
 
 
