@@ -230,11 +230,10 @@ def float_dtype(name: str, dtype: npt.DTypeLike) -> np.dtype[Any]:
     try:
         kind = np.dtype(dtype)
     except (TypeError, ValueError, OverflowError):
-        kind = None
+        raise TypeError(f"{name}: expected 'float32' or 'float64', got {shown(dtype)}") from None
     if dtype is None or kind not in (np.dtype(np.float32), np.dtype(np.float64)):  # None is NumPy's float64
-        error = TypeError if kind is None else ValueError
-        got = shown(dtype if dtype is None or kind is None else kind.name)
-        raise error(f"{name}: expected 'float32' or 'float64', got {got}")
+        got = None if dtype is None else kind.name
+        raise ValueError(f"{name}: expected 'float32' or 'float64', got {shown(got)}")
     return kind
 
 
