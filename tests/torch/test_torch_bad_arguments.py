@@ -47,6 +47,7 @@ ROWS = [
     ),
     row("RecurrentCell.forward", CELL.forward, {"state": "none"}, input=X[0], state=tuple(s[0] for s in STATE)),
     row("swap", rnn.swap, model=torch.nn.GRU(I, H), allow_torch=False),
+    row("unswap", rnn.unswap, model=torch.nn.Sequential(rnn.GRU(I, H))),
 ]
 
 
