@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from bad_values import Row, cases, check_named, check_runs, row
+from bad_values import Row, cases, check_named, check_named_or_runs, check_runs, row
 
 import rnnkernels.torch as rnn
 
@@ -59,3 +59,8 @@ def test_the_call_of_each_row_runs(each: Row) -> None:
 @pytest.mark.parametrize(("each", "argument"), cases(ROWS))
 def test_a_bad_argument_is_named(each: Row, argument: str) -> None:
     check_named(each, argument)
+
+
+@pytest.mark.parametrize(("each", "argument"), cases(ROWS))
+def test_an_odd_argument_is_named_or_served(each: Row, argument: str) -> None:
+    check_named_or_runs(each, argument)
