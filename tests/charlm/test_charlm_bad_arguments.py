@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -82,7 +81,11 @@ ROWS = [
         "CharModel",
         charlm.CharModel,
         {"rng": "none huge"},
-        **{"vocabulary": MODEL.vocabulary, "cell": "lstm", "hidden": 4, "layers": 1, "dropout": 0.1},
+        vocabulary=MODEL.vocabulary,
+        cell="lstm",
+        hidden=4,
+        layers=1,
+        dropout=0.1,
         dtype="float32",
         rng=0,
     ),
@@ -124,12 +127,18 @@ def test_an_odd_argument_is_named_or_served(
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for each in (charlm.read_checkpoint, charlm.load_model, charlm.read_path, charlm.read_folder, charlm.read_text_file):
+    for each in (
+        charlm.read_checkpoint,
+        charlm.load_model,
+        charlm.read_path,
+        charlm.read_folder,
+        charlm.read_text_file,
+    ):
         with pytest.raises(ValueError, match=r"^nonsense: (expected|cannot be read)"):
             each("nonsense")
     with pytest.raises(ValueError, match=r"^nonsense: expected a checkpoint"):
         charlm.resume("nonsense", TEXT)
-    assert os.listdir() == []
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_field_that_no_run_has() -> None:

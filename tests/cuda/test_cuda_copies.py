@@ -1,4 +1,4 @@
-"""Copies and pickles of runs on a GPU, emulated: they are differentiated alike and share nothing. CPU: test_copies.py."""
+"""Copies and pickles of runs on a GPU, emulated: they are differentiated alike and share nothing. CPU: test_copies."""
 
 from __future__ import annotations
 

@@ -69,7 +69,8 @@ def modules() -> Iterator[ModuleType]:
             try:
                 yield importlib.import_module(f"rnnkernels.{found.name}")
             except ImportError as error:
-                assert "pip install" in str(error), found.name
+                if "pip install" not in str(error):  # no peer's
+                    raise
 
 
 def with_rows() -> set[Any]:

@@ -384,7 +384,7 @@ def _prepare(
 def _ahead(
     cell: str, x: Array, state: State, d_output: npt.ArrayLike, d_state: Sequence[npt.ArrayLike] | None
 ) -> tuple[Array, State]:
-    """What multiplies the output and the states after the last step."""
+    """Return what multiplies the output and the states after the last step."""
     widths = [s.shape[-1] for s in state]
     steps, batch = x.shape[-3:-1]
     d_states = as_states("d_state", d_state, CELLS[cell][0], batch, widths)

@@ -14,7 +14,7 @@ from rnnkernels._scalars import as_items, as_number, as_text, check_mapping, sho
 from .cells import CELLS, Array, State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
@@ -51,7 +51,9 @@ def as_parameters(params: Any) -> dict[str, Array]:
     arrays = {name: exact(f"params[{name!r}]", value) for name, value in params.items()}
     recurrent = [name for name in ("weight_hh", "weight_diagonal") if name in arrays]
     if "weight_ih" not in arrays or not recurrent:
-        raise ValueError(f"params: expected weight_ih and what the cell has beside it, got {', '.join(map(str, arrays))}")
+        raise ValueError(
+            f"params: expected weight_ih and what the cell has beside it, got {', '.join(map(str, arrays))}"
+        )
     for name, array in arrays.items():
         if array.ndim < 1 + (name.startswith("weight_") and name != "weight_diagonal"):
             raise ValueError(f"params[{name!r}]: expected a matrix, or a vector of a bias, got shape {array.shape}")
