@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rnnkernels.stack import StackGradients
 
 SHAPE = (6, 3, 5, 20)
-LENGTHS = np.array([6, 2, 4])
+OPTIONS: tuple[dict[str, Any], ...] = ({}, {"lengths": np.array([6, 2, 4])})
 
 
 def pickled(thing: Any) -> Any:
@@ -48,8 +48,8 @@ def test_a_deep_copy_of_a_run_on_tensors(tensors: Any, memory: str, deep: Callab
     p = make("lstm", SHAPE, "float32")
     x, params, state = on_device(tensors, p, tensors.float32)
     d_output = tensors.from_numpy(p.d_output)
-    for options in ({}, {"lengths": LENGTHS}):
-        run = rk.forward(p.cell, x, params, state, memory=memory, **options)
+    for options in OPTIONS:
+        run: Any = rk.forward(p.cell, x, params, state, memory=memory, **options)
         expected = bits(rk.backward(run, d_output))
         other = deep(run)
         for tensor in (run.output, *run.state):
@@ -63,7 +63,7 @@ def test_a_deep_copy_of_a_run_on_tensors(tensors: Any, memory: str, deep: Callab
 def test_a_deep_copy_of_a_run_on_copies_of_arrays(on_cuda: Any, memory: str, deep: Callable[[Any], Any]) -> None:
     del on_cuda
     p = make("lstm", SHAPE, "float32")
-    for options in ({}, {"lengths": LENGTHS}):
+    for options in OPTIONS:
         run = p.forward(memory=memory, **options)
         expected = bits(rk.backward(run, p.d_output))
         other = deep(run)

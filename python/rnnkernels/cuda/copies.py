@@ -6,6 +6,8 @@ lies in memory of our own (of calls with NumPy's arrays) travels as one of NumPy
 
 from __future__ import annotations
 
+import copyreg
+from functools import cache
 from typing import Any
 
 from rnnkernels._arrays import COPIES, device_frame
@@ -13,11 +15,16 @@ from rnnkernels._pickled import check_version, version
 
 from . import extension
 
-__all__ = ["reduce_reserve"]
+__all__ = ["can_be_copied"]
 
 
-def reduce_reserve(reserve: Any) -> tuple[Any, ...]:
-    """Return what `copy` and `pickle` ask of a reserve."""
+@cache
+def can_be_copied(kind: type) -> None:
+    """Make the extension's class of reserves known to `copy` and `pickle`; there is none before it is loaded."""
+    copyreg.pickle(kind, _reduce)
+
+
+def _reduce(reserve: Any) -> tuple[Any, ...]:
     view = reserve.view
     own = isinstance(view.owner, extension.load().Memory)
     return _reserve, (version(), COPIES.take(view) if own else view.owner)

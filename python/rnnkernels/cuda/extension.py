@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copyreg
 import sysconfig
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rnnkernels._scalars import as_choice, as_flag, as_integer, as_text, shown
 from rnnkernels.parameters import cell_info
@@ -51,15 +50,8 @@ def _import() -> ModuleType | str:
         return f"cannot be loaded: {error}"
     _cuda.set_errors(CudaError, CudaMemoryError, CudaUnavailableError)
     _cuda.set_cublas_folders(_folders())
-    copyreg.pickle(_cuda.Reserve, _reduce_reserve)
     module: ModuleType = _cuda
     return module
-
-
-def _reduce_reserve(reserve: Any) -> tuple[Any, ...]:
-    from . import copies  # noqa: PLC0415 - which asks this module for the extension
-
-    return copies.reduce_reserve(reserve)
 
 
 def _folders() -> list[str]:

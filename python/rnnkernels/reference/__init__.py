@@ -33,7 +33,7 @@ import numpy as np
 from rnnkernels._scalars import as_flag, check_mapping
 from rnnkernels.noise import check_noise
 
-from .arguments import as_clip, as_input, as_parameters, as_states, check_cell, exact
+from .arguments import as_input, as_parameters, as_positive, as_states, check_cell, exact
 from .cells import CELLS, Array, State, StepFunction, relu, sigmoid, tanh
 from .masks import Masks
 
@@ -105,7 +105,7 @@ def forward(
     step, x, arrays, state = _prepare(cell, x, params, state)
     check_noise(noise)
     take = _Steps(step, noise, state, training=as_flag("training", training))
-    p = _namespace(take.weights(arrays), clip=as_clip(cell_clip))
+    p = _namespace(take.weights(arrays), clip=as_positive("cell_clip", cell_clip))
     outputs = []
     for t in range(x.shape[-3]):
         state = take(t, x[..., t, :, :], state, p)
@@ -209,7 +209,7 @@ def gradients(
     tokens, x = np.asarray(x).dtype.kind in "iu", vectors
     d_out, d_final = _ahead(cell, x, initial, d_output, d_state)
     check_noise(noise)
-    cell_clip = as_clip(cell_clip)
+    cell_clip = as_positive("cell_clip", cell_clip)
     steps, batch, input_size = x.shape
     weights = [name for name in arrays if _is_product(name)]
     take = _Steps(step, noise, initial)

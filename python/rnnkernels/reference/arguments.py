@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["as_clip", "as_input", "as_parameters", "as_states", "check_cell", "exact"]
+__all__ = ["as_input", "as_parameters", "as_positive", "as_states", "check_cell", "exact"]
 
 
 def check_cell(cell: Any) -> None:
@@ -71,7 +71,7 @@ def as_input(x: Any, size: int) -> Array:
         raise ValueError(f"x: expected shape (T, B) of tokens, got {array.shape}")
     if array.size and not (array.min() >= 0 and array.max() < size):
         raise ValueError(f"x: expected tokens in [0, {size}), got {array.min()} to {array.max()}")
-    return np.eye(size)[array]
+    return np.asarray(np.eye(size)[array])
 
 
 def as_states(
@@ -86,9 +86,9 @@ def as_states(
     return tuple(exact(f"{name}[{k}]", part, (batch, widths[k])) for k, part in enumerate(parts))
 
 
-def as_clip(cell_clip: Any) -> float:
-    """Return the bound of an LSTM's c, a number above 0."""
-    limit = as_number("cell_clip", cell_clip)
-    if not limit > 0:
-        raise ValueError(f"cell_clip: expected a number above 0, got {shown(cell_clip)}")
-    return limit
+def as_positive(name: str, value: Any) -> float:
+    """Return a number above 0."""
+    number = as_number(name, value)
+    if not number > 0:
+        raise ValueError(f"{name}: expected a number above 0, got {shown(value)}")
+    return number
