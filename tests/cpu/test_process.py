@@ -71,7 +71,7 @@ small = arrays(40, 3)
 expected = rk.forward("lstm", small, crowded).output.tobytes()
 for threads in (1, 2):
     rk.set_num_threads(threads)
-    kept = rk.forward("lstm", long[:2000], wide["lstm"])
+    kept = rk.forward("lstm", long[:3000], wide["lstm"])
     ahead = np.ones_like(kept.output)
     for name, call in {**CALLS, "backward": lambda: rk.backward(kept, ahead)}.items():
         late = interrupt(call)
@@ -99,7 +99,7 @@ HANDLED = (
 import os, signal, threading
 
 def work():
-    return rk.forward("lstm", long[:1500], wide["lstm"], training=False).output.tobytes()
+    return rk.forward("lstm", long[:2500], wide["lstm"], training=False).output.tobytes()
 
 expected = work()
 small = arrays(40, 3)
