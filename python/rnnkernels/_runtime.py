@@ -26,6 +26,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, SupportsIndex
 
 from ._cpus import available_cpus
+from ._scalars import shown
 
 try:
     from rnnkernels import _cpu
@@ -172,7 +173,7 @@ def set_num_threads(n: SupportsIndex) -> None:
     except TypeError:
         raise TypeError(f"n: expected an integer, got {type(n).__name__}") from None
     if not 1 <= count <= MAX_THREADS:
-        raise ValueError(f"n: expected 1 to {MAX_THREADS} threads, got {count}")
+        raise ValueError(f"n: expected 1 to {MAX_THREADS} threads, got {shown(count)}")
     _cpu.set_num_threads(count)
 
 

@@ -227,13 +227,13 @@ def state_widths(cell: str, weight_ih: Any, weight_hh: Any) -> tuple[int, ...]:
 
 def float_dtype(name: str, dtype: npt.DTypeLike) -> np.dtype[Any]:
     """Return `dtype` as one of the two the kernels compute in, or raise naming argument `name`."""
-    wanted = f"{name}: expected 'float32' or 'float64', got {dtype!r:.60}"
     try:
         kind = np.dtype(dtype)
     except (TypeError, ValueError, OverflowError):
-        raise TypeError(wanted) from None
+        raise TypeError(f"{name}: expected 'float32' or 'float64', got {shown(dtype)}") from None
     if dtype is None or kind not in (np.dtype(np.float32), np.dtype(np.float64)):  # None is NumPy's float64
-        raise ValueError(wanted)
+        got = None if dtype is None else kind.name
+        raise ValueError(f"{name}: expected 'float32' or 'float64', got {shown(got)}")
     return kind
 
 

@@ -299,7 +299,7 @@ def test_runs_that_cannot_go_on(path: Path, metadata: dict[str, Any]) -> None:
 
 
 def test_another_text_is_refused(path: Path) -> None:
-    with pytest.raises(ValueError, match=r"text: expected the text that .*copy\.safetensors was trained on"):
+    with pytest.raises(ValueError, match=r"^corpus: expected the text that .*copy\.safetensors was trained on"):
         charlm.resume(path, TEXT.replace("fox", "cat"))
 
 

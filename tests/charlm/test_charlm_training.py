@@ -252,7 +252,7 @@ def test_divergence_is_an_error_and_the_checkpoint_stays(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("text", ["", "a", "short text"])
 def test_text_that_is_too_short(text: str) -> None:
-    with pytest.raises(ValueError, match=r"text: expected at least 50 characters.*batch 4 and seq_length 10"):
+    with pytest.raises(ValueError, match=r"^corpus: expected at least 50 characters.*batch 4 and seq_length 10"):
         charlm.train(text, SMALL)
 
 
@@ -260,13 +260,20 @@ def test_shortest_text_that_does() -> None:
     text = "ab" * 25
     config = dataclasses.replace(SMALL, valid_fraction=0.0)
     assert charlm.train(text, config).finished
-    with pytest.raises(ValueError, match="text"):
+    with pytest.raises(ValueError, match=r"^corpus: "):
         charlm.train(text[:-1], config)
+
+
+def test_a_text_that_the_configuration_names_is_called_so(tmp_path: Path) -> None:
+    file = tmp_path / "text"
+    file.write_text("short text", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"^text: expected at least 50 characters"):
+        charlm.train(None, dataclasses.replace(SMALL, text=str(file)))
 
 
 def test_text_of_rare_characters_only() -> None:
     text = "".join(chr(0x4E00 + i) for i in range(500))
-    with pytest.raises(ValueError, match="text: expected a character that occurs 2 times"):
+    with pytest.raises(ValueError, match=r"^corpus: expected a character that occurs 2 times"):
         charlm.train(text, dataclasses.replace(SMALL, min_count=2))
 
 

@@ -380,11 +380,3 @@ def test_torch_layers_train(tensors: Any, name: str) -> None:
             results.append((out, *grads))
         for a, b in zip(*results, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
-
-
-def test_settings_have_types(emulated: Any) -> None:
-    wrong: Any = 1
-    with pytest.raises(TypeError, match="used: expected a bool, got 1"):
-        cuda.use_graphs(wrong)
-    with pytest.raises(TypeError, match="allowed: expected a bool, got 1"):
-        cuda.allow_tf32(wrong)

@@ -28,7 +28,7 @@ import numpy as np
 
 from rnnkernels import charlm
 
-__all__ = ["accepted", "run"]
+__all__ = ["TRIALS", "accepted", "run"]
 
 TEXT = "".join(f"{i % 7} times {i % 5} is {(i % 7) * (i % 5)}\n" for i in range(300))
 OPTIONS = ["--hidden", "8", "--batch", "4", "--seq-length", "16", "--min-count", "1", "--threads", "1"]
@@ -38,18 +38,17 @@ DAMAGES = 60  # in one process
 NAME = "run.safetensors"
 
 
-def run(seconds: float, seed: int) -> list[str]:
-    """Try for some seconds, one trial at least; return what failed, a sentence each."""
+def run(seconds: float, seed: int, least: int = 1) -> list[str]:
+    """Try for some seconds, so many trials at least; return what failed, a sentence each."""
     end = time.monotonic() + seconds
     failures: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "text").write_text(TEXT, encoding="utf-8")
         whole = Path(folder) / "whole.safetensors"
         _train(Path(folder), "--checkpoint", whole.name).communicate(timeout=SECONDS)
-        trials = (_killed, _deaf, _damaged, _together)
         number = 0
-        while number == 0 or time.monotonic() < end:
-            trial = trials[(seed + number) % len(trials)]
+        while number < least or time.monotonic() < end:
+            trial = TRIALS[(seed + number) % len(TRIALS)]
             for path in Path(folder).glob("*run*"):
                 path.unlink()
             found = trial(Path(folder), whole, random.Random(seed + number))
@@ -136,6 +135,9 @@ def _damaged(folder: Path, whole: Path, rng: random.Random) -> list[str]:
     if done.returncode != 0:
         return [f"reading damaged files ended with {done.returncode}: {done.stderr.strip()[-500:]}"]
     return done.stdout.splitlines()
+
+
+TRIALS = (_killed, _deaf, _damaged, _together)
 
 
 def accepted(path: Path, seed: int, count: int = DAMAGES) -> list[str]:

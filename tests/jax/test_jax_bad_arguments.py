@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from array_forms import misaligned, spelled
-from bad_values import Row, cases, check_named, check_runs, row
+from bad_values import Row, cases, check_named, check_named_or_runs, check_runs, row
 
 import rnnkernels as rk
 from rnnkernels import jax as rkj
@@ -32,6 +32,11 @@ def test_the_call_of_each_row_runs() -> None:
 @pytest.mark.parametrize(("each", "argument"), cases(ROWS))
 def test_a_bad_argument_is_named(each: Row, argument: str) -> None:
     check_named(each, argument)
+
+
+@pytest.mark.parametrize(("each", "argument"), cases(ROWS))
+def test_an_odd_argument_is_named_or_served(each: Row, argument: str) -> None:
+    check_named_or_runs(each, argument)
 
 
 @pytest.mark.parametrize("of", [spelled, misaligned, np.asfortranarray, lambda a: a[::-1].copy()[::-1]])

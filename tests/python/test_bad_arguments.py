@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bad_values import Row, cases, check_named, check_runs, refusal, row
+from bad_values import Row, cases, check_named, check_named_or_runs, check_runs, refusal, row
 
 import rnnkernels as rk
 from rnnkernels import bptt, convert, optim
@@ -243,6 +243,11 @@ def test_the_call_of_each_row_runs(each: Row) -> None:
 @pytest.mark.parametrize(("each", "argument"), cases(ROWS))
 def test_a_bad_argument_is_named(each: Row, argument: str) -> None:
     check_named(each, argument)
+
+
+@pytest.mark.parametrize(("each", "argument"), cases(ROWS))
+def test_an_odd_argument_is_named_or_served(each: Row, argument: str) -> None:
+    check_named_or_runs(each, argument)
 
 
 def test_the_check_of_names_can_fail() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from bad_values import Row, cases, check_named, check_runs, row
+from bad_values import Row, cases, check_named, check_named_or_runs, check_runs, row
 
 import rnnkernels.torch as rnn
 
@@ -47,6 +47,7 @@ ROWS = [
     ),
     row("RecurrentCell.forward", CELL.forward, {"state": "none"}, input=X[0], state=tuple(s[0] for s in STATE)),
     row("swap", rnn.swap, model=torch.nn.GRU(I, H), allow_torch=False),
+    row("unswap", rnn.unswap, model=torch.nn.Sequential(rnn.GRU(I, H))),
 ]
 
 
@@ -58,3 +59,8 @@ def test_the_call_of_each_row_runs(each: Row) -> None:
 @pytest.mark.parametrize(("each", "argument"), cases(ROWS))
 def test_a_bad_argument_is_named(each: Row, argument: str) -> None:
     check_named(each, argument)
+
+
+@pytest.mark.parametrize(("each", "argument"), cases(ROWS))
+def test_an_odd_argument_is_named_or_served(each: Row, argument: str) -> None:
+    check_named_or_runs(each, argument)

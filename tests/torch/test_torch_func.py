@@ -5,6 +5,8 @@ Expected values are those of eager calls: one sample after another, and Jacobian
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import pytest
@@ -108,7 +110,10 @@ CASES: dict[str, Case] = {
 }
 
 
-class Made(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A case's function and what it is called with; all transforms of a case have the same."""
+
     function: Any  # (parameters, x) → results
     params: dict[str, Any]
     x: Any  # (T, B, I)
@@ -118,7 +123,13 @@ class Made(NamedTuple):
         """A number that all results have a part in."""
         return sum((r * (k + 1)).square().sum() for k, r in enumerate(self.function(params, x)))
 
+    @cached_property
+    def jacobian(self) -> Any:
+        """Of each result by x, of eager calls: many backwards, and four transforms ask for it."""
+        return torch.autograd.functional.jacobian(lambda x: tuple(self.function(self.params, x)), self.x)
 
+
+@cache
 def make(case: Case) -> Made:
     torch.manual_seed(1)
     layer = case.layer().double()
@@ -156,13 +167,8 @@ def stacked(results: list[Any]) -> Any:
     return tree_map(lambda *parts: torch.stack(parts), *results)
 
 
-def jacobian(made: Made) -> Any:
-    """Of each result by x."""
-    return torch.autograd.functional.jacobian(lambda x: tuple(made.function(made.params, x)), made.x)
-
-
 def pushed(made: Made, tangent: Any) -> list[Any]:
-    return [torch.tensordot(j, tangent, 3) for j in jacobian(made)]
+    return [torch.tensordot(j, tangent, 3) for j in made.jacobian]
 
 
 # ---- transforms: what is found and what is expected --------------------------------------------------
@@ -194,12 +200,12 @@ def of_linearize(made: Made) -> Any:
 
 
 def of_jacrev(made: Made) -> Any:
-    return func.jacrev(lambda x: tuple(made.function(made.params, x)))(made.x), jacobian(made)
+    return func.jacrev(lambda x: tuple(made.function(made.params, x)))(made.x), made.jacobian
 
 
 def of_jacfwd(made: Made) -> Any:
     found = func.jacfwd(lambda x: tuple(made.function(made.params, x)), randomness="same")(made.x)
-    return found, jacobian(made)
+    return found, made.jacobian
 
 
 def of_vmap(made: Made) -> Any:

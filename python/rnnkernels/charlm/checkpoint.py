@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnkernels._scalars import as_flag
+from rnnkernels._scalars import as_flag, as_text
 
 from .checks import as_path, check_kind
 from .claim import Claim
@@ -55,6 +55,7 @@ class Checkpoint:
 
     def select(self, prefix: str) -> dict[str, Array]:
         """Return the tensors under a prefix, without it."""
+        prefix = as_text("prefix", prefix)
         return {k[len(prefix) :]: v for k, v in self.tensors.items() if k.startswith(prefix)}
 
     def model(self, *, best: bool = True) -> CharModel:

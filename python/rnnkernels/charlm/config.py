@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from rnnkernels._scalars import as_integer, shown
+from rnnkernels._scalars import as_integer, check_mapping, shown
 from rnnkernels.parameters import cell_info, cells
 
 from . import on_host
@@ -148,11 +148,12 @@ class Config:
 
         Raises
         ------
-        ValueError
-            If a field is missing or unknown.
+        TypeError, ValueError
+            If it is no mapping, or a field is missing, unknown or out of range.
         """
+        check_mapping("values", values, "fields of Config to what they are")
         names = {field.name for field in dataclasses.fields(cls)}
         if set(values) != names:
-            missing, extra = sorted(names - set(values)), sorted(set(values) - names)
-            raise ValueError(f"config: expected the fields of Config; missing {missing}, unknown {extra}")
+            missing, extra = sorted(names - set(values)), sorted(map(str, set(values) - names))
+            raise ValueError(f"values: expected the fields of Config; missing {missing}, unknown {extra}")
         return cls(**values)

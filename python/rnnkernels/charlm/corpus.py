@@ -62,10 +62,10 @@ class Corpus:
         Raises
         ------
         TypeError
-            If `text` is not a string.
+            If `text` or `name` is not a string.
         """
-        if not isinstance(text, str):
-            raise TypeError(f"text: expected a str, got {type(text).__name__}")
+        check_kind("text", text, str, "a str")
+        check_kind("name", name, str, "a str")
         return cls((Document(name, text),))
 
     @property

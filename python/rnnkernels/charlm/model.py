@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnkernels._scalars import as_integer
+from rnnkernels._scalars import as_integer, shown
 from rnnkernels.parameters import cell_info
 from rnnkernels.stack import Stack
 
@@ -31,6 +31,16 @@ Array = npt.NDArray[Any]
 
 # Validation reads long streams, so that the zero state each of them starts from weighs little.
 EVALUATION_STREAM = 1000
+
+
+def _shape(name: str, array: Any, symbols: str, axes: int) -> tuple[int, ...]:
+    """Return the shape of an array of any library, which has so many axes."""
+    shape = getattr(array, "shape", None)
+    if shape is None:
+        raise TypeError(f"{name}: expected an array, got {shown(array)}")
+    if len(shape) != axes:
+        raise ValueError(f"{name}: expected shape {symbols}, got {tuple(shape)}")
+    return tuple(shape)
 
 
 class CharModel:
@@ -114,7 +124,19 @@ class CharModel:
             Valid until the next call.
         grads : dict
             `readout.weight` and `readout.bias`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `output` or `targets` has another shape, or a target is no token.
         """
+        shape = _shape("output", output, "(T, B, H)", 3)
+        if shape[2] != self.stack.output_size:
+            raise ValueError(f"output: expected shape (T, B, H = {self.stack.output_size}), got {shape}")
+        if _shape("targets", targets, "(T, B)", 2) != shape[:2]:
+            raise ValueError(f"targets: expected shape (T, B) = {shape[:2]}, got {tuple(targets.shape)}")
+        if isinstance(targets, np.ndarray):  # those of a GPU are not waited for
+            as_integers("targets", targets.ravel(), self.vocabulary.size)
         rows = output.reshape(-1, output.shape[-1])
         loss, d_rows, grads = self.readout.loss_and_gradients(rows, targets.ravel())
         return loss, d_rows.reshape(output.shape), {f"readout.{k}": g for k, g in grads.items()}

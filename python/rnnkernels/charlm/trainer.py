@@ -61,6 +61,11 @@ class Record:
     valid_loss: float | None  # None without a validation text
 
 
+def _source(corpus: object) -> str:
+    """Return which argument the text came by."""
+    return "text" if corpus is None else "corpus"
+
+
 class Trainer:
     """A model, its optimiser, its texts and its place in them.
 
@@ -95,6 +100,7 @@ class Trainer:
         self.config = config = Config() if config is None else config
         check_kind("config", config, Config, "a Config")
         check_kind("corpus", corpus, (Corpus, str, type(None)), "a Corpus or a str")
+        source = _source(corpus)
         if corpus is None:
             corpus = read_path(config.text, config.pattern) if config.text else standard_library()
         self.corpus = corpus = Corpus.from_text(corpus) if isinstance(corpus, str) else corpus
@@ -102,10 +108,13 @@ class Trainer:
         needed = (config.batch + 1) * config.seq_length  # one window at every shift
         if len(text.train) < needed:
             raise ValueError(
-                f"text: expected at least {needed} characters to train on (for batch {config.batch} and "
+                f"{source}: expected at least {needed} characters to train on (for batch {config.batch} and "
                 f"seq_length {config.seq_length}), got {len(text.train)}"
             )
-        self.vocabulary = Vocabulary.from_text(text.train, config.min_count)
+        try:
+            self.vocabulary = Vocabulary.from_text(text.train, config.min_count)
+        except ValueError as error:
+            raise ValueError(str(error).replace("text:", f"{source}:", 1)) from None
         self.train_tokens = self.vocabulary.encode(text.train)
         self.valid_tokens = self.vocabulary.encode(text.valid)
         self.rng = np.random.default_rng(config.seed)  # parameters, then shifts and dropout masks
@@ -304,7 +313,9 @@ class Trainer:
                 )
         trainer = cls(corpus, dataclasses.replace(checkpoint.config, **changes))
         if trainer._digest() != checkpoint.progress.get("digest"):
-            raise ValueError(f"text: expected the text that {checkpoint.source} was trained on, got another one")
+            raise ValueError(
+                f"{_source(corpus)}: expected the text that {checkpoint.source} was trained on, got another one"
+            )
         try:
             trainer._restore(checkpoint)
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:

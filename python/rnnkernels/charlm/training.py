@@ -150,9 +150,10 @@ def resume(
 
 def _check(observer: object, stop: object) -> None:
     methods = [name for name in vars(Observer) if not name.startswith("_")]
-    if observer is not None and not all(callable(getattr(observer, name, None)) for name in methods):
+    observes = not isinstance(observer, type) and all(callable(getattr(observer, name, None)) for name in methods)
+    if observer is not None and not observes:
         raise TypeError(f"observer: expected an Observer, got {shown(observer)}")
-    if stop is not None and not callable(stop):
+    if stop is not None and (not callable(stop) or isinstance(stop, type)):  # what a class makes is true, as a rule
         raise TypeError(f"stop: expected a function, got {shown(stop)}")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rnnkernels._arrays import COPIES, CopyFrame, CupyFrame, TorchFrame, device_frame
 
 from . import extension
+from .copies import can_be_copied
 
 if TYPE_CHECKING:
     from rnnkernels._call import Ahead, Call
@@ -18,7 +19,9 @@ def forward(call: Call, keep: bool, all_states: bool) -> tuple[Any, Any, Any, An
     """Run; return what the CPU's extension does."""
     frame = device_frame(call.x) or COPIES
     cell, x, layer, state, rows, term, noise, settings = _views(frame, call)
-    output, final, reserve, sequences = extension.load().forward(
+    module = extension.load()
+    can_be_copied(module.Reserve)
+    output, final, reserve, sequences = module.forward(
         _place(frame), cell, x, layer, state, keep, rows, term, noise, all_states, settings
     )
     return _take(frame, output), _take(frame, final), reserve, _take(frame, sequences)

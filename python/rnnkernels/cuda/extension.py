@@ -8,6 +8,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from rnnkernels._scalars import as_choice, as_flag, as_integer, as_text, shown
+from rnnkernels.parameters import cell_info
+
+DTYPES = ("float32", "float64", "bfloat16", "float16")  # in a GPU's memory
+_MOST = 2**31
+
 
 class CudaError(RuntimeError):
     """CUDA or cuBLAS refused a call: which, where it stands, the library's own sentence. The process can go on."""
@@ -130,11 +136,15 @@ def best_kernel(
 
     Raises
     ------
-    ValueError
-        If the dtype is unknown.
+    TypeError, ValueError
+        If the dtype is unknown, a size is out of range, or `device` is none.
     CudaUnavailableError
         If the backend was not built, or no `device` is given and there is none.
     """
+    steps, batch, input_size, hidden_size, _ = _sizes(steps, batch, input_size, hidden_size, None)
+    as_choice("dtype", dtype, DTYPES)
+    if device is not None and not isinstance(device, Device):
+        raise TypeError(f"device: expected a Device, got {shown(device)}")
     card = devices()[0] if device is None else device
     capability = card.capability[0] * 10 + card.capability[1]
     return str(load().choose_kernel(steps, batch, input_size, hidden_size, dtype, capability, card.processors))
@@ -153,11 +163,7 @@ def set_kernel(name: str) -> None:
     TypeError, ValueError
         If it is neither.
     """
-    if not isinstance(name, str):
-        raise TypeError(f"name: expected a string, got {type(name).__name__}")
-    known = (*kernels(), "auto")
-    if name not in known:
-        raise ValueError(f"name: expected one of {', '.join(known)}, got {name!r}")
+    as_choice("name", as_text("name", name), (*kernels(), "auto"))
     load().set_kernel(name)
 
 
@@ -199,14 +205,30 @@ def call_bytes(
 
     Raises
     ------
-    ValueError
-        If the cell or the dtype is unknown, or a size is out of range.
+    TypeError, ValueError
+        If the cell or the dtype is unknown, a size is out of range, or `tokens` is no flag.
     CudaUnavailableError
         If the backend was not built.
     """
-    width = hidden_size if proj_size is None else proj_size
-    found = load().call_bytes(cell, steps, batch, input_size, hidden_size, width, dtype, tokens)
+    cell_info(cell)
+    sizes = _sizes(steps, batch, input_size, hidden_size, proj_size)
+    as_choice("dtype", dtype, DTYPES)
+    tokens = as_flag("tokens", tokens)
+    found = load().call_bytes(cell, *sizes, dtype, tokens)
     return CallBytes(found["inference"], found["forward"], found["reserve"], found["backward"])
+
+
+def _sizes(steps: int, batch: int, inputs: int, hidden: int, proj_size: int | None) -> tuple[int, int, int, int, int]:
+    """Return T, B, I, H and P, of a problem whose memory can be addressed."""
+    steps, batch = as_integer("steps", steps, 0, _MOST), as_integer("batch", batch, 0, _MOST)
+    inputs, hidden = as_integer("input_size", inputs, 1, _MOST), as_integer("hidden_size", hidden, 1, _MOST)
+    width = hidden if proj_size is None else as_integer("proj_size", proj_size, 1, _MOST)
+    if max(steps * batch, hidden, width) * (inputs + 16 * (hidden + width)) >= 2**58:
+        raise ValueError(
+            f"steps, batch, input_size, hidden_size: expected sizes whose memory can be addressed, "
+            f"got {steps}, {batch}, {inputs} and {hidden}"
+        )
+    return steps, batch, inputs, hidden, width
 
 
 class GraphCounts(NamedTuple):
@@ -228,12 +250,11 @@ def use_graphs(used: bool) -> None:
     Raises
     ------
     TypeError
-        If `used` is no bool.
+        If `used` is no flag.
     CudaUnavailableError
         If the backend was not built.
     """
-    if not isinstance(used, bool):
-        raise TypeError(f"used: expected a bool, got {used!r}")
+    used = as_flag("used", used)
     load().set_graphs(used)
 
 
@@ -243,11 +264,15 @@ def graph_counts() -> GraphCounts:
 
 
 def allow_tf32(allowed: bool) -> None:
-    """Let products of float32 round their operands to TF32 (10 bits of mantissa), or not, which is the default."""
+    """Let products of float32 round their operands to TF32 (10 bits of mantissa), or not, which is the default.
+
+    Raises
+    ------
+    TypeError
+        If `allowed` is no flag.
+    """
     global _tf32  # noqa: PLW0603 - a setting of the process
-    if not isinstance(allowed, bool):
-        raise TypeError(f"allowed: expected a bool, got {allowed!r}")
-    _tf32 = allowed
+    _tf32 = as_flag("allowed", allowed)
 
 
 def tf32_allowed() -> bool:

@@ -30,6 +30,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnnkernels._scalars import as_flag, check_mapping
+from rnnkernels.noise import check_noise
+
+from .arguments import as_input, as_parameters, as_positive, as_states, check_cell, exact
 from .cells import CELLS, Array, State, StepFunction, relu, sigmoid, tanh
 from .masks import Masks
 
@@ -92,10 +96,16 @@ def forward(
         float64, or complex128 when anything that came in was complex.
     state : tuple of ndarray, (..., B, H)
         After the last step.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is not what is said here; what parameters of wrong shapes are, their products say.
     """
     step, x, arrays, state = _prepare(cell, x, params, state)
-    take = _Steps(step, noise, state, training=training)
-    p = _namespace(take.weights(arrays), clip=cell_clip)
+    check_noise(noise)
+    take = _Steps(step, noise, state, training=as_flag("training", training))
+    p = _namespace(take.weights(arrays), clip=as_positive("cell_clip", cell_clip))
     outputs = []
     for t in range(x.shape[-3]):
         state = take(t, x[..., t, :, :], state, p)
@@ -128,18 +138,25 @@ def directional_derivative(
     direction : mapping of str to array_like
         Keys: any names of `params`, "x" (vectors only), and "state0", "state1", ...; shapes:
         those of the arrays named.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `gradients`, or a direction is none of an array that is there.
     """
     _, x, arrays, state = _prepare(cell, x, params, state)
-    shift = {name: 1j * STEP * np.asarray(value) for name, value in direction.items()}
+    d_output, d_state = _ahead(cell, x, state, d_output, d_state)
+    check_mapping("direction", direction)
+    shift = {name: 1j * STEP * exact(f"direction[{name!r}]", value) for name, value in direction.items()}
     x = x + shift.pop("x", 0.0)
     state = tuple(s + shift.pop(f"state{k}", 0.0) for k, s in enumerate(state))
     arrays = {name: value + shift.pop(name, 0.0) for name, value in arrays.items()}
     if shift:
-        raise ValueError(f"direction: no array is named {', '.join(shift)}")
+        raise ValueError(f"direction: no array is named {', '.join(map(str, shift))}")
     output, final = forward(cell, x, arrays, state, noise=noise, cell_clip=cell_clip)
-    value = (np.asarray(d_output) * output).sum()
-    for weight, s in zip(d_state or (), final, strict=d_state is not None):
-        value = value + (np.asarray(weight) * s).sum()
+    value = (d_output * output).sum()
+    for weight, s in zip(d_state, final, strict=True):
+        value = value + (weight * s).sum()
     return float(value.imag / STEP)
 
 
@@ -182,13 +199,17 @@ def gradients(
         Keys and shapes of `params`.
     d_state : tuple of ndarray, (B, H)
         With respect to the initial state.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is not what is said here.
     """
-    tokens = np.asarray(x).dtype.kind in "iu"
-    step, x, arrays, initial = _prepare(cell, x, params, state)
-    d_out = np.asarray(d_output, np.float64)
-    d_final = (
-        [np.asarray(d, np.float64) for d in d_state] if d_state is not None else [np.zeros_like(s) for s in initial]
-    )
+    step, vectors, arrays, initial = _prepare(cell, x, params, state)
+    tokens, x = np.asarray(x).dtype.kind in "iu", vectors
+    d_out, d_final = _ahead(cell, x, initial, d_output, d_state)
+    check_noise(noise)
+    cell_clip = as_positive("cell_clip", cell_clip)
     steps, batch, input_size = x.shape
     weights = [name for name in arrays if _is_product(name)]
     take = _Steps(step, noise, initial)
@@ -351,22 +372,20 @@ def _prepare(
     state: Sequence[npt.ArrayLike] | None,
 ) -> tuple[StepFunction, Array, dict[str, Array], State]:
     """Arrays of float64 or complex128, tokens as unit vectors, the initial state."""
-    if name not in CELLS:
-        raise ValueError(f"cell: expected one of {', '.join(CELLS)}, got {name!r}")
+    check_cell(name)
     states, step = CELLS[name]
-    arrays = {key: _exact(value) for key, value in params.items()}
-    input_size = arrays["weight_ih"].shape[-1]
+    arrays = as_parameters(params)
     hidden = arrays["weight_hh" if "weight_hh" in arrays else "weight_diagonal"].shape[-1]
     widths = [hidden, *[arrays["weight_hr"].shape[-1] if "weight_hr" in arrays else hidden] * (len(states) - 1)]
-    vectors = np.asarray(x)
-    vectors = np.eye(input_size)[vectors] if vectors.dtype.kind in "iu" else _exact(vectors)
-    if state is None:
-        return step, vectors, arrays, tuple(np.zeros((vectors.shape[-2], width)) for width in widths)
-    if len(state) != len(states):
-        raise ValueError(f"state: expected {len(states)} arrays ({', '.join(states)}), got {len(state)}")
-    return step, vectors, arrays, tuple(_exact(s) for s in state)
+    vectors = as_input(x, arrays["weight_ih"].shape[-1])
+    return step, vectors, arrays, as_states("state", state, states, vectors.shape[-2], widths)
 
 
-def _exact(value: npt.ArrayLike) -> Array:
-    array = np.asarray(value)
-    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+def _ahead(
+    cell: str, x: Array, state: State, d_output: npt.ArrayLike, d_state: Sequence[npt.ArrayLike] | None
+) -> tuple[Array, State]:
+    """Return what multiplies the output and the states after the last step."""
+    widths = [s.shape[-1] for s in state]
+    steps, batch = x.shape[-3:-1]
+    d_states = as_states("d_state", d_state, CELLS[cell][0], batch, widths)
+    return exact("d_output", d_output, (steps, batch, widths[0])), d_states
