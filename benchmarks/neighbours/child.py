@@ -27,7 +27,8 @@ from benchmarks.workloads import Workload
 from . import beside
 from .loops import LOOPS, Loop
 
-# Before calls alone: ONNX Runtime's idle threads spin for some 50 ms, OpenBLAS' for 30.
+# Before calls alone: ONNX Runtime's idle threads spin for some 50 ms, OpenBLAS' for up to 0.1 s. What others use of
+# the machine is read in the second half.
 PAUSE = 0.3
 # A sample: calls for this long, at least LEAST and at most MOST of them.
 SAMPLE = 0.06
@@ -91,9 +92,9 @@ class Steps:
 
 def pause() -> float | None:
     """Sleep until everybody's idle threads sleep; return the share of the machine that others used meanwhile."""
-    time.sleep(PAUSE / 3)
+    time.sleep(PAUSE / 2)
     with Others() as others:
-        time.sleep(PAUSE * 2 / 3)
+        time.sleep(PAUSE / 2)
     return others.share
 
 

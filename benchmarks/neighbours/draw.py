@@ -24,7 +24,7 @@ WIDTH = 0.8  # of a neighbour's group of victims
 
 
 def picture(lines: Sequence[Line]) -> Any:
-    """Slow-downs of the median over neighbours, a dot for each problem, and their geometric mean; None without lines."""
+    """Slow-downs of the median, a dot for each problem, and their geometric means; None without lines."""
     from matplotlib import pyplot as plt
 
     found = [line for line in results.of_kind(lines, "neighbours") if "victims" in line]

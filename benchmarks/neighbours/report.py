@@ -20,16 +20,14 @@ def row(line: Line) -> str:
         return _loop(line)
     busy = f"  BUSY {100 * line['others']:.0f}%" if report.busy(line) else ""
     found = [f"{NAMES[name]} {_slower(victim)}" for name, victim in line["victims"].items()]
-    return "  ".join([f"{_name(line)}:", *found, *_criteria(line), *_over_library(line)]) + busy
+    return "  ".join([f"{_name(line)}:", *found, *_said(line), *_over_library(line)]) + busy
 
 
 def summary(lines: Sequence[Line]) -> list[str]:
     """The table, then what fell short."""
     short = [f"short: {_name(line)}: {said}" for line in lines for said in _said(line) if said.endswith("short")]
     disturbed = sum(map(report.busy, lines))
-    busy = (
-        [f"{disturbed} of {len(lines)} lines were measured while others used the machine (BUSY)"] if disturbed else []
-    )
+    busy = [f"{disturbed} of {len(lines)} lines were measured while others used the machine (BUSY)"][:disturbed]
     return [*table(lines), "", *busy, *(short or ["nothing fell short"])]
 
 
@@ -55,7 +53,7 @@ def table(lines: Iterable[Line]) -> list[str]:
     for line in loops:
         for name, found in line["loops"].items():
             whose = "" if name == OURS else f", {NAMES[name]}"
-            times = f"{1e3 * found['default']:.3g} | {1e3 * found['one']:.3g} | {found['ratio']:.2f}"
+            times = f"{1e3 * found['default']:.1f} | {1e3 * found['one']:.1f} | {found['ratio']:.2f}"
             rows.append(f"| {line['what'].removeprefix('loop ')}{whose} | {line['threads']} | {times} |")
     return rows
 
@@ -75,7 +73,7 @@ def _name(line: Line) -> str:
 def _slower(victim: figures.Figures) -> str:
     if "wrong" in victim:
         return f"WRONG {victim['error']:.0e}"
-    return f"{1e3 * victim['alone']:.3g} ms × {victim['slower']:.2f} ({victim['slower_p90']:.2f})"
+    return f"{1e3 * victim['alone']:.4g} ms × {victim['slower']:.2f} ({victim['slower_p90']:.2f})"
 
 
 def _said(line: Line) -> list[str]:
@@ -89,10 +87,6 @@ def _said(line: Line) -> list[str]:
     return [f"{name} {value:.2f} {figures.verdict(value, most)}" for name, value, most in asked if value is not None]
 
 
-def _criteria(line: Line) -> list[str]:
-    return _said(line)
-
-
 def _over_library(line: Line) -> list[str]:
     """The other build's times over ours."""
     other, ours = (line["victims"].get(name, {}) for name in (LIBRARY, OURS))
@@ -103,7 +97,7 @@ def _over_library(line: Line) -> list[str]:
 
 def _loop(line: Line) -> str:
     found = [
-        f"{NAMES[name]} {1e3 * of['default']:.3g} ms, with one thread of NumPy's {1e3 * of['one']:.3g} ms"
+        f"{NAMES[name]} {1e3 * of['default']:.1f} ms, with one thread of NumPy's {1e3 * of['one']:.1f} ms"
         for name, of in line["loops"].items()
     ]
     if {OURS, LIBRARY} <= line["loops"].keys():
