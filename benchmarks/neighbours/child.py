@@ -30,6 +30,8 @@ from .loops import LOOPS, Loop
 # Before calls alone: ONNX Runtime's idle threads spin for some 50 ms, OpenBLAS' for up to 0.1 s. What others use of
 # the machine is read in the second half.
 PAUSE = 0.3
+# After a round, for threads that spin longer (ONNX Runtime's where a processor has tpause): the next is another process.
+LONGEST = 1.0
 # A sample: calls for this long, at least LEAST and at most MOST of them.
 SAMPLE = 0.06
 LEAST, MOST = 3, 200
@@ -71,6 +73,7 @@ class Calls:
             met = samples(self.timed.call, self.before)
         finally:
             self.busy.rest()
+        settle()
         return {"alone": alone, "beside": met, "others": others}
 
 
@@ -87,7 +90,9 @@ class Steps:
 
     def round(self, seconds: float) -> dict[str, Any]:
         others = pause()
-        return {"steps": samples(self.loop.step, seconds=seconds), "others": others}
+        times = samples(self.loop.step, seconds=seconds)
+        settle()
+        return {"steps": times, "others": others}
 
 
 def pause() -> float | None:
@@ -96,6 +101,15 @@ def pause() -> float | None:
     with Others() as others:
         time.sleep(PAUSE / 2)
     return others.share
+
+
+def settle() -> None:
+    """Wait until no thread of this process runs any more, for at most LONGEST."""
+    end = time.monotonic() + LONGEST
+    used = -1.0
+    while time.process_time() - used > 0.002 and time.monotonic() < end:
+        used = time.process_time()
+        time.sleep(0.02)
 
 
 def samples(
