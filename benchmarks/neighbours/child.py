@@ -30,7 +30,7 @@ from .loops import LOOPS, Loop
 # Before calls alone: ONNX Runtime's idle threads spin for some 50 ms, OpenBLAS' for up to 0.1 s. What others use of
 # the machine is read in the second half.
 PAUSE = 0.3
-# After a round, for threads that spin longer (ONNX Runtime's where a processor has tpause): the next is another process.
+# After a round: ONNX Runtime's spin longer where a processor has tpause, and the next round is another process's.
 LONGEST = 1.0
 # A sample: calls for this long, at least LEAST and at most MOST of them.
 SAMPLE = 0.06
