@@ -23,7 +23,7 @@ from . import figures
 from .problems import Problem, text
 from .processes import Process, Who, build_of
 
-LEAST = 2  # rounds
+LEAST, MOST = 2, 100  # rounds
 
 
 class WrongAnswerError(Exception):
@@ -39,11 +39,15 @@ def measure(
     seconds: float,
     folder: Path,
 ) -> Iterator[list[Line]]:
-    """Yield the lines of one problem beside one neighbour, a line for each number of threads."""
+    """Yield the lines of one problem beside one neighbour, a line for each number of threads.
+
+    Beside nothing, which shows what the noise is, ours take part alone.
+    """
     works = {problem: Workload(*problem) for problem in problems}  # which keep the reference's answers
     for neighbour in neighbours:
         with ExitStack() as stack:
-            children = {who: stack.enter_context(closing(Process(build_of(who, builds)))) for who in whos}
+            here = [who for who in whos if neighbour != "nothing" or who.peer == figures.OURS]
+            children = {who: stack.enter_context(closing(Process(build_of(who, builds)))) for who in here}
             for who, child in children.items():
                 child.ask("meet", victim=who.peer, threads=who.threads, neighbour=neighbour)
             for work in works.values():
@@ -88,11 +92,13 @@ def alternate(children: Mapping[Who, Process], seconds: float) -> dict[Who, list
     """Rounds of all in turn, every second time in the other order, for about that many seconds of each."""
     rounds: dict[Who, list[dict[str, Any]]] = {who: [] for who in children}
     begin = time.monotonic()
-    done = 0
-    while done < LEAST or (time.monotonic() - begin) * (done + 1) / done < seconds * len(children):
+    done, wanted = 0, LEAST
+    while done < wanted:
         for who in list(children) if done % 2 == 0 else reversed(list(children)):
             rounds[who].append(children[who].ask("round"))
         done += 1
+        if done == 1:
+            wanted = max(LEAST, min(MOST, round(seconds * len(children) / (time.monotonic() - begin))))
     return rounds
 
 

@@ -41,6 +41,11 @@ def about() -> dict[str, Any]:
     return {"file": rk.__file__, "prefix": sys.prefix, "instruction_set": rk.instruction_set()}
 
 
+def imported() -> list[str]:
+    """Who has threads in this process, beside NumPy and ours."""
+    return [name for name in ("jax", "onnxruntime", "rnnkernels.torch", "torch") if name in sys.modules]
+
+
 class Calls:
     """The calls of one victim beside one neighbour; `stack` ends what the neighbour has started."""
 
@@ -135,6 +140,7 @@ def main() -> None:
         calls, steps = Calls(stack), Steps()
         questions: dict[str, Callable[..., Any]] = {
             "about": about,
+            "imported": imported,
             "meet": calls.meet,
             "begin": calls.begin,
             "round": calls.round,

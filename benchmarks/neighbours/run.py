@@ -80,7 +80,7 @@ def _measure(args: argparse.Namespace, of_builds: dict[str, Build], folder: Path
     whos = participants(args.victims, args.threads, quick=args.quick, library=LIBRARY in of_builds)
     ours = [who for who in whos if who.peer == OURS]
     chosen = problems.QUICK if args.quick else problems.PROBLEMS
-    seconds = args.seconds or (0.9 if args.quick else 1.4)
+    seconds = args.seconds or (0.9 if args.quick else 1.5)
     parts = {
         "calls": lambda: calls.measure(args.neighbours, chosen, whos, of_builds, seconds=seconds, folder=folder),
         "loops": lambda: training.measure(list(LOOPS), ours, of_builds, rounds=3 if args.quick else 6, folder=folder),
@@ -101,7 +101,7 @@ def _parse(arguments: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.
     names = list(beside.PACKAGES)
     parser.add_argument("--neighbours", nargs="+", choices=names, default=names)
     parser.add_argument("--threads", type=int, nargs="+", help="of the victims; default: 1 and 2")
-    parser.add_argument("--seconds", type=float, help="per victim, problem and neighbour; default: 1.4, quick 0.9")
+    parser.add_argument("--seconds", type=float, help="per victim, problem and neighbour; default: 1.5, quick 0.9")
     parser.add_argument("--library", metavar="DIR", help="another build of ours: a folder that holds rnnkernels")
     parser.add_argument("--out", type=Path, metavar="FILE.jsonl", help="lines of the same measurements are replaced")
     args = parser.parse_args(arguments)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
@@ -179,6 +180,23 @@ def test_processes_have_every_setting_at_its_default(monkeypatch: pytest.MonkeyP
     process.settings = training.SETTINGS["one"]
     found = process.environment()
     assert {name: found[name] for name in processes.SETTINGS if name in found} == {"OPENBLAS_NUM_THREADS": "1"}
+
+
+@needs_posix
+@pytest.mark.parametrize(
+    ("victim", "neighbour", "needed"),
+    [(OURS, "numpy", []), (OURS, "torch", ["torch"]), ("onnxruntime", "busy1", ["onnxruntime"])],
+)
+def test_a_process_imports_whom_it_needs(victim: str, neighbour: str, needed: list[str], tmp_path: Path) -> None:
+    who = Who(victim, 1)
+    if why := beside.missing(neighbour) or beside.missing("onnxruntime"):
+        pytest.skip(why)
+    of_builds = processes.builds(None)
+    with closing(Process(processes.build_of(who, of_builds))) as process:
+        process.ask("meet", victim=victim, threads=1, neighbour=neighbour)
+        found = calls.check(who, process, Workload(*TINY), tmp_path / "answer.npz")
+        assert set(found) == {"error"}
+        assert process.ask("imported") == needed
 
 
 # ---- calls and loops ----------------------------------------------------------------------------
