@@ -92,7 +92,7 @@ def alternate(children: Mapping[Who, Process], seconds: float) -> dict[Who, list
     """Rounds of all in turn, every second time in the other order, for about that many seconds of each."""
     rounds: dict[Who, list[dict[str, Any]]] = {who: [] for who in children}
     begin = time.monotonic()
-    done, wanted = 0, LEAST
+    done, wanted = 0, LEAST if children else 0
     while done < wanted:
         for who in list(children) if done % 2 == 0 else reversed(list(children)):
             rounds[who].append(children[who].ask("round"))

@@ -227,6 +227,7 @@ def test_rounds_alternate_and_turn_around() -> None:
     assert asked == ["a", "b", "b", "a"]
     assert [len(each) for each in found.values()] == [calls.LEAST, calls.LEAST]
     assert calls.others_of(one for each in found.values() for one in each) is None
+    assert calls.alternate({}, 1.0) == {}
 
 
 @pytest.mark.parametrize("name", [name for name in beside.PACKAGES if name not in {"nothing", "busy1", "busy2"}])
