@@ -11,6 +11,7 @@
 - ``builds``: two builds of ours, before and after
 - ``cost``: what a build costs to make, and one more cell
 - ``models``: a model that trains with torch.nn's layers, over the same with ours
+- ``neighbours``: calls beside other people's threads over calls alone, ours and the peers'; or a training loop's steps
 """
 
 from __future__ import annotations

@@ -41,16 +41,20 @@ class Build:
 
 
 class Child:
-    """A process that has imported one build, with one instruction set (None: the fastest), and answers questions."""
+    """A process that has imported one build, with one instruction set (None: the fastest), and answers questions.
+
+    A class derived from this one may have another `module` answer, in another `environment`.
+    """
+
+    module = "benchmarks.builds.child"
 
     def __init__(self, build: Build, instruction_set: str | None = None) -> None:
         self.build = build
-        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # NumPy's, which only makes inputs
-        environment = {**os.environ, **dict.fromkeys(names, "1"), "PYTHONPATH": str(build.folder or "")}
+        environment = {**self.environment(), "PYTHONPATH": str(build.folder or "")}
         environment.pop("RNNKERNELS_BACKEND", None)
         environment |= {"RNNKERNELS_ISA": instruction_set or "", "PYTHONHASHSEED": "0"}
         self._process = subprocess.Popen(
-            [build.python, "-m", "benchmarks.builds.child"],
+            [build.python, "-m", self.module],
             cwd=REPOSITORY,
             env=environment,
             stdin=subprocess.PIPE,
@@ -62,6 +66,10 @@ class Child:
         if not Path(self.about["file"]).is_relative_to(home):
             self.close()
             raise BuildError(f"{build.name}: expected the package in {home}, Python imported {self.about['file']}")
+
+    def environment(self) -> dict[str, str]:
+        """Variables of the process: NumPy, which only makes inputs, has one thread."""
+        return {**os.environ, **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")}
 
     def ask(self, what: str, **arguments: Any) -> Any:
         """Ask, and wait for the answer."""

@@ -3,6 +3,7 @@
 from .record import Break
 
 P = "python/rnnkernels"
+N = "benchmarks/neighbours"
 
 BREAKS = [
     # ---- schedule, ragged, memory
@@ -256,5 +257,62 @@ BREAKS = [
         "step = t + self.noise.first_step\n",
         "step = self.noise.first_step\n",
         "tests/kernels/test_noise.py",
+    ),
+    # ---- benchmarks
+    Break(
+        "neighbours: a busy process never rests",
+        f"{N}/busy.py",
+        'spinning = word == b"1"',
+        "spinning = True",
+        "tests/house/test_neighbours.py",
+    ),
+    Break(
+        "neighbours: nobody comes before a call",
+        f"{N}/child.py",
+        "        if before is not None:\n            before()\n        begin",
+        "        begin",
+        "tests/house/test_neighbours.py",
+    ),
+    Break(
+        "neighbours: the 90th percentile is the median",
+        f"{N}/figures.py",
+        '"slower_p90": quantile(met, 0.9) / base',
+        '"slower_p90": quantile(met, 0.5) / base',
+        "tests/house/test_neighbours.py",
+    ),
+    Break(
+        "neighbours: another build of ours is a peer",
+        f"{N}/figures.py",
+        "if name not in {OURS, LIBRARY} and",
+        "if name != OURS and",
+        "tests/house/test_neighbours.py",
+    ),
+    Break(
+        "neighbours: a wrong peer has a speed",
+        f"{N}/calls.py",
+        'return {"error": error, "wrong": True}',
+        'return {"error": error}',
+        "tests/house/test_neighbours.py",
+    ),
+    Break(
+        "neighbours: processes keep the settings of the shell",
+        f"{N}/processes.py",
+        "if name not in SETTINGS",
+        "if name",
+        "tests/house/test_neighbours.py",
+    ),
+    Break(
+        "neighbours: processes hear Ctrl-C themselves",
+        f"{N}/processes.py",
+        "signal.SIG_BLOCK",
+        "signal.SIG_UNBLOCK",
+        "tests/house/test_neighbours.py",
+    ),
+    Break(
+        "neighbours: the readout's gradient is not compared",
+        f"{N}/loops.py",
+        "(d_weight, expected, GRADIENT_TOLERANCE)",
+        "(expected, expected, GRADIENT_TOLERANCE)",
+        "tests/house/test_neighbours.py",
     ),
 ]
