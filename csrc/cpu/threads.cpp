@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "flush_denormals.h"
+#include "thread_limits.h"
 
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
@@ -285,7 +286,6 @@ private:
     std::atomic<bool> in_use_{false};
 };
 
-std::atomic<int> thread_limit{1};
 std::atomic<OpenMp*> openmp{nullptr};
 // Never destroyed: workers may still wait in it while the process ends.
 std::atomic<Pool*> pool{nullptr};
@@ -313,9 +313,6 @@ Pool& the_pool() {
 }
 
 }  // namespace
-
-int num_threads() { return thread_limit.load(); }
-void set_num_threads(int threads) { thread_limit.store(threads); }
 
 bool share_openmp(const char* library) {
     if (library == nullptr) {
@@ -373,6 +370,7 @@ void Progress::wait(long long count, Watch* watch) {
 
 void run_parallel(int threads, Prepare prepare, Task task, void* context, Watch* watch) {
     if (watch != unwatched()) watch->asker = this_thread();
+    if (threads > 1) threads = threads_for_call(threads);
     if (threads > 1) {
         OpenMp* const shared = openmp.load(std::memory_order_acquire);
         if (shared != nullptr && shared->run(threads, prepare, task, context, *watch)) return;

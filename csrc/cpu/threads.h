@@ -25,9 +25,6 @@ __attribute__((always_inline)) inline void look(Watch* watch) {
         heed(*watch);
 }
 
-int num_threads();
-void set_num_threads(int threads);
-
 // Run calls on the threads of an OpenMP runtime that this process has loaded (its soname, as libgomp.so.1), or on the
 // pool's own again (null); false where there is none of that name. Idle threads of OpenMP spin for milliseconds: a
 // program that takes turns between such a library and this one would find a processor taken with every turn.
@@ -53,8 +50,9 @@ struct alignas(64) Progress {
     void wait(long long count, Watch* watch);
 };
 
-// task(context, thread) on 1 to `threads` threads, the caller being thread 0; returns, or throws Stopped, when all
-// have. prepare(context, threads) runs first, on the caller, when the number of threads is settled.
+// task(context, thread) on 1 to `threads` threads, as many as a call gets at most (thread_limits.h), the caller being
+// thread 0; returns, or throws Stopped, when all have. prepare(context, threads) runs first, on the caller, when the
+// number of threads is settled.
 using Task = void (*)(void* context, int thread);
 using Prepare = void (*)(void* context, int threads);
 void run_parallel(int threads, Prepare prepare, Task task, void* context, Watch* watch = unwatched());
