@@ -45,9 +45,10 @@ class Child:
 
     def __init__(self, build: Build, instruction_set: str | None = None) -> None:
         self.build = build
-        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # NumPy's, which only makes inputs
+        names = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # NumPy's, which only makes inputs
         environment = {**os.environ, **dict.fromkeys(names, "1"), "PYTHONPATH": str(build.folder or "")}
-        environment.pop("RNNKERNELS_BACKEND", None)
+        for name in ("RNNKERNELS_BACKEND", "RNNKERNELS_NUM_THREADS", "OMP_NUM_THREADS", "OMP_THREAD_LIMIT"):
+            environment.pop(name, None)
         environment |= {"RNNKERNELS_ISA": instruction_set or "", "PYTHONHASHSEED": "0"}
         self._process = subprocess.Popen(
             [build.python, "-m", "benchmarks.builds.child"],
