@@ -153,8 +153,10 @@ def set_num_threads(n: SupportsIndex) -> None:
     """Set how many threads a call may use at most, the calling one included.
 
     The setting is one of several, and the least of them holds (`num_threads`): of 8 threads set on a machine of two
-    processors a call uses two, and `num_threads` says so. The 8 stay set, should the others come to allow more. The number changes the time of a call and never its result: every output is accumulated in one
-    fixed order, whichever thread does it (``docs/reproducibility.md``).
+    processors a call uses two, and `num_threads` says so. The 8 stay set, should the others come to allow more.
+
+    The number changes the time of a call and never its result: every output is accumulated in one fixed order,
+    whichever thread does it (``docs/reproducibility.md``).
 
     Parameters
     ----------

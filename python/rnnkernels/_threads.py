@@ -1,10 +1,10 @@
 """How many threads a call may use: what each source says, and which of them decides. The least holds.
 
-In the order in which equal ones are named: the package's own setting, ``OMP_NUM_THREADS`` and ``OMP_THREAD_LIMIT`` (what
-`torchrun`, containers and batch systems set), the CPU quota of the cgroup, the CPU affinity, and PyTorch's number of
-threads once `rnnkernels.torch` is imported. The affinity and PyTorch are asked by every call that can use several
-threads (``csrc/cpu/thread_limits.h``), the environment when the package is imported; the quota then and whenever somebody
-asks here.
+In the order in which equal ones are named: the package's own setting, ``OMP_NUM_THREADS`` and ``OMP_THREAD_LIMIT``
+(which torchrun, containers and batch systems set), the CPU quota of the cgroup, the CPU affinity, and PyTorch's number of
+threads once `rnnkernels.torch` is imported. Affinity and PyTorch are asked by every call that can use several threads
+(``csrc/cpu/thread_limits.h``), the environment when the package is imported; the quota then and whenever somebody asks
+here.
 
 Not here: the public functions and their checks (`_runtime`), nor how a quota is read (`_cpus`).
 """
@@ -45,7 +45,7 @@ _asked: tuple[str, Callable[[], int]] | None = None
 
 def start(environment: Mapping[str, str]) -> None:
     """Begin with what the environment says, and no setting of our own."""
-    global _own, _environment  # noqa: PLW0603 - settings of the process
+    global _own, _environment
     _own, _environment = None, tuple(_of_environment(environment))
     _cpu.set_num_threads(0)
     limits()

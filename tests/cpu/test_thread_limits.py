@@ -1,38 +1,16 @@
-"""How many threads a call uses: the least of what everybody says, and who is named for it.
-
-In processes of their own: the tests' own one uses as many threads as a test sets (conftest.py).
-"""
+"""How many threads a call uses: the least of what everybody says, and who is named for it."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
+from thread_counts import needs_affinity, needs_proc, needs_processors, said
 
 from rnnkernels import _cpus
 
-SUPPORT = Path(__file__).parents[1] / "support"
-SEVERAL = _cpus.affinity() > 1
-
-needs_processors = pytest.mark.skipif(not SEVERAL, reason="needs two processors")
-needs_proc = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
-needs_affinity = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no CPU affinity on this system")
-
-
-def said(code: str, *arguments: str, **environment: str) -> Any:
-    """What a program prints as JSON; of the variables that limit threads it sees only these."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "RNNKERNELS_"))}
-    clean["PYTHONPATH"] = os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, "-c", f"import json, os, sys\nimport rnnkernels as rk\n{code}", *arguments]
-    done = subprocess.run(command, env=clean | environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # The number of threads a call may use, and who decides.
 SHOW = """
