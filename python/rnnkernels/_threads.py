@@ -1,10 +1,10 @@
 """How many threads a call may use: what each source says, and which of them decides. The least holds.
 
 In the order in which equal ones are named: the package's own setting, ``OMP_NUM_THREADS`` and ``OMP_THREAD_LIMIT``
-(which torchrun, containers and batch systems set), the CPU quota of the cgroup, the CPU affinity, and PyTorch's number of
-threads once `rnnkernels.torch` is imported. Affinity and PyTorch are asked by every call that can use several threads
-(``csrc/cpu/thread_limits.h``), the environment when the package is imported; the quota then and whenever somebody asks
-here.
+(which torchrun, containers and batch systems set), the CPU quota of the cgroup, the CPU affinity, and PyTorch's number
+of threads once `rnnkernels.torch` is imported. Affinity and PyTorch are asked by every call that can use several
+threads (``csrc/cpu/thread_limits.h``), the environment when the package is imported; the quota then and whenever
+somebody asks here.
 
 Not here: the public functions and their checks (`_runtime`), nor how a quota is read (`_cpus`).
 """
@@ -95,8 +95,9 @@ def limits() -> list[Limit]:
 def deciding() -> Limit:
     """Return how many threads a call of this Python thread may use now, and the source that says so."""
     found = limits()
-    threads = _cpu.num_threads()
-    return next((limit for limit in found if limit.threads == threads), min(found, key=lambda limit: limit.threads))
+    threads = _cpu.num_threads()  # what a call would use, whatever was found
+    said = (limit.source for limit in found if limit.threads == threads)
+    return Limit(next(said, min(found, key=lambda limit: limit.threads).source), threads)
 
 
 def _of_environment(environment: Mapping[str, str]) -> Iterator[Limit]:

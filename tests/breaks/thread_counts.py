@@ -12,8 +12,16 @@ BREAKS = [
         "thread counts: no call asks for its limits",
         "csrc/cpu/threads.cpp",
         "if (threads > 1) threads = threads_for_call(threads);",
-        "",
+        "if (threads > 2) threads = 2;",
         f"{NUMPY} -k affinity_that_changes",
+        CPU,
+    ),
+    Break(
+        "thread counts: limits are asked where OpenMP's threads serve",
+        "csrc/cpu/threads.cpp",
+        "if (threads > 1) threads = threads_for_call(threads);",
+        "threads = openmp.load() != nullptr ? threads_for_call(threads) : threads > 2 ? 2 : threads;",
+        f"{TORCH} -k worker",
         CPU,
     ),
     Break(
@@ -60,7 +68,7 @@ BREAKS = [
         f"{P}/_threads.py",
         "    of_process = list(_environment)\n",
         "    of_process: list[Limit] = []\n",
-        f"{NUMPY} -k keep_to_the_environment",
+        f"{NUMPY} tests/jax/test_jax_threads.py -k keep",
     ),
     Break(
         "thread counts: a list of numbers is not understood",

@@ -15,5 +15,5 @@ print(json.dumps(busy(lambda: rkj.forward("gru", x, params)[0].block_until_ready
 
 
 @needs_proc
-def test_omp_num_threads_holds() -> None:
+def test_calls_keep_to_the_environment() -> None:
     assert said(CODE, OMP_NUM_THREADS="1") == 1
