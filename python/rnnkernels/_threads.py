@@ -48,7 +48,7 @@ def start(environment: Mapping[str, str]) -> None:
     global _own, _environment
     _own, _environment = None, tuple(_of_environment(environment))
     _cpu.set_num_threads(0)
-    limits()
+    limits()  # bounds the calls to come
 
 
 def set_own(source: str, threads: int) -> None:
