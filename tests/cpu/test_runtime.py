@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import rnnkernels
-from rnnkernels import _cpus, _runtime
+from rnnkernels import _cpus, _runtime, _threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,12 +133,12 @@ def test_bad_number_of_threads_is_an_error_that_names_the_variable() -> None:
 
 @pytest.mark.usefixtures("restored")
 def test_set_num_threads_takes_anything_that_is_an_integer() -> None:
-    for n in (1, 3, np.int64(2), np.uint8(5), np.array(4), _runtime.MAX_THREADS):
+    for n in (1, 3, np.int64(2), np.uint8(5), np.array(4), _threads.MAX_THREADS):
         _runtime.set_num_threads(n)
         assert _runtime.num_threads() == int(n)
 
 
-@pytest.mark.parametrize("n", [0, -1, _runtime.MAX_THREADS + 1, 2**31, 2**70, -(2**70)])
+@pytest.mark.parametrize("n", [0, -1, _threads.MAX_THREADS + 1, 2**31, 2**70, -(2**70)])
 def test_set_num_threads_out_of_range(n: int) -> None:
     before = _runtime.num_threads()
     with pytest.raises(ValueError, match=rf"^n: expected 1 to 1024 threads, got {n}$"):
