@@ -49,8 +49,12 @@ struct Backend {
     int (*current_set)();
     void (*choose_set)(int set);
 
+    // Threads that a call may use now, and what bounds them (cpu/thread_limits.h).
     int (*num_threads)();
     void (*set_num_threads)(int threads);
+    void (*bound_threads)(int threads);
+    bool (*ask_threads)(const char* library, const char* function);
+    void (*set_oversubscribed)(bool oversubscribed);
     bool (*share_openmp)(const char* library);  // cpu/threads.h
     void (*set_poison)(bool poison);
     bool (*poison)();

@@ -28,9 +28,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(autouse=True)
 def _settings() -> Iterator[None]:
-    """Every test runs with poisoned memory: outputs, reserves and workspaces start as NaN."""
+    """Every test runs with poisoned memory: outputs, reserves and workspaces start as NaN.
+
+    And with as many threads as it sets: their number divides calls in other ways, on few processors as well.
+    """
     instructions, threads = rk.instruction_set(), rk.num_threads()
     _cpu.set_poison(True)
+    _cpu.set_oversubscribed(True)
     yield
     _cpu.set_poison(False)
     rk.set_instruction_set(instructions)

@@ -51,7 +51,8 @@ class Child:
     def __init__(self, build: Build, instruction_set: str | None = None) -> None:
         self.build = build
         environment = {**self.environment(), "PYTHONPATH": str(build.folder or "")}
-        environment.pop("RNNKERNELS_BACKEND", None)
+        for name in ("RNNKERNELS_BACKEND", "RNNKERNELS_NUM_THREADS", "OMP_NUM_THREADS", "OMP_THREAD_LIMIT"):
+            environment.pop(name, None)
         environment |= {"RNNKERNELS_ISA": instruction_set or "", "PYTHONHASHSEED": "0"}
         self._process = subprocess.Popen(
             [build.python, "-m", self.module],
@@ -69,7 +70,7 @@ class Child:
 
     def environment(self) -> dict[str, str]:
         """Variables of the process: NumPy, which only makes inputs, has one thread."""
-        return {**os.environ, **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")}
+        return {**os.environ, **dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")}
 
     def ask(self, what: str, **arguments: Any) -> Any:
         """Ask, and wait for the answer."""

@@ -35,22 +35,25 @@ def about() -> dict[str, Any]:
     }
 
 
-def poison() -> None:
-    """Have results and scratch memory start as NaN, in a build that can: what a kernel forgets to write shows."""
-    set_poison = getattr(getattr(rk, "_cpu", None), "set_poison", None)
-    if set_poison is not None:
-        set_poison(True)
+def severe() -> None:
+    """Have results and scratch memory start as NaN, so that what a kernel forgets to write shows, and as many threads
+    serve as a case sets, whatever processors there are. In a build that can.
+    """
+    for name in ("set_poison", "set_oversubscribed"):
+        switch = getattr(getattr(rk, "_cpu", None), name, None)
+        if switch is not None:
+            switch(True)
 
 
 def digests(cell: str, dtype: str, asked: str | None, quick: bool) -> dict[str, dict[str, str]]:
     """What a cell's cases give: the digest of every array, by case and by array."""
-    poison()
+    severe()
     return {str(case): answers.digests(case.answer()) for case in cases.of(cell, dtype, asked, quick=quick)}
 
 
 def arrays(cell: str, dtype: str, case: str, quick: bool, file: str) -> None:
     """Write what one case gives to a file; no arrays where this build has no such case."""
-    poison()
+    severe()
     found = [one for one in cases.of(cell, dtype, case, quick=quick) if str(one) == case]
     answers.save(Path(file), found[0].answer() if found else {})
 

@@ -110,11 +110,28 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
     m.def(
         "set_num_threads",
         [](int threads) {
-            if (threads < 1 || threads > 1024)
-                throw py::value_error("threads: expected 1 to 1024, got " + std::to_string(threads));
+            if (threads < 0 || threads > 1024)
+                throw py::value_error("threads: expected 0 to 1024, got " + std::to_string(threads));
             backend().set_num_threads(threads);
         },
         py::arg("threads"));
+    m.def(
+        "bound_threads",
+        [](int threads) {
+            if (threads < 1 || threads > 1024)
+                throw py::value_error("threads: expected 1 to 1024, got " + std::to_string(threads));
+            backend().bound_threads(threads);
+        },
+        py::arg("threads"));
+    m.def(
+        "ask_threads",
+        [](const std::string& library, const std::string& function) {
+            return backend().ask_threads(library.c_str(), function.c_str());
+        },
+        py::arg("library"), py::arg("function"));
+    m.def(
+        "set_oversubscribed", [](bool oversubscribed) { backend().set_oversubscribed(oversubscribed); },
+        py::arg("oversubscribed"));
     m.def(
         "share_openmp",
         [](const std::optional<std::string>& library) {

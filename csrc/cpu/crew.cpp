@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "flush_denormals.h"
+#include "thread_limits.h"
 
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
@@ -203,6 +204,7 @@ void Crew::end_wait(const Member& member, const Wait& wait) {
 void Crew::count_wait(const Wait& wait, long long time) {
     const long long waited = waited_ + time - wait.begin;
     if (waited < kTrial || 2 * waited < time - begin_ || alone_.load(std::memory_order_relaxed)) return;
+    if (oversubscribed()) return;
     alone_.store(true, std::memory_order_relaxed);
     door_.fetch_or(kClosed, std::memory_order_relaxed);
     break_ = break_ == 0 ? kFirstBreak : break_ * 2 < kLongestBreak ? break_ * 2 : kLongestBreak;

@@ -8,6 +8,7 @@
 #include "projected_backward.h"
 #include "projected_forward.h"
 #include "set_kernels.h"
+#include "thread_limits.h"
 #include "threads.h"
 #include "wavefront.h"
 
@@ -88,7 +89,7 @@ void forward(const EngineCell<T>& cell, const ForwardCall& call, int threads) {
 template <class T>
 void forward_layers(const EngineCell<T>& cell, const ForwardCall* calls, int count, int threads) {
     const Index chunk = plan_wavefront(plan_input(cell, Pass::forward, calls[0].in, threads), count);
-    if (chunk == 0) {
+    if (chunk == 0 || cpu::threads_for_call(threads) == 1) {
         for (int layer = 0; layer < count; ++layer) forward(cell, calls[layer], threads);
         return;
     }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cells.h"
+#include "thread_limits.h"
 #include "threads.h"
 #include "workspace.h"
 
@@ -83,8 +84,11 @@ const Backend table{
     [](int set) { return set_at(set).name; },
     [] { return chosen().load(); },
     [](int set) { chosen().store(set); },
-    cpu::num_threads,
+    [] { return cpu::threads_for_call(cpu::most_threads()); },
     cpu::set_num_threads,
+    cpu::bound_threads,
+    cpu::ask_threads,
+    cpu::set_oversubscribed,
     cpu::share_openmp,
     cpu::set_poison,
     cpu::poison,
@@ -99,7 +103,7 @@ const Backend table{
                         plan.pieces,  plan.forward_chunk, plan.backward_chunk};
     },
     [](int set, int cell, Dtype dtype, const Inputs& in, WeightStorage storage, bool pack) {
-        return set_at(set).prepare(cell_of(set, cell), dtype, in, storage, pack ? cpu::num_threads() : 0);
+        return set_at(set).prepare(cell_of(set, cell), dtype, in, storage, pack ? cpu::most_threads() : 0);
     },
     [](int set, int, Dtype dtype, const void* prepared) -> Index { return memory_of(set, dtype, prepared).bytes(); },
     [](int set, int, Dtype dtype, const void* prepared, void* to) { memory_of(set, dtype, prepared).read(to); },
@@ -108,15 +112,15 @@ const Backend table{
     [](int, int, Dtype, const ForwardCall&) { return Index{0}; },
     [](int, int, Dtype, const BackwardCall&) { return Index{0}; },
     [](int set, int cell, Dtype dtype, const ForwardCall& call) {
-        set_at(set).forward(cell_of(set, cell), dtype, call, cpu::num_threads());
+        set_at(set).forward(cell_of(set, cell), dtype, call, cpu::most_threads());
     },
     [](int set, int cell, Dtype dtype, const ForwardCall* calls, int count) {
-        set_at(set).forward_layers(cell_of(set, cell), dtype, calls, count, cpu::num_threads());
+        set_at(set).forward_layers(cell_of(set, cell), dtype, calls, count, cpu::most_threads());
     },
     [](int set, int cell, Dtype dtype, const BackwardCall& call) {
-        set_at(set).backward(cell_of(set, cell), dtype, call, cpu::num_threads());
+        set_at(set).backward(cell_of(set, cell), dtype, call, cpu::most_threads());
     },
-    [](int set, Dtype dtype, const ElementDropout& call) { set_at(set).drop(dtype, call, cpu::num_threads()); },
+    [](int set, Dtype dtype, const ElementDropout& call) { set_at(set).drop(dtype, call, cpu::most_threads()); },
     [](int set, int function, Dtype dtype, const void* x, void* out, Index count) {
         set_at(set).evaluate(function, dtype, x, out, count);
     },

@@ -8,6 +8,7 @@
 #include "flush_denormals.h"
 #include "openmp_team.h"
 #include "pool.h"
+#include "thread_limits.h"
 
 #if !defined(_WIN32)
 #include <pthread.h>
@@ -16,7 +17,6 @@
 namespace rnnkernels::cpu {
 namespace {
 
-std::atomic<int> thread_limit{1};
 std::atomic<OpenMpTeam*> openmp{nullptr};
 // Never destroyed: workers may still wait in it while the process ends.
 std::atomic<Pool*> pool{nullptr};
@@ -45,9 +45,6 @@ Pool& the_pool() {
 
 }  // namespace
 
-int num_threads() { return thread_limit.load(); }
-void set_num_threads(int threads) { thread_limit.store(threads); }
-
 bool share_openmp(const char* library) {
     if (library == nullptr) {
         openmp.store(nullptr);
@@ -67,6 +64,7 @@ Watch* unwatched() {
 
 void run_parallel(int threads, Prepare prepare, Task task, void* context, Watch* watch) {
     if (watch != unwatched()) watch->asker = this_thread();
+    if (threads > 1) threads = threads_for_call(threads);
     if (threads > 1) {
         OpenMpTeam* const shared = openmp.load(std::memory_order_acquire);
         if (shared != nullptr && shared->run(threads, prepare, task, context, *watch)) return;

@@ -29,9 +29,6 @@ __attribute__((always_inline)) inline void look(Watch* watch) {
         heed(*watch);
 }
 
-int num_threads();
-void set_num_threads(int threads);
-
 // Run calls on the threads of an OpenMP runtime that this process has loaded (its soname, as libgomp.so.1), or on the
 // pool's own again (null); false where there is none of that name. Idle threads of OpenMP spin for milliseconds: a
 // program that takes turns between such a library and this one would find a processor taken with every turn.
@@ -69,7 +66,8 @@ void end_wait(Member& member, Wait& wait);
 // Whether a thread is in the call.
 bool is_there(const Member& member, int thread);
 
-// task(context, member) on the caller and on up to `threads` - 1 others, the caller being number 0; returns, or throws
+// task(context, member) on the caller and on up to `threads` - 1 others, as many as a call gets at most
+// (thread_limits.h), the caller being number 0; returns, or throws
 // Stopped, when the caller's has ended and no other thread is in the call. prepare(context, threads) runs first, on the
 // caller, when the number of threads is settled.
 using Task = void (*)(void* context, Member& member);

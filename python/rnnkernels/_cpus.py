@@ -1,46 +1,44 @@
 """How many CPUs this process can keep busy: its affinity, and the quotas of its cgroups, which are read here.
 
-Not here: how many threads a call uses (`_runtime`).
+Not here: how many threads a call uses (`_threads`).
 """
 
 from __future__ import annotations
 
 import os
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
-def available_cpus(root: Path = Path("/")) -> int:
-    """Return how many CPUs this process can keep busy: the default number of threads.
+def affinity() -> int:
+    """Return how many CPUs the calling thread may run on (``taskset``, batch systems), at least 1."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
-    The smaller of its CPU affinity (``taskset``, batch systems) and its cgroup's CPU quota, version
-    1 or 2, rounded up (containers: a process that may run on 64 cores for 2 cores' worth of time
-    is stopped for most of every period if it starts 64 threads).
+
+def cgroup_quota(root: Path) -> int | None:
+    """Return how many CPUs' worth of time this process's cgroup may use, rounded up; None: as much as there is.
+
+    Containers set it. A process that may run on 64 cores for 2 cores' worth of time is stopped for most of every period
+    if it starts 64 threads. Versions 1 and 2 of cgroups.
 
     Parameters
     ----------
     root : Path
-        Where ``/proc`` and ``/sys`` are looked for; the tests put others there.
+        Where ``/proc`` and ``/sys`` are looked for.
 
     Returns
     -------
-    int
+    int or None
         At least 1.
     """
-    cpus = _affinity()
-    for quota in _cgroup_quotas(root):
-        cpus = min(cpus, quota)
-    return max(1, cpus)
-
-
-def _affinity() -> int:
-    if hasattr(os, "sched_getaffinity"):  # Linux
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return min(_cgroup_quotas(root), default=None)
 
 
 def _cgroup_quotas(root: Path) -> Iterator[int]:

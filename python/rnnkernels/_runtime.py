@@ -4,7 +4,7 @@ Importing this module loads the compiled CPU backend and applies three environme
 
 - ``RNNKERNELS_ISA``: the instruction set to use (``scalar``, ``avx2``, ``avx512``, ``neon``).
   Unset or empty: the fastest one that was compiled and that the machine has.
-- ``RNNKERNELS_NUM_THREADS``: the number of threads. Unset or empty: `available_cpus`.
+- ``RNNKERNELS_NUM_THREADS``: the number of threads, at most. Unset or empty: what else there is (`_threads`) decides.
 - ``RNNKERNELS_BACKEND``: ``cpu`` (the default) or ``cuda``, as `set_backend` takes it.
 
 A value that cannot be honoured makes the import fail with a ``ValueError``, or with a
@@ -25,7 +25,6 @@ import sys
 from pathlib import PurePath
 from typing import TYPE_CHECKING, SupportsIndex
 
-from ._cpus import available_cpus
 from ._scalars import shown
 
 try:
@@ -36,16 +35,15 @@ except ImportError as error:  # pragma: no cover - a broken installation
         f"{error}. Install the package with `pip install .` instead of importing its source tree."
     ) from error
 
+from . import _threads
+from ._threads import MAX_THREADS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 BACKEND_VARIABLE = "RNNKERNELS_BACKEND"
 ISA_VARIABLE = "RNNKERNELS_ISA"
 THREADS_VARIABLE = "RNNKERNELS_NUM_THREADS"
-
-# Above any machine of today, below what exhausts a process: a mistyped number of threads ends in a
-# sentence, not in a thousand million attempts to start one.
-MAX_THREADS = 1024
 
 _OPTIONAL = ("torch", "safetensors", "tqdm")
 
@@ -144,20 +142,28 @@ def _set_backend(what: str, name: str) -> None:
 
 
 def num_threads() -> int:
-    """Return how many threads a call may use, the calling one included."""
-    return _cpu.num_threads()
+    """Return how many threads a call of this Python thread may use now, the calling one included.
+
+    The least of what these say: `set_num_threads` or ``RNNKERNELS_NUM_THREADS``; ``OMP_NUM_THREADS`` and
+    ``OMP_THREAD_LIMIT``; the cgroup's CPU quota; the CPU affinity; PyTorch, once `rnnkernels.torch` is imported.
+    `backends` and ``rnnkernels info`` name the one that decides.
+    """
+    return _threads.deciding().threads
 
 
 def set_num_threads(n: SupportsIndex) -> None:
-    """Set how many threads a call may use, the calling one included.
+    """Set how many threads a call may use at most, the calling one included.
 
-    The number changes the time of a call and never its result: every output is accumulated in one
-    fixed order, whichever thread does it (``docs/reproducibility.md``).
+    The setting is one of several, and the least of them holds (`num_threads`): of 8 threads set on a machine of two
+    processors a call uses two, and `num_threads` says so. The 8 stay set, should the others come to allow more.
+
+    The number changes the time of a call and never its result: every output is accumulated in one fixed order,
+    whichever thread does it (``docs/reproducibility.md``).
 
     Parameters
     ----------
     n : int
-        At least 1 and at most 1024. More threads than `available_cpus` only slow things down.
+        At least 1 and at most 1024.
 
     Raises
     ------
@@ -174,7 +180,7 @@ def set_num_threads(n: SupportsIndex) -> None:
         raise TypeError(f"n: expected an integer, got {type(n).__name__}") from None
     if not 1 <= count <= MAX_THREADS:
         raise ValueError(f"n: expected 1 to {MAX_THREADS} threads, got {shown(count)}")
-    _cpu.set_num_threads(count)
+    _threads.set_own("set_num_threads", count)
 
 
 # ---- what is there ------------------------------------------------------------------------------
@@ -186,15 +192,16 @@ def backends() -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        For example ``{"cpu": "avx512 (of scalar, avx2, avx512), 2 threads",
-        "cuda": "not built: ..."}``.
+        For example ``{"cpu": "avx512 (of scalar, avx2, avx512), 2 threads (affinity)", "cuda": "not built: ..."}``: in
+        brackets what decides the number of threads (`num_threads`).
     """
     from . import cuda  # noqa: PLC0415 - loads the CUDA backend, if there is one
 
-    threads = num_threads()
+    source, threads = _threads.deciding()
     return {
         "cpu": (
-            f"{instruction_set()} (of {', '.join(instruction_sets())}), {threads} thread{'' if threads == 1 else 's'}"
+            f"{instruction_set()} (of {', '.join(instruction_sets())}), "
+            f"{threads} thread{'' if threads == 1 else 's'} ({source})"
         ),
         "cuda": cuda.summary(),
     }
@@ -248,16 +255,15 @@ def _apply_environment(environment: Mapping[str, str]) -> None:
         _cpu.set_instruction_set(name)
 
     text = environment.get(THREADS_VARIABLE, "").strip()
-    if not text:
-        _cpu.set_num_threads(min(available_cpus(), MAX_THREADS))
+    _threads.start(environment)
     # Checked before int(): it also takes "1_0", and is slow on a very long string of digits.
-    elif not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= MAX_THREADS:
+    if text and (not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= MAX_THREADS):
         raise ValueError(
             f"environment variable {THREADS_VARIABLE}: expected a number of threads from 1 to "
             f"{MAX_THREADS}, got {text!r}"
         )
-    else:
-        _cpu.set_num_threads(int(text))
+    if text:
+        _threads.set_own(THREADS_VARIABLE, int(text))
 
     name = environment.get(BACKEND_VARIABLE, "").strip()
     if name:

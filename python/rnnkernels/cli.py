@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import rnnkernels as rk
-from rnnkernels import charlm
+from rnnkernels import _threads, charlm
 from rnnkernels.charlm.blas import one_blas_thread
 from rnnkernels.charlm.command_line import Parser, named, number, say_error, whole
 from rnnkernels.charlm.output import encodable, to_nowhere
@@ -180,7 +180,7 @@ def _add_machine(group: Any) -> None:
         "(default: what RNNKERNELS_BACKEND says, else cpu)",
     )
     group.add_argument(
-        "--threads", type=whole, default=None, metavar="N", help="threads (default: the cores available)"
+        "--threads", type=whole, default=None, metavar="N", help="threads, at most (default: all that may be used)"
     )
 
 
@@ -321,6 +321,8 @@ def _info(options: argparse.Namespace) -> int:
     for name, serves in rk.backends().items():
         print(f"{name + ' backend:':17}{serves}")
     print(f"{'instruction set:':17}{rk.instruction_set()} (of {', '.join(rk.instruction_sets())})")
-    print(f"{'threads:':17}{rk.num_threads()}")
+    source, threads = _threads.deciding()
+    print(f"{'threads:':17}{threads} ({source})")
+    print(f"{'thread limits:':17}{', '.join(f'{limit.source} {limit.threads}' for limit in _threads.limits())}")
     print(f"{'cells:':17}{', '.join(rk.cells())}")
     return 0

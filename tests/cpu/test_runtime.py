@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import rnnkernels
-from rnnkernels import _cpus, _runtime
+from rnnkernels import _cpus, _runtime, _threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +28,8 @@ def restored() -> Iterator[None]:
 
 
 def python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `code` in a fresh interpreter that sees only these of our environment variables."""
-    variables = {k: v for k, v in os.environ.items() if not k.startswith("RNNKERNELS_")}
+    """Run `code` in a fresh interpreter that sees only these of our environment variables, and of OpenMP's."""
+    variables = {k: v for k, v in os.environ.items() if not k.startswith(("RNNKERNELS_", "OMP_"))}
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
         env=variables | environment,
@@ -49,7 +49,7 @@ SHOW = "from rnnkernels import _runtime as r; print(r.instruction_set(), r.num_t
 def test_default_is_the_fastest_set_and_every_available_cpu() -> None:
     done = python(SHOW)
     assert done.returncode == 0, done.stderr
-    expected = f"{_runtime.instruction_sets()[-1]} {_cpus.available_cpus()}"
+    expected = f"{_runtime.instruction_sets()[-1]} {_cpus.affinity()}"
     assert done.stdout.strip() == expected
 
 
@@ -67,7 +67,8 @@ def test_every_set_can_be_forced(name: str) -> None:
 
 
 def test_number_of_threads_can_be_set() -> None:
-    assert python(SHOW, RNNKERNELS_NUM_THREADS="7").stdout.split()[1] == "7"
+    assert python(SHOW, RNNKERNELS_NUM_THREADS="1").stdout.split()[1] == "1"
+    assert python(SHOW, RNNKERNELS_NUM_THREADS="1024").stdout == python(SHOW).stdout  # the least holds
 
 
 # What `import rnnkernels` says with each value of a variable: one process, since the extension stays loaded.
@@ -132,12 +133,12 @@ def test_bad_number_of_threads_is_an_error_that_names_the_variable() -> None:
 
 @pytest.mark.usefixtures("restored")
 def test_set_num_threads_takes_anything_that_is_an_integer() -> None:
-    for n in (1, 3, np.int64(2), np.uint8(5), np.array(4), _runtime.MAX_THREADS):
+    for n in (1, 3, np.int64(2), np.uint8(5), np.array(4), _threads.MAX_THREADS):
         _runtime.set_num_threads(n)
         assert _runtime.num_threads() == int(n)
 
 
-@pytest.mark.parametrize("n", [0, -1, _runtime.MAX_THREADS + 1, 2**31, 2**70, -(2**70)])
+@pytest.mark.parametrize("n", [0, -1, _threads.MAX_THREADS + 1, 2**31, 2**70, -(2**70)])
 def test_set_num_threads_out_of_range(n: int) -> None:
     before = _runtime.num_threads()
     with pytest.raises(ValueError, match=rf"^n: expected 1 to 1024 threads, got {n}$"):
@@ -179,9 +180,9 @@ def test_instruction_sets_start_with_the_one_every_machine_has() -> None:
 @pytest.mark.usefixtures("restored")
 def test_backends_say_what_serves_or_why_nothing_does() -> None:
     _runtime.set_num_threads(1)
-    assert _runtime.backends()["cpu"].endswith(", 1 thread")
+    assert _runtime.backends()["cpu"].endswith(", 1 thread (set_num_threads)")
     _runtime.set_num_threads(2)
-    assert _runtime.backends()["cpu"].endswith(", 2 threads")
+    assert _runtime.backends()["cpu"].endswith(", 2 threads (set_num_threads)")
     assert _runtime.backends()["cuda"].startswith("not built: ")
 
 
@@ -204,13 +205,12 @@ def test_affinity_limits_the_default() -> None:
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
-    monkeypatch.setattr(_cpus, "_affinity", lambda: 64)
+def machine(tmp_path: Path) -> FakeMachine:
     return FakeMachine(tmp_path)
 
 
 class FakeMachine:
-    """A machine with 64 CPUs whose /proc and /sys are files under `root`."""
+    """A machine whose /proc and /sys are files under `root`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -220,8 +220,8 @@ class FakeMachine:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
 
-    def cpus(self) -> int:
-        return _cpus.available_cpus(self.root)
+    def quota(self) -> int | None:
+        return _cpus.cgroup_quota(self.root)
 
 
 V2_MOUNT = "29 23 0:26 {root} {at} rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
@@ -229,31 +229,31 @@ V1_MOUNT = "32 31 0:29 {root} {at} rw,nosuid shared:9 - cgroup cgroup rw,{contro
 OTHER_MOUNTS = "23 1 0:22 / /sys rw - sysfs sysfs rw\n36 35 98:0 / / rw - ext4 /dev/root rw\n"
 
 
-def test_no_cgroups_leave_the_affinity(machine: FakeMachine) -> None:
-    assert machine.cpus() == 64
+def test_no_cgroups_have_no_quota(machine: FakeMachine) -> None:
+    assert machine.quota() is None
 
 
 @pytest.mark.parametrize(
     ("cpu_max", "expected"),
     [
-        ("max 100000\n", 64),
+        ("max 100000\n", None),
         ("200000 100000\n", 2),
         ("150000 100000\n", 2),  # rounded up
         ("1000 100000\n", 1),  # never none
-        ("12800000 100000\n", 64),  # more than there are CPUs
-        ("", 64),
-        ("0 100000\n", 64),
-        ("200000 0\n", 64),
-        ("200000\n", 64),
-        ("-1 100000\n", 64),
-        ("many 100000\n", 64),
+        ("12800000 100000\n", 128),
+        ("", None),
+        ("0 100000\n", None),
+        ("200000 0\n", None),
+        ("200000\n", None),
+        ("-1 100000\n", None),
+        ("many 100000\n", None),
     ],
 )
-def test_cgroup_v2_quota(machine: FakeMachine, cpu_max: str, expected: int) -> None:
+def test_cgroup_v2_quota(machine: FakeMachine, cpu_max: str, expected: int | None) -> None:
     machine.write("/proc/self/cgroup", "0::/job\n")
     machine.write("/proc/self/mountinfo", OTHER_MOUNTS + V2_MOUNT.format(root="/", at="/sys/fs/cgroup"))
     machine.write("/sys/fs/cgroup/job/cpu.max", cpu_max)
-    assert machine.cpus() == expected
+    assert machine.quota() == expected
 
 
 def test_cgroup_v2_the_tightest_ancestor_counts(machine: FakeMachine) -> None:
@@ -262,14 +262,14 @@ def test_cgroup_v2_the_tightest_ancestor_counts(machine: FakeMachine) -> None:
     machine.write("/sys/fs/cgroup/slice/cpu.max", "1600000 100000")
     machine.write("/sys/fs/cgroup/slice/pod/cpu.max", "300000 100000")
     machine.write("/sys/fs/cgroup/slice/pod/container/cpu.max", "800000 100000")
-    assert machine.cpus() == 3
+    assert machine.quota() == 3
 
 
 def test_cgroup_v2_container_that_sees_its_own_cgroup_as_the_root(machine: FakeMachine) -> None:
     machine.write("/proc/self/cgroup", "0::/\n")
     machine.write("/proc/self/mountinfo", V2_MOUNT.format(root="/", at="/sys/fs/cgroup"))
     machine.write("/sys/fs/cgroup/cpu.max", "400000 100000")
-    assert machine.cpus() == 4
+    assert machine.quota() == 4
 
 
 @pytest.mark.parametrize("path", ["/docker/abc", "/docker/abc/inner"])
@@ -279,21 +279,21 @@ def test_container_told_its_path_from_the_host(machine: FakeMachine, path: str) 
     machine.write("/proc/self/mountinfo", mount)
     machine.write("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "500000\n")
     machine.write("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n")
-    assert machine.cpus() == 5
+    assert machine.quota() == 5
 
 
 def test_mount_of_another_branch_still_shows_what_is_mounted(machine: FakeMachine) -> None:
     machine.write("/proc/self/cgroup", "0::/elsewhere\n")
     machine.write("/proc/self/mountinfo", V2_MOUNT.format(root="/docker/abc", at="/sys/fs/cgroup"))
     machine.write("/sys/fs/cgroup/cpu.max", "600000 100000")
-    assert machine.cpus() == 6
+    assert machine.quota() == 6
 
 
 @pytest.mark.parametrize(
     ("quota", "period", "expected"),
-    [("-1", "100000", 64), ("250000", "100000", 3), ("250000", "", 64), ("", "100000", 64)],
+    [("-1", "100000", None), ("250000", "100000", 3), ("250000", "", None), ("", "100000", None)],
 )
-def test_cgroup_v1_quota(machine: FakeMachine, quota: str, period: str, expected: int) -> None:
+def test_cgroup_v1_quota(machine: FakeMachine, quota: str, period: str, expected: int | None) -> None:
     machine.write("/proc/self/cgroup", "9:name=systemd:/\n3:cpuset:/a\n1:cpu:/a\n0::/\n")
     machine.write(
         "/proc/self/mountinfo",
@@ -302,23 +302,23 @@ def test_cgroup_v1_quota(machine: FakeMachine, quota: str, period: str, expected
     )
     machine.write("/sys/fs/cgroup/cpu/a/cpu.cfs_quota_us", quota)
     machine.write("/sys/fs/cgroup/cpu/a/cpu.cfs_period_us", period)
-    assert machine.cpus() == expected
+    assert machine.quota() == expected
 
 
 def test_mount_point_with_a_space(machine: FakeMachine) -> None:
     machine.write("/proc/self/cgroup", "0::/\n")
     machine.write("/proc/self/mountinfo", V2_MOUNT.format(root="/", at=r"/control\040groups"))
     machine.write("/control groups/cpu.max", "700000 100000")
-    assert machine.cpus() == 7
+    assert machine.quota() == 7
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "0::\n", "0\n", "0::/../../etc\n", "::::\n", "\0\n"])
 def test_unreadable_cgroup_file_means_no_quota(machine: FakeMachine, text: str) -> None:
     machine.write("/proc/self/cgroup", text)
     machine.write("/proc/self/mountinfo", "1 2 3\n - \n- - -\n" + OTHER_MOUNTS)
-    assert machine.cpus() == 64
+    assert machine.quota() is None
 
 
 def test_directory_instead_of_a_file_means_no_quota(machine: FakeMachine) -> None:
     machine.write("/proc/self/cgroup/file", "")
-    assert machine.cpus() == 64
+    assert machine.quota() is None

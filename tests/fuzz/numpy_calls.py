@@ -44,6 +44,7 @@ def run(seconds: float, seed: int, calls: int | None = None) -> list[str]:
 def case(seed: int) -> Tried:
     """Make the calls of one case."""
     _cpu.set_poison(True)  # results and memory start as NaN
+    _cpu.set_oversubscribed(True)  # as many threads as are drawn, on few processors too
     book = Book(draw(seed), np.random.default_rng([seed, 1]))
     d = Draw(2**40 + seed)
     plays = [_train, _train, _train, _train, _infer, _infer, _prepared]
