@@ -125,15 +125,18 @@ public:
         threads = start_workers(threads - 1) + 1;
         if (threads == 1) return false;
         prepare(context, threads);
+        stress_point();
         task_ = task;
         context_ = context;
         processor_ = current_processor();
         running_.store(threads - 1, std::memory_order_relaxed);
+        stress_point();
         const std::uint64_t call = (signal_.load(std::memory_order_relaxed) >> 16) + 1;
         signal_.store(call << 16 | static_cast<std::uint64_t>(threads), std::memory_order_seq_cst);
         // Either we see the sleeper or it sees the signal. The order of the two is sequentially consistent as it
         // stands; qemu lets a 64-bit ARM's store-release pass a later load-acquire on x86, and a worker slept for ever.
         std::atomic_thread_fence(std::memory_order_seq_cst);
+        stress_point();
         if (sleepers_.load(std::memory_order_seq_cst) > 0) {
             const std::lock_guard<std::mutex> lock(sleep_);
             wake_.notify_all();
@@ -161,9 +164,11 @@ private:
     void work(int thread, std::uint64_t seen) {
         for (;;) {
             seen = wait_for_signal(seen);
+            stress_point();
             if (thread >= static_cast<int>(seen & 0xffff)) continue;
             leave_processor(processor_);
             finishes(task_, context_, thread);
+            stress_point();
             running_.fetch_sub(1, std::memory_order_release);
         }
     }
@@ -178,9 +183,11 @@ private:
                 relax(i);
             }
         } while (std::chrono::steady_clock::now() < until);
+        stress_point();
         std::unique_lock<std::mutex> lock(sleep_);
         sleepers_.fetch_add(1, std::memory_order_seq_cst);
         std::atomic_thread_fence(std::memory_order_seq_cst);
+        stress_point();
         wake_.wait(lock, [&] { return signal_.load(std::memory_order_seq_cst) != seen; });
         sleepers_.fetch_sub(1, std::memory_order_seq_cst);
         return signal_.load(std::memory_order_seq_cst);
@@ -253,6 +260,7 @@ private:
             try {
                 region.prepare(region.context, threads);
                 region.running.store(threads - 1, std::memory_order_relaxed);
+                stress_point();
                 region.threads.store(threads, std::memory_order_release);
             } catch (...) {
                 region.failure = std::current_exception();
@@ -262,6 +270,7 @@ private:
         for (int spins = 0; region.threads.load(std::memory_order_acquire) == 0; ++spins) relax(spins);
         if (thread >= region.threads.load(std::memory_order_relaxed)) return;
         const bool finished = finishes(region.task, region.context, thread);
+        stress_point();
         if (thread > 0) {
             region.running.fetch_sub(1, std::memory_order_release);
             return;
@@ -349,8 +358,10 @@ void Barrier::wait() {
     look(watch);
     if (size == 1) return;
     const unsigned now = __atomic_load_n(&generation, __ATOMIC_RELAXED);
+    stress_point();
     if (__atomic_add_fetch(&waiting, 1, __ATOMIC_ACQ_REL) == size) {
         __atomic_store_n(&waiting, 0, __ATOMIC_RELAXED);
+        stress_point();
         __atomic_store_n(&generation, now + 1, __ATOMIC_RELEASE);
         return;
     }
@@ -362,7 +373,10 @@ void Barrier::wait() {
 
 void Progress::reset() { done = 0; }
 
-void Progress::publish(long long count) { __atomic_store_n(&done, count, __ATOMIC_RELEASE); }
+void Progress::publish(long long count) {
+    stress_point();
+    __atomic_store_n(&done, count, __ATOMIC_RELEASE);
+}
 
 void Progress::wait(long long count, Watch* watch) {
     for (int spins = 0; __atomic_load_n(&done, __ATOMIC_ACQUIRE) < count; ++spins) {
