@@ -9,16 +9,16 @@
 namespace rnnkernels::cpu {
 namespace {
 
-// A thread is asleep half of the time for a while, or now and then, or awake: threads that are all alike meet in the
-// same order again and again.
+// A thread sleeps often for a while, or now and then, or it stays awake: threads that are all alike meet in the same
+// order again and again.
 class Sleeper {
 public:
     void pass() {
         if (left_-- == 0) {
-            left_ = 200;
+            left_ = 60;
             mood_ = static_cast<Mood>(below(4));
         }
-        if (mood_ == sleepy ? below(4) == 0 : mood_ == steady && below(64) == 0)
+        if (mood_ == sleepy ? below(8) == 0 : mood_ == steady && below(200) == 0)
             std::this_thread::sleep_for(std::chrono::microseconds(below(200)));
         else if (mood_ == yielding && below(4) == 0)
             std::this_thread::yield();
