@@ -97,7 +97,7 @@ BREAKS = [
         "threads: nobody wakes those who sleep",
         THREADS,
         "if (sleepers_.load(std::memory_order_seq_cst) > 0) {",
-        "if (sleepers_.load(std::memory_order_seq_cst) > 1) {",
+        "if (sleepers_.load(std::memory_order_seq_cst) > 64) {",
         _stress("calls"),
         STRESS,
     ),
