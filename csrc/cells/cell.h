@@ -184,6 +184,16 @@ inline constexpr GateList recurrent_gates = select_gates<Cell>(
 template <class Cell>
 inline constexpr bool two_products = gated_gates<Cell>.count > 0;
 
+// The gradient slots that the product of the gated state reads, a bit for each.
+template <class Cell>
+constexpr unsigned long long find_gated_slots() {
+    unsigned long long slots = 0;
+    for (int i = 0; i < gated_gates<Cell>.count; ++i) slots |= 1ULL << Cell::gates[gated_gates<Cell>.gate[i]].du;
+    return slots;
+}
+template <class Cell>
+inline constexpr unsigned long long gated_slots = find_gated_slots<Cell>();
+
 template <class Cell>
 constexpr Normalisation find_normalisation() {
     if constexpr (requires { Cell::normalisation; }) return Cell::normalisation;

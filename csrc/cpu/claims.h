@@ -71,11 +71,15 @@ public:
 
     RNNKERNELS_INLINE bool next() {
         if (!claims_.claimed) return ++piece < claims_.homes * claims_.each;
-        if (piece >= 0) finish(piece);
+        if (piece >= 0) {
+            cpu::stress_point();
+            finish(piece);
+        }
         while (!over_ && tried_ < claims_.each) {
             const int i = backwards_ ? claims_.each - 1 - tried_ : tried_;
             ++tried_;
             if (claim(home_, i)) {
+                cpu::stress_point();
                 piece = home_ * claims_.each + i;
                 return true;
             }

@@ -107,6 +107,7 @@ std::uint32_t Crew::open(Task task, void* context, Watch& watch) {
     alone_.store(false, std::memory_order_relaxed);
     __atomic_store_n(&beat_, 0, __ATOMIC_RELAXED);
     there_[0].store(true, std::memory_order_relaxed);
+    stress_point();
     const auto call = static_cast<std::uint32_t>(door_.load(std::memory_order_relaxed) >> 32) + 1;
     door_.store(std::uint64_t{call} << 32, std::memory_order_release);
     return call;
@@ -114,6 +115,7 @@ std::uint32_t Crew::open(Task task, void* context, Watch& watch) {
 
 void Crew::lead() {
     bool finished = run(0) == Outcome::finished;
+    stress_point();
     door_.fetch_or(kClosed, std::memory_order_acq_rel);
     for (long long spins = 0; (door_.load(std::memory_order_acquire) & kInside) != 0; ++spins) {
         relax(spins);
@@ -129,6 +131,7 @@ void Crew::serve(std::uint32_t call, int thread) {
         const Outcome outcome = run(thread);
         const long long seen = __atomic_load_n(&beat_, __ATOMIC_RELAXED);
         there_[thread].store(false, std::memory_order_release);
+        stress_point();
         door_.fetch_sub(1, std::memory_order_release);
         if (outcome != Outcome::left || !worth_coming_back(call, seen)) return;
     }
@@ -139,6 +142,7 @@ bool Crew::join(std::uint32_t call, int thread) {
     do {
         if (door >> 32 != call || (door & kClosed) != 0) return false;
     } while (!door_.compare_exchange_weak(door, door + 1, std::memory_order_acquire, std::memory_order_relaxed));
+    stress_point();
     there_[thread].store(true, std::memory_order_release);
     return true;
 }

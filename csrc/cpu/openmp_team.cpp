@@ -68,6 +68,7 @@ void OpenMpTeam::enter(void* argument) {
         const int threads = size < region.wanted ? size : region.wanted;
         region.prepare(region.context, threads);
         region.call = team.crew_.open(region.task, region.context, region.watch);
+        stress_point();
         region.threads.store(threads, std::memory_order_release);
         team.crew_.lead();
     } catch (...) {

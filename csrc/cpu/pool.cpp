@@ -13,6 +13,7 @@ bool Pool::run(int threads, Prepare prepare, Task task, void* context, Watch& wa
     threads = start_workers(threads - 1) + 1;
     if (threads == 1) return false;
     prepare(context, threads);
+    stress_point();
     const std::uint64_t call = crew_.open(task, context, watch);
     signal(call << 16 | static_cast<std::uint64_t>(threads));
     crew_.lead();
@@ -36,6 +37,7 @@ int Pool::start_workers(int wanted) {
 void Pool::work(int thread, std::uint64_t seen) {
     for (;;) {
         seen = wait_for_signal(seen);
+        stress_point();
         if (thread < static_cast<int>(seen & 0xffff)) crew_.serve(static_cast<std::uint32_t>(seen >> 16), thread);
     }
 }
@@ -45,6 +47,7 @@ void Pool::signal(std::uint64_t call) {
     // Either we see the sleeper or it sees the signal. The order of the two is sequentially consistent as it
     // stands; qemu lets a 64-bit ARM's store-release pass a later load-acquire on x86, and a worker slept for ever.
     std::atomic_thread_fence(std::memory_order_seq_cst);
+    stress_point();
     if (sleepers_.load(std::memory_order_seq_cst) > 0) {
         const std::lock_guard<std::mutex> lock(sleep_);
         wake_.notify_all();
@@ -61,9 +64,11 @@ std::uint64_t Pool::wait_for_signal(std::uint64_t seen) {
             relax(i);
         }
     } while (std::chrono::steady_clock::now() < until);
+    stress_point();
     std::unique_lock<std::mutex> lock(sleep_);
     sleepers_.fetch_add(1, std::memory_order_seq_cst);
     std::atomic_thread_fence(std::memory_order_seq_cst);
+    stress_point();
     wake_.wait(lock, [&] { return signal_.load(std::memory_order_seq_cst) != seen; });
     sleepers_.fetch_sub(1, std::memory_order_seq_cst);
     return signal_.load(std::memory_order_seq_cst);

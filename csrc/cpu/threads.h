@@ -14,6 +14,7 @@
 #pragma once
 
 #include "../recurrence/watch.h"
+#include "stress_point.h"
 
 namespace rnnkernels::cpu {
 
@@ -25,6 +26,7 @@ void heed(Watch& watch);
 
 // Between pieces of work. Always inlined: this header is also compiled per instruction set.
 __attribute__((always_inline)) inline void look(Watch* watch) {
+    stress_point();
     if (__atomic_load_n(&watch->flag, __ATOMIC_RELAXED) != Watch::kRun) [[unlikely]]
         heed(*watch);
 }

@@ -92,6 +92,7 @@ struct BackwardAt {
             for (int i = 0; i < inner; ++i) store_gain(i, d[normal_slot(i)] * normal(i));
         }
     }
+    RNNKERNELS_INLINE void store_d_of_gates(const V* d) const { store_d(d); }  // no product runs beside it
     RNNKERNELS_INLINE void load_ds(V* ds) const {
         if constexpr (projected<Cell>) ds[0] = V(T(0));
         RNNKERNELS_UNROLL(8)

@@ -56,6 +56,11 @@ struct BackwardAt {
     RNNKERNELS_INLINE void store_d(const V* d) const {
         for (int i = 0; i < slots; ++i) d[i].store(slot(i));
     }
+    // All but what the product of the gated state reads: other threads may be at it, for their units.
+    RNNKERNELS_INLINE void store_d_of_gates(const V* d) const {
+        for (int i = 0; i < slots; ++i)
+            if ((gated_slots<Cell> >> i & 1) == 0) d[i].store(slot(i));
+    }
     RNNKERNELS_INLINE void load_ds(V* ds) const {
         for (int k = 0; k < G::states; ++k) ds[k] = V::load(carried(k));
     }

@@ -130,13 +130,14 @@ RNNKERNELS_INLINE void backward_gates(const At& at) {
         V dn[G::states];
         at.load_ds(dn);
         Cell::backward_gates(saved, s, dn, at.load_made(), d, ds);
+        at.store_d(d);
     } else {
         V gated;
         at.load_ds(ds);
         Cell::backward_gates(saved, s, at.load_d_gated(), d, ds, gated);
         at.store_made(gated);
+        at.store_d_of_gates(d);
     }
-    at.store_d(d);
     at.store_ds(ds);
 }
 

@@ -171,10 +171,18 @@ BREAKS = [
     # ---- threads and chunks
     Break(
         "threads: a step does not wait for the step before",
-        "csrc/cpu/geometry.h",
-        "if (row_group) row_group->wait();",
-        "",
+        "csrc/cpu/claims.h",
+        "        return !over_ && take_over();",
+        "        return false;",
         "tests/cpu/test_reproducible.py tests/cpu/test_shared.py",
+        CPU,
+    ),
+    Break(
+        "threads: x is projected by whoever reads it, though others do",
+        "csrc/cpu/x_projection.h",
+        "return !table_ && !rows_.ragged() && !everyone_;",
+        "return !table_ && !everyone_;",
+        "tests/cpu/test_reproducible.py tests/cpu/test_shared.py tests/kernels/test_ragged.py",
         CPU,
     ),
     Break(
@@ -194,27 +202,11 @@ BREAKS = [
         CPU,
     ),
     Break(
-        "threads: helpers read a chunk of x too early",
-        "csrc/cpu/x_projection.h",
-        "if (first > 0) part_.everyone->wait();  // until",
-        "// until",
-        "tests/cpu/test_reproducible.py tests/cpu/test_shared.py",
-        CPU,
-    ),
-    Break(
         "chunks: the last chunk begins the sums anew",
         "csrc/cpu/backward_sums.h",
         "const Index hidden = shape_.hidden, begin = rows_.first(first), count = rows_.first(last) - begin;",
         "const Index hidden = shape_.hidden, begin = rows_.first(first), count = rows_.first(last) - begin - (first > 0 ? 1 : 0);",
         "tests/kernels/test_parity.py",
-        CPU,
-    ),
-    Break(
-        "wavefront: a layer runs ahead of the one below",
-        "csrc/cpu/wavefront.h",
-        "if (layer > 0) progress[layer - 1].wait(end, shared[layer].watch);",
-        "if (layer > 0) progress[layer - 1].wait(t, shared[layer].watch);",
-        "tests/cpu/test_wavefront.py",
         CPU,
     ),
     # ---- ragged

@@ -23,7 +23,7 @@ BREAKS = [
     ),
     Break(
         "process: a handler calculates without denormals",
-        "csrc/cpu/threads.cpp",
+        "csrc/cpu/crew.cpp",
         "const FlushDenormals as_usual(false);",
         "const FlushDenormals as_usual(true);",
         "tests/cpu/test_process.py -k handler",

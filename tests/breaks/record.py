@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from pathlib import Path
 
-NOTHING, CPU, EMULATED, NATIVE = "nothing", "cpu", "emulated", "native"  # what is built with the break in it
+# What is built with the break in it. NATIVE: check_sets; STRESS and TSAN: stress_threads, threads held up at random,
+# TSAN under ThreadSanitizer.
+NOTHING, CPU, EMULATED, NATIVE, STRESS, TSAN = "nothing", "cpu", "emulated", "native", "stress", "tsan"
 
 
 class Break(NamedTuple):
@@ -17,7 +19,7 @@ class Break(NamedTuple):
     file: str  # from the root of the repository
     old: str  # stands there exactly once
     new: str
-    tests: str  # pytest's arguments; of `NATIVE` none: the program check_sets is run
+    tests: str  # pytest's arguments; of `NATIVE` none; of `STRESS` and `TSAN` stress_threads'
     builds: str = NOTHING
 
     def fault(self, root: Path) -> str | None:

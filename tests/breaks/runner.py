@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .record import CPU, EMULATED, NATIVE, NOTHING, Break
+from .record import CPU, EMULATED, NATIVE, NOTHING, STRESS, TSAN, Break
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,10 @@ CONFIGURE = {
     CPU: ("_cpu", []),
     EMULATED: ("_cuda_emulated", ["-DRNNKERNELS_CUDA_EMULATED=ON"]),
     NATIVE: ("check_sets", ["-DRNNKERNELS_NATIVE=ON"]),
+    STRESS: ("stress_threads", ["-DRNNKERNELS_NATIVE=ON", "-DRNNKERNELS_STRESS=ON"]),
+    TSAN: ("stress_threads", ["-DRNNKERNELS_NATIVE=ON", "-DRNNKERNELS_STRESS=ON", "-DRNNKERNELS_SANITIZE=thread"]),
 }
+PROGRAMS = {NATIVE, STRESS, TSAN}
 # An allocator that gives large blocks back to the system takes most of an emulated run's time (check, `emulated`).
 KEEPS_BLOCKS = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 
@@ -117,7 +120,8 @@ class Copy:
         ]
         configure += options
         if kind != NATIVE:
-            configure.append(f"-DRNNKERNELS_INSTRUCTION_SETS={_sets()}")
+            sets = "scalar" if kind in {STRESS, TSAN} else _sets()
+            configure.append(f"-DRNNKERNELS_INSTRUCTION_SETS={sets}")
         for command in (configure, ["cmake", "--build", str(folder), "--target", target]):
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode != 0:
@@ -127,13 +131,14 @@ class Copy:
         return ""
 
     def _test(self, tests: str, kind: str, first_only: bool = True) -> tuple[str, str]:
-        """Run tests, or check_sets; return red or green, and which failed first."""
+        """Run tests, or a program; return red or green, and which failed first."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("RNNKERNELS_")}
         environment |= {"PYTHONPATH": str(self.source / "python"), "PYTHONDONTWRITEBYTECODE": "1"}
         command = [sys.executable, "-m", "pytest", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider"]
         command += [*(["-x"] if first_only else []), *shlex.split(tests)]
-        if kind == NATIVE:
-            command = [str(self.folder / NATIVE / "check_sets")]
+        if kind in PROGRAMS:
+            command = [str(self.folder / kind / CONFIGURE[kind][0]), *shlex.split(tests)]
+            environment["TSAN_OPTIONS"] = "halt_on_error=1"
         if kind == EMULATED:
             module = next((self.folder / EMULATED).glob("_cuda_emulated*.so"))
             environment |= {"RNNKERNELS_CUDA_EMULATED": str(module), "RNNKERNELS_ISA": "scalar"} | KEEPS_BLOCKS
@@ -147,9 +152,10 @@ class Copy:
             return "red", f"nothing ended in {SECONDS} s"
         if done.returncode == 0:
             return "green", ""
-        if kind == NATIVE or done.returncode < 0:
+        if kind in PROGRAMS or done.returncode < 0:
             said = done.stderr.strip().splitlines()
-            return "red", said[-1] if said else f"signal {-done.returncode}"
+            told = [line for line in said if line.startswith(("SUMMARY", "stress_threads:"))] or said[-1:]
+            return "red", told[0] if told else f"signal {-done.returncode}"
         failed = re.search(r"^(?:FAILED|ERROR) (\S+?(?:\[.*?\])?)(?: - .*)?$", done.stdout, flags=re.MULTILINE)
         if failed is None:  # no test ran: no such test, say
             return "not run", (done.stdout + done.stderr).strip().splitlines()[-1]

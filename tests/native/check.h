@@ -1,9 +1,9 @@
-// What the parts of check_sets share.
+// What the parts of check_sets share, and those of stress_threads.
 #pragma once
 
 namespace native {
 
-// Prints the sentence (as printf) and ends the program with status 1.
+// Prints the sentence (as printf) and ends the program with status 1. Each program has its own.
 [[noreturn]] __attribute__((format(printf, 1, 2))) void fail(const char* format, ...);
 
 // The functions of csrc/math/functions.h of a set against long double, in ULP, as promised there. Prints the errors.

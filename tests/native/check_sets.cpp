@@ -13,7 +13,7 @@
 #include <limits>
 
 #include "check.h"
-#include "problem.h"
+#include "compare.h"
 
 namespace native {
 
@@ -95,10 +95,10 @@ template <class T>
 void same_bits(const Where& where, const char* way, const Results<T>& one, std::size_t a, Index first, const T* other,
                Index count) {
     const T* mine = one.arrays[a].data() + first;
-    for (Index i = 0; i < count; ++i)
-        if (std::memcmp(mine + i, other + i, sizeof(T)) != 0)
-            fail("%s: %s[%lld] is %.17g, %s %.17g", where.text().c_str(), one.names[a].c_str(),
-                 static_cast<long long>(first + i), static_cast<double>(mine[i]), way, static_cast<double>(other[i]));
+    const Index i = first_difference(mine, other, count);
+    if (i < count)
+        fail("%s: %s[%lld] is %.17g, %s %.17g", where.text().c_str(), one.names[a].c_str(),
+             static_cast<long long>(first + i), static_cast<double>(mine[i]), way, static_cast<double>(other[i]));
 }
 
 template <class T>
@@ -109,10 +109,7 @@ void same_bits(const Where& where, const char* way, const Results<T>& one, const
 
 template <class T>
 void check_fences(const Where& where, const Results<T>& results) {
-    for (std::size_t a = 0; a < results.arrays.size(); ++a)
-        if (!results.arrays[a].fences_stand())
-            fail("%s: wrote outside %s", where.text().c_str(), results.names[a].c_str());
-    if (!results.reserve.fences_stand()) fail("%s: wrote outside the reserve", where.text().c_str());
+    if (const auto array = written_outside(results)) fail("%s: wrote outside %s", where.text().c_str(), array->c_str());
 }
 
 // ---- parts of a problem ------------------------------------------------------------------------

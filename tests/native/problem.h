@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "backend_table.h"
+#include "binding/ragged_lengths.h"
 
 namespace native {
 
@@ -90,10 +91,12 @@ private:
 // What a call may have or lack.
 struct Options {
     bool bias;
-    bool tokens;   // instead of vectors
-    bool state;    // an initial state
-    bool d_state;  // a gradient of the final state
-    bool noise;    // every kind of mask
+    bool tokens;              // instead of vectors
+    bool state;               // an initial state
+    bool d_state;             // a gradient of the final state
+    bool noise;               // every kind of mask
+    bool term = false;        // one of each sequence, added in every step
+    bool all_states = false;  // those after h after every step, their gradients and readings
 };
 
 // The arguments of a forward and its backward.
@@ -103,13 +106,21 @@ struct Problem {
     Shape shape;
     Options options;
     Array<T> weight_ih, weight_hh, bias_ih, bias_hh, weight_gg, weight_diagonal, weight_hr;
-    Array<T> x, d_output;
+    Array<T> x, d_output, term;
     std::vector<std::int64_t> tokens;
-    std::vector<Array<T>> state, d_state;
+    std::vector<Array<T>> state, d_state, d_sequence;
+    // Of a ragged batch, whose steps and sequences `shape` counts; `slots` rows are in x and output, `batch` in a step
+    // of theirs.
+    bool ragged = false;
+    std::vector<Index> starts, places;
+    Index ragged_slots = 0, ragged_batch = 0;
 
     const CellInfo& info() const { return backend().cell(cell); }
     // Units of a state.
     Index width(std::size_t state) const { return state == 0 && info().projected ? shape.projection : shape.hidden; }
+    // Rows of x and output, and how many of them are run.
+    Index slots() const { return ragged ? ragged_slots : shape.steps * shape.batch; }
+    Index rows() const { return ragged ? starts.back() : shape.steps * shape.batch; }
 
     rnnkernels::Inputs inputs() const {
         rnnkernels::Inputs in{};
@@ -117,6 +128,11 @@ struct Problem {
         in.x = options.tokens ? nullptr : x.data();
         static constexpr std::int64_t none = 0;  // not null, or the backend would not know the kind
         in.tokens = !options.tokens ? nullptr : tokens.empty() ? &none : tokens.data();
+        if (ragged) {
+            in.starts = starts.data();
+            in.places = places.data();
+        }
+        if (options.term) in.term = term.data();
         in.weight_ih = weight_ih.data();
         in.weight_hh = weight_hh.data();
         in.bias_ih = options.bias ? bias_ih.data() : nullptr;
@@ -134,7 +150,7 @@ struct Problem {
         rnnkernels::Noise noise{};
         noise.seed = 0x0123456789abcdefU;
         noise.layer = 5;
-        noise.batch = shape.batch;
+        noise.batch = ragged ? ragged_batch : shape.batch;
         noise.per_step = shape.hidden % 2 == 0;
         for (int s = 0; s < info().state_count; ++s) {
             if (!info().zoned[s]) continue;
@@ -147,8 +163,10 @@ struct Problem {
     }
 };
 
+// `ragged`: the lengths of a batch of this shape, or null.
 template <class T>
-Problem<T> make_problem(int cell, Shape shape, const Options& options) {
+Problem<T> make_problem(int cell, Shape shape, const Options& options,
+                        const rnnkernels::binding::RaggedLengths* ragged = nullptr) {
     const CellInfo& info = backend().cell(cell);
     if (info.direct) shape.input = shape.hidden;
     if (info.projected) shape.projection = shape.hidden * 2 / 3 + 1;
@@ -162,6 +180,14 @@ Problem<T> make_problem(int cell, Shape shape, const Options& options) {
     p.cell = cell;
     p.shape = shape;
     p.options = options;
+    const Index slots = steps * batch;
+    if (ragged) {
+        p.ragged = true;
+        p.starts = ragged->starts(), p.places = ragged->places();
+        p.ragged_slots = slots, p.ragged_batch = batch;
+        p.shape.steps = ragged->steps(), p.shape.batch = ragged->sequences();
+    }
+    const Index sequences = p.shape.batch;
     p.weight_ih = Array<T>(input_rows * input, random, bound);
     p.weight_hh = Array<T>(recurrent_rows * width, random, bound);
     p.bias_ih = Array<T>(input_rows, random, bound);
@@ -172,15 +198,18 @@ Problem<T> make_problem(int cell, Shape shape, const Options& options) {
     for (Index i = 0; i < info.diagonal_count * hidden; ++i)  // gains about 1/2: see tests/problems.py
         if (info.diagonals[i / hidden].initial == std::string("one"))
             p.weight_diagonal.data()[i] = (1 + p.weight_diagonal[static_cast<std::size_t>(i)]) / 2;
-    p.x = Array<T>(steps * batch * input, random, spread);
-    for (Index i = 0; i < steps * batch; ++i) p.tokens.push_back(random.next() % static_cast<std::uint32_t>(input));
-    p.d_output = Array<T>(steps * batch * width, random, spread);
+    p.x = Array<T>(slots * input, random, spread);
+    for (Index i = 0; i < slots; ++i) p.tokens.push_back(random.next() % static_cast<std::uint32_t>(input));
+    p.d_output = Array<T>(slots * width, random, spread);
     for (std::size_t s = 0; s < static_cast<std::size_t>(info.state_count); ++s) {
-        Array<T>& state = p.state.emplace_back(batch * p.width(s), random, spread);
+        Array<T>& state = p.state.emplace_back(sequences * p.width(s), random, spread);
         if (info.positive[s])
             for (std::size_t i = 0; i < state.size(); ++i) state.data()[i] = std::abs(state[i]) + T(0.5);
-        p.d_state.emplace_back(batch * p.width(s), random, spread);
+        p.d_state.emplace_back(sequences * p.width(s), random, spread);
     }
+    if (options.term) p.term = Array<T>(sequences * input_rows, random, spread);
+    for (int s = 0; options.all_states && s < info.state_count; ++s)
+        p.d_sequence.emplace_back(s == 0 ? 0 : slots * hidden, random, spread);
     return p;
 }
 
@@ -204,12 +233,13 @@ rnnkernels::ForwardCall forward_call(int set, const Problem<T>& p, bool training
     const Shape& s = p.shape;
     rnnkernels::ForwardCall call{};
     call.in = p.inputs();
-    call.output = made.add("output", s.steps * s.batch * p.width(0));
+    call.output = made.add("output", p.slots() * p.width(0));
     for (std::size_t i = 0; i < static_cast<std::size_t>(p.info().state_count); ++i)
         call.final_state[i] = made.add("final " + std::string(p.info().states[i]), s.batch * p.width(i));
+    for (int i = 1; p.options.all_states && i < p.info().state_count; ++i)
+        call.sequence[i] = made.add("all " + std::string(p.info().states[i]), p.slots() * s.hidden);
     if (training) {
-        made.reserve =
-            Reserve(backend().reserve_size(set, p.cell, dtype_of<T>, s.hidden, p.options.noise) * s.steps * s.batch);
+        made.reserve = Reserve(backend().reserve_size(set, p.cell, dtype_of<T>, s.hidden, p.options.noise) * p.rows());
         call.reserve = made.reserve.data();
     }
     return call;
@@ -234,7 +264,12 @@ rnnkernels::BackwardCall backward_call(const Problem<T>& p, const rnnkernels::Fo
     call.dweight_gg = made.add("dweight_gg", count(p.weight_gg));
     if (p.info().projected) call.dweight_hr = made.add("dweight_hr", count(p.weight_hr));
     call.dweight_diagonal = made.add("dweight_diagonal", count(p.weight_diagonal));
+    if (p.options.term) call.dterm = made.add("dterm", count(p.term));
     for (std::size_t i = 0; i < static_cast<std::size_t>(p.info().state_count); ++i) {
+        if (p.options.all_states) {
+            if (i > 0) call.d_sequence[i] = p.d_sequence[i].data();
+            call.norms[i] = made.add("norms of d" + std::string(p.info().states[i]), p.slots());
+        }
         if (p.options.d_state) call.d_final_state[i] = p.d_state[i].data();
         call.d_state[i] = made.add("initial d" + std::string(p.info().states[i]), p.shape.batch * p.width(i));
     }
