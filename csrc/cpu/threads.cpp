@@ -125,6 +125,23 @@ public:
         threads = start_workers(threads - 1) + 1;
         if (threads == 1) return false;
         prepare(context, threads);
+        call_workers(threads, task, context);
+        wait_for_workers(running_, finishes(task, context, 0), watch);
+        return true;
+    }
+
+    // run_together of threads.h.
+    bool run_together(int jobs, Task job, void* context) {
+        const Turn turn(in_use_);
+        if (!turn.mine() || start_workers(jobs - 1) < jobs - 1) return false;
+        call_workers(jobs, job, context);
+        job(context, 0);
+        wait_for_workers(running_, true, *unwatched());
+        return true;
+    }
+
+private:
+    void call_workers(int threads, Task task, void* context) {
         task_ = task;
         context_ = context;
         processor_ = current_processor();
@@ -138,11 +155,8 @@ public:
             const std::lock_guard<std::mutex> lock(sleep_);
             wake_.notify_all();
         }
-        wait_for_workers(running_, finishes(task, context, 0), watch);
-        return true;
     }
 
-private:
     // How many workers stand ready, up to `wanted`.
     int start_workers(int wanted) {
         while (workers_ < wanted) {
@@ -382,5 +396,7 @@ void run_parallel(int threads, Prepare prepare, Task task, void* context, Watch*
     const FlushDenormals flush;
     task(context, 0);
 }
+
+bool run_together(int jobs, Task job, void* context) { return the_pool().run_together(jobs, job, context); }
 
 }  // namespace rnnkernels::cpu

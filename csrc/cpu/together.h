@@ -1,0 +1,13 @@
+// Jobs that wait for each other: all at the same time, each on a thread of its own. Not here: the pool (threads.h).
+#pragma once
+
+#include "threads.h"
+
+namespace rnnkernels::cpu {
+
+// job(context, i) for every i in [0, jobs), 0 on the caller: on the pool's workers, or, while another call holds the
+// pool, on spare threads, which sleep between two calls and are kept. False, and none has run, where the system refuses
+// to start as many threads as are missing. Jobs throw nothing; only job 0 may count on the caller's denormal mode.
+bool run_at_once(int jobs, Task job, void* context) noexcept;
+
+}  // namespace rnnkernels::cpu
