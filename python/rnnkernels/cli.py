@@ -19,6 +19,7 @@ from typing import Any
 
 import rnnkernels as rk
 from rnnkernels import charlm
+from rnnkernels._blas import shared_blas
 from rnnkernels.charlm.blas import one_blas_thread
 from rnnkernels.charlm.command_line import Parser, named, number, say_error, whole
 from rnnkernels.charlm.output import encodable, to_nowhere
@@ -322,5 +323,6 @@ def _info(options: argparse.Namespace) -> int:
         print(f"{name + ' backend:':17}{serves}")
     print(f"{'instruction set:':17}{rk.instruction_set()} (of {', '.join(rk.instruction_sets())})")
     print(f"{'threads:':17}{rk.num_threads()}")
+    print(f"{'shared BLAS:':17}{', '.join(shared_blas()) or 'none'}")
     print(f"{'cells:':17}{', '.join(rk.cells())}")
     return 0
