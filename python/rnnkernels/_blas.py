@@ -17,11 +17,11 @@ __all__ = ["share_blas", "shared_blas", "unshare_blas"]
 def share_blas() -> tuple[str, ...]:
     """Have NumPy's matrix products run on the kernels' threads, from now on, in the whole process.
 
-    Every OpenBLAS is found that is loaded at the time and has a door for it: the copies in NumPy's and SciPy's wheels, or
-    a system's, from version 0.3.27, with threads of its own and not OpenMP's, on Linux. A library that is loaded later
-    needs another call. Results keep their bits: OpenBLAS cuts its work as before, for as many threads as it is set to use
-    (``OPENBLAS_NUM_THREADS``, threadpoolctl); `set_num_threads` has no say in it. A product gets other threads while a
-    call of ours has these.
+    Every OpenBLAS is found that is loaded at the time and has a door for it: the copies in NumPy's and SciPy's wheels,
+    or a system's, from version 0.3.27, with threads of its own and not OpenMP's, on Linux. A library that is loaded
+    later needs another call. Results keep their bits: OpenBLAS cuts its work as before, for as many threads as it is
+    set to use (``OPENBLAS_NUM_THREADS``, threadpoolctl); `set_num_threads` has no say in it. A product gets other
+    threads while a call of ours has these.
 
     Not covered: LU factorisation (``numpy.linalg.solve``, ``inv`` and ``det`` of large matrices) asks OpenBLAS' own
     threads for parts of its work. An OpenBLAS that uses more than half of the threads it was built for (64, in NumPy's

@@ -259,11 +259,7 @@ def test_leading_axes_are_independent_copies(cell: str) -> None:
 
 def test_slopes_where_a_cell_divides_by_very_little() -> None:
     """An exponential gate leaves n = exp(-60): h = sigmoid(o) c / n has a slope of sigmoid(o) / n, right to rounding."""
-    params = {
-        "weight_ih": np.zeros((4, 1)),
-        "weight_hh": np.zeros((4, 1)),
-        "bias_ih": np.array([-60.0, 0.0, 20.0, 3.0]),
-    }
+    params = {"weight_ih": np.zeros((4, 1)), "weight_hh": np.zeros((4, 1)), "bias_ih": np.array([-60.0, 0.0, 20.0, 3.0])}
     _, _, (_, d_c, d_n, _) = reference.gradients("slstm_exp", np.zeros((1, 1, 1)), params, None, np.ones((1, 1, 1)))
     slope = reference.sigmoid(np.float64(3.0)) * np.exp(60.0)
     np.testing.assert_allclose([d_c.item(), d_n.item()], [slope, -slope], rtol=1e-14)
