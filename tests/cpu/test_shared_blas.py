@@ -99,17 +99,18 @@ def test_several_python_threads_multiply_while_a_kernel_runs() -> None:
     of_kernel = p.results()
     rk.share_blas()
     wrong: list[str] = []
-    multiplying = 3
+    finished: list[bool] = []
 
     def multiply() -> None:
-        nonlocal multiplying
-        for _ in range(15):
-            for dtype in FLOATS:
-                wrong.extend(name for name, value in products(dtype, sizes) if value != expected[dtype][name])
-        multiplying -= 1
+        try:
+            for _ in range(15):
+                for dtype in FLOATS:
+                    wrong.extend(name for name, value in products(dtype, sizes) if value != expected[dtype][name])
+        finally:
+            finished.append(True)
 
     def run() -> None:
-        while multiplying:
+        while len(finished) < 3:
             wrong.extend(name for name, value in p.results().items() if value.tobytes() != of_kernel[name].tobytes())
 
     at_once(multiply, multiply, multiply, run)
@@ -230,7 +231,7 @@ def said(code: str, **environment: str) -> list[str]:
         env=variables | environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=60,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -261,10 +262,10 @@ rk.share_blas()
 product()
 rk.unshare_blas()
 before, count = ticks(own), 0
-while ticks(own) < before + 5 and count < 5000:
+while ticks(own) < before + 5 and count < 500:
     product()
     count += 1
-print(count < 5000)
+print(count < 500)
 """
     assert said(code) == ["True"]
 
