@@ -151,8 +151,8 @@ struct Served {
     void run(OpenBlas::Job job, int jobs, std::size_t size, void* data, int extra) noexcept {
         const int own = *library.own_threads;
         Call call{job, size, static_cast<char*>(data), extra, own > 0 ? own - 1 : 0, library.places - 1};
-        const bool lately = forked.lately();
-        if (!lately) call.places = places.take(shared.load(std::memory_order_relaxed) ? jobs : 1, free_places());
+        const int wanted = shared.load(std::memory_order_relaxed) ? jobs : 1;
+        if (!forked.lately()) call.places = places.take(wanted, free_places());
         if (call.places == 0) call.places = places.take_kept();
         if (std::popcount(call.places) < jobs || !run_at_once(jobs, run_job, &call)) run_on_their_threads(call, jobs);
         places.give(call.places);

@@ -142,9 +142,7 @@ public:
 
 private:
     void call_workers(int threads, Task task, void* context) {
-        task_ = task;
-        context_ = context;
-        processor_ = current_processor();
+        task_ = task, context_ = context, processor_ = current_processor();
         running_.store(threads - 1, std::memory_order_relaxed);
         const std::uint64_t call = (signal_.load(std::memory_order_relaxed) >> 16) + 1;
         signal_.store(call << 16 | static_cast<std::uint64_t>(threads), std::memory_order_seq_cst);

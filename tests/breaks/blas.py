@@ -55,6 +55,14 @@ BREAKS = [
         CPU,
     ),
     Break(
+        "blas: jobs begin on fewer workers than there are jobs",
+        "csrc/cpu/threads.cpp",
+        "if (!turn.mine() || start_workers(jobs - 1) < jobs - 1) return false;",
+        "if (!turn.mine() || start_workers(jobs - 1) > jobs) return false;",
+        f"{TESTS} -k refuses",
+        CPU,
+    ),
+    Break(
         "blas: shared in any first call",
         "csrc/cpu/select.cpp",
         "if (threads > 1) cpu::share_blas_if_due();",
