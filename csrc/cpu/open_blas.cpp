@@ -22,6 +22,9 @@ int take_path(dl_phdr_info* info, std::size_t, void* paths) {
     return 0;
 }
 
+// A library's handle, which is never given back: what is found in it is used from now on. Null where it is not loaded.
+void* loaded(const char* path) { return dlopen(path, RTLD_NOLOAD | RTLD_NOW); }
+
 // A public function of a library, whatever its build put around the name: NumPy's wheels have scipy_…64_.
 template <class Function>
 void find(void* library, const char* stem, Function& to) {
@@ -70,16 +73,18 @@ std::vector<OpenBlas> loaded_open_blas() {
     dl_iterate_phdr(take_path, &paths);
     std::vector<OpenBlas> found;
     for (const std::string& path : paths) {
-        void* const library = dlopen(path.c_str(), RTLD_NOLOAD | RTLD_NOW);  // never closed: it is used from now on
-        if (library == nullptr) continue;
+        int (*threads)() = nullptr;
+        if (void* const library = loaded(path.c_str())) find(library, "openblas_get_num_threads", threads);
+        // A library that needs an OpenBLAS has its symbols, too: what counts is where they are.
+        Dl_info where{};
+        if (threads == nullptr || dladdr(reinterpret_cast<void*>(threads), &where) == 0) continue;
+        if (std::any_of(found.begin(), found.end(), [&](const OpenBlas& b) { return b.threads == threads; })) continue;
+        void* const library = loaded(where.dli_fname);
         OpenBlas blas;
-        blas.path = path;
-        find(library, "openblas_get_num_threads", blas.threads);
-        find(library, "openblas_set_num_threads", blas.set_threads);
-        if (blas.threads == nullptr || blas.set_threads == nullptr) continue;
-        // A library that only leads to another one has its symbols, too.
-        if (std::any_of(found.begin(), found.end(), [&](const OpenBlas& b) { return b.threads == blas.threads; }))
-            continue;
+        blas.path = where.dli_fname;
+        blas.threads = threads;
+        if (library != nullptr) find(library, "openblas_set_num_threads", blas.set_threads);
+        if (blas.set_threads == nullptr) continue;
         find_door(library, blas);
         found.push_back(blas);
     }

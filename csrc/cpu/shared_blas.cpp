@@ -250,7 +250,10 @@ void set_blas_threads(int number, int threads) {
 void share_blas(bool share) {
     blas_is_due.store(false);
     const auto lock = hold();
-    if (share) look_for_libraries();
+    if (share) {
+        prepare_run_at_once();
+        look_for_libraries();
+    }
     for (int i = 0; at(i) != nullptr; ++i) {
         Served& one = *at(i);
         const Hooks& ours = hooks[static_cast<std::size_t>(i)];

@@ -119,4 +119,9 @@ bool run_at_once(int jobs, Task job, void* context) noexcept {
     }
 }
 
+void prepare_run_at_once() {
+    the_spares();
+    run_together(1, [](void*, int) {}, nullptr);
+}
+
 }  // namespace rnnkernels::cpu

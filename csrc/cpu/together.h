@@ -10,4 +10,8 @@ namespace rnnkernels::cpu {
 // to start as many threads as are missing. Jobs throw nothing; only job 0 may count on the caller's denormal mode.
 bool run_at_once(int jobs, Task job, void* context) noexcept;
 
+// What the first run_at_once does once: it registers handlers of forks. For who holds up forks during a run_at_once: a
+// C library may keep the list of handlers locked while one of them waits.
+void prepare_run_at_once();
+
 }  // namespace rnnkernels::cpu

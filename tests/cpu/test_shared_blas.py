@@ -151,6 +151,20 @@ def test_sharing_may_change_while_products_run() -> None:
     assert not wrong
 
 
+def test_scipys_copy_is_shared_too() -> None:
+    code = """
+import scipy.linalg
+
+b = np.asfortranarray(a)
+expected = scipy.linalg.blas.dgemm(1.0, b, b).tobytes()
+names = rk.share_blas()
+print(1 <= len(names) <= len(_cpu.blas()), all(name.startswith("lib") for name in names))
+print(scipy.linalg.blas.dgemm(1.0, b, b).tobytes() == expected, product() == of_product)
+"""
+    pytest.importorskip("scipy")
+    assert said(code) == ["True True"] * 2
+
+
 # ---- arithmetic ----
 
 
