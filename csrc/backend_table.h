@@ -32,6 +32,21 @@ struct CellEntry {
     const OfSet* of_set;
 };
 
+// An OpenBLAS that this process has loaded.
+struct BlasInfo {
+    const char* path = nullptr;  // null: there is none of this number
+    int threads = 0;             // that a call of it may use
+    bool shared = false;         // its work runs on our threads
+};
+
+// cpu/shared_blas.h
+struct BlasDoor {
+    BlasInfo (*blas)(int number);
+    void (*set_threads)(int number, int threads);
+    void (*share)(bool share);
+    void (*share_when_parallel)(bool share);
+};
+
 struct Backend {
     const char* name;
 
@@ -83,6 +98,7 @@ struct Backend {
     void (*backward)(int set, int cell, Dtype dtype, const BackwardCall& call);
     void (*drop)(int set, Dtype dtype, const ElementDropout& call);
     void (*evaluate)(int set, int function, Dtype dtype, const void* x, void* out, Index count);
+    const BlasDoor* blas = nullptr;  // null: a backend without threads to share
 };
 
 const Backend& backend();

@@ -65,6 +65,16 @@ py::object copy_reserve(const py::array& bytes, const std::string& set) {
     return made;
 }
 
+// Of every OpenBLAS that is loaded: its path, the threads that a call of it may use, whether they are ours.
+py::list blas() {
+    py::list found;
+    for (int i = 0;; ++i) {
+        const BlasInfo info = backend().blas->blas(i);
+        if (info.path == nullptr) return found;
+        found.append(py::make_tuple(info.path, info.threads, info.shared));
+    }
+}
+
 py::dict plan(const std::string& cell, Index steps, Index batch, Index input, Index hidden, const std::string& dtype,
               int threads) {
     if (steps < 0 || batch < 0 || input < 1 || hidden < 1 || threads < 1)
@@ -138,6 +148,12 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
             return backend().share_openmp(library ? library->c_str() : nullptr);
         },
         py::arg("library").none(true));
+    m.def("blas", &blas);
+    m.def(
+        "set_blas_threads", [](int number, int threads) { backend().blas->set_threads(number, threads); },
+        py::arg("number"), py::arg("threads"));
+    m.def("share_blas", [](bool share) { backend().blas->share(share); }, py::arg("share"));
+    m.def("share_blas_when_parallel", [](bool share) { backend().blas->share_when_parallel(share); }, py::arg("share"));
     m.def("evaluate", &evaluate, py::arg("function"), py::arg("x"));
     m.def("plan", &plan, py::arg("cell"), py::arg("steps"), py::arg("batch"), py::arg("input"), py::arg("hidden"),
           py::arg("dtype"), py::arg("threads"));

@@ -114,15 +114,20 @@ std::uint32_t Crew::open(Task task, void* context, Watch& watch) {
 }
 
 void Crew::lead() {
-    bool finished = run(0) == Outcome::finished;
+    const bool finished = run(0) == Outcome::finished;
+    if (!close() || !finished) throw Stopped{};
+    if (!alone_.load(std::memory_order_relaxed)) break_ = 0;
+}
+
+bool Crew::close() {
+    bool goes = true;
     stress_point();
     door_.fetch_or(kClosed, std::memory_order_acq_rel);
     for (long long spins = 0; (door_.load(std::memory_order_acquire) & kInside) != 0; ++spins) {
         relax(spins);
-        finished = finished && goes_on(*watch_);
+        goes = goes && goes_on(*watch_);
     }
-    if (!finished) throw Stopped{};
-    if (!alone_.load(std::memory_order_relaxed)) break_ = 0;
+    return goes;
 }
 
 void Crew::serve(std::uint32_t call, int thread) {

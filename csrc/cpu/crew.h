@@ -50,9 +50,10 @@ public:
     bool has_break() const;
     // Opens a call, for threads 1 to threads - 1; its number.
     std::uint32_t open(Task task, void* context, Watch& watch);
-    // The caller's own part of the open call, and its end: nobody is in it any more. Throws Stopped where it was
-    // stopped.
+    // The caller's own part of the open call, and its end. Throws Stopped where it was stopped.
     void lead();
+    // Its end: nobody is in the call any more. Whether nobody has stopped it.
+    bool close();
     // Another thread's part: it joins while there is something to do. Returns at once where the call is over.
     void serve(std::uint32_t call, int thread);
 

@@ -14,9 +14,29 @@ bool Pool::run(int threads, Prepare prepare, Task task, void* context, Watch& wa
     if (threads == 1) return false;
     prepare(context, threads);
     stress_point();
-    const std::uint64_t call = crew_.open(task, context, watch);
-    signal(call << 16 | static_cast<std::uint64_t>(threads));
+    call_workers(threads, task, context, watch);
     crew_.lead();
+    return true;
+}
+
+bool Pool::run_together(int jobs, Job job, void* context) {
+    const Turn turn(in_use_);
+    if (!turn.mine() || start_workers(jobs - 1) < jobs - 1) return false;
+    struct Jobs {
+        Job job;
+        void* context;
+        std::atomic<int> left;  // beside the caller's
+    } of_call{job, context, {jobs - 1}};
+    // Every worker that is called comes, sooner or later, and does its own job: the door stays open until then.
+    const Task one = [](void* all, Member& member) {
+        auto& [run_job, of_jobs, left] = *static_cast<Jobs*>(all);
+        run_job(of_jobs, member.number);
+        left.fetch_sub(1, std::memory_order_release);
+    };
+    call_workers(jobs, one, &of_call, *unwatched());
+    job(context, 0);
+    for (long long spins = 0; of_call.left.load(std::memory_order_acquire) > 0; ++spins) relax(spins);
+    crew_.close();
     return true;
 }
 
@@ -42,8 +62,9 @@ void Pool::work(int thread, std::uint64_t seen) {
     }
 }
 
-void Pool::signal(std::uint64_t call) {
-    signal_.store(call, std::memory_order_seq_cst);
+void Pool::call_workers(int threads, Task task, void* context, Watch& watch) {
+    const std::uint64_t call = crew_.open(task, context, watch);
+    signal_.store(call << 16 | static_cast<std::uint64_t>(threads), std::memory_order_seq_cst);
     // Either we see the sleeper or it sees the signal. The order of the two is sequentially consistent as it
     // stands; qemu lets a 64-bit ARM's store-release pass a later load-acquire on x86, and a worker slept for ever.
     std::atomic_thread_fence(std::memory_order_seq_cst);

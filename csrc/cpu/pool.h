@@ -14,11 +14,13 @@ public:
     // Runs a call; false, having done nothing, where another caller holds the pool, no worker can be started, or calls
     // should go alone for the time being.
     bool run(int threads, Prepare prepare, Task task, void* context, Watch& watch);
+    // run_together of threads.h.
+    bool run_together(int jobs, Job job, void* context);
 
 private:
     int start_workers(int wanted);
     void work(int thread, std::uint64_t seen);
-    void signal(std::uint64_t call);
+    void call_workers(int threads, Task task, void* context, Watch& watch);
     std::uint64_t wait_for_signal(std::uint64_t seen);
 
     std::atomic<bool> in_use_{false};

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cells.h"
+#include "shared_blas.h"
 #include "thread_limits.h"
 #include "threads.h"
 #include "workspace.h"
@@ -75,6 +76,15 @@ cpu::Workspace& memory_of(int set, Dtype dtype, const void* prepared) {
     return set_at(set).prepared_memory(dtype, const_cast<void*>(prepared));
 }
 
+// How many threads a call may use.
+int threads_of_call() {
+    const int threads = cpu::most_threads();
+    if (threads > 1) cpu::share_blas_if_due();
+    return threads;
+}
+
+const BlasDoor blas_door{cpu::blas, cpu::set_blas_threads, cpu::share_blas, cpu::share_blas_when_parallel};
+
 const Backend table{
     "cpu",
     [] { return cpu::cell_count(sets()); },
@@ -112,18 +122,19 @@ const Backend table{
     [](int, int, Dtype, const ForwardCall&) { return Index{0}; },
     [](int, int, Dtype, const BackwardCall&) { return Index{0}; },
     [](int set, int cell, Dtype dtype, const ForwardCall& call) {
-        set_at(set).forward(cell_of(set, cell), dtype, call, cpu::most_threads());
+        set_at(set).forward(cell_of(set, cell), dtype, call, threads_of_call());
     },
     [](int set, int cell, Dtype dtype, const ForwardCall* calls, int count) {
-        set_at(set).forward_layers(cell_of(set, cell), dtype, calls, count, cpu::most_threads());
+        set_at(set).forward_layers(cell_of(set, cell), dtype, calls, count, threads_of_call());
     },
     [](int set, int cell, Dtype dtype, const BackwardCall& call) {
-        set_at(set).backward(cell_of(set, cell), dtype, call, cpu::most_threads());
+        set_at(set).backward(cell_of(set, cell), dtype, call, threads_of_call());
     },
-    [](int set, Dtype dtype, const ElementDropout& call) { set_at(set).drop(dtype, call, cpu::most_threads()); },
+    [](int set, Dtype dtype, const ElementDropout& call) { set_at(set).drop(dtype, call, threads_of_call()); },
     [](int set, int function, Dtype dtype, const void* x, void* out, Index count) {
         set_at(set).evaluate(function, dtype, x, out, count);
     },
+    &blas_door,
 };
 
 }  // namespace

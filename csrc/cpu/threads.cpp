@@ -76,4 +76,6 @@ void run_parallel(int threads, Prepare prepare, Task task, void* context, Watch*
     task(context, alone);
 }
 
+bool run_together(int jobs, Job job, void* context) { return the_pool().run_together(jobs, job, context); }
+
 }  // namespace rnnkernels::cpu

@@ -76,4 +76,10 @@ using Task = void (*)(void* context, Member& member);
 using Prepare = void (*)(void* context, int threads);
 void run_parallel(int threads, Prepare prepare, Task task, void* context, Watch* watch = unwatched());
 
+using Job = void (*)(void* context, int number);
+// job(context, i) for every i in [0, jobs), all at the same time: 0 on the caller, each other one on a worker of its
+// own, so that they may wait for each other. False, and none has run, when another caller holds the pool or the system
+// refuses to start as many workers. Jobs throw nothing; only job 0 may count on the caller's denormal mode.
+bool run_together(int jobs, Job job, void* context);
+
 }  // namespace rnnkernels::cpu

@@ -13,6 +13,7 @@ character language model in `rnnkernels.charlm`. GPUs are in `rnnkernels.cuda`.
 """
 
 from . import bptt, optim
+from ._blas import share_blas, unshare_blas
 from ._runtime import (
     backend,
     backends,
@@ -56,6 +57,8 @@ __all__ = [
     "set_backend",
     "set_instruction_set",
     "set_num_threads",
+    "share_blas",
     "step",
     "training_bytes",
+    "unshare_blas",
 ]

@@ -141,6 +141,10 @@ def bound_threads(threads: int) -> None: ...  # by the process's environment and
 def ask_threads(library: str, function: str) -> bool: ...  # an `int ()` of a loaded library, in every call
 def set_oversubscribed(oversubscribed: bool) -> None: ...  # as many as were set, whatever bounds them: for tests
 def share_openmp(library: str | None) -> bool: ...  # run on the threads of a loaded OpenMP runtime; None: on our own
+def blas() -> list[tuple[str, int, bool]]: ...  # each OpenBLAS that is loaded: path, threads, whether they are ours
+def set_blas_threads(number: int, threads: int) -> None: ...  # of the number-th of `blas`
+def share_blas(share: bool) -> None: ...
+def share_blas_when_parallel(share: bool) -> None: ...  # in the first call that may use several threads
 def set_poison(poison: bool) -> None: ...
 def evaluate(function: str, x: _Float) -> _Float: ...
 

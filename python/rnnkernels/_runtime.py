@@ -1,10 +1,12 @@
 """The process's settings: which backend serves, with which instructions, on how many threads.
 
-Importing this module loads the compiled CPU backend and applies three environment variables, once:
+Importing this module loads the compiled CPU backend and applies four environment variables, once:
 
 - ``RNNKERNELS_ISA``: the instruction set to use (``scalar``, ``avx2``, ``avx512``, ``neon``).
   Unset or empty: the fastest one that was compiled and that the machine has.
 - ``RNNKERNELS_NUM_THREADS``: the number of threads, at most. Unset or empty: what else there is (`_threads`) decides.
+- ``RNNKERNELS_SHARE_BLAS``: ``1``: `share_blas` at the first call that may use several threads; ``0``: not. Unset or
+  empty: `SHARE_BLAS`.
 - ``RNNKERNELS_BACKEND``: ``cpu`` (the default) or ``cuda``, as `set_backend` takes it.
 
 A value that cannot be honoured makes the import fail with a ``ValueError``, or with a
@@ -43,7 +45,11 @@ if TYPE_CHECKING:
 
 BACKEND_VARIABLE = "RNNKERNELS_BACKEND"
 ISA_VARIABLE = "RNNKERNELS_ISA"
+SHARE_BLAS_VARIABLE = "RNNKERNELS_SHARE_BLAS"
 THREADS_VARIABLE = "RNNKERNELS_NUM_THREADS"
+
+# Whether `share_blas` is called where nobody says: at the first call that may use several threads.
+SHARE_BLAS = False
 
 _OPTIONAL = ("torch", "safetensors", "tqdm")
 
@@ -264,6 +270,11 @@ def _apply_environment(environment: Mapping[str, str]) -> None:
         )
     if text:
         _threads.set_own(THREADS_VARIABLE, int(text))
+
+    text = environment.get(SHARE_BLAS_VARIABLE, "").strip()
+    if text not in ("", "0", "1"):
+        raise ValueError(f"environment variable {SHARE_BLAS_VARIABLE}: expected 0 or 1, got {text!r}")
+    _cpu.share_blas_when_parallel(text == "1" if text else SHARE_BLAS)
 
     name = environment.get(BACKEND_VARIABLE, "").strip()
     if name:

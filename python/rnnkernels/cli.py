@@ -19,6 +19,7 @@ from typing import Any
 
 import rnnkernels as rk
 from rnnkernels import _threads, charlm
+from rnnkernels._blas import shared_blas
 from rnnkernels.charlm.blas import one_blas_thread
 from rnnkernels.charlm.command_line import Parser, named, number, say_error, whole
 from rnnkernels.charlm.output import encodable, to_nowhere
@@ -324,5 +325,6 @@ def _info(options: argparse.Namespace) -> int:
     source, threads = _threads.deciding()
     print(f"{'threads:':17}{threads} ({source})")
     print(f"{'thread limits:':17}{', '.join(f'{limit.source} {limit.threads}' for limit in _threads.limits())}")
+    print(f"{'shared BLAS:':17}{', '.join(shared_blas()) or 'none'}")
     print(f"{'cells:':17}{', '.join(rk.cells())}")
     return 0

@@ -270,7 +270,8 @@ BREAKS = [
     Break(
         "masks: the gated state is masked once",
         "csrc/cpu/forward.h",
-        "if (masks_.drops)\n                mask_rows(masks_, of_all_steps(t, rows), blocks, strip_.made + blocks.first * lanes, strip_.made_row);",
+        "if (masks_.drops)\n                    mask_rows(masks_, of_all_steps(t, rows), blocks, strip_.made + blocks.first * lanes,\n"
+        "                              strip_.made_row);",
         "",
         "tests/kernels/test_noise.py",
         CPU,
@@ -311,8 +312,8 @@ BREAKS = [
     Break(
         "sums: a term's gradient is the first step's",
         "csrc/cpu/backward_sums.h",
-        "for (Index t = first; t < last; ++t)\n            sum_terms",
-        "for (Index t = first; t < last && t < 1; ++t)\n            sum_terms",
+        "for (Index t = first; t < last; ++t)\n                sum_terms",
+        "for (Index t = first; t < last && t < 1; ++t)\n                sum_terms",
         "tests/kernels/test_ragged.py",
         CPU,
     ),

@@ -221,6 +221,8 @@ NO_ARGUMENTS = {
     "instruction_set",
     "instruction_sets",
     "num_threads",
+    "share_blas",
+    "unshare_blas",
 }
 TYPES = {"Loss", "Model", "Result", "Optimizer"}  # what is passed and returned; abstract
 
