@@ -68,7 +68,7 @@ struct Backend {
     int (*num_threads)();
     void (*set_num_threads)(int threads);
     void (*bound_threads)(int threads);
-    bool (*ask_threads)(const char* library, const char* function);
+    bool (*join_torch)();  // cpu/threads.h
     void (*set_oversubscribed)(bool oversubscribed);
     bool (*share_openmp)(const char* library);  // cpu/threads.h
     void (*set_poison)(bool poison);

@@ -133,12 +133,7 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
             backend().bound_threads(threads);
         },
         py::arg("threads"));
-    m.def(
-        "ask_threads",
-        [](const std::string& library, const std::string& function) {
-            return backend().ask_threads(library.c_str(), function.c_str());
-        },
-        py::arg("library"), py::arg("function"));
+    m.def("join_torch", [] { return backend().join_torch(); });
     m.def(
         "set_oversubscribed", [](bool oversubscribed) { backend().set_oversubscribed(oversubscribed); },
         py::arg("oversubscribed"));

@@ -28,8 +28,9 @@ constexpr long long kStays = 10000;  // then a thread that is not the caller lea
 // Nanoseconds.
 constexpr long long kNap = 50'000, kLongestNap = 1'000'000;
 constexpr long long kTrial = 100'000;  // of waits that a caller bears in any case
-// Calls are alone for so long once one has lost by its meetings, twice as long each time until one gains.
-constexpr long long kFirstBreak = 2'000'000, kLongestBreak = 250'000'000;
+// Calls are alone for a while once one has lost by its meetings: for so many times what it has waited, or twice as long
+// as the last time; half as long again after each call that has not lost.
+constexpr long long kBreakOfWaits = 10, kLongestBreak = 250'000'000;
 
 // Thrown out of a call by a thread that has nothing to do there.
 struct Left {};
@@ -116,7 +117,7 @@ std::uint32_t Crew::open(Task task, void* context, Watch& watch) {
 void Crew::lead() {
     const bool finished = run(0) == Outcome::finished;
     if (!close() || !finished) throw Stopped{};
-    if (!alone_.load(std::memory_order_relaxed)) break_ = 0;
+    if (!alone_.load(std::memory_order_relaxed)) break_ /= 2;
 }
 
 bool Crew::close() {
@@ -216,7 +217,8 @@ void Crew::count_wait(const Wait& wait, long long time) {
     if (oversubscribed()) return;
     alone_.store(true, std::memory_order_relaxed);
     door_.fetch_or(kClosed, std::memory_order_relaxed);
-    break_ = break_ == 0 ? kFirstBreak : break_ * 2 < kLongestBreak ? break_ * 2 : kLongestBreak;
+    const long long longer = kBreakOfWaits * waited > 2 * break_ ? kBreakOfWaits * waited : 2 * break_;
+    break_ = longer < kLongestBreak ? longer : kLongestBreak;
     break_end_ = time + break_;
 }
 

@@ -97,7 +97,7 @@ const Backend table{
     [] { return cpu::threads_for_call(cpu::most_threads()); },
     cpu::set_num_threads,
     cpu::bound_threads,
-    cpu::ask_threads,
+    cpu::join_torch,
     cpu::set_oversubscribed,
     cpu::share_openmp,
     cpu::set_poison,

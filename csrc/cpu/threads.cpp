@@ -18,6 +18,8 @@ namespace rnnkernels::cpu {
 namespace {
 
 std::atomic<OpenMpTeam*> openmp{nullptr};
+std::atomic<bool> torch_joined{false};
+std::atomic<unsigned> parallel_calls{0};
 // Never destroyed: workers may still wait in it while the process ends.
 std::atomic<Pool*> pool{nullptr};
 
@@ -57,6 +59,14 @@ bool share_openmp(const char* library) {
     return true;
 }
 
+bool join_torch() {
+    if (torch_joined.load(std::memory_order_acquire)) return true;
+    if (!ask_threads("libtorch_cpu.so", "_ZN2at15get_num_threadsEv")) return false;
+    share_openmp("libgomp.so.1");
+    torch_joined.store(true, std::memory_order_release);
+    return true;
+}
+
 Watch* unwatched() {
     static Watch never;  // its flag stays as it is
     return &never;
@@ -64,7 +74,11 @@ Watch* unwatched() {
 
 void run_parallel(int threads, Prepare prepare, Task task, void* context, Watch* watch) {
     if (watch != unwatched()) watch->asker = this_thread();
-    if (threads > 1) threads = threads_for_call(threads);
+    if (threads > 1) {
+        // Asking the system's loader takes 1 us: now and then it is time enough.
+        if (parallel_calls.fetch_add(1, std::memory_order_relaxed) % 64 == 0) join_torch();
+        threads = threads_for_call(threads);
+    }
     if (threads > 1) {
         OpenMpTeam* const shared = openmp.load(std::memory_order_acquire);
         if (shared != nullptr && shared->run(threads, prepare, task, context, *watch)) return;

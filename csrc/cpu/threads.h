@@ -36,6 +36,10 @@ __attribute__((always_inline)) inline void look(Watch* watch) {
 // program that takes turns between such a library and this one would find a processor taken with every turn.
 bool share_openmp(const char* library);
 
+// That with the runtime of PyTorch, and no call gets more threads than PyTorch would use; false where PyTorch is not
+// loaded. Calls look for it themselves, so that it need not have been loaded before the first.
+bool join_torch();
+
 class Crew;
 
 // A thread in a call, where it stands in the call's phases.

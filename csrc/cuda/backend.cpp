@@ -148,7 +148,7 @@ const Backend table{
     [] { return 1; },
     [](int) {},
     [](int) {},
-    [](const char*, const char*) { return false; },
+    [] { return false; },
     [](bool) {},
     [](const char*) { return false; },
     [](bool poison) { poisoned.store(poison); },

@@ -138,7 +138,7 @@ def set_instruction_set(name: str) -> None: ...
 def num_threads() -> int: ...  # that a call of this thread may use now
 def set_num_threads(threads: int) -> None: ...  # 0: as many as what bounds them leaves
 def bound_threads(threads: int) -> None: ...  # by the process's environment and quota
-def ask_threads(library: str, function: str) -> bool: ...  # an `int ()` of a loaded library, in every call
+def join_torch() -> bool: ...  # run on PyTorch's OpenMP threads, as many as it says; False: it is not loaded
 def set_oversubscribed(oversubscribed: bool) -> None: ...  # as many as were set, whatever bounds them: for tests
 def share_openmp(library: str | None) -> bool: ...  # run on the threads of a loaded OpenMP runtime; None: on our own
 def blas() -> list[tuple[str, int, bool]]: ...  # each OpenBLAS that is loaded: path, threads, whether they are ours

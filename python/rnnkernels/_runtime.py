@@ -5,8 +5,8 @@ Importing this module loads the compiled CPU backend and applies four environmen
 - ``RNNKERNELS_ISA``: the instruction set to use (``scalar``, ``avx2``, ``avx512``, ``neon``).
   Unset or empty: the fastest one that was compiled and that the machine has.
 - ``RNNKERNELS_NUM_THREADS``: the number of threads, at most. Unset or empty: what else there is (`_threads`) decides.
-- ``RNNKERNELS_SHARE_BLAS``: ``1``: `share_blas` at the first call that may use several threads; ``0``: not. Unset or
-  empty: `SHARE_BLAS`.
+- ``RNNKERNELS_SHARE_BLAS``: ``1``, unset or empty: `share_blas` at the first call that may use several threads; ``0``:
+  not.
 - ``RNNKERNELS_BACKEND``: ``cpu`` (the default) or ``cuda``, as `set_backend` takes it.
 
 A value that cannot be honoured makes the import fail with a ``ValueError``, or with a
@@ -48,8 +48,9 @@ ISA_VARIABLE = "RNNKERNELS_ISA"
 SHARE_BLAS_VARIABLE = "RNNKERNELS_SHARE_BLAS"
 THREADS_VARIABLE = "RNNKERNELS_NUM_THREADS"
 
-# Whether `share_blas` is called where nobody says: at the first call that may use several threads.
-SHARE_BLAS = False
+# Whether `share_blas` is called where nobody says: at the first call that may use several threads. A training loop
+# with a readout of NumPy's takes 0.6 of the time for it (docs/threads.md).
+SHARE_BLAS = True
 
 _OPTIONAL = ("torch", "safetensors", "tqdm")
 

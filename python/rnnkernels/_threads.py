@@ -2,7 +2,7 @@
 
 In the order in which equal ones are named: the package's own setting, ``OMP_NUM_THREADS`` and ``OMP_THREAD_LIMIT``
 (which torchrun, containers and batch systems set), the CPU quota of the cgroup, the CPU affinity, and PyTorch's number
-of threads once `rnnkernels.torch` is imported. Affinity and PyTorch are asked by every call that can use several
+of threads once it is loaded. Affinity and PyTorch are asked by every call that can use several
 threads (``csrc/cpu/thread_limits.h``), the environment when the package is imported; the quota then and whenever
 somebody asks here.
 
@@ -12,6 +12,7 @@ Not here: the public functions and their checks (`_runtime`), nor how a quota is
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,7 +21,7 @@ from rnnkernels import _cpu
 from ._cpus import affinity, cgroup_quota
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 # Above any machine of today, below what exhausts a process: a mistyped number of threads ends in a
 # sentence, not in a thousand million attempts to start one.
@@ -40,7 +41,6 @@ class Limit(NamedTuple):
 
 _own: Limit | None = None
 _environment: tuple[Limit, ...] = ()
-_asked: tuple[str, Callable[[], int]] | None = None
 
 
 def start(environment: Mapping[str, str]) -> None:
@@ -58,24 +58,6 @@ def set_own(source: str, threads: int) -> None:
     _cpu.set_num_threads(threads)
 
 
-def ask(source: str, library: str, symbol: str, function: Callable[[], int]) -> None:
-    """Have no call use more threads than another library says on the calling thread.
-
-    Parameters
-    ----------
-    source : str
-        What the library is called.
-    library, symbol : str
-        The soname of a loaded library, and the name of its function ``int ()`` that every call asks. Where either is
-        missing nobody is asked.
-    function : callable
-        What Python asks for the same number.
-    """
-    global _asked  # noqa: PLW0603 - a setting of the process
-    if _cpu.ask_threads(library, symbol):
-        _asked = source, function
-
-
 def limits() -> list[Limit]:
     """Return what every source says now; a source that says nothing is left out. Calls then heed the quota of now."""
     quota = cgroup_quota(ROOT)
@@ -86,9 +68,9 @@ def limits() -> list[Limit]:
     found = [] if _own is None else [_own]
     found += of_process
     found.append(Limit("affinity", affinity()))
-    if _asked is not None:
-        source, function = _asked
-        found.append(Limit(source, function()))
+    torch = sys.modules.get("torch")
+    if torch is not None and _cpu.join_torch():
+        found.append(Limit("PyTorch", torch.get_num_threads()))
     return found
 
 

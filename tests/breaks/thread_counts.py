@@ -11,16 +11,16 @@ BREAKS = [
     Break(
         "thread counts: no call asks for its limits",
         "csrc/cpu/threads.cpp",
-        "if (threads > 1) threads = threads_for_call(threads);",
-        "if (threads > 2) threads = 2;",
+        "        threads = threads_for_call(threads);\n",
+        "        if (threads > 2) threads = 2;\n",
         f"{NUMPY} -k affinity_that_changes",
         CPU,
     ),
     Break(
         "thread counts: limits are asked where OpenMP's threads serve",
         "csrc/cpu/threads.cpp",
-        "if (threads > 1) threads = threads_for_call(threads);",
-        "threads = openmp.load() != nullptr ? threads_for_call(threads) : threads > 2 ? 2 : threads;",
+        "        threads = threads_for_call(threads);\n",
+        "        threads = openmp.load() != nullptr ? threads_for_call(threads) : threads > 2 ? 2 : threads;\n",
         f"{TORCH} -k worker",
         CPU,
     ),
@@ -58,10 +58,11 @@ BREAKS = [
     ),
     Break(
         "thread counts: OpenMP's number for a thread stands for PyTorch's",
-        f"{P}/torch/__init__.py",
+        "csrc/cpu/threads.cpp",
         '"libtorch_cpu.so", "_ZN2at15get_num_threadsEv"',
         '"libgomp.so.1", "omp_get_max_threads"',
         f"{TORCH} -k never_asked",
+        CPU,
     ),
     Break(
         "thread counts: OpenMP's variable bounds nothing",

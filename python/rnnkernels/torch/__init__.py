@@ -16,11 +16,11 @@ and the transforms of `torch.func` are in `autograd`, the operators that `torch.
 """
 
 try:
-    import torch as _torch
+    import torch as _torch  # noqa: F401  # the error below
 except ImportError as error:
     raise ImportError("rnnkernels.torch needs PyTorch: pip install 'rnnkernels[torch]'") from error
 
-from rnnkernels import _cpu, _threads
+from rnnkernels import _cpu
 
 from . import export as _export  # noqa: F401  # the operators' rule for torch.onnx.export
 from . import operators
@@ -29,10 +29,9 @@ from .recurrent import Recurrent, RecurrentCell
 from .swapping import Swapped, swap, unswap
 
 # PyTorch's idle threads spin for milliseconds after each of its operations: with threads of our own beside them the
-# two would take the processors from each other, layer after layer. On its threads ours cost nothing to wake.
-_cpu.share_openmp("libgomp.so.1")
-# As many as PyTorch would use (at::get_num_threads), in a DataLoader's workers too, where its threads are not.
-_threads.ask("PyTorch", "libtorch_cpu.so", "_ZN2at15get_num_threadsEv", _torch.get_num_threads)
+# two would take the processors from each other, layer after layer. On its threads ours cost nothing to wake. And calls
+# get as many as PyTorch would use, in a DataLoader's workers too, where its threads are not.
+_cpu.join_torch()
 
 __all__ = [
     "GRU",
