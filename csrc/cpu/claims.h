@@ -8,23 +8,16 @@
 // thread does its own pieces first. Then it waits a little for the others', and takes over, from the end, what nobody
 // has begun; what belongs to a thread that is not there it takes at once (threads.h: is_there).
 //
-// Claims are plain memory of the call. Not here: who is in a call, and how they wait (threads.h); what a piece is
+// Claims are plain memory of the call. What is inline here is always inlined: this header is also compiled per
+// instruction set. Not here: who is in a call, and how they wait (threads.h); what a piece is
 // (geometry.h: Part).
 #pragma once
-
-#include <cstring>
 
 #include "plan.h"
 #include "threads.h"
 #include "workspace.h"
 
-namespace rnnkernels::RNNKERNELS_TARGET {
-
-using cpu::Member;
-using cpu::Plan;
-using cpu::Range;
-using cpu::Wait;
-using cpu::Workspace;
+namespace rnnkernels::cpu {
 
 // Pieces of a home at most: their phases fill a cache line.
 inline constexpr int kMostEach = 8;
@@ -42,68 +35,33 @@ struct Claims {
     PiecePhases* done = nullptr;  // (homes): the last phase that each piece is done in
 };
 
-inline Claims take_claims(Workspace& workspace, int homes, int each, int threads) {
-    Claims claims{homes, each};
-    if (threads == 1) return claims;
-    claims.claimed = workspace.take<PiecePhases>(2 * homes);
-    claims.done = claims.claimed + homes;
-    std::memset(claims.claimed, 0, sizeof(PiecePhases) * 2 * static_cast<std::size_t>(homes));
-    return claims;
-}
+Claims take_claims(Workspace& workspace, int homes, int each, int threads);
 
 // A thread's way through one phase of the pieces of homes [first, last): `while (walk.next()) work(walk.piece)`.
 class PieceWalk {
 public:
     // `backwards`: own pieces from the last to the first.
-    RNNKERNELS_INLINE PieceWalk(Member& member, const Claims& claims, Range homes, bool backwards)
+    __attribute__((always_inline)) PieceWalk(Member& member, const Claims& claims, Range homes, bool backwards)
         : member_(member), claims_(claims), homes_(homes), backwards_(backwards) {
-        cpu::look(member.watch);
+        look(member.watch);
         ++member.phase;
-        if (!claims.claimed) return;
-        if (member.beat) __atomic_store_n(member.beat, member.phase, __ATOMIC_RELAXED);
-        const bool own = member.number >= homes.first && member.number < homes.last;
-        home_ = own ? member.number : homes.first;
-        // A piece is claimed for a later phase when this one is over.
-        if (__atomic_load_n(&claims.claimed[home_].of[0], __ATOMIC_ACQUIRE) > member.phase) over_ = true;
-        if (!own) tried_ = claims.each;
-        patience_ = own ? cpu::kPatience : claims.each > 1 ? 0 : cpu::kLongPatience;
+        if (claims.claimed) enter();
     }
 
-    RNNKERNELS_INLINE bool next() {
+    __attribute__((always_inline)) bool next() {
         if (!claims_.claimed) return ++piece < claims_.homes * claims_.each;
-        if (piece >= 0) {
-            cpu::stress_point();
-            finish(piece);
-        }
-        while (!over_ && tried_ < claims_.each) {
-            const int i = backwards_ ? claims_.each - 1 - tried_ : tried_;
-            ++tried_;
-            if (claim(home_, i)) {
-                cpu::stress_point();
-                piece = home_ * claims_.each + i;
-                return true;
-            }
-        }
-        return !over_ && take_over();
+        return next_claimed();
     }
 
     int piece = -1;
 
 private:
-    bool claim(int home, int i) const {
-        long long* const at = &claims_.claimed[home].of[i];
-        long long last = __atomic_load_n(at, __ATOMIC_RELAXED);
-        return last < member_.phase &&
-               __atomic_compare_exchange_n(at, &last, member_.phase, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
-    }
-    bool done(int home, int i) const {
-        return __atomic_load_n(&claims_.done[home].of[i], __ATOMIC_ACQUIRE) >= member_.phase;
-    }
-    void finish(int piece_done) const {
-        __atomic_store_n(&claims_.done[piece_done / claims_.each].of[piece_done % claims_.each], member_.phase,
-                         __ATOMIC_RELEASE);
-    }
+    void enter();
+    bool next_claimed();
     bool take_over();
+    bool claim(int home, int i) const;
+    bool done(int home, int i) const;
+    void finish(int piece_done) const;
 
     Member& member_;
     const Claims& claims_;
@@ -115,45 +73,17 @@ private:
     bool over_ = false;
 };
 
-// Waits until the phase is over, or a piece can be had that is another's.
-inline bool PieceWalk::take_over() {
-    Wait wait{patience_};
-    for (;;) {
-        bool all = true;
-        for (Index at = homes_.first; at < homes_.last; ++at) {
-            const int home = static_cast<int>(at);
-            for (int k = 0; k < claims_.each; ++k) {
-                const int i = backwards_ ? k : claims_.each - 1 - k;
-                if (done(home, i)) continue;
-                all = false;
-                if (wait.turns < wait.patience && cpu::is_there(member_, home)) break;
-                if (claim(home, i)) {
-                    piece = home * claims_.each + i;
-                    cpu::end_wait(member_, wait);
-                    return true;
-                }
-            }
-        }
-        if (all) break;
-        cpu::wait_turn(member_, wait);
-    }
-    cpu::end_wait(member_, wait);
-    return false;
-}
-
 // The phases of a call as one of its threads goes through them: those of pieces that everybody has a share in, and
 // those of the steps, whose row groups need not meet.
 class Phases {
 public:
     // `steps`: the pieces of the plan's grid; `shares`: everybody's.
-    Phases(Member& member, const Plan& plan, const Claims& steps, const Claims& shares)
+    __attribute__((always_inline)) Phases(Member& member, const Plan& plan, const Claims& steps, const Claims& shares)
         : member_(member), plan_(plan), steps_(steps), shares_(shares) {}
-
-    int thread() const { return member_.number; }
 
     // A phase of all: work(share, shares).
     template <class Work>
-    RNNKERNELS_INLINE void everyone(Work work) {
+    __attribute__((always_inline)) void everyone(Work work) {
         const int shares = shares_.homes * shares_.each;
         PieceWalk walk(member_, shares_, Range{0, shares_.homes}, false);
         while (walk.next()) work(walk.piece, shares);
@@ -161,7 +91,7 @@ public:
 
     // A phase of the row group at work: work(piece).
     template <class Work>
-    RNNKERNELS_INLINE void of_group(bool backwards, Work work) {
+    __attribute__((always_inline)) void of_group(bool backwards, Work work) {
         const Index first = group_ * plan_.unit_groups;
         PieceWalk walk(member_, steps_, Range{first, first + plan_.unit_groups}, backwards);
         while (walk.next()) work(walk.piece);
@@ -170,7 +100,7 @@ public:
     // The same phases of every row group, where `each`: a thread goes through those of its own group, then helps with
     // the others'. Where not, run() once.
     template <class Run>
-    RNNKERNELS_INLINE void each_row_group(bool each, Run run) {
+    __attribute__((always_inline)) void each_row_group(bool each, Run run) {
         const int groups = each ? plan_.row_groups : 1, own = each ? member_.number / plan_.unit_groups : 0;
         const long long begin = member_.phase;
         for (int i = 0; i < groups; ++i) {
@@ -188,4 +118,4 @@ private:
     int group_ = 0;
 };
 
-}  // namespace rnnkernels::RNNKERNELS_TARGET
+}  // namespace rnnkernels::cpu

@@ -17,10 +17,17 @@
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
+using cpu::Claims;
 using cpu::make_plan;
+using cpu::Member;
+using cpu::Phases;
+using cpu::Plan;
 using cpu::plan_wavefront;
 using cpu::PlanInput;
+using cpu::Range;
 using cpu::split_range;
+using cpu::take_claims;
+using cpu::Wait;
 
 template <class N>
 constexpr N least(N a, N b) {

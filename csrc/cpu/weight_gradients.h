@@ -35,42 +35,51 @@ struct OuterProduct {
         if (gates == 0) return;
         const Index vectors = blocks_of<T>(columns);
         const Index panels = (vectors + width - 1) / width;
-        const Index tiles_per_gate = (units + tile_height - 1) / tile_height;
-        const Index tiles = tiles_per_gate * gates;
-        alignas(64) T strip[tile_height * width * lanes];
         for (Index first = 0; first < rows.count; first += kRowBlock) {
-            const Index count = rows.count - first < kRowBlock ? rows.count - first : kRowBlock;
+            const GradientRows<T> block{rows.data + first * rows.stride, rows.stride,
+                                        least(rows.count - first, kRowBlock)};
             const bool set = begins && first == 0;  // the first to write: set, do not add
             for (Index panel0 = 0; panel0 < panels; panel0 += kColumnPanels) {
-                const Index here = panels - panel0 < kColumnPanels ? panels - panel0 : kColumnPanels;
+                const Index here = least(panels - panel0, kColumnPanels);
                 phases.everyone([&](int share, int shares) {
                     for (Index p = here * share / shares; p < here * (share + 1) / shares; ++p)
-                        pack_matrix(matrix_row, first, count, (panel0 + p) * width, vectors, columns, panel_at(p));
+                        pack_matrix(matrix_row, first, block.count, (panel0 + p) * width, vectors, columns,
+                                    panel_at(p));
                 });
                 phases.everyone([&](int share, int shares) {
-                    for (Index at = tiles * share / shares; at < tiles * (share + 1) / shares; ++at) {
-                        const int gate = static_cast<int>(at / tiles_per_gate);
-                        const Index unit = at % tiles_per_gate * tile_height;
-                        const Index height = units - unit < tile_height ? units - unit : tile_height;
-                        // Read where they stand: copying them into rows of a tile cost more than it saved. Rows of the
-                        // tile beyond `height` multiply what follows the gate's units; nobody reads them.
-                        const RowBlock<T> left{rows.data + first * rows.stride + slots[gate] + unit, rows.stride,
-                                               kNoOffset, 1, count};
-                        for (Index p = 0; p < here; ++p) {
-                            const Index vector = (panel0 + p) * width;
-                            const int wide = width_at(vector, vectors);
-                            tile_of(wide)(left, panel_at(p), 0, zeros, 0, strip, wide * lanes);
-                            T* to = out + (weight_rows[gate] * units + unit) * columns + vector * lanes;
-                            for (Index r = 0; r < height; ++r, to += columns)
-                                add_row(strip + r * wide * lanes, wide, columns - vector * lanes, set, to);
-                        }
-                    }
+                    add_tiles(block, slots, weight_rows, gates, units, {panel0, panel0 + here}, columns, out, set,
+                              share, shares);
                 });
             }
         }
     }
 
 private:
+    // These panels' columns of a share of the weight's rows.
+    void add_tiles(const GradientRows<T>& rows, const Index* slots, const int* weight_rows, int gates, Index units,
+                   Range panels, Index columns, T* out, bool set, int share, int shares) const {
+        const Index vectors = blocks_of<T>(columns);
+        const Index tiles_per_gate = (units + tile_height - 1) / tile_height;
+        const Index tiles = tiles_per_gate * gates;
+        alignas(64) T strip[tile_height * width * lanes];
+        for (Index at = tiles * share / shares; at < tiles * (share + 1) / shares; ++at) {
+            const int gate = static_cast<int>(at / tiles_per_gate);
+            const Index unit = at % tiles_per_gate * tile_height;
+            const Index height = least(units - unit, Index{tile_height});
+            // Read where they stand: copying them into rows of a tile cost more than it saved. Rows of the tile beyond
+            // `height` multiply what follows the gate's units; nobody reads them.
+            const RowBlock<T> left{rows.data + slots[gate] + unit, rows.stride, kNoOffset, 1, rows.count};
+            for (Index panel = panels.first; panel < panels.last; ++panel) {
+                const Index vector = panel * width;
+                const int wide = width_at(vector, vectors);
+                tile_of(wide)(left, panel_at(panel - panels.first), 0, zeros, 0, strip, wide * lanes);
+                T* to = out + (weight_rows[gate] * units + unit) * columns + vector * lanes;
+                for (Index r = 0; r < height; ++r, to += columns)
+                    add_row(strip + r * wide * lanes, wide, columns - vector * lanes, set, to);
+            }
+        }
+    }
+
     T* panel_at(Index p) const { return packed + p * kRowBlock * width * lanes; }
 
     // Vectors of the panel that starts at `vector`: the last one may be narrower.

@@ -62,7 +62,7 @@ void backward_step(Form form, Engine& engine, Index t) {
 
 // The steps [first, last) of one chunk, of each row group where `each`.
 template <class Engine>
-[[gnu::always_inline]] inline void run_forward_chunk(Form form, Engine& engine, Index first, Index last, bool each) {
+void run_forward_chunk(Form form, Engine& engine, Index first, Index last, bool each) {
     engine.begin_chunk(first, last);
     engine.each_row_group(each, [&] {
         engine.project(first, last);

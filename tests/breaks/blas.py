@@ -56,7 +56,7 @@ BREAKS = [
     ),
     Break(
         "blas: jobs begin on fewer workers than there are jobs",
-        "csrc/cpu/threads.cpp",
+        "csrc/cpu/pool.cpp",
         "if (!turn.mine() || start_workers(jobs - 1) < jobs - 1) return false;",
         "if (!turn.mine() || start_workers(jobs - 1) > jobs) return false;",
         f"{TESTS} -k refuses",

@@ -171,9 +171,9 @@ BREAKS = [
     # ---- threads and chunks
     Break(
         "threads: a step does not wait for the step before",
-        "csrc/cpu/claims.h",
-        "        return !over_ && take_over();",
-        "        return false;",
+        "csrc/cpu/claims.cpp",
+        "    return !over_ && take_over();",
+        "    return false;",
         "tests/cpu/test_reproducible.py tests/cpu/test_shared.py",
         CPU,
     ),

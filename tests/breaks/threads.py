@@ -2,7 +2,7 @@
 
 from .record import STRESS, TSAN, Break
 
-CLAIMS = "csrc/cpu/claims.h"
+CLAIMS = "csrc/cpu/claims.cpp"
 CREW = "csrc/cpu/crew.cpp"
 
 
@@ -15,8 +15,8 @@ BREAKS = [
     Break(
         "threads: a piece is done without a release",
         CLAIMS,
-        "member_.phase,\n                         __ATOMIC_RELEASE);",
-        "member_.phase,\n                         __ATOMIC_RELAXED);",
+        "member_.phase,\n                     __ATOMIC_RELEASE);",
+        "member_.phase,\n                     __ATOMIC_RELAXED);",
         _stress("calls"),
         TSAN,
     ),
@@ -64,8 +64,8 @@ BREAKS = [
     Break(
         "threads: a piece is done twice",
         CLAIMS,
-        "        return last < member_.phase &&",
-        "        return last < member_.phase ||",
+        "    return last < member_.phase &&",
+        "    return last < member_.phase ||",
         _stress("calls"),
         STRESS,
     ),
@@ -79,7 +79,7 @@ BREAKS = [
     ),
     Break(
         "threads: the phases of the second row group are behind those of the first",
-        CLAIMS,
+        "csrc/cpu/claims.h",
         "            member_.phase = begin;\n",
         "",
         _stress("calls"),
