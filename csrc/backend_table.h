@@ -47,6 +47,15 @@ struct BlasDoor {
     void (*share_when_parallel)(bool share);
 };
 
+// Threads that a program lends for its calls (cpu/threads.h: borrow).
+struct LendingDoor {
+    void* (*borrow)(int workers);
+    void (*lend)(void* pool, int thread);
+    void (*end)(void* pool);
+    void (*give_up)(void* pool);
+    void (*use)(void* pool);  // for calls of the calling thread; null: as usual
+};
+
 struct Backend {
     const char* name;
 
@@ -98,7 +107,8 @@ struct Backend {
     void (*backward)(int set, int cell, Dtype dtype, const BackwardCall& call);
     void (*drop)(int set, Dtype dtype, const ElementDropout& call);
     void (*evaluate)(int set, int function, Dtype dtype, const void* x, void* out, Index count);
-    const BlasDoor* blas = nullptr;  // null: a backend without threads to share
+    const LendingDoor* lending = nullptr;  // null: a backend without threads
+    const BlasDoor* blas = nullptr;        // null: a backend without threads to share
 };
 
 const Backend& backend();

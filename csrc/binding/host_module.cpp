@@ -66,6 +66,28 @@ py::object copy_reserve(const py::array& bytes, const std::string& set) {
 }
 
 // Of every OpenBLAS that is loaded: its path, the threads that a call of it may use, whether they are ours.
+// Threads that a program lends for its calls (backend_table.h: LendingDoor).
+class LentThreads {
+public:
+    explicit LentThreads(int workers) : pool_(backend().lending->borrow(workers)) {}
+    ~LentThreads() { backend().lending->give_up(pool_); }
+    LentThreads(const LentThreads&) = delete;
+    LentThreads& operator=(const LentThreads&) = delete;
+
+    void work(int thread) {
+        const Released released;
+        backend().lending->lend(pool_, thread);
+    }
+    void end() {
+        const Released released;
+        backend().lending->end(pool_);
+    }
+    void use() { backend().lending->use(pool_); }
+
+private:
+    void* pool_;
+};
+
 py::list blas() {
     py::list found;
     for (int i = 0;; ++i) {
@@ -143,6 +165,19 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
             return backend().share_openmp(library ? library->c_str() : nullptr);
         },
         py::arg("library").none(true));
+    py::class_<LentThreads>(m, "LentThreads", py::module_local())
+        .def(py::init<int>(), py::arg("workers"))
+        .def("work", &LentThreads::work, py::arg("thread"))
+        .def("end", &LentThreads::end);
+    m.def(
+        "use_lent",
+        [](LentThreads* threads) {
+            if (threads != nullptr)
+                threads->use();
+            else
+                backend().lending->use(nullptr);
+        },
+        py::arg("threads").none(true));
     m.def("blas", &blas);
     m.def(
         "set_blas_threads", [](int number, int threads) { backend().blas->set_threads(number, threads); },

@@ -21,7 +21,7 @@ bool Pool::run(int threads, Prepare prepare, Task task, void* context, Watch& wa
 
 bool Pool::run_together(int jobs, Job job, void* context) {
     const Turn turn(in_use_);
-    if (!turn.mine() || start_workers(jobs - 1) < jobs - 1) return false;
+    if (!turn.mine() || lent_ || start_workers(jobs - 1) < jobs - 1) return false;
     struct Jobs {
         Job job;
         void* context;
@@ -42,7 +42,7 @@ bool Pool::run_together(int jobs, Job job, void* context) {
 
 // How many workers stand ready, up to `wanted`.
 int Pool::start_workers(int wanted) {
-    while (workers_ < wanted) {
+    while (!lent_ && workers_ < wanted) {
         try {
             std::thread(&Pool::work, this, workers_ + 1, signal_.load()).detach();
         } catch (const std::system_error&) {
@@ -53,18 +53,34 @@ int Pool::start_workers(int wanted) {
     return workers_ < wanted ? workers_ : wanted;
 }
 
+void Pool::lend(int thread) {
+    here_.fetch_add(1, std::memory_order_relaxed);
+    work(thread, 0);  // a call that is under way is joined
+    here_.fetch_sub(1, std::memory_order_release);
+}
+
+void Pool::end() {
+    send(kEnd);
+    for (long long spins = 0; here_.load(std::memory_order_acquire) > 0; ++spins) relax(spins);
+}
+
 // A worker's life. The number of participants travels in the signal: a worker that is not needed must not join.
 void Pool::work(int thread, std::uint64_t seen) {
     for (;;) {
         seen = wait_for_signal(seen);
         stress_point();
+        if (seen == kEnd) return;
         if (thread < static_cast<int>(seen & 0xffff)) crew_.serve(static_cast<std::uint32_t>(seen >> 16), thread);
     }
 }
 
 void Pool::call_workers(int threads, Task task, void* context, Watch& watch) {
     const std::uint64_t call = crew_.open(task, context, watch);
-    signal_.store(call << 16 | static_cast<std::uint64_t>(threads), std::memory_order_seq_cst);
+    send(call << 16 | static_cast<std::uint64_t>(threads));
+}
+
+void Pool::send(std::uint64_t signal) {
+    signal_.store(signal, std::memory_order_seq_cst);
     // Either we see the sleeper or it sees the signal. The order of the two is sequentially consistent as it
     // stands; qemu lets a 64-bit ARM's store-release pass a later load-acquire on x86, and a worker slept for ever.
     std::atomic_thread_fence(std::memory_order_seq_cst);

@@ -85,6 +85,14 @@ int threads_of_call() {
 
 const BlasDoor blas_door{cpu::blas, cpu::set_blas_threads, cpu::share_blas, cpu::share_blas_when_parallel};
 
+const LendingDoor lending_door{
+    [](int workers) -> void* { return cpu::borrow(workers); },
+    [](void* pool, int thread) { cpu::lend(*static_cast<cpu::Pool*>(pool), thread); },
+    [](void* pool) { cpu::end_lending(*static_cast<cpu::Pool*>(pool)); },
+    [](void* pool) { cpu::give_up(static_cast<cpu::Pool*>(pool)); },
+    [](void* pool) { cpu::use_lent(static_cast<cpu::Pool*>(pool)); },
+};
+
 const Backend table{
     "cpu",
     [] { return cpu::cell_count(sets()); },
@@ -134,6 +142,7 @@ const Backend table{
     [](int set, int function, Dtype dtype, const void* x, void* out, Index count) {
         set_at(set).evaluate(function, dtype, x, out, count);
     },
+    &lending_door,
     &blas_door,
 };
 

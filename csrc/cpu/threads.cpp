@@ -18,6 +18,8 @@ namespace rnnkernels::cpu {
 namespace {
 
 std::atomic<OpenMpTeam*> openmp{nullptr};
+thread_local Pool* lent = nullptr;
+std::atomic<int> forks{0};  // that this process is a child of
 std::atomic<bool> torch_joined{false};
 std::atomic<unsigned> parallel_calls{0};
 // Never destroyed: workers may still wait in it while the process ends.
@@ -25,6 +27,7 @@ std::atomic<Pool*> pool{nullptr};
 
 // In the child of a fork: the workers did not come along, nor did OpenMP's.
 void forget_pool() {
+    forks.fetch_add(1);
     pool.store(nullptr);
     openmp.store(nullptr);
 }
@@ -67,6 +70,24 @@ bool join_torch() {
     return true;
 }
 
+namespace {
+struct Borrowed : Pool {
+    explicit Borrowed(int workers) : Pool(workers) {}
+    const int forks_then = forks.load();
+};
+}  // namespace
+
+Pool* borrow(int workers) {
+    forget_in_children();
+    return new Borrowed(workers);
+}
+void lend(Pool& pool, int thread) { pool.lend(thread); }
+void end_lending(Pool& pool) {
+    if (static_cast<Borrowed&>(pool).forks_then == forks.load()) pool.end();
+}
+void give_up(Pool* pool) { delete static_cast<Borrowed*>(pool); }
+void use_lent(Pool* pool) { lent = pool; }
+
 Watch* unwatched() {
     static Watch never;  // its flag stays as it is
     return &never;
@@ -78,6 +99,12 @@ void run_parallel(int threads, Prepare prepare, Task task, void* context, Watch*
         // Asking the system's loader takes 1 us: now and then it is time enough.
         if (parallel_calls.fetch_add(1, std::memory_order_relaxed) % 64 == 0) join_torch();
         threads = threads_for_call(threads);
+    }
+    if (threads > 1) {
+        if (lent != nullptr) {
+            if (lent->run(threads, prepare, task, context, *watch)) return;
+            threads = 1;
+        }
     }
     if (threads > 1) {
         OpenMpTeam* const shared = openmp.load(std::memory_order_acquire);

@@ -40,6 +40,16 @@ bool share_openmp(const char* library);
 // loaded. Calls look for it themselves, so that it need not have been loaded before the first.
 bool join_torch();
 
+// Threads that somebody lends for calls of one of their own: up to `workers` beside it. Those who lend theirs are in
+// lend(thread), thread from 1 on, until end, which waits for them. Calls of a thread that has said use_lent run on
+// these alone; null: on the usual ones.
+class Pool;
+Pool* borrow(int workers);
+void lend(Pool& pool, int thread);
+void end_lending(Pool& pool);  // by a process that is a child of the borrower's: nobody is waited for
+void give_up(Pool* pool);
+void use_lent(Pool* pool);
+
 class Crew;
 
 // A thread in a call, where it stands in the call's phases.

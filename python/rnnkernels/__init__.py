@@ -14,6 +14,7 @@ character language model in `rnnkernels.charlm`. GPUs are in `rnnkernels.cuda`.
 
 from . import bptt, optim
 from ._blas import share_blas, unshare_blas
+from ._executor import on_executor
 from ._runtime import (
     backend,
     backends,
@@ -52,6 +53,7 @@ __all__ = [
     "instruction_set",
     "instruction_sets",
     "num_threads",
+    "on_executor",
     "optim",
     "parameter_shapes",
     "set_backend",

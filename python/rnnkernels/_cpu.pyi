@@ -140,6 +140,13 @@ def set_num_threads(threads: int) -> None: ...  # 0: as many as what bounds them
 def bound_threads(threads: int) -> None: ...  # by the process's environment and quota
 def join_torch() -> bool: ...  # run on PyTorch's OpenMP threads, as many as it says; False: it is not loaded
 def set_oversubscribed(oversubscribed: bool) -> None: ...  # as many as were set, whatever bounds them: for tests
+
+class LentThreads:  # threads of somebody else's, up to `workers` beside the caller
+    def __init__(self, workers: int) -> None: ...
+    def work(self, thread: int) -> None: ...  # the calling thread is number `thread`, from 1 on, until end
+    def end(self) -> None: ...
+
+def use_lent(threads: LentThreads | None) -> None: ...  # calls of this thread run on these; None: as usual
 def share_openmp(library: str | None) -> bool: ...  # run on the threads of a loaded OpenMP runtime; None: on our own
 def blas() -> list[tuple[str, int, bool]]: ...  # each OpenBLAS that is loaded: path, threads, whether they are ours
 def set_blas_threads(number: int, threads: int) -> None: ...  # of the number-th of `blas`

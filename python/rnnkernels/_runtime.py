@@ -152,7 +152,7 @@ def num_threads() -> int:
     """Return how many threads a call of this Python thread may use now, the calling one included.
 
     The least of what these say: `set_num_threads` or ``RNNKERNELS_NUM_THREADS``; ``OMP_NUM_THREADS`` and
-    ``OMP_THREAD_LIMIT``; the cgroup's CPU quota; the CPU affinity; PyTorch, once `rnnkernels.torch` is imported.
+    ``OMP_THREAD_LIMIT``; the cgroup's CPU quota; the CPU affinity; PyTorch, once it is loaded.
     `backends` and ``rnnkernels info`` name the one that decides.
     """
     return _threads.deciding().threads
