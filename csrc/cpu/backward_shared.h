@@ -84,12 +84,17 @@ struct BackwardShared {
     Index h_padded() const { return h_blocks * lanes; }
     Index gradient_row() const { return table.slots * padded(); }
 
+    // The threads that a call can use at all, so that no other is woken.
+    int useful_threads(int threads) {
+        plan = plan_of(cell, Pass::backward, call.in, threads);
+        return plan.threads;
+    }
     void prepare(int threads) {
         held = copy_settings(call.in, table, settings);
         options = masks.zones || masks.drops || call.norms[0];
         for (const void* sequence : call.d_sequence) options = options || sequence;
         const Shape& shape = call.in.shape;
-        plan = plan_of(cell, Pass::backward, call.in, threads);
+        plan = for_threads(plan, threads, cell, Pass::backward, call.in);
         const Index width = width_of(table, shape);
         blocks = blocks_of<T>(shape.hidden);
         h_blocks = blocks_of<T>(width);

@@ -37,84 +37,86 @@ struct Claims {
 
 Claims take_claims(Workspace& workspace, int homes, int each, int threads);
 
-// A thread's way through one phase of the pieces of homes [first, last): `while (walk.next()) work(walk.piece)`.
+// A thread's way through one phase of the pieces of homes [first, last).
 class PieceWalk {
 public:
-    // `backwards`: own pieces from the last to the first.
-    __attribute__((always_inline)) PieceWalk(Member& member, const Claims& claims, Range homes, bool backwards)
-        : member_(member), claims_(claims), homes_(homes), backwards_(backwards) {
-        look(member.watch);
-        ++member.phase;
-        if (claims.claimed) enter();
-    }
+    explicit PieceWalk(Member& member) : member_(member) {}
 
-    __attribute__((always_inline)) bool next() {
-        if (!claims_.claimed) return ++piece < claims_.homes * claims_.each;
-        return next_claimed();
-    }
-
-    int piece = -1;
+    // Its first piece; -1: the phase is over. `backwards`: own pieces from the last to the first.
+    int begin(const Claims& claims, Range homes, bool backwards);
+    // The last one is done: the next, or -1.
+    int next();
 
 private:
-    void enter();
-    bool next_claimed();
-    bool take_over();
+    int claim_own();
+    int take_over();
     bool claim(int home, int i) const;
     bool done(int home, int i) const;
-    void finish(int piece_done) const;
 
     Member& member_;
-    const Claims& claims_;
-    const Range homes_;
-    const bool backwards_;
+    const Claims* claims_ = nullptr;
+    Range homes_{};
+    bool backwards_ = false;
     int home_ = 0;
     int tried_ = 0;  // of its own pieces
+    int piece_ = -1;
     long long patience_ = 0;
-    bool over_ = false;
 };
 
 // The phases of a call as one of its threads goes through them: those of pieces that everybody has a share in, and
-// those of the steps, whose row groups need not meet.
+// those of the steps, whose row groups need not meet. A call of one thread notices little of it.
 class Phases {
 public:
     // `steps`: the pieces of the plan's grid; `shares`: everybody's.
     __attribute__((always_inline)) Phases(Member& member, const Plan& plan, const Claims& steps, const Claims& shares)
-        : member_(member), plan_(plan), steps_(steps), shares_(shares) {}
+        : member_(member),
+          plan_(plan),
+          steps_(steps),
+          shares_(shares),
+          walk_(member),
+          alone_(shares.claimed == nullptr) {}
 
     // A phase of all: work(share, shares).
     template <class Work>
     __attribute__((always_inline)) void everyone(Work work) {
         const int shares = shares_.homes * shares_.each;
-        PieceWalk walk(member_, shares_, Range{0, shares_.homes}, false);
-        while (walk.next()) work(walk.piece, shares);
+        for (int i = begin(shares_, Range{0, shares_.homes}, false); i >= 0; i = next()) work(i, shares);
     }
 
     // A phase of the row group at work: work(piece).
     template <class Work>
     __attribute__((always_inline)) void of_group(bool backwards, Work work) {
         const Index first = group_ * plan_.unit_groups;
-        PieceWalk walk(member_, steps_, Range{first, first + plan_.unit_groups}, backwards);
-        while (walk.next()) work(walk.piece);
+        for (int i = begin(steps_, Range{first, first + plan_.unit_groups}, backwards); i >= 0; i = next()) work(i);
     }
 
     // The same phases of every row group, where `each`: a thread goes through those of its own group, then helps with
     // the others'. Where not, run() once.
     template <class Run>
     __attribute__((always_inline)) void each_row_group(bool each, Run run) {
-        const int groups = each ? plan_.row_groups : 1, own = each ? member_.number / plan_.unit_groups : 0;
-        const long long begin = member_.phase;
+        const bool apart = each && !alone_;
+        const int groups = apart ? plan_.row_groups : 1, own = apart ? member_.number / plan_.unit_groups : 0;
+        const long long phase = member_.phase;
         for (int i = 0; i < groups; ++i) {
-            member_.phase = begin;
-            if (each) group_ = (own + i) % groups;
+            member_.phase = phase;
+            if (apart) group_ = (own + i) % groups;
             run();
         }
     }
 
 private:
+    __attribute__((always_inline)) int begin(const Claims& claims, Range homes, bool backwards) {
+        look(member_.watch);
+        return alone_ ? 0 : walk_.begin(claims, homes, backwards);
+    }
+    __attribute__((always_inline)) int next() { return alone_ ? -1 : walk_.next(); }
+
     Member& member_;
     const Plan& plan_;
     const Claims& steps_;
     const Claims& shares_;
+    PieceWalk walk_;
+    const bool alone_;
     int group_ = 0;
 };
 

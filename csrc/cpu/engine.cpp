@@ -81,9 +81,7 @@ void forward(const EngineCell<T>& cell, const ForwardCall& call, int threads) {
     Workspace workspace;
     using Shared = ForwardShared<T>;
     Shared shared(cell, call, workspace);
-    // The threads that a call can use at all, so that no other is woken.
-    const int useful = plan_of(cell, Pass::forward, call.in, threads).threads;
-    cpu::run_parallel(useful, prepare<Shared>, forward_task<T>, &shared, shared.watch);
+    cpu::run_parallel(shared.useful_threads(threads), prepare<Shared>, forward_task<T>, &shared, shared.watch);
 }
 
 template <class T>
@@ -126,8 +124,7 @@ void backward(const EngineCell<T>& cell, const BackwardCall& call, int threads) 
     Workspace workspace;
     using Shared = BackwardShared<T>;
     Shared shared(cell, call, workspace);
-    const int useful = plan_of(cell, Pass::backward, call.in, threads).threads;
-    cpu::run_parallel(useful, prepare<Shared>, backward_task<T>, &shared, shared.watch);
+    cpu::run_parallel(shared.useful_threads(threads), prepare<Shared>, backward_task<T>, &shared, shared.watch);
 }
 
 // A call of one phase: work(share, shares) on all threads.

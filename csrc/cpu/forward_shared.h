@@ -64,7 +64,12 @@ struct ForwardShared {
     T* x = nullptr;                        // (chunk*B, I)
     const std::int64_t* tokens = nullptr;  // (rows)
 
-    void prepare(int threads) { prepare(plan_of(cell, Pass::forward, call.in, threads)); }
+    // The threads that a call can use at all, so that no other is woken.
+    int useful_threads(int threads) {
+        plan = plan_of(cell, Pass::forward, call.in, threads);
+        return plan.threads;
+    }
+    void prepare(int threads) { prepare(for_threads(plan, threads, cell, Pass::forward, call.in)); }
 
     const ForwardWeights<T>& weights() const {
         return call.prepared ? static_cast<const PreparedWeights<T>*>(call.prepared)->weights : own_weights;

@@ -152,7 +152,8 @@ struct Part {
 template <class T>
 Part make_part(const EngineCell<T>& cell, Pass pass, const Plan& plan, const Rows& rows, Index blocks, Index h_blocks,
                int piece) {
-    const int parts = plan.unit_groups * plan.pieces, row_group = piece / parts, number = piece % parts;
+    const int parts = plan.unit_groups * plan.pieces;
+    const int row_group = parts == 1 ? piece : piece / parts, number = piece - row_group * parts;
     const Range dense = split_range(rows.batch, 1, plan.row_groups, row_group);
     return {rows.ragged()
                 ? RowSet{row_group, (rows.batch - row_group + plan.row_groups - 1) / plan.row_groups, plan.row_groups}
@@ -204,6 +205,12 @@ PlanInput plan_input(const EngineCell<T>& cell, Pass pass, const Inputs& in, int
 template <class T>
 Plan plan_of(const EngineCell<T>& cell, Pass pass, const Inputs& in, int threads) {
     return make_plan(plan_input(cell, pass, in, threads));
+}
+
+// The plan for the threads that a call got, where `wanted` is the one for those that it might have got.
+template <class T>
+Plan for_threads(const Plan& wanted, int threads, const EngineCell<T>& cell, Pass pass, const Inputs& in) {
+    return threads == 1 && wanted.threads == 1 ? wanted : plan_of(cell, pass, in, threads);
 }
 
 // Values per row of a reserve behind its blocks: what was fed back, what was projected, or scales. No cell has two of

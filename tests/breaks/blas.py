@@ -57,8 +57,8 @@ BREAKS = [
     Break(
         "blas: jobs begin on fewer workers than there are jobs",
         "csrc/cpu/pool.cpp",
-        "if (!turn.mine() || start_workers(jobs - 1) < jobs - 1) return false;",
-        "if (!turn.mine() || start_workers(jobs - 1) > jobs) return false;",
+        "if (!turn.mine() || lent_ || start_workers(jobs - 1) < jobs - 1) return false;",
+        "if (!turn.mine() || lent_ || start_workers(jobs - 1) > jobs) return false;",
         f"{TESTS} -k refuses",
         CPU,
     ),

@@ -15,8 +15,8 @@ BREAKS = [
     Break(
         "threads: a piece is done without a release",
         CLAIMS,
-        "member_.phase,\n                     __ATOMIC_RELEASE);",
-        "member_.phase,\n                     __ATOMIC_RELAXED);",
+        "% claims_->each], member_.phase, __ATOMIC_RELEASE);",
+        "% claims_->each], member_.phase, __ATOMIC_RELAXED);",
         _stress("calls"),
         TSAN,
     ),
@@ -72,15 +72,16 @@ BREAKS = [
     Break(
         "threads: a phase ends before its last piece",
         CLAIMS,
-        "        if (all) break;",
-        "        if (all || wait.turns > 3) break;",
+        "        if (!all && taken < 0) wait_turn(member_, wait);",
+        "        if (!all && taken < 0 && wait.turns > 3) break;\n"
+        "        if (!all && taken < 0) wait_turn(member_, wait);",
         _stress("calls"),
         STRESS,
     ),
     Break(
         "threads: the phases of the second row group are behind those of the first",
         "csrc/cpu/claims.h",
-        "            member_.phase = begin;\n",
+        "            member_.phase = phase;\n",
         "",
         _stress("calls"),
         STRESS,

@@ -318,10 +318,12 @@ def test_symbol_rule_can_fail(tmp_path: Path) -> None:
 
 def test_instruction_set_flags_stay_on_the_kernels() -> None:
     databases = sorted(ROOT.glob("build/*/compile_commands.json"), key=lambda file: file.stat().st_mtime)
-    if not databases:
-        pytest.skip("no build in build/")
+    commands = [json.loads(file.read_text(encoding="utf-8")) for file in databases]
+    commands = [entries for entries in commands if any(re.search(r"_TARGET=(avx|neon)", e["command"]) for e in entries)]
+    if not commands:
+        pytest.skip("no build of several instruction sets in build/")
     flagged = {}
-    for entry in json.loads(databases[-1].read_text(encoding="utf-8")):
+    for entry in commands[-1]:
         words = entry["command"].split()
         name = next((w.partition("=")[2] for w in words if w.startswith("-DRNNKERNELS_TARGET=")), "common")
         flagged[f"{name} {Path(entry['file']).parent.name}/{Path(entry['file']).name}"] = any(
