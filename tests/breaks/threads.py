@@ -15,8 +15,8 @@ BREAKS = [
     Break(
         "threads: a piece is done without a release",
         CLAIMS,
-        "% claims_->each], member_.phase, __ATOMIC_RELEASE);",
-        "% claims_->each], member_.phase, __ATOMIC_RELAXED);",
+        "                     __ATOMIC_RELEASE);",
+        "                     __ATOMIC_RELAXED);",
         _stress("calls"),
         TSAN,
     ),

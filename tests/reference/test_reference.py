@@ -265,7 +265,7 @@ def test_slopes_where_a_cell_divides_by_very_little() -> None:
         "bias_ih": np.array([-60.0, 0.0, 20.0, 3.0]),
     }
     _, _, (_, d_c, d_n, _) = reference.gradients("slstm_exp", np.zeros((1, 1, 1)), params, None, np.ones((1, 1, 1)))
-    slope = reference.sigmoid(np.float64(3.0)) * np.exp(60.0)
+    slope = reference.sigmoid(np.array(3.0)) * np.exp(60.0)
     np.testing.assert_allclose([d_c.item(), d_n.item()], [slope, -slope], rtol=1e-14)
 
 
