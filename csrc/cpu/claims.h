@@ -2,7 +2,7 @@
 //
 // A call is a row of phases. A phase is cut into pieces, each done once, by whoever claims it first; it is over when
 // all of its pieces are done, and a thread enters the next one when it is over. Every thread goes through all phases of
-// the call in the same order: one that comes late finds those behind the others over, at two instructions each.
+// the call in the same order: one that comes late finds those behind the others over, at a look each.
 //
 // A piece has a home, the thread that does it when all are there: the piece's weights lie in that core's cache. A
 // thread does its own pieces first. Then it waits a little for the others', and takes over, from the end, what nobody
@@ -27,12 +27,12 @@ struct alignas(64) PiecePhases {
 };
 
 // The pieces of `homes` threads, `each` for each; piece s is number s % each of home s / each.
+// The last phase in which each piece was claimed, and is done; null where there is one thread.
 struct Claims {
     int homes = 1;
     int each = 1;
-    PiecePhases* claimed =
-        nullptr;                  // (homes): the last phase that each piece was claimed in; null: there is one thread
-    PiecePhases* done = nullptr;  // (homes): the last phase that each piece is done in
+    PiecePhases* claimed = nullptr;  // (homes)
+    PiecePhases* done = nullptr;     // (homes)
 };
 
 Claims take_claims(Workspace& workspace, int homes, int each, int threads);

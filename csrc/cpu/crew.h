@@ -17,7 +17,7 @@ namespace rnnkernels::cpu {
 // More than a process may ask for (python/rnnkernels/_runtime.py).
 inline constexpr int kMostThreads = 1024;
 
-// One turn of a waiting loop, its `spins`-th. After some 20 us the core is offered to others: whoever we wait for may
+// One turn of a waiting loop, its `spins`-th. After some 30 us the core is offered to others: whoever we wait for may
 // need it (more threads than cores; another process).
 void relax(long long spins);
 
