@@ -44,6 +44,18 @@ def set_rate(lr: Any) -> None:
     optim.SGD(STACK.params).lr = lr
 
 
+class Submits:
+    """An executor whose threads never come."""
+
+    def submit(self, fn: Any, /, *args: Any) -> None:
+        """Leave it."""
+
+
+def on_executor(executor: Any, threads: Any) -> None:
+    with rk.on_executor(executor, threads):
+        pass
+
+
 SEQUENCE = {"state": STATE, "lengths": [T, 2], "resets": RESETS, "reset_state": STATE, "reverse": False}
 OPTIONAL = flags("state", "lengths", "resets", "reset_state", "term", "noise", "cell_clip")
 OPTIMISERS: dict[Any, dict[str, Any]] = {
@@ -117,6 +129,7 @@ ROWS = [
     row("Noise", rk.Noise, seed=1, layer=0, first_step=0, expected=False, **MASKS),
     row("Noise.after", rk.Noise(1).after, steps=1),
     row("Noise.rates", rk.Noise(1).rates, cell="lstm"),
+    row("on_executor", on_executor, {"threads": "none"}, executor=Submits(), threads=2),
     row("set_num_threads", rk.set_num_threads, n=1),
     row("set_backend", rk.set_backend, name="cpu"),
     row("set_instruction_set", rk.set_instruction_set, name=rk.instruction_set()),

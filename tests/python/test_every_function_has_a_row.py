@@ -45,7 +45,6 @@ WITHOUT_ROWS = {
     "cuda.GraphCounts": RECORD,
     "functional.run_layer": INNER,
     "memory.check_memory": INNER,
-    "on_executor": "a context, whose arguments are asked for when it is entered: tests/cpu/test_executor.py",
     "onnx.BackendRep": RECORD,
     "onnx.Direction": CHECKED_LATER,
     "onnx.Layer": CHECKED_LATER,
