@@ -45,6 +45,7 @@ WITHOUT_ROWS = {
     "cuda.GraphCounts": RECORD,
     "functional.run_layer": INNER,
     "memory.check_memory": INNER,
+    "on_executor": "a context: the row of its name enters it",
     "onnx.BackendRep": RECORD,
     "onnx.Direction": CHECKED_LATER,
     "onnx.Layer": CHECKED_LATER,
