@@ -152,8 +152,9 @@ struct Part {
 template <class T>
 Part make_part(const EngineCell<T>& cell, Pass pass, const Plan& plan, const Rows& rows, Index blocks, Index h_blocks,
                int piece) {
-    const int parts = plan.unit_groups * plan.pieces;
-    const int row_group = parts == 1 ? piece : piece / parts, number = piece - row_group * parts;
+    // Divisions are dear in a call of one step.
+    if (plan.threads == 1) return {RowSet{0, rows.batch}, Range{0, blocks}, Range{0, h_blocks}, 0, 1, 0};
+    const int parts = plan.unit_groups * plan.pieces, row_group = piece / parts, number = piece % parts;
     const Range dense = split_range(rows.batch, 1, plan.row_groups, row_group);
     return {rows.ragged()
                 ? RowSet{row_group, (rows.batch - row_group + plan.row_groups - 1) / plan.row_groups, plan.row_groups}

@@ -82,7 +82,7 @@ Index plan_wavefront(const PlanInput& in, int layers) {
 }
 
 Range split_range(Index count, Index unit, int parts, int index) {
-    if (parts == 1) return {0, count};  // divisions are dear in a call of one step
+    if (parts == 1) return {0, count};
     const Index units = (count + unit - 1) / unit;
     const Index first = units * index / parts * unit;
     const Index last = units * (index + 1) / parts * unit;
