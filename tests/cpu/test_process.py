@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import python
+from processes import python, sanitized
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -246,7 +246,7 @@ def test_every_allocation_may_fail(tmp_path: Path) -> None:
     compiler = shutil.which(os.environ.get("CXX") or "c++")
     if compiler is None or not sys.platform.startswith("linux"):
         pytest.skip("needs a C++ compiler, on Linux")
-    if "asan" in os.environ.get("LD_PRELOAD", ""):
+    if sanitized():
         pytest.skip("the sanitizer has an allocator of its own")
     library = tmp_path / "failing.so"
     source = ROOT / "tests" / "native" / "failing_allocations.cpp"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from problems import make
-from processes import python
+from processes import python, sanitized
 
 import rnnkernels as rk
 from rnnkernels import _cpu
@@ -328,7 +328,7 @@ print(both())
 
 def test_a_process_forks_while_its_threads_multiply() -> None:
     """OpenBLAS takes its buffers back in a fork. A child may not multiply here: other threads' locks came with it."""
-    if "san" in os.environ.get("LD_PRELOAD", ""):
+    if sanitized():
         pytest.skip("a fork takes the locks of the sanitizer's allocator along")
     code = """
 rk.share_blas()
@@ -392,7 +392,7 @@ def test_a_system_that_refuses_threads(tmp_path: Path) -> None:
     compiler = shutil.which(os.environ.get("CXX") or "c++")
     if compiler is None:
         pytest.skip("needs a C++ compiler")
-    if "san" in os.environ.get("LD_PRELOAD", ""):
+    if sanitized():
         pytest.skip("the sanitizer starts threads its own way")
     library = tmp_path / "failing.so"
     source = ROOT / "tests" / "native" / "failing_threads.cpp"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -14,6 +15,11 @@ class Hidden:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Hidden())
 """
+
+
+def sanitized() -> bool:
+    """Whether a sanitizer's runtime is loaded before this process (`./check sanitizers`)."""
+    return "asan" in os.environ.get("LD_PRELOAD", "")
 
 
 def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
