@@ -36,8 +36,11 @@ public:
 
     // Packs the weights and takes over the gradients of the final states.
     void begin() {
-        if (shared_.dropped.any())
-            phases_.everyone([&](int share, int shares) { shared_.dropped.fill(share, shares); });
+        if (shared_.dropped.any() || attends())
+            phases_.everyone([&](int share, int shares) {
+                shared_.dropped.fill(share, shares);
+                if (attends()) begin_attending(share, shares);
+            });
         phases_.everyone([&](int share, int shares) {
             pack_weights(share, shares);
             begin_rows(split_range(shape_.batch, 1, shares, share));
@@ -101,6 +104,12 @@ public:
         });
     }
 
+    // An attending recurrence: dL/dcontext of step t, what that gives to features and queries, and these to h before
+    // the step (attending_backward.h).
+    bool attends() const { return shared_.attending.call != nullptr; }
+    void context_gradient(Index t);
+    void weigh_backward(Index t);
+    void ask_backward(Index t);
     // Projected cells: dL/dh of step t, all of it (projected_backward.h).
     void project_h(Index t);
     void step_projected(Index t);
@@ -187,6 +196,10 @@ private:
                  table_.feedback, hidden, hidden, table_.vectors * hidden);
         pack(shared_.w_gated, in.weight_hh, 0, table_.gated, hidden, hidden, hidden);
         pack(shared_.w_input, in.weight_ih, 0, table_.input, hidden, shape_.input, shape_.input);
+        if (!attends()) return;
+        const AttendingBackward<T>& a = shared_.attending;
+        pack(a.w_query, a.call->weight_query, 0, kOneGate, a.call->size, width(), width());
+        pack(a.w_context, a.input.of_context, 0, table_.input, hidden, a.call->features, a.call->features);
     }
 
     // What all strips have in common.
@@ -349,6 +362,14 @@ private:
         multiply(factors, 1 + table_.vectors, t + 1, more, use);
     }
 
+    // An attending recurrence (attending_backward.h).
+    void begin_attending(int share, int shares);
+    void attend_backward(Index t, Index row);
+    void put_before(Index t, Index row);
+    void sum_attending(Index first, Index last);
+    void write_attending();
+    T* dq(Index t, Index row) const { return in_chunk(shared_.attending.dq, shared_.attending.dq_row(), t, row); }
+
     void finish_part();  // backward_sums.h
     void store_d_states();
     void write_sums();
@@ -356,8 +377,9 @@ private:
     void project_part(Index t);
     template <class Use>
     void each_dh(Index t, Use use);
+    // Rows times a weight that belongs to no gates (backward_sums.h).
     template <class RowAt, class Use>
-    void multiply_projected(const Panels<T>& w, RowBlock<T> a, RowAt row_at, RowSet rows, Range blocks, Use use);
+    void multiply_rows(const Panels<T>& w, RowBlock<T> a, RowAt row_at, RowSet rows, Range blocks, Use use);
     // Normalised cells (normalised_backward.h).
     void run_row(Index t, Index row);
     void put_normal();
