@@ -101,8 +101,8 @@ py::object fresh_attended(const Problem& problem, Attended& to) {
 void read_attended(const Problem& problem, const AttendedRecord& given, Attended& to) {
     const Attention& a = *problem.in.attention;
     const auto read = [&](const Array& array, const char* name, Index width, const char* symbols) {
-        return const_cast<void*>(checked(problem.place, array, name, problem.dtype,
-                                         {problem.steps, problem.batch, width}, symbols));
+        return const_cast<void*>(
+            checked(problem.place, array, name, problem.dtype, {problem.steps, problem.batch, width}, symbols));
     };
     to.weights = read(given.weights, "weights", a.places, "(T, B, L)");
     to.contexts = read(given.contexts, "contexts", a.features, "(T, B, D)");

@@ -32,8 +32,8 @@ struct AttendedRecord {
 // Gradients of weights and of contexts.
 using AttendedGradient = std::optional<std::tuple<OptionalArray, OptionalArray>>;
 
-// The parameters, and of weight_ih's columns those of the context, which are taken from I; `problem` has parameters, and
-// no x yet.
+// The parameters, and of weight_ih's columns those of the context, which are taken from I; `problem` has parameters,
+// and no x yet.
 void read_attention(Problem& problem, const OptionalAttention& given, Attention& to);
 // What is looked at; x and the schedule have been read. `problem` then points at `to`.
 void check_attention(Problem& problem, const AttentionRecord& given, Attention& to);

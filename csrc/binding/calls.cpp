@@ -97,8 +97,7 @@ py::tuple forward(const Place& place, const std::string& cell, const Array& x, c
                   const OptionalNoise& noise, bool all_states, const Settings& settings,
                   const OptionalAttention& attention) {
     Attention attends{};
-    const Problem p =
-        read_problem(place, cell, x, layer, state, schedule, term, noise, settings, attention, attends);
+    const Problem p = read_problem(place, cell, x, layer, state, schedule, term, noise, settings, attention, attends);
     const int set = backend().current_set();
     Outputs made = make_outputs(p, set, training, all_states);
     const Workspace workspace(place, backend().forward_bytes(set, p.cell, p.dtype, made.call), made.call.in.where);
@@ -147,8 +146,7 @@ py::tuple backward(const Place& place, const std::string& cell, const Array& x, 
                    bool norms, const Settings& settings, const OptionalAttention& attention,
                    const std::optional<AttendedRecord>& attended, const AttendedGradient& d_attended) {
     Attention attends{};
-    const Problem p =
-        read_problem(place, cell, x, layer, state, schedule, term, noise, settings, attention, attends);
+    const Problem p = read_problem(place, cell, x, layer, state, schedule, term, noise, settings, attention, attends);
     BackwardCall call{};
     call.in = p.in;
     const Dims of_h = p.sequence_shape(0);

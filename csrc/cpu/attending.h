@@ -87,8 +87,8 @@ struct AttentionArrays {
         const auto at = [&](const void* array, Index size) {
             return array ? static_cast<const T*>(array) + b * a.places * size : nullptr;
         };
-        return AttentionRow<T>({call, at(a.keys, a.size), at(a.values, a.features), at(a.mask, 1), score, location,
-                                before});
+        return AttentionRow<T>(
+            {call, at(a.keys, a.size), at(a.values, a.features), at(a.mask, 1), score, location, before});
     }
     Index feature_row() const { return feature_blocks * lanes; }
     Index before_size() const { return call->channels * tapped_row(*call); }
@@ -162,9 +162,7 @@ struct AttendingBackward : AttentionArrays<T> {
     T* dlocation = nullptr;            // (B, C, K, query_row(A)): of every sequence
 
     Index dq_row() const { return query_row(this->call->size) + AttentionArrays<T>::lanes; }
-    Index location_size() const {
-        return this->call->channels * this->call->taps * query_row(this->call->size);
-    }
+    Index location_size() const { return this->call->channels * this->call->taps * query_row(this->call->size); }
 
     void take(Workspace& workspace, const CellTable& table, const Inputs& in, const Rows& rows, Index chunk,
               Index width, const T* kept) {

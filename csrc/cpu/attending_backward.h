@@ -33,7 +33,7 @@ void BackwardEngine<T>::begin_attending(int share, int shares) {
     for (Index row = mine.first; row < mine.last; ++row)
         for (Index t = 0; rows_.count(t) > row; ++t) {
             T* const to = shared.sums + (rows_.first(t) + row) * place_row(a.places);
-            const T* const past = t > 0 ? shared.sums + (rows_.first(t - 1) + row) * place_row(a.places)
+            const T* const past = t > 0        ? shared.sums + (rows_.first(t - 1) + row) * place_row(a.places)
                                   : a.location ? static_cast<const T*>(a.location) + (row * 2 + 1) * a.places
                                                : nullptr;
             const T* const alpha = t > 0 ? weights + place(t - 1, row) * a.places : nullptr;
@@ -110,11 +110,10 @@ void BackwardEngine<T>::attend_backward(Index t, Index row) {
     T* const of_query = dq(t, row);
     std::memset(of_query, 0, static_cast<std::size_t>(shared.dq_row()) * sizeof(T));
     std::memset(scratch.dbefore, 0, static_cast<std::size_t>(shared.before_size()) * sizeof(T));
-    of_row.weigh_backward(shared.q + (rows_.first(t) + row) * query_row(a.size), alpha, de, of_query,
-                          static_cast<T*>(d.keys) + b * count * a.size,
-                          shared.dscore ? shared.dscore + row * query_row(a.size) : nullptr, scratch.made,
-                          shared.dlocation ? shared.dlocation + row * shared.location_size() : nullptr,
-                          scratch.dbefore);
+    of_row.weigh_backward(
+        shared.q + (rows_.first(t) + row) * query_row(a.size), alpha, de, of_query,
+        static_cast<T*>(d.keys) + b * count * a.size, shared.dscore ? shared.dscore + row * query_row(a.size) : nullptr,
+        scratch.made, shared.dlocation ? shared.dlocation + row * shared.location_size() : nullptr, scratch.dbefore);
     if (a.weight_gate) of_query[query_row(a.size)] = dbeta * beta * (T(1) - beta);
     // s_0 is alpha of one step, s_1 the sum of those of all steps before.
     for (Index i = 0; i < shared.before_size(); ++i)
@@ -170,9 +169,8 @@ void BackwardEngine<T>::sum_attending(Index first, Index last) {
     const Index begin = rows_.first(first), count = rows_.first(last) - begin;
     const bool begins = last == shape_.steps;
     const GradientRows<T> queries{shared.dq, shared.dq_row(), count};
-    phases_.everyone([&](int share, int shares) {
-        sum_slots(queries, shared.dq_row() / lanes, shared.dq_sums, share, shares);
-    });
+    phases_.everyone(
+        [&](int share, int shares) { sum_slots(queries, shared.dq_row() / lanes, shared.dq_sums, share, shares); });
     const auto h = [&](Index row) -> const T* {
         const Index at = begin + row, t = shared_.step_of ? shared_.step_of[at] : at / shape_.batch;
         return h_before(t, at - rows_.first(t));
@@ -185,9 +183,8 @@ void BackwardEngine<T>::sum_attending(Index first, Index last) {
     const T* const contexts = static_cast<const T*>(shared_.call.attended.contexts);
     shared_.outer.add(
         GradientRows<T>{shared_.gradient, shared_.gradient_row(), count}, shared_.input_slots, table_.input.row,
-        table_.input.count, shape_.hidden,
-        [&](Index row) { return contexts + rows_.place(begin + row) * a.features; }, a.features,
-        shared.d_input.of_context, begins, phases_);
+        table_.input.count, shape_.hidden, [&](Index row) { return contexts + rows_.place(begin + row) * a.features; },
+        a.features, shared.d_input.of_context, begins, phases_);
 }
 
 template <class T>

@@ -126,7 +126,8 @@ private:
     }
 
     void take_attending(const Shape& shape, Index width) {
-        const T* const kept = behind_reserve(table, static_cast<const T*>(call.reserve), shape, masks.zones, rows.total());
+        const T* const kept =
+            behind_reserve(table, static_cast<const T*>(call.reserve), shape, masks.zones, rows.total());
         attending.take(workspace, table, in, rows, plan.backward_chunk * shape.batch, width, kept);
         in.weight_ih = attending.input.of_x;
     }

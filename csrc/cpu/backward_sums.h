@@ -71,7 +71,7 @@ void BackwardEngine<T>::end_chunk(Index first, Index last) {
 template <class T>
 template <class RowAt, class Use>
 void BackwardEngine<T>::multiply_rows(const Panels<T>& w, RowBlock<T> a, RowAt row_at, RowSet rows, Range all,
-                                           Use use) {
+                                      Use use) {
     a.row_stride *= rows.step;
     for (Index block = all.first; block < all.last; block += kStripBlocks) {
         const Range blocks{block, least(block + kStripBlocks, all.last)};
@@ -148,7 +148,7 @@ void BackwardEngine<T>::write_sums() {
             std::memcpy(static_cast<T*>(call.dterm) + line * hidden, shared_.term_sums + line * shared_.padded(),
                         static_cast<std::size_t>(hidden) * sizeof(T));
     const bool empty = shape_.steps * shape_.batch == 0;
-    if (call.in.tokens && !empty) 
+    if (call.in.tokens && !empty)
         write_tokens(shared_.token_sums, inputs, shape_,
                      attends() ? shared_.attending.d_input.of_x : static_cast<T*>(call.dweight_ih));
 }

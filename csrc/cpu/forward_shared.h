@@ -113,9 +113,9 @@ struct ForwardShared {
 
 private:
     void take_attending(const Shape& shape, Index width) {
-        T* const kept = call.reserve ? behind_reserve(table, static_cast<T*>(call.reserve), shape, masks.zones,
-                                                      rows.total())
-                                     : nullptr;
+        T* const kept = call.reserve
+                            ? behind_reserve(table, static_cast<T*>(call.reserve), shape, masks.zones, rows.total())
+                            : nullptr;
         attending.take(workspace, table, call, width, kept);
     }
     ForwardScratch<T> take_scratch(Index panels) const {

@@ -26,16 +26,16 @@ struct Attention {
     double scale;
     bool rows_shared;  // whether sequences share a row of the batch: those between whose steps a state is reset
     bool hard;
-    std::uint64_t seed;       // of the places that are drawn
-    std::int64_t first_step;  // the number of the call's first, for them
-    const void* keys;         // (B, L, A)
-    const void* values;       // (B, L, D)
-    const void* mask;         // (B, L), not 0 where a place may be looked at, or null
-    const void* weight_query;  // (A, H)
-    const void* bias_query;    // (A) or null
-    const void* score;         // (A); null: products
-    const void* weight_gate;   // (H), or null: beta is 1
-    const void* bias_gate;     // (1) or null
+    std::uint64_t seed;           // of the places that are drawn
+    std::int64_t first_step;      // the number of the call's first, for them
+    const void* keys;             // (B, L, A)
+    const void* values;           // (B, L, D)
+    const void* mask;             // (B, L), not 0 where a place may be looked at, or null
+    const void* weight_query;     // (A, H)
+    const void* bias_query;       // (A) or null
+    const void* score;            // (A); null: products
+    const void* weight_gate;      // (H), or null: beta is 1
+    const void* bias_gate;        // (1) or null
     std::int64_t channels, taps;  // C, K of weight_location; 0: there is none
     const void* weight_location;  // (A, C, K) or null
     const void* location;         // (B, C, L): s before the first step, or null for zeros; of dense batches
@@ -51,15 +51,15 @@ struct Attended {
 
 // What a backward is given beside dL/d(the recurrence), and finds.
 struct AttendedGradients {
-    const void* weights;   // dL/dalpha, (T, B, L), or null for zeros
-    const void* contexts;  // (T, B, D) or null for zeros
-    void* keys;            // (B, L, A)
-    void* values;          // (B, L, D)
-    void* weight_query;    // (A, H)
-    void* bias_query;      // (A) or null
-    void* score;           // (A) or null
-    void* weight_gate;     // (H) or null
-    void* bias_gate;       // (1) or null
+    const void* weights;    // dL/dalpha, (T, B, L), or null for zeros
+    const void* contexts;   // (T, B, D) or null for zeros
+    void* keys;             // (B, L, A)
+    void* values;           // (B, L, D)
+    void* weight_query;     // (A, H)
+    void* bias_query;       // (A) or null
+    void* score;            // (A) or null
+    void* weight_gate;      // (H) or null
+    void* bias_gate;        // (1) or null
     void* weight_location;  // (A, C, K) or null
 };
 
