@@ -42,7 +42,7 @@ public:
                 if (attends()) begin_attending(share, shares);
             });
         phases_.everyone([&](int share, int shares) {
-            pack_weights(share, shares);
+            shared_.pack_weights(share, shares);
             begin_rows(split_range(shape_.batch, 1, shares, share));
         });
     }
@@ -179,28 +179,6 @@ private:
     const T* h_before(Index t, Index row) const { return output(t - 1, row); }
     Index valid(Index block) const { return shape_.hidden - block * lanes; }
     Index width() const { return width_of(table_, shape_); }  // of h
-
-    void pack_weights(int share, int shares) {
-        const Index hidden = shape_.hidden;
-        const auto pack = [&](const Panels<T>& to, const void* weight, Index skip, const ProductGates& gates,
-                              Index units, Index columns, Index stride) {
-            if (to.data)
-                pack_transposed(to, static_cast<const T*>(weight) + skip, gates.row, units, columns, stride, share,
-                                shares);
-        };
-        const Inputs& in = shared_.in;
-        pack(shared_.w_recurrent[0], in.weight_hh, 0, table_.hidden, hidden, width(), width());
-        pack(shared_.w_projection, in.weight_hr, 0, kOneGate, width(), hidden, hidden);
-        for (int k = 0; k < table_.vectors; ++k)
-            pack(shared_.w_recurrent[1 + k], table_.own_feedback_weight ? in.weight_gg : in.weight_hh, k * hidden,
-                 table_.feedback, hidden, hidden, table_.vectors * hidden);
-        pack(shared_.w_gated, in.weight_hh, 0, table_.gated, hidden, hidden, hidden);
-        pack(shared_.w_input, in.weight_ih, 0, table_.input, hidden, shape_.input, shape_.input);
-        if (!attends()) return;
-        const AttendingBackward<T>& a = shared_.attending;
-        pack(a.w_query, a.call->weight_query, 0, kOneGate, a.call->size, width(), width());
-        pack(a.w_context, a.input.of_context, 0, table_.input, hidden, a.call->features, a.call->features);
-    }
 
     // What all strips have in common.
     void describe_strip() {

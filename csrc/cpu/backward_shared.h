@@ -110,6 +110,28 @@ struct BackwardShared {
         for (int thread = 0; thread < plan.threads; ++thread) scratch[thread] = take_scratch();
     }
 
+    // A share of the packing.
+    void pack_weights(int share, int shares) const {
+        const Index hidden = in.shape.hidden, width = width_of(table, in.shape), inputs = in.shape.input;
+        const auto pack = [&](const Panels<T>& to, const void* weight, Index skip, const ProductGates& gates,
+                              Index units, Index columns, Index stride) {
+            if (to.data)
+                pack_transposed(to, static_cast<const T*>(weight) + skip, gates.row, units, columns, stride, share,
+                                shares);
+        };
+        pack(w_recurrent[0], in.weight_hh, 0, table.hidden, hidden, width, width);
+        pack(w_projection, in.weight_hr, 0, kOneGate, width, hidden, hidden);
+        for (int k = 0; k < table.vectors; ++k)
+            pack(w_recurrent[1 + k], table.own_feedback_weight ? in.weight_gg : in.weight_hh, k * hidden,
+                 table.feedback, hidden, hidden, table.vectors * hidden);
+        pack(w_gated, in.weight_hh, 0, table.gated, hidden, hidden, hidden);
+        pack(w_input, in.weight_ih, 0, table.input, hidden, inputs, inputs);
+        if (!in.attention) return;
+        const AttendingBackward<T>& a = attending;
+        pack(a.w_query, a.call->weight_query, 0, kOneGate, a.call->size, width, width);
+        pack(a.w_context, a.input.of_context, 0, table.input, hidden, a.call->features, a.call->features);
+    }
+
 private:
     void find_slots() {
         const auto offsets = [&](const int* slots, int count, Index* to) {
