@@ -76,7 +76,7 @@ class Attention(NamedTuple):
 
     keys: Array  # (B, L, A); of bilinear scores the features themselves
     features: Array  # (B, L, D)
-    mask: npt.NDArray[np.uint8] | None  # (B, L): 0 where a place is not looked at
+    mask: Array | None  # (B, L): 1, or 0 where a place is not looked at
     weight_query: Array  # (A, H)
     bias_query: Array | None = None  # (A,)
     score: Array | None = None  # (A,): additive scores
@@ -85,7 +85,7 @@ class Attention(NamedTuple):
     weight_location: Array | None = None  # (A, C, K)
     location: Array | None = None  # (B, C, L): what was looked at before the first step
     scale: float = 1.0  # of every score
-    hard: int | None = None  # the seed of the draws
+    hard: tuple[int, int] | None = None  # the seed of the draws, and the number of the first step
 
 
 class Attended(NamedTuple):

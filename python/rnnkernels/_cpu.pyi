@@ -28,7 +28,7 @@ _Noise: TypeAlias = tuple[int, int, bool, bool, int, int, NDArray[np.int64] | No
 _Attention: TypeAlias = tuple[
     _Float,
     _Float,
-    NDArray[np.uint8] | None,
+    _Float | None,
     _Float,
     _Float | None,
     _Float | None,
@@ -37,7 +37,7 @@ _Attention: TypeAlias = tuple[
     _Float | None,
     _Float | None,
     float,
-    int | None,
+    tuple[int, int] | None,
 ]
 # rnnkernels._call.Attended and AttentionFound.
 _Attended: TypeAlias = tuple[_Float, _Float, NDArray[np.int64] | None, _Float | None]

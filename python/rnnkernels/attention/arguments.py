@@ -24,9 +24,9 @@ from rnnkernels._arguments import (
 from rnnkernels._arrays import device_frame
 from rnnkernels._call import Attention
 from rnnkernels._scalars import as_integer, check_mapping, shown
-from rnnkernels.parameters import cell_info, state_widths
+from rnnkernels.parameters import state_widths
 
-from .parameters import NAMES
+from .parameters import NAMES, check_cell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,7 +82,7 @@ def take(
     hard: int | None,
 ) -> Given:
     """Check and settle what does not change from step to step; the keys are made here."""
-    cell_info(cell)  # raises where there is no such cell
+    check_cell(cell)
     check_mapping("params", params)
     own = {name: params[name] for name in params if name not in NAMES}
     arrays = as_parameters(cell, own)
@@ -99,7 +99,7 @@ def take(
     attention = Attention(
         keys=places if key is None else np.matmul(places, key.T),  # row by row: (L, D) by (D, A)
         features=places,
-        mask=None if mask is None else _as_mask(mask, *places.shape[:2]),
+        mask=None if mask is None else _as_mask(mask, dtype, *places.shape[:2]),
         weight_query=found["weight_query"],
         bias_query=found.get("bias_query"),
         score=found.get("score"),
@@ -107,7 +107,7 @@ def take(
         bias_beta=found.get("bias_beta"),
         weight_location=found.get("weight_location"),
         scale=1.0 if key is None or "score" in found else 1.0 / math.sqrt(len(key)),
-        hard=None if hard is None else as_integer("hard", hard, 0, 2**64 - 1),
+        hard=None if hard is None else (as_integer("hard", hard, 0, 2**64 - 1), 0),
     )
     return Given(cell, layer, settings, attention, found, columns - places.shape[2])
 
@@ -175,8 +175,8 @@ def _of_attention(params: Mapping[str, npt.ArrayLike], dtype: Any, features: int
     return found
 
 
-def _as_mask(mask: npt.ArrayLike, batch: int, places: int) -> npt.NDArray[np.uint8]:
-    """Return where a row may look, as the backend takes it."""
+def _as_mask(mask: npt.ArrayLike, dtype: Any, batch: int, places: int) -> Array:
+    """Return where a row may look, as the backend takes it: 1 and 0."""
     if device_frame(mask) is not None:
         raise TypeError("mask: expected an array on the host, got one on a GPU")
     try:
@@ -190,7 +190,7 @@ def _as_mask(mask: npt.ArrayLike, batch: int, places: int) -> npt.NDArray[np.uin
     without = np.flatnonzero(~found.any(axis=1))
     if len(without):
         raise ValueError(f"mask: expected a place to look at in every row, got none in row {without[0]}")
-    return np.ascontiguousarray(found).view(np.uint8)
+    return found.astype(dtype, order="C")
 
 
 def as_steps(x: npt.ArrayLike, given: Given) -> Array:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SCORES = ("additive", "bilinear", "dot")
 
-# Of the attention; which of them are there says what the recurrence does (`arguments.scores_of`).
+# Of the attention. Which of them are there says what the recurrence does.
 NAMES = ("weight_query", "bias_query", "weight_key", "score", "weight_beta", "bias_beta", "weight_location")
 
 _MOST = 2**31  # as of units
@@ -37,20 +37,19 @@ def parameter_shapes(
     gated: bool = False,
     location: tuple[int, int] | None = None,
     bias: bool = True,
-    proj_size: int | None = None,
 ) -> dict[str, tuple[int, ...]]:
     """Return the shape of every parameter, in the order of `init_params`.
 
     Parameters
     ----------
     cell : str
-        One of `rnnkernels.cells`.
+        One of `rnnkernels.cells`, but for those that add x itself to a gate or project h.
     input_size : int
         I: numbers of x per step, or the number of different tokens. It may be 0: the cell then sees the context alone.
     feature_size : int
         D: numbers of each place.
     hidden_size : int
-        H: units. A cell that adds x itself to a gate has I + D = H.
+        H: units.
     scores : {"additive", "bilinear", "dot"}
         How a place is compared with what the state asks for.
     attention_size : int, optional
@@ -61,8 +60,6 @@ def parameter_shapes(
         (C, K): C = 1 or 2 channels and an odd number of taps, for additive scores.
     bias : bool, default True
         Whether there are biases: the cell's, ``bias_query`` and ``bias_beta``.
-    proj_size : int, optional
-        P: units of h, for the cells whose h is projected, and only for them. H below is then P.
 
     Returns
     -------
@@ -76,15 +73,11 @@ def parameter_shapes(
     TypeError, ValueError
         An argument is not what is said here; the message names it.
     """
+    check_cell(cell)
     inputs = as_integer("input_size", input_size, 0, 2**59)
     features = as_integer("feature_size", feature_size, 1, 2**59)
     hidden = as_integer("hidden_size", hidden_size, 1, _MOST)
-    if cell_info(cell)["direct"] and inputs + features != hidden:
-        raise ValueError(
-            f"input_size: {cell} adds its input itself to a gate: expected input_size + feature_size = hidden_size, "
-            f"{hidden}, got {inputs} + {features}; {cell}_projected takes any"
-        )
-    of_cell = parameters.parameter_shapes(cell, inputs + features, hidden, bias=bias, proj_size=proj_size)
+    of_cell = parameters.parameter_shapes(cell, inputs + features, hidden, bias=bias)
     as_choice("scores", scores, SCORES)
     size = features if scores == "bilinear" else hidden
     if attention_size is not None:
@@ -96,20 +89,27 @@ def parameter_shapes(
         )
     gated = as_flag("gated", gated)
     taps = None if location is None else _as_location(location, scores)
-    width = of_cell["weight_hr"][0] if "weight_hr" in of_cell else hidden
-    shapes: dict[str, tuple[int, ...]] = {"weight_query": (size, width), "bias_query": (size,)}
+    shapes: dict[str, tuple[int, ...]] = {"weight_query": (size, hidden), "bias_query": (size,)}
     if scores != "bilinear":
         shapes["weight_key"] = (size, features)
     if scores == "additive":
         shapes["score"] = (size,)
     if gated:
-        shapes |= {"weight_beta": (1, width), "bias_beta": (1,)}
+        shapes |= {"weight_beta": (1, hidden), "bias_beta": (1,)}
     if taps is not None:
         shapes["weight_location"] = (size, *taps)
     for name, shape in shapes.items():
         if math.prod(shape) >= 2**60:
             raise ValueError(f"attention_size: expected one whose {name} can be addressed, got {size}")
     return of_cell | {name: shape for name, shape in shapes.items() if bias or not name.startswith("bias_")}
+
+
+def check_cell(cell: str) -> None:
+    """Raise TypeError or ValueError where there is no such cell, or it cannot attend."""
+    info = cell_info(cell)
+    if info["direct"] or info["projected"]:
+        why = "adds its input itself to a gate" if info["direct"] else "projects h"
+        raise ValueError(f"cell: expected one that can attend, got {cell}, which {why}")
 
 
 def _as_location(location: tuple[int, int], scores: str) -> tuple[int, int]:
@@ -136,7 +136,6 @@ def init_params(
     gated: bool = False,
     location: tuple[int, int] | None = None,
     bias: bool = True,
-    proj_size: int | None = None,
     rng: int | np.random.Generator | None = None,
     dtype: npt.DTypeLike = "float32",
 ) -> Params:
@@ -147,7 +146,7 @@ def init_params(
 
     Parameters
     ----------
-    cell, input_size, feature_size, hidden_size, scores, attention_size, gated, location, bias, proj_size
+    cell, input_size, feature_size, hidden_size, scores, attention_size, gated, location, bias
         As in `parameter_shapes`.
     rng : int, numpy.random.Generator or None
         A seed, a generator to draw from, or None for fresh randomness.
@@ -171,13 +170,10 @@ def init_params(
         gated=gated,
         location=location,
         bias=bias,
-        proj_size=proj_size,
     )
     kind, generator = float_dtype("dtype", dtype), as_generator("rng", rng)
     size = input_size + feature_size
-    params = parameters.init_params(
-        cell, size, hidden_size, rng=generator, dtype=kind, bias="bias_query" in shapes, proj_size=proj_size
-    )
+    params = parameters.init_params(cell, size, hidden_size, rng=generator, dtype=kind, bias="bias_query" in shapes)
     for name in NAMES:
         if name in shapes:
             *rows, last = shapes[name.replace("bias_", "weight_")]

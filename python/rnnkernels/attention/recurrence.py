@@ -153,7 +153,7 @@ def forward(
     Parameters
     ----------
     cell : str
-        One of `rnnkernels.cells`.
+        One of `rnnkernels.cells`, but for those that add x itself to a gate or project h.
     x : array_like, (T, B, I) of the parameters' dtype, or (T, B) of integers
         Vectors, or tokens in [0, I). I may be 0.
     features : array_like, (B, L, D)
@@ -165,7 +165,8 @@ def forward(
     state : sequence of array_like, each (B, H), optional
         The states before the first step, h first, one per state of the cell. Default: zeros.
     mask : array_like of bool, (B, L), optional
-        True where a place may be looked at, which in each row is one at least. Default: everywhere.
+        True where a place may be looked at, which in each row is one at least; what stands at the others is not read.
+        Default: everywhere.
     training : bool, default True
         Keep what `backward` needs. False keeps nothing; the results are the same, bit for bit.
     lengths : array_like of int, (B,), optional
@@ -297,7 +298,9 @@ def backward(
     if key is None:  # the keys are the features
         d_features = d.features + d.keys
     else:
-        places = kept.attention.features
+        places, mask = kept.attention.features, kept.attention.mask
+        if mask is not None:  # what stands where nobody looks may be anything, NaN too
+            places = np.where(mask[..., np.newaxis] != 0, places, places.dtype.type(0))
         d_features = d.features + np.matmul(d.keys, key)
         of_attention["weight_key"] = d.keys.reshape(-1, len(key)).T @ places.reshape(-1, places.shape[2])
     params = grads.params | {name: value for name in kept.params if (value := of_attention[name]) is not None}

@@ -10,7 +10,6 @@ import numpy as np
 from rnnkernels import _serve
 from rnnkernels._arguments import as_settings, as_states, as_step, fits_rows, of_step
 from rnnkernels._call import Call
-from rnnkernels.noise import Noise
 from rnnkernels.parameters import cell_info
 from rnnkernels.schedule import check_states
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from rnnkernels.noise import Drawn
     from rnnkernels.parameters import Array
 
 State = tuple[Any, ...]
@@ -125,8 +123,9 @@ class Stepper:
             check_tokens("x_t", inputs[0], given.inputs)
         if inputs.shape[1] != given.batch:
             raise ValueError(f"x_t: expected B = {given.batch}, that of the features, got shape {inputs.shape[1:]}")
-        attention = given.attention._replace(location=self._location)
-        call = Call(given.cell, inputs, given.layer, self.state, None, None, self._drawn(), given.settings)
+        hard = given.attention.hard
+        attention = given.attention._replace(location=self._location, hard=hard and (hard[0], self._steps))
+        call = Call(given.cell, inputs, given.layer, self.state, None, None, None, given.settings)
         try:
             (_, state, _, _), attended = _serve.attend(call, attention, keep=False)
         except (TypeError, ValueError) as error:
@@ -137,12 +136,6 @@ class Stepper:
         self._steps += 1
         h: Array = state[0]
         return h
-
-    def _drawn(self) -> Drawn | None:
-        """Return no masks, but the number of the step, by which hard attention draws."""
-        if self._given.attention.hard is None:
-            return None
-        return Noise(0, first_step=self._steps)._drawn(self._given.cell, self._given.batch)
 
     def __repr__(self) -> str:
         batch, places, size = self._given.attention.features.shape
