@@ -16,6 +16,7 @@ from rnnkernels._arguments import as_settings, as_states, fits_rows, kind_of_arr
 from rnnkernels._asked import Asked
 from rnnkernels._call import Ahead, Attention, Call
 from rnnkernels._scalars import as_flag
+from rnnkernels.memory import check_memory
 from rnnkernels.noise import check_noise
 from rnnkernels.parameters import cell_info
 from rnnkernels.run import gradients, of_sequences
@@ -209,9 +210,8 @@ def forward(
     """
     training, reverse = as_flag("training", training), as_flag("reverse", reverse)
     check_noise(noise)
-    if memory != "all":
-        error = ValueError if isinstance(memory, str) else TypeError
-        raise error(f"memory: expected 'all', the only choice of the attending recurrence yet, got {memory!r:.60}")
+    if check_memory(memory) != "all":
+        raise ValueError(f"memory: expected 'all', the only choice of an attending recurrence yet, got {memory!r}")
     given = take(cell, features, params, mask, as_settings(cell, cell_clip), hard)
     inputs = as_steps(x, given)
     names, widths, batch = cell_info(cell)["states"], given.widths, given.batch
