@@ -488,7 +488,7 @@ def test_a_stepper_says_what_is_wrong() -> None:
     for x_t, error, message in (
         (np.ones((3, 3)), ValueError, r"x_t: expected shape \(B, I\) = \(3, 2\), got \(3, 3\)"),
         (np.ones((2, 2)), ValueError, r"x_t: expected B = 3, that of the features, got shape \(2, 2\)"),
-        (np.array([0, 1, 2]), ValueError, r"x_t: expected tokens in \[0, 2\), got 2 at \[2\]"),
+        (np.array([0, 1, 2]), ValueError, r"x_t: expected tokens in \[0, 2\), got 2 at \[0, 2\]"),
         (np.ones((3, 2), "f4"), TypeError, "x_t: expected dtype float64"),
     ):
         with pytest.raises(error, match=f"^{message}"):

@@ -194,13 +194,12 @@ def _as_mask(mask: npt.ArrayLike, dtype: Any, batch: int, places: int) -> Array:
 
 
 def as_steps(x: npt.ArrayLike, given: Given) -> Array:
-    """Return a sequence of inputs: (T, B, I), or tokens (T, B)."""
+    """Return a sequence of inputs: (T, B, I), or tokens (T, B), of which the extension says whether they are inputs."""
     size = given.inputs
     array = as_input("x", x, given.dtype, (size,))
     if array.dtype != given.dtype:
         if array.ndim != 2:
             raise ValueError(f"x: expected shape (T, B) of tokens, got {array.shape}")
-        check_tokens("x", array, size)
     elif array.ndim != 3 or array.shape[2] != size:
         known = f" = {(*array.shape[:2], size)}" if array.ndim == 3 else ""
         raise ValueError(f"x: expected shape (T, B, I){known}, got {array.shape}")
@@ -210,14 +209,6 @@ def as_steps(x: npt.ArrayLike, given: Given) -> Array:
             f"got {given.attention.features.shape}"
         )
     return array
-
-
-def check_tokens(name: str, tokens: Array, size: int) -> None:
-    """Raise ValueError where a token is no input."""
-    wrong = np.argwhere((tokens < 0) | (tokens >= size))
-    if len(wrong):
-        at = tuple(map(int, wrong[0]))
-        raise ValueError(f"{name}: expected tokens in [0, {size}), got {tokens[at]} at {list(at)}")
 
 
 def as_sequence(

@@ -13,7 +13,7 @@ from rnnkernels._call import Call
 from rnnkernels.parameters import cell_info
 from rnnkernels.schedule import check_states
 
-from .arguments import check_tokens, take
+from .arguments import take
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -119,8 +119,6 @@ class Stepper:
         """
         given = self._given
         inputs = as_step(x_t, given.dtype, (given.inputs,))
-        if inputs.dtype != given.dtype:
-            check_tokens("x_t", inputs[0], given.inputs)
         if inputs.shape[1] != given.batch:
             raise ValueError(f"x_t: expected B = {given.batch}, that of the features, got shape {inputs.shape[1:]}")
         hard = given.attention.hard
