@@ -50,6 +50,12 @@ SIZES = [
 OF_ROWS = dict.fromkeys(("output", "weights", "contexts", "d x"), 1)  # the axis of the batch; of the others the first
 
 
+@pytest.fixture(autouse=True)
+def _on_the_cpu() -> None:
+    if rk.backend() != "cpu":
+        pytest.skip("the attending recurrence is the CPU's")
+
+
 def exact(p: Problem, form: Form) -> None:
     """Both dtypes on every instruction set; the values are float32's, so that one reference serves both."""
     expected = wanted(p)

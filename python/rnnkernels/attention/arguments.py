@@ -7,6 +7,7 @@ own parameters and states, which are checked as those of any layer (`rnnkernels.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -33,18 +34,11 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from rnnkernels._arguments import Fits
     from rnnkernels.parameters import Array, Layer, Params
 
 # What a parameter of the attention cannot be without.
 _WITH = {"score": "weight_key", "bias_beta": "weight_beta", "weight_location": "score"}
-
-_SYMBOLS = {
-    "bias_query": "(A,)",
-    "weight_key": "(A, D)",
-    "score": "(A,)",
-    "weight_beta": "(1, H)",
-    "bias_beta": "(1,)",
-}
 
 
 class Given(NamedTuple):
@@ -97,7 +91,7 @@ def take(
     found = _of_attention(params, dtype, places.shape[2], width)
     key = found.get("weight_key")
     attention = Attention(
-        keys=places if key is None else np.matmul(places, key.T),  # row by row: (L, D) by (D, A)
+        keys=places if key is None else product(places, key.T),
         features=places,
         mask=None if mask is None else _as_mask(mask, dtype, *places.shape[:2]),
         weight_query=found["weight_query"],
@@ -110,6 +104,16 @@ def take(
         hard=None if hard is None else (as_integer("hard", hard, 0, 2**64 - 1), 0),
     )
     return Given(cell, layer, settings, attention, found, columns - places.shape[2])
+
+
+def product(rows: Array, weight: Array) -> Array:
+    """Return (B, L, K) times (K, N), each row of the batch by itself: its bits do not depend on the others.
+
+    NumPy's warnings are left out: what stands at a place that nobody looks at may be anything.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        made: Array = np.matmul(rows, weight)
+    return made
 
 
 def _check_names(names: set[Any]) -> None:
@@ -139,40 +143,55 @@ def _as_features(features: npt.ArrayLike, dtype: Any, columns: int) -> Array:
                 f"got {tuple(shape)}"
             )
 
-    array = as_floats("features", features, dtype, fits)
-    fits("features", array.shape)
-    return array
+    return _checked("features", features, dtype, fits)
 
 
 def _of_attention(params: Mapping[str, npt.ArrayLike], dtype: Any, features: int, width: int) -> Params:
     """Return the parameters of the attention; D numbers of a place, H units of h."""
-    size = features  # A
-
-    def fits(name: str, shape: tuple[int, ...]) -> None:
-        which = name.partition("'")[2].partition("'")[0]
-        if which == "weight_query":
-            wrong = len(shape) != 2 or shape[0] < 1 or shape[1] != width
-            if wrong:
-                raise ValueError(f"{name}: expected shape (A, H) with H = {width}, got {tuple(shape)}")
-            if "weight_key" not in params and shape[0] != features:
-                raise ValueError(f"{name}: expected shape (D, H) = {(features, width)}, got {tuple(shape)}")
-        elif which == "weight_location":
-            if len(shape) != 3 or shape[0] != size or shape[1] not in (1, 2) or shape[2] % 2 == 0:
-                raise ValueError(
-                    f"{name}: expected shape (A, C, K) with A = {size}, C = 1 or 2 and an odd K, got {tuple(shape)}"
-                )
-        else:
-            wanted = {"weight_key": (size, features), "weight_beta": (1, width), "bias_beta": (1,)}
-            fits_shape(_SYMBOLS[which], wanted.get(which, (size,)))(name, shape)
-
-    found: Params = {}
-    for name in NAMES:  # weight_query first
+    bilinear = "weight_key" not in params
+    query = _taken("weight_query", params, dtype, partial(_fits_query, features if bilinear else None, width))
+    size = len(query)  # A
+    shapes = {
+        "bias_query": ("(A,)", (size,)),
+        "weight_key": ("(A, D)", (size, features)),
+        "score": ("(A,)", (size,)),
+        "weight_beta": ("(1, H)", (1, width)),
+        "bias_beta": ("(1,)", (1,)),
+    }
+    found = {"weight_query": query}
+    for name, wanted in shapes.items():
         if name in params:
-            what = f"params[{name!r}]"
-            found[name] = as_floats(what, params[name], dtype, fits)
-            fits(what, found[name].shape)
-            size = len(found["weight_query"])
+            found[name] = _taken(name, params, dtype, fits_shape(*wanted))
+    if "weight_location" in params:
+        found["weight_location"] = _taken("weight_location", params, dtype, partial(_fits_location, size))
     return found
+
+
+def _taken(which: str, params: Mapping[str, npt.ArrayLike], dtype: Any, fits: Fits) -> Array:
+    """Return a parameter, whose shape has been asked for whether it was copied or not."""
+    return _checked(f"params[{which!r}]", params[which], dtype, fits)
+
+
+def _checked(name: str, value: npt.ArrayLike, dtype: Any, fits: Fits) -> Array:
+    array = as_floats(name, value, dtype, fits)
+    fits(name, array.shape)
+    return array
+
+
+def _fits_query(size: int | None, width: int, name: str, shape: tuple[int, ...]) -> None:
+    """Raise ValueError where weight_query is not (A, H); of bilinear scores A is D."""
+    if len(shape) != 2 or shape[0] < 1 or shape[1] != width:
+        raise ValueError(f"{name}: expected shape (A, H) with H = {width}, got {tuple(shape)}")
+    if size is not None and shape[0] != size:
+        raise ValueError(f"{name}: expected shape (D, H) = {(size, width)}, got {tuple(shape)}")
+
+
+def _fits_location(size: int, name: str, shape: tuple[int, ...]) -> None:
+    """Raise ValueError where weight_location is not (A, C, K)."""
+    if len(shape) != 3 or shape[0] != size or shape[1] not in (1, 2) or shape[2] % 2 == 0:
+        raise ValueError(
+            f"{name}: expected shape (A, C, K) with A = {size}, C = 1 or 2 and an odd K, got {tuple(shape)}"
+        )
 
 
 def _as_mask(mask: npt.ArrayLike, dtype: Any, batch: int, places: int) -> Array:
@@ -215,9 +234,4 @@ def as_sequence(
     name: str, value: npt.ArrayLike | None, symbols: str, shape: tuple[int, ...], dtype: Any
 ) -> Array | None:
     """Return a gradient of what has a value at every step, or None."""
-    if value is None:
-        return None
-    fits = fits_shape(symbols, shape)
-    array = as_floats(name, value, dtype, fits)
-    fits(name, array.shape)
-    return array
+    return None if value is None else _checked(name, value, dtype, fits_shape(symbols, shape))

@@ -22,7 +22,7 @@ from rnnkernels.parameters import cell_info
 from rnnkernels.run import gradients, of_sequences
 from rnnkernels.schedule import Like, begin, check_reset_state, check_states
 
-from .arguments import as_sequence, as_steps, take
+from .arguments import as_sequence, as_steps, product, take
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -301,7 +301,7 @@ def backward(
         places, mask = kept.attention.features, kept.attention.mask
         if mask is not None:  # what stands where nobody looks may be anything, NaN too
             places = np.where(mask[..., np.newaxis] != 0, places, places.dtype.type(0))
-        d_features = d.features + np.matmul(d.keys, key)
+        d_features = d.features + product(d.keys, key)
         of_attention["weight_key"] = d.keys.reshape(-1, len(key)).T @ places.reshape(-1, places.shape[2])
     params = grads.params | {name: value for name in kept.params if (value := of_attention[name]) is not None}
     return AttendingGradients(grads.x, d_features, params, grads.state, grads.reset_state)
