@@ -23,7 +23,7 @@ Index reserve_bytes(int set, const Problem& p) {
         throw std::bad_alloc();
     // Of an attending recurrence the queries stand behind, (rows, query_row(A)).
     if (p.in.attention)
-        bytes += p.rows() * query_row(p.in.attention->size) * static_cast<Index>(p.dtype == Dtype::float64 ? 8 : 4);
+        bytes += kBehindReserve + p.rows() * query_row(p.in.attention->size) * (p.dtype == Dtype::float64 ? 8 : 4);
     return bytes;
 }
 
