@@ -29,6 +29,7 @@ STACK_RUN = STACK.forward(X)
 GRADS = STACK.backward(STACK_RUN, D).params
 RESETS = np.zeros((T, B), bool)
 TREE = convert.to_flax("lstm", P)
+READOUT = rk.Readout(H, 3, rng=0)
 
 
 def loss(output: Any, start: int) -> Any:
@@ -198,6 +199,45 @@ ROWS = [
     row("full_bptt", bptt.full_bptt, flags("state", "rng"), x=X, **DRIVER),
     row("truncated_bptt", bptt.truncated_bptt, flags("state", "rng"), x=X, **WINDOWS),
     row("windows", bptt.windows, flags("state", "rng"), chunks=[X], **WINDOWS),
+    row(
+        "Readout",
+        rk.Readout,
+        {"name": "text", **SEEDS},
+        input_size=H,
+        output_size=3,
+        loss="cross_entropy",
+        bias=True,
+        name="readout",
+        reuse=False,
+        dtype="float32",
+        rng=0,
+    ),
+    row(
+        "Readout.of",
+        rk.Readout.of,
+        {"name": "text", **flags("bias")},
+        weight=np.ones((2, 3)),
+        bias=np.ones(2),
+        loss="cross_entropy",
+        name="readout",
+        reuse=False,
+    ),
+    *(row(call.__name__, call, output=D) for call in (READOUT.logits, READOUT.probabilities)),
+    row("Readout.backward", READOUT.backward, output=D, d_logits=np.ones((T, B, 3), np.float32)),
+    row("Readout.sample", READOUT.sample, SEEDS, output=D, temperature=1.0, rng=0),
+    *(
+        row(
+            call.__name__,
+            call,
+            flags("mask", "lengths"),
+            output=D,
+            targets=np.ones((T, B), int),
+            mask=~RESETS,
+            lengths=[T, 2],
+            reduction="mean",
+        )
+        for call in (READOUT.loss, READOUT.loss_and_gradients)
+    ),
     *(row(kind.__name__, kind, params=dict(STACK.params), lr=0.1, **more) for kind, more in OPTIMISERS.items()),
     row("Adam.step", ADAM.step, grads=GRADS),
     row("Adam.load_state_dict", ADAM.load_state_dict, state=ADAM.state_dict()),
