@@ -115,6 +115,8 @@ class Stack:
         the last step to the first; the layer above gets both outputs, (T, B, 2·H).
     dtype : {"float32", "float64"}
         Of the initial parameters.
+    recurrent, forget_bias
+        See `init_params`, for every layer.
     rng : int, numpy.random.Generator or None
         For the initial parameters, see `init_params`; the layers draw one after the other.
 
@@ -158,6 +160,8 @@ class Stack:
         proj_size: int | None = None,
         bidirectional: bool = False,
         dtype: npt.DTypeLike = "float32",
+        recurrent: str = "uniform",
+        forget_bias: float | None = None,
         rng: int | np.random.Generator | None = None,
     ) -> None:
         self.cell = cell
@@ -179,7 +183,13 @@ class Stack:
         for end in self._ends:
             size = input_size if end.startswith("_l0") else self.output_size * self.num_directions
             params = init_params(
-                *(cell, size, hidden_size), rng=generator, dtype=self.dtype, bias=self.bias, proj_size=proj_size
+                *(cell, size, hidden_size),
+                rng=generator,
+                dtype=self.dtype,
+                bias=self.bias,
+                proj_size=proj_size,
+                recurrent=recurrent,
+                forget_bias=forget_bias,
             )
             self._names = tuple(params)
             self.params |= {name + end: array for name, array in params.items()}

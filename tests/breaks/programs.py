@@ -55,4 +55,40 @@ BREAKS = [
         "if low < -self.output_size or high >= self.output_size:",
         "tests/python/test_readout.py -k fit",
     ),
+    # ---- initial values
+    Break(
+        "initial: an orthogonal matrix is one for all gates",
+        f"{P}/_initial.py",
+        "block = values[first : first + hidden]",
+        "block = values[:hidden]",
+        "tests/python/test_initial.py",
+    ),
+    Break(
+        "initial: orthogonal matrices lean to one side",
+        f"{P}/_initial.py",
+        "tall[:] = q * np.sign(np.diagonal(r))",
+        "tall[:] = q",
+        "tests/python/test_initial.py -k likely",
+    ),
+    Break(
+        "initial: the forget bias is on top of a drawn one",
+        f"{P}/_initial.py",
+        'forget_bias if name.startswith("bias_ih") else 0',
+        'forget_bias if name.startswith("bias_ih") else 0.1',
+        "tests/python/test_initial.py tests/torch/test_torch_recurrent.py",
+    ),
+    Break(
+        "initial: mgu's gate f is taken for one that keeps",
+        f"{P}/_initial.py",
+        '_LETS_IN = ("mgu",)',
+        "_LETS_IN = ()",
+        "tests/python/test_initial.py",
+    ),
+    Break(
+        "initial: the upper layers of a stack are drawn as ever",
+        f"{P}/stack.py",
+        "                recurrent=recurrent,\n",
+        '                recurrent=recurrent if end == "_l0" else "uniform",\n',
+        "tests/python/test_initial.py -k stack",
+    ),
 ]
