@@ -91,4 +91,47 @@ BREAKS = [
         '                recurrent=recurrent if end == "_l0" else "uniform",\n',
         "tests/python/test_initial.py -k stack",
     ),
+    # ---- drivers
+    Break(
+        "bptt: lengths are counted from the window's start",
+        f"{P}/bptt.py",
+        "np.clip(self.lengths - begin, 0, len(x))",
+        "np.clip(self.lengths, 0, len(x))",
+        "tests/python/test_bptt_sequences.py",
+    ),
+    Break(
+        "bptt: the second run of a window has the lengths of the first",
+        f"{P}/bptt.py",
+        "np.clip(self.lengths - first, 0, stop - first)",
+        "np.clip(self.lengths, 0, stop - first)",
+        "tests/python/test_bptt_sequences.py",
+    ),
+    Break(
+        "bptt: the resets of steps that are run again are lost",
+        f"{P}/bptt.py",
+        "cut = None if cut is None else cut[split:].copy()",
+        "cut = None if cut is None else cut[split:].copy() & False",
+        "tests/python/test_bptt_sequences.py",
+    ),
+    Break(
+        "bptt: the initial state has a gradient of the first window alone",
+        f"{P}/bptt.py",
+        "        if part.d_initial_state is not None:\n",
+        "        if d_initial is None:\n",
+        "tests/python/test_bptt_sequences.py",
+    ),
+    Break(
+        "bptt: a later window's state is taken for the initial one",
+        f"{P}/bptt.py",
+        "d_state if start + errors == len(x) else None",
+        "d_state if start >= 0 else None",
+        "tests/python/test_bptt_sequences.py",
+    ),
+    Break(
+        "bptt: the model keeps everything, whatever is asked",
+        f"{P}/bptt.py",
+        'options["memory"] = self.memory',
+        'options["memory"] = "all"',
+        "tests/python/test_bptt_sequences.py",
+    ),
 ]

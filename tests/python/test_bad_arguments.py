@@ -66,7 +66,8 @@ OPTIMISERS: dict[Any, dict[str, Any]] = {
     optim.Adam: {"beta1": 0.9, "beta2": 0.9, "eps": 1e-8},
 }
 ADAM = optim.Adam(STACK.params)
-DRIVER: dict[str, Any] = {"model": STACK, "loss": loss, "state": None, "rng": None}
+DRIVER: dict[str, Any] = {"model": STACK, "loss": loss, "state": None, "rng": None, "lengths": None, "memory": "all"}
+DRIVEN = flags("state", "rng", "lengths", "resets")
 WINDOWS = {**DRIVER, "k1": 2, "k2": 3}
 MASKS = {"zoneout": 0.1, "recurrent_dropout": 0.1, "per_step": False, "weight_dropout": 0.1}
 SIZES = {"cell": "lstm", "input_size": I, "hidden_size": H, "bias": True, "proj_size": None}
@@ -207,9 +208,9 @@ ROWS = [
         norms=False,
     ),
     row("Stack.step", STACK.step, flags("state"), x_t=X[0], state=(STATE,)),
-    row("full_bptt", bptt.full_bptt, flags("state", "rng"), x=X, **DRIVER),
-    row("truncated_bptt", bptt.truncated_bptt, flags("state", "rng"), x=X, **WINDOWS),
-    row("windows", bptt.windows, flags("state", "rng"), chunks=[X], **WINDOWS),
+    row("full_bptt", bptt.full_bptt, DRIVEN, x=X, resets=None, **DRIVER),
+    row("truncated_bptt", bptt.truncated_bptt, DRIVEN, x=X, resets=None, **WINDOWS),
+    row("windows", bptt.windows, DRIVEN, chunks=[X], resets=[RESETS], **WINDOWS),
     row(
         "Readout",
         rk.Readout,
