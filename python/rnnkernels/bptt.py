@@ -17,6 +17,9 @@ with the present parameters, as two chained runs, so that the state at the start
 comes out where the first ends. Kept from window to window: that state and the input of the
 overlap, which does not grow with the number of steps.
 
+Rows may be of different lengths and be reset on the way: windows then see the lengths and the resets
+of their own steps. `Readout` has a loss that a driver takes, `Readout.loss_and_gradients`.
+
 Arrays are NumPy's, or a GPU's where the model's parameters are.
 """
 
@@ -30,6 +33,7 @@ import numpy.typing as npt
 
 from ._arrays import frame_of
 from ._chunks import check_chunks, copy, join, recut
+from ._described import described
 from ._scalars import as_integer, as_items, as_number, check_mapping, shown
 from .memory import check_memory
 from .schedule import check_rows
@@ -82,6 +86,9 @@ class Result:
     state: Any
     start: int
     d_initial_state: Any = None
+
+    def __repr__(self) -> str:
+        return described(self)
 
 
 def full_bptt(

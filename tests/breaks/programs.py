@@ -1,6 +1,6 @@
 """Breaks of what programs are written with: the readout, initial values, drivers, terms, texts of results."""
 
-from .record import Break
+from .record import CPU, Break
 
 P = "python/rnnkernels"
 
@@ -133,5 +133,50 @@ BREAKS = [
         'options["memory"] = self.memory',
         'options["memory"] = "all"',
         "tests/python/test_bptt_sequences.py",
+    ),
+    # ---- terms
+    Break(
+        "term: a step adds none",
+        f"{P}/functional.py",
+        "initial, None, added, drawn, settings)",
+        "initial, None, None, drawn, settings)",
+        "tests/python/test_term.py",
+    ),
+    Break(
+        "term: a stepper reads the caller's array",
+        "csrc/binding/prepared.cpp",
+        'term_ = py::array(term->attr("copy")());',
+        "term_ = *term;",
+        "tests/python/test_term.py -k own",
+        CPU,
+    ),
+    Break(
+        "term: a copy of a stepper has none",
+        f"{P}/prepared.py",
+        "partial(type(self), term=self._stepper.term())",
+        "partial(type(self), term=None)",
+        "tests/python/test_term.py -k own",
+    ),
+    Break(
+        "term: a stack's upper layers have the first's",
+        f"{P}/stack.py",
+        "term=terms[number],",
+        "term=terms[0],",
+        "tests/python/test_term.py",
+    ),
+    Break(
+        "term: small layers side by side are given none",
+        f"{P}/stack.py",
+        "reset_state is None and term is None and not all_states",
+        "reset_state is None and not all_states",
+        "tests/python/test_term.py",
+    ),
+    # ---- texts
+    Break(
+        "texts: a result prints its arrays",
+        f"{P}/_described.py",
+        'return f"{value.dtype} {tuple(value.shape)}"',
+        'return f"{value!r}"',
+        "tests/python/test_texts.py",
     ),
 ]

@@ -20,6 +20,7 @@ T, B, I, H = 5, 2, 3, 4  # noqa: E741
 X = np.zeros((T, B, I), np.float32)
 P = rk.init_params("lstm", I, H, rng=0)
 STATE = (np.zeros((B, H), np.float32), np.zeros((B, H), np.float32))
+TERM = np.zeros((B, 4 * H), np.float32)
 RUN = rk.forward("lstm", X, P)
 SMALL = rk.forward("lstm", X, P, memory="states")
 D = np.ones((T, B, H), np.float32)
@@ -78,7 +79,7 @@ ROWS = [
         "forward",
         rk.forward,
         OPTIONAL,
-        **{"cell": "lstm", "x": X, "params": P, **SEQUENCE, "training": True, "term": np.zeros((B, 4 * H), np.float32)},
+        **{"cell": "lstm", "x": X, "params": P, **SEQUENCE, "training": True, "term": TERM},
         noise=rk.Noise(1),
         cell_clip=1.0,
         all_states=False,
@@ -101,7 +102,8 @@ ROWS = [
     row(
         "step",
         rk.step,
-        flags("state", "noise", "cell_clip"),
+        flags("state", "term", "noise", "cell_clip"),
+        term=TERM,
         cell="lstm",
         x_t=X[0],
         params=P,
@@ -159,13 +161,13 @@ ROWS = [
         "Prepared.forward",
         PREPARED.forward,
         flags("state", "lengths", "resets", "reset_state", "term"),
-        **{"x": X, **SEQUENCE, "term": np.zeros((B, 4 * H), np.float32)},
+        **{"x": X, **SEQUENCE, "term": TERM},
     ),
-    row("Prepared.step", PREPARED.step, flags("state"), x_t=X[0], state=STATE),
-    row("Prepared.stepper", PREPARED.stepper, flags("state"), batch_size=B, state=STATE),
-    row("Stepper", rk.Stepper, flags("state"), layer=PREPARED, batch_size=B, state=STATE),
+    row("Prepared.step", PREPARED.step, flags("state", "term"), x_t=X[0], state=STATE, term=TERM),
+    row("Prepared.stepper", PREPARED.stepper, flags("state", "term"), batch_size=B, state=STATE, term=TERM),
+    row("Stepper", rk.Stepper, flags("state", "term"), layer=PREPARED, batch_size=B, state=STATE, term=TERM),
     row("Stepper()", PREPARED.stepper(B).__call__, x_t=X[0]),
-    row("Stepper.reset", PREPARED.stepper(B).reset, flags("state"), state=STATE),
+    row("Stepper.reset", PREPARED.stepper(B).reset, flags("state", "term"), state=STATE, term=TERM),
     row(
         "Stack",
         Stack,
@@ -185,8 +187,9 @@ ROWS = [
     row(
         "Stack.forward",
         STACK.forward,
-        flags("state", "lengths", "resets", "reset_state", "rng"),
+        flags("state", "lengths", "resets", "reset_state", "term", "rng"),
         x=X,
+        term=[TERM],
         state=(STATE,),
         training=True,
         rng=None,
@@ -207,7 +210,7 @@ ROWS = [
         need_x=True,
         norms=False,
     ),
-    row("Stack.step", STACK.step, flags("state"), x_t=X[0], state=(STATE,)),
+    row("Stack.step", STACK.step, flags("state", "term"), x_t=X[0], state=(STATE,), term=TERM),
     row("full_bptt", bptt.full_bptt, DRIVEN, x=X, resets=None, **DRIVER),
     row("truncated_bptt", bptt.truncated_bptt, DRIVEN, x=X, resets=None, **WINDOWS),
     row("windows", bptt.windows, DRIVEN, chunks=[X], resets=[RESETS], **WINDOWS),
