@@ -281,7 +281,18 @@ class Readout:
         lengths: npt.ArrayLike | None = None,
         reduction: str = "mean",
     ) -> float:
-        """Return the loss alone, as `loss_and_gradients` has it."""
+        """Return the loss alone.
+
+        Parameters
+        ----------
+        output, targets, mask, lengths, reduction
+            As for `loss_and_gradients`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `loss_and_gradients`.
+        """
         rows, wanted, _, count = self._counted(output, targets, mask, lengths, reduction)
         return self._on_logits(self._buffered_logits(rows), wanted, None) / count
 
