@@ -171,7 +171,7 @@ py::tuple backward(const Place& place, const std::string& cell, const Array& x, 
         return as_object(give(where, shape_of(*like)));
     };
     py::object dx = py::none();
-    if (p.in.x && need_dx) {
+    if (!holds_tokens(x) && need_dx) {
         Array array = fresh_sequence(p, p.in.shape.input);
         call.dx = array.mutable_data();
         dx = as_object(std::move(array));
