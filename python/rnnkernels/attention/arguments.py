@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from rnnkernels import _serve
 from rnnkernels._arguments import (
-    DeviceKind,
     as_floats,
     as_input,
     as_layer,
@@ -22,7 +20,7 @@ from rnnkernels._arguments import (
     fits_shape,
     kind_of_array,
 )
-from rnnkernels._arrays import device_frame
+from rnnkernels._arrays import device_frame, frame_of
 from rnnkernels._call import Attention
 from rnnkernels._scalars import as_integer, check_mapping, shown
 from rnnkernels.parameters import state_widths
@@ -50,11 +48,7 @@ class Given(NamedTuple):
     attention: Attention
     params: Params  # of the attention
     inputs: int  # I
-
-    @property
-    def dtype(self) -> Any:
-        """The dtype of every array."""
-        return self.layer.weight_ih.dtype
+    kind: Any  # of all floats: NumPy's dtype, or what stands for it on a GPU
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -83,8 +77,6 @@ def take(
     _check_names(set(params))
     dtype = kind_of_array("params['weight_ih']", arrays["weight_ih"])
     layer = as_layer(cell, arrays)
-    if isinstance(dtype, DeviceKind) or _serve.on_gpu(layer.weight_ih):
-        raise NotImplementedError("attention: there is no attending recurrence on a GPU yet; it runs on the CPU")
     rows, columns = _matrix("params['weight_ih']", "(G*H, I + D)", layer.weight_ih)
     places = _as_features(features, dtype, columns)
     width = state_widths(cell, layer.weight_ih, layer.weight_hh)[0] if rows else 0
@@ -93,7 +85,7 @@ def take(
     attention = Attention(
         keys=places if key is None else product(places, key.T),
         features=places,
-        mask=None if mask is None else _as_mask(mask, dtype, *places.shape[:2]),
+        mask=None if mask is None else _as_mask(mask, places),
         weight_query=found["weight_query"],
         bias_query=found.get("bias_query"),
         score=found.get("score"),
@@ -103,7 +95,7 @@ def take(
         scale=1.0 if key is None or "score" in found else 1.0 / math.sqrt(len(key)),
         hard=None if hard is None else (as_integer("hard", hard, 0, 2**64 - 1), 0),
     )
-    return Given(cell, layer, settings, attention, found, columns - places.shape[2])
+    return Given(cell, layer, settings, attention, found, columns - places.shape[2], dtype)
 
 
 def product(rows: Array, weight: Array) -> Array:
@@ -112,7 +104,7 @@ def product(rows: Array, weight: Array) -> Array:
     NumPy's warnings are left out: what stands at a place that nobody looks at may be anything.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        made: Array = np.matmul(rows, weight)
+        made: Array = rows @ weight
     return made
 
 
@@ -194,10 +186,12 @@ def _fits_location(size: int, name: str, shape: tuple[int, ...]) -> None:
         )
 
 
-def _as_mask(mask: npt.ArrayLike, dtype: Any, batch: int, places: int) -> Array:
-    """Return where a row may look, as the backend takes it: 1 and 0."""
+def _as_mask(mask: npt.ArrayLike, features: Array) -> Array:
+    """Return where a row may look, as the backend takes it: 1 and 0, beside the features."""
+    frame = frame_of(features)
+    batch, places = features.shape[:2]
     if device_frame(mask) is not None:
-        raise TypeError("mask: expected an array on the host, got one on a GPU")
+        mask = frame_of(mask).to_host(mask)
     try:
         found = np.asarray(mask)
     except (TypeError, ValueError, OverflowError) as error:
@@ -209,14 +203,15 @@ def _as_mask(mask: npt.ArrayLike, dtype: Any, batch: int, places: int) -> Array:
     without = np.flatnonzero(~found.any(axis=1))
     if len(without):
         raise ValueError(f"mask: expected a place to look at in every row, got none in row {without[0]}")
-    return found.astype(dtype, order="C")
+    whole: Array = frame.zeros(found.shape, features.dtype) + frame.from_host(found)
+    return whole
 
 
 def as_steps(x: npt.ArrayLike, given: Given) -> Array:
     """Return a sequence of inputs: (T, B, I), or tokens (T, B), of which the extension says whether they are inputs."""
     size = given.inputs
-    array = as_input("x", x, given.dtype, (size,))
-    if array.dtype != given.dtype:
+    array = as_input("x", x, given.kind, (size,))
+    if array.dtype != given.layer.weight_ih.dtype:
         if array.ndim != 2:
             raise ValueError(f"x: expected shape (T, B) of tokens, got {array.shape}")
     elif array.ndim != 3 or array.shape[2] != size:

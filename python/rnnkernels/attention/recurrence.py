@@ -13,6 +13,7 @@ import numpy as np
 
 from rnnkernels import _serve
 from rnnkernels._arguments import as_settings, as_states, fits_rows, kind_of_array
+from rnnkernels._arrays import frame_of
 from rnnkernels._asked import Asked
 from rnnkernels._call import Ahead, Attention, Call
 from rnnkernels._scalars import as_flag
@@ -200,8 +201,6 @@ def forward(
     ValueError
         If the cell is unknown, a parameter is missing or unknown, a shape does not fit, a token is out of range, or
         a row has no place to look at. The message names the argument, what was expected and what came.
-    NotImplementedError
-        If the arrays are a GPU's.
 
     Notes
     -----
@@ -216,14 +215,15 @@ def forward(
     inputs = as_steps(x, given)
     names, widths, batch = cell_info(cell)["states"], given.widths, given.batch
     fits = partial(fits_rows, widths, batch)
-    initial = as_states("state", state, names, given.dtype, fits)
-    reset = as_states("reset_state", reset_state, names, given.dtype, fits)
+    initial = as_states("state", state, names, given.kind, fits)
+    reset = as_states("reset_state", reset_state, names, given.kind, fits)
     check_reset_state(reset, resets)
     check_states("state", initial, batch, widths)
     check_states("reset_state", reset, batch, widths)
     drawn = None if noise is None else noise._drawn(cell, batch, expected=not training)
     asked = Asked(cell, reverse, None, lengths, resets, drawn, cell_clip)
-    begun = begin(asked, inputs, initial, reset, None, Like(widths, len(given.layer.weight_ih), given.dtype))
+    weight = given.layer.weight_ih
+    begun = begin(asked, inputs, initial, reset, None, Like(widths, len(weight), weight.dtype, frame_of(weight)))
     call = Call(cell, inputs, given.layer, begun.state, begun.rows, None, drawn, given.settings)
     (output, final, reserve, _), attended = _serve.attend(call, given.attention, training)
     ended = final if begun.schedule is None else begun.schedule.end(final, initial)
@@ -290,7 +290,7 @@ def backward(
         "weight_query": d.weight_query,
         "bias_query": d.bias_query,
         "score": d.score,
-        "weight_beta": None if d.weight_beta is None else d.weight_beta[np.newaxis],
+        "weight_beta": None if d.weight_beta is None else d.weight_beta[None],
         "bias_beta": d.bias_beta,
         "weight_location": d.weight_location,
     }
@@ -300,7 +300,8 @@ def backward(
     else:
         places, mask = kept.attention.features, kept.attention.mask
         if mask is not None:  # what stands where nobody looks may be anything, NaN too
-            places = np.where(mask[..., np.newaxis] != 0, places, places.dtype.type(0))
+            places = frame_of(places).copy(places)
+            places[mask == 0] = 0
         d_features = d.features + product(d.keys, key)
         of_attention["weight_key"] = d.keys.reshape(-1, len(key)).T @ places.reshape(-1, places.shape[2])
     params = grads.params | {name: value for name in kept.params if (value := of_attention[name]) is not None}
