@@ -6,7 +6,7 @@ arithmetic (`attention_loop`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -19,9 +19,6 @@ from .attention_loop import Attended, Attending, Given
 from .graphs import leaf
 from .recurrent import States, _Base
 from .sequence import _HALVES, _has_values
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 SCORES = ("additive", "bilinear", "dot")
 
@@ -303,9 +300,7 @@ proj_size, cell_clip
         if not isinstance(features, torch.Tensor):
             raise TypeError(f"features: expected a tensor, got {shown(features)}")
         if features.dim() != 3 or features.shape[1] < 1:
-            raise ValueError(
-                f"features: expected shape (B, L, D) with at least one place, got {tuple(features.shape)}"
-            )
+            raise ValueError(f"features: expected shape (B, L, D) with at least one place, got {tuple(features.shape)}")
         places = features.shape[1]
         self._check("features", features, (batch, places, self.feature_size), "(B, L, D)")
         if mask is None:
@@ -410,7 +405,6 @@ class AttentionStepper:
         """
         self._begin(self._layer._rows("state", state, len(self._features)))
 
-    @torch.no_grad()
     def __call__(self, x_t: torch.Tensor) -> torch.Tensor:
         """Take one step, on x_t (B, I) or tokens (B,); return h (B, H).
 
@@ -435,7 +429,8 @@ class AttentionStepper:
             location=self._location,
         )
         _check_tokens("x_t", x_t, layer.input_size)
-        done = layer._attend(given)
+        with torch.no_grad():
+            done = layer._attend(given)
         self._states, self._location = done.final, done.location
         self._count += 1
         self.weights, self.context = done.weights[0], done.contexts[0]

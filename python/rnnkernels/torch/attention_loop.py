@@ -66,7 +66,7 @@ class Attended(NamedTuple):
 
 def run(asked: Attending, given: Given) -> Attended:
     """Run a call."""
-    cell, x = asked.cell, given.x
+    x = given.x
     count, batch = x.shape[:2]
     look = _Look(asked, given)
     cell_step = _CellStep(asked, given, look.features.shape[-1])
@@ -105,7 +105,7 @@ def run(asked: Attending, given: Given) -> Attended:
 
     chosen = None
     if asked.hard:
-        chosen = torch.stack(places) if places else x.new_zeros((0, batch), dtype=torch.int64)  # type: ignore[arg-type]
+        chosen = torch.stack(places) if places else x.new_zeros((0, batch), dtype=torch.int64)
     return Attended(
         stacked(outputs, cell_step.widths[0]),
         tuple(now),

@@ -143,7 +143,7 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
             raise ValueError(f"resets: expected shape {'(T, B)' if batched else '(T,)'}, got {tuple(resets.shape)}")
         return resets.unsqueeze(1) if not batched else resets.T.contiguous() if self.batch_first else resets
 
-    def _run(self, serve: Any, asked: Asked, *tensors: Any) -> Any:
+    def _run(self, serve: Any, asked: Any, *tensors: Any) -> Any:
         """Return what `serve` gives for tensors; in an autocast region they are cast, and results are of its half."""
         region = autocast.region(next(self.parameters()))
         if region is None:
