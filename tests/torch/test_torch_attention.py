@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from typing import Any
+import pickle
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
 import rnnkernels.torch as rnn
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FORMS: dict[str, dict[str, Any]] = {
     "additive": {},
@@ -147,7 +152,299 @@ def test_every_form(form: str, hard: bool) -> None:
 @pytest.mark.parametrize("cell", ["lstm_projected", "mut1", "mut2"])
 def test_cells_with_sizes_of_their_own(cell: str) -> None:
     layer = make(cell, (2, 3, 5), proj_size=3 if cell == "lstm_projected" else 0)
+    with pytest.raises(NotImplementedError, match=rf"cell: {cell} .* layer.allow_torch = True"):
+        layer(*arrays(layer)[:2])
+    layer.allow_torch = True
     check_rows(layer)
+
+
+# ---- the kernels and the loop ------------------------------------------------------------------------
+
+# T, B, I, D, H, L: vectors of many widths, not all of them filled.
+SHAPES = [
+    (5, 3, 2, 3, 5, 4),
+    (3, 2, 0, 7, 17, 1),
+    (7, 5, 19, 33, 13, 21),
+    (1, 1, 1, 1, 1, 1),
+    (0, 2, 3, 4, 5, 6),
+    (4, 0, 3, 4, 5, 6),
+    (2, 4, 16, 16, 16, 16),
+]
+
+
+def found(layer: rnn.AttentionRecurrent, inputs: Any, **options: Any) -> tuple[list[Any], list[Any]]:
+    """Results of a call, and the gradients of a random sum of them in inputs and parameters."""
+    x, features, mask = inputs
+    x, features = x.clone().requires_grad_(), features.clone().requires_grad_()
+    batch = x.shape[1]
+    generator = torch.Generator().manual_seed(4)
+    state = [torch.randn(batch, width, generator=generator, dtype=x.dtype) for width in layer._widths]
+    reset = [torch.randn(batch, width, generator=generator, dtype=x.dtype) for width in layer._widths]
+    for s in (*state, *reset):
+        s.requires_grad_()
+    more = {"reset_state": tuple(reset) if len(reset) > 1 else reset[0]} if "resets" in options else {}
+    given = tuple(state) if len(state) > 1 else state[0]
+    output, final, attention = layer(x, features, given, mask=mask, **options, **more)
+    finals = list(final) if isinstance(final, tuple) else [final]
+    results = [output, *finals, attention.weights, attention.contexts]
+    results += [] if attention.log_probs is None else [attention.log_probs]
+    total = sum((r * torch.randn(r.shape, generator=generator, dtype=r.dtype)).sum() for r in results)
+    wanted = [x, features, *state, *(reset if more else ()), *layer.parameters()]
+    grads = torch.autograd.grad(total, wanted, allow_unused=True)
+    zeros = [torch.zeros_like(w) if g is None else g for w, g in zip(wanted, grads, strict=True)]
+    return [*results, attention.places], zeros
+
+
+def check_against_the_loop(
+    layer: rnn.AttentionRecurrent, inputs: Any, patch: pytest.MonkeyPatch, **options: Any
+) -> None:
+    ours, gradients = found(layer, inputs, **options)
+    with patch.context() as patched:
+        patched.setattr(layer, "_on_kernels", lambda _: False)
+        expected, expected_gradients = found(layer, inputs, **options)
+    torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(gradients, expected_gradients, rtol=1e-8, atol=1e-10)
+
+
+def seeded(layer: rnn.AttentionRecurrent) -> dict[str, Any]:
+    return {"seed": 6} if layer.hard else {}
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("hard", [False, True])
+def test_the_loop_agrees(shape: tuple[int, ...], form: str, hard: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps, batch, *sizes, places = shape
+    layer = make("gru", (sizes[0], sizes[1], sizes[2]), hard=hard, **FORMS[form])
+    check_against_the_loop(layer, arrays(layer, steps, batch, places), monkeypatch, **seeded(layer))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_loop_agrees_for_every_cell(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = make(cell, (3, 9, 11))
+    check_against_the_loop(layer, arrays(layer, places=10), monkeypatch)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("hard", [False, True])
+def test_the_loop_agrees_on_ragged_batches(form: str, hard: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = make("lstm", (3, 9, 11), hard=hard, **FORMS[form])
+    inputs = arrays(layer, 9, 5, 6)
+    resets = torch.rand(9, 5, generator=torch.Generator().manual_seed(2)) < 0.3
+    for options in ({"lengths": [4, 9, 0, 1, 6]}, {"resets": resets}, {"lengths": [4, 9, 0, 1, 6], "resets": resets}):
+        check_against_the_loop(layer, inputs, monkeypatch, **options, **seeded(layer))
+
+
+def test_the_clip_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = make("lstm", cell_clip=0.1)
+    check_against_the_loop(layer, arrays(layer), monkeypatch)
+    assert (layer(*arrays(layer)[:2])[1][1].abs() <= 0.1).all()
+
+
+# ---- derivatives -------------------------------------------------------------------------------------
+
+
+def function_of(
+    layer: rnn.AttentionRecurrent, mask: Any = None, sizes: tuple[int, int, int] = (3, 2, 3), **options: Any
+) -> tuple[Any, tuple[Any, ...]]:
+    """The layer as a function of x, features, states and parameters, and what it is a function of."""
+    x, features, _ = arrays(layer, *sizes)
+    named = dict(layer.named_parameters())
+    state = [torch.full((sizes[1], width), 0.1, dtype=x.dtype) for width in layer._widths]
+
+    def run(x: Any, features: Any, *tensors: Any) -> Any:
+        states, parameters = tensors[: len(state)], dict(zip(named, tensors[len(state) :], strict=True))
+        given = states if len(state) > 1 else states[0]
+        output, final, attention = torch.func.functional_call(
+            layer, parameters, (x, features, given), {"mask": mask, **options}
+        )
+        log_probs = () if attention.log_probs is None else (attention.log_probs,)
+        finals = final if isinstance(final, tuple) else (final,)
+        return (output, *finals, attention.weights, attention.contexts, *log_probs)
+
+    return run, tuple(t.detach().clone().requires_grad_() for t in (x, features, *state, *named.values()))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_gradcheck(form: str) -> None:
+    layer = make(size=(2, 2, 3), **(FORMS[form] | {"attention_size": 2}))
+    mask = torch.tensor([[True, False, True], [True, True, True]])
+    assert torch.autograd.gradcheck(*function_of(layer, mask, lengths=[3, 2]))
+    assert torch.autograd.gradcheck(*function_of(layer))
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_second_derivatives(hard: bool) -> None:
+    """Of hard attention with places that are drawn whatever moves a little."""
+    layer = make("gru", (1, 2, 2), hard=hard, location=(2, 3), gated=True)
+    run, inputs = function_of(layer, sizes=(2, 1, 2), **seeded(layer))
+    assert torch.autograd.gradgradcheck(run, inputs)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+def test_forward_mode_and_transforms() -> None:
+    layer = make("gru", location=(1, 3))
+    run, inputs = function_of(layer)
+    values = tuple(t.detach() for t in inputs)
+    tangents = tuple(torch.randn_like(v) for v in values)
+    results, ahead = torch.func.jvp(run, values, tangents)
+    back = tuple(torch.randn_like(r) for r in results)
+    gradients = torch.func.vjp(run, *values)[1](back)
+    eager = torch.autograd.grad(run(*inputs), inputs, back)
+    torch.testing.assert_close(gradients, eager)
+    left = sum((a * b).sum() for a, b in zip(ahead, back, strict=True))
+    right = sum((a * b).sum() for a, b in zip(gradients, tangents, strict=True))
+    torch.testing.assert_close(left, right)
+
+    def loss(x: Any, features: Any) -> Any:
+        return run(x[:, None], features[None], *(v[:1] if k < 1 else v for k, v in enumerate(values[2:])))[0].sum()
+
+    each = torch.func.vmap(torch.func.grad(loss, argnums=(0, 1)), (1, 0), (1, 0))(*values[:2])
+    x, features = (t.detach().requires_grad_() for t in values[:2])
+    expected = torch.autograd.grad(run(x, features, *values[2:])[0].sum(), (x, features))
+    torch.testing.assert_close(each, expected)
+
+
+def test_results_changed_in_place_are_noticed() -> None:
+    layer = make()
+    x, features, _ = arrays(layer)
+    for k in range(2):
+        output, _, attention = layer(x, features)
+        (output if k == 0 else attention.weights).add_(1)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            output.sum().backward()
+
+
+def test_weights_may_leave_their_place_between_forward_and_backward() -> None:
+    """As under FSDP, whose weights are gathered anew for the backward; the old place holds anything by then."""
+    layer = make()
+    x, features, mask = arrays(layer)
+    layer(x, features, mask=mask)[0].square().sum().backward()
+    expected = [p.grad.clone() for p in layer.parameters()]
+    layer.zero_grad()
+    with torch.autograd.graph.saved_tensors_hooks(torch.clone, lambda tensor: tensor):
+        loss = layer(x, features, mask=mask)[0].square().sum()
+    for tensor in (*layer.parameters(), x, features):
+        tensor.data.fill_(float("nan"))
+    loss.backward()
+    assert all(torch.equal(p.grad, e) for p, e in zip(layer.parameters(), expected, strict=True))
+
+
+# ---- what takes models -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize("form", ["additive", "location-sums", "bilinear", "hard"])
+def test_a_compiled_layer_is_the_eager_one(form: str, ragged: bool) -> None:
+    layer = make(hard=form == "hard", **FORMS.get(form, {}))
+    options: dict[str, Any] = seeded(layer)
+    if ragged:
+        options |= {"lengths": torch.tensor([2, T, 0]), "resets": torch.rand(T, B) < 0.3}
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    x, features, mask = arrays(layer)
+
+    def both(module: Any) -> list[Any]:
+        layer.zero_grad()
+        given = features.clone().requires_grad_()
+        output, final, attention = module(x, given, mask=mask, **options)
+        loss = output.square().sum() + final[1].sum() + attention.weights.square().sum() + attention.contexts.sum()
+        (loss if attention.log_probs is None else loss + attention.log_probs.sum()).backward()
+        return [output, *final, *attention, given.grad, *(p.grad for p in layer.parameters())]
+
+    torch.testing.assert_close(both(compiled), both(layer), rtol=0, atol=0)
+
+
+def test_the_operators_are_whole() -> None:
+    """Schemas, fakes and derivatives, by PyTorch's own checks."""
+    for options in ({}, {"hard": True}, {"location": (2, 3), "gated": True}, {"scores": "bilinear"}):
+        layer = make("gru", **options)
+        x, features, mask = arrays(layer)
+        calls = []
+
+        class Record(torch.utils._python_dispatch.TorchDispatchMode):
+            def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+                if function.namespace == "rnnkernels":
+                    calls.append((function, args))  # noqa: B023
+                return function(*args, **(kwargs or {}))
+
+        with Record():
+            layer(x, features.requires_grad_(), mask=mask, **seeded(layer))[0].sum().backward()
+        assert [str(function) for function, _ in calls] == [
+            "rnnkernels.attend.default",
+            "rnnkernels.attend_backward.default",
+        ]
+        tests = ("test_schema", "test_faketensor", "test_aot_dispatch_dynamic")
+
+        def alone(tensor: torch.Tensor) -> torch.Tensor:
+            return tensor.detach().clone().requires_grad_(tensor.is_floating_point())
+
+        calls = [(function, torch.utils._pytree.tree_map_only(torch.Tensor, alone, args)) for function, args in calls]
+        torch.library.opcheck(calls[0][0], calls[0][1], test_utils=(*tests, "test_autograd_registration"))
+        torch.library.opcheck(calls[1][0], calls[1][1], test_utils=tests[:2])
+
+
+def test_operations_are_counted() -> None:
+    layer = make("lstm", (0, D, H), scores="bilinear", bias=False)
+    x, features, _ = arrays(layer)
+    with torch.utils.flop_counter.FlopCounterMode(display=False) as counted:
+        output = layer(x, features)[0]
+    products = 4 * H * (H + D) + D * H + L * D + L * D  # the cell's, the query's, scores, contexts
+    assert counted.get_total_flops() == 2 * T * B * products
+    with torch.utils.flop_counter.FlopCounterMode(display=False) as again:
+        output.sum().backward()
+    assert again.get_total_flops() == 2 * 2 * T * B * products
+
+
+def test_an_exported_program_runs() -> None:
+    layer = make(location=(1, 3)).eval()
+    x, features, mask = arrays(layer)
+    steps, batch, places = (torch.export.Dim(name, min=2) for name in ("T", "B", "L"))
+    shapes = ({0: steps, 1: batch}, {0: batch, 1: places}, None, {0: batch, 1: places})
+
+    class Model(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x: Any, features: Any, state: Any, mask: Any) -> Any:
+            return self.layer(x, features, state, mask=mask)
+
+    program = torch.export.export(Model(), (x, features, None, mask), dynamic_shapes=shapes)
+    other, wider, allowed = arrays(layer, 7, 4, 9)
+    torch.testing.assert_close(program.module()(other, wider, None, allowed), layer(other, wider, mask=allowed))
+
+
+def test_copies_and_pickles() -> None:
+    layer = make(location=(1, 3), gated=True)
+    x, features, mask = arrays(layer)
+    expected = layer(x, features, mask=mask)[0]
+    again = pickle.loads(pickle.dumps(layer))
+    for copied in (copy.deepcopy(layer), again):
+        assert torch.equal(copied(x, features, mask=mask)[0], expected)
+    fresh = rnn.AttentionRecurrent("lstm", I, D, H, location=(1, 3), gated=True, dtype=torch.float64)
+    fresh.load_state_dict(layer.state_dict())
+    assert torch.equal(fresh(x, features, mask=mask)[0], expected)
+    assert "location=(1, 3), gated=True" in repr(layer) or "gated=True, location=(1, 3)" in repr(layer)
+
+
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
+def test_a_model_in_one_process_of_several(tmp_path: Path) -> None:
+    """DistributedDataParallel with one process: gradients are those of the layer alone."""
+    layer = make(hard=True)
+    x, features, mask = arrays(layer)
+
+    def train(module: Any) -> list[Any]:
+        layer.zero_grad()
+        output, _, attention = module(x, features, mask=mask, seed=1)
+        (output.square().sum() + attention.log_probs.sum()).backward()
+        return [p.grad.clone() for p in layer.parameters()]
+
+    expected = train(layer)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        assert all(map(torch.equal, train(torch.nn.parallel.DistributedDataParallel(layer)), expected))
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 # ---- manners -----------------------------------------------------------------------------------------

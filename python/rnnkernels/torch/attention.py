@@ -1,7 +1,7 @@
 """The attending recurrence as a layer: a cell that looks at a set of features before each of its steps.
 
-`AttentionRecurrent` and what it returns, with the checks of arguments, and a stepper for decoding. Not here: the
-arithmetic (`attention_loop`).
+`AttentionRecurrent` and what it returns, with the checks of arguments, and a stepper for decoding. Not here: who runs a
+call (`attention_autograd`), on the kernels (`attention_kernels`) or step by step in PyTorch (`attention_loop`).
 """
 
 from __future__ import annotations
@@ -10,15 +10,21 @@ from typing import Any, NamedTuple
 
 import torch
 
+from rnnkernels import _cpu
+from rnnkernels._arguments import of_step
 from rnnkernels._scalars import as_choice, as_flag, as_integer, as_items, shown
 from rnnkernels.schedule import check_rows
 
 from . import attention_loop as loop
 from . import autocast
-from .attention_loop import Attended, Attending, Given
+from .attention_autograd import attend
+from .attention_call import Attended, Attending, Given
+from .attention_kernels import attends, check_mask
 from .graphs import leaf
 from .recurrent import States, _Base
-from .sequence import _HALVES, _has_values
+from .sequence import _HALVES
+
+_READY = "attention" in (_cpu.forward.__doc__ or "")  # until the engine is there
 
 SCORES = ("additive", "bilinear", "dot")
 
@@ -106,6 +112,9 @@ proj_size, cell_clip
     TypeError, ValueError
         An argument is not what is said here.
     """
+
+    # Whether a call that the kernels do not serve is run by a loop in PyTorch, which is slow.
+    allow_torch: bool = False
 
     def __init__(
         self,
@@ -255,10 +264,7 @@ proj_size, cell_clip
             _of_shape("resets", self._resets(resets, True), (steps, batch), "(T, B)"),
             self._seed(seed),
         )
-        if _has_values(x):
-            _check_values(given, self.input_size)
-        done = self._attend(given)
-        return self._returned(done)
+        return self._returned(self._attend(given))
 
     def stepper(
         self,
@@ -290,8 +296,20 @@ proj_size, cell_clip
         if not isinstance(features, torch.Tensor):
             raise TypeError(f"features: expected a tensor, got {shown(features)}")
         self._check_features(features, features.shape[0] if features.dim() else 0, mask)
-        _check_mask(mask)
+        check_mask(mask)
         return AttentionStepper(self, features, self._rows("state", state, len(features)), mask, self._seed(seed))
+
+    def _on_kernels(self, x: torch.Tensor) -> bool:
+        """Whether the kernels run a call; False where `allow_torch` has PyTorch run what they have not, or raise."""
+        if x.device.type not in ("cpu", "meta"):
+            why = f"x: expected a tensor on the CPU, as attention has no kernels elsewhere yet; got one on {x.device}"
+        elif not attends(self.cell):
+            why = f"cell: {self.cell} has no kernels that attend, as its h is a product or a gate takes x itself"
+        else:
+            return True
+        if self.allow_torch:
+            return False
+        raise NotImplementedError(f"{why}; layer.allow_torch = True has a loop in PyTorch run it")
 
     # ---- checks --------------------------------------------------------------------------------------
 
@@ -328,9 +346,10 @@ proj_size, cell_clip
 
     # ---- the call ------------------------------------------------------------------------------------
 
-    def _attend(self, given: Given) -> Attended:
+    def _attend(self, given: Given, first_step: int = 0) -> Attended:
         """Run a call whose keys are yet to be made."""
-        done: Attended = self._run(self._serve, Attending(self.cell, self.hard, self.cell_clip), *given)
+        asked = Attending(self.cell, self.hard, self.cell_clip, first_step)
+        done: Attended = self._run(self._serve, asked, *given)
         return done
 
     def _serve(self, asked: Attending, *tensors: Any) -> Attended:
@@ -343,7 +362,11 @@ proj_size, cell_clip
         if key is not None:
             key = key.to(given.features.dtype)
             given = given._replace(keys=torch.nn.functional.linear(given.features, key))
-        done = loop.run(asked, given)
+        if _READY and self._on_kernels(given.x):
+            done = attend(asked, given)
+        else:
+            _check_values(given, self.input_size)
+            done = loop.run(asked, given)
         return Attended(*(autocast.to(part, dtype) for part in done)) if dtype in _HALVES else done
 
     def _returned(self, done: Attended) -> tuple[torch.Tensor, States, Attention]:
@@ -425,12 +448,14 @@ class AttentionStepper:
             {name: getattr(layer, name) for name in layer._names},
             self._states,
             mask=self._mask,
-            seed=None if self._seed is None else self._seed + self._count,  # numbers of its own for each step
+            seed=self._seed,
             location=self._location,
         )
-        _check_tokens("x_t", x_t, layer.input_size)
-        with torch.no_grad():
-            done = layer._attend(given)
+        try:
+            with torch.no_grad():
+                done = layer._attend(given, self._count)
+        except (TypeError, ValueError) as error:
+            raise of_step(error) from None
         self._states, self._location = done.final, done.location
         self._count += 1
         self.weights, self.context = done.weights[0], done.contexts[0]
@@ -459,21 +484,11 @@ def _of_shape(name: str, tensor: Any, shape: tuple[int, ...], symbols: str) -> A
 
 
 def _check_values(given: Given, tokens: int) -> None:
-    """Raise where values do not fit, of tensors whose values may be read."""
-    _check_tokens("x", given.x, tokens)
-    _check_mask(given.mask)
+    """Raise where values do not fit that the kernels would check: tokens, the mask, lengths."""
+    x = given.x
+    if not x.is_floating_point() and x.numel() and not 0 <= int(x.min()) <= int(x.max()) < tokens:
+        wrong = x[(x < 0) | (x >= tokens)][0]
+        raise ValueError(f"x: expected tokens in [0, {tokens}), got {int(wrong)}")
+    check_mask(given.mask)
     if given.lengths is not None:
-        steps, batch = given.x.shape[:2]
-        check_rows(steps, batch, given.lengths.numpy(), None)
-
-
-def _check_tokens(name: str, x: torch.Tensor, limit: int) -> None:
-    if not x.is_floating_point() and x.numel() and not 0 <= int(x.min()) <= int(x.max()) < limit:
-        wrong = x[(x < 0) | (x >= limit)][0]
-        raise ValueError(f"{name}: expected tokens in [0, {limit}), got {int(wrong)}")
-
-
-def _check_mask(mask: torch.Tensor | None) -> None:
-    if mask is not None and not bool(mask.any(1).all()):
-        row = int((~mask.any(1)).nonzero()[0])
-        raise ValueError(f"mask: expected at least one place in each row, got none in row {row}")
+        check_rows(*x.shape[:2], given.lengths.cpu().numpy(), None)
