@@ -78,6 +78,7 @@ def attend_back(
     ahead: Ahead,
     attended: tuple[Array, Array, Any],
     d_attended: tuple[Array | None, Array | None],
+    need_x: bool = True,
 ) -> tuple[Found, AttentionFound]:
     """Differentiate what `attend` gave; `attended` and `d_attended`: weights, contexts (and places)."""
     cell, x, layer, state, rows, term, noise, settings = call
@@ -90,7 +91,7 @@ def attend_back(
         reserve,
         ahead.output,
         ahead.state,
-        True,
+        need_x,
         rows,
         term,
         noise,

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import rnnkernels.torch as rnn
+from rnnkernels.torch import attention, attention_loop
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,9 +65,7 @@ def definition(
     """One row: x (T, I), features (L, D), mask (L,) → output, state, weights, contexts; the cell is a kernel's."""
     p = dict(layer.named_parameters())
     size = x.shape[1] + features.shape[1]
-    cell = rnn.RecurrentCell(
-        layer.cell, size, layer.hidden_size, layer.bias, proj_size=layer.proj_size, dtype=torch.float64
-    )
+    cell = rnn.RecurrentCell(layer.cell, size, layer.hidden_size, layer.bias, dtype=torch.float64)
     cell.load_state_dict({name: p[name] for name in cell.state_dict()})
     zeros = tuple(x.new_zeros(width) for width in layer._widths)
     now = zeros
@@ -149,15 +149,6 @@ def test_every_form(form: str, hard: bool) -> None:
     check_rows(layer, lengths=[3, T, 1], resets=resets)
 
 
-@pytest.mark.parametrize("cell", ["lstm_projected", "mut1", "mut2"])
-def test_cells_with_sizes_of_their_own(cell: str) -> None:
-    layer = make(cell, (2, 3, 5), proj_size=3 if cell == "lstm_projected" else 0)
-    with pytest.raises(NotImplementedError, match=rf"cell: {cell} .* layer.allow_torch = True"):
-        layer(*arrays(layer)[:2])
-    layer.allow_torch = True
-    check_rows(layer)
-
-
 # ---- the kernels and the loop ------------------------------------------------------------------------
 
 # T, B, I, D, H, L: vectors of many widths, not all of them filled.
@@ -200,7 +191,7 @@ def check_against_the_loop(
 ) -> None:
     ours, gradients = found(layer, inputs, **options)
     with patch.context() as patched:
-        patched.setattr(layer, "_on_kernels", lambda _: False)
+        patched.setattr(attention, "attend", attention_loop.run)
         expected, expected_gradients = found(layer, inputs, **options)
     torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-11)
     torch.testing.assert_close(gradients, expected_gradients, rtol=1e-8, atol=1e-10)
@@ -361,7 +352,7 @@ def test_the_operators_are_whole() -> None:
         x, features, mask = arrays(layer)
         calls = []
 
-        class Record(torch.utils._python_dispatch.TorchDispatchMode):
+        class Record(TorchDispatchMode):  # type: ignore[misc]
             def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
                 if function.namespace == "rnnkernels":
                     calls.append((function, args))  # noqa: B023
@@ -401,7 +392,7 @@ def test_an_exported_program_runs() -> None:
     steps, batch, places = (torch.export.Dim(name, min=2) for name in ("T", "B", "L"))
     shapes = ({0: steps, 1: batch}, {0: batch, 1: places}, None, {0: batch, 1: places})
 
-    class Model(torch.nn.Module):
+    class Model(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.layer = layer

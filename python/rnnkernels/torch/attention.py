@@ -10,23 +10,17 @@ from typing import Any, NamedTuple
 
 import torch
 
-from rnnkernels import _cpu
 from rnnkernels._arguments import of_step
-from rnnkernels._scalars import as_choice, as_flag, as_integer, as_items, shown
-from rnnkernels.schedule import check_rows
+from rnnkernels._scalars import as_flag, as_integer, shown
+from rnnkernels.attention import parameter_shapes
 
-from . import attention_loop as loop
 from . import autocast
 from .attention_autograd import attend
 from .attention_call import Attended, Attending, Given
-from .attention_kernels import attends, check_mask
+from .attention_kernels import check_mask
 from .graphs import leaf
 from .recurrent import States, _Base
 from .sequence import _HALVES
-
-_READY = "attention" in (_cpu.forward.__doc__ or "")  # until the engine is there
-
-SCORES = ("additive", "bilinear", "dot")
 
 
 class Attention(NamedTuple):
@@ -69,9 +63,9 @@ class AttentionRecurrent(_Base):
     Parameters
     ----------
     cell : str
-        One of `rnnkernels.cells`.
+        One of `rnnkernels.cells`, but for those that add x itself to a gate or project h.
     input_size, feature_size, hidden_size : int
-        I, which may be 0; D; H. A cell that adds its input to a gate has I + D = H.
+        I, which may be 0; D; H.
     scores : {"additive", "bilinear", "dot"}
     attention_size : int, optional
         A: units of queries and keys. Default: H, of bilinear scores D.
@@ -86,8 +80,6 @@ class AttentionRecurrent(_Base):
         Whether x and what is returned for each step are (B, T, ...).
     hard : bool, default False
         Whether a place is drawn.
-    proj_size : int, default 0
-        For the projected cells, and needed there.
     cell_clip : float, optional
         For the cells that have it: c is kept in [-cell_clip, cell_clip].
     device, dtype
@@ -105,16 +97,13 @@ class AttentionRecurrent(_Base):
     weight_location : Parameter (A, C, K)
     weight_beta, bias_beta : Parameter (1, H), (1,)
     cell, input_size, feature_size, hidden_size, scores, attention_size, gated, location, bias, batch_first, hard, \
-proj_size, cell_clip
+cell_clip
 
     Raises
     ------
     TypeError, ValueError
         An argument is not what is said here.
     """
-
-    # Whether a call that the kernels do not serve is run by a loop in PyTorch, which is slow.
-    allow_torch: bool = False
 
     def __init__(
         self,
@@ -130,47 +119,33 @@ proj_size, cell_clip
         bias: bool = True,
         batch_first: bool = False,
         hard: bool = False,
-        proj_size: int = 0,
         cell_clip: float | None = None,
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        super().__init__(cell, as_integer("input_size", input_size, 0), hidden_size, bias, proj_size, cell_clip)
-        self.feature_size = as_integer("feature_size", feature_size, 1, 2**31)
-        of_cell = self._shapes(self.input_size + self.feature_size)
-        self.scores = as_choice("scores", scores, SCORES)
-        default = self.feature_size if scores == "bilinear" else hidden_size
-        self.attention_size = (
-            default if attention_size is None else as_integer("attention_size", attention_size, 1, 2**31)
+        super().__init__(cell, as_integer("input_size", input_size, 0), hidden_size, bias, 0, cell_clip)
+        shapes = parameter_shapes(
+            cell,
+            self.input_size,
+            feature_size,
+            hidden_size,
+            scores=scores,
+            attention_size=attention_size,
+            gated=gated,
+            location=location,
+            bias=bias,
         )
-        if scores == "bilinear" and self.attention_size != self.feature_size:
-            raise ValueError(
-                f"attention_size: expected feature_size, {self.feature_size}, for bilinear scores, "
-                f"got {self.attention_size}"
-            )
+        self.feature_size = int(feature_size)
+        self.scores = scores
+        self.attention_size = shapes["weight_query"][0]
         self.gated = as_flag("gated", gated)
-        self.location = None if location is None else _as_location(location, scores)
+        self.location = shapes["weight_location"][1:] if "weight_location" in shapes else None
         self.batch_first = as_flag("batch_first", batch_first)
         self.hard = as_flag("hard", hard)
-        shapes = of_cell | self._attention_shapes()
         self._names = tuple(name for name in shapes if name != "weight_key")
         for name, shape in shapes.items():
             self.register_parameter(name, torch.nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
         self.reset_parameters()
-
-    def _attention_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of what the attention is made of."""
-        units, width = self.attention_size, self._widths[0]
-        shapes: dict[str, tuple[int, ...]] = {"weight_query": (units, width), "bias_query": (units,)}
-        if self.scores != "bilinear":
-            shapes["weight_key"] = (units, self.feature_size)
-        if self.scores == "additive":
-            shapes["score"] = (units,)
-        if self.gated:
-            shapes |= {"weight_beta": (1, width), "bias_beta": (1,)}
-        if self.location is not None:
-            shapes["weight_location"] = (units, *self.location)
-        return {name: shape for name, shape in shapes.items() if self.bias or not name.startswith("bias")}
 
     def extra_repr(self) -> str:
         """Return the arguments that say what is inside."""
@@ -182,7 +157,6 @@ proj_size, cell_clip
             "bias": True,
             "batch_first": False,
             "hard": False,
-            "proj_size": 0,
             "cell_clip": None,
         }
         return text + "".join(f", {k}={getattr(self, k)!r}" for k, v in defaults.items() if getattr(self, k) != v)
@@ -243,6 +217,7 @@ proj_size, cell_clip
             if node is None:
                 raise TypeError(f"x: expected a tensor, got {shown(x)}")
             return node  # type: ignore[no-any-return]
+        self._check_device("x", x)
         self._check_input("x", x, (3,))
         if self.input_size == 0 and not x.is_floating_point():
             raise ValueError("x: expected vectors, as input_size is 0 and there are no tokens; got tokens")
@@ -299,19 +274,14 @@ proj_size, cell_clip
         check_mask(mask)
         return AttentionStepper(self, features, self._rows("state", state, len(features)), mask, self._seed(seed))
 
-    def _on_kernels(self, x: torch.Tensor) -> bool:
-        """Whether the kernels run a call; False where `allow_torch` has PyTorch run what they have not, or raise."""
-        if x.device.type not in ("cpu", "meta"):
-            why = f"x: expected a tensor on the CPU, as attention has no kernels elsewhere yet; got one on {x.device}"
-        elif not attends(self.cell):
-            why = f"cell: {self.cell} has no kernels that attend, as its h is a product or a gate takes x itself"
-        else:
-            return True
-        if self.allow_torch:
-            return False
-        raise NotImplementedError(f"{why}; layer.allow_torch = True has a loop in PyTorch run it")
-
     # ---- checks --------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _check_device(name: str, x: torch.Tensor) -> None:
+        if x.device.type not in ("cpu", "meta"):
+            raise NotImplementedError(
+                f"{name}: expected a tensor on the CPU, as there are no kernels that attend elsewhere; got {x.device}"
+            )
 
     def _check_features(self, features: Any, batch: int, mask: Any) -> None:
         """Raise where features (B, L, D) or mask (B, L) do not fit."""
@@ -362,11 +332,7 @@ proj_size, cell_clip
         if key is not None:
             key = key.to(given.features.dtype)
             given = given._replace(keys=torch.nn.functional.linear(given.features, key))
-        if _READY and self._on_kernels(given.x):
-            done = attend(asked, given)
-        else:
-            _check_values(given, self.input_size)
-            done = loop.run(asked, given)
+        done = attend(asked, given)
         return Attended(*(autocast.to(part, dtype) for part in done)) if dtype in _HALVES else done
 
     def _returned(self, done: Attended) -> tuple[torch.Tensor, States, Attention]:
@@ -439,6 +405,7 @@ class AttentionStepper:
         layer = self._layer
         if not isinstance(x_t, torch.Tensor):
             raise TypeError(f"x_t: expected a tensor, got {shown(x_t)}")
+        layer._check_device("x_t", x_t)
         layer._check_input("x_t", x_t, (2,))
         _of_shape("x_t", x_t, (len(self._features), *x_t.shape[1:]), "(B, I)")
         given = Given(
@@ -463,32 +430,8 @@ class AttentionStepper:
         return done.final[0]
 
 
-def _as_location(location: Any, scores: str) -> tuple[int, int]:
-    """Return (C, K), or raise."""
-    items = as_items("location", location, "two integers (C, K)")
-    if len(items) != 2:
-        raise ValueError(f"location: expected two integers (C, K), got {len(items)}")
-    channels, width = as_integer("location[0]", items[0], 1, 2), as_integer("location[1]", items[1], 1, 2**31)
-    if width % 2 == 0:
-        raise ValueError(f"location[1]: expected an odd number of places, got {width}")
-    if scores != "additive":
-        raise ValueError(f"location: expected None for {scores} scores, got {shown(location)}")
-    return channels, width
-
-
 def _of_shape(name: str, tensor: Any, shape: tuple[int, ...], symbols: str) -> Any:
     """Return a tensor, or None, or raise where its shape is another."""
     if tensor is not None and tuple(tensor.shape) != shape:
         raise ValueError(f"{name}: expected shape {symbols} = {shape}, got {tuple(tensor.shape)}")
     return tensor
-
-
-def _check_values(given: Given, tokens: int) -> None:
-    """Raise where values do not fit that the kernels would check: tokens, the mask, lengths."""
-    x = given.x
-    if not x.is_floating_point() and x.numel() and not 0 <= int(x.min()) <= int(x.max()) < tokens:
-        wrong = x[(x < 0) | (x >= tokens)][0]
-        raise ValueError(f"x: expected tokens in [0, {tokens}), got {int(wrong)}")
-    check_mask(given.mask)
-    if given.lengths is not None:
-        check_rows(*x.shape[:2], given.lengths.cpu().numpy(), None)

@@ -17,7 +17,7 @@ from rnnkernels._call import present
 
 from . import attention_kernels as kernels
 from .attention_call import Attended, Attending, Given, Layout, Tensors, flatten, restore
-from .kernels import bytes_of
+from .kernels import BEHIND, bytes_of
 from .operators import _hidden, _untraced, _widths
 
 _SCHEMA = (
@@ -174,7 +174,7 @@ def _backward(*arguments: Any) -> Any:
     )
     if kept.numel() > 0:
         # Someone may have moved it: a hook on saved tensors, say.
-        moved = kept.data_ptr() % kernels.BEHIND != 0
+        moved = kept.data_ptr() % BEHIND != 0
         reserve: Any = _cpu.Reserve((kept.clone() if moved else kept).numpy())
     else:  # the same places are drawn again, by the same seed
         reserve = present(kernels.forward(asked, given, True)[1], "what a forward keeps")
