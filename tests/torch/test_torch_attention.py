@@ -321,6 +321,17 @@ def test_weights_may_leave_their_place_between_forward_and_backward() -> None:
     assert all(torch.equal(p.grad, e) for p, e in zip(layer.parameters(), expected, strict=True))
 
 
+class Model(torch.nn.Module):  # type: ignore[misc]
+    """A model around a layer."""
+
+    def __init__(self, layer: rnn.AttentionRecurrent) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Any, features: Any, state: Any, mask: Any) -> Any:
+        return self.layer(x, features, state, mask=mask)
+
+
 # ---- what takes models -------------------------------------------------------------------------------
 
 
@@ -392,15 +403,7 @@ def test_an_exported_program_runs() -> None:
     steps, batch, places = (torch.export.Dim(name, min=2) for name in ("T", "B", "L"))
     shapes = ({0: steps, 1: batch}, {0: batch, 1: places}, None, {0: batch, 1: places})
 
-    class Model(torch.nn.Module):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = layer
-
-        def forward(self, x: Any, features: Any, state: Any, mask: Any) -> Any:
-            return self.layer(x, features, state, mask=mask)
-
-    program = torch.export.export(Model(), (x, features, None, mask), dynamic_shapes=shapes)
+    program = torch.export.export(Model(layer), (x, features, None, mask), dynamic_shapes=shapes)
     other, wider, allowed = arrays(layer, 7, 4, 9)
     torch.testing.assert_close(program.module()(other, wider, None, allowed), layer(other, wider, mask=allowed))
 
@@ -510,6 +513,17 @@ def test_a_stepper_takes_the_steps_of_a_call(form: str, hard: bool) -> None:
         assert layer.gated or torch.equal(step.context, expected)
 
 
+def test_a_stepper_draws_what_a_call_draws() -> None:
+    layer = make(hard=True, location=(2, 3))
+    x, features, mask = arrays(layer)
+    output, _, attention = layer(x, features, mask=mask, seed=3)
+    step = layer.stepper(features, mask=mask, seed=3)
+    for t in range(T):
+        torch.testing.assert_close(step(x[t]), output[t].detach())
+        assert torch.equal(step.place, attention.places[t])
+        torch.testing.assert_close(step.weights, attention.weights[t].detach())
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_other_dtypes_and_autocast(dtype: torch.dtype) -> None:
     layer = make(hard=True, location=(1, 3))
@@ -523,6 +537,25 @@ def test_other_dtypes_and_autocast(dtype: torch.dtype) -> None:
         assert torch.equal(looked.places, attention.places)
         with torch.autocast("cpu", torch.bfloat16):
             assert narrow(x.float(), features.bfloat16())[0].dtype == torch.bfloat16
+    step = narrow.stepper(features.to(dtype), mask=mask, seed=1)
+    assert torch.equal(step(x[0].to(dtype)), got[0])
+    assert step.weights.dtype == dtype
+
+
+def test_shapes_are_known_without_values() -> None:
+    layer = rnn.AttentionRecurrent("lstm", I, D, H, device="meta", hard=True)
+    x, features = torch.empty(T, B, I, device="meta"), torch.empty(B, L, D, device="meta")
+    output, _, attention = layer(x, features)
+    assert output.shape == (T, B, H)
+    assert [part.shape for part in attention] == [(T, B, L), (T, B, D), (T, B), (T, B)]
+
+
+def test_torch_fx_makes_a_leaf_of_it() -> None:
+    layer = make()
+    x, features, mask = arrays(layer)
+    model = Model(layer)
+    traced = torch.fx.symbolic_trace(model, concrete_args={"state": None})
+    assert torch.equal(traced(x, features, None, mask)[0], model(x, features, None, mask)[0])
 
 
 def test_masked_places_and_padding_hold_anything() -> None:

@@ -249,7 +249,7 @@ cell_clip
         *,
         seed: int | torch.Tensor | None = None,
     ) -> AttentionStepper:
-        """Return what takes one step after another, for decoding; it records no gradients.
+        """Return what takes one step after another, for decoding; it makes the keys once and records no gradients.
 
         Parameters
         ----------
@@ -328,12 +328,16 @@ cell_clip
         dtype = given.weights["weight_ih"].dtype
         if dtype in _HALVES:  # half precision is storage: the arithmetic is float32's
             given = Given(*(autocast.to(part, torch.float32) for part in given))
-        key = getattr(self, "weight_key", None)
-        if key is not None:
-            key = key.to(given.features.dtype)
-            given = given._replace(keys=torch.nn.functional.linear(given.features, key))
+        if given.keys is None:
+            given = given._replace(keys=self._keys(given.features))
         done = attend(asked, given)
         return Attended(*(autocast.to(part, dtype) for part in done)) if dtype in _HALVES else done
+
+    def _keys(self, features: torch.Tensor) -> torch.Tensor | None:
+        """Return what the places are known by (B, L, A), of features in the dtype of the arithmetic."""
+        if self.scores == "bilinear":
+            return None
+        return torch.nn.functional.linear(features, self.weight_key.to(features.dtype))
 
     def _returned(self, done: Attended) -> tuple[torch.Tensor, States, Attention]:
         log_probs = None
@@ -367,6 +371,8 @@ class AttentionStepper:
         seed: torch.Tensor | None,
     ) -> None:
         self._layer, self._features, self._mask, self._seed = layer, features, mask, seed
+        with torch.no_grad():  # once: later changes of weight_key are not seen
+            self._keys = layer._keys(features.float() if features.dtype in _HALVES else features)
         self._begin(state)
 
     def _begin(self, state: Any) -> None:
@@ -411,7 +417,7 @@ class AttentionStepper:
         given = Given(
             x_t.unsqueeze(0),
             self._features,
-            None,
+            self._keys,
             {name: getattr(layer, name) for name in layer._names},
             self._states,
             mask=self._mask,
