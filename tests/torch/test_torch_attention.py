@@ -571,6 +571,41 @@ def test_masked_places_and_padding_hold_anything() -> None:
     assert (features.grad[2] == 0).all()
 
 
+def test_what_cannot_be_is_refused_in_words() -> None:
+    layer = make(size=(7, D, H))
+    x, features, mask = arrays(layer)
+    tokens = torch.full((T, B), 7)
+    nowhere = mask.clone()
+    nowhere[1] = False
+    calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
+        (r"x: expected tokens in \[0, 7\), got 7", (tokens, features), {}),
+        (r"x: expected 3 dimensions, the last of 7", (x[..., :3], features), {}),
+        (r"features: expected shape \(B, L, D\) = \(3, 4, 3\), got \(2, 4, 3\)", (x, features[:2]), {}),
+        (r"features: .* with at least one place, got \(3, 0, 3\)", (x, features[:, :0]), {}),
+        (r"features: expected dtype torch.float64", (x, features.float()), {}),
+        (r"mask: expected at least one place .* got none in row 1", (x, features), {"mask": nowhere}),
+        (r"mask: expected shape \(B, L\) = \(3, 4\), got \(3, 3\)", (x, features), {"mask": mask[:, 1:]}),
+        (r"lengths: expected 0 to T = 5, got 6 at \[1\]", (x, features), {"lengths": [1, 6, 2]}),
+        (r"lengths: expected shape \(B,\) = \(3,\), got \(2,\)", (x, features), {"lengths": [1, 5]}),
+        (r"resets: expected shape \(T, B\) = \(5, 3\)", (x, features), {"resets": mask}),
+        (r"reset_state: expected resets with it", (x, features), {"reset_state": (x, x)}),
+        (r"state c: expected shape \(B, H\) = \(3, 5\)", (x, features, (x.new_zeros(B, H), x[0])), {}),
+        (r"seed: expected none without hard attention", (x, features), {"seed": 1}),
+    ]
+    for match, given, options in calls:
+        with pytest.raises((TypeError, ValueError), match=match):
+            layer(*given, **options)
+    with pytest.raises(ValueError, match="x_t: expected tokens"):
+        layer.stepper(features)(tokens[0])
+    with pytest.raises(ValueError, match=r"x_t: expected shape \(B, I\)"):
+        layer.stepper(features)(x[0, :2])
+    with pytest.raises(ValueError, match="input_size is 0"):
+        make(size=(0, D, H))(tokens, features)
+    for cell in ("lstm_projected", "mut1"):
+        with pytest.raises(ValueError, match=f"cell: expected one that can attend, got {cell}"):
+            rnn.AttentionRecurrent(cell, 2, 3, 5)
+
+
 # ---- hard attention ----------------------------------------------------------------------------------
 
 
