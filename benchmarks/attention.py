@@ -54,9 +54,9 @@ def problem_of(cell: str, shape: Sequence[int]) -> Problem:
 
 def exact(problem: Problem) -> dict[str, Any]:
     """The gradients by the loop in float64."""
-    wide = (tensor.detach().double().requires_grad_() for tensor in (problem.x, problem.features))
+    x, features = (tensor.detach().double().requires_grad_() for tensor in (problem.x, problem.features))
     layer = copy.deepcopy(problem.layer).double()
-    return attending.loop(Problem(layer, *wide, problem.d_output.double()))()
+    return attending.loop(Problem(layer, x, features, problem.d_output.double()))()
 
 
 def check(line: str, expected: dict[str, Any], found: dict[str, Any]) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from rnnkernels._arguments import as_settings
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -26,6 +28,11 @@ class Attending(NamedTuple):
     hard: bool = False
     cell_clip: float | None = None
     first_step: int = 0  # the number of the call's first step, for what hard attention draws
+
+    @property
+    def settings(self) -> tuple[float, ...]:
+        """What a backend takes beside the cell."""
+        return () if self.cell_clip is None else as_settings(self.cell, self.cell_clip)
 
 
 class Given(NamedTuple):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from rnnkernels import _cpu, _serve
-from rnnkernels._arguments import as_layer, as_settings
+from rnnkernels._arguments import as_layer
 from rnnkernels._asked import Asked
 from rnnkernels._call import Ahead, Attention, Call, present
 from rnnkernels.parameters import state_widths
@@ -153,8 +153,7 @@ def _make_call(asked: Attending, given: Given) -> _Made:
         lengths, resets = (None if t is None else t.numpy() for t in (given.lengths, given.resets))
         like = Like(widths, len(layer.weight_ih), layer.weight_ih.dtype)
         begun = begin(Asked(asked.cell, lengths=lengths, resets=resets), x, initial, reset, None, like)
-    settings = () if asked.cell_clip is None else as_settings(asked.cell, asked.cell_clip)
-    call = Call(asked.cell, x, layer, begun.state, begun.rows, None, None, settings)
+    call = Call(asked.cell, x, layer, begun.state, begun.rows, None, None, asked.settings)
     return _Made(call, _attention(asked, given, weights), begun.schedule, initial, widths)
 
 

@@ -157,9 +157,7 @@ class _CellStep:
         matrices = transposed(params)
         self.widths = steps.state_widths(cell, matrices)
         self.step = steps.step_of(cell)
-        self.weights = steps.weights(LIBRARY, cell, matrices)
-        if asked.cell_clip is not None:
-            self.weights["cell_clip"] = asked.cell_clip
+        self.weights = loops.with_settings(steps.weights(LIBRARY, cell, matrices), asked)
         of_x, self.of_context = matrices["weight_ih"].split([inputs, features])
         self.normalised = cell_info(cell)["normalisation"] != "none"
         self.gain, self.shift = None, None

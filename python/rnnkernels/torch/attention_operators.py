@@ -7,7 +7,7 @@ of a batch with lengths or resets, whose size the data say, nothing: its backwar
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from torch.utils.flop_counter import register_flop_formula
@@ -18,10 +18,12 @@ from rnnkernels._call import present
 from . import attention_kernels as kernels
 from .attention_call import Attended, Attending, Given, Layout, Tensors, flatten, restore
 from .kernels import BEHIND, bytes_of
-from .operators import _hidden, _untraced, _widths
+from .operators import _TYPES, _hidden, _untraced, _widths
 
+_KINDS = get_type_hints(Attending)
 _SCHEMA = (
-    "str cell, bool hard, float? cell_clip, int first_step, str[] names, Tensor x, Tensor features, Tensor? keys, "
+    ", ".join(f"{_TYPES[_KINDS[name]]} {name}" for name in Attending._fields)
+    + ", str[] names, Tensor x, Tensor features, Tensor? keys, "
     "Tensor[] weights, Tensor[]? state, Tensor[]? reset_state, Tensor? mask, Tensor? lengths, Tensor? resets, "
     "Tensor? seed, Tensor? location"
 )

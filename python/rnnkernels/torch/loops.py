@@ -52,6 +52,11 @@ def before_the_loop(cell: str, x: Any, params: dict[str, Any]) -> tuple[Any, ste
     return steps.input_part(LIBRARY, cell, x, matrices), steps.weights(LIBRARY, cell, matrices)
 
 
+def with_settings(weights: steps.Arrays, asked: Any) -> steps.Arrays:
+    """Return the weights that steps share with a cell's settings among them; `asked` has the settings."""
+    return weights if asked.cell_clip is None else weights | {"cell_clip": asked.cell_clip}
+
+
 def transposed(params: dict[str, Any]) -> dict[str, Any]:
     """Return the parameters with matrices (in, out), as views."""
     return {name: value.T if value.dim() == 2 else value for name, value in params.items()}
@@ -90,8 +95,7 @@ def run(spec: Spec, x: torch.Tensor, tensors: Tensors) -> Tensors:
     if not rows.is_floating_point():
         rows = torch.nn.functional.one_hot(rows, params["weight_ih"].shape[1]).to(dtype)
     part, weights = before_the_loop(asked.cell, rows, params)
-    if asked.cell_clip is not None:
-        weights["cell_clip"] = asked.cell_clip
+    weights = with_settings(weights, asked)
     made: list[tuple[torch.Tensor, ...]] = []  # the states after each step, of its rows
     ended: list[tuple[torch.Tensor, ...]] = []  # those of the sequences that end, the last ones first
     now = begun
