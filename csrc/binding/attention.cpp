@@ -18,7 +18,6 @@ Index dimension(const Array& array, const char* name, Index dims, Index number, 
 
 void read_attention(Problem& problem, const OptionalAttention& given, Attention& to) {
     if (!given) return;
-    if (kDeviceArrays) throw py::value_error("attention: expected arrays of the host, got some of a GPU");
     const CellInfo& info = problem.info();
     if (info.projected || info.direct)
         throw py::value_error(std::string("cell: expected one that can attend, got ") + info.name +
@@ -71,7 +70,8 @@ void check_attention(Problem& problem, const AttentionRecord& given, Attention& 
         throw py::value_error("location: expected none in a ragged batch or without weight_location");
     if (problem.in.starts && !problem.in.places) throw py::value_error("schedule: expected places, got none");
     problem.in.attention = &to;
-    if (!problem.in.places || problem.in.shape.steps == 0) return;
+    // On a GPU places are not looked at: rows that are shared take their turns there anyway.
+    if (kDeviceArrays || !problem.in.places || problem.in.shape.steps == 0) return;
     std::vector<bool> seen(static_cast<std::size_t>(to.batch));
     for (Index row = 0; row < problem.in.shape.batch; ++row) {
         const auto at = static_cast<std::size_t>(problem.in.places[row] % to.batch);
@@ -112,7 +112,7 @@ void read_attended(const Problem& problem, const AttendedRecord& given, Attended
                        shape_of(*given.places) == Dims{problem.steps, problem.batch};
     if (!right) throw py::value_error("places: expected int64 (T, B), C-contiguous");
     to.places = static_cast<std::int64_t*>(const_cast<void*>(given.places->data()));
-    for (Index row = 0; row < problem.rows(); ++row) {
+    for (Index row = 0; !kDeviceArrays && row < problem.rows(); ++row) {
         const Index at = problem.in.places ? problem.in.places[row] : row;
         if (to.places[at] < 0 || to.places[at] >= a.places)
             throw py::value_error("places: expected those of this forward, in [0, " + std::to_string(a.places) +

@@ -23,7 +23,7 @@ Index reserve_bytes(int set, const Problem& p) {
         throw std::bad_alloc();
     // Of an attending recurrence the queries stand behind, (rows, query_row(A)).
     if (p.in.attention)
-        bytes += p.rows() * query_row(p.in.attention->size) * static_cast<Index>(p.dtype == Dtype::float64 ? 8 : 4);
+        bytes += kBehindReserve + p.rows() * query_row(p.in.attention->size) * (p.dtype == Dtype::float64 ? 8 : 4);
     return bytes;
 }
 
@@ -171,7 +171,7 @@ py::tuple backward(const Place& place, const std::string& cell, const Array& x, 
         return as_object(give(where, shape_of(*like)));
     };
     py::object dx = py::none();
-    if (p.in.x && need_dx) {
+    if (!holds_tokens(x) && need_dx) {
         Array array = fresh_sequence(p, p.in.shape.input);
         call.dx = array.mutable_data();
         dx = as_object(std::move(array));

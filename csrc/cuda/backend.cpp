@@ -90,6 +90,7 @@ std::string key_of(Put<Call> put, int cell, Kernel kernel, Dtype dtype, const Ca
     static_assert(std::is_trivially_copyable_v<Call>);
     Call call = given;
     call.in.starts = nullptr;
+    call.in.attention = nullptr;
     call.in.where.stream = nullptr;  // a graph may run in any
 #if defined(__has_builtin) && __has_builtin(__builtin_clear_padding)
     __builtin_clear_padding(&call);  // else it may differ where the call does not, and there are fewer graphs
@@ -101,6 +102,7 @@ std::string key_of(Put<Call> put, int cell, Kernel kernel, Dtype dtype, const Ca
     add(&kernel, sizeof kernel);
     add(&dtype, sizeof dtype);
     add(&call, sizeof call);
+    if (given.in.attention) add(given.in.attention, sizeof *given.in.attention);
     if (given.in.starts) add(given.in.starts, static_cast<std::size_t>(given.in.shape.steps + 1) * sizeof(Index));
     return key;
 }

@@ -7,6 +7,7 @@
 // does (backward_bodies.h, ends.h, options.h, normalise.h).
 #pragma once
 
+#include "attention_bodies.h"
 #include "normalise.h"
 #include "weight_gradients.h"
 
@@ -61,11 +62,13 @@ public:
         // Else the product is added to what is carried by another body (carry).
         if (table_.vectors == 0 && (!masks_.drops || Base::projected()) && table_.hidden.count > 0)
             a_.product = h_part_;
+        if (Base::attending()) take_attending(arena);
     }
 
     void run() {
         layer_.fill(queue_);
         Base::begin_sums();
+        if (Base::attending()) begin_attending();
         BeginBackward<T> body{a_, {}, {}, first_states_, shape_.batch};
         body.d_final.count = table_.states;
         for (int k = 0; k < table_.states; ++k)
@@ -127,7 +130,14 @@ public:
         multiply_recurrent(t);
     }
 
+    // An attending recurrence (attending_backward.h).
+    bool attends() const { return Base::attending(); }
+    void context_gradient(Index t);
+    void weigh_backward(Index t);
+    void ask_backward(Index t);
+
     void end_chunk(Index first, Index last) {
+        if (Base::attending()) sum_attending(first, last);
         const Index count = rows_.first(last) - chunk_row_;
         if (Base::operand_ && masks_.drops)
             Base::mask(chunk_row_, count, Base::width(), 1, Base::operand_, storage_, Base::operand_, storage_);
@@ -141,9 +151,16 @@ public:
         for (int k = 0; k < table_.states; ++k) body.d_states.array[k] = call_.d_state[k];
         each(queue_, shape_.batch, Base::widest(), body);
         Base::finish_sums();
+        if (Base::attending()) finish_attending();
     }
 
 private:
+    void take_attending(Arena& arena);
+    void begin_attending() const;
+    AttentionBack<T> attention(const StepRows& now) const;
+    void sum_attending(Index first, Index last) const;
+    void finish_attending() const;
+
     // The arrays of a step.
     BackwardArrays<T> arrays(Index t) const {
         const StepRows now = at_step(t);
@@ -245,17 +262,27 @@ private:
     const T* reserve_ = nullptr;  // (rows, vectors, H), the forward's
     const T* scales_ = nullptr;   // (rows, norms), the forward's
     Index reserve_row_ = 0;
-    const void* fed_ = nullptr;   // (rows, vectors*H), the forward's
-    const void* made_ = nullptr;  // (rows, H), the forward's
-    bool takes_in_ = false;       // whether what is carried is made whole before the cell runs
-    T* h_part_ = nullptr;         // (B, width): what comes to h through the products of the step behind
-    T* fed_part_ = nullptr;       // (B, vectors*H): likewise to what was fed back
-    T* gated_part_ = nullptr;     // (B, H)
-    T* unmasked_ = nullptr;       // (B, H): the gated state before recurrent dropout
-    T* made_part_ = nullptr;      // (B, H): dL/d(what is projected)
-    T* d_inner_ = nullptr;        // (B, H): dL/d(what was normalised inside the cell)
-    T* past_ = nullptr;           // (B, states, H): what goes past the cell
-    T* first_states_ = nullptr;   // (states after h, B, H): the initial ones
+    const void* fed_ = nullptr;     // (rows, vectors*H), the forward's
+    const void* made_ = nullptr;    // (rows, H), the forward's
+    bool takes_in_ = false;         // whether what is carried is made whole before the cell runs
+    T* h_part_ = nullptr;           // (B, width): what comes to h through the products of the step behind
+    T* fed_part_ = nullptr;         // (B, vectors*H): likewise to what was fed back
+    T* gated_part_ = nullptr;       // (B, H)
+    T* unmasked_ = nullptr;         // (B, H): the gated state before recurrent dropout
+    T* made_part_ = nullptr;        // (B, H): dL/d(what is projected)
+    T* d_inner_ = nullptr;          // (B, H): dL/d(what was normalised inside the cell)
+    T* past_ = nullptr;             // (B, states, H): what goes past the cell
+    AttentionBack<T> attention_{};  // of an attending recurrence; without a step's rows
+    T* queries_ = nullptr;          // (rows, query_row(A)), the forward's
+    T* dcontext_ = nullptr;         // (B, D)
+    void* dq_ = nullptr;            // (rows of a chunk, dq_row): of the query, then of the gate
+    T *dq_sums_ = nullptr, *dq_parts_ = nullptr;
+    T *d_query_ = nullptr, *d_gate_ = nullptr;  // of the weights, while they are summed
+    T* place_sums_ = nullptr;                   // (rows, L): s_1 before every step
+    T* h_before_ = nullptr;                     // (B, width): h before the step at work
+    void* asking_ = nullptr;        // (rows of a chunk, width): h before each step, where nobody else has it whole
+    void* context_rows_ = nullptr;  // (rows of a chunk, D): the caller's contexts, packed
+    T* first_states_ = nullptr;     // (states after h, B, H): the initial ones
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

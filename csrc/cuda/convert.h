@@ -34,16 +34,16 @@ struct Convert {
     }
 };
 
-// table (I, columns) from weight_ih (columns, I).
+// table (I, columns) from the first I values of weight_ih's rows, `weight_row` apart.
 template <class T>
 struct MakeTable {
     const void* weight;
     Dtype storage;
     T* table;
-    Index input, columns;
+    Index input, weight_row, columns;
 
     RNNKERNELS_INLINE void operator()(Index token, Index column) const {
-        table[token * columns + column] = load_as<T>(weight, storage, column * input + token);
+        table[token * columns + column] = load_as<T>(weight, storage, column * weight_row + token);
     }
 };
 
@@ -54,13 +54,14 @@ struct GatherTokens {
     Dtype storage;
     const std::int64_t* tokens;
     Rows rows;
-    Index first, input, columns;
+    Index first, input, weight_row, columns;
     T* x_part;
 
     RNNKERNELS_INLINE void operator()(Index row, Index column) const {
         const std::int64_t token = tokens[rows.place(first + row)];
-        x_part[row * columns + column] =
-            token >= 0 && token < input ? load_as<T>(weight, storage, column * input + token) : T(__builtin_nanf(""));
+        x_part[row * columns + column] = token >= 0 && token < input
+                                             ? load_as<T>(weight, storage, column * weight_row + token)
+                                             : T(__builtin_nanf(""));
     }
 };
 

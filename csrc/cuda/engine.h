@@ -44,6 +44,10 @@ protected:
         layer_.take(table_, arena, in_, storage);
     }
 
+    // Whether the recurrence attends; columns of weight_ih, the context's behind x's.
+    bool attending() const { return in_.attention != nullptr; }
+    Index input_row() const { return shape_.input + (attending() ? in_.attention->features : 0); }
+
     StepRows at_step(Index t) const {
         const Index first = rows_.first(t);
         return {first, rows_.count(t), rows_.count(t + 1), first - chunk_row_};

@@ -1,8 +1,8 @@
 // The engines, once for float (and the halves) and once for double, with all bodies that know no cell.
 #include "engines.h"
 
-#include "backward.h"
-#include "forward.h"
+#include "attending_backward.h"
+#include "attending_forward.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 namespace {

@@ -7,6 +7,7 @@
 // (recurrence/order.h).
 #pragma once
 
+#include "attention_bodies.h"
 #include "ends.h"
 #include "engine.h"
 #include "normalise.h"
@@ -42,7 +43,7 @@ public:
         Base::set_call(a_);
         a_.input = shape_.input;
         a_.x = in_.x, a_.tokens = in_.tokens;
-        makes_table_ = in_.tokens && shape_.input <= rows_.total();
+        makes_table_ = in_.tokens && shape_.input <= rows_.total() && !Base::attending();
         if (makes_table_) token_table_ = arena.take<T>(shape_.input * inputs_);
         if (!makes_table_ || Base::normalised()) x_part_ = arena.take<T>(chunk_ * inputs_);
         if (!Base::normalised()) a_.table = token_table_;
@@ -61,6 +62,7 @@ public:
         // Masks come after the cell, and Zone makes another h: then a step's operand is made when it begins.
         if (!masks_.drops && !masks_.zones) a_.operand = operand_;
         take_kept(arena);
+        if (Base::attending()) take_attending(arena);
         if (Base::projected()) projection_part_ = arena.take<T>(batch * width);
         a_.output = call.output;
     }
@@ -69,8 +71,9 @@ public:
         layer_.fill(queue_);
         if (makes_table_)
             each(queue_, shape_.input, inputs_,
-                 MakeTable<T>{in_.weight_ih, storage_, token_table_, shape_.input, inputs_});
+                 MakeTable<T>{in_.weight_ih, storage_, token_table_, shape_.input, Base::input_row(), inputs_});
         each(queue_, shape_.batch, widest(), BeginForward<T>{a_, initial_});
+        if (Base::attending()) begin_attending();
         run_forward(table_.form, *this, rows_, chunk_);
     }
 
@@ -83,18 +86,26 @@ public:
         if (makes_table_) {
         } else if (in_.tokens) {
             each(queue_, count, inputs_,
-                 GatherTokens<T>{in_.weight_ih, storage_, in_.tokens, rows_, chunk_row_, input, inputs_, x_part_});
+                 GatherTokens<T>{in_.weight_ih, storage_, in_.tokens, rows_, chunk_row_, input, Base::input_row(),
+                                 inputs_, x_part_});
         } else {
             if (x_rows_) each(queue_, count, input, GatherRows<T>{in_.x, x_rows_, storage_, rows_, chunk_row_, input});
-            multiply(count, inputs_, input, x_rows_ ? x_rows_ : offset(in_.x, storage_, chunk_row_ * input), input,
-                     in_.weight_ih, x_part_);
+            const void* x = x_rows_ ? x_rows_ : offset(in_.x, storage_, chunk_row_ * input);
+            if (input == 0)
+                clear(queue_, x_part_, count * inputs_ * Index{sizeof(T)});
+            else if (count > 0)
+                put(Product{count, inputs_, input, x, input, false, in_.weight_ih, Base::input_row(), true, x_part_,
+                            inputs_, false, storage_, dtype_of<T>});
         }
-        if (!Base::normalised()) return;
-        ForwardArrays<T> a = a_;
-        a.first = chunk_row_, a.x_part = x_part_, a.table = token_table_;
-        const Normalised<T> of = normalised(chunk_row_, x_part_, 0, table_.input.count, layer_.bias_ih(), 0);
-        each_row(queue_, count, NormaliseX<T>{a, of});
+        // With a context it is whole in each step only.
+        if (Base::normalised() && !Base::attending()) normalise_x(chunk_row_, count, x_part_);
     }
+
+    // An attending recurrence (attending_forward.h).
+    bool attends() const { return Base::attending(); }
+    void ask(Index t);
+    void weigh(Index t);
+    void take_context(Index t);
 
     void step(Index t) {
         const StepRows now = at_step(t);
@@ -142,9 +153,24 @@ public:
         second_half(now);
     }
 
-    void finish() { each(queue_, shape_.batch, widest(), FinishForward<T>{a_, final_}); }
+    void finish() {
+        each(queue_, shape_.batch, widest(), FinishForward<T>{a_, final_});
+        if (Base::attending()) finish_attending();
+    }
 
 private:
+    void take_attending(Arena& arena);
+    void begin_attending() const;
+    AttentionStep<T> attention(const StepRows& now) const;
+    void finish_attending() const;
+
+    // The x part of rows from row `first` of all on, in place.
+    void normalise_x(Index first, Index count, T* x_part) const {
+        ForwardArrays<T> a = a_;
+        a.first = first, a.x_part = x_part, a.table = token_table_;
+        const Normalised<T> of = normalised(first, x_part, 0, table_.input.count, layer_.bias_ih(), 0);
+        each_row(queue_, count, NormaliseX<T>{a, of});
+    }
     void set_biases() {
         a_.term = layer_.term();
         if (Base::normalised()) return;  // they stand behind the normalisation
@@ -271,6 +297,10 @@ private:
     T* unmasked_ = nullptr;      // (B, H): before recurrent dropout
     T *inner_ = nullptr, *normal_ = nullptr;  // (B, H): a value inside the cell, and it normalised
     T* between_ = nullptr;                    // (B, saved, H): from one half to the other, where nothing is kept
+    AttentionStep<T> attention_{};            // of an attending recurrence; without a step's rows
+    T* kept_queries_ = nullptr;               // (rows, query_row(A))
+    void* contexts_ = nullptr;                // (B, D)
+    void* asking_ = nullptr;                  // (B, width): h for the query, where it is not the state
     T* zoned_ = nullptr;                      // (B, states, H): what the cell made, where nothing is kept
 };
 

@@ -113,6 +113,12 @@ struct ReserveLayout {
         return at(reserve, main + scales + fed);
     }
 
+    // What an attending recurrence keeps behind it, aligned (binding/calls.cpp makes room for that).
+    template <class Void>
+    auto* behind(Void* reserve) const {
+        return at(reserve, (bytes() + kBehindReserve - 1) / kBehindReserve * kBehindReserve);
+    }
+
 private:
     static void* at(void* reserve, Index bytes) { return reserve ? static_cast<char*>(reserve) + bytes : nullptr; }
     static const void* at(const void* reserve, Index bytes) {

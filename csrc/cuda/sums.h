@@ -100,18 +100,19 @@ struct ListTokens {
     }
 };
 
-// dweight (columns, I) = or += for each token the first columns of its rows, `stride` apart. Over (I, columns).
+// dweight (columns, I, rows `weight_row` apart) = or += for each token the first columns of its rows, `stride` apart.
+// Over (I, columns).
 template <class T>
 struct AddTokens {
     const void* rows;
     Dtype storage;
-    Index stride, input;
+    Index stride, weight_row;  // of gradients, of dweight
     RowsOfTokens of;
     bool accumulate;
     T* dweight;
 
     RNNKERNELS_INLINE void operator()(Index token, Index column) const {
-        T& to = dweight[column * input + token];
+        T& to = dweight[column * weight_row + token];
         T sum = accumulate ? to : T(0);
         for (Index i = of.begin[token]; i < of.begin[token + 1]; ++i)
             sum += load_as<T>(rows, storage, of.list[i] * stride + column);

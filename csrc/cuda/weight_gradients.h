@@ -44,7 +44,7 @@ protected:
         if (call.dx && (rows_.of_rows || table_.directs > 0)) dx_ = arena.take<T>(chunk_ * input);
         if (in_.x && rows_.of_rows) x_rows_ = arena.take(chunk_ * input, storage);
         if (in_.tokens) of_tokens_ = {arena.take<Index>(input + 1), arena.take<Index>(chunk_)};
-        d_ih_ = take_sum(arena, call.dweight_ih, table_.input.count * hidden * input);
+        d_ih_ = take_sum(arena, call.dweight_ih, table_.input.count * hidden * Base::input_row());
         d_hh_ = take_sum(arena, call.dweight_hh, table_.recurrents * hidden * width);
         d_gg_ = take_sum(arena, call.dweight_gg, table_.gg_rows * hidden * table_.gg_columns * hidden);
         d_hr_ = take_sum(arena, call.dweight_hr, Base::projected() ? width * hidden : 0);
@@ -68,7 +68,7 @@ protected:
         each(queue_, blocks, columns_, SumBlocks<T>{gradient_, storage_, count, columns_, parts_});
         each(queue_, 1, columns_, AddBlocks<T>{parts_, blocks, columns_, sums_});
         if (terms_) add_terms(first, last);
-        if (call_.dx) write_dx(begin, count);
+        if (call_.dx && shape_.input > 0) write_dx(begin, count);
         add_input(begin, count, more);
         add_hidden(first, begin, count, more);
         const Index size = table_.vectors * hidden;
@@ -100,6 +100,12 @@ protected:
         if (terms_) write(terms_, call_.dterm, shape_.batch * table_.input.count * shape_.hidden);
     }
 
+    // The context's columns of dW_ih.
+    void add_context(Index count, const void* contexts, Index features, bool more) const {
+        add(layout_.input, table_.input.count, count, 0, contexts, features, d_ih_.to + shape_.input, Base::input_row(),
+            more);
+    }
+
     const BackwardCall& call_;
     const Index columns_;        // values of a row of gradients
     void* gradient_ = nullptr;   // (rows of a chunk, columns, H)
@@ -125,10 +131,15 @@ private:
     // of the chunk on.
     void add(int column, int gates, Index count, Index skip, const void* matrix, Index columns, T* to,
              bool accumulate) const {
+        add(column, gates, count, skip, matrix, columns, to, columns, accumulate);
+    }
+    // The same with rows of dW `stride` apart.
+    void add(int column, int gates, Index count, Index skip, const void* matrix, Index columns, T* to, Index stride,
+             bool accumulate) const {
         const Index hidden = shape_.hidden;
-        if (gates > 0)
+        if (gates > 0 && columns > 0)
             put(Product{gates * hidden, columns, count, offset(gradient_, storage_, skip * columns_ + column * hidden),
-                        columns_, true, matrix, columns, false, to, columns, accumulate, storage_, dtype_of<T>});
+                        columns_, true, matrix, columns, false, to, stride, accumulate, storage_, dtype_of<T>});
     }
     void add_input(Index begin, Index count, bool more) const {
         const Index input = shape_.input, hidden = shape_.hidden;
@@ -138,12 +149,12 @@ private:
             each(queue_, 1, input, ListTokens{in_.tokens, rows_, begin, count, of_tokens_});
             const void* from = offset(gradient_, storage_, layout_.input * hidden);
             each(queue_, input, table_.input.count * hidden,
-                 AddTokens<T>{from, storage_, columns_, input, of_tokens_, more, d_ih_.to});
+                 AddTokens<T>{from, storage_, columns_, Base::input_row(), of_tokens_, more, d_ih_.to});
             return;
         }
         if (x_rows_) each(queue_, count, input, GatherRows<T>{in_.x, x_rows_, storage_, rows_, begin, input});
         add(layout_.input, table_.input.count, count, 0, x_rows_ ? x_rows_ : offset(in_.x, storage_, begin * input),
-            input, d_ih_.to, more);
+            input, d_ih_.to, Base::input_row(), more);
     }
     void add_hidden(Index first, Index begin, Index count, bool more) const {
         const Index hidden = shape_.hidden, width = Base::width();
@@ -176,8 +187,8 @@ private:
         const Index input = shape_.input, hidden = shape_.hidden;
         const void* from = offset(gradient_, storage_, layout_.input * hidden);
         void* to = dx_ ? dx_ : offset(call_.dx, storage_, begin * input);
-        put(Product{count, input, table_.input.count * hidden, from, columns_, false, in_.weight_ih, input, false, to,
-                    input, false, storage_, dx_ ? dtype_of<T> : storage_});
+        put(Product{count, input, table_.input.count * hidden, from, columns_, false, in_.weight_ih, Base::input_row(),
+                    false, to, input, false, storage_, dx_ ? dtype_of<T> : storage_});
         if (!dx_) return;
         ScatterInputGradient<T> body{dx_,   gradient_, storage_, rows_,          begin,
                                      input, columns_,  call_.dx, table_.directs, {}};

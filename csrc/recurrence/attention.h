@@ -19,6 +19,9 @@ namespace rnnkernels {
 // Values of a query's row: A rounded up, the same on every instruction set.
 constexpr std::int64_t query_row(std::int64_t size) { return (size + 15) / 16 * 16; }
 
+// A reserve has the queries of all rows behind it, on the next edge of so many bytes.
+inline constexpr std::int64_t kBehindReserve = 16;
+
 // Arrays of the call's dtype. Rows of `keys`, `values` and `mask` are those of the caller's batch, also where that is
 // ragged.
 struct Attention {

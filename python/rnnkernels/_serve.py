@@ -62,11 +62,14 @@ def backward(call: Call, output: Array, reserve: Any, ahead: Ahead, need_x: bool
 
 
 def attend(call: Call, attention: Attention, keep: bool) -> tuple[Results, Attended]:
-    """Run an attending recurrence, on the CPU; the keys are the caller's work."""
-    cell, x, layer, state, rows, term, noise, settings = call
-    output, final, reserve, later, attended = _cpu.forward(
-        cell, x, layer, state, keep, rows, term, noise, False, settings, attention=attention
-    )
+    """Run an attending recurrence; the keys are the caller's work."""
+    if on_gpu(call.x):
+        output, final, reserve, later, attended = _cuda_calls().attend(call, attention, keep)
+    else:
+        cell, x, layer, state, rows, term, noise, settings = call
+        output, final, reserve, later, attended = _cpu.forward(
+            cell, x, layer, state, keep, rows, term, noise, False, settings, attention=attention
+        )
     return (output, final, reserve, later), Attended(*attended)
 
 
@@ -81,27 +84,32 @@ def attend_back(
     need_x: bool = True,
 ) -> tuple[Found, AttentionFound]:
     """Differentiate what `attend` gave; `attended` and `d_attended`: weights, contexts (and places)."""
-    cell, x, layer, state, rows, term, noise, settings = call
-    dx, d_layer, d_begun, d_term, _, d_attention = _cpu.backward(
-        cell,
-        x,
-        layer,
-        state,
-        output,
-        reserve,
-        ahead.output,
-        ahead.state,
-        need_x,
-        rows,
-        term,
-        noise,
-        (),
-        False,
-        settings,
-        attention=attention,
-        attended=attended,
-        d_attended=d_attended,
-    )
+    if isinstance(reserve, _cpu.Reserve):
+        cell, x, layer, state, rows, term, noise, settings = call
+        dx, d_layer, d_begun, d_term, _, d_attention = _cpu.backward(
+            cell,
+            x,
+            layer,
+            state,
+            output,
+            reserve,
+            ahead.output,
+            ahead.state,
+            need_x,
+            rows,
+            term,
+            noise,
+            (),
+            False,
+            settings,
+            attention=attention,
+            attended=attended,
+            d_attended=d_attended,
+        )
+    else:
+        dx, d_layer, d_begun, d_term, _, d_attention = _cuda_calls().attend_back(
+            call, attention, output, reserve, ahead, attended, d_attended, need_x
+        )
     params = {name: grad for name, grad in zip(NAMES, d_layer, strict=True) if grad is not None and len(grad)}
     return Found(dx, params, d_begun, d_term, ()), AttentionFound(*d_attention)
 

@@ -7,17 +7,17 @@ trainer, an embedding or an output layer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from . import functional
 from ._arguments import DeviceKind, as_floats, as_settings, fits_shape, kind_of_array
 from ._arrays import frame_at, frame_of
 from ._scalars import as_flag, as_integer, as_items, shown
 from ._serve import drop
+from ._stacked import Array, StackGradients, StackRun, StackState, State, join
 from .memory import check_memory
 from .noise import Noise, check_rate
 from .parameters import as_generator, float_dtype, init_params
@@ -25,67 +25,9 @@ from .parameters import as_generator, float_dtype, init_params
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-Array = npt.NDArray[Any]
-State = tuple[Array, ...]
-StackState = tuple[State, ...]
+    import numpy.typing as npt
 
 __all__ = ["Stack", "StackGradients", "StackRun"]
-
-
-@dataclass(frozen=True)
-class StackRun:
-    """What `Stack.forward` returns.
-
-    Attributes
-    ----------
-    output : ndarray, (T, B, H), of two directions (T, B, 2·H)
-        Of the top layer; forward first.
-    state : tuple over layers of tuple of ndarray, (B, H)
-        After each row's last step. Of two directions: layer 0 forward, layer 0 in reverse, layer 1 forward, ...
-    """
-
-    output: Array
-    state: StackState
-    _runs: tuple[functional.Run, ...] = field(repr=False)
-    _ways: int = field(default=1, repr=False)  # directions
-    _seed: int | None = field(default=None, repr=False)  # of the masks between layers; None: there are none
-
-    @property
-    def outputs(self) -> tuple[Array, ...]:
-        """Every layer's output, (T, B, H), of two directions (T, B, 2·H), the last of which is `output`."""
-        layers = range(0, len(self._runs), self._ways)
-        return tuple(_join([run.output for run in self._runs[at : at + self._ways]]) for at in layers)
-
-    @property
-    def states(self) -> tuple[State, ...] | None:
-        """All states after every step, (T, B, H), in the order of `state`, where ``all_states`` asked for them."""
-        found = [run.states for run in self._runs]
-        return None if None in found else tuple(s for s in found if s is not None)
-
-
-@dataclass(frozen=True)
-class StackGradients:
-    """What `Stack.backward` returns.
-
-    Attributes
-    ----------
-    x : ndarray, (T, B, I), or None
-        None when the input was tokens.
-    params : dict of str to ndarray
-        The names and shapes of `Stack.params`.
-    state : tuple over layers of tuple of ndarray, (B, H)
-        With respect to the initial state.
-    reset_state : tuple over layers of tuple of ndarray, (B, H), or None
-        With respect to the reset state, where the run had resets.
-    norms : tuple over layers of tuple of ndarray, (T, B), or None
-        Readings of the gradient's flow, where they were asked for; see `rnnkernels.Gradients`.
-    """
-
-    x: Array | None
-    params: dict[str, Array]
-    state: StackState
-    reset_state: StackState | None = None
-    norms: StackState | None = None
 
 
 class Stack:
@@ -115,6 +57,8 @@ class Stack:
         the last step to the first; the layer above gets both outputs, (T, B, 2·H).
     dtype : {"float32", "float64"}
         Of the initial parameters.
+    recurrent, forget_bias
+        See `init_params`, for every layer.
     rng : int, numpy.random.Generator or None
         For the initial parameters, see `init_params`; the layers draw one after the other.
 
@@ -158,6 +102,8 @@ class Stack:
         proj_size: int | None = None,
         bidirectional: bool = False,
         dtype: npt.DTypeLike = "float32",
+        recurrent: str = "uniform",
+        forget_bias: float | None = None,
         rng: int | np.random.Generator | None = None,
     ) -> None:
         self.cell = cell
@@ -179,7 +125,13 @@ class Stack:
         for end in self._ends:
             size = input_size if end.startswith("_l0") else self.output_size * self.num_directions
             params = init_params(
-                *(cell, size, hidden_size), rng=generator, dtype=self.dtype, bias=self.bias, proj_size=proj_size
+                *(cell, size, hidden_size),
+                rng=generator,
+                dtype=self.dtype,
+                bias=self.bias,
+                proj_size=proj_size,
+                recurrent=recurrent,
+                forget_bias=forget_bias,
             )
             self._names = tuple(params)
             self.params |= {name + end: array for name, array in params.items()}
@@ -225,6 +177,7 @@ class Stack:
         lengths: npt.ArrayLike | None = None,
         resets: npt.ArrayLike | None = None,
         reset_state: Sequence[Sequence[npt.ArrayLike] | None] | None = None,
+        term: Sequence[npt.ArrayLike | None] | Array | None = None,
         all_states: bool = False,
         memory: str = "all",
     ) -> StackRun:
@@ -244,6 +197,9 @@ class Stack:
             As in `rnnkernels.forward`, for every layer.
         reset_state : sequence over layers of sequence of array_like, (B, H), optional
             What a state is replaced by at a reset; zeros by default, also for a layer whose entry is None.
+        term : sequence over layers of (array_like, (B, Gx·H), or None), or one array, optional
+            Added to the product of each layer's input in every step, see `rnnkernels.forward`; one array is the first
+            layer's. Of two directions each has its own, in the order of ``StackRun.state``.
         all_states, memory
             As in `rnnkernels.forward`, for every layer.
 
@@ -260,12 +216,13 @@ class Stack:
         check_memory(memory)
         states = self._per_layer("state", state)
         reset_states = self._per_layer("reset_state", reset_state)
+        terms = self._terms(term)
         drops = training and self.dropout > 0 and self.num_layers > 1
         seed = self._seed(rng, needed=training and (drops or self.noise.masks))
         noises = [replace(self.noise, seed=seed, layer=number) for number in range(len(self._ends))]
         options: dict[str, Any] = {"training": training, "cell_clip": self.cell_clip}
         ragged = {"lengths": lengths, "resets": resets} if lengths is not None or resets is not None else {}
-        plain = not ragged and reset_state is None and not all_states and memory == "all"
+        plain = not ragged and reset_state is None and term is None and not all_states and memory == "all"
         if not drops and self.num_directions == 1 and plain:
             layers = [self._layer(end) for end in self._ends]
             runs = functional.forward_layers(self.cell, x, layers, states, noises=noises, **options)
@@ -274,7 +231,7 @@ class Stack:
         runs = []
         for number, (end, noise) in enumerate(zip(self._ends, noises, strict=True)):
             if number and number % self.num_directions == 0:
-                x = _join([run.output for run in runs[-self.num_directions :]])
+                x = join([run.output for run in runs[-self.num_directions :]])
                 if drops:
                     x = drop(x, self.dropout, seed, number)
             reset = reset_states[number]
@@ -284,10 +241,11 @@ class Stack:
                     **options,
                     reset_state=reset,
                     reverse=end.endswith("_reverse"),
+                    term=terms[number],
                     noise=noise,
                 )
             )
-        output = _join([run.output for run in runs[-self.num_directions :]])
+        output = join([run.output for run in runs[-self.num_directions :]])
         final = tuple(run.state for run in runs)
         return StackRun(output, final, tuple(runs), self.num_directions, seed if drops else None)
 
@@ -359,15 +317,23 @@ class Stack:
                 above = drop(above, self.dropout, run._seed, layer * self.num_directions)
         found.reverse()
         resets = [grads.reset_state for grads in found if grads.reset_state is not None]
+        terms = tuple(grads.term for grads in found)
         return StackGradients(
             above,
             {name: params[name] for name in self.params},
             tuple(grads.state for grads in found),
             tuple(resets) if len(resets) == len(found) else None,
             tuple(grads.norms or () for grads in found) if norms else None,
+            terms if any(term is not None for term in terms) else None,
         )
 
-    def step(self, x_t: npt.ArrayLike, state: Sequence[Sequence[npt.ArrayLike] | None] | None = None) -> StackState:
+    def step(
+        self,
+        x_t: npt.ArrayLike,
+        state: Sequence[Sequence[npt.ArrayLike] | None] | None = None,
+        *,
+        term: Sequence[npt.ArrayLike | None] | Array | None = None,
+    ) -> StackState:
         """One step, in inference: no dropout, nothing kept.
 
         Parameters
@@ -375,6 +341,8 @@ class Stack:
         x_t : array_like, (B, I) of the parameters' dtype, or (B,) of integer tokens
         state : sequence over layers of sequence of array_like, (B, H), optional
             Before the step; zeros by default, also for a layer whose entry is None.
+        term
+            As in `forward`.
 
         Returns
         -------
@@ -389,14 +357,24 @@ class Stack:
         """
         if self.num_directions > 1:
             raise ValueError("step: expected a stack of one direction; the reverse one begins with the last step")
-        states = self._per_layer("state", state)
+        states, terms = self._per_layer("state", state), self._terms(term)
         after: list[State] = []
-        for end, before in zip(self._ends, states, strict=True):
-            after.append(
-                functional.step(self.cell, x_t, self._layer(end), before, noise=self.noise, cell_clip=self.cell_clip)
-            )
+        options: dict[str, Any] = {"noise": self.noise, "cell_clip": self.cell_clip}
+        for end, before, added in zip(self._ends, states, terms, strict=True):
+            after.append(functional.step(self.cell, x_t, self._layer(end), before, term=added, **options))
             x_t = after[-1][0]
         return tuple(after)
+
+    def _terms(self, term: Any) -> tuple[npt.ArrayLike | None, ...]:
+        """Return what each layer and direction is given as its term."""
+        if term is None:
+            return (None,) * len(self._ends)
+        if hasattr(term, "ndim") and self.num_directions == 1:
+            return (term, *[None] * (len(self._ends) - 1))
+        terms = as_items("term", term, f"an array for each of {self._count}, or None")
+        if len(terms) != len(self._ends):
+            raise ValueError(f"term: expected {self._count}, got {len(terms)}")
+        return terms
 
     @property
     def _ends(self) -> tuple[str, ...]:
@@ -463,14 +441,6 @@ class Stack:
             if not isinstance(entry, (tuple, list, type(None))):
                 raise TypeError(f"{what}[{layer}]: expected a tuple of arrays, got {type(entry).__name__}")
         return tuple(None if entry is None else tuple(entry) for entry in state)
-
-
-def _join(outputs: Sequence[Array]) -> Array:
-    """Return the outputs of a layer's directions side by side."""
-    if len(outputs) == 1:
-        return outputs[0]
-    joined: Array = frame_of(outputs[0]).concatenate(outputs, axis=2)
-    return joined
 
 
 def _sum(terms: Sequence[Array | None]) -> Array | None:

@@ -79,8 +79,8 @@ BREAKS = [
     Break(
         "torch: attention: an operator's size is another than its fake's",
         f"{P}/attention_kernels.py",
-        "return of_cell + query * like.element_size(), BEHIND",
-        "return of_cell + 2 * query * like.element_size(), BEHIND",
+        "return of_cell + query * like.element_size(), _BEHIND_CELL + BEHIND",
+        "return of_cell + 2 * query * like.element_size(), _BEHIND_CELL + BEHIND",
         f"{TESTS} -k whole",
     ),
     Break(

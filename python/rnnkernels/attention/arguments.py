@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from rnnkernels import _serve
 from rnnkernels._arguments import (
-    DeviceKind,
     as_floats,
     as_input,
     as_layer,
@@ -21,7 +19,7 @@ from rnnkernels._arguments import (
     fits_shape,
     kind_of_array,
 )
-from rnnkernels._arrays import device_frame
+from rnnkernels._arrays import device_frame, frame_of
 from rnnkernels._call import Attention
 from rnnkernels._scalars import as_integer, check_mapping, shown
 from rnnkernels.parameters import state_widths
@@ -89,17 +87,15 @@ def take(
     _check_names(set(params))
     dtype = kind_of_array("params['weight_ih']", arrays["weight_ih"])
     layer = as_layer(cell, arrays)
-    if isinstance(dtype, DeviceKind) or _serve.on_gpu(layer.weight_ih):
-        raise NotImplementedError("attention: there is no attending recurrence on a GPU yet; it runs on the CPU")
     rows, columns = _matrix("params['weight_ih']", "(G*H, I + D)", layer.weight_ih)
     places = _as_features(features, dtype, columns)
     width = state_widths(cell, layer.weight_ih, layer.weight_hh)[0] if rows else 0
     found = _of_attention(params, dtype, places.shape[2], width)
     key = found.get("weight_key")
     attention = Attention(
-        keys=places if key is None else np.matmul(places, key.T),  # row by row: (L, D) by (D, A)
+        keys=places if key is None else places @ key.T,  # row by row: (L, D) by (D, A)
         features=places,
-        mask=None if mask is None else _as_mask(mask, dtype, *places.shape[:2]),
+        mask=None if mask is None else _as_mask(mask, places),
         weight_query=found["weight_query"],
         bias_query=found.get("bias_query"),
         score=found.get("score"),
@@ -175,10 +171,12 @@ def _of_attention(params: Mapping[str, npt.ArrayLike], dtype: Any, features: int
     return found
 
 
-def _as_mask(mask: npt.ArrayLike, dtype: Any, batch: int, places: int) -> Array:
-    """Return where a row may look, as the backend takes it: 1 and 0."""
+def _as_mask(mask: npt.ArrayLike, features: Array) -> Array:
+    """Return where a row may look, as the backend takes it: 1 and 0, beside the features."""
+    frame = frame_of(features)
+    batch, places = features.shape[:2]
     if device_frame(mask) is not None:
-        raise TypeError("mask: expected an array on the host, got one on a GPU")
+        mask = frame_of(mask).to_host(mask)
     try:
         found = np.asarray(mask)
     except (TypeError, ValueError, OverflowError) as error:
@@ -190,7 +188,8 @@ def _as_mask(mask: npt.ArrayLike, dtype: Any, batch: int, places: int) -> Array:
     without = np.flatnonzero(~found.any(axis=1))
     if len(without):
         raise ValueError(f"mask: expected a place to look at in every row, got none in row {without[0]}")
-    return found.astype(dtype, order="C")
+    whole: Array = frame.zeros(found.shape, features.dtype) + frame.from_host(found)
+    return whole
 
 
 def as_steps(x: npt.ArrayLike, given: Given) -> Array:

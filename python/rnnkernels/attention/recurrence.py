@@ -13,6 +13,7 @@ import numpy as np
 
 from rnnkernels import _serve
 from rnnkernels._arguments import as_settings, as_states, fits_rows, kind_of_array
+from rnnkernels._arrays import frame_of
 from rnnkernels._asked import Asked
 from rnnkernels._call import Ahead, Attention, Call
 from rnnkernels._scalars import as_flag
@@ -200,8 +201,6 @@ def forward(
     ValueError
         If the cell is unknown, a parameter is missing or unknown, a shape does not fit, a token is out of range, or
         a row has no place to look at. The message names the argument, what was expected and what came.
-    NotImplementedError
-        If the arrays are a GPU's.
 
     Notes
     -----
@@ -290,7 +289,7 @@ def backward(
         "weight_query": d.weight_query,
         "bias_query": d.bias_query,
         "score": d.score,
-        "weight_beta": None if d.weight_beta is None else d.weight_beta[np.newaxis],
+        "weight_beta": None if d.weight_beta is None else d.weight_beta[None],
         "bias_beta": d.bias_beta,
         "weight_location": d.weight_location,
     }
@@ -300,8 +299,9 @@ def backward(
     else:
         places, mask = kept.attention.features, kept.attention.mask
         if mask is not None:  # what stands where nobody looks may be anything, NaN too
-            places = np.where(mask[..., np.newaxis] != 0, places, places.dtype.type(0))
-        d_features = d.features + np.matmul(d.keys, key)
+            places = frame_of(places).copy(places)
+            places[mask == 0] = 0
+        d_features = d.features + d.keys @ key
         of_attention["weight_key"] = d.keys.reshape(-1, len(key)).T @ places.reshape(-1, places.shape[2])
     params = grads.params | {name: value for name in kept.params if (value := of_attention[name]) is not None}
     return AttendingGradients(grads.x, d_features, params, grads.state, grads.reset_state)

@@ -9,6 +9,7 @@ import numpy as np
 
 from rnnkernels import _serve
 from rnnkernels._arguments import as_settings, as_states, as_step, fits_rows, of_step
+from rnnkernels._arrays import frame_of
 from rnnkernels._call import Call
 from rnnkernels.parameters import cell_info
 from rnnkernels.schedule import check_states
@@ -89,14 +90,15 @@ class Stepper:
             If they do not fit; nothing is changed then.
         """
         given, batch = self._given, self._given.batch
+        frame, dtype = frame_of(given.attention.features), given.attention.features.dtype
         widths, names = given.widths, cell_info(given.cell)["states"]
         initial = as_states("state", state, names, given.dtype, partial(fits_rows, widths, batch))
         check_states("state", initial, batch, widths)
-        begun = initial or tuple(np.zeros((batch, width), given.dtype) for width in widths)
-        self.state = tuple(s.copy() for s in begun)
+        begun = initial or tuple(frame.zeros((batch, width), dtype) for width in widths)
+        self.state = tuple(frame.copy(s) for s in begun)
         places, size = given.attention.features.shape[1:]
-        self.weights, self.context = (np.zeros((batch, n), given.dtype) for n in (places, size))
-        self.place = None if given.attention.hard is None else np.full(batch, -1)
+        self.weights, self.context = (frame.zeros((batch, n), dtype) for n in (places, size))
+        self.place = None if given.attention.hard is None else frame.from_host(np.full(batch, -1))
         self._location: Array | None = None
         self._steps = 0
 

@@ -10,7 +10,7 @@ from . import extension
 from .copies import can_be_copied
 
 if TYPE_CHECKING:
-    from rnnkernels._call import Ahead, Call
+    from rnnkernels._call import Ahead, Attention, Call
 
     DeviceFrame = TorchFrame | CupyFrame | CopyFrame
 
@@ -39,6 +39,42 @@ def backward(call: Call, output: Any, reserve: Any, ahead: Ahead, need_x: bool, 
     return tuple(_take(frame, part) for part in found)
 
 
+def attend(call: Call, attention: Attention, keep: bool) -> tuple[Any, ...]:
+    """Run an attending recurrence; return what the CPU's extension does."""
+    frame = device_frame(call.x) or COPIES
+    cell, x, layer, state, rows, term, noise, settings = _views(frame, call)
+    module = extension.load()
+    can_be_copied(module.Reserve)
+    output, final, reserve, _, attended = module.forward(
+        *(_place(frame), cell, x, layer, state, keep, rows, term, noise, False, settings),
+        attention=_looked_at(frame, attention),
+    )
+    return _take(frame, output), _take(frame, final), reserve, None, _take(frame, attended)
+
+
+def attend_back(
+    call: Call,
+    attention: Attention,
+    output: Any,
+    reserve: Any,
+    ahead: Ahead,
+    attended: Any,
+    d_attended: Any,
+    need_x: bool,
+) -> tuple[Any, ...]:
+    """Differentiate; return what the CPU's extension does."""
+    frame = device_frame(call.x) or COPIES
+    cell, x, layer, state, rows, term, noise, settings = _views(frame, call)
+    found = extension.load().backward(
+        *(_place(frame), cell, x, layer, state, frame.view(output), reserve),
+        *(_view(frame, ahead.output), _view(frame, ahead.state), need_x, rows, term, noise, (), False, settings),
+        attention=_looked_at(frame, attention),
+        attended=_view(frame, attended),
+        d_attended=_view(frame, d_attended),
+    )
+    return tuple(_take(frame, part) for part in found)
+
+
 def drop(x: Any, rate: float, seed: int, layer: int) -> Any:
     """Return a copy with elements dropped, bit for bit that of the CPU's extension."""
     frame = device_frame(x) or COPIES
@@ -58,6 +94,13 @@ def _views(frame: DeviceFrame, call: Call) -> Call:
         noise = noise._replace(places=frame.view(frame.integers(noise.places)))
     x, layer, state, term = (_view(frame, part) for part in (call.x, call.layer, call.state, call.term))
     return call._replace(x=x, layer=layer, state=state, rows=rows, term=term, noise=noise)
+
+
+def _looked_at(frame: DeviceFrame, attention: Attention) -> Attention:
+    """Return what is looked at with views in the place of arrays."""
+    scale, hard = attention.scale, attention.hard
+    arrays = _view(frame, tuple(attention._replace(scale=None, hard=None)))
+    return type(attention)(*arrays)._replace(scale=scale, hard=hard)
 
 
 def _view(frame: DeviceFrame, given: Any) -> Any:

@@ -24,6 +24,8 @@ from .kernels import BEHIND, array
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_BEHIND_CELL = 16  # bytes between what a cell keeps and the queries: csrc/recurrence/attention.h
+
 _profiler = torch.autograd.profiler  # where it is on, calls have a name in it
 
 
@@ -181,4 +183,4 @@ def reserve_size(cell: str, hidden: int, attention: int, like: torch.Tensor) -> 
     """Return the bytes of a reserve for each row of a step, and behind them all; `attention`: A, `like`: a weight."""
     of_cell = _cpu.reserve_size(cell, hidden, str(like.dtype)[6:], False)
     query = (attention + 15) // 16 * 16  # csrc/recurrence/attention.h: query_row
-    return of_cell + query * like.element_size(), BEHIND
+    return of_cell + query * like.element_size(), _BEHIND_CELL + BEHIND
