@@ -1,7 +1,8 @@
 """C source: a character model writes C, and its lines are judged by a tokenizer.
 
-The text is the folder that the environment variable EXAMPLES_C names; else the headers of this Python, or those of NumPy
-where Python's are not installed. A line is well-formed when it tokenizes as C and each of its brackets has a partner.
+The text is the folder that the environment variable EXAMPLES_C names; else the headers of this Python, or those of
+NumPy where Python's are not installed. A line is well-formed when it tokenizes as C and each of its brackets has a
+partner.
 """
 
 from __future__ import annotations
@@ -30,6 +31,6 @@ def corpus() -> charlm.Corpus:
 
 
 def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
-    """Train, write and judge; a quick run beats a 3-gram model, a full one a 6-gram model."""
+    """Train, write and judge; a quick run beats a 2-gram model, a full one a 6-gram model."""
     del pictures
-    return compare(corpus(), "c", quick=quick, order=3 if quick else 6)
+    return compare(corpus(), "c", quick=quick, order=2 if quick else 6)

@@ -181,26 +181,23 @@ def train(model: nn.Module, steps: int, name: str) -> nn.Module:
 
 def show(model: Draw, path: Path) -> None:
     """Draw how eight pictures come to be: a row for each, a column for each step, the window in red."""
-    import matplotlib  # noqa: PLC0415
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot  # noqa: PLC0415
+    from matplotlib.figure import Figure as Sheet  # noqa: PLC0415
+    from matplotlib.patches import Rectangle  # noqa: PLC0415
 
     with torch.no_grad():
         steps = model.generate(8)
-    figure, all_axes = pyplot.subplots(8, STEPS, figsize=(STEPS * 1.3, 10.4))
+    sheet = Sheet(figsize=(STEPS * 1.3, 10.4), layout="tight")
+    all_axes = sheet.subplots(8, STEPS)
     for step, (canvas, window) in enumerate(steps):
         for axes, image, y, x in zip(all_axes[:, step], canvas, window.places_y, window.places_x, strict=True):
             axes.imshow(image, cmap="gray_r", vmin=0, vmax=1)
             corner = float(x[0]) - 0.5, float(y[0]) - 0.5
             sides = float(x[-1] - x[0]) + 1, float(y[-1] - y[0]) + 1
-            axes.add_patch(pyplot.Rectangle(corner, *sides, fill=False, color="tab:red"))
+            axes.add_patch(Rectangle(corner, *sides, fill=False, color="tab:red"))
             axes.set(xticks=[], yticks=[], xlim=(-0.5, SIZE - 0.5), ylim=(SIZE - 0.5, -0.5))
     for step, axes in enumerate(all_axes[0], start=1):
         axes.set_title(f"step {step}")
-    figure.tight_layout()
-    figure.savefig(path, dpi=80)
-    pyplot.close(figure)
+    sheet.savefig(path, dpi=80)
 
 
 def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:

@@ -1,4 +1,4 @@
-r"""Writes LaTeX-like text by rules and chance: documents with environments, formulae and nested braces. No example itself.
+r"""LaTeX-like text by rules and chance: sections with environments, formulae and nested braces. No example itself.
 
 It stands in where no folder of LaTeX is given. Everything that it opens it closes, and what it says means nothing.
 """
@@ -6,12 +6,16 @@ It stands in where no folder of LaTeX is given. Everything that it opens it clos
 from __future__ import annotations
 
 import random
+import re
 
-WORDS = """
+WORDS = re.findall(
+    "[a-z]+",
+    """
 let the map be a of and group field sum limit kernel module where is bounded we have that for every finite set there
 exists an open cover smooth function on space such then by lemma follows from compact converges uniformly sequence its
 norm linear operator proof shows this gives here value proper ring ideal measure curve now suppose note which with
-""".split()
+""",
+)
 LETTERS = [*"abcfghklmnpqrstuvwxyzABCFGHKLMNPRSTUVX", r"\alpha", r"\beta", r"\gamma", r"\lambda", r"\phi", r"\sigma"]
 RELATIONS = ["=", "<", r"\le", r"\in", r"\subset", r"\to", r"\cong", r"\ne"]
 OPERATORS = ["+", "-", r"\cdot", r"\otimes", r"\circ", r"\times"]
@@ -45,7 +49,7 @@ class Writer:
 
     def block(self) -> str:
         """Return a paragraph or an environment, with its newline."""
-        kind = self.rng.choice(["paragraph", "paragraph", "equation", "align", "statement", "proof", "itemize", "tabular"])
+        kind = self.rng.choice(["paragraph", "paragraph", "equation", "align", "statement", "proof", "list", "table"])
         if kind == "paragraph":
             return self.paragraph()
         if kind == "equation":
@@ -58,7 +62,7 @@ class Writer:
             body = self.paragraph()
         elif kind == "proof":
             body = self.paragraph() + f"\\[\n  {self.relation(2)}\n\\]\n" + self.sentence() + "\n"
-        elif kind == "itemize":
+        elif kind == "list":
             kind = self.rng.choice(["itemize", "enumerate"])
             body = "".join(f"  \\item {self.sentence()}\n" for _ in range(self.rng.randint(2, 4)))
         else:
@@ -67,7 +71,8 @@ class Writer:
 
     def table(self) -> str:
         """Return a table with a caption."""
-        rows = " \\\\\n".join("    " + " & ".join(f"${self.term(1)}$" for _ in range(3)) for _ in range(self.rng.randint(2, 4)))
+        cells = [[f"${self.term(1)}$" for _ in range(3)] for _ in range(self.rng.randint(2, 4))]
+        rows = " \\\\\n".join("    " + " & ".join(row) for row in cells)
         tabular = f"  \\begin{{tabular}}{{lcr}}\n{rows}\n  \\end{{tabular}}\n"
         return f"\\begin{{table}}\n  \\centering\n{tabular}  \\caption{{{self.sentence()}}}\n\\end{{table}}\n"
 
@@ -80,7 +85,8 @@ class Writer:
         parts = [self.words(2, 5).capitalize()]
         for _ in range(self.rng.randint(0, 2)):
             formula = f"${self.relation(1) if self.rng.random() < 0.6 else self.term(1)}$"
-            parts += [self.rng.choice([formula, formula, f"\\emph{{{self.words(1, 3)}}}", self.reference()]), self.words(1, 5)]
+            emphasis = f"\\emph{{{self.words(1, 3)}}}"
+            parts += [self.rng.choice([formula, formula, emphasis, self.reference()]), self.words(1, 5)]
         return " ".join(parts) + "."
 
     def reference(self) -> str:

@@ -2,8 +2,8 @@
 
 The lines are Python (the standard library's source), C (the headers of Python or NumPy), LaTeX (`latex_writer.py`) and
 English (the texts of Python's `help`), without indentation, comments and docstrings. Lines of a batch have different
-lengths: the layer takes `lengths`, and its last states are those of each line's own end and beginning. Beside it stands a
-network that sees how often each character occurs, and not in which order. What is tested comes from other files.
+lengths: the layer takes `lengths`, and its last states are those of each line's own end and beginning. Beside it stands
+a network that sees how often each character occurs, and not in which order. What is tested comes from other files.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def encoded(lines: Lines) -> tuple[torch.Tensor, torch.Tensor]:
     """Return lines as tokens (LONGEST, B), padded by 0, and their lengths (B,)."""
     tokens = torch.zeros(LONGEST, len(lines), dtype=torch.int64)
     for row, line in enumerate(lines):
-        codes = [ord(character) - 32 for character in line]
-        tokens[: len(line), row] = torch.tensor([code if 0 <= code < VOCABULARY - 1 else VOCABULARY - 1 for code in codes])
+        codes = torch.tensor([ord(character) - 32 for character in line])
+        tokens[: len(line), row] = torch.where((codes >= 0) & (codes < VOCABULARY - 1), codes, VOCABULARY - 1)
     return tokens, torch.tensor([len(line) for line in lines])
 
 

@@ -246,7 +246,8 @@ def _sample(options: argparse.Namespace) -> int:
     sys.stdout.write(encodable((options.prime or "").lstrip("\n"), sys.stdout))
     written = []
     for _, character in zip(range(options.length), characters, strict=False):
-        written.append(character)
+        if options.like is not None:
+            written.append(character)
         sys.stdout.write(encodable(character, sys.stdout))
         if character == "\n":
             sys.stdout.flush()

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rnnkernels import charlm
 from rnnkernels.charlm import NGram, ngram
 
 

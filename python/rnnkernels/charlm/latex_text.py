@@ -1,8 +1,8 @@
 r"""How much each line of a text looks like LaTeX: whether it reads as LaTeX, and whether what it opens is closed.
 
 A line reads as LaTeX when ``\begin`` and ``\end`` name an environment, when ``^`` and ``_`` stand in formulae only, and
-when no backslash is its last character. Braces, environments, ``\[``, ``\(`` and ``$`` need a partner in the text, ``$``
-one in its paragraph. Comments, and what a verbatim environment holds, are left out. Macros are not expanded.
+when no backslash is its last character. Braces, environments, ``\[``, ``\(`` and ``$`` need a partner in the text,
+``$`` one in its paragraph. Comments, and what a verbatim environment holds, are left out. Macros are not expanded.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TOKEN = re.compile(
     re.DOTALL | re.VERBOSE | re.ASCII,
 )
 
-FORMULAE = frozenset(("equation", "align", "gather", "multline", "eqnarray", "displaymath", "math", "alignat", "flalign"))
+FORMULAE = frozenset(("equation", "align", "gather", "multline", "eqnarray", "displaymath", "math", "alignat"))
 OPENING = {"}": "{", r"\]": r"\[", r"\)": r"\("}
 
 
