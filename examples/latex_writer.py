@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import re
 
-WORDS = re.findall(
+WORDS: list[str] = re.findall(
     "[a-z]+",
     """
 let the map be a of and group field sum limit kernel module where is bounded we have that for every finite set there
@@ -16,7 +16,7 @@ exists an open cover smooth function on space such then by lemma follows from co
 norm linear operator proof shows this gives here value proper ring ideal measure curve now suppose note which with
 """,
 )
-LETTERS = [*"abcfghklmnpqrstuvwxyzABCFGHKLMNPRSTUVX", r"\alpha", r"\beta", r"\gamma", r"\lambda", r"\phi", r"\sigma"]
+LETTERS: list[str] = [*"abcfghklmnpqrstuvwxyzABCFGHKLMNPRSTUVX", r"\alpha", r"\beta", r"\gamma", r"\lambda", r"\phi", r"\sigma"]
 RELATIONS = ["=", "<", r"\le", r"\in", r"\subset", r"\to", r"\cong", r"\ne"]
 OPERATORS = ["+", "-", r"\cdot", r"\otimes", r"\circ", r"\times"]
 STATEMENTS = ["theorem", "lemma", "definition", "example", "remark", "proposition"]

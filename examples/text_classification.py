@@ -42,7 +42,7 @@ Lines = list[str]
 
 def python_lines(text: str) -> Lines:
     """Return lines of Python without comments and strings that span lines."""
-    prose = set()
+    prose: set[int] = set()
     try:
         for found in tokenize.generate_tokens(io.StringIO(text).readline):
             alone = found.type == tokenize.COMMENT and found.line.lstrip().startswith("#")

@@ -258,9 +258,7 @@ def test_sample_writes_the_prime_and_its_continuation(folder: Path, capsys: pyte
     assert run(capsys, *options, "--seed", "4")[1] != out
 
 
-def test_sample_says_how_much_its_text_looks_like_a_language(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_sample_says_how_much_its_text_looks_like_a_language(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trained(capsys)
     options = ["sample", "charlm.safetensors", "--length", "400", "--seed", "0"]
     code, out, err = run(capsys, *options, "--like", "latex")
