@@ -16,7 +16,7 @@ exists an open cover smooth function on space such then by lemma follows from co
 norm linear operator proof shows this gives here value proper ring ideal measure curve now suppose note which with
 """,
 )
-LETTERS: list[str] = [*"abcfghklmnpqrstuvwxyzABCFGHKLMNPRSTUVX", r"\alpha", r"\beta", r"\gamma", r"\lambda", r"\phi", r"\sigma"]
+LETTERS: list[str] = [*"abcfghklmnpqrstuvwxyzABCFGHKLMNPRSTUVX", r"\alpha", r"\beta", r"\gamma", r"\phi", r"\sigma"]
 RELATIONS = ["=", "<", r"\le", r"\in", r"\subset", r"\to", r"\cong", r"\ne"]
 OPERATORS = ["+", "-", r"\cdot", r"\otimes", r"\circ", r"\times"]
 STATEMENTS = ["theorem", "lemma", "definition", "example", "remark", "proposition"]
