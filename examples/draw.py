@@ -1,10 +1,10 @@
 """DRAW: generate pictures in steps, through windows that move and zoom.
 
-After Gregor et al., "DRAW: A Recurrent Neural Network For Image Generation" (2015), with its attention. The pictures
-show two digits, each anywhere. In every step the encoder reads a window of the picture and of what the canvas still
-lacks, a latent vector is drawn from what it says, and the decoder adds a patch to the canvas through a window of its
-own. A window is a grid of Gaussian filters, with a centre, a spacing and a width that the decoder chooses. The canvas
-feeds back into the next step, so the two recurrent cells are called step by step.
+After Gregor et al., "DRAW: A Recurrent Neural Network For Image Generation" (2015), with its attention. A picture
+shows one digit, anywhere. In every step the encoder reads a window of the picture and of what the canvas still lacks, a
+latent vector is drawn from what it says, and the decoder adds a patch to the canvas through a window of its own. A
+window is a grid of Gaussian filters, with a centre, a spacing and a width that the decoder chooses. The canvas feeds
+back into the next step, so the two recurrent cells are called step by step.
 
 Beside DRAW stands a variational autoencoder that makes the whole picture in one step, of as many parameters and as many
 latent numbers. What is compared is the bound on -log p(picture): what the latent numbers cost, and the pixels given
@@ -33,7 +33,7 @@ NEEDS = ("torch",)
 ROWS = ("DRAW",)
 
 SIZE = 20  # of a picture
-STEPS = 8
+STEPS = 6
 WINDOW = 5  # filters along each axis of a window
 LATENT = 12  # numbers drawn in each step
 HIDDEN = 128
@@ -41,15 +41,13 @@ BATCH = 64
 
 
 def pictures_of(rng: np.random.Generator, count: int) -> torch.Tensor:
-    """Return pictures (B, SIZE, SIZE) of 0 and 1: two digits anywhere."""
+    """Return pictures (B, SIZE, SIZE) of 0 and 1: one digit anywhere."""
     font = glyphs.digits()
     images = np.zeros((count, SIZE, SIZE), np.float32)
     row, column = np.arange(glyphs.HEIGHT)[:, None], np.arange(glyphs.WIDTH)
-    for _ in range(2):
-        top = rng.integers(SIZE - glyphs.HEIGHT + 1, size=(count, 1, 1))
-        left = rng.integers(SIZE - glyphs.WIDTH + 1, size=(count, 1, 1))
-        at = np.arange(count)[:, None, None], top + row, left + column
-        images[at] = np.maximum(images[at], font[rng.integers(10, size=count)])
+    top = rng.integers(SIZE - glyphs.HEIGHT + 1, size=(count, 1, 1))
+    left = rng.integers(SIZE - glyphs.WIDTH + 1, size=(count, 1, 1))
+    images[np.arange(count)[:, None, None], top + row, left + column] = font[rng.integers(10, size=count)]
     return torch.from_numpy(images)
 
 
