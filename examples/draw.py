@@ -1,14 +1,14 @@
 """DRAW: generate pictures in steps, through windows that move and zoom.
 
 After Gregor et al., "DRAW: A Recurrent Neural Network For Image Generation" (2015), with its attention. A picture
-shows two digits, anywhere. In every step the encoder reads a window of the picture and of what the canvas still lacks, a
-latent vector is drawn from what it says, and the decoder adds a patch to the canvas through a window of its own. A
+shows two digits, anywhere. In every step the encoder reads a window of the picture and of what the canvas still lacks,
+a latent vector is drawn from what it says, and the decoder adds a patch to the canvas through a window of its own. A
 window is a grid of Gaussian filters, with a centre, a spacing and a width that the decoder chooses. The canvas feeds
 back into the next step, so the two recurrent cells are called step by step.
 
 Beside DRAW stands a variational autoencoder that makes the whole picture in one step, of as many parameters and as many
-latent numbers, trained on three times as many pictures, which takes no longer. What is compared is the bound on -log p(picture): what the latent numbers cost, and the pixels given
-them.
+latent numbers, trained on three times as many pictures, which takes no longer. What is compared is the bound on
+-log p(picture): what the latent numbers cost, and the pixels given them.
 """
 
 from __future__ import annotations
