@@ -189,7 +189,7 @@ def show(model: Draw, path: Path) -> None:
 
     with torch.no_grad():
         steps = model.generate(8)
-    sheet = Sheet(figsize=(STEPS * 1.3, 10.4), layout="tight")
+    sheet = Sheet(figsize=(STEPS * 1.3, 10.4), layout="constrained")
     all_axes = sheet.subplots(8, STEPS)
     for step, (canvas, window) in enumerate(steps):
         for axes, image, y, x in zip(all_axes[:, step], canvas, window.places_y, window.places_x, strict=True):

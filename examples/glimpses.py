@@ -167,7 +167,7 @@ def draw(model: nn.Module, images: torch.Tensor, path: Path) -> None:
 
     with torch.no_grad():
         seen = model(images)
-    sheet = Sheet(figsize=(12, 6.4), layout="tight")
+    sheet = Sheet(figsize=(12, 6.4), layout="constrained")
     all_axes = sheet.subplots(2, 4)
     for axes, image, places, logits in zip(all_axes.flat, images, seen.places.T, seen.logits[-1], strict=True):
         axes.imshow(image, cmap="gray_r")

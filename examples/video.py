@@ -96,7 +96,7 @@ def draw(model: nn.Module, frames: torch.Tensor, labels: torch.Tensor, path: Pat
 
     with torch.no_grad():
         named = model(frames[:, None]).argmax(-1)[:, 0]
-    sheet = Sheet(figsize=(12, 4.6), layout="tight")
+    sheet = Sheet(figsize=(12, 4.6), layout="constrained")
     all_axes = sheet.subplots(2, FRAMES // 4)
     for axes, step in zip(all_axes.flat, range(0, FRAMES, 2), strict=True):
         axes.imshow(frames[step].view(SIZE, SIZE), cmap="gray_r")
