@@ -52,7 +52,7 @@ def compare(corpus: charlm.Corpus, language: str, *, quick: bool, order: int) ->
     order : int
         Of the n-gram model: a character is predicted from the order - 1 before it.
     """
-    hidden, limit, epochs, batch = (128, 150_000, 5, 8) if quick else (256, 600_000, 6, 16)
+    hidden, limit, epochs, batch = (128, 150_000, 5, 8) if quick else (256, 500_000, 5, 16)
     config = charlm.Config(
         hidden=hidden, limit=limit, epochs=epochs, batch=batch, min_count=5, valid_fraction=0.1, valid_every=epochs
     )
