@@ -1,4 +1,4 @@
-"""What does not fit the attending recurrence is refused in words (test_attention_bad_arguments: what no argument can be)."""
+"""What does not fit the attending recurrence is refused in words; what no argument can be: test_attention_bad_arguments."""
 
 from __future__ import annotations
 
