@@ -7,6 +7,7 @@
 - ``ragged``: a batch of different lengths, over the work in it and over PyTorch's packed sequences
 - ``options``: training with an option over training without it
 - ``layers``: torch.nn's layers over ours in their place
+- ``attention``: training of an attending recurrence, ours and the peers'
 - ``gpu``: on a GPU, a layer against PyTorch's, or what the parts of a step take (``probe``)
 - ``builds``: two builds of ours, before and after
 - ``cost``: what a build costs to make, and one more cell

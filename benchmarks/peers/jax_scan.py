@@ -50,12 +50,12 @@ def _gradients(result: Any) -> Answer:
     return {"x": np.asarray(dx), **{name: np.asarray(grad).T for name, grad in d_params.items()}}
 
 
-def _layer(cell: str) -> Callable[[Any, Any], Any]:
+def library() -> steps.Library:
+    """JAX's calls of which the cells are written."""
     import jax
     import jax.numpy as jnp
-    from jax import lax
 
-    library = steps.Library(
+    return steps.Library(
         sigmoid=jax.nn.sigmoid,
         tanh=jnp.tanh,
         relu=jax.nn.relu,
@@ -68,14 +68,21 @@ def _layer(cell: str) -> Callable[[Any, Any], Any]:
         join=lambda pieces: jnp.concatenate(pieces, axis=-1),
         layer_norm=lambda a, gain, shift: jax.nn.standardize(a, axis=-1, epsilon=1e-5) * gain + shift,
     )
+
+
+def _layer(cell: str) -> Callable[[Any, Any], Any]:
+    import jax.numpy as jnp
+    from jax import lax
+
+    calls = library()
     step = steps.step_of(cell)
 
     def run(x: Any, params: Any) -> Any:
-        parts = steps.input_part(library, cell, x, params)
-        weights = steps.weights(library, cell, params)
+        parts = steps.input_part(calls, cell, x, params)
+        weights = steps.weights(calls, cell, params)
 
         def advance(state: Any, given: Any) -> Any:
-            state = step(library, given[0], given[1], state, weights)
+            state = step(calls, given[0], given[1], state, weights)
             return state, state[0]
 
         start = tuple(jnp.zeros((x.shape[1], width), x.dtype) for width in steps.state_widths(cell, params))

@@ -81,6 +81,7 @@ def attend_back(
     ahead: Ahead,
     attended: tuple[Array, Array, Any],
     d_attended: tuple[Array | None, Array | None],
+    need_x: bool = True,
 ) -> tuple[Found, AttentionFound]:
     """Differentiate what `attend` gave; `attended` and `d_attended`: weights, contexts (and places)."""
     if isinstance(reserve, _cpu.Reserve):
@@ -94,7 +95,7 @@ def attend_back(
             reserve,
             ahead.output,
             ahead.state,
-            True,
+            need_x,
             rows,
             term,
             noise,
@@ -107,7 +108,7 @@ def attend_back(
         )
     else:
         dx, d_layer, d_begun, d_term, _, d_attention = _cuda_calls().attend_back(
-            call, attention, output, reserve, ahead, attended, d_attended
+            call, attention, output, reserve, ahead, attended, d_attended, need_x
         )
     params = {name: grad for name, grad in zip(NAMES, d_layer, strict=True) if grad is not None and len(grad)}
     return Found(dx, params, d_begun, d_term, ()), AttentionFound(*d_attention)

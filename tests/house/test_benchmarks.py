@@ -332,3 +332,17 @@ def test_a_cell_without_recurrent_matrices_has_no_reading_speed() -> None:
         line = grid.shares(Workload(cell, "inference", (5, 1, 4, 4)), 1.0, None)
         assert line["gflops"] > 0
         assert ("weight_gbytes" in line) == reads
+
+
+def test_attention_has_no_speed_for_a_wrong_gradient() -> None:
+    pytest.importorskip("torch")
+    from benchmarks import attention
+
+    problem = attention.problem_of("gru", (3, 4, 5, 6, 7))
+    peers = ["loop", "cells"]  # jitted code is checked before every benchmark anyway
+    calls = attention.calls_of(problem, "line", peers)
+    assert list(calls) == ["ours", *peers]
+    spoiled = calls["loop"]()
+    spoiled["score"] = spoiled["score"] + 0.1
+    with pytest.raises(RuntimeError, match="line: the gradients of score differ by"):
+        attention.check("line", attention.exact(problem), spoiled)

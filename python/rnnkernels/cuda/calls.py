@@ -53,14 +53,21 @@ def attend(call: Call, attention: Attention, keep: bool) -> tuple[Any, ...]:
 
 
 def attend_back(
-    call: Call, attention: Attention, output: Any, reserve: Any, ahead: Ahead, attended: Any, d_attended: Any
+    call: Call,
+    attention: Attention,
+    output: Any,
+    reserve: Any,
+    ahead: Ahead,
+    attended: Any,
+    d_attended: Any,
+    need_x: bool,
 ) -> tuple[Any, ...]:
     """Differentiate; return what the CPU's extension does."""
     frame = device_frame(call.x) or COPIES
     cell, x, layer, state, rows, term, noise, settings = _views(frame, call)
     found = extension.load().backward(
         *(_place(frame), cell, x, layer, state, frame.view(output), reserve),
-        *(_view(frame, ahead.output), _view(frame, ahead.state), True, rows, term, noise, (), False, settings),
+        *(_view(frame, ahead.output), _view(frame, ahead.state), need_x, rows, term, noise, (), False, settings),
         attention=_looked_at(frame, attention),
         attended=_view(frame, attended),
         d_attended=_view(frame, d_attended),
