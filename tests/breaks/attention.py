@@ -1,6 +1,6 @@
 """Breaks of the attending recurrence, in the Python around it and in the CPU's engine."""
 
-from .record import CPU, Break
+from .record import CPU, EMULATED, Break
 
 P = "python/rnnkernels/attention"
 C = "csrc/cpu"
@@ -18,8 +18,8 @@ BREAKS = [
     Break(
         "attention: the gradient of weight_key reads places that nobody looks at",
         f"{P}/recurrence.py",
-        "places = np.where(mask[..., np.newaxis] != 0,",
-        "places = np.where(mask[..., np.newaxis] != 2,",
+        "places[mask == 0] = 0",
+        "places[mask == 2] = 0",
         T,
     ),
     Break(
@@ -41,7 +41,7 @@ BREAKS = [
         f"{P}/arguments.py",
         "if len(without):",
         "if len(without) > len(found):",
-        T,
+        "tests/python/test_attention_misfits.py",
     ),
     Break(
         "attention: a stepper draws as in its first step",
@@ -77,6 +77,14 @@ BREAKS = [
         "states, location = tuple(s[..., row, :] for s in reset), nothing_yet",
         "states = tuple(s[..., row, :] for s in reset)",
         "tests/reference/test_reference_attention.py",
+    ),
+    Break(
+        "attention: floats of a GPU are taken for the host's",
+        f"{P}/arguments.py",
+        "attention, found, columns - places.shape[2], dtype)",
+        "attention, found, columns - places.shape[2], layer.weight_ih.dtype)",
+        "tests/cuda/test_cuda_attention.py",
+        EMULATED,
     ),
     # ---- the engine
     Break(
