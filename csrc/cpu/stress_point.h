@@ -7,8 +7,13 @@ namespace rnnkernels::cpu {
 #if defined(RNNKERNELS_STRESS)
 // Sleeps up to 200 us, offers the processor to others or does nothing, at random. Orders no memory.
 void stress_point();
+// The same in a thread that has claimed a piece of work, for which others wait; then what a test does there, or null.
+void stress_piece();
+void do_in_pieces(void (*test)());
 #else
 __attribute__((always_inline)) inline void stress_point() {}
+__attribute__((always_inline)) inline void stress_piece() {}
+inline void do_in_pieces(void (*)()) {}
 #endif
 
 }  // namespace rnnkernels::cpu
