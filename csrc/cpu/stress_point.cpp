@@ -38,7 +38,7 @@ private:
     Mood mood_ = awake;
 };
 
-std::atomic<void (*)()> in_pieces{nullptr};
+std::atomic<void (*)(Watch*)> in_pieces{nullptr};
 
 }  // namespace
 
@@ -47,11 +47,11 @@ void stress_point() {
     sleeper.pass();
 }
 
-void stress_piece() {
+void stress_piece(Watch* watch) {
     stress_point();
-    if (void (*const test)() = in_pieces.load(std::memory_order_relaxed)) test();
+    if (void (*const test)(Watch*) = in_pieces.load(std::memory_order_relaxed)) test(watch);
 }
 
-void do_in_pieces(void (*test)()) { in_pieces.store(test); }
+void do_in_pieces(void (*test)(Watch*)) { in_pieces.store(test); }
 
 }  // namespace rnnkernels::cpu

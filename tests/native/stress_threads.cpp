@@ -180,10 +180,6 @@ struct Asked {
             __atomic_compare_exchange_n(&watch->flag, &run, static_cast<int>(Watch::kAsk), false, __ATOMIC_RELAXED,
                                         __ATOMIC_RELAXED);
     }
-    bool has_no_answer() {
-        const std::lock_guard<std::mutex> lock(mutex);
-        return __atomic_load_n(&watch->flag, __ATOMIC_RELAXED) == Watch::kAsk;
-    }
     void watched(Watch* next) {
         const std::lock_guard<std::mutex> lock(mutex);
         watch = next;
@@ -195,12 +191,14 @@ const std::thread::id main_thread = std::this_thread::get_id();  // whose calls 
 
 // A worker with a piece of work asks, and gets on when it has an answer: as if it had no processor for so long. The
 // call's own thread comes to wait for the piece, and must answer where it waits.
-void ask_with_a_piece() {
-    if (std::this_thread::get_id() == main_thread || !asked.by_a_worker.exchange(false)) return;
+void ask_with_a_piece(Watch* watch) {
+    // Some calls are not watched: elements dropped, weights prepared.
+    if (std::this_thread::get_id() == main_thread || !watch->go_on || !asked.by_a_worker.exchange(false)) return;
     for (int i = 0; i < 3; ++i) {
         std::this_thread::sleep_for(microseconds(300));
         asked.ask();
-        while (asked.has_no_answer()) std::this_thread::sleep_for(microseconds(50));
+        while (__atomic_load_n(&watch->flag, __ATOMIC_RELAXED) == Watch::kAsk)
+            std::this_thread::sleep_for(microseconds(50));
     }
 }
 
