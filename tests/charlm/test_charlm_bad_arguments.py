@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bad_values import Row, cases, check_named, check_named_or_runs, check_runs, row
+from bad_values import bad_argument_tests, row
 
 from rnnkernels import charlm
 
@@ -108,27 +108,17 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize("each", ROWS, ids=lambda each: each.name)
-def test_the_call_of_each_row_runs(each: Row) -> None:
-    check_runs(each)
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # what is written by a name is written there
 
 
-@pytest.mark.parametrize(("each", "argument"), cases(ROWS))
-def test_a_bad_argument_is_named(each: Row, argument: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    check_named(each, argument)
+test_the_call_of_each_row_runs, test_a_bad_argument_is_named, test_an_odd_argument_is_named_or_served = (
+    bad_argument_tests(ROWS)
+)
 
 
-@pytest.mark.parametrize(("each", "argument"), cases(ROWS))
-def test_an_odd_argument_is_named_or_served(
-    each: Row, argument: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    check_named_or_runs(each, argument)
-
-
-def test_a_file_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     for each in (
         charlm.read_checkpoint,
         charlm.load_model,
