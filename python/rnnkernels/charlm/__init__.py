@@ -11,7 +11,7 @@ Examples
 ' cikot'
 """
 
-from . import places
+from . import inspect, places
 from .checkpoint import Checkpoint, load_model, read_checkpoint, write_checkpoint
 from .config import OPTIMIZERS, Config, model_cells
 from .corpus import Corpus, Document, Split, read_folder, read_path, read_text_file, standard_library
@@ -39,6 +39,7 @@ __all__ = [
     "Split",
     "Trainer",
     "Vocabulary",
+    "inspect",
     "load_model",
     "places",
     "python_lines",

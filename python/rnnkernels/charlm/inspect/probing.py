@@ -1,0 +1,107 @@
+"""How telling a unit is: the area under the ROC curve of its values as a score for a property.
+
+AUC is the probability that a character with the property has a higher value than one without it (ties count one half):
+0.5 says nothing, 1 tells the two apart, and 0 does so with the sign turned. It is the Mann-Whitney statistic, made of
+the ranks of the values.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rnnkernels._scalars import shown
+
+__all__ = ["auc", "telling"]
+
+Array = npt.NDArray[Any]
+
+
+def auc(values: npt.ArrayLike, labels: npt.ArrayLike) -> Array:
+    """Return the area under the ROC curve of each column of values, for each of some properties.
+
+    Parameters
+    ----------
+    values : array_like of real numbers, (T,) or (T, N)
+        Finite.
+    labels : array_like of bool, (T,) or (P, T)
+
+    Returns
+    -------
+    ndarray of float64
+        (P, N), without the axis that an argument has not. NaN for a property that all characters have, or none.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said here.
+    """
+    scores = _as_scores(values)
+    truths = np.asarray(labels) if not isinstance(labels, (str, bytes)) else np.empty(0)
+    if truths.dtype != np.bool_ or truths.ndim not in (1, 2):
+        raise TypeError(f"labels: expected an array of bool, (T,) or (P, T), got {_shown(labels, truths)}")
+    if truths.shape[-1] != len(scores):
+        raise ValueError(f"labels: expected {len(scores)} labels, one for each of the values, got {truths.shape[-1]}")
+    columns = scores.reshape(len(scores), -1)
+    rows = truths.reshape(-1, len(scores)).astype(np.float64)  # (P, T)
+    having = rows.sum(axis=1)
+    pairs = having * (len(scores) - having)
+    found = np.empty((len(rows), columns.shape[1]))
+    with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 is the NaN that is said above
+        for k in range(columns.shape[1]):
+            sums = rows @ _ranks(columns[:, k])
+            found[:, k] = (sums - having * (having + 1) / 2) / pairs
+    return found.reshape(truths.shape[:-1] + scores.shape[1:])
+
+
+def telling(areas: npt.ArrayLike) -> Array:
+    """Return how far areas are from saying nothing, whichever the sign: in [0.5, 1], and 0 for a NaN.
+
+    Parameters
+    ----------
+    areas : array_like of float
+        In [0, 1] or NaN, as `auc` gives them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no numbers, or out of range.
+    """
+    try:
+        found = np.asarray(areas)
+    except ValueError:
+        found = np.empty(0, object)
+    if found.dtype.kind not in "fiu":
+        raise TypeError(f"areas: expected numbers from 0 to 1, got {_shown(areas, found)}")
+    if not ((found >= 0) & (found <= 1) | np.isnan(found)).all():
+        raise ValueError(f"areas: expected numbers from 0 to 1, got {np.nanmin(found)} to {np.nanmax(found)}")
+    return np.asarray(np.nan_to_num(np.maximum(found, 1 - found), nan=0.0))
+
+
+def _as_scores(values: npt.ArrayLike) -> Array:
+    try:
+        scores = np.asarray(values)
+    except ValueError:  # ragged
+        scores = np.empty(0, object)
+    if scores.dtype.kind not in "fiu" or scores.ndim not in (1, 2):
+        raise TypeError(f"values: expected an array of numbers, (T,) or (T, N), got {_shown(values, scores)}")
+    if not np.isfinite(scores).all():
+        raise ValueError("values: expected finite numbers, got some that are not")
+    return scores
+
+
+def _shown(value: object, array: Array) -> str:
+    return f"{array.dtype} {array.shape}" if array.ndim and array.dtype != object else shown(value)
+
+
+def _ranks(values: Array) -> Array:
+    """Return the rank of each of (T,), from 1; equal values share the mean of theirs."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(values) else order
+    counts = np.diff(np.append(first, len(values)))
+    ranks = np.empty(len(values))
+    ranks[order] = np.repeat(first + (counts + 1) / 2, counts)
+    return ranks
