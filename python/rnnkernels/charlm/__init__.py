@@ -15,6 +15,7 @@ from . import inspect, places
 from .checkpoint import Checkpoint, load_model, read_checkpoint, write_checkpoint
 from .config import OPTIMIZERS, Config, model_cells
 from .corpus import Corpus, Document, Split, read_folder, read_path, read_text_file, standard_library
+from .diagnosing import diagnose
 from .likeness import LineShares, python_lines
 from .model import CharModel
 from .ngram import NGram
@@ -39,6 +40,7 @@ __all__ = [
     "Split",
     "Trainer",
     "Vocabulary",
+    "diagnose",
     "inspect",
     "load_model",
     "places",

@@ -1,4 +1,4 @@
-"""What the units of a character model have learnt: their activations over a text, probed and drawn.
+r"""What the units of a character model have learnt: their activations over a text, probed and drawn.
 
 `rnnkernels inspect` is the command line of this. After Karpathy, Johnson & Fei-Fei, "Visualizing and understanding
 recurrent networks", arXiv 1506.02078: some units of a model of source text are high inside strings, or comments, or
@@ -8,7 +8,7 @@ unit's value as a score for the property.
 Examples
 --------
 >>> from rnnkernels import charlm
->>> text = 'a = "tick"  # tock\\n' * 50
+>>> text = 'a = "tick"  # tock\n' * 50
 >>> model = charlm.train(text, charlm.Config(hidden=8, batch=2, seq_length=16, epochs=1)).model
 >>> found = charlm.inspect.activations(model, text)
 >>> known = charlm.inspect.labels(text, "python")
@@ -18,10 +18,10 @@ Examples
 '<!DOCTYPE html>'
 """
 
-from .reading import Activations, Unit, activations
-from .labelling import LANGUAGES, PROPERTIES, labels, language_of
 from .drawing import page, probes
+from .labelling import LANGUAGES, PROPERTIES, labels, language_of
 from .probing import auc, telling
+from .reading import Activations, Unit, activations
 
 __all__ = [
     "LANGUAGES",

@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnkernels._scalars import as_integer, as_text, check_mapping, shown
+from rnnkernels.charlm.checks import check_kind
 
-from ..checks import check_kind
-from .reading import Activations
 from .labelling import PROPERTIES
 from .probing import auc, telling
+from .reading import Activations
 
 __all__ = ["page", "probes"]
 
@@ -97,7 +97,9 @@ def page(
     check_kind("text", text, str, "a str")
     check_kind("found", found, Activations, "Activations")
     if len(found.values) != len(text) or not text:
-        raise ValueError(f"text: expected {len(found.values)} characters, as `found` has, and one at least, got {len(text)}")
+        raise ValueError(
+            f"text: expected {len(found.values)} characters, as `found` has, and one at least, got {len(text)}"
+        )
     truths = _as_truths(known, len(text))
     if not truths:
         raise ValueError("known: expected at least one property, got none")

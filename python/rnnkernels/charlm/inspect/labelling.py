@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnkernels._scalars import as_choice
+from rnnkernels._scalars import as_choice, as_text
+from rnnkernels.charlm.checks import check_kind
 
-from ..checks import check_kind
 from .spans import spans
 
-__all__ = ["LANGUAGES", "PROPERTIES", "language_of", "labels"]
+__all__ = ["LANGUAGES", "PROPERTIES", "labels", "language_of"]
 
 Array = npt.NDArray[Any]
 
@@ -38,6 +38,10 @@ PROPERTIES: Mapping[str, str] = {
 }
 """The properties that `labels` gives, and what each says of a character."""
 
+ENDINGS = {"py": "python", "pyi": "python", "txt": "plain"} | dict.fromkeys(
+    ("c", "h", "cc", "cpp", "hpp", "cu", "cuh", "java", "js", "ts", "rs", "go", "cs"), "c"
+)
+
 TAB = 8  # columns, as in Python's own tokenizer
 QUOTE = '"'
 
@@ -46,18 +50,26 @@ PYTHON_LINE = re.compile(r"\s*(?:(?:def|class|import|from|return)\b|(?:el)?if\b.
 MARKS = re.compile(r"[([{]|[)\]}]|:=|:|\\\n|\n")  # what a header's end depends on
 
 
-def language_of(text: str) -> str:
+def language_of(text: str, name: str = "") -> str:
     """Guess how a text is to be read: ``"python"``, ``"c"`` or ``"plain"``.
 
-    A text is C where more than a quarter of its lines end in a semicolon or a brace, and Python where one in thirty
-    or more begins as statements of Python do. Blank lines are not counted.
+    Parameters
+    ----------
+    text : str
+        C where more than a quarter of its lines end in a semicolon or a brace, and Python where one in thirty or more
+        begins as statements of Python do. Blank lines are not counted.
+    name : str
+        A file's, whose ending says it where it is a usual one.
 
     Raises
     ------
     TypeError
-        If `text` is no string.
+        If an argument is no string.
     """
     check_kind("text", text, str, "a str")
+    ending = as_text("name", name).rpartition(".")[2]
+    if ending in ENDINGS:
+        return ENDINGS[ending]
     lines = [line for line in text.split("\n") if line.strip()]
     if 4 * sum(line.rstrip().endswith((";", "{", "}")) for line in lines) > len(lines):
         return "c"

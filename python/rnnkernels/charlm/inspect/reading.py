@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from rnnkernels.charlm.checks import check_kind
+from rnnkernels.charlm.model import CharModel
 from rnnkernels.parameters import cell_info
-
-from ..checks import check_kind
-from ..model import CharModel
 
 __all__ = ["Activations", "Unit", "activations"]
 
@@ -20,14 +19,14 @@ AT_ONCE = 1024  # characters: the kernels' own arrays stay small beside those th
 
 
 class Unit(NamedTuple):
-    """Whose value it is: unit `index` of the state `state` (``"h"`` or ``"c"``) of a layer, counted from 0."""
+    """Whose value it is: unit `number` of the state `state` (``"h"`` or ``"c"``) of a layer, both counted from 0."""
 
     layer: int
     state: str
-    index: int
+    number: int
 
     def __str__(self) -> str:
-        return f"layer {self.layer} {self.state}[{self.index}]"
+        return f"layer {self.layer} {self.state}[{self.number}]"
 
 
 class Activations(NamedTuple):
