@@ -1,5 +1,8 @@
 """What is true of each character of a source text, for probes: inside a string, a comment, an `if` header; how deep.
 
+Strings between triple quotes are a property of their own, "docstring": they are prose as a rule, and a network has
+other units for them than for strings between quotes.
+
 A label belongs to the state after its character was read. The character that opens a string is labelled as inside,
 for the network knows it by then, and the one that closes it as outside. Of a Python string's prefix nothing can be
 known; a comment of C begins with its second character.
@@ -21,7 +24,7 @@ import numpy.typing as npt
 from rnnkernels._scalars import as_choice, as_text
 from rnnkernels.charlm.checks import check_kind
 
-from .spans import spans
+from .spans import KINDS, spans
 
 __all__ = ["LANGUAGES", "PROPERTIES", "labels", "language_of"]
 
@@ -31,6 +34,7 @@ LANGUAGES = ("python", "c", "plain")
 
 PROPERTIES: Mapping[str, str] = {
     "string": "inside a string",
+    "docstring": "inside a docstring",
     "comment": "inside a comment",
     "if": "inside an if header",
     "depth": "deeper than the median depth",
@@ -56,8 +60,8 @@ def language_of(text: str, name: str = "") -> str:
     Parameters
     ----------
     text : str
-        C where more than a quarter of its lines end in a semicolon or a brace, and Python where one in thirty or more
-        begins as statements of Python do. Blank lines are not counted.
+        Python where one line in thirty or more begins as statements of Python do; but C where more than a quarter end
+        in a semicolon or a brace, and more than begin so. Blank lines are not counted.
     name : str
         A file's, whose ending says it where it is a usual one.
 
@@ -70,10 +74,11 @@ def language_of(text: str, name: str = "") -> str:
     ending = as_text("name", name).rpartition(".")[2]
     if ending in ENDINGS:
         return ENDINGS[ending]
-    lines = [line for line in text.split("\n") if line.strip()]
-    if 4 * sum(line.rstrip().endswith((";", "{", "}")) for line in lines) > len(lines):
+    lines = [line.rstrip() for line in text.split("\n") if line.strip()]
+    of_c = [line.endswith((";", "{", "}")) for line in lines]
+    starts = sum(PYTHON_LINE.match(line) is not None for line, c in zip(lines, of_c, strict=True) if not c)
+    if 4 * sum(of_c) > len(lines) and sum(of_c) > starts:
         return "c"
-    starts = sum(PYTHON_LINE.match(line) is not None for line in lines)
     return "python" if starts and 30 * starts >= len(lines) else "plain"
 
 
@@ -100,12 +105,12 @@ def labels(text: str, language: str | None = None) -> dict[str, Array]:
     """
     check_kind("text", text, str, "a str")
     language = language_of(text) if language is None else as_choice("language", language, LANGUAGES)
-    found = {name: np.zeros(len(text), bool) for name in ("string", "comment")}
+    found = {name: np.zeros(len(text), bool) for name in KINDS}
     code = list(text)  # with quotes in the place of strings, blanks in that of comments; newlines are kept
     whole: list[tuple[int, int]] = []
     for span in spans(text, language):
         found[span.kind][span.opened : span.end - span.closed] = True
-        filling = QUOTE if span.kind == "string" else " "
+        filling = " " if span.kind == "comment" else QUOTE
         code[span.start : span.end] = ["\n" if c == "\n" else filling for c in text[span.start : span.end]]
         whole.append((span.start, span.end))
     plain = "".join(code)
@@ -155,7 +160,7 @@ def _read_python(text: str, code: str, whole: list[tuple[int, int]]) -> tuple[Ar
                 levels += [width] * (width > levels[-1])
             here = len(levels) - 1
             if stripped and not line.strip():  # a comment alone: by its own indentation
-                here = max(sum(level <= width for level in levels) - 1, 0)
+                here = max(sum(level <= width for level in levels) - 1, 0) + (width > levels[-1])
             depth[begin:end] = here
             header = re.match(r"\s*(?:el)?if\b", line)
             if header is not None:

@@ -44,8 +44,8 @@ def auc(values: npt.ArrayLike, labels: npt.ArrayLike) -> Array:
         raise TypeError(f"labels: expected an array of bool, (T,) or (P, T), got {_shown(labels, truths)}")
     if truths.shape[-1] != len(scores):
         raise ValueError(f"labels: expected {len(scores)} labels, one for each of the values, got {truths.shape[-1]}")
-    columns = scores.reshape(len(scores), -1)
-    rows = truths.reshape(-1, len(scores)).astype(np.float64)  # (P, T)
+    columns = scores[:, None] if scores.ndim == 1 else scores
+    rows = np.atleast_2d(truths).astype(np.float64)  # (P, T)
     having = rows.sum(axis=1)
     pairs = having * (len(scores) - having)
     found = np.empty((len(rows), columns.shape[1]))

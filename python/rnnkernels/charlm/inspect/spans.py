@@ -1,4 +1,6 @@
-"""Where the strings and comments of a source text are: by Python's tokenizer, or by a small scanner.
+"""Where the strings, docstrings and comments of a source text are: by Python's tokenizer, or by a small scanner.
+
+A docstring is here what stands between triple quotes, wherever that is.
 
 The tokenizer reads Python text as far as it can. From the first token that it refuses, and for C from the beginning,
 the scanner reads on: it knows quotes, escapes and comments, and nothing else of the language. In a plain text, prose
@@ -16,13 +18,16 @@ import tokenize
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["Span", "spans"]
+__all__ = ["KINDS", "Span", "spans"]
+
+
+KINDS = ("string", "docstring", "comment")
 
 
 class Span(NamedTuple):
-    """The characters [start, end) of a string or a comment. `opened`: the first character that shows it has begun."""
+    """The characters [start, end) of one of `KINDS`. `opened`: the first character that shows it has begun."""
 
-    kind: str  # "string" or "comment"
+    kind: str
     start: int
     end: int
     opened: int
@@ -35,8 +40,9 @@ CLOSES = {
     "c": {'"': '"', "'": "'", "//": "", "/*": "*/"},
     "plain": {'"': '"', "\N{LEFT DOUBLE QUOTATION MARK}": "\N{RIGHT DOUBLE QUOTATION MARK}"},
 }
+TRIPLE = ('"""', "'''")
 COMMENTS = ("#", "//", "/*")
-SEVERAL_LINES = ('"""', "'''", "/*")
+SEVERAL_LINES = (*TRIPLE, "/*")
 
 # The parts of an f-string are tokens of their own from Python 3.12 on, and those of a t-string from 3.14 on.
 BEGINS = {getattr(token, name) for name in ("FSTRING_START", "TSTRING_START") if hasattr(token, name)}
@@ -44,7 +50,7 @@ ENDS = {getattr(token, name) for name in ("FSTRING_END", "TSTRING_END") if hasat
 
 
 def spans(text: str, language: str) -> list[Span]:
-    """Return the strings and comments of a text, in order; none lies in another."""
+    """Return the strings, docstrings and comments of a text, in order; none lies in another."""
     found: list[Span] = []
     read = 0
     if language == "python":
@@ -81,7 +87,7 @@ def _tokenized(text: str) -> tuple[list[Span], int]:
 
 def _string(text: str, start: int, end: int) -> Span:
     quote = next(at for at in range(start, end) if text[at] in "'\"")  # after a prefix, f or rb say
-    return Span("string", start, end, quote, closed=True)
+    return Span("docstring" if text[quote : quote + 3] in TRIPLE else "string", start, end, quote, closed=True)
 
 
 def _scanned(text: str, language: str, start: int) -> Iterator[Span]:
@@ -90,11 +96,11 @@ def _scanned(text: str, language: str, start: int) -> Iterator[Span]:
     opening = re.compile("|".join(map(re.escape, closes)))
     while (opened := opening.search(text, start)) is not None:
         mark = opened[0]
-        kind = "comment" if mark in COMMENTS else "string"
+        kind = "comment" if mark in COMMENTS else "docstring" if mark in TRIPLE else "string"
         body = opened.end()
         # An escaped character ends nothing; a string or comment of one line ends before the newline at the latest.
         line_end = "" if mark in SEVERAL_LINES else r"|(?=\n)"
-        escape = r"\\.|" if kind == "string" and language != "plain" else ""
+        escape = r"\\.|" if kind != "comment" and language != "plain" else ""
         close = re.escape(closes[mark])
         ending = re.compile(rf"{escape}(?P<close>{close}{line_end})" if close else r"(?P<close>(?=\n))", re.DOTALL)
         end, closed = len(text), False
