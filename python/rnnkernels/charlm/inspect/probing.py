@@ -39,7 +39,7 @@ def auc(values: npt.ArrayLike, labels: npt.ArrayLike) -> Array:
         If an argument is not what is said here.
     """
     scores = _as_scores(values)
-    truths = np.asarray(labels) if not isinstance(labels, (str, bytes)) else np.empty(0)
+    truths = _as_array(labels)
     if truths.dtype != np.bool_ or truths.ndim not in (1, 2):
         raise TypeError(f"labels: expected an array of bool, (T,) or (P, T), got {_shown(labels, truths)}")
     if truths.shape[-1] != len(scores):
@@ -69,10 +69,7 @@ def telling(areas: npt.ArrayLike) -> Array:
     TypeError, ValueError
         If they are no numbers, or out of range.
     """
-    try:
-        found = np.asarray(areas)
-    except ValueError:
-        found = np.empty(0, object)
+    found = _as_array(areas)
     if found.dtype.kind not in "fiu":
         raise TypeError(f"areas: expected numbers from 0 to 1, got {_shown(areas, found)}")
     if not ((found >= 0) & (found <= 1) | np.isnan(found)).all():
@@ -80,11 +77,15 @@ def telling(areas: npt.ArrayLike) -> Array:
     return np.asarray(np.nan_to_num(np.maximum(found, 1 - found), nan=0.0))
 
 
-def _as_scores(values: npt.ArrayLike) -> Array:
+def _as_array(value: npt.ArrayLike) -> Array:
     try:
-        scores = np.asarray(values)
+        return np.asarray(value)
     except ValueError:  # ragged
-        scores = np.empty(0, object)
+        return np.empty(0, object)
+
+
+def _as_scores(values: npt.ArrayLike) -> Array:
+    scores = _as_array(values)
     if scores.dtype.kind not in "fiu" or scores.ndim not in (1, 2):
         raise TypeError(f"values: expected an array of numbers, (T,) or (T, N), got {_shown(values, scores)}")
     if not np.isfinite(scores).all():
