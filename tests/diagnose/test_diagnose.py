@@ -264,7 +264,7 @@ def test_the_table_has_the_figures() -> None:
 def test_a_picture(ending: str, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     file = tmp_path / f"picture{ending}"
-    diagnose.draw(diagnose.of_cell("rnn_tanh", 4, num_layers=2, steps=5, batch=2), file)
+    diagnose.draw(diagnose.of_cell("lstm", 4, steps=5, batch=2), file)
     assert file.read_bytes()[:4] in (b"<?xm", b"\x89PNG", b"%PDF")
 
 
