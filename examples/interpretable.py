@@ -1,0 +1,90 @@
+"""Interpretable cells: units of a character model that know of strings, comments and the depth of the code.
+
+An LSTM learns to predict the next character of the Python standard library's source, and nothing else. A probe then
+asks of each unit how well its value alone tells whether a character lies inside a string: the area under the ROC curve
+(AUC), 1 where it always does, 0.5 where it never does. The unit is chosen on one half of the files that were held out
+from training, and its AUC measured on the other half. Likewise for comments, docstrings, `if` headers, the depth of the
+code and the position in the line.
+
+After Karpathy, Johnson and Fei-Fei, "Visualizing and understanding recurrent networks", arXiv 1506.02078. Where pictures
+are asked for, a page colours a held-out file by each of the best units; `rnnkernels inspect` writes such a page for any
+model and text.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rnnkernels import charlm
+from rnnkernels.charlm import inspect
+
+from .figures import Figure
+from .progress import bar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+Array = npt.NDArray[Any]
+
+ROWS = ("interpretable cells",)
+
+FULL = charlm.Config(hidden=192, batch=16, seq_length=64, limit=6_000_000, epochs=1, valid_every=1)
+QUICK = charlm.Config(hidden=64, batch=16, seq_length=32, limit=400_000, epochs=1, valid_every=1, lr=1e-2)
+
+HELD_OUT = 20  # every so many files one is not trained on
+LONGEST = 10_000  # characters of a file that are read
+
+WANTED = {"string": 0.9, "comment": 0.9, "depth": 0.9, "docstring": 0.8, "if": 0.8, "position": 0.8}
+WANTED_QUICKLY = dict.fromkeys(("string", "comment", "position"), 0.65)
+
+
+class Watched(charlm.Observer):
+    """Draws a bar over the windows of the training."""
+
+    def started(self, trainer: charlm.Trainer) -> None:
+        """Begin it."""
+        self._windows: Iterator[int] = iter(bar(range(trainer.total_steps), "training"))
+
+    def stepped(self, trainer: charlm.Trainer, loss: float) -> None:
+        """Move it."""
+        del trainer, loss
+        next(self._windows, None)
+
+
+def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
+    """Train a model, and look for units that tell what a character is part of."""
+    documents = charlm.standard_library().documents
+    known = charlm.Corpus(tuple(d for k, d in enumerate(documents) if k % HELD_OUT))
+    held_out = [d.text[:LONGEST] for d in documents[::HELD_OUT]]
+    if quick:
+        held_out = held_out[:8]
+    model = charlm.train(known, QUICK if quick else FULL, observer=Watched()).model
+    choosing, measuring = (probed(model, held_out[half::2]) for half in range(2))
+    figures = []
+    for name, wanted in (WANTED_QUICKLY if quick else WANTED).items():
+        unit = int(inspect.telling(choosing[name]).argmax())
+        area = float(inspect.telling(measuring[name])[unit])
+        figures.append(Figure(f"AUC, {inspect.PROPERTIES[name]}", area, f"> {wanted}", area > wanted))
+    if pictures is not None:
+        draw(model, max(held_out, key=len), pictures / "interpretable.html")
+    return figures
+
+
+def probed(model: charlm.CharModel, texts: list[str]) -> dict[str, Array]:
+    """Return the AUC of each unit for each property, (N,), over several texts that are read one by one."""
+    values = np.concatenate([inspect.activations(model, text).values for text in texts])  # (T, N)
+    labels = [inspect.labels(text, "python") for text in texts]
+    return {name: inspect.auc(values, np.concatenate([each[name] for each in labels])) for name in inspect.PROPERTIES}
+
+
+def draw(model: charlm.CharModel, text: str, path: Path) -> None:
+    """Write a page that colours a text by each of the best units."""
+    found, known = inspect.activations(model, text), inspect.labels(text, "python")
+    page = inspect.page(
+        text, found, known, best=5, title="Interpretable cells", note="an LSTM reads what it has not seen"
+    )
+    path.write_text(page, encoding="utf-8")
