@@ -1,14 +1,13 @@
 """Interpretable cells: units of a character model that know of strings, comments and the depth of the code.
 
 An LSTM learns to predict the next character of the Python standard library's source, and nothing else. A probe then
-asks of each unit how well its value alone tells whether a character lies inside a string: the area under the ROC curve
-(AUC), 1 where it always does, 0.5 where it never does. The unit is chosen on one half of the files that were held out
-from training, and its AUC measured on the other half. Likewise for comments, docstrings, `if` headers, the depth of the
-code and the position in the line.
+asks of each unit how well its value alone tells, in a file, whether a character lies inside a string: the area under
+the ROC curve (AUC), 1 where it always does, 0.5 where it never does. The unit is chosen by its mean over one half of
+the files that were held out from training, and what is said of it is its mean over the other half. Likewise for
+comments, docstrings, `if` headers, the depth of the code and the position in the line.
 
-After Karpathy, Johnson and Fei-Fei, "Visualizing and understanding recurrent networks", arXiv 1506.02078. Where pictures
-are asked for, a page colours a held-out file by each of the best units; `rnnkernels inspect` writes such a page for any
-model and text.
+After Karpathy, Johnson and Fei-Fei, "Visualizing and understanding recurrent networks", arXiv 1506.02078. With pictures
+a page colours a held-out file by each of the best units; `rnnkernels inspect` writes one for any model and text.
 """
 
 from __future__ import annotations
@@ -36,7 +35,8 @@ FULL = charlm.Config(hidden=192, batch=16, seq_length=64, limit=6_000_000, epoch
 QUICK = charlm.Config(hidden=64, batch=16, seq_length=32, limit=400_000, epochs=1, valid_every=1, lr=1e-2)
 
 HELD_OUT = 20  # every so many files one is not trained on
-LONGEST = 10_000  # characters of a file that are read
+SHORTEST, LONGEST = 2_000, 10_000  # characters of a file that is read
+SOME = 0.02  # share of a file's characters
 
 WANTED = {"string": 0.9, "comment": 0.9, "depth": 0.9, "docstring": 0.8, "if": 0.8, "position": 0.8}
 WANTED_QUICKLY = dict.fromkeys(("string", "comment", "position"), 0.65)
@@ -59,7 +59,7 @@ def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
     """Train a model, and look for units that tell what a character is part of."""
     documents = charlm.standard_library().documents
     known = charlm.Corpus(tuple(d for k, d in enumerate(documents) if k % HELD_OUT))
-    held_out = [d.text[:LONGEST] for d in documents[::HELD_OUT]]
+    held_out = [d.text[:LONGEST] for d in documents[::HELD_OUT] if len(d.text) >= SHORTEST]
     if quick:
         held_out = held_out[:8]
     model = charlm.train(known, QUICK if quick else FULL, observer=Watched()).model
@@ -75,10 +75,15 @@ def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
 
 
 def probed(model: charlm.CharModel, texts: list[str]) -> dict[str, Array]:
-    """Return the AUC of each unit for each property, (N,), over several texts that are read one by one."""
-    values = np.concatenate([inspect.activations(model, text).values for text in texts])  # (T, N)
-    labels = [inspect.labels(text, "python") for text in texts]
-    return {name: inspect.auc(values, np.concatenate([each[name] for each in labels])) for name in inspect.PROPERTIES}
+    """Return each unit's AUC for each property, (N,): the mean of the texts in which some characters have it."""
+    areas: dict[str, list[Array]] = {name: [] for name in inspect.PROPERTIES}
+    for text in texts:
+        labels = inspect.labels(text, "python")
+        found = inspect.probes(inspect.activations(model, text), labels)
+        for name, truth in labels.items():
+            if SOME < truth.mean() < 1 - SOME:
+                areas[name].append(found[name])
+    return {name: np.mean(each, axis=0) for name, each in areas.items()}
 
 
 def draw(model: charlm.CharModel, text: str, path: Path) -> None:

@@ -64,8 +64,10 @@ def _inspect(options: argparse.Namespace) -> int:
     )
     print(f"{note}\n\n{'':38}{'of the text':>12}  {'best unit':18}{'AUC':>6}")
     for name, says in charlm.inspect.PROPERTIES.items():
-        unit = int(charlm.inspect.telling(areas[name]).argmax())
-        shown = f"{found.units[unit]!s:18}{areas[name][unit]:6.3f}" if known[name].any() else "none has it"
+        telling = charlm.inspect.telling(areas[name])
+        unit = int(telling.argmax())
+        way = "high" if areas[name][unit] > 0.5 else "low"
+        shown = f"{found.units[unit]!s:18}{telling[unit]:6.3f}, {way} there" if known[name].any() else "none has it"
         print(f"{says:38}{known[name].mean():12.1%}  {shown}")
     print(f"\nwritten to {out}")
     return 0

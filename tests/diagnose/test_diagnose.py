@@ -210,7 +210,7 @@ def test_every_cell_is_diagnosed_and_shown(cell: str) -> None:
 def test_a_stack_of_another_kind_is_refused() -> None:
     for more in ({"bidirectional": True}, {"zoneout": 0.1}):
         with pytest.raises(ValueError, match="stack: expected one direction and no noise"):
-            diagnose.of_stack(rk.Stack("gru", 2, 2, **more), np.zeros((1, 1, 2)))  # type: ignore[arg-type]
+            diagnose.of_stack(rk.Stack("gru", 2, 2, **more), np.zeros((1, 1, 2)))
     with pytest.raises(ValueError, match="x: expected at least one step and one row, got"):
         diagnose.of_stack(rk.Stack("gru", 2, 2), np.zeros((0, 1, 2), np.float32))
     params = layer("gru")

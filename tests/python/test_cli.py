@@ -315,7 +315,7 @@ def test_inspect_writes_a_page_and_says_what_it_found(folder: Path, capsys: pyte
     code, out, err = run(capsys, *options)
     assert (code, err) == (0, "")
     assert "lstm, 1 x 12 units; 200 characters, read as python" in out
-    assert re.search(r"\ninside a string +\d+\.\d% +layer 0 [hc]\[\d+\] +0\.\d{3}\n", out)
+    assert re.search(r"\ninside a string +\d+\.\d% +layer 0 [hc]\[\d+\] +[01]\.\d{3}, (high|low) there\n", out)
     assert re.search(r"\ninside a docstring +0\.0% +none has it\n", out)
     assert "written to inspect.html" in out
     page = (folder / "inspect.html").read_text(encoding="utf-8")
