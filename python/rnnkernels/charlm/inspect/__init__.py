@@ -18,9 +18,9 @@ Examples
 '<!DOCTYPE html>'
 """
 
-from .drawing import page, probes
+from .drawing import page
 from .labelling import LANGUAGES, PROPERTIES, labels, language_of
-from .probing import auc, telling
+from .probing import auc, probes, telling
 from .reading import Activations, Unit, activations
 
 __all__ = [

@@ -21,38 +21,12 @@ from rnnkernels._scalars import as_integer, as_text, check_mapping, shown
 from rnnkernels.charlm.checks import check_kind
 
 from .labelling import PROPERTIES
-from .probing import auc, telling
+from .probing import as_truths, probes, telling
 from .reading import Activations
 
-__all__ = ["page", "probes"]
+__all__ = ["page"]
 
 Array = npt.NDArray[Any]
-
-
-def probes(found: Activations, known: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
-    """Return the AUC of every unit for every property.
-
-    Parameters
-    ----------
-    found : Activations
-        N units' values after T characters.
-    known : mapping of str to array_like of bool, (T,)
-        The properties: what `labels` gives, or others.
-
-    Returns
-    -------
-    dict of str to ndarray of float64, (N,)
-        As `auc` gives them; NaN for a property that all characters have, or none.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not what is said here.
-    """
-    check_kind("found", found, Activations, "Activations")
-    truths = _as_truths(known, len(found.values))
-    areas = auc(found.values, np.stack(list(truths.values()))) if truths else ()
-    return dict(zip(truths, areas, strict=True))
 
 
 def page(
@@ -100,7 +74,7 @@ def page(
         raise ValueError(
             f"text: expected {len(found.values)} characters, as `found` has, and one at least, got {len(text)}"
         )
-    truths = _as_truths(known, len(text))
+    truths = as_truths(known, len(text))
     if not truths:
         raise ValueError("known: expected at least one property, got none")
     tables = _as_areas(probes(found, truths) if areas is None else areas, truths, len(found.units))
@@ -123,15 +97,6 @@ def page(
             "data": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),  # no tag ends inside the data
         }
     )
-
-
-def _as_truths(known: Mapping[str, npt.ArrayLike], count: int) -> dict[str, Array]:
-    check_mapping("known", known, "properties to arrays of bool")
-    truths = {as_text("known", name): np.asarray(known[name]) for name in known}
-    for name, truth in truths.items():
-        if truth.dtype != np.bool_ or truth.shape != (count,):
-            raise ValueError(f"known[{name!r}]: expected bool {(count,)}, got {truth.dtype} {truth.shape}")
-    return truths
 
 
 def _as_areas(areas: Mapping[str, npt.ArrayLike], truths: Mapping[str, Array], count: int) -> Array:

@@ -7,14 +7,18 @@ the ranks of the values.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rnnkernels._scalars import shown
+from rnnkernels._scalars import as_text, check_mapping, shown
+from rnnkernels.charlm.checks import check_kind
 
-__all__ = ["auc", "telling"]
+from .reading import Activations
+
+__all__ = ["as_truths", "auc", "probes", "telling"]
 
 Array = npt.NDArray[Any]
 
@@ -75,6 +79,42 @@ def telling(areas: npt.ArrayLike) -> Array:
     if not ((found >= 0) & (found <= 1) | np.isnan(found)).all():
         raise ValueError(f"areas: expected numbers from 0 to 1, got {np.nanmin(found)} to {np.nanmax(found)}")
     return np.asarray(np.nan_to_num(np.maximum(found, 1 - found), nan=0.0))
+
+
+def probes(found: Activations, known: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
+    """Return the AUC of every unit for every property.
+
+    Parameters
+    ----------
+    found : Activations
+        N units' values after T characters.
+    known : mapping of str to array_like of bool, (T,)
+        The properties: what `labels` gives, or others.
+
+    Returns
+    -------
+    dict of str to ndarray of float64, (N,)
+        As `auc` gives them; NaN for a property that all characters have, or none.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is said here.
+    """
+    check_kind("found", found, Activations, "Activations")
+    truths = as_truths(known, len(found.values))
+    areas = auc(found.values, np.stack(list(truths.values()))) if truths else ()
+    return dict(zip(truths, areas, strict=True))
+
+
+def as_truths(known: Mapping[str, npt.ArrayLike], count: int) -> dict[str, Array]:
+    """Return properties as arrays of bool, (T,) with T `count`; raise where one is none."""
+    check_mapping("known", known, "properties to arrays of bool")
+    truths = {as_text("known", name): np.asarray(known[name]) for name in known}
+    for name, truth in truths.items():
+        if truth.dtype != np.bool_ or truth.shape != (count,):
+            raise ValueError(f"known[{name!r}]: expected bool {(count,)}, got {truth.dtype} {truth.shape}")
+    return truths
 
 
 def _as_array(value: npt.ArrayLike) -> Array:
