@@ -38,6 +38,9 @@ DRAWN = {"seed": "none huge", "prime": "none"}
 TEXTS = {"text": "text"}
 DRAW: dict[str, Any] = {"prime": "t", "temperature": 1.0, "seed": 0}
 CONFIG = {"text": "text", "pattern": "text", "limit": "none huge", "seed": "huge", "minutes": "none"}
+FOUND = charlm.inspect.activations(MODEL, TEXT)
+KNOWN = charlm.inspect.labels(TEXT, "plain")
+AREAS = charlm.inspect.probes(FOUND, KNOWN)
 WATCHED = {"observer": charlm.Observer(), "stop": lambda: False}
 
 ROWS = [
@@ -100,6 +103,25 @@ ROWS = [
         MODEL.loss_and_gradients,
         output=np.zeros((3, 1, 4), np.float32),
         targets=np.ones((3, 1), np.int32),
+    ),
+    row("diagnose", charlm.diagnose, {"text": "text"}, model=MODEL, text=TEXT, steps=5, batch=2),
+    row("inspect.activations", charlm.inspect.activations, {"text": "text"}, model=MODEL, text=TEXT),
+    row("inspect.labels", charlm.inspect.labels, {**TEXTS, "language": "none"}, text=TEXT, language="c"),
+    row("inspect.language_of", charlm.inspect.language_of, {**TEXTS, "name": "text"}, text=TEXT, name="a.py"),
+    row("inspect.auc", charlm.inspect.auc, {"labels": "array"}, values=[1.0, 2.0], labels=np.array([True, False])),
+    row("inspect.telling", charlm.inspect.telling, {"areas": "nan"}, areas=[0.5]),
+    row("inspect.probes", charlm.inspect.probes, found=FOUND, known=KNOWN),
+    row(
+        "inspect.page",
+        charlm.inspect.page,
+        {"areas": "none", "title": "text", "note": "text"},
+        text=TEXT,
+        found=FOUND,
+        known=KNOWN,
+        areas=AREAS,
+        best=2,
+        title="a",
+        note="b",
     ),
     row("NGram", charlm.NGram, tokens=[1, 2, 3], vocabulary_size=5, order=2),
     row("NGram.loss", NGRAM.loss, tokens=[1, 2, 3], chunk=9),
