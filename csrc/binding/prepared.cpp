@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 
 #include "watched.h"
@@ -132,7 +133,7 @@ public:
         Inputs step = p_.in;
         step.x = &step;  // only whether it is null is read
         takes_long_ = Watched::takes_long(step);
-        reset(std::nullopt);
+        reset(std::nullopt, std::nullopt);
     }
 
     // h after the step, in one of two arrays that take turns: the last result may be the next x. None, and nothing
@@ -165,12 +166,23 @@ public:
         return copies;
     }
 
-    // Other states to go on from; zeros where none are given.
-    void reset(const OptionalState& state) {
+    // Other states to go on from, zeros where none are given; another term, a copy of it, where one is given.
+    void reset(const OptionalState& state, const OptionalArray& term) {
         const Hold hold(busy_);
         const void* from[kMaxStates] = {};
         read_state(p_, "state", state, from);
+        if (term) {
+            Problem given = p_;
+            read_term(given, term);
+            term_ = py::array(term->attr("copy")());
+            call_.in.term = term_->data();
+        }
         put_states(from);
+    }
+
+    py::object term() {
+        const Hold hold(busy_);
+        return term_ ? py::object(term_->attr("copy")()) : py::none();
     }
 
 private:
@@ -238,8 +250,9 @@ private:
     std::shared_ptr<const PreparedLayer> layer_;
     Problem p_;
     ForwardCall call_{};
-    py::array output_[2];           // (B, H)
-    std::vector<py::array> state_;  // each (B, H)
+    py::array output_[2];            // (B, H)
+    std::vector<py::array> state_;   // each (B, H)
+    std::optional<py::array> term_;  // (B, Gx*H)
     int turn_ = 0;
     bool takes_long_ = false;
     std::atomic<bool> busy_{false};
@@ -291,8 +304,12 @@ void bind_prepared(py::module_& m) {
             "step", [](StepperHandle& of, const py::object& x) { return of.stepper->step(x); }, py::arg("x"))
         .def("state", [](StepperHandle& of) { return of.stepper->state(); })
         .def(
-            "reset", [](StepperHandle& of, const OptionalState& state) { of.stepper->reset(state); },
-            py::arg("state").none(true));
+            "reset",
+            [](StepperHandle& of, const OptionalState& state, const OptionalArray& term) {
+                of.stepper->reset(state, term);
+            },
+            py::arg("state").none(true), py::arg("term").none(true))
+        .def("term", [](StepperHandle& of) { return of.stepper->term(); });
     m.def("stepper", &make_stepper, py::arg("layer"), py::arg("batch_size"), py::arg("noise").none(true));
 }
 

@@ -8,8 +8,9 @@
 
 One layer as functions is in `rnnkernels.functional`, weights packed once for many calls and single
 steps in `rnnkernels.prepared`, layers on layers in `rnnkernels.stack`, drivers
-for backpropagation through time in `rnnkernels.bptt`, optimisers in `rnnkernels.optim`, the
-character language model in `rnnkernels.charlm`. GPUs are in `rnnkernels.cuda`.
+for backpropagation through time in `rnnkernels.bptt`, the last layer and its loss in
+`rnnkernels.readout`, optimisers in `rnnkernels.optim`, the character language model in
+`rnnkernels.charlm`. GPUs are in `rnnkernels.cuda`.
 """
 
 from . import bptt, optim
@@ -30,6 +31,7 @@ from .memory import training_bytes
 from .noise import Noise
 from .parameters import cell_info, cells, init_params, parameter_shapes
 from .prepared import Prepared, Stepper
+from .readout import Readout
 from .stack import Stack
 
 __version__ = "0.1.0"
@@ -38,6 +40,7 @@ __all__ = [
     "Gradients",
     "Noise",
     "Prepared",
+    "Readout",
     "Run",
     "Stack",
     "Stepper",

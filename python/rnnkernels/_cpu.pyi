@@ -72,7 +72,8 @@ class Stepper:  # stepper makes one, this does not
     # x (B, I) or (B,); h (B, H), overwritten by a later step. None: x is no array that can be read as it is.
     def step(self, x: object) -> _Float | None: ...
     def state(self) -> tuple[_Float, ...]: ...  # copies
-    def reset(self, state: _State | None) -> None: ...
+    def reset(self, state: _State | None, term: _Float | None) -> None: ...  # term None: as it was
+    def term(self) -> _Float | None: ...  # a copy
 
 def prepare(
     cell: str,

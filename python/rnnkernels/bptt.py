@@ -17,19 +17,26 @@ with the present parameters, as two chained runs, so that the state at the start
 comes out where the first ends. Kept from window to window: that state and the input of the
 overlap, which does not grow with the number of steps.
 
+Rows may be of different lengths and be reset on the way: windows then see the lengths and the resets
+of their own steps. `Readout` has a loss that a driver takes, `Readout.loss_and_gradients`.
+
 Arrays are NumPy's, or a GPU's where the model's parameters are.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from ._arrays import frame_of
+from ._chunks import check_chunks, copy, join, recut
+from ._described import described
 from ._scalars import as_integer, as_items, as_number, check_mapping, shown
+from .memory import check_memory
+from .schedule import check_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -47,7 +54,7 @@ class Model(Protocol):
     def forward(self, x: Array, state: Any = None, *, training: bool = True) -> Any:
         """Run over x (T, B, ...) from `state`; the result has ``output`` (T, B, H) and ``state``.
 
-        It may take an `rng` as well, which is passed when the driver is given one.
+        It may take `rng`, `lengths`, `resets` and `memory` as well, which are passed when the driver is given them.
         """
 
     def backward(self, run: Any, d_output: Array, d_state: Any = None) -> Any:
@@ -69,12 +76,19 @@ class Result:
         The model's state after the last step, to go on from.
     start : int
         The step at which the losses summed here begin; 0 for a whole sequence.
+    d_initial_state
+        The gradient with respect to the initial state, in the form of the model's states: what a decoder's loss says to
+        its encoder. Truncated, it is of the windows that begin at step 0; None of a window that begins later.
     """
 
     loss: Any
     grads: dict[str, Array]
     state: Any
     start: int
+    d_initial_state: Any = None
+
+    def __repr__(self) -> str:
+        return described(self)
 
 
 def full_bptt(
@@ -84,6 +98,9 @@ def full_bptt(
     state: Any = None,
     *,
     rng: np.random.Generator | None = None,
+    lengths: npt.ArrayLike | None = None,
+    resets: npt.ArrayLike | None = None,
+    memory: str = "all",
 ) -> Result:
     """Loss and gradients of a whole sequence.
 
@@ -100,6 +117,13 @@ def full_bptt(
         The model's initial state.
     rng : numpy.random.Generator, optional
         Handed to ``model.forward``, for dropout.
+    lengths : array_like of int, (B,), optional
+        Steps of each row, 0 to T. Outputs beyond are zero, and what the loss says of them is not read: see the
+        `lengths` of `Readout.loss_and_gradients`.
+    resets : array_like of bool, (T, B), optional
+        Before which steps a row's state is replaced by zeros, and no error passes.
+    memory : {"all", "states", "replay"}
+        What the model keeps for the backward; see `rnnkernels.forward`.
 
     Returns
     -------
@@ -112,7 +136,8 @@ def full_bptt(
     """
     _check(model, loss)
     _check_x(x)
-    result, _ = _window(model, x, state, len(x), len(x), loss, 0, rng)
+    asked = _Asked(rng, *check_rows(len(x), np.shape(x)[1], lengths, resets), check_memory(memory))
+    result, _ = _window(model, x, state, len(x), len(x), loss, 0, asked)
     return result
 
 
@@ -125,6 +150,9 @@ def truncated_bptt(
     k2: int,
     state: Any = None,
     rng: np.random.Generator | None = None,
+    lengths: npt.ArrayLike | None = None,
+    resets: npt.ArrayLike | None = None,
+    memory: str = "all",
 ) -> Result:
     """Loss and truncated gradient of a whole sequence, summed over its windows.
 
@@ -133,7 +161,7 @@ def truncated_bptt(
 
     Parameters
     ----------
-    model, x, state, rng
+    model, x, state, rng, lengths, resets, memory
         As for `full_bptt`.
     loss : callable
         As for `full_bptt`; called once per window. It should be a sum over steps: a mean over the
@@ -155,11 +183,16 @@ def truncated_bptt(
     _check_x(x)
     k1, k2 = _check_lengths(k1, k2)
     if k2 >= len(x):
-        return full_bptt(model, x, loss, state, rng=rng)
-    parts = windows(model, [x], loss, k1=k1, k2=k2, state=state, rng=rng)
+        return full_bptt(model, x, loss, state, rng=rng, lengths=lengths, resets=resets, memory=memory)
+    length, cut = check_rows(len(x), np.shape(x)[1], lengths, resets)
+    cuts = None if cut is None else [cut]
+    parts = windows(model, [x], loss, k1=k1, k2=k2, state=state, rng=rng, lengths=length, resets=cuts, memory=memory)
     total = next(parts)  # there is one, as T > k2 >= 1
     for part in parts:
-        total = Result(total.loss + part.loss, _add(total.grads, part.grads), part.state, 0)
+        d_initial = total.d_initial_state
+        if part.d_initial_state is not None:
+            d_initial = _add_states(d_initial, part.d_initial_state)
+        total = Result(total.loss + part.loss, _add(total.grads, part.grads), part.state, 0, d_initial)
     return total
 
 
@@ -172,6 +205,9 @@ def windows(
     k2: int,
     state: Any = None,
     rng: np.random.Generator | None = None,
+    lengths: npt.ArrayLike | None = None,
+    resets: Iterable[Array] | None = None,
+    memory: str = "all",
 ) -> Iterator[Result]:
     """Loss and gradients of every k1 steps of an endless sequence, one after the other.
 
@@ -180,7 +216,7 @@ def windows(
 
     Parameters
     ----------
-    model, state, rng
+    model, state, rng, memory
         As for `full_bptt`.
     chunks : iterable of ndarray, (T_i, B, I) of floats or (T_i, B) of tokens
         The sequence in pieces of any lengths, cut anew into windows of k1 steps; the last window
@@ -191,6 +227,10 @@ def windows(
         the first of them, counted from the start of the sequence.
     k1, k2 : int
         Steps from one window to the next, and steps that errors go back; 1 <= k1 <= k2.
+    lengths : array_like of int, (B,), optional
+        Steps of each row, counted from the start of the sequence, at least 0.
+    resets : iterable of ndarray of bool, (T_i, B), optional
+        Those of the chunks, in pieces of the same lengths or of others.
 
     Yields
     ------
@@ -202,15 +242,18 @@ def windows(
     ------
     TypeError, ValueError
         As for `full_bptt`; k1 and k2 are no integers or out of their range; chunks differ in B, I
-        or dtype; the model is bidirectional.
+        or dtype; there are fewer steps of resets than of chunks; the model is bidirectional.
     """
     # Here, not when the first result is asked for.
     _check(model, loss)
-    _check_chunks(chunks)
+    check_chunks("chunks", chunks, "x")
+    if resets is not None:
+        check_chunks("resets", resets, "resets")
+    asked = _Asked(rng, _row_lengths(lengths), None, check_memory(memory))
     k1, k2 = _check_lengths(k1, k2)
     if getattr(model, "num_directions", 1) > 1:
         raise ValueError("model: expected one direction: the reverse one begins at a sequence's end, which never comes")
-    return _windows(model, chunks, loss, k1, k2, state, rng)
+    return _windows(model, chunks, loss, k1, k2, state, resets, asked)
 
 
 def _windows(
@@ -220,16 +263,26 @@ def _windows(
     k1: int,
     k2: int,
     state: Any,
-    rng: np.random.Generator | None,
+    resets: Iterable[Array] | None,
+    asked: _Asked,
 ) -> Iterator[Result]:
     overlap: Array | None = None  # steps s .. e of the window before that belong to the next one too
+    cuts = None if resets is None else recut("resets", resets, k1)
+    cut: Array | None = None  # the resets of a window's steps
     end = 0
-    for piece in _recut(chunks, k1):
-        x = piece if overlap is None or not len(overlap) else _join([overlap, piece])
+    for piece in recut("chunks", chunks, k1):
+        x = piece if overlap is None or not len(overlap) else join([overlap, piece])
         start, end = end, end + len(piece)
-        split = max(0, end + k1 - k2) - (end - len(x))  # next s - this s
-        result, state = _window(model, x, state, split, len(piece), loss, start, rng)
-        overlap = _copy(x[split:]) if split < len(x) else None  # a view would keep the chunk
+        begin = end - len(x)
+        if cuts is not None:
+            more = next(cuts, None)
+            if more is None or len(more) < len(piece):
+                raise ValueError(f"resets: expected as many steps as the chunks have, got fewer than {end}")
+            cut = more[: len(piece)] if cut is None or not len(cut) else np.concatenate([cut, more[: len(piece)]])
+        split = max(0, end + k1 - k2) - begin  # next s - this s
+        result, state = _window(model, x, state, split, len(piece), loss, start, asked.of_window(begin, x, cut))
+        overlap = copy(x[split:]) if split < len(x) else None  # a view would keep the chunk
+        cut = None if cut is None else cut[split:].copy()
         del x, piece
         yield result
         del result  # else this frame keeps the gradients during the next window
@@ -243,21 +296,21 @@ def _window(
     errors: int,
     loss: Loss,
     start: int,
-    rng: np.random.Generator | None,
+    asked: _Asked,
 ) -> tuple[Result, Any]:
     """One window over x from `state`, with errors in its last `errors` steps, the first of which is `start`.
 
     Also returns the state after `split` steps: there the first run ends and the second begins.
     """
-    options: dict[str, Any] = {} if rng is None else {"rng": rng}
-    parts = [part for part in (x[:split], x[split:]) if len(part)] or [x]
+    parts = [part for part in (slice(split), slice(split, len(x))) if len(x[part])] or [slice(0)]
     runs: list[Any] = []
     for part in parts:
-        runs.append(model.forward(part, runs[-1].state if runs else state, training=True, **options))
+        before = runs[-1].state if runs else state
+        runs.append(model.forward(x[part], before, training=True, **asked.options(part, len(x))))
     carried = runs[0].state if split else state
 
     outputs = [run.output for run in runs]
-    output = outputs[-1] if len(outputs[-1]) >= errors else _join(outputs)
+    output = outputs[-1] if len(outputs[-1]) >= errors else join(outputs)
     output = output[len(output) - errors :]  # (errors, B, H)
     value, d_errors, own = _returned(loss(output, start), output)
     d_output = d_errors
@@ -275,51 +328,59 @@ def _window(
         d_state, stop = back.state, begin
     if shared := sorted(grads.keys() & own.keys()):
         raise ValueError(f"loss: its gradients must not bear names of the model's parameters, got {', '.join(shared)}")
-    return Result(value, {**grads, **own}, runs[-1].state, start), carried
+    d_initial = d_state if start + errors == len(x) else None  # else the window begins after step 0
+    return Result(value, {**grads, **own}, runs[-1].state, start, d_initial), carried
 
 
-def _recut(chunks: Iterable[Array], length: int) -> Iterator[Array]:
-    """Yield the same steps in pieces of `length`, the last one maybe shorter; views where one chunk has it all."""
-    waiting: list[Array] = []  # fewer than `length` steps
-    count = 0
-    like: tuple[object, ...] | None = None
-    number = 0
-    for chunk in chunks:
-        if getattr(chunk, "ndim", 0) < 2:
-            raise TypeError(f"chunks: expected arrays (T, B, I) or (T, B), got number {number} = {chunk!r:.60}")
-        like = like or (chunk.shape[1:], chunk.dtype)
-        if (chunk.shape[1:], chunk.dtype) != like:
-            raise ValueError(
-                f"chunks: expected rows of shape {like[0]} and dtype {like[1]} as in the first, "
-                f"got {chunk.shape[1:]} and {chunk.dtype} in number {number}"
-            )
-        begin = 0
-        while count + len(chunk) - begin >= length:
-            stop = begin + length - count
-            waiting.append(chunk[begin:stop])
-            yield waiting[0] if len(waiting) == 1 else _join(waiting)
-            waiting, count, begin = [], 0, stop
-        if begin < len(chunk):
-            waiting.append(_copy(chunk[begin:]))  # a view would keep the chunk
-            count += len(chunk) - begin
-        number += 1  # noqa: SIM113 - enumerate holds on to a chunk while it asks for the next
-        del chunk
-    if waiting:
-        yield _join(waiting)
+class _Asked(NamedTuple):
+    """What is asked of the model's forward over a window, or over the sequence that is yet to be cut into windows."""
 
+    rng: np.random.Generator | None
+    lengths: Array | None  # (B,), counted from the first step
+    resets: Array | None  # (T, B)
+    memory: str
 
-def _join(pieces: list[Array]) -> Array:
-    joined: Array = frame_of(pieces[0]).concatenate(pieces)
-    return joined
+    def of_window(self, begin: int, x: Array, resets: Array | None) -> _Asked:
+        """Return what is asked over the steps x (T, B, ...) that begin at step `begin`."""
+        length = None if self.lengths is None else np.clip(self.lengths - begin, 0, len(x))
+        length, cut = check_rows(len(x), x.shape[1], length, resets)
+        return self._replace(lengths=length, resets=cut)
 
-
-def _copy(array: Array) -> Array:
-    copy: Array = frame_of(array).copy(array)
-    return copy
+    def options(self, part: slice, steps: int) -> dict[str, Any]:
+        """Return the keywords for a part of the window's steps; none for what asks nothing of it."""
+        first, stop, _ = part.indices(steps)
+        options: dict[str, Any] = {} if self.rng is None else {"rng": self.rng}
+        if self.memory != "all":
+            options["memory"] = self.memory
+        if self.lengths is not None and (self.lengths < stop).any():
+            options["lengths"] = np.clip(self.lengths - first, 0, stop - first)
+        if self.resets is not None and self.resets[part].any():
+            options["resets"] = self.resets[part]
+        return options
 
 
 def _add(one: Mapping[str, Array], two: Mapping[str, Array]) -> dict[str, Array]:
     return {name: array + two[name] for name, array in one.items()}
+
+
+def _add_states(one: Any, two: Any) -> Any:
+    """Return the sum of two gradients of states: arrays, or tuples of such."""
+    return tuple(map(_add_states, one, two)) if isinstance(one, (tuple, list)) else one + two
+
+
+def _row_lengths(lengths: npt.ArrayLike | None) -> Array | None:
+    """Return the lengths of rows whose steps are yet to come, or raise."""
+    if lengths is None:
+        return None
+    try:
+        found = np.asarray(lengths)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"lengths: expected integers, got {shown(lengths)}: {error}") from None
+    if found.dtype.kind not in "iu":
+        raise TypeError(f"lengths: expected integers, got {found.dtype}")
+    if found.ndim != 1 or (found.size and found.min() < 0):
+        raise ValueError(f"lengths: expected (B,) of at least 0, got shape {found.shape}: {found!s:.60}")
+    return found.astype(np.int64)
 
 
 def _check(model: object, loss: object) -> None:
@@ -339,16 +400,6 @@ def _check_x(x: Any) -> None:
         raise TypeError(f"{wanted} a {type(x).__name__} whose rows differ") from None
     if len(shape) < 2:
         raise TypeError(f"{wanted} {shown(x)}" + (f" of shape {tuple(shape)}" if hasattr(x, "shape") else ""))
-
-
-def _check_chunks(chunks: Any) -> None:
-    """Raise TypeError where chunks are nothing that can be gone through, or one array, whose steps are no chunks."""
-    if hasattr(chunks, "ndim") and hasattr(chunks, "shape"):
-        raise TypeError(f"chunks: expected several arrays, one after another, got one {type(chunks).__name__}: [x]")
-    try:
-        iter(chunks)
-    except TypeError:
-        raise TypeError(f"chunks: expected several arrays, one after another, got {shown(chunks)}") from None
 
 
 def _check_lengths(k1: int, k2: int) -> tuple[int, int]:

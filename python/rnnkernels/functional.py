@@ -179,8 +179,7 @@ def run_layer(
         initial = as_states("state", state, names, dtype, fits)
         reset = as_states("reset_state", reset_state, names, dtype, fits)
     if term is not None:
-        rows = (*inputs.shape[1:2], *arrays["weight_ih"].shape[:1])
-        added = as_floats("term", term, dtype, fits_shape("(B, G*H)", rows))
+        added = _as_term(term, dtype, inputs, arrays)
     check_reset_state(reset, asked.resets)
     layer, settings = as_layer(cell, arrays), as_settings(cell, asked.cell_clip)
     if training and asked.memory == "replay" and inputs.ndim in (2, 3) and len(inputs) > 1:
@@ -189,6 +188,12 @@ def run_layer(
         run = partial(_run, layer, added, settings, reset)
         return replay.forward(run, asked._replace(lengths=length, resets=cut), inputs, initial)
     return _run(layer, added, settings, reset, asked, inputs, initial, training)
+
+
+def _as_term(term: npt.ArrayLike, dtype: Any, x: Array, params: Mapping[str, Array]) -> Array:
+    """Return what is added to the input's product in every step."""
+    rows = (*x.shape[1:2], *params["weight_ih"].shape[:1])
+    return as_floats("term", term, dtype, fits_shape("(B, G*H)", rows))
 
 
 def _run(
@@ -388,6 +393,7 @@ def step(
     params: Mapping[str, npt.ArrayLike],
     state: Sequence[npt.ArrayLike] | None = None,
     *,
+    term: npt.ArrayLike | None = None,
     noise: Noise | None = None,
     cell_clip: float | None = None,
 ) -> State:
@@ -397,7 +403,7 @@ def step(
 
     Parameters
     ----------
-    cell, params, state, noise, cell_clip
+    cell, params, state, term, noise, cell_clip
         As in `forward`.
     x_t : array_like, (B, I) of the parameters' dtype, or (B,) of integers
         One step's input.
@@ -419,10 +425,11 @@ def step(
     initial = None
     if state is not None:
         initial = as_states("state", state, info["states"], dtype, fits_layer(cell, arrays, inputs))
+    added = None if term is None else _as_term(term, dtype, inputs, arrays)
     check_noise(noise)
     drawn = None if noise is None else noise._drawn(cell, inputs.shape[1], expected=True)
     settings = as_settings(cell, cell_clip)
-    call = Call(cell, inputs, as_layer(cell, arrays), initial, None, None, drawn, settings)
+    call = Call(cell, inputs, as_layer(cell, arrays), initial, None, added, drawn, settings)
     try:
         _, after, _, _ = _serve.forward(call, False)
     except (TypeError, ValueError) as error:

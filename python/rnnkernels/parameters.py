@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 import operator
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _cpu
+from ._initial import check_initial, draw_orthogonal, set_initial
 from ._scalars import as_flag, as_integer, shown
 
 if TYPE_CHECKING:
@@ -174,6 +176,8 @@ def init_params(
     dtype: npt.DTypeLike = "float32",
     bias: bool = True,
     proj_size: int | None = None,
+    recurrent: str = "uniform",
+    forget_bias: float | None = None,
 ) -> Params:
     """Draw the parameters of one layer, each from U(-1/√H, 1/√H) as PyTorch does.
 
@@ -195,6 +199,15 @@ def init_params(
         Whether there are biases.
     proj_size : int, optional
         P, for a projected cell.
+    recurrent : {"uniform", "identity", "orthogonal"}
+        What ``weight_hh`` is made of, gate by gate. ``"identity"``: each gate's block is the identity, and all biases
+        are 0 (Le, Jaitly, Hinton 2015, for ``rnn_relu``); the recurrent weights of ``indrnn`` are 1. ``"orthogonal"``:
+        each gate's block is an orthogonal matrix, all of them as likely (Saxe et al. 2014), and of a projected cell
+        one with orthonormal columns. Its last bits may differ from machine to machine.
+    forget_bias : float, optional
+        What the biases of the forget gate f add up to: ``bias_ih`` has it, ``bias_hh`` is 0 (Gers et al. 2000;
+        Jozefowicz et al. 2015 advise 1). For the cells that have such a gate: every LSTM but ``lstm_nfg`` and
+        ``lstm_cifg``, ``slstm``, ``janet``. Default: drawn as the others.
 
     Returns
     -------
@@ -204,16 +217,21 @@ def init_params(
     Raises
     ------
     TypeError, ValueError
-        As `parameter_shapes`; if `dtype` is neither of the two; if `rng` is none of the three.
+        As `parameter_shapes`; if `dtype` is neither of the two; if `rng` is none of the three; if the cell has not
+        what `recurrent` or `forget_bias` set.
     """
     shapes = parameter_shapes(cell, input_size, hidden_size, bias=bias, proj_size=proj_size)
     kind = float_dtype("dtype", dtype)
     generator = as_generator("rng", rng)
+    info, width = cell_info(cell), hidden_size if proj_size is None else proj_size
+    chosen = check_initial(info, recurrent, forget_bias, bias=bool(bias), width=width, hidden=hidden_size)
     bound = 1.0 / math.sqrt(hidden_size)
     params = {name: generator.uniform(-bound, bound, shape).astype(kind) for name, shape in shapes.items()}
-    for k, initial in enumerate(cell_info(cell)["initial"]):
+    for k, initial in enumerate(info["initial"]):
         if initial != "drawn":
             params["weight_diagonal"][k * hidden_size : (k + 1) * hidden_size] = _INITIAL[initial]
+    for name, values in params.items():
+        set_initial(info, name, values, hidden_size, chosen, partial(draw_orthogonal, generator))
     return params
 
 

@@ -207,22 +207,32 @@ class Prepared:
         fits = partial(fits_batch, lambda: self._like.widths, inputs)
         initial = as_states("state", state, self._states, self.dtype, fits)
         reset = as_states("reset_state", reset_state, self._states, self.dtype, fits)
-        added = None
-        if term is not None:
-            added = as_floats("term", term, self.dtype, fits_shape("(B, G*H)", (*inputs.shape[1:2], self._like.gates)))
+        added = None if term is None else self._term(term, inputs.shape[1:2])
         asked = Asked(self.cell, as_flag("reverse", reverse), None, lengths, resets)
         begun = begin(asked, inputs, initial, reset, added, self._like)
         noise = self._expected(inputs.shape[1] if inputs.ndim > 1 else 0)
         output, ended = self._layer.forward(inputs, begun.state, begun.rows, begun.term, noise)
         return output, ended if begun.schedule is None else begun.schedule.end(ended, initial)
 
-    def step(self, x_t: npt.ArrayLike, state: Sequence[npt.ArrayLike] | None = None) -> State:
+    def _term(self, term: npt.ArrayLike, batch: tuple[int, ...]) -> Array:
+        """Return a term as the kernels read it."""
+        return as_floats("term", term, self.dtype, fits_shape("(B, G*H)", (*batch, self._like.gates)))
+
+    def step(
+        self,
+        x_t: npt.ArrayLike,
+        state: Sequence[npt.ArrayLike] | None = None,
+        *,
+        term: npt.ArrayLike | None = None,
+    ) -> State:
         """Run the layer for one step; a `stepper` is faster where many steps follow each other.
 
         Parameters
         ----------
         x_t : array_like, (B, I) of `dtype`, or (B,) of integers where `tokens`
         state : sequence of array_like, each (B, H), optional
+        term : array_like, (B, Gx·H), optional
+            As in `rnnkernels.forward`.
 
         Returns
         -------
@@ -235,11 +245,18 @@ class Prepared:
             As `forward`.
         """
         try:
-            return self.forward(as_step(x_t, self.dtype, (self.input_size,), tokens=self.tokens), state)[1]
+            x = as_step(x_t, self.dtype, (self.input_size,), tokens=self.tokens)
+            return self.forward(x, state, term=term)[1]
         except (TypeError, ValueError) as error:
             raise of_step(error) from None
 
-    def stepper(self, batch_size: SupportsIndex = 1, state: Sequence[npt.ArrayLike] | None = None) -> Stepper:
+    def stepper(
+        self,
+        batch_size: SupportsIndex = 1,
+        state: Sequence[npt.ArrayLike] | None = None,
+        *,
+        term: npt.ArrayLike | None = None,
+    ) -> Stepper:
         """Return a `Stepper`: the layer with states of its own, to run step by step.
 
         Parameters
@@ -248,8 +265,10 @@ class Prepared:
             B.
         state : sequence of array_like, each (B, H), optional
             The states to start from. Default: zeros.
+        term : array_like, (B, Gx·H), optional
+            Added in every step, as in `rnnkernels.forward`.
         """
-        return Stepper(self, batch_size, state)
+        return Stepper(self, batch_size, state, term=term)
 
     def __repr__(self) -> str:
         kind = "tokens" if self.tokens else "vectors"
@@ -283,19 +302,26 @@ class Stepper:
         B.
     state : sequence of array_like, each (B, H), optional
         The states to start from. Default: zeros.
+    term : array_like, (B, Gx·H), optional
+        Added in every step, as in `rnnkernels.forward`. It is copied.
 
     Raises
     ------
     TypeError
-        If `layer` is no `Prepared`, or `batch_size` no integer.
+        If `layer` is no `Prepared`, `batch_size` no integer, or an array of another dtype.
     ValueError
-        If `batch_size` is negative, or a state's shape does not fit.
+        If `batch_size` is negative, or the shape of a state or of the term does not fit.
     """
 
     __slots__ = ("_states", "_step", "_stepper", "batch_size", "layer")
 
     def __init__(
-        self, layer: Prepared, batch_size: SupportsIndex = 1, state: Sequence[npt.ArrayLike] | None = None
+        self,
+        layer: Prepared,
+        batch_size: SupportsIndex = 1,
+        state: Sequence[npt.ArrayLike] | None = None,
+        *,
+        term: npt.ArrayLike | None = None,
     ) -> None:
         if not isinstance(layer, Prepared):
             raise TypeError(f"layer: expected a Prepared, got {type(layer).__name__}")
@@ -303,11 +329,11 @@ class Stepper:
         self.layer = layer
         self._stepper = _cpu.stepper(layer._layer, self.batch_size, layer._expected(self.batch_size))
         self._step = self._stepper.step
-        if state is not None:
-            self.reset(state)
+        if state is not None or term is not None:
+            self.reset(state, term=term)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.layer, self.batch_size, self.state)
+        return partial(type(self), term=self._stepper.term()), (self.layer, self.batch_size, self.state)
 
     def __call__(self, x_t: npt.ArrayLike) -> Array:
         """Take one step.
@@ -348,13 +374,15 @@ class Stepper:
         """The states after the last step, h first, each (B, H): copies."""
         return self._stepper.state()
 
-    def reset(self, state: Sequence[npt.ArrayLike] | None = None) -> None:
-        """Go on from other states.
+    def reset(self, state: Sequence[npt.ArrayLike] | None = None, *, term: npt.ArrayLike | None = None) -> None:
+        """Go on from other states, and with another term.
 
         Parameters
         ----------
         state : sequence of array_like, each (B, H), optional
             Default: zeros.
+        term : array_like, (B, Gx·H), optional
+            What is added from now on. Default: what was before.
 
         Raises
         ------
@@ -362,7 +390,8 @@ class Stepper:
             If they do not fit; nothing is changed then.
         """
         fits = partial(fits_rows, self.layer._like.widths, self.batch_size)
-        self._stepper.reset(as_states("state", state, self.layer._states, self.layer.dtype, fits))
+        states = as_states("state", state, self.layer._states, self.layer.dtype, fits)
+        self._stepper.reset(states, None if term is None else self.layer._term(term, (self.batch_size,)))
 
     def __repr__(self) -> str:
         return f"Stepper({self.layer!r}, batch_size={self.batch_size})"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from . import _pickled, _serve  # noqa: F401 - _pickled: reserves can be copied
+from ._described import described
 from .parameters import Array, Params
 from .schedule import check_states
 
@@ -101,6 +102,9 @@ class Gradients:
     reset_state: State | None = None
     term: Array | None = None
     norms: State | None = None
+
+    def __repr__(self) -> str:
+        return described(self)
 
 
 class Whole(NamedTuple):

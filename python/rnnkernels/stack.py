@@ -16,6 +16,7 @@ import numpy.typing as npt
 from . import functional
 from ._arguments import DeviceKind, as_floats, as_settings, fits_shape, kind_of_array
 from ._arrays import frame_at, frame_of
+from ._described import described
 from ._scalars import as_flag, as_integer, as_items, shown
 from ._serve import drop
 from .memory import check_memory
@@ -62,6 +63,12 @@ class StackRun:
         found = [run.states for run in self._runs]
         return None if None in found else tuple(s for s in found if s is not None)
 
+    def __repr__(self) -> str:
+        steps, batch, hidden = self._runs[-1].output.shape
+        of = f"cell={self._runs[-1].cell!r}, layers={len(self._runs) // self._ways}, directions={self._ways}"
+        kept = sum(run.reserve_bytes for run in self._runs)
+        return f"StackRun({of}, T={steps}, B={batch}, H={hidden}, reserve_bytes={kept})"
+
 
 @dataclass(frozen=True)
 class StackGradients:
@@ -79,6 +86,8 @@ class StackGradients:
         With respect to the reset state, where the run had resets.
     norms : tuple over layers of tuple of ndarray, (T, B), or None
         Readings of the gradient's flow, where they were asked for; see `rnnkernels.Gradients`.
+    term : tuple over layers of (ndarray, (B, Gx·H), or None), or None
+        With respect to the terms, where the run had any.
     """
 
     x: Array | None
@@ -86,6 +95,10 @@ class StackGradients:
     state: StackState
     reset_state: StackState | None = None
     norms: StackState | None = None
+    term: tuple[Array | None, ...] | None = None
+
+    def __repr__(self) -> str:
+        return described(self)
 
 
 class Stack:
@@ -115,6 +128,8 @@ class Stack:
         the last step to the first; the layer above gets both outputs, (T, B, 2·H).
     dtype : {"float32", "float64"}
         Of the initial parameters.
+    recurrent, forget_bias
+        See `init_params`, for every layer.
     rng : int, numpy.random.Generator or None
         For the initial parameters, see `init_params`; the layers draw one after the other.
 
@@ -158,6 +173,8 @@ class Stack:
         proj_size: int | None = None,
         bidirectional: bool = False,
         dtype: npt.DTypeLike = "float32",
+        recurrent: str = "uniform",
+        forget_bias: float | None = None,
         rng: int | np.random.Generator | None = None,
     ) -> None:
         self.cell = cell
@@ -179,7 +196,13 @@ class Stack:
         for end in self._ends:
             size = input_size if end.startswith("_l0") else self.output_size * self.num_directions
             params = init_params(
-                *(cell, size, hidden_size), rng=generator, dtype=self.dtype, bias=self.bias, proj_size=proj_size
+                *(cell, size, hidden_size),
+                rng=generator,
+                dtype=self.dtype,
+                bias=self.bias,
+                proj_size=proj_size,
+                recurrent=recurrent,
+                forget_bias=forget_bias,
             )
             self._names = tuple(params)
             self.params |= {name + end: array for name, array in params.items()}
@@ -225,6 +248,7 @@ class Stack:
         lengths: npt.ArrayLike | None = None,
         resets: npt.ArrayLike | None = None,
         reset_state: Sequence[Sequence[npt.ArrayLike] | None] | None = None,
+        term: Sequence[npt.ArrayLike | None] | Array | None = None,
         all_states: bool = False,
         memory: str = "all",
     ) -> StackRun:
@@ -244,6 +268,9 @@ class Stack:
             As in `rnnkernels.forward`, for every layer.
         reset_state : sequence over layers of sequence of array_like, (B, H), optional
             What a state is replaced by at a reset; zeros by default, also for a layer whose entry is None.
+        term : sequence over layers of (array_like, (B, Gx·H), or None), or one array, optional
+            Added to the product of each layer's input in every step, see `rnnkernels.forward`; one array is the first
+            layer's. Of two directions each has its own, in the order of ``StackRun.state``.
         all_states, memory
             As in `rnnkernels.forward`, for every layer.
 
@@ -260,12 +287,13 @@ class Stack:
         check_memory(memory)
         states = self._per_layer("state", state)
         reset_states = self._per_layer("reset_state", reset_state)
+        terms = self._terms(term)
         drops = training and self.dropout > 0 and self.num_layers > 1
         seed = self._seed(rng, needed=training and (drops or self.noise.masks))
         noises = [replace(self.noise, seed=seed, layer=number) for number in range(len(self._ends))]
         options: dict[str, Any] = {"training": training, "cell_clip": self.cell_clip}
         ragged = {"lengths": lengths, "resets": resets} if lengths is not None or resets is not None else {}
-        plain = not ragged and reset_state is None and not all_states and memory == "all"
+        plain = not ragged and reset_state is None and term is None and not all_states and memory == "all"
         if not drops and self.num_directions == 1 and plain:
             layers = [self._layer(end) for end in self._ends]
             runs = functional.forward_layers(self.cell, x, layers, states, noises=noises, **options)
@@ -284,6 +312,7 @@ class Stack:
                     **options,
                     reset_state=reset,
                     reverse=end.endswith("_reverse"),
+                    term=terms[number],
                     noise=noise,
                 )
             )
@@ -359,15 +388,23 @@ class Stack:
                 above = drop(above, self.dropout, run._seed, layer * self.num_directions)
         found.reverse()
         resets = [grads.reset_state for grads in found if grads.reset_state is not None]
+        terms = tuple(grads.term for grads in found)
         return StackGradients(
             above,
             {name: params[name] for name in self.params},
             tuple(grads.state for grads in found),
             tuple(resets) if len(resets) == len(found) else None,
             tuple(grads.norms or () for grads in found) if norms else None,
+            terms if any(term is not None for term in terms) else None,
         )
 
-    def step(self, x_t: npt.ArrayLike, state: Sequence[Sequence[npt.ArrayLike] | None] | None = None) -> StackState:
+    def step(
+        self,
+        x_t: npt.ArrayLike,
+        state: Sequence[Sequence[npt.ArrayLike] | None] | None = None,
+        *,
+        term: Sequence[npt.ArrayLike | None] | Array | None = None,
+    ) -> StackState:
         """One step, in inference: no dropout, nothing kept.
 
         Parameters
@@ -375,6 +412,8 @@ class Stack:
         x_t : array_like, (B, I) of the parameters' dtype, or (B,) of integer tokens
         state : sequence over layers of sequence of array_like, (B, H), optional
             Before the step; zeros by default, also for a layer whose entry is None.
+        term
+            As in `forward`.
 
         Returns
         -------
@@ -389,14 +428,24 @@ class Stack:
         """
         if self.num_directions > 1:
             raise ValueError("step: expected a stack of one direction; the reverse one begins with the last step")
-        states = self._per_layer("state", state)
+        states, terms = self._per_layer("state", state), self._terms(term)
         after: list[State] = []
-        for end, before in zip(self._ends, states, strict=True):
-            after.append(
-                functional.step(self.cell, x_t, self._layer(end), before, noise=self.noise, cell_clip=self.cell_clip)
-            )
+        options: dict[str, Any] = {"noise": self.noise, "cell_clip": self.cell_clip}
+        for end, before, added in zip(self._ends, states, terms, strict=True):
+            after.append(functional.step(self.cell, x_t, self._layer(end), before, term=added, **options))
             x_t = after[-1][0]
         return tuple(after)
+
+    def _terms(self, term: Any) -> tuple[npt.ArrayLike | None, ...]:
+        """Return what each layer and direction is given as its term."""
+        if term is None:
+            return (None,) * len(self._ends)
+        if hasattr(term, "ndim") and self.num_directions == 1:
+            return (term, *[None] * (len(self._ends) - 1))
+        terms = as_items("term", term, f"an array for each of {self._count}, or None")
+        if len(terms) != len(self._ends):
+            raise ValueError(f"term: expected {self._count}, got {len(terms)}")
+        return terms
 
     @property
     def _ends(self) -> tuple[str, ...]:

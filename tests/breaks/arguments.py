@@ -138,7 +138,7 @@ BREAKS = [
     ),
     Break(
         "bptt: an array is taken for chunks",
-        f"{P}/bptt.py",
+        f"{P}/_chunks.py",
         'if hasattr(chunks, "ndim") and hasattr(chunks, "shape"):',
         'if hasattr(chunks, "ndimension"):',
         TABLE,

@@ -1,4 +1,4 @@
-"""The model: readout, loss, evaluation, streams, and sampling from it."""
+"""The model: loss, evaluation, streams, and sampling from it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from tolerances import forward_length, gradient_length, tolerance
 
 from rnnkernels import bptt, charlm
 from rnnkernels.charlm import CharModel, Vocabulary
-from rnnkernels.charlm.readout import Readout
 from rnnkernels.charlm.streams import Streams
 
 Array = npt.NDArray[Any]
@@ -24,57 +23,6 @@ def log_softmax(logits: Array) -> Array:
     shifted = logits - logits.real.max(axis=1, keepdims=True)
     result: Array = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return result
-
-
-# ---- readout ----
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_readout_loss_and_gradients_by_complex_step(dtype: str) -> None:
-    rng = np.random.default_rng(0)
-    readout = Readout.initial(5, 7, dtype, rng)
-    readout.bias[:] = rng.standard_normal(7)
-    h = rng.standard_normal((11, 5)).astype(dtype)
-    targets = rng.integers(0, 7, 11)
-    values = {"h": h, "weight": readout.weight, "bias": readout.bias}
-
-    def loss(arrays: dict[str, Array]) -> Any:
-        logits = arrays["h"] @ arrays["weight"].T + arrays["bias"]
-        return -log_softmax(logits)[np.arange(11), targets].mean()
-
-    found, d_h, grads = readout.loss_and_gradients(h, targets)
-    within = tolerance(dtype, "gradient", gradient_length(1, 11, 5, 7, gates=1))
-    wide = {name: array.astype(np.complex128) for name, array in values.items()}
-    assert abs(found - loss(wide).real) <= within * 4
-    assert abs(readout.loss(h, targets) / 11 - found) <= within
-    for name, gradient in {"h": d_h, **grads}.items():
-        expected = np.empty(gradient.shape)
-        for index in np.ndindex(*gradient.shape):
-            moved = {key: array.copy() for key, array in wide.items()}
-            moved[name][index] += 1e-30j
-            expected[index] = loss(moved).imag / 1e-30
-        assert gradient.dtype == dtype
-        assert np.abs(gradient - expected).max() <= within, name
-
-
-def test_readout_does_not_overflow() -> None:
-    readout = Readout.initial(2, 3, "float32", np.random.default_rng(0))
-    readout.weight[:] = [[1e30, 0], [0, 1e30], [0, 0]]
-    loss, d_h, _ = readout.loss_and_gradients(np.eye(2, dtype=np.float32), np.array([0, 1]))
-    assert loss == 0
-    assert not d_h.any()
-
-
-def test_readout_changes_neither_states_nor_targets() -> None:
-    readout = Readout.initial(4, 3, "float32", np.random.default_rng(0))
-    h = np.ones((6, 4), np.float32)
-    targets = np.zeros(6, np.int32)
-    first = readout.loss_and_gradients(h, targets)[2]
-    kept = {name: array.copy() for name, array in first.items()}
-    readout.loss_and_gradients(h * 2, targets + 1)
-    assert (h == 1).all()
-    assert (targets == 0).all()
-    assert all(np.array_equal(first[name], kept[name]) for name in kept)
 
 
 # ---- streams ----

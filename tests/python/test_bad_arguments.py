@@ -20,6 +20,7 @@ T, B, I, H = 5, 2, 3, 4  # noqa: E741
 X = np.zeros((T, B, I), np.float32)
 P = rk.init_params("lstm", I, H, rng=0)
 STATE = (np.zeros((B, H), np.float32), np.zeros((B, H), np.float32))
+TERM = np.zeros((B, 4 * H), np.float32)
 RUN = rk.forward("lstm", X, P)
 SMALL = rk.forward("lstm", X, P, memory="states")
 D = np.ones((T, B, H), np.float32)
@@ -29,6 +30,7 @@ STACK_RUN = STACK.forward(X)
 GRADS = STACK.backward(STACK_RUN, D).params
 RESETS = np.zeros((T, B), bool)
 TREE = convert.to_flax("lstm", P)
+READOUT = rk.Readout(H, 3, rng=0)
 
 
 def loss(output: Any, start: int) -> Any:
@@ -65,7 +67,8 @@ OPTIMISERS: dict[Any, dict[str, Any]] = {
     optim.Adam: {"beta1": 0.9, "beta2": 0.9, "eps": 1e-8},
 }
 ADAM = optim.Adam(STACK.params)
-DRIVER: dict[str, Any] = {"model": STACK, "loss": loss, "state": None, "rng": None}
+DRIVER: dict[str, Any] = {"model": STACK, "loss": loss, "state": None, "rng": None, "lengths": None, "memory": "all"}
+DRIVEN = flags("state", "rng", "lengths", "resets")
 WINDOWS = {**DRIVER, "k1": 2, "k2": 3}
 MASKS = {"zoneout": 0.1, "recurrent_dropout": 0.1, "per_step": False, "weight_dropout": 0.1}
 SIZES = {"cell": "lstm", "input_size": I, "hidden_size": H, "bias": True, "proj_size": None}
@@ -76,7 +79,7 @@ ROWS = [
         "forward",
         rk.forward,
         OPTIONAL,
-        **{"cell": "lstm", "x": X, "params": P, **SEQUENCE, "training": True, "term": np.zeros((B, 4 * H), np.float32)},
+        **{"cell": "lstm", "x": X, "params": P, **SEQUENCE, "training": True, "term": TERM},
         noise=rk.Noise(1),
         cell_clip=1.0,
         all_states=False,
@@ -99,7 +102,8 @@ ROWS = [
     row(
         "step",
         rk.step,
-        flags("state", "noise", "cell_clip"),
+        flags("state", "term", "noise", "cell_clip"),
+        term=TERM,
         cell="lstm",
         x_t=X[0],
         params=P,
@@ -114,7 +118,16 @@ ROWS = [
         rk.parameter_shapes,
         **SIZES | {"cell": "lstm_projected", "proj_size": 2},
     ),
-    row("init_params", rk.init_params, {**flags("proj_size"), **SEEDS}, **SIZES, rng=0, dtype="float32"),
+    row(
+        "init_params",
+        rk.init_params,
+        {**flags("proj_size"), **SEEDS, "forget_bias": "none negative"},
+        **SIZES,
+        rng=0,
+        dtype="float32",
+        recurrent="identity",
+        forget_bias=1.0,
+    ),
     row(
         "training_bytes",
         rk.training_bytes,
@@ -148,19 +161,21 @@ ROWS = [
         "Prepared.forward",
         PREPARED.forward,
         flags("state", "lengths", "resets", "reset_state", "term"),
-        **{"x": X, **SEQUENCE, "term": np.zeros((B, 4 * H), np.float32)},
+        **{"x": X, **SEQUENCE, "term": TERM},
     ),
-    row("Prepared.step", PREPARED.step, flags("state"), x_t=X[0], state=STATE),
-    row("Prepared.stepper", PREPARED.stepper, flags("state"), batch_size=B, state=STATE),
-    row("Stepper", rk.Stepper, flags("state"), layer=PREPARED, batch_size=B, state=STATE),
+    row("Prepared.step", PREPARED.step, flags("state", "term"), x_t=X[0], state=STATE, term=TERM),
+    row("Prepared.stepper", PREPARED.stepper, flags("state", "term"), batch_size=B, state=STATE, term=TERM),
+    row("Stepper", rk.Stepper, flags("state", "term"), layer=PREPARED, batch_size=B, state=STATE, term=TERM),
     row("Stepper()", PREPARED.stepper(B).__call__, x_t=X[0]),
-    row("Stepper.reset", PREPARED.stepper(B).reset, flags("state"), state=STATE),
+    row("Stepper.reset", PREPARED.stepper(B).reset, flags("state", "term"), state=STATE, term=TERM),
     row(
         "Stack",
         Stack,
-        {**flags("proj_size", "cell_clip"), **SEEDS},
+        {**flags("proj_size", "cell_clip"), **SEEDS, "forget_bias": "none negative"},
         **SIZES,
         **MASKS,
+        recurrent="orthogonal",
+        forget_bias=1.0,
         num_layers=1,
         dropout=0.1,
         cell_clip=1.0,
@@ -172,8 +187,9 @@ ROWS = [
     row(
         "Stack.forward",
         STACK.forward,
-        flags("state", "lengths", "resets", "reset_state", "rng"),
+        flags("state", "lengths", "resets", "reset_state", "term", "rng"),
         x=X,
+        term=[TERM],
         state=(STATE,),
         training=True,
         rng=None,
@@ -194,10 +210,49 @@ ROWS = [
         need_x=True,
         norms=False,
     ),
-    row("Stack.step", STACK.step, flags("state"), x_t=X[0], state=(STATE,)),
-    row("full_bptt", bptt.full_bptt, flags("state", "rng"), x=X, **DRIVER),
-    row("truncated_bptt", bptt.truncated_bptt, flags("state", "rng"), x=X, **WINDOWS),
-    row("windows", bptt.windows, flags("state", "rng"), chunks=[X], **WINDOWS),
+    row("Stack.step", STACK.step, flags("state", "term"), x_t=X[0], state=(STATE,), term=TERM),
+    row("full_bptt", bptt.full_bptt, DRIVEN, x=X, resets=None, **DRIVER),
+    row("truncated_bptt", bptt.truncated_bptt, DRIVEN, x=X, resets=None, **WINDOWS),
+    row("windows", bptt.windows, DRIVEN, chunks=[X], resets=[RESETS], **WINDOWS),
+    row(
+        "Readout",
+        rk.Readout,
+        {"name": "text", **SEEDS},
+        input_size=H,
+        output_size=3,
+        loss="cross_entropy",
+        bias=True,
+        name="readout",
+        reuse=False,
+        dtype="float32",
+        rng=0,
+    ),
+    row(
+        "Readout.of",
+        rk.Readout.of,
+        {"name": "text", **flags("bias")},
+        weight=np.ones((2, 3)),
+        bias=np.ones(2),
+        loss="cross_entropy",
+        name="readout",
+        reuse=False,
+    ),
+    *(row(call.__name__, call, output=D) for call in (READOUT.logits, READOUT.probabilities)),
+    row("Readout.backward", READOUT.backward, output=D, d_logits=np.ones((T, B, 3), np.float32)),
+    row("Readout.sample", READOUT.sample, SEEDS, output=D, temperature=1.0, rng=0),
+    *(
+        row(
+            call.__name__,
+            call,
+            flags("mask", "lengths"),
+            output=D,
+            targets=np.ones((T, B), int),
+            mask=~RESETS,
+            lengths=[T, 2],
+            reduction="mean",
+        )
+        for call in (READOUT.loss, READOUT.loss_and_gradients)
+    ),
     *(row(kind.__name__, kind, params=dict(STACK.params), lr=0.1, **more) for kind, more in OPTIMISERS.items()),
     row("Adam.step", ADAM.step, grads=GRADS),
     row("Adam.load_state_dict", ADAM.load_state_dict, state=ADAM.state_dict()),

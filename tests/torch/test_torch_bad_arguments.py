@@ -15,7 +15,8 @@ CELL = rnn.RecurrentCell("lstm", I, H)
 X, RESETS = torch.zeros(T, B, I), torch.zeros(T, B, dtype=torch.bool)
 STATE = (torch.zeros(1, B, H), torch.zeros(1, B, H))
 SIZES = {"cell": "lstm", "input_size": I, "hidden_size": H, "bias": True, "proj_size": 0, "cell_clip": 1.0}
-DEFAULTS = {"cell_clip": "none"}
+INITIAL = {"recurrent": "identity", "forget_bias": 1.0}
+DEFAULTS = {"cell_clip": "none", "forget_bias": "none negative"}
 
 ROWS = [
     row(
@@ -23,6 +24,7 @@ ROWS = [
         rnn.Recurrent,
         DEFAULTS,
         **SIZES,
+        **INITIAL,
         num_layers=1,
         batch_first=False,
         dropout=0.1,
@@ -33,7 +35,7 @@ ROWS = [
         weight_dropout=0.1,
         memory="all",
     ),
-    row("RecurrentCell", rnn.RecurrentCell, DEFAULTS, **SIZES),
+    row("RecurrentCell", rnn.RecurrentCell, DEFAULTS, **SIZES, **INITIAL),
     row(
         "Recurrent.forward",
         LAYER.forward,

@@ -361,3 +361,24 @@ def test_a_backward_frees_what_was_kept(x: Any, monkeypatch: pytest.MonkeyPatch)
     assert [kept() is None for kept in alive] == [True, True]
     with pytest.raises(RuntimeError, match="Trying to backward through the graph a second time"):
         loss.backward()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_initial_values_are_those_of_init_params(dtype: torch.dtype) -> None:
+    """The schemes: draws are each library's own."""
+    options: dict[str, Any] = {"recurrent": "orthogonal", "forget_bias": 1.0, "dtype": dtype}
+    layer = rnn.Recurrent("lstm", 3, SIZE, 2, bidirectional=True, **options)
+    layers = [{name: getattr(layer, of) for name, of in named.items()} for named in layer._all_weights]
+    for params in (*layers, dict(rnn.RecurrentCell("lstm", 3, SIZE, **options).named_parameters())):
+        for block in params["weight_hh"].detach().double().split(SIZE):
+            assert (block.T @ block - torch.eye(SIZE)).abs().max() < 20 * torch.finfo(dtype).eps
+        assert (params["bias_ih"][SIZE : 2 * SIZE] == 1).all()
+        assert not params["bias_hh"][SIZE : 2 * SIZE].any()
+        assert params["bias_hh"][:SIZE].any()
+    for cell in ("rnn_relu", "gru", "indrnn"):
+        ours = rk.init_params(cell, SIZE, SIZE, recurrent="identity")
+        theirs = rnn.RecurrentCell(cell, SIZE, SIZE, recurrent="identity")
+        for name in ours.keys() - {"weight_ih"}:
+            np.testing.assert_array_equal(getattr(theirs, name).detach(), ours[name])
+    with pytest.raises(ValueError, match=r"^forget_bias: gru has no forget gate, got 1"):
+        rnn.Recurrent("gru", 3, SIZE, forget_bias=1)

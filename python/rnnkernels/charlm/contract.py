@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 
 
 class Softmax(Protocol):
-    """The last layer; `Readout` says what each method does. Arrays are the place's, and so may a loss be."""
+    """The last layer; `rnnkernels.Readout` says what each method does. Arrays are the place's, and so may a loss be."""
 
     weight: Any
     bias: Any
@@ -28,11 +28,11 @@ class Softmax(Protocol):
     def logits(self, h: Any) -> Any:
         """Return the logits, (N, V), of hidden states (N, H)."""
 
-    def loss(self, h: Any, targets: Any) -> Any:
-        """Return the summed loss."""
+    def loss(self, h: Any, targets: Any, *, reduction: str = "mean") -> Any:
+        """Return the loss of states (N, H) against tokens (N,)."""
 
     def loss_and_gradients(self, h: Any, targets: Any) -> tuple[Any, Any, dict[str, Any]]:
-        """Return the mean loss, its gradient for h and its gradients for the parameters."""
+        """Return the mean loss, its gradient for h, and its gradients for `readout.weight` and `readout.bias`."""
 
 
 class Updates(Protocol):

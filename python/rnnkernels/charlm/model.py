@@ -15,13 +15,13 @@ import numpy.typing as npt
 
 from rnnkernels._scalars import as_integer, shown
 from rnnkernels.parameters import cell_info
+from rnnkernels.readout import Readout
 from rnnkernels.stack import Stack
 
 from .checks import as_integers, check_kind, check_seed
 from .config import MOST_HIDDEN, MOST_LAYERS
 from .contract import Place, Softmax
 from .on_host import HOST
-from .readout import Readout
 from .streams import Streams
 from .vocabulary import Vocabulary
 
@@ -86,13 +86,10 @@ class CharModel:
         self.vocabulary = vocabulary
         generator = np.random.default_rng(rng)
         self.stack = Stack(cell, vocabulary.size, hidden, layers, dropout=dropout, dtype=dtype, rng=generator)
-        self.readout: Softmax = Readout.initial(hidden, vocabulary.size, dtype, generator)
+        readout = Readout(hidden, vocabulary.size, reuse=True, dtype=dtype, rng=generator)
+        self.readout: Softmax = readout
         self.place: Place = HOST
-        self.params: dict[str, Array] = {
-            **self.stack.params,
-            "readout.weight": self.readout.weight,
-            "readout.bias": self.readout.bias,
-        }
+        self.params: dict[str, Array] = {**self.stack.params, **readout.params}
         fed = [name for name, of_x, _ in cell_info(cell)["gates"] if of_x == "projected"]
         if "f" in fed and "c" in cell_info(cell)["states"]:  # mgu has an f that forgets nothing
             first = fed.index("f") * hidden
@@ -135,11 +132,9 @@ class CharModel:
             raise ValueError(f"output: expected shape (T, B, H = {self.stack.output_size}), got {shape}")
         if _shape("targets", targets, "(T, B)", 2) != shape[:2]:
             raise ValueError(f"targets: expected shape (T, B) = {shape[:2]}, got {tuple(targets.shape)}")
-        if isinstance(targets, np.ndarray):  # those of a GPU are not waited for
-            as_integers("targets", targets.ravel(), self.vocabulary.size)
         rows = output.reshape(-1, output.shape[-1])
         loss, d_rows, grads = self.readout.loss_and_gradients(rows, targets.ravel())
-        return loss, d_rows.reshape(output.shape), {f"readout.{k}": g for k, g in grads.items()}
+        return loss, d_rows.reshape(output.shape), grads
 
     def evaluate(self, tokens: Array, batch: int = 64, length: int = 128) -> float:
         """Return the loss on a text in nats per character, without touching the model.
@@ -162,7 +157,7 @@ class CharModel:
         for start in range(0, streams.steps, length):
             run = self.stack.forward(streams.inputs(start, length), state, training=False)
             targets = streams.targets(start, length)
-            total += self.readout.loss(run.output.reshape(-1, run.output.shape[-1]), targets.ravel())
+            total += self.readout.loss(run.output.reshape(-1, run.output.shape[-1]), targets.ravel(), reduction="sum")
             count += targets.shape[0] * targets.shape[1]
             state = run.state
         return float(total) / count

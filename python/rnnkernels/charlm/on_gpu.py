@@ -93,7 +93,7 @@ class Gpu(Place):
 
 
 class TorchReadout:
-    """A linear layer (V, H) with softmax cross entropy, as `Readout` is; a loss is a tensor without axes.
+    """A linear layer (V, H) with softmax cross entropy, as `rnnkernels.Readout` is; a loss is a tensor without axes.
 
     Parameters
     ----------
@@ -110,9 +110,10 @@ class TorchReadout:
         """Return the logits, (N, V), of hidden states (N, H)."""
         return self.torch.nn.functional.linear(h, self.weight, self.bias)
 
-    def loss(self, h: Any, targets: Any) -> Any:
-        """Return the summed loss in nats, in float64, of states (N, H) against tokens (N,)."""
-        return self.torch.nn.functional.cross_entropy(self.logits(h), targets.long(), reduction="none").double().sum()
+    def loss(self, h: Any, targets: Any, *, reduction: str = "mean") -> Any:
+        """Return the loss in nats, in float64, of states (N, H) against tokens (N,)."""
+        losses = self.torch.nn.functional.cross_entropy(self.logits(h), targets.long(), reduction="none").double()
+        return losses.sum() if reduction == "sum" else losses.mean()
 
     def loss_and_gradients(self, h: Any, targets: Any) -> tuple[Any, Any, dict[str, Any]]:
         """Return the mean loss, its gradient for h (N, H) and its gradients for the parameters; all fresh."""
@@ -121,7 +122,7 @@ class TorchReadout:
             given = [t.detach().requires_grad_() for t in (h, self.weight, self.bias)]
             losses = functional.cross_entropy(functional.linear(*given), targets.long(), reduction="none")
             d_h, d_weight, d_bias = self.torch.autograd.grad(losses.mean(), given)
-        return losses.detach().double().mean(), d_h, {"weight": d_weight, "bias": d_bias}
+        return losses.detach().double().mean(), d_h, {"readout.weight": d_weight, "readout.bias": d_bias}
 
 
 class TorchUpdates:

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnkernels import optim
+from rnnkernels.readout import Readout
 
 from .contract import Place
-from .readout import Readout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
 
 
 class Host(Place):
-    """NumPy's arrays, by `readout.py` and `rnnkernels.optim`."""
+    """NumPy's arrays, by `rnnkernels.Readout` and `rnnkernels.optim`."""
 
     name = "cpu"
 
@@ -43,7 +43,7 @@ class Host(Place):
 
     def readout(self, weight: Array, bias: Array) -> Readout:
         """Return the last layer."""
-        return Readout(weight, bias)
+        return Readout.of(weight, bias, reuse=True)
 
     def optimizer(self, name: str, params: Mapping[str, Array], lr: float) -> optim.Optimizer:
         """Return the optimiser."""

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from rnnkernels._scalars import as_integer
+from rnnkernels.readout import draw
 
 from .checks import as_number, check_kind, check_seed
 from .model import CharModel
@@ -65,19 +66,9 @@ def _characters(model: CharModel, tokens: np.ndarray, temperature: float, rng: n
         known = logits[1:].astype(np.float64)  # [1:]: all but the unknown token
         if not np.isfinite(known).all():
             raise ValueError("model: expected finite parameters, got logits that are not")
-        index = _draw(known, temperature, rng)
+        index = int(draw(known[None], temperature, rng)[0])
         yield alphabet[index]
         logits, state = model.step(index + 1, state)
-
-
-def _draw(logits: np.ndarray, temperature: float, rng: np.random.Generator) -> int:
-    """Return a place in logits (N,), all finite: the highest one's at temperature 0."""
-    if temperature == 0:
-        return int(logits.argmax())
-    with np.errstate(over="ignore"):  # at a temperature near 0: exp(-inf) = 0 is right
-        cumulative = np.exp((logits - logits.max()) / temperature).cumsum()
-    drawn = np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")
-    return min(int(drawn), len(logits) - 1)
 
 
 def sample(

@@ -14,6 +14,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnkernels._asked import Asked
+from rnnkernels._initial import check_initial, set_initial
 from rnnkernels._scalars import as_flag, as_integer, as_number, shown
 from rnnkernels.memory import check_memory
 from rnnkernels.noise import Drawn, Noise, check_rate
@@ -35,7 +36,15 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
     """Parameters of one cell under torch.nn's names, and the checks that layers and cells share."""
 
     def __init__(
-        self, cell: str, input_size: int, hidden_size: int, bias: bool, proj_size: int, cell_clip: float | None
+        self,
+        cell: str,
+        input_size: int,
+        hidden_size: int,
+        bias: bool,
+        proj_size: int,
+        cell_clip: float | None,
+        recurrent: str = "uniform",
+        forget_bias: float | None = None,
     ) -> None:
         super().__init__()
         info = cell_info(cell)
@@ -50,6 +59,10 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
                 f"cell_clip: expected a number above 0, for a cell that has it; got {cell_clip} for {cell}"
             )
         self.state_names: tuple[str, ...] = info["states"]
+        self._shapes(input_size)  # raises where there is no such layer
+        self._initial = check_initial(
+            *(info, recurrent, forget_bias), bias=self.bias, width=self.proj_size or hidden_size, hidden=hidden_size
+        )
 
     def _shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
         return parameter_shapes(
@@ -62,7 +75,10 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
         return self.proj_size or self.hidden_size, *[self.hidden_size] * (len(self.state_names) - 1)
 
     def reset_parameters(self) -> None:
-        """Draw every parameter from U(-1/√H, 1/√H), as torch.nn does; gains are 1, shifts that are no biases 0."""
+        """Draw every parameter from U(-1/√H, 1/√H), as torch.nn does; gains are 1, shifts that are no biases 0.
+
+        Then those that the arguments `recurrent` and `forget_bias` set.
+        """
         bound = 1.0 / math.sqrt(self.hidden_size)
         initial = {"zero": 0.0, "one": 1.0}
         for name, parameter in self.named_parameters():
@@ -72,6 +88,8 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
                     for k, kind in enumerate(cell_info(self.cell)["initial"]):
                         if kind != "drawn":
                             parameter[k * self.hidden_size : (k + 1) * self.hidden_size] = initial[kind]
+            with torch.no_grad():
+                set_initial(cell_info(self.cell), name, parameter, self.hidden_size, self._initial, _draw_orthogonal)
 
     def _check(self, name: str, tensor: Any, shape: tuple[int, ...], symbols: str) -> None:
         """Raise where a tensor is not one of floats of this shape, on a device with kernels."""
@@ -131,6 +149,11 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
         return states[0] if len(self.state_names) == 1 else tuple(states)
 
 
+def _draw_orthogonal(block: torch.Tensor) -> None:
+    """Make a matrix an orthogonal one."""
+    block.copy_(torch.nn.init.orthogonal_(torch.empty_like(block, dtype=torch.float64)))  # there is no QR of halves
+
+
 class Recurrent(_Base):
     """Layers of any cell over sequences.
 
@@ -155,6 +178,9 @@ class Recurrent(_Base):
         For the cells that have it: c is kept in [-cell_clip, cell_clip].
     memory : {"all", "states", "replay"}
         What training keeps for the backward; see `rnnkernels.forward`.
+    recurrent : {"uniform", "identity", "orthogonal"}
+        Initial recurrent weights; see `rnnkernels.init_params` for this and the next.
+    forget_bias : float, optional
 
     Attributes
     ----------
@@ -190,10 +216,12 @@ class Recurrent(_Base):
         weight_dropout: float = 0.0,
         cell_clip: float | None = None,
         memory: str = "all",
+        recurrent: str = "uniform",
+        forget_bias: float | None = None,
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        super().__init__(cell, input_size, hidden_size, bias, proj_size, cell_clip)
+        super().__init__(cell, input_size, hidden_size, bias, proj_size, cell_clip, recurrent, forget_bias)
         self.num_layers = num_layers = as_integer("num_layers", num_layers, 1, 2**23)
         self.batch_first = as_flag("batch_first", batch_first)
         self.dropout = check_rate("dropout", dropout)
@@ -389,6 +417,8 @@ class RecurrentCell(_Base):
         For the projected cells, and needed there.
     cell_clip : float, optional
         For the cells that have it: c is kept in [-cell_clip, cell_clip].
+    recurrent, forget_bias
+        As in `Recurrent`.
 
     Attributes
     ----------
@@ -410,10 +440,12 @@ class RecurrentCell(_Base):
         *,
         proj_size: int = 0,
         cell_clip: float | None = None,
+        recurrent: str = "uniform",
+        forget_bias: float | None = None,
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        super().__init__(cell, input_size, hidden_size, bias, proj_size, cell_clip)
+        super().__init__(cell, input_size, hidden_size, bias, proj_size, cell_clip, recurrent, forget_bias)
         self._names = tuple(self._shapes(input_size))
         for name, shape in self._shapes(input_size).items():
             self.register_parameter(name, torch.nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
