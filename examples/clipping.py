@@ -53,11 +53,9 @@ def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
 def train(clip: Callable[[dict[str, Array]], object], updates: int, title: str) -> list[float]:
     """Return the loss of each update, up to the first that is not finite."""
     rng = np.random.default_rng(0)
-    stack = rk.Stack("rnn_relu", 1, UNITS, rng=rng)
+    stack = rk.Stack("rnn_relu", 1, UNITS, recurrent="identity", rng=rng)
     readout = rk.Readout(UNITS, 1, loss="squared_error", rng=rng)
-    stack.params["weight_hh_l0"][:] = SCALE * np.eye(UNITS)
-    for name in ("bias_ih_l0", "bias_hh_l0"):
-        stack.params[name][:] = 0
+    stack.params["weight_hh_l0"] *= SCALE
     optimizer = optim.SGD({**stack.params, **readout.params}, 0.01, momentum=0.9)
     last = np.zeros((STEPS, BATCH), bool)
     last[-1] = True

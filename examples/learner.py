@@ -27,7 +27,7 @@ class Learner:
     loss : str
         The readout's.
     **options
-        Of `Stack`: num_layers, bidirectional.
+        Of `Stack`: num_layers, bidirectional, forget_bias.
     """
 
     def __init__(

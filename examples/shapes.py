@@ -101,10 +101,8 @@ class Reverser:
     def __init__(self, letters: int, shortest: int, longest: int, hidden: int = 128) -> None:
         self.letters, self.shortest, self.longest = letters, shortest, longest
         self.rng = np.random.default_rng(3)
-        self.encoder = rk.Stack("lstm", letters, hidden, rng=self.rng)
-        self.decoder = rk.Stack("lstm", letters + 1, hidden, rng=self.rng)  # one token more: "begin"
-        for stack in (self.encoder, self.decoder):
-            stack.params["bias_ih_l0"][hidden : 2 * hidden] = 1  # of the forget gate (Jozefowicz et al. 2015)
+        self.encoder = rk.Stack("lstm", letters, hidden, forget_bias=1, rng=self.rng)
+        self.decoder = rk.Stack("lstm", letters + 1, hidden, forget_bias=1, rng=self.rng)  # one token more: "begin"
         self.readout = rk.Readout(hidden, letters, rng=self.rng)
         parts = {"encoder": self.encoder.params, "decoder": self.decoder.params, "readout": self.readout.params}
         self.optimizer = optim.Adam(flat(parts), RATE)
