@@ -1,12 +1,12 @@
 """The adding problem: LSTM and GRU remember for 200 steps, a vanilla network does not.
 
-Hochreiter and Schmidhuber (Neural Computation 9(8), 1997): at each of T steps there are a number from [0, 1] and a mark,
-which is 1 at two steps, one in each half; after the last step the network is to give the sum of the two marked numbers.
-Whoever always says 1 has a mean squared error of 1/6 = 0.167, the variance of the sum of two such numbers.
+Hochreiter and Schmidhuber (Neural Computation 9(8), 1997): each of T steps has a number from [0, 1] and a mark, which is
+1 at two steps, one in each half; after the last step the network is to give the sum of the two marked numbers. Whoever
+always says 1 has a mean squared error of 1/6 = 0.167, the variance of the sum of two such numbers.
 
 The LSTM's biases begin so that its units forget over spans from 1 to T steps, drawn evenly on a logarithmic scale
-(Tallec and Ollivier, ICLR 2018, "chrono initialization"): with the usual forget gates of about 1/2 nothing would be left
-of a gradient after 100 steps. The GRU is trained as it is.
+(Tallec and Ollivier, ICLR 2018, "chrono initialization"): with the usual forget gates of about 1/2 nothing would be
+left of a gradient after 100 steps. The GRU is trained as it is.
 """
 
 from __future__ import annotations
@@ -85,9 +85,9 @@ def remember_long(bias: Array, steps: int, rng: np.random.Generator) -> None:
 
 def draw(curves: dict[str, list[float]], file: Path) -> None:
     """Draw the losses, each the mean of 20 updates."""
-    from matplotlib import pyplot  # noqa: PLC0415 - optional
+    from matplotlib import pyplot as plt  # noqa: PLC0415 - optional
 
-    figure, axes = pyplot.subplots(figsize=(7, 4))
+    figure, axes = plt.subplots(figsize=(7, 4))
     for cell, losses in curves.items():
         means = np.convolve(losses, np.full(20, 1 / 20), "valid")
         axes.semilogy(means, label=cell)
@@ -95,4 +95,4 @@ def draw(curves: dict[str, list[float]], file: Path) -> None:
     axes.set(xlabel="update", ylabel="mean squared error", title="adding problem")
     axes.legend()
     figure.savefig(file)
-    pyplot.close(figure)
+    plt.close(figure)

@@ -24,7 +24,7 @@ TEMPERATURE = 0.7
 
 
 def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
-    """Train, validate and sample; in quick form a small model of a little text, which only has to write better than a 2-gram."""
+    """Train, validate and sample; in quick form a small model of a little text, which a 2-gram must not outdo."""
     del pictures
     if quick:
         config = charlm.Config(limit=400_000, valid_fraction=0.002, hidden=128, batch=16, epochs=1, valid_every=1)
@@ -33,7 +33,9 @@ def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
     order, wanted, length = (2, 2.4, 2_000) if quick else (6, 1.51, 8_000)
     trainer = charlm.train(config=config, observer=Drawn())
     grams = charlm.NGram(trainer.train_tokens, trainer.vocabulary.size, order)
-    print(f"validation, nats per character: {trainer.best_loss:.3f}; {order}-gram {grams.loss(trainer.valid_tokens):.3f}")
+    print(
+        f"validation, nats per character: {trainer.best_loss:.3f}; {order}-gram {grams.loss(trainer.valid_tokens):.3f}"
+    )
 
     text = charlm.sample(trainer.model, "\n", temperature=TEMPERATURE, length=length, seed=0)
     newline = trainer.vocabulary.encode("\n")

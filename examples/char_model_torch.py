@@ -4,8 +4,8 @@
 
 An LSTM with a softmax on top, once as a `Stack` and a `Readout` with `rnnkernels.optim`, once as torch.nn.LSTM and
 torch.nn.Linear with torch.optim, both in float32. They begin with the same weights, read the same windows of a text and
-take turns. Their losses must be the same but for rounding, which training amplifies a little; the ratio of their times is
-printed, and is no figure that anything depends on. The text is a module of the standard library, or any file.
+take turns. Their losses must be the same but for rounding, which training amplifies a little. The ratio of their times
+is printed; nothing depends on it. The text is a module of the standard library, or any file.
 """
 
 from __future__ import annotations
@@ -108,15 +108,15 @@ def times_as_fast(pairs: list[Pair]) -> float:
 
 def draw(pairs: list[Pair], file: Path) -> None:
     """Draw both curves."""
-    from matplotlib import pyplot  # noqa: PLC0415 - optional
+    from matplotlib import pyplot as plt  # noqa: PLC0415 - optional
 
-    figure, axes = pyplot.subplots(figsize=(7, 4))
+    figure, axes = plt.subplots(figsize=(7, 4))
     axes.plot([pair.ours for pair in pairs], linewidth=4, alpha=0.4, label="rnnkernels")
     axes.plot([pair.theirs for pair in pairs], linewidth=1, color="black", label="PyTorch")
     axes.set(xlabel="step", ylabel="nats per character")
     axes.legend()
     figure.savefig(file)
-    pyplot.close(figure)
+    plt.close(figure)
 
 
 def main() -> None:

@@ -2,8 +2,8 @@
 
 A network of rectified linear units is to give the sum of 40 numbers from [-1, 1]. Its recurrent weights begin as 1.12
 times the identity, so that the gradient of a number is 1.12^40 = 93 times larger for the first one than for the last:
-the first steps of gradient descent throw the weights far out. Clipping keeps a step's direction (by its L2 norm: Pascanu,
-Mikolov and Bengio, ICML 2013) or its sign (by value, as min-char-rnn does it), and its size at bay.
+the first steps of gradient descent throw the weights far out. Clipping by the L2 norm keeps a step's direction (Pascanu,
+Mikolov and Bengio, ICML 2013), clipping by value its signs (as in min-char-rnn), and either keeps it small.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROWS = ("gradient clipping",)
 
 STEPS, UNITS, BATCH, SCALE = 40, 32, 32, 1.12
 CLIPS: dict[str, Callable[[dict[str, Array]], object]] = {
-    "no clipping": lambda grads: None,
+    "no clipping": lambda _: None,
     "by norm": lambda grads: optim.clip_by_global_norm(grads, 1.0),
     "by value": lambda grads: optim.clip_by_value(grads, 0.01),
 }
@@ -78,13 +78,15 @@ def train(clip: Callable[[dict[str, Array]], object], updates: int, title: str) 
 
 def draw(curves: dict[str, list[float]], file: Path) -> None:
     """Draw the three losses."""
-    from matplotlib import pyplot  # noqa: PLC0415 - optional
+    from matplotlib import pyplot as plt  # noqa: PLC0415 - optional
 
-    figure, axes = pyplot.subplots(figsize=(7, 4))
+    figure, axes = plt.subplots(figsize=(7, 4))
     for name, losses in curves.items():
         axes.loglog(np.arange(1, len(losses) + 1), losses, label=name)
     axes.axhline(1, color="grey", linestyle=":", label="chance")
-    axes.set(xlabel="update", ylabel="mean squared error", title="the sum of 40 numbers, recurrent weights 1.12 · identity")
+    axes.set(
+        xlabel="update", ylabel="mean squared error", title="the sum of 40 numbers, recurrent weights 1.12 · identity"
+    )
     axes.legend()
     figure.savefig(file)
-    pyplot.close(figure)
+    plt.close(figure)

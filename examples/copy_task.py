@@ -1,7 +1,7 @@
 """The copy task: ten symbols, a long silence, and then the same ten symbols, by every cell.
 
-Hochreiter and Schmidhuber (1997), in the form of Arjovsky, Shah and Bengio (ICML 2016): ten symbols of eight, T - 1 blank
-steps, a mark, and ten more blanks, while the network is to write blanks up to the mark and the ten symbols behind it.
+Hochreiter and Schmidhuber (1997), in the form of Arjovsky, Shah and Bengio (ICML 2016): ten symbols of eight, T - 1
+blanks, a mark, and ten more blanks, while the network is to write blanks up to the mark and the ten symbols behind it.
 Whoever remembers nothing knows when to write, not what: its loss is 10·ln 8 / (T + 20) nats per step.
 """
 
@@ -43,7 +43,9 @@ def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
     for cell, loss in sorted(losses.items(), key=lambda item: item[1]):
         print(f"{cell:18} {loss:.4f}  {loss / memoryless:6.1%} of that")
     wanted = f"< {memoryless:.4f}"
-    below = [Figure(f"{cell}, nats per step", losses[cell], wanted, losses[cell] < memoryless) for cell in ("lstm", "gru")]
+    below = [
+        Figure(f"{cell}, nats per step", losses[cell], wanted, losses[cell] < memoryless) for cell in ("lstm", "gru")
+    ]
     ratio = min(losses["lstm"], losses["gru"]) / losses["rnn_tanh"]
     return [*below, Figure("the better one's loss as a share of the vanilla network's", ratio, "< 1", ratio < 1)]
 

@@ -52,7 +52,9 @@ def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
         draw(linear, attenuated, cells, pictures / "gradients.png")
     return [
         Figure("linear case: slope of log ‖dL/dh_t‖ less log σ_max", max(errors), "< 0.001", max(errors) < 1e-3),
-        Figure(f"of {len(SIGMAS)} networks, those that tanh attenuates", lower, f"= {len(SIGMAS)}", lower == len(SIGMAS)),
+        Figure(
+            f"of {len(SIGMAS)} networks, those that tanh attenuates", lower, f"= {len(SIGMAS)}", lower == len(SIGMAS)
+        ),
         Figure("LSTM, f = 1: ratio of ‖dL/dc_t‖ from step to step less 1", constant, "= 0", constant == 0),
     ]
 
@@ -99,14 +101,14 @@ def slope(norms: Array) -> float:
 
 def draw(linear: dict[float, Array], attenuated: dict[float, Array], cells: dict[str, Array], file: Path) -> None:
     """Draw the norms over t, each divided by that of the last step."""
-    from matplotlib import pyplot  # noqa: PLC0415 - optional
+    from matplotlib import pyplot as plt  # noqa: PLC0415 - optional
 
     panels = {
         "vanilla, linear case, ‖dL/dh_t‖": {f"σ_max = {sigma}": norms for sigma, norms in linear.items()},
         "vanilla, with tanh's slopes, ‖dL/dh_t‖": {f"σ_max = {sigma}": norms for sigma, norms in attenuated.items()},
         "LSTM, gates that do not see h, ‖dL/dc_t‖": cells,
     }
-    figure, axes = pyplot.subplots(1, 3, figsize=(15, 4.5), sharey=True)
+    figure, axes = plt.subplots(1, 3, figsize=(15, 4.5), sharey=True)
     for panel, (title, curves) in zip(axes, panels.items(), strict=True):
         for label, norms in curves.items():
             panel.semilogy(np.arange(1, STEPS + 1), norms / norms[-1], label=label)
@@ -114,4 +116,4 @@ def draw(linear: dict[float, Array], attenuated: dict[float, Array], cells: dict
         panel.legend()
     figure.tight_layout()
     figure.savefig(file)
-    pyplot.close(figure)
+    plt.close(figure)

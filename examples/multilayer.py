@@ -26,7 +26,12 @@ ROWS = ("multilayer and bidirectional",)
 NEEDS = ("torch",)
 
 STEPS, BATCH, INPUTS, UNITS = 20, 4, 7, 16
-LAYERS = {"rnn_tanh": ("RNN", {}), "rnn_relu": ("RNN", {"nonlinearity": "relu"}), "lstm": ("LSTM", {}), "gru": ("GRU", {})}
+LAYERS = {
+    "rnn_tanh": ("RNN", {}),
+    "rnn_relu": ("RNN", {"nonlinearity": "relu"}),
+    "lstm": ("LSTM", {}),
+    "gru": ("GRU", {}),
+}
 
 
 def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
@@ -77,7 +82,10 @@ def compare(cell: str, layers: int, both: bool) -> tuple[float, float]:
     theirs = {"x": inputs.grad, **{name: p.grad for name, p in peer.named_parameters()}}
     theirs |= {f"state.{row}.{k}": part.grad[row] for k, part in enumerate(begin) for row in range(rows)}
 
-    pairs = [(run.output, output), *((run.state[row][k], part[row]) for k, part in enumerate(end) for row in range(rows))]
+    pairs = [
+        (run.output, output),
+        *((run.state[row][k], part[row]) for k, part in enumerate(end) for row in range(rows)),
+    ]
     outputs = max(float(np.abs(one - two.detach().numpy()).max()) for one, two in pairs)
     gradients = max(difference(ours[name], grad.numpy()) for name, grad in theirs.items())
     return outputs, gradients

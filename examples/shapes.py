@@ -138,7 +138,7 @@ class Reverser:
         return written
 
     def train(self, steps: int) -> float:
-        """Train on strings that grow longer, and return the share of 1,000 new ones that are written without a fault."""
+        """Train on strings that grow longer; return the share of 1,000 new ones that are written without a fault."""
         for step in bar(range(steps), "sequence to sequence"):
             self.optimizer.lr = RATE * (1 - step / steps)
             self.learn(*self.batch(32, 2 + int((self.longest - 2) * min(1, 2 * step / steps))))
