@@ -1,8 +1,8 @@
 """The adding problem: LSTM and GRU remember for 200 steps, a vanilla network does not.
 
-Hochreiter and Schmidhuber (Neural Computation 9(8), 1997): each of T steps has a number from [0, 1] and a mark, which is
-1 at two steps, one in each half; after the last step the network is to give the sum of the two marked numbers. Whoever
-always says 1 has a mean squared error of 1/6 = 0.167, the variance of the sum of two such numbers.
+Hochreiter and Schmidhuber (Neural Computation 9(8), 1997): each of T steps has a number from [0, 1] and a mark, which
+is 1 at two steps, one in each half; after the last step the network is to give the sum of the two marked numbers.
+Whoever always says 1 has a mean squared error of 1/6 = 0.167, the variance of the sum of two such numbers.
 
 The LSTM's biases begin so that its units forget over spans from 1 to T steps, drawn evenly on a logarithmic scale
 (Tallec and Ollivier, ICLR 2018, "chrono initialization"): with the usual forget gates of about 1/2 nothing would be

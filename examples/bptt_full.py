@@ -49,7 +49,7 @@ class Problem:
 
     def __init__(self, cell: str, layers: int, steps: int) -> None:
         rng = np.random.default_rng(0)
-        size = {"proj_size": 4} if rk.cell_info(cell)["projected"] else {}
+        size: dict[str, Any] = {"proj_size": 4} if rk.cell_info(cell)["projected"] else {}
         self.stack = rk.Stack(cell, UNITS, UNITS, num_layers=layers, dtype="float64", rng=rng, **size)
         self.readout = rk.Readout(self.stack.output_size, CLASSES, dtype="float64", rng=rng)
         self.x = rng.normal(size=(steps, BATCH, UNITS))

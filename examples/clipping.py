@@ -2,8 +2,8 @@
 
 A network of rectified linear units is to give the sum of 40 numbers from [-1, 1]. Its recurrent weights begin as 1.12
 times the identity, so that the gradient of a number is 1.12^40 = 93 times larger for the first one than for the last:
-the first steps of gradient descent throw the weights far out. Clipping by the L2 norm keeps a step's direction (Pascanu,
-Mikolov and Bengio, ICML 2013), clipping by value its signs (as in min-char-rnn), and either keeps it small.
+the first steps of gradient descent throw the weights far out. Clipping by the L2 norm keeps a step's direction
+(Pascanu, Mikolov and Bengio, ICML 2013), clipping by value its signs (as in min-char-rnn), and either keeps it small.
 """
 
 from __future__ import annotations

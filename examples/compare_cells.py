@@ -59,7 +59,7 @@ def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
 
 def learner_of(cell: str, seed: int) -> Learner:
     """Return a network of as many inputs as units: some cells add the input itself to a gate; h projected to half."""
-    size = {"proj_size": UNITS // 2} if rk.cell_info(cell)["projected"] else {}
+    size: dict[str, Any] = {"proj_size": UNITS // 2} if rk.cell_info(cell)["projected"] else {}
     return Learner(cell, UNITS, UNITS, 1, lr=RATE, loss="squared_error", seed=seed, **size)
 
 
@@ -82,7 +82,7 @@ def train(cell: str, seed: int, updates: int) -> float:
 def from_reference(cell: str) -> float:
     """Return the largest difference of outputs from the reference's, in float64."""
     rng = np.random.default_rng(0)
-    size = {"proj_size": 5} if rk.cell_info(cell)["projected"] else {}
+    size: dict[str, Any] = {"proj_size": 5} if rk.cell_info(cell)["projected"] else {}
     params = rk.init_params(cell, 8, 8, rng=rng, dtype="float64", **size)
     x = rng.normal(size=(STEPS, 3, 8))
     expected, _ = reference.forward(cell, x, params)

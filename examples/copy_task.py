@@ -62,7 +62,7 @@ def train(cell: str, gap: int, updates: int) -> float:
     """Return the loss on 1,000 new sequences, in nats per step."""
     rng = np.random.default_rng(0)
     keeps = cell.startswith("lstm") and any(name == "f" for name, *_ in rk.cell_info(cell)["gates"])
-    options = {"forget_bias": FORGET_BIAS} if keeps else {}
+    options: dict[str, Any] = {"forget_bias": FORGET_BIAS} if keeps else {}
     learner = Learner(cell, MARK + 1, UNITS, BLANK + 1, lr=RATE, **options)
     for update in range(updates):
         learner.optimizer.lr = RATE * min(1, 2 * (1 - update / updates))
