@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._arguments import as_floats, host_float
-from ._call import present
 from ._scalars import as_choice, as_flag, as_integer, as_number, as_text, shown
+from ._targets import integers, rows_that_count
 from .parameters import as_generator, float_dtype
-from .schedule import check_rows
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -282,7 +281,18 @@ class Readout:
         lengths: npt.ArrayLike | None = None,
         reduction: str = "mean",
     ) -> float:
-        """Return the loss alone, as `loss_and_gradients` has it."""
+        """Return the loss alone.
+
+        Parameters
+        ----------
+        output, targets, mask, lengths, reduction
+            As for `loss_and_gradients`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `loss_and_gradients`.
+        """
         rows, wanted, _, count = self._counted(output, targets, mask, lengths, reduction)
         return self._on_logits(self._buffered_logits(rows), wanted, None) / count
 
@@ -416,8 +426,8 @@ class Readout:
         as_choice("reduction", reduction, REDUCTIONS)
         h = self._outputs(output)
         lead = h.shape[:-1]
-        counts = _rows_that_count(lead, mask, lengths)
-        wanted = self._like("targets", targets, lead) if self.kind == "squared_error" else _integers(targets, lead)
+        counts = rows_that_count(lead, mask, lengths)
+        wanted = self._like("targets", targets, lead) if self.kind == "squared_error" else integers(targets, lead)
         if counts is None:
             rows, wanted = h.reshape(-1, self.input_size), wanted.reshape(-1, *wanted.shape[len(lead) :])
         else:
@@ -455,39 +465,3 @@ def _exponentials(y: Array) -> Array:
     y -= largest  # the largest becomes 0: exp cannot overflow
     np.exp(y, out=y)
     return largest
-
-
-def _integers(targets: npt.ArrayLike, lead: tuple[int, ...]) -> Array:
-    """Return targets as integers of a shape; which they are is checked where they count."""
-    try:
-        array = np.asarray(targets)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise TypeError(f"targets: expected integers, got {shown(targets)}: {error}") from None
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"targets: expected integers, got {array.dtype}")
-    if array.shape != lead:
-        raise ValueError(f"targets: expected the shape of the outputs without H, {lead}, got {array.shape}")
-    return array
-
-
-def _rows_that_count(
-    lead: tuple[int, ...], mask: npt.ArrayLike | None, lengths: npt.ArrayLike | None
-) -> npt.NDArray[np.bool_] | None:
-    """Return which rows count, with the outputs' leading axes; None where all do."""
-    counts = None
-    if lengths is not None:
-        if len(lead) != 2:
-            raise ValueError(f"lengths: expected outputs (T, B, H) with them, got {len(lead) + 1} dimensions")
-        length, _ = check_rows(*lead, lengths, None)
-        counts = np.less.outer(np.arange(lead[0]), present(length, "lengths"))
-    if mask is not None:
-        try:
-            allowed = np.asarray(mask)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise TypeError(f"mask: expected booleans, got {shown(mask)}: {error}") from None
-        if allowed.dtype != np.bool_:
-            raise TypeError(f"mask: expected booleans, got {allowed.dtype}")
-        if allowed.shape != lead:
-            raise ValueError(f"mask: expected the shape of the outputs without H, {lead}, got {allowed.shape}")
-        counts = allowed if counts is None else counts & allowed
-    return counts

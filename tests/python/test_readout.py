@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import doctest
+import importlib
 import pickle
 from typing import TYPE_CHECKING, Any
 
@@ -240,6 +242,12 @@ def test_what_belongs_to_the_other_loss_is_refused() -> None:
         readout.loss(output, np.ones((T, B)))
     with pytest.raises(ValueError, match=r"^lengths: expected outputs \(T, B, H\) with them, got 2 dimensions"):
         readout.loss(output[0], np.ones((B, K)), lengths=[1] * B)
+
+
+def test_its_example_runs() -> None:
+    found = doctest.testmod(importlib.import_module("rnnkernels.readout"))
+    assert found.attempted > 5
+    assert found.failed == 0
 
 
 def test_nothing_at_all() -> None:
