@@ -17,6 +17,9 @@ STATE = (torch.zeros(1, B, H), torch.zeros(1, B, H))
 SIZES = {"cell": "lstm", "input_size": I, "hidden_size": H, "bias": True, "proj_size": 0, "cell_clip": 1.0}
 DEFAULTS = {"cell_clip": "none"}
 
+LOOKING = rnn.AttentionRecurrent("lstm", I, 2, H, hard=True)
+FEATURES, MASK, SEEN = torch.zeros(B, 3, 2), torch.ones(B, 3, dtype=torch.bool), tuple(s[0] for s in STATE)
+
 ROWS = [
     row(
         "Recurrent",
@@ -46,6 +49,43 @@ ROWS = [
         all_states=False,
     ),
     row("RecurrentCell.forward", CELL.forward, {"state": "none"}, input=X[0], state=tuple(s[0] for s in STATE)),
+    row(
+        "AttentionRecurrent",
+        rnn.AttentionRecurrent,
+        dict.fromkeys(("cell_clip", "attention_size", "location"), "none"),
+        **SIZES,
+        feature_size=2,
+        scores="additive",
+        attention_size=3,
+        gated=True,
+        location=(1, 3),
+        batch_first=False,
+        hard=False,
+    ),
+    row(
+        "AttentionRecurrent.forward",
+        LOOKING.forward,
+        dict.fromkeys(("state", "mask", "lengths", "resets", "reset_state", "seed"), "none"),
+        x=X,
+        features=FEATURES,
+        state=SEEN,
+        mask=MASK,
+        lengths=[T, 2],
+        resets=RESETS,
+        reset_state=SEEN,
+        seed=1,
+    ),
+    row(
+        "AttentionRecurrent.stepper",
+        LOOKING.stepper,
+        dict.fromkeys(("state", "mask", "seed"), "none"),
+        features=FEATURES,
+        state=SEEN,
+        mask=MASK,
+        seed=1,
+    ),
+    row("AttentionStepper", LOOKING.stepper(FEATURES), x_t=X[0]),
+    row("AttentionStepper.reset", LOOKING.stepper(FEATURES).reset, {"state": "none"}, state=SEEN),
     row("swap", rnn.swap, model=torch.nn.GRU(I, H), allow_torch=False),
     row("unswap", rnn.unswap, model=torch.nn.Sequential(rnn.GRU(I, H))),
 ]

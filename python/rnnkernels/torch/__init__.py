@@ -24,6 +24,7 @@ from rnnkernels import _cpu
 
 from . import export as _export  # noqa: F401  # the operators' rule for torch.onnx.export
 from . import operators
+from .attention import Attention, AttentionRecurrent
 from .layers import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from .recurrent import Recurrent, RecurrentCell
 from .swapping import Swapped, swap, unswap
@@ -37,6 +38,8 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Attention",
+    "AttentionRecurrent",
     "GRUCell",
     "LSTMCell",
     "RNNCell",

@@ -34,6 +34,8 @@ States = Any  # a tensor, of a cell with several states a tuple of them
 class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
     """Parameters of one cell under torch.nn's names, and the checks that layers and cells share."""
 
+    batch_first: bool = False
+
     def __init__(
         self, cell: str, input_size: int, hidden_size: int, bias: bool, proj_size: int, cell_clip: float | None
     ) -> None:
@@ -118,7 +120,30 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
             self._check(f"{name} {part}", state, shape, symbols)
         return tuple(states)
 
-    def _run(self, serve: Any, asked: Asked, *tensors: Any) -> Any:
+    @staticmethod
+    def _lengths(lengths: Any, batched: bool) -> torch.Tensor | None:
+        if lengths is None:
+            return None
+        try:
+            found = lengths if isinstance(lengths, torch.Tensor) else torch.as_tensor(lengths)
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+            raise TypeError(f"lengths: expected integers, got {shown(lengths)}: {error}") from None
+        if found.is_floating_point() or found.dtype == torch.bool:
+            raise TypeError(f"lengths: expected integers, got {found.dtype}")
+        if found.dim() != int(batched):
+            raise ValueError(f"lengths: expected shape {'(B,)' if batched else '()'}, got {tuple(found.shape)}")
+        return found.to(torch.int64).reshape(-1)
+
+    def _resets(self, resets: Any, batched: bool) -> torch.Tensor | None:
+        if resets is None:
+            return None
+        if not isinstance(resets, torch.Tensor) or resets.dtype != torch.bool:
+            raise TypeError(f"resets: expected a tensor of booleans, got {getattr(resets, 'dtype', type(resets))}")
+        if resets.dim() != 1 + batched:
+            raise ValueError(f"resets: expected shape {'(T, B)' if batched else '(T,)'}, got {tuple(resets.shape)}")
+        return resets.unsqueeze(1) if not batched else resets.T.contiguous() if self.batch_first else resets
+
+    def _run(self, serve: Any, asked: Any, *tensors: Any) -> Any:
         """Return what `serve` gives for tensors; in an autocast region they are cast, and results are of its half."""
         region = autocast.region(next(self.parameters()))
         if region is None:
@@ -349,29 +374,6 @@ class Recurrent(_Base):
         return Asked(
             self.cell, False, batch_sizes, lengths, resets, noise, cell_clip=self.cell_clip, memory=self.memory
         )
-
-    @staticmethod
-    def _lengths(lengths: Any, batched: bool) -> torch.Tensor | None:
-        if lengths is None:
-            return None
-        try:
-            found = lengths if isinstance(lengths, torch.Tensor) else torch.as_tensor(lengths)
-        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-            raise TypeError(f"lengths: expected integers, got {shown(lengths)}: {error}") from None
-        if found.is_floating_point() or found.dtype == torch.bool:
-            raise TypeError(f"lengths: expected integers, got {found.dtype}")
-        if found.dim() != int(batched):
-            raise ValueError(f"lengths: expected shape {'(B,)' if batched else '()'}, got {tuple(found.shape)}")
-        return found.to(torch.int64).reshape(-1)
-
-    def _resets(self, resets: Any, batched: bool) -> torch.Tensor | None:
-        if resets is None:
-            return None
-        if not isinstance(resets, torch.Tensor) or resets.dtype != torch.bool:
-            raise TypeError(f"resets: expected a tensor of booleans, got {getattr(resets, 'dtype', type(resets))}")
-        if resets.dim() != 1 + batched:
-            raise ValueError(f"resets: expected shape {'(T, B)' if batched else '(T,)'}, got {tuple(resets.shape)}")
-        return resets.unsqueeze(1) if not batched else resets.T.contiguous() if self.batch_first else resets
 
 
 class RecurrentCell(_Base):

@@ -1,0 +1,239 @@
+"""The attending recurrence in PyTorch's own operations, a loop over the steps: slow, and differentiable at will.
+
+What a user writes where there is no kernel: keys and the input's product are made once, the rest step by step, of all
+rows at once. A row that has ended keeps its state; a row that is reset takes another. The cells' steps are those of
+`rnnkernels.steps`. Not here: checks of arguments (`attention`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch.nn.functional import conv1d, linear
+
+from rnnkernels import steps
+from rnnkernels.parameters import cell_info
+from rnnkernels.reference.masks import philox
+
+from .loops import LIBRARY, _with_biases, transposed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Tensors = tuple[torch.Tensor, ...]
+
+# What the attention itself is made of. `weight_key` is not among them: keys are made before a call.
+NAMES = ("weight_query", "bias_query", "score", "weight_beta", "bias_beta", "weight_location")
+
+
+class Attending(NamedTuple):
+    """What is asked of a call beside its tensors."""
+
+    cell: str
+    hard: bool = False
+    cell_clip: float | None = None
+
+
+class Given(NamedTuple):
+    """The tensors of a call: T steps, B rows, L places, D features of each, A units of a key."""
+
+    x: torch.Tensor  # (T, B, I), or tokens (T, B)
+    features: torch.Tensor  # (B, L, D)
+    keys: torch.Tensor | None  # (B, L, A); None: the features themselves, for bilinear scores
+    weights: Mapping[str, torch.Tensor]  # the cell's, weight_ih of it (Gx*H, I + D), and those of `NAMES`
+    state: Tensors | None = None  # each (B, H); None: zeros
+    reset_state: Tensors | None = None  # each (B, H); None: zeros
+    mask: torch.Tensor | None = None  # (B, L) of bool: where a place may be looked at
+    lengths: torch.Tensor | None = None  # (B,) of int64
+    resets: torch.Tensor | None = None  # (T, B) of bool
+    seed: torch.Tensor | None = None  # () of int64: hard attention draws from it
+    places: torch.Tensor | None = None  # (T, B) of int64: what hard attention drew; None: it is yet to draw
+    location: torch.Tensor | None = None  # (B, C, L): what location-aware scores see before the first step
+
+
+class Attended(NamedTuple):
+    """What a call gave; of steps that a row does not have zeros, and places of -1."""
+
+    output: torch.Tensor  # (T, B, H)
+    final: Tensors  # each (B, H)
+    weights: torch.Tensor  # (T, B, L)
+    contexts: torch.Tensor  # (T, B, D)
+    places: torch.Tensor | None  # (T, B) of int64, of hard attention
+    location: torch.Tensor | None  # (B, C, L) after each row's last step
+
+
+def run(asked: Attending, given: Given) -> Attended:
+    """Run a call."""
+    x = given.x
+    count, batch = x.shape[:2]
+    look = _Look(asked, given)
+    cell_step = _CellStep(asked, given, look.features.shape[-1])
+    beginning = given.state or cell_step.zeros(batch)
+    fresh = given.reset_state or cell_step.zeros(batch)
+    now, seen = beginning, look.start(given.location)
+    nothing = look.start(None)
+    drawn = _uniforms(asked, given, look.features.dtype)
+
+    outputs, weights, contexts, places = [], [], [], []
+    for t in range(count):
+        before, before_seen = now, seen
+        if given.resets is not None:
+            reset = given.resets[t]
+            now = _choose(reset, fresh, now)
+            seen = None if seen is None else _pick(reset, nothing, seen)
+        place = None if given.places is None else given.places[t]
+        alpha, context, place, seen = look(now[0], seen, None if drawn is None else drawn[t], place)
+        now = cell_step(t, context, now)
+        output = now[0]
+        if given.lengths is not None:
+            runs = given.lengths > t
+            now = _choose(runs, now, before)
+            seen = None if seen is None else _pick(runs, seen, before_seen)
+            output, alpha, context = (_pick(runs, part, torch.zeros_like(part)) for part in (output, alpha, context))
+            place = None if place is None else torch.where(runs, place, -1)
+        outputs.append(output)
+        weights.append(alpha)
+        contexts.append(context)
+        places.append(place)
+
+    size = look.features.shape
+
+    def stacked(of_steps: list[torch.Tensor], width: int) -> torch.Tensor:
+        return torch.stack(of_steps) if of_steps else look.features.new_zeros(0, batch, width)
+
+    chosen = None
+    if asked.hard:
+        chosen = torch.stack(places) if places else x.new_zeros((0, batch), dtype=torch.int64)
+    return Attended(
+        stacked(outputs, cell_step.widths[0]),
+        tuple(now),
+        stacked(weights, size[1]),
+        stacked(contexts, size[2]),
+        chosen,
+        seen,
+    )
+
+
+def _pick(condition: torch.Tensor, one: Any, other: Any) -> torch.Tensor:
+    """Return each row (B, ...) of the one or the other, by a condition (B,)."""
+    return torch.where(condition.view(-1, *[1] * (one.dim() - 1)), one, other)
+
+
+def _choose(condition: torch.Tensor, one: Tensors, other: Tensors) -> Tensors:
+    return tuple(_pick(condition, a, b) for a, b in zip(one, other, strict=True))
+
+
+class _Look:
+    """One look at the features: (state, what the looks before saw) → weights, context, place."""
+
+    def __init__(self, asked: Attending, given: Given) -> None:
+        self.features = given.features
+        self.keys = given.features if given.keys is None else given.keys
+        self.hard = asked.hard
+        self.weights = given.weights
+        self.forbidden = None if given.mask is None else ~given.mask
+        self.dot = given.keys is not None and "score" not in given.weights
+        self.rows = torch.arange(len(given.features), device=given.features.device)
+
+    def start(self, location: torch.Tensor | None) -> torch.Tensor | None:
+        """Return what location-aware scores see before the first step (B, C, L); None for other scores."""
+        weight = self.weights.get("weight_location")
+        if weight is None or location is not None:
+            return location
+        batch, places, _ = self.features.shape
+        return self.features.new_zeros(batch, weight.shape[1], places)
+
+    def _scores(self, h: torch.Tensor, seen: torch.Tensor | None) -> torch.Tensor:
+        """Return e (B, L)."""
+        w = self.weights
+        query = linear(h, w["weight_query"], w.get("bias_query"))
+        if "score" not in w:
+            scores = torch.bmm(self.keys, query.unsqueeze(2)).squeeze(2)
+            return scores / math.sqrt(query.shape[1]) if self.dot else scores
+        sums = self.keys + query.unsqueeze(1)
+        if seen is not None:
+            weight = w["weight_location"]  # (A, C, K)
+            sums = sums + conv1d(seen, weight, padding=weight.shape[2] // 2).transpose(1, 2)
+        return torch.tanh(sums) @ w["score"]
+
+    def __call__(
+        self, h: torch.Tensor, seen: torch.Tensor | None, uniform: torch.Tensor | None, place: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """Return weights (B, L), context (B, D), place (B,) of hard attention, what the next look sees (B, C, L)."""
+        scores = self._scores(h, seen)
+        if self.forbidden is not None:
+            scores = scores.masked_fill(self.forbidden, -math.inf)
+        alpha = torch.softmax(scores, 1)
+        if self.hard:
+            place = _draw(alpha.detach(), uniform) if place is None else place.clamp(min=0)
+            context = self.features[self.rows, place]
+        else:
+            context = torch.bmm(alpha.unsqueeze(1), self.features).squeeze(1)
+        if "weight_beta" in self.weights:
+            beta = torch.sigmoid(linear(h, self.weights["weight_beta"], self.weights.get("bias_beta")))  # (B, 1)
+            context = beta * context
+        if seen is not None:
+            sums = [seen[:, 1] + alpha] if seen.shape[1] == 2 else []
+            seen = torch.stack([alpha, *sums], 1)
+        return alpha, context, place, seen
+
+
+class _CellStep:
+    """The cell's step t on (x_t, context); x's product is made for all steps before the first."""
+
+    def __init__(self, asked: Attending, given: Given, features: int) -> None:
+        cell = self.cell = asked.cell
+        x = given.x
+        params = _with_biases(cell, {name: w for name, w in given.weights.items() if name not in NAMES})
+        inputs = params["weight_ih"].shape[1] - features
+        if not x.is_floating_point():
+            x = torch.nn.functional.one_hot(x, inputs).to(params["weight_ih"].dtype)
+        matrices = transposed(params)
+        self.widths = steps.state_widths(cell, matrices)
+        self.step = steps.step_of(cell)
+        self.weights = steps.weights(LIBRARY, cell, matrices)
+        if asked.cell_clip is not None:
+            self.weights["cell_clip"] = asked.cell_clip
+        of_x, self.of_context = matrices["weight_ih"].split([inputs, features])
+        self.normalised = cell_info(cell)["normalisation"] != "none"
+        self.gain, self.shift = None, None
+        if self.normalised:  # the sum over the whole row is, so x's part of it cannot be before it is known
+            self.part = x @ of_x
+            self.gain, self.shift = matrices["weight_diagonal"][: self.part.shape[-1]], matrices["bias_ih"]
+        else:
+            self.part = steps.input_part(LIBRARY, cell, x, {**matrices, "weight_ih": of_x})
+        self.x = x if cell_info(cell)["direct"] else None
+        self.like = params["weight_ih"]
+
+    def zeros(self, batch: int) -> Tensors:
+        """Return states of zeros."""
+        return tuple(self.like.new_zeros(batch, width) for width in self.widths)
+
+    def __call__(self, t: int, context: torch.Tensor, state: Tensors) -> Tensors:
+        part = torch.addmm(self.part[t], context, self.of_context)
+        if self.normalised:
+            part = LIBRARY.layer_norm(part, self.gain, self.shift)
+        whole = None if self.x is None else torch.cat((self.x[t], context), 1)  # what gates that take x itself do
+        return tuple(self.step(LIBRARY, whole, part, state, self.weights))
+
+
+# ---- hard attention ----------------------------------------------------------------------------------
+
+
+def _draw(alpha: torch.Tensor, uniform: Any) -> torch.Tensor:
+    """Return the first place (B,) at which the sum of the weights exceeds a uniform number (B,) in [0, 1)."""
+    sums = alpha.cumsum(1)
+    return (sums <= (uniform * sums[:, -1]).unsqueeze(1)).sum(1)
+
+
+def _uniforms(asked: Attending, given: Given, dtype: torch.dtype) -> torch.Tensor | None:
+    """Return a number for each step and row (T, B) in [0, 1); None where nothing is to be drawn."""
+    if not asked.hard or given.places is not None or given.seed is None:
+        return None
+    count, batch = given.x.shape[:2]
+    step, row = torch.meshgrid(torch.arange(count), torch.arange(batch), indexing="ij")
+    bits = philox(int(given.seed) & (2**64 - 1), (0, step.numpy(), row.numpy(), 0))[0]
+    # 24 bits are exact in every dtype: rounding makes none of them 1.
+    return torch.from_numpy((bits >> 8).astype("float64") / 2**24).to(given.features.device, dtype)
