@@ -65,11 +65,11 @@ def _pictures(rng: np.random.Generator, there: Array, colour: Array, shape: Arra
     row, _ = np.nonzero(there)
     glyphs = _GLYPHS[shape[there], rng.integers(0, _GLYPHS.shape[1], len(row))]  # (objects, CELL, CELL)
     light = _RGB[colour[there]] * rng.uniform(0.8, 1.0, (len(row), 1))
-    grid = np.zeros((len(there), PLACES, 3, CELL, CELL))
+    grid = np.zeros((len(there), PLACES, 3, CELL, CELL), np.float32)
     grid[row, place[there]] = light[:, :, None, None] * glyphs[:, None]
     pictures = grid.reshape(-1, SIDE, SIDE, 3, CELL, CELL).transpose(0, 3, 1, 4, 2, 5)
     pictures = pictures.reshape(-1, 3, SIDE * CELL, SIDE * CELL)
-    return (pictures + rng.normal(0, _NOISE, pictures.shape)).astype(np.float32)
+    return pictures + _NOISE * rng.standard_normal(pictures.shape, np.float32)
 
 
 def _glyphs() -> Array:
