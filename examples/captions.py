@@ -24,7 +24,8 @@ import rnnkernels.torch as rnn
 
 from .figures import Figure
 from .progress import bar
-from .scenes import COLOURS, COLUMNS, PLACES, ROWS as LINES, SHAPES, SIDE, Array, Scenes, draw
+from .scenes import COLOURS, COLUMNS, PLACES, SHAPES, SIDE, Array, Scenes, draw
+from .scenes import ROWS as LINES
 from .vision import FEATURES, features, trained
 
 if TYPE_CHECKING:
@@ -206,10 +207,10 @@ def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
         beaten = full["none"] < full["soft"] - 0.1
         peak, mass = pointing(models["hard"], fresh)
         figures += [
-            Figure("mean of all places: exact captions", share["mean"], "< soft", share["mean"] < share["soft"], attention),
+            Figure("mean of places: exact captions", share["mean"], "< soft", share["mean"] < share["soft"], attention),
             Figure("none: exact captions", share["none"], "> 0.2", share["none"] > 0.2, without),
             Figure("none: exact, four objects", full["none"], f"< soft: {full['soft']:.3f}", beaten, without),
-            Figure("hard: exact captions", share["hard"], f"> 0.8; soft: {share['soft']:.3f}", share["hard"] > 0.8, hard),
+            Figure("hard: exact captions", share["hard"], "> 0.8", share["hard"] > 0.8, hard),
             Figure("hard: peak on the named object", peak, ">= 0.9", peak >= 0.9, hard),
         ]
     if pictures is not None:
@@ -220,7 +221,7 @@ def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
 
 def _maps(model: Captioner, data: Data, file: Path, scenes: int = 3) -> None:
     """Draw where the model looks at each word of a few captions: the picture, brighter where the attention is."""
-    from matplotlib import figure
+    from matplotlib import figure  # noqa: PLC0415 - optional
 
     with torch.no_grad():
         weights = model(data.words, data.grid)[1].weights.numpy()
@@ -236,7 +237,7 @@ def _maps(model: Captioner, data: Data, file: Path, scenes: int = 3) -> None:
             if t > 0:
                 alpha = weights[t - 1, row].reshape(SIDE, SIDE)
                 light = 0.25 + 0.75 * np.kron(alpha / alpha.max(), np.ones((cell, cell)))[..., None]
-            ax.imshow(picture * light + 0.3 * (light - 0.25) * (t > 0), vmin=0, vmax=1)
+            ax.imshow((picture * light + 0.3 * (light - 0.25) * (t > 0)).clip(0, 1))
             ax.set_title("" if t == 0 else WORDS[int(data.words[t - 1, row])], fontsize=8)
             ax.axis("off")
     page.savefig(file, dpi=120, bbox_inches="tight")

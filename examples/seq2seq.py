@@ -10,7 +10,7 @@ often the peak of the attention lies on the part that is being written (year, mo
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -33,11 +33,12 @@ START = len(SIGNS)
 PARTS = "yyyy-mm-dd"  # what each sign of the ISO form is of
 HIDDEN, BATCH = 64, 64
 
-MONTHS = "january february march april may june july august september october november december".split()
-DAYS = "monday tuesday wednesday thursday friday saturday sunday".split()
-TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
-ONES = ["oh", *"one two three four five six seven eight nine".split()]
-TENS = ["", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+MONTHS = ("january", "february", "march", "april", "may", "june")
+MONTHS += ("july", "august", "september", "october", "november", "december")
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+ONES = ("oh", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+ONES += ("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen")
+TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 ORDINALS = {"one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth"}
 ORDINALS |= {"twelve": "twelfth"}
 
@@ -45,8 +46,8 @@ ORDINALS |= {"twelve": "twelfth"}
 def number(n: int) -> str:
     """Return a number from 1 to 99 in words."""
     if n < 20:
-        return ONES[n] if n < 10 else TEENS[n - 10]
-    return TENS[n // 10] + (f"-{ONES[n % 10]}" if n % 10 else "")
+        return ONES[n]
+    return TENS[n // 10 - 2] + (f"-{ONES[n % 10]}" if n % 10 else "")
 
 
 def ordinal(n: int) -> str:
@@ -63,7 +64,7 @@ def year(n: int) -> str:
     return f"{number(century)} {'oh ' if rest < 10 else ''}{number(rest)}"
 
 
-def written(date: datetime.date, rng: np.random.Generator) -> list[tuple[str, str]]:
+def written(date: dt.date, rng: np.random.Generator) -> list[tuple[str, str]]:
     """Return a date in one of many forms: pieces of text, each with the part of the date that it says, or a blank."""
 
     def pick(*ways: str) -> str:
@@ -94,10 +95,10 @@ class Dates(NamedTuple):
 
 def dates(rng: np.random.Generator, count: int, *, fresh: bool) -> Dates:
     """Return dates of two centuries, one in ten of which are kept for asking: the `fresh` ones."""
-    first, last = datetime.date(1900, 1, 1).toordinal(), datetime.date(2099, 12, 31).toordinal()
+    first, last = dt.date(1900, 1, 1).toordinal(), dt.date(2099, 12, 31).toordinal()
     days = rng.integers(first, last + 1, 40 * count)
     days = days[(days % 10 == 0) == fresh][:count]
-    chosen = [datetime.date.fromordinal(int(day)) for day in days]
+    chosen = [dt.date.fromordinal(int(day)) for day in days]
     forms = [written(date, rng) for date in chosen]
     texts = ["".join(text for text, _ in form) for form in forms]
     parts = ["".join(part * len(text) for text, part in form) for form in forms]
@@ -198,7 +199,7 @@ def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
 
 def _alignment(model: Translator, asked: Dates, file: Path, count: int = 3) -> None:
     """Draw the weights of each letter while each sign is written."""
-    from matplotlib import figure
+    from matplotlib import figure  # noqa: PLC0415 - optional
 
     with torch.no_grad():
         weights = model(asked)[1].weights.numpy()

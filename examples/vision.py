@@ -26,11 +26,8 @@ class Encoder(torch.nn.Module):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
-        widths = (3, 16, 32, _WHAT)
-        self.layers = torch.nn.ModuleList(
-            torch.nn.Conv2d(below, above, 3, stride=2, padding=1)
-            for below, above in zip(widths[:-1], widths[1:], strict=True)
-        )
+        widths = (3, 16), (16, 32), (32, _WHAT)
+        self.layers = torch.nn.ModuleList(torch.nn.Conv2d(*width, 3, stride=2, padding=1) for width in widths)
         self.norm = torch.nn.LayerNorm(_WHAT)
         place = torch.arange(PLACES)
         grid = torch.nn.functional.one_hot(torch.stack([place // SIDE, place % SIDE], 1), SIDE)

@@ -19,7 +19,8 @@ import rnnkernels.torch as rnn
 
 from .figures import Figure
 from .progress import bar
-from .scenes import COLOURS, COLUMNS, ROWS as LINES, SHAPES, SIDE, Array, Scenes, draw
+from .scenes import COLOURS, COLUMNS, SHAPES, SIDE, Array, Scenes, draw
+from .scenes import ROWS as LINES
 from .vision import FEATURES, features, trained
 
 if TYPE_CHECKING:
@@ -30,9 +31,10 @@ NEEDS = ("torch",)
 
 KINDS = (COLOURS, SHAPES, LINES, COLUMNS)
 ANSWERS = tuple(word for kind in KINDS for word in kind)
-WORDS = ("<pad>", *"what which colour shape row column is the thing in ?".split(), *COLOURS, *SHAPES)
+ASKING = ("what", "which", "colour", "shape", "row", "column", "is", "the", "thing", "in", "?")
+WORDS = ("<pad>", *ASKING, *COLOURS, *SHAPES)
 NUMBER = {word: k for k, word in enumerate(WORDS)}
-LONGEST = len("which row is the red thing in ?".split())
+LONGEST = 8  # words: which row is the red thing in ?
 OBJECTS, CHOICES = 4, 4
 HIDDEN, BATCH = 128, 64
 
@@ -88,7 +90,7 @@ def _text(wanted: int, by: int, name: str) -> list[str]:
 
 
 def _choices(wanted: int, truths: Array, asked: int, rng: np.random.Generator) -> Array:
-    """Return the answer and others of its kind in a random order: the scene's own, or rows and columns of any object."""
+    """Return the answer and others of its kind in a random order: the scene's own, or any rows or columns."""
     others = truths if wanted < 2 else np.delete(np.arange(SIDE), truths[asked])[rng.permutation(SIDE - 1)]
     found = truths if wanted < 2 else np.array([truths[asked], *others[: CHOICES - 1]])
     return rng.permutation(found) + sum(map(len, KINDS[:wanted]))
@@ -162,7 +164,7 @@ def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
 
 def _looks(model: Reader, scenes: Scenes, questions: Questions, grid: torch.Tensor, file: Path) -> None:
     """Draw a few scenes with their questions and answers, brighter where the last look went."""
-    from matplotlib import figure
+    from matplotlib import figure  # noqa: PLC0415 - optional
 
     with torch.no_grad():
         logits, attention = model(questions, grid)
