@@ -140,7 +140,7 @@ class Data(NamedTuple):
 
 
 def train(look: str, data: Data, steps: int, most: int, lr: float = 5e-3) -> Captioner:
-    """Return a model that has learnt to write captions; in the first half scenes of few objects come first."""
+    """Return a model that has learnt to write captions; in the first third scenes of few objects come first."""
     torch.manual_seed(1)
     rng = np.random.default_rng(1)
     model, baseline = Captioner(look), Baseline()
@@ -148,7 +148,7 @@ def train(look: str, data: Data, steps: int, most: int, lr: float = 5e-3) -> Cap
     for k in bar(range(steps), f"captions, {look}"):
         done = k / steps
         optimizer.param_groups[0]["lr"] = lr * min(1, 2 * (1 - done))
-        objects = min(most, 1 + int(2 * done * most))
+        objects = min(most, 1 + int(3 * done * most))
         rows = rng.choice(np.flatnonzero(data.scenes.count <= objects), BATCH)
         words = data.words[: EACH * objects, rows]
         there = torch.from_numpy(np.arange(len(words))[:, None] < data.lengths[rows])  # (T, B)
@@ -186,7 +186,7 @@ def pointing(model: Captioner, data: Data) -> tuple[float, float]:
 
 def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
     """Train all four and compare; in quick form soft attention alone, on scenes of one or two objects."""
-    most, steps = (2, 300) if quick else (MOST, 2400)
+    most, steps = (2, 300) if quick else (MOST, 3600)
     encoder = trained(100 if quick else 200)
     data = Data.of(draw(np.random.default_rng(2), 2048 if quick else 16384, 1, most), encoder)
     fresh = Data.of(draw(np.random.default_rng(3), 1024, 1, most), encoder)

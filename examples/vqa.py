@@ -67,17 +67,19 @@ def ask(scenes: Scenes, rng: np.random.Generator) -> Questions:
     truths = np.stack([scenes.colour, scenes.shape, scenes.place // SIDE, scenes.place % SIDE], axis=2)  # (B, N, kinds)
     wanted = rng.integers(len(KINDS), size=len(rows))  # the kind of the answer
     by = np.where(wanted < 2, 1 - wanted, rng.integers(2, size=len(rows)))  # how the object is called: colour or shape
-    asked = rng.integers(OBJECTS, size=len(rows))
+    asked = rng.integers(scenes.count)
     texts = [_text(w, b, KINDS[b][name]) for w, b, name in zip(wanted, by, truths[rows, asked, by], strict=True)]
     words = np.zeros((LONGEST, len(rows)), np.int64)
     for row, text in enumerate(texts):
         words[: len(text), row] = [NUMBER[word] for word in text]
-    choices = np.array([_choices(w, truths[row, :, w], asked[row], rng) for row, w in enumerate(wanted)])
-    answer = truths[rows, asked, wanted] + np.cumsum([0, *map(len, KINDS)])[wanted]
+    answer = truths[rows, asked, wanted]
+    choices = np.array(
+        [_choices(w, a, truths[row, :, w], rng) for row, (w, a) in enumerate(zip(wanted, answer, strict=True))]
+    )
     return Questions(
         torch.from_numpy(words),
         torch.tensor([len(text) for text in texts]),
-        torch.from_numpy(choices),
+        torch.from_numpy(choices + np.cumsum([0, *map(len, KINDS)])[wanted, None]),
         torch.from_numpy((choices == answer[:, None]).argmax(1)),
         scenes.place[rows, asked],
     )
@@ -89,11 +91,12 @@ def _text(wanted: int, by: int, name: str) -> list[str]:
     return (f"what {kind} is the {thing} ?" if wanted < 2 else f"which {kind} is the {thing} in ?").split()
 
 
-def _choices(wanted: int, truths: Array, asked: int, rng: np.random.Generator) -> Array:
-    """Return the answer and others of its kind in a random order: the scene's own, or any rows or columns."""
-    others = truths if wanted < 2 else np.delete(np.arange(SIDE), truths[asked])[rng.permutation(SIDE - 1)]
-    found = truths if wanted < 2 else np.array([truths[asked], *others[: CHOICES - 1]])
-    return rng.permutation(found) + sum(map(len, KINDS[:wanted]))
+def _choices(wanted: int, answer: int, there: Array, rng: np.random.Generator) -> Array:
+    """Return the answer and others of its kind, in random order: colours and shapes that are `there` come first."""
+    others = rng.permutation(len(KINDS[wanted]))
+    if wanted < 2:
+        others = others[np.argsort(~np.isin(others, there), kind="stable")]
+    return rng.permutation([answer, *others[others != answer][: CHOICES - 1]])
 
 
 class Reader(torch.nn.Module):  # type: ignore[misc]
@@ -101,7 +104,7 @@ class Reader(torch.nn.Module):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
-        self.recurrence = rnn.AttentionRecurrent("lstm", len(WORDS), FEATURES, HIDDEN, attention_size=64)
+        self.recurrence = rnn.AttentionRecurrent("lstm", len(WORDS), FEATURES, HIDDEN, scores="dot", attention_size=64)
         self.answers = torch.nn.Embedding(len(ANSWERS), HIDDEN)
 
     def forward(self, questions: Questions, grid: torch.Tensor) -> tuple[torch.Tensor, Any]:
@@ -111,14 +114,15 @@ class Reader(torch.nn.Module):  # type: ignore[misc]
 
 
 def train(title: str, scenes: Scenes, grid: torch.Tensor, steps: int, lr: float = 3e-3) -> Reader:
-    """Return a model that has learnt to answer questions about scenes with these features."""
+    """Return a model that has learnt to answer questions; in the first half scenes of few objects come first."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     model = Reader()
     optimizer = torch.optim.Adam(model.parameters(), lr)
     for k in bar(range(steps), f"questions, {title}"):
         optimizer.param_groups[0]["lr"] = lr * min(1, 2 * (1 - k / steps))
-        rows = rng.integers(len(grid), size=BATCH)
+        objects = min(OBJECTS, 1 + int(2 * k / steps * OBJECTS))
+        rows = rng.choice(np.flatnonzero(scenes.count <= objects), BATCH)
         questions = ask(Scenes(*(part[rows] for part in scenes)), rng)
         logits, _ = model(questions, grid[rows])
         loss = torch.nn.functional.cross_entropy(logits, questions.right)
@@ -143,8 +147,8 @@ def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
     steps = 250 if quick else 1500
     encoder = trained(100 if quick else 200)
     scenes, fresh = (
-        draw(np.random.default_rng(seed), count, OBJECTS, OBJECTS, distinct=True)
-        for seed, count in ((1, 2048 if quick else 16384), (2, 1024))
+        draw(np.random.default_rng(seed), count, fewest, OBJECTS, distinct=True)
+        for seed, count, fewest in ((1, 2048 if quick else 16384, 1), (2, 1024, OBJECTS))
     )
     grid, fresh_grid = features(encoder, scenes), features(encoder, fresh)
     questions = ask(fresh, np.random.default_rng(3))
