@@ -246,13 +246,18 @@ Problem read_problem(const Place& place, const std::string& cell, const Array& x
                      const OptionalState& state, const Schedule& schedule, const OptionalArray& term,
                      const OptionalNoise& noise, const Settings& settings) {
     Problem p = read_parameters(place, cell, layer);
+    read_given(p, x, state, schedule, term, noise, settings);
+    return p;
+}
+
+void read_given(Problem& p, const Array& x, const OptionalState& state, const Schedule& schedule,
+                const OptionalArray& term, const OptionalNoise& noise, const Settings& settings) {
     read_x(p, x);
     read_schedule(p, schedule);
     read_term(p, term);
     read_noise(p, noise);
     read_settings(p, settings);
     read_state(p, "state", state, p.in.state);
-    return p;
 }
 
 py::tuple fresh_states(const Problem& problem, void** where) {

@@ -64,6 +64,10 @@ void read_settings(Problem& problem, const Settings& settings);
 // What is random in a call; x has been read.
 void read_noise(Problem& problem, const OptionalNoise& noise);
 
+// What a layer is given, once its parameters have been read.
+void read_given(Problem& problem, const Array& x, const OptionalState& state, const Schedule& schedule,
+                const OptionalArray& term, const OptionalNoise& noise, const Settings& settings);
+
 // The arguments of forward and backward.
 Problem read_problem(const Place& place, const std::string& cell, const Array& x, const Layer& layer,
                      const OptionalState& state, const Schedule& schedule, const OptionalArray& term,

@@ -10,7 +10,7 @@
 #include <tuple>
 #include <utility>
 
-#include "arguments.h"
+#include "attention.h"
 #include "watched.h"
 
 namespace rnnkernels::binding {
@@ -21,7 +21,22 @@ Index reserve_bytes(int set, const Problem& p) {
     if (__builtin_mul_overflow(backend().reserve_size(set, p.cell, p.dtype, p.in.shape.hidden, p.in.noise.zones),
                                p.rows(), &bytes))
         throw std::bad_alloc();
+    // Of an attending recurrence the queries stand behind, (rows, query_row(A)).
+    if (p.in.attention)
+        bytes += p.rows() * query_row(p.in.attention->size) * static_cast<Index>(p.dtype == Dtype::float64 ? 8 : 4);
     return bytes;
+}
+
+// The arguments of an attending recurrence, or of one that does not attend.
+Problem read_problem(const Place& place, const std::string& cell, const Array& x, const Layer& layer,
+                     const OptionalState& state, const Schedule& schedule, const OptionalArray& term,
+                     const OptionalNoise& noise, const Settings& settings, const OptionalAttention& attention,
+                     Attention& attends) {
+    Problem p = read_parameters(place, cell, layer);
+    read_attention(p, attention, attends);
+    read_given(p, x, state, schedule, term, noise, settings);
+    if (attention) check_attention(p, *attention, attends);
+    return p;
 }
 
 // Scratch memory that a backend wants from its caller, for as long as this lives.
@@ -45,7 +60,11 @@ struct Outputs {
     py::tuple final_state;
     py::object reserve = py::none();
     py::object sequence = py::none();  // of the states after h, where they are wanted
-    py::tuple results() const { return py::make_tuple(*output, final_state, reserve, sequence); }
+    py::object attended;               // where the recurrence attends
+    py::tuple results() const {
+        if (attended) return py::make_tuple(*output, final_state, reserve, sequence, attended);
+        return py::make_tuple(*output, final_state, reserve, sequence);
+    }
 };
 
 Outputs make_outputs(const Problem& p, int set, bool training, bool all_states) {
@@ -69,13 +88,16 @@ Outputs make_outputs(const Problem& p, int set, bool training, bool all_states) 
         }
         made.sequence = py::tuple(sequence);
     }
+    if (p.in.attention) made.attended = fresh_attended(p, made.call.attended);
     return made;
 }
 
 py::tuple forward(const Place& place, const std::string& cell, const Array& x, const Layer& layer,
                   const OptionalState& state, bool training, const Schedule& schedule, const OptionalArray& term,
-                  const OptionalNoise& noise, bool all_states, const Settings& settings) {
-    const Problem p = read_problem(place, cell, x, layer, state, schedule, term, noise, settings);
+                  const OptionalNoise& noise, bool all_states, const Settings& settings,
+                  const OptionalAttention& attention) {
+    Attention attends{};
+    const Problem p = read_problem(place, cell, x, layer, state, schedule, term, noise, settings, attention, attends);
     const int set = backend().current_set();
     Outputs made = make_outputs(p, set, training, all_states);
     const Workspace workspace(place, backend().forward_bytes(set, p.cell, p.dtype, made.call), made.call.in.where);
@@ -121,8 +143,10 @@ py::tuple backward(const Place& place, const std::string& cell, const Array& x, 
                    const OptionalState& state, const Array& output, const Reserve& reserve,
                    const OptionalArray& d_output, const OptionalState& d_state, bool need_dx, const Schedule& schedule,
                    const OptionalArray& term, const OptionalNoise& noise, const std::vector<OptionalArray>& d_sequence,
-                   bool norms, const Settings& settings) {
-    const Problem p = read_problem(place, cell, x, layer, state, schedule, term, noise, settings);
+                   bool norms, const Settings& settings, const OptionalAttention& attention,
+                   const std::optional<AttendedRecord>& attended, const AttendedGradient& d_attended) {
+    Attention attends{};
+    const Problem p = read_problem(place, cell, x, layer, state, schedule, term, noise, settings, attention, attends);
     BackwardCall call{};
     call.in = p.in;
     const Dims of_h = p.sequence_shape(0);
@@ -165,10 +189,17 @@ py::tuple backward(const Place& place, const std::string& cell, const Array& x, 
         call.norms[k] = array.mutable_data();
         readings.append(array);
     }
+    py::object attention_gradients;
+    if (attention) {
+        if (!attended) throw py::value_error("attended: expected what the forward found, got none");
+        read_attended(p, *attended, call.attended);
+        attention_gradients = fresh_gradients(p, *attention, d_attended, call.d_attended);
+    }
     const Workspace workspace(place, backend().backward_bytes(reserve.set(), p.cell, p.dtype, call), call.in.where);
     Watched watched(p.in);
     call.in.watch = watched.watch();
     watched.run([&] { backend().backward(reserve.set(), p.cell, p.dtype, call); });
+    if (attention) return py::make_tuple(dx, d_layer, d_initial, dterm, py::tuple(readings), attention_gradients);
     return py::make_tuple(dx, d_layer, d_initial, dterm, py::tuple(readings));
 }
 
@@ -252,14 +283,16 @@ void bind_calls(py::module_& m) {
     m.def("cells", &cells);
     define(m, "forward", &forward, py::arg("cell"), py::arg("x"), py::arg("layer"), py::arg("state").none(true),
            py::arg("training"), py::arg("schedule") = std::nullopt, py::arg("term") = std::nullopt,
-           py::arg("noise") = std::nullopt, py::arg("all_states") = false, py::arg("settings") = Settings{});
+           py::arg("noise") = std::nullopt, py::arg("all_states") = false, py::arg("settings") = Settings{},
+           py::arg("attention") = std::nullopt);
     define(m, "forward_layers", &forward_layers, py::arg("cell"), py::arg("x"), py::arg("layers"), py::arg("states"),
            py::arg("training"), py::arg("noises"), py::arg("settings") = Settings{});
     define(m, "backward", &backward, py::arg("cell"), py::arg("x"), py::arg("layer"), py::arg("state").none(true),
            py::arg("output"), py::arg("reserve"), py::arg("d_output").none(true), py::arg("d_state").none(true),
            py::arg("need_dx") = true, py::arg("schedule") = std::nullopt, py::arg("term") = std::nullopt,
            py::arg("noise") = std::nullopt, py::arg("d_sequence") = std::vector<OptionalArray>{},
-           py::arg("norms") = false, py::arg("settings") = Settings{});
+           py::arg("norms") = false, py::arg("settings") = Settings{}, py::arg("attention") = std::nullopt,
+           py::arg("attended") = std::nullopt, py::arg("d_attended") = std::nullopt);
     m.def("reserve_size", &reserve_size, py::arg("cell"), py::arg("hidden"), py::arg("dtype"),
           py::arg("zones") = false);
     m.def("set_poison", [](bool poison) { backend().set_poison(poison); }, py::arg("poison"));

@@ -77,6 +77,12 @@ View fresh_zeros(const Place& place, Dtype dtype, const Dims& shape) {
     return view;
 }
 
+View fresh_places(const Place& place, const Dims& shape) {
+    View view = place.allocate(shape, "int64");
+    fill(place, view, 0xff);
+    return view;
+}
+
 void Reserve::take(const Place& place, int set, Index bytes) {
     set_ = set;
     bytes_ = place.allocate({bytes}, "uint8");

@@ -71,6 +71,8 @@ void check_place(const Place& place, const View& view, const char* name);
 View fresh(const Place& place, Dtype dtype, const Dims& shape);
 // Its zeros are put into the place's stream.
 View fresh_zeros(const Place& place, Dtype dtype, const Dims& shape);
+// int64, -1 all over.
+View fresh_places(const Place& place, const Dims& shape);
 
 // What a forward kept for its backward, in memory of the place. Every kernel lays it out alike, so that its bytes are
 // all there is to it.

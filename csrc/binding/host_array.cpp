@@ -52,6 +52,12 @@ py::array fresh_zeros(const Place&, Dtype dtype, const Dims& shape) {
     return py::module_::import("numpy").attr("zeros")(shape, dtype_object(dtype));
 }
 
+py::array fresh_places(const Place&, const Dims& shape) {
+    py::array_t<std::int64_t> array(shape);
+    if (array.nbytes() > 0) std::memset(array.mutable_data(), 0xff, static_cast<std::size_t>(array.nbytes()));
+    return array;
+}
+
 Reserve::Reserve(Reserve&& other) noexcept
     : set_(other.set_),
       bytes_(other.bytes_),

@@ -30,6 +30,8 @@ inline void check_place(const Place&, const py::array&, const char*) {}
 // A fresh array; NaN all over when tests ask for it.
 py::array fresh(const Place& place, Dtype dtype, const Dims& shape);
 py::array fresh_zeros(const Place& place, Dtype dtype, const Dims& shape);
+// int64, -1 all over.
+py::array fresh_places(const Place& place, const Dims& shape);
 
 // What a forward kept for its backward: in memory of its own or, made again from its bytes, in an array's. Its layout
 // is the instruction set's, whose number stands behind it.

@@ -36,10 +36,13 @@ public:
 
     // Packs the weights and takes over the gradients of the final states.
     void begin() {
-        if (shared_.dropped.any())
-            phases_.everyone([&](int share, int shares) { shared_.dropped.fill(share, shares); });
+        if (shared_.dropped.any() || attends())
+            phases_.everyone([&](int share, int shares) {
+                shared_.dropped.fill(share, shares);
+                if (attends()) begin_attending(share, shares);
+            });
         phases_.everyone([&](int share, int shares) {
-            pack_weights(share, shares);
+            shared_.pack_weights(share, shares);
             begin_rows(split_range(shape_.batch, 1, shares, share));
         });
     }
@@ -101,6 +104,12 @@ public:
         });
     }
 
+    // An attending recurrence: dL/dcontext of step t, what that gives to features and queries, and these to h before
+    // the step (attending_backward.h).
+    bool attends() const { return shared_.attending.call != nullptr; }
+    void context_gradient(Index t);
+    void weigh_backward(Index t);
+    void ask_backward(Index t);
     // Projected cells: dL/dh of step t, all of it (projected_backward.h).
     void project_h(Index t);
     void step_projected(Index t);
@@ -170,24 +179,6 @@ private:
     const T* h_before(Index t, Index row) const { return output(t - 1, row); }
     Index valid(Index block) const { return shape_.hidden - block * lanes; }
     Index width() const { return width_of(table_, shape_); }  // of h
-
-    void pack_weights(int share, int shares) {
-        const Index hidden = shape_.hidden;
-        const auto pack = [&](const Panels<T>& to, const void* weight, Index skip, const ProductGates& gates,
-                              Index units, Index columns, Index stride) {
-            if (to.data)
-                pack_transposed(to, static_cast<const T*>(weight) + skip, gates.row, units, columns, stride, share,
-                                shares);
-        };
-        const Inputs& in = shared_.in;
-        pack(shared_.w_recurrent[0], in.weight_hh, 0, table_.hidden, hidden, width(), width());
-        pack(shared_.w_projection, in.weight_hr, 0, kOneGate, width(), hidden, hidden);
-        for (int k = 0; k < table_.vectors; ++k)
-            pack(shared_.w_recurrent[1 + k], table_.own_feedback_weight ? in.weight_gg : in.weight_hh, k * hidden,
-                 table_.feedback, hidden, hidden, table_.vectors * hidden);
-        pack(shared_.w_gated, in.weight_hh, 0, table_.gated, hidden, hidden, hidden);
-        pack(shared_.w_input, in.weight_ih, 0, table_.input, hidden, shape_.input, shape_.input);
-    }
 
     // What all strips have in common.
     void describe_strip() {
@@ -349,6 +340,14 @@ private:
         multiply(factors, 1 + table_.vectors, t + 1, more, use);
     }
 
+    // An attending recurrence (attending_backward.h).
+    void begin_attending(int share, int shares);
+    void attend_backward(Index t, Index row);
+    void put_before(Index t, Index row);
+    void sum_attending(Index first, Index last);
+    void write_attending();
+    T* dq(Index t, Index row) const { return in_chunk(shared_.attending.dq, shared_.attending.dq_row(), t, row); }
+
     void finish_part();  // backward_sums.h
     void store_d_states();
     void write_sums();
@@ -356,8 +355,9 @@ private:
     void project_part(Index t);
     template <class Use>
     void each_dh(Index t, Use use);
+    // Rows times a weight that belongs to no gates (backward_sums.h).
     template <class RowAt, class Use>
-    void multiply_projected(const Panels<T>& w, RowBlock<T> a, RowAt row_at, RowSet rows, Range blocks, Use use);
+    void multiply_rows(const Panels<T>& w, RowBlock<T> a, RowAt row_at, RowSet rows, Range blocks, Use use);
     // Normalised cells (normalised_backward.h).
     void run_row(Index t, Index row);
     void put_normal();

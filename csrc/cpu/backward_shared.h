@@ -2,16 +2,16 @@
 // Not here: the work of a thread (backward.h).
 #pragma once
 
-#include "dropped_weights.h"
+#include "attending.h"
 #include "geometry.h"
 #include "gradient_norms.h"
 #include "weight_gradients.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-// Blocks of columns of a projected cell's products that are made before they are used: whole panels, in a strip that
-// stays in the L1 cache.
-inline constexpr Index kProjectedBlocks = 4 * blocks_per_edge(1, 1);
+// Blocks of columns of a product that belongs to no gates (a projected cell's, attention's) that are made before they
+// are used: whole panels, in a strip that stays in the L1 cache.
+inline constexpr Index kStripBlocks = 4 * blocks_per_edge(1, 1);
 
 // Scratch memory of one thread; null what the call does not need.
 template <class T>
@@ -20,6 +20,7 @@ struct BackwardScratch {
     T* past;      // (rows x blocks of a strip, states, lanes): what goes past the cell in a zoned call
     T* normal;    // (blocks, lanes): a row of the value inside the cell, normalised
     T* d_normal;  // (blocks, lanes): its gradient
+    AttendingScratch<T> attending;
 };
 
 template <class T>
@@ -79,6 +80,7 @@ struct BackwardShared {
     T* token_sums = nullptr;               // (I, inputs, blocks*lanes)
     T* term_sums = nullptr;                // (B, inputs, blocks*lanes)
     OuterProduct<T> outer{};
+    AttendingBackward<T> attending{};
 
     Index padded() const { return blocks * lanes; }
     Index h_padded() const { return h_blocks * lanes; }
@@ -100,11 +102,34 @@ struct BackwardShared {
         h_blocks = blocks_of<T>(width);
         claims.take(workspace, plan);
         find_slots();
+        if (in.attention) take_attending(shape, width);
         take_weights(shape, width);
         take_arrays(shape, width);
         take_sums(shape, width);
         scratch = workspace.take<BackwardScratch<T>>(plan.threads);
         for (int thread = 0; thread < plan.threads; ++thread) scratch[thread] = take_scratch();
+    }
+
+    // A share of the packing.
+    void pack_weights(int share, int shares) const {
+        const Index hidden = in.shape.hidden, width = width_of(table, in.shape), inputs = in.shape.input;
+        const auto pack = [&](const Panels<T>& to, const void* weight, Index skip, const ProductGates& gates,
+                              Index units, Index columns, Index stride) {
+            if (to.data)
+                pack_transposed(to, static_cast<const T*>(weight) + skip, gates.row, units, columns, stride, share,
+                                shares);
+        };
+        pack(w_recurrent[0], in.weight_hh, 0, table.hidden, hidden, width, width);
+        pack(w_projection, in.weight_hr, 0, kOneGate, width, hidden, hidden);
+        for (int k = 0; k < table.vectors; ++k)
+            pack(w_recurrent[1 + k], table.own_feedback_weight ? in.weight_gg : in.weight_hh, k * hidden,
+                 table.feedback, hidden, hidden, table.vectors * hidden);
+        pack(w_gated, in.weight_hh, 0, table.gated, hidden, hidden, hidden);
+        pack(w_input, in.weight_ih, 0, table.input, hidden, inputs, inputs);
+        if (!in.attention) return;
+        const AttendingBackward<T>& a = attending;
+        pack(a.w_query, a.call->weight_query, 0, kOneGate, a.call->size, width, width);
+        pack(a.w_context, a.input.of_context, 0, table.input, hidden, a.call->features, a.call->features);
     }
 
 private:
@@ -122,6 +147,12 @@ private:
         offsets(table.diagonal_slot, table.diagonals, diagonal_slots);
     }
 
+    void take_attending(const Shape& shape, Index width) {
+        const T* const kept =
+            behind_reserve(table, static_cast<const T*>(call.reserve), shape, masks.zones, rows.total());
+        attending.take(workspace, table, in, rows, plan.backward_chunk * shape.batch, width, kept);
+        in.weight_ih = attending.input.of_x;
+    }
     void take_weights(const Shape& shape, Index width) {
         const auto panels = [&](int gates, Index columns) {
             return take_panels<T>(workspace, gates * shape.hidden, 1, columns);
@@ -131,6 +162,7 @@ private:
         if (table.gated.count > 0) w_gated = panels(table.gated.count, blocks);
         if (table.form == Form::projected) w_projection = take_panels<T>(workspace, width, 1, blocks);
         Index widest = h_blocks > blocks ? h_blocks : blocks;
+        if (attending.feature_blocks > widest) widest = attending.feature_blocks;
         if (call.dx) {
             w_input = panels(table.input.count, blocks_of<T>(shape.input));
             widest = w_input.vectors > widest ? w_input.vectors : widest;
@@ -177,13 +209,17 @@ private:
         if (call.in.tokens) token_sums = workspace.take<T>(shape.input * inputs * padded());
         if (call.dterm) term_sums = take_zeros<T>(workspace, shape.batch * inputs * padded());
         const Index own = (table.vectors > 1 ? table.vectors : 1) * shape.hidden, recurrent = own > width ? own : width;
-        outer = take_outer_product<T>(workspace, shape.input > recurrent ? shape.input : recurrent);
+        const Index features = in.attention ? in.attention->features : 0;
+        const Index widest = shape.input > features ? shape.input : features;
+        outer = take_outer_product<T>(workspace, widest > recurrent ? widest : recurrent);
     }
 
     BackwardScratch<T> take_scratch() const {
         BackwardScratch<T> of{};
         Index strip = cell.strip_blocks(Pass::backward);
-        if (table.form == Form::projected && strip < kMostRows * kProjectedBlocks) strip = kMostRows * kProjectedBlocks;
+        const bool in_strips = table.form == Form::projected || in.attention;
+        if (in_strips && strip < kMostRows * kStripBlocks) strip = kMostRows * kStripBlocks;
+        if (in.attention) of.attending.take(workspace, attending);
         of.product = workspace.take<T>(strip * (1 + table.vectors) * lanes);
         if (table.norms > 0) {
             of.normal = workspace.take<T>(padded());

@@ -38,7 +38,7 @@ void BackwardEngine<T>::end_chunk(Index first, Index last) {
         const T* x = static_cast<const T*>(call.in.x);
         add(
             shared_.input_slots, table_.input, [&](Index row) { return x + rows_.place(begin + row) * shape_.input; },
-            shape_.input, call.dweight_ih);
+            shape_.input, attends() ? shared_.attending.d_input.of_x : call.dweight_ih);
     }
     add(
         shared_.hidden_slots, table_.hidden,
@@ -64,6 +64,27 @@ void BackwardEngine<T>::end_chunk(Index first, Index last) {
             GradientRows<T>{shared_.dh, shared_.h_padded(), count}, kNoOffset, kOneGate.row, 1, width(),
             [&](Index row) { return shared_.unprojected + (begin + row) * hidden; }, hidden,
             static_cast<T*>(call.dweight_hr), begins, phases_);
+    if (attends()) sum_attending(first, last);
+}
+
+// Rows times these blocks of a weight's columns, a tile of rows at a time into the strip; then use(rows, blocks).
+template <class T>
+template <class RowAt, class Use>
+void BackwardEngine<T>::multiply_rows(const Panels<T>& w, RowBlock<T> a, RowAt row_at, RowSet rows, Range all,
+                                      Use use) {
+    a.row_stride *= rows.step;
+    for (Index block = all.first; block < all.last; block += kStripBlocks) {
+        const Range blocks{block, least(block + kStripBlocks, all.last)};
+        for (Index i = 0; i < rows.count;) {
+            const int tile = next_tile(rows.count - i, tile_rows(w.width));
+            a.data = row_at(rows.at(i));
+            product(a, tile, part_of(w, blocks.first, blocks.last), shared_.zeros, 0, scratch_.product,
+                    kStripBlocks * lanes);
+            use(RowSet{rows.at(i), tile, rows.step}, blocks);
+            i += tile;
+            if (i < rows.count) cpu::look(shared_.watch);
+        }
+    }
 }
 
 template <class T>
@@ -73,6 +94,11 @@ void BackwardEngine<T>::finish() {
         shared_.dropped.backward(shared_.call.dweight_hh, shared_.call.dweight_gg, share, shares);
         if (share == 0) write_sums();
     });
+    if (attends() && shape_.steps * shape_.batch > 0)
+        phases_.everyone([&](int share, int shares) {
+            shared_.attending.d_input.join(shared_.call.dweight_ih, share, shares);
+            if (share == 0) write_attending();
+        });
 }
 
 template <class T>
@@ -122,7 +148,9 @@ void BackwardEngine<T>::write_sums() {
             std::memcpy(static_cast<T*>(call.dterm) + line * hidden, shared_.term_sums + line * shared_.padded(),
                         static_cast<std::size_t>(hidden) * sizeof(T));
     const bool empty = shape_.steps * shape_.batch == 0;
-    if (call.in.tokens && !empty) write_tokens(shared_.token_sums, inputs, shape_, static_cast<T*>(call.dweight_ih));
+    if (call.in.tokens && !empty)
+        write_tokens(shared_.token_sums, inputs, shape_,
+                     attends() ? shared_.attending.d_input.of_x : static_cast<T*>(call.dweight_ih));
 }
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -2,6 +2,8 @@
 // with -DRNNKERNELS_TARGET=<set>. What is compiled for each cell is in passes/passes.cpp alone.
 #include "../passes/passes.h"
 #include "../recurrence/table_of.h"
+#include "attending_backward.h"
+#include "attending_forward.h"
 #include "backward_sums.h"
 #include "normalised_backward.h"
 #include "normalised_forward.h"
@@ -106,10 +108,22 @@ void clear_gradients(const CellTable& table, const BackwardCall& call) {
     const auto clear = [&](void* gradient, Index rows, Index columns) {
         if (rows * columns > 0) std::memset(gradient, 0, static_cast<std::size_t>(rows * columns) * sizeof(T));
     };
-    clear(call.dweight_ih, table.input.count * shape.hidden, shape.input);
+    const Attention* const a = call.in.attention;
+    clear(call.dweight_ih, table.input.count * shape.hidden, shape.input + (a ? a->features : 0));
     clear(call.dweight_hh, table.recurrents * shape.hidden, width_of(table, shape));
     if (table.form == Form::projected) clear(call.dweight_hr, shape.projection, shape.hidden);
     clear(call.dweight_gg, table.gg_rows * shape.hidden, table.gg_columns * shape.hidden);
+    if (!a) return;
+    const AttendedGradients& d = call.d_attended;
+    const auto clear_one = [&](void* gradient, Index size) {
+        if (gradient) clear(gradient, 1, size);
+    };
+    clear_one(d.weight_query, a->size * width_of(table, shape));
+    clear_one(d.bias_query, a->size);
+    clear_one(d.score, a->size);
+    clear_one(d.weight_gate, width_of(table, shape));
+    clear_one(d.bias_gate, 1);
+    clear_one(d.weight_location, a->size * a->channels * a->taps);
 }
 
 template <class T>

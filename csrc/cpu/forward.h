@@ -38,10 +38,14 @@ public:
     // Packs the weights, unless they are prepared, and takes over the initial states.
     void begin() {
         const bool packs = !shared_.call.prepared;
-        if (packs && shared_.dropped.any())
-            phases_.everyone([&](int share, int shares) { shared_.dropped.fill(share, shares); });
+        if (packs && (shared_.dropped.any() || attends()))
+            phases_.everyone([&](int share, int shares) {
+                shared_.dropped.fill(share, shares);
+                if (attends()) shared_.attending.input.split(shared_.call.in.weight_ih, share, shares);
+            });
         phases_.everyone([&](int share, int shares) RNNKERNELS_INLINED {
             if (packs) weights_.pack(share, shares);
+            if (attends()) shared_.attending.pack(share, shares);
             begin_rows(split_range(shape_.batch, 1, shares, share));
         });
     }
@@ -93,6 +97,12 @@ public:
         });
     }
 
+    // An attending recurrence: what h asks for, what of the features it gets, and what the cell then sees
+    // (attending_forward.h).
+    bool attends() const { return shared_.attending.call != nullptr; }
+    void ask(Index t);
+    void weigh(Index t);
+    void take_context(Index t);
     // Projected cells: h of step t (projected_forward.h).
     void project_h(Index t);
     // Normalised cells: W_hh h; all that follows it, for which the parts of a row group divide its rows
@@ -135,6 +145,7 @@ private:
     }
 
     void finish_part() {
+        if (attends()) finish_attending();
         Index last = rows_.steps - 1;  // the row's last step; never later than that of the row before
         part_.rows.each([&](Index row) {
             while (rows_.count(last) <= row) --last;
@@ -168,6 +179,11 @@ private:
     RowSet of_all_steps(Index t, RowSet rows) const { return {rows_.first(t) + rows.first, rows.count, rows.step}; }
 
     bool projected() const { return table_.form == Form::projected; }
+    // What the cell of a row sees of its input.
+    const T* x_part(const Step& now, Index row) const {
+        if (attends()) return shared_.attending.x_part + row * shared_.attending.context.columns.row();
+        return x_.part(now.first + row);
+    }
     // h before step t, (rows of the step, H): the output of the step before, or the initial state.
     const T* h_before(Index t) const {
         if (t == 0) return shared_.initial[0];
@@ -231,7 +247,7 @@ private:
         const Index row = rows.first;
         for (Index i = 0; i < rows.count; ++i) {
             const Index at = now.first + rows.at(i);
-            x_rows_[i] = x_.part(at);
+            x_rows_[i] = x_part(now, rows.at(i));
             out_rows_[i] = projected() ? unprojected(now, rows.at(i)) : output(at);
         }
         if (table_.directs > 0)
@@ -332,6 +348,9 @@ private:
         });
     }
 
+    // An attending recurrence (attending_forward.h).
+    void attend(const Step& now, Index row);
+    void finish_attending();
     // Projected cells (projected_forward.h).
     void project_part(const Step& now);
     void store_h(const Step& now, RowSet rows, Range blocks, const T* strip, Index stride);

@@ -2,7 +2,7 @@
 // Not here: the work of a thread (forward.h).
 #pragma once
 
-#include "dropped_weights.h"
+#include "attending.h"
 #include "weights.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
@@ -17,6 +17,7 @@ struct ForwardScratch {
     T* u_row;   // (blocks, hidden gates, lanes): a row of u, normalised
     T* normal;  // (blocks, lanes): the value inside the cell, normalised
     T* panels;  // panels that are packed where they are used
+    AttendingScratch<T> attending;
 };
 
 template <class T>
@@ -57,6 +58,7 @@ struct ForwardShared {
     T* masked = nullptr;                   // (2, B, H): h before even and odd steps, as the recurrent weight sees it
     T* one_hot = nullptr;                  // (2*H): zeros around a one: a token, for gates that take x itself
     DroppedWeights<T> dropped{};
+    AttendingForward<T> attending{};
     T settings[kMaxSettings] = {};
     bool held = false;  // whether the call has settings
     // Where rows of the caller's arrays do not follow each other: copies that do.
@@ -91,6 +93,10 @@ struct ForwardShared {
             const bool recurrent_once = alone && shape.steps <= 1;
             const bool token_table = call.in.tokens && shape.input <= rows.total();
             Inputs in = call.in;
+            if (in.attention) {
+                take_attending(shape, width);
+                in.weight_ih = attending.input.of_x;
+            }
             dropped.take(workspace, in, width, table.recurrents, table.gg_rows, table.gg_columns);
             own_weights.take(workspace, table, in,
                              {call.in.x && !input_once, token_table, !recurrent_once, WeightStorage::full});
@@ -106,10 +112,17 @@ struct ForwardShared {
     }
 
 private:
+    void take_attending(const Shape& shape, Index width) {
+        T* const kept = call.reserve
+                            ? behind_reserve(table, static_cast<T*>(call.reserve), shape, masks.zones, rows.total())
+                            : nullptr;
+        attending.take(workspace, table, call, width, kept);
+    }
     ForwardScratch<T> take_scratch(Index panels) const {
         const Index strip = cell.strip_blocks(Pass::forward) * lanes, row = blocks * lanes;
         const int widest = table.hidden.count > table.gated.count ? table.hidden.count : table.gated.count;
         ForwardScratch<T> of{};
+        if (attending.call) of.attending.take(workspace, attending);
         if (panels > 0) of.panels = workspace.take<T>(panels);
         if (table.norms > 0) {
             of.x_row = workspace.take<T>(row * table.input.count);

@@ -179,6 +179,12 @@ struct CallClaims {
     }
 };
 
+// Multiply-adds of a row and step of attention; a tanh takes as long as some 16 of them.
+RNNKERNELS_INLINE Index beside_of(const Attention& a, const CellTable& table, const Shape& shape) {
+    return a.places * (a.features + a.size * (a.score ? 16 : 1)) +
+           (a.size + a.features * table.input.count) * shape.hidden;
+}
+
 template <class T>
 PlanInput plan_input(const EngineCell<T>& cell, Pass pass, const Inputs& in, int threads) {
     const Shape& shape = in.shape;
@@ -200,7 +206,9 @@ PlanInput plan_input(const EngineCell<T>& cell, Pass pass, const Inputs& in, int
             table.slots,
             pass == Pass::forward ? of_input : 2 * of_input + of_hidden,
             cell.item_blocks(pass, kStripRows) * Vec<T>::lanes,
-            static_cast<Index>(sizeof(T))};
+            static_cast<Index>(sizeof(T)),
+            in.attention ? beside_of(*in.attention, table, shape) : 0,
+            in.attention && in.attention->rows_shared};
 }
 
 template <class T>
@@ -225,6 +233,12 @@ RNNKERNELS_INLINE Index behind_blocks(const CellTable& table, const Shape& shape
 template <class T>
 T* behind_blocks_of(const CellTable& table, T* reserve, const Shape& shape, bool zones, Index rows) {
     return reserve + rows * blocks_of<T>(shape.hidden) * reserve_vectors(table, zones) * Vec<T>::lanes;
+}
+
+// What stands behind all that.
+template <class T>
+T* behind_reserve(const CellTable& table, T* reserve, const Shape& shape, bool zones, Index rows) {
+    return behind_blocks_of(table, reserve, shape, zones, rows) + rows * behind_blocks(table, shape);
 }
 
 // A call's settings, in T; whether it has any.

@@ -41,7 +41,7 @@ void ForwardEngine<T>::rows(Index t) {
 template <class T>
 void ForwardEngine<T>::run_row(const Step& now, Index row) {
     const int inputs = table_.input.count, hiddens = table_.hidden.count;
-    const T* x_row = x_.part(now.first + row);
+    const T* x_row = x_part(now, row);
     const T* u_row = shared_.u + row * weights_.hidden.columns.row();
     const Moments<T> of_x = moments_of(x_row, inputs * shape_.hidden);
     const Moments<T> of_u = moments_of(u_row, hiddens * shape_.hidden);

@@ -41,9 +41,9 @@ Plan make_plan(const PlanInput& in) {
     const Index batch = s.batch > 0 ? s.batch : 1;
     const Index steps = s.steps > 0 ? s.steps : 1;
     const Index weights = in.matrices * s.hidden * s.hidden;  // products of one row and step
-    if (in.threads > 1 && weights * in.rows > kStepWork) {
+    if (in.threads > 1 && (weights + in.beside) * in.rows > kStepWork) {
         const Index most_unit_groups = (s.hidden + in.item_units - 1) / in.item_units;
-        const Index most_row_groups = in.rows / kTileRows > 0 ? in.rows / kTileRows : 1;
+        const Index most_row_groups = in.one_group || in.rows < kTileRows ? 1 : in.rows / kTileRows;
         // As few unit groups as leave each thread weights that fit its cache; in a single step all of them, since
         // most of the time goes into packing weights then, and each thread packs its own units'.
         const Index share = (weights * in.element_bytes + kWeightShare - 1) / kWeightShare;
@@ -57,7 +57,7 @@ Plan make_plan(const PlanInput& in) {
     }
     const int grid = plan.row_groups * plan.unit_groups;
     if (grid > 1) {
-        const Index work = weights * (in.rows > kPieceRows * grid ? in.rows / grid : kPieceRows);
+        const Index work = (weights + in.beside) * (in.rows > kPieceRows * grid ? in.rows / grid : kPieceRows);
         const Index units = s.hidden / in.item_units / plan.unit_groups;
         plan.pieces = static_cast<int>(clamp_index(work / kPieceWork, 1, clamp_index(units, 1, kMostPieces)));
     }

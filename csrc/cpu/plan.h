@@ -30,6 +30,8 @@ struct PlanInput {
     Index shared;      // multiply-adds of one row in the products over many steps
     Index item_units;  // the least number of units a thread can take
     Index element_bytes;
+    Index beside = 0;        // multiply-adds of one row and step that no unit of h owns: attention
+    bool one_group = false;  // rows must not be divided into groups
 };
 
 Plan make_plan(const PlanInput& in);

@@ -33,13 +33,13 @@ template <class T>
 void BackwardEngine<T>::step_projected(Index t) {
     const RowBlock<T> one{nullptr, shared_.h_padded(), kNoOffset, 1, width()};
     each_part(t, [&]() RNNKERNELS_INLINED {
-        multiply_projected(
+        multiply_rows(
             shared_.w_projection, one, [&](Index row) { return in_chunk(shared_.dh, shared_.h_padded(), t, row); },
             part_.rows_of_step(rows_, t), part_.blocks,
             [&](RowSet rows, Range blocks) RNNKERNELS_INLINED {
                 put_step(t, rows, blocks);
                 strip_.product = scratch_.product;
-                strip_.product_row = kProjectedBlocks * lanes;
+                strip_.product_row = kStripBlocks * lanes;
                 if (shared_.options)
                     run_with_options(t, rows, 1);
                 else
@@ -61,10 +61,10 @@ void BackwardEngine<T>::each_dh(Index t, Use use) {
             use(row, block, from ? V::load(from + row * width() + block * lanes, width() - block * lanes) : V(T(0)));
     });
     const RowBlock<T> gates{nullptr, shared_.gradient_row(), shared_.hidden_slots, table_.hidden.count, shape_.hidden};
-    multiply_projected(
+    multiply_rows(
         shared_.w_recurrent[0], gates, [&](Index row) { return gradient(t + 1, row); }, more, blocks,
         [&](RowSet rows, Range some) RNNKERNELS_INLINED {
-            const Index stride = kProjectedBlocks * lanes;
+            const Index stride = kStripBlocks * lanes;
             for (Index i = 0; i < rows.count; ++i)
                 for (Index block = some.first; block < some.last; ++block) {
                     V dh = V::load(scratch_.product + i * stride + (block - some.first) * lanes);
@@ -72,26 +72,6 @@ void BackwardEngine<T>::each_dh(Index t, Use use) {
                     use(rows.at(i), block, dh);
                 }
         });
-}
-
-// Rows times these blocks of a weight's columns, a tile of rows at a time into the strip; then use(rows, blocks).
-template <class T>
-template <class RowAt, class Use>
-void BackwardEngine<T>::multiply_projected(const Panels<T>& w, RowBlock<T> a, RowAt row_at, RowSet rows, Range all,
-                                           Use use) {
-    a.row_stride *= rows.step;
-    for (Index block = all.first; block < all.last; block += kProjectedBlocks) {
-        const Range blocks{block, least(block + kProjectedBlocks, all.last)};
-        for (Index i = 0; i < rows.count;) {
-            const int tile = next_tile(rows.count - i, tile_rows(w.width));
-            a.data = row_at(rows.at(i));
-            product(a, tile, part_of(w, blocks.first, blocks.last), shared_.zeros, 0, scratch_.product,
-                    kProjectedBlocks * lanes);
-            use(RowSet{rows.at(i), tile, rows.step}, blocks);
-            i += tile;
-            if (i < rows.count) cpu::look(shared_.watch);
-        }
-    }
 }
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

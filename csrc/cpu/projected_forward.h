@@ -2,7 +2,7 @@
 // more product and one more meeting of the threads per step. All else is every cell's (forward.h).
 #pragma once
 
-#include "backward_shared.h"  // kProjectedBlocks
+#include "backward_shared.h"  // kStripBlocks
 #include "forward.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
@@ -15,10 +15,10 @@ void ForwardEngine<T>::project_h(Index t) {
 template <class T>
 void ForwardEngine<T>::project_part(const Step& now) {
     const Range all = part_.h_blocks;
-    const Index stride = kProjectedBlocks * lanes;
-    alignas(64) T strip[kMostRows * kProjectedBlocks * lanes];
-    for (Index block = all.first; block < all.last; block += kProjectedBlocks) {
-        const Range blocks{block, least(block + kProjectedBlocks, all.last)};
+    const Index stride = kStripBlocks * lanes;
+    alignas(64) T strip[kMostRows * kStripBlocks * lanes];
+    for (Index block = all.first; block < all.last; block += kStripBlocks) {
+        const Range blocks{block, least(block + kStripBlocks, all.last)};
         const ItemProduct<T> item(weights_.projection, blocks.first, blocks.last, 0, nullptr);
         for (Index i = 0; i < now.rows.count;) {
             const RowSet rows{now.rows.at(i), item.next_rows(now.rows.count - i), now.rows.step};

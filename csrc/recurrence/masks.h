@@ -24,6 +24,7 @@ enum class Stream : std::uint32_t {
     weight_hh = 4,
     weight_gg = 5,
     elements = 6,
+    places = 7,  // of hard attention
 };
 
 RNNKERNELS_INLINE std::uint32_t stream_of(const Noise& noise, Stream stream) {

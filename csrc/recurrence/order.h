@@ -8,6 +8,8 @@
 //   two products, forward  per step: gates · state
 //                 backward per step: state · gates
 //   normalised,   forward and backward per step: products · rows      (a row is normalised when all of it is there)
+//   attending,    forward  per step, before that: ask · weigh · take_context
+//                 backward per step, behind that: context_gradient · weigh_backward · ask_backward
 //
 // The sequence is cut into chunks: the forward projects x for a whole chunk at once, the backward sums a
 // chunk's weight gradients at once. Chunks depend on the problem only, never on the number of threads.
@@ -22,6 +24,12 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 
 template <class Engine>
 void forward_step(Form form, Engine& engine, Index t) {
+    if constexpr (requires { engine.attends(); })
+        if (engine.attends()) {
+            engine.ask(t);
+            engine.weigh(t);
+            engine.take_context(t);
+        }
     switch (form) {
         case Form::one_product: engine.step(t); break;
         case Form::projected:
@@ -58,6 +66,12 @@ void backward_step(Form form, Engine& engine, Index t) {
             engine.rows(t);
             break;
     }
+    if constexpr (requires { engine.attends(); })
+        if (engine.attends()) {
+            engine.context_gradient(t);
+            engine.weigh_backward(t);
+            engine.ask_backward(t);
+        }
 }
 
 // The steps [first, last) of one chunk, of each row group where `each`.

@@ -7,12 +7,14 @@
 // and of a projected cell, whose h has P units: weight_hr (P, H) · weight_hh (Gh*H, P) · h (B, P) · output (T, B, P),
 // with Gx the gates that weight_ih feeds, Gh those with a row of weight_hh, Gf those that see all F feedback vectors,
 // rows in the order of the gate table, and D element-wise weights.
+// In an attending recurrence (attention.h) weight_ih is (Gx*H, I+D): what of it multiplies the context stands behind.
 // Arrays are float or double, all of one call alike. x == nullptr means tokens. A null bias is zero.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
+#include "attention.h"
 #include "watch.h"
 
 namespace rnnkernels {
@@ -114,6 +116,7 @@ struct Inputs {
     const void* state[kMaxStates];  // each (B, H) or null for zeros
     double settings[kMaxSettings] = {__builtin_inf(), __builtin_inf()};  // in the order of CellInfo; infinite: off
     Noise noise;
+    const Attention* attention = nullptr;  // null: the recurrence does not attend
     Where where{};
     Watch* watch = nullptr;  // null: nothing stops the call
 };
@@ -125,6 +128,7 @@ struct ForwardCall {
     void* sequence[kMaxStates];     // of the states after h: after every step, (T, B, H) or null
     void* final_state[kMaxStates];  // each (B, H)
     void* reserve;                  // what the backward needs, or null: inference
+    Attended attended;
 };
 
 struct BackwardCall {
@@ -145,6 +149,8 @@ struct BackwardCall {
     void* dterm;                            // (B, Gx*H) or null
     void* d_state[kMaxStates];              // each (B, H)
     void* norms[kMaxStates];                // of dL/d(a state after each step), over its units, (T, B) or null
+    Attended attended;                      // the forward's
+    AttendedGradients d_attended;
 };
 
 // Dropout of the elements of a matrix (rows, columns): each is zero with probability `rate`, else divided by 1 - rate.

@@ -7,12 +7,13 @@
     grads = rk.backward(run, d_output)             # grads.x, grads.params, grads.state
 
 One layer as functions is in `rnnkernels.functional`, weights packed once for many calls and single
-steps in `rnnkernels.prepared`, layers on layers in `rnnkernels.stack`, drivers
-for backpropagation through time in `rnnkernels.bptt`, optimisers in `rnnkernels.optim`, the
-character language model in `rnnkernels.charlm`. GPUs are in `rnnkernels.cuda`.
+steps in `rnnkernels.prepared`, layers on layers in `rnnkernels.stack`, a recurrence that
+attends to features in `rnnkernels.attention`, drivers for backpropagation through time in
+`rnnkernels.bptt`, optimisers in `rnnkernels.optim`, the character language model in
+`rnnkernels.charlm`. GPUs are in `rnnkernels.cuda`.
 """
 
-from . import bptt, optim
+from . import attention, bptt, optim
 from ._blas import share_blas, unshare_blas
 from ._executor import on_executor
 from ._runtime import (
@@ -42,6 +43,7 @@ __all__ = [
     "Stack",
     "Stepper",
     "__version__",
+    "attention",
     "backend",
     "backends",
     "backward",

@@ -68,6 +68,48 @@ class Found(NamedTuple):
     norms: tuple[Array, ...]  # each (T, B)
 
 
+class Attention(NamedTuple):
+    """What the state of an attending recurrence asks, and of what: `rnnkernels.attention` has the equations.
+
+    L places of D numbers, A units of queries and keys; C channels and K taps of location-aware scores.
+    """
+
+    keys: Array  # (B, L, A); of bilinear scores the features themselves
+    features: Array  # (B, L, D)
+    mask: Array | None  # (B, L): 1, or 0 where a place is not looked at
+    weight_query: Array  # (A, H)
+    bias_query: Array | None = None  # (A,)
+    score: Array | None = None  # (A,): additive scores
+    weight_beta: Array | None = None  # (H,)
+    bias_beta: Array | None = None  # (1,)
+    weight_location: Array | None = None  # (A, C, K)
+    location: Array | None = None  # (B, C, L): what was looked at before the first step
+    scale: float = 1.0  # of every score
+    hard: tuple[int, int] | None = None  # the seed of the draws, and the number of the first step
+
+
+class Attended(NamedTuple):
+    """What an attending forward gives beside `Results`; zeros in steps that a row does not have, places -1."""
+
+    weights: Array  # (T, B, L)
+    contexts: Array  # (T, B, D)
+    places: npt.NDArray[np.int64] | None  # (T, B), of hard attention
+    location: Array | None  # (B, C, L), after the last step
+
+
+class AttentionFound(NamedTuple):
+    """What an attending backward gives beside `Found`: gradients of the arrays of `Attention`."""
+
+    keys: Array
+    features: Array
+    weight_query: Array
+    bias_query: Array | None
+    score: Array | None
+    weight_beta: Array | None
+    bias_beta: Array | None
+    weight_location: Array | None
+
+
 def present(found: T | None, what: str) -> T:
     """Return what a call of this package has to give; an `assert` would be left out under ``python -O``."""
     if found is None:

@@ -5,7 +5,7 @@
 # F feedback vectors, D element-wise weights. A `state` is one (B, H) array per state of the cell; None: zeros.
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias, TypedDict, final, type_check_only
+from typing import Any, TypeAlias, TypedDict, final, overload, type_check_only
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,28 @@ _Schedule: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64] | None]
 # Random masks: rnnkernels.noise.Drawn, which says what each is.
 _Noise: TypeAlias = tuple[int, int, bool, bool, int, int, NDArray[np.int64] | None, Sequence[float], float, float]
 # output (T, B, H), state, reserve if training, the sequences (T, B, H) of the states after h if they are wanted
+# What an attending recurrence asks: rnnkernels._call.Attention, which says the shapes. With a schedule B is that of the
+# caller's arrays. Not with a packed one.
+_Attention: TypeAlias = tuple[
+    _Float,
+    _Float,
+    _Float | None,
+    _Float,
+    _Float | None,
+    _Float | None,
+    _Float | None,
+    _Float | None,
+    _Float | None,
+    _Float | None,
+    float,
+    tuple[int, int] | None,
+]
+# rnnkernels._call.Attended and AttentionFound.
+_Attended: TypeAlias = tuple[_Float, _Float, NDArray[np.int64] | None, _Float | None]
+_AttentionFound: TypeAlias = tuple[
+    _Float, _Float, _Float, _Float | None, _Float | None, _Float | None, _Float | None, _Float | None
+]
+
 _Forward: TypeAlias = tuple[_Float, tuple[_Float, ...], Reserve | None, tuple[_Float, ...] | None]
 
 @type_check_only
@@ -87,6 +109,7 @@ def stepper(layer: Prepared, batch_size: int, noise: _Noise | None) -> Stepper: 
 def copy_reserve(bytes: NDArray[np.uint8], instruction_set: str) -> Reserve: ...
 def add_cell(entry: object) -> None: ...  # a capsule of csrc/backend_table.h's CellEntry
 def cells() -> list[_Cell]: ...
+@overload
 def forward(
     cell: str,
     x: _Float | _Token,  # (T, B, I), or int64 tokens (T, B)
@@ -98,7 +121,23 @@ def forward(
     noise: _Noise | None = None,
     all_states: bool = False,
     settings: Sequence[float] = ...,
+    attention: None = None,
 ) -> _Forward: ...
+@overload
+def forward(
+    cell: str,
+    x: _Float | _Token,  # (T, B, I), or int64 tokens (T, B); the layer's weight_ih is (Gx*H, I + D)
+    layer: _Layer,
+    state: _State | None,
+    training: bool,
+    schedule: _Schedule | None = None,
+    term: _Float | None = None,
+    noise: _Noise | None = None,
+    all_states: bool = False,
+    settings: Sequence[float] = ...,
+    *,
+    attention: _Attention,
+) -> tuple[_Float, tuple[_Float, ...], Reserve | None, tuple[_Float, ...] | None, _Attended]: ...
 def forward_layers(  # each layer's x is the output of the one before it; the results of forward for each
     cell: str,
     x: _Float | _Token,
@@ -108,6 +147,7 @@ def forward_layers(  # each layer's x is the output of the one before it; the re
     noises: Sequence[_Noise | None],
     settings: Sequence[float] = ...,
 ) -> list[_Forward]: ...
+@overload
 def backward(
     cell: str,
     x: _Float | _Token,
@@ -124,6 +164,9 @@ def backward(
     d_sequence: Sequence[_Float | None] = ...,  # of the states after h; empty: none
     norms: bool = False,
     settings: Sequence[float] = ...,
+    attention: None = None,
+    attended: None = None,
+    d_attended: None = None,
 ) -> tuple[
     _Float | None,  # dx
     _Layer,
@@ -131,6 +174,28 @@ def backward(
     _Float | None,  # dterm
     tuple[_Float, ...],  # norms (T, B) for each state, if they are wanted
 ]: ...
+@overload
+def backward(
+    cell: str,
+    x: _Float | _Token,
+    layer: _Layer,
+    state: _State | None,
+    output: _Float,
+    reserve: Reserve,
+    d_output: _Float | None,
+    d_state: _State | None,
+    need_dx: bool = True,
+    schedule: _Schedule | None = None,
+    term: _Float | None = None,
+    noise: _Noise | None = None,
+    d_sequence: Sequence[_Float | None] = ...,
+    norms: bool = False,
+    settings: Sequence[float] = ...,
+    *,
+    attention: _Attention,
+    attended: tuple[_Float, _Float, NDArray[np.int64] | None],  # weights, contexts, places, as forward gave them
+    d_attended: tuple[_Float | None, _Float | None],  # of weights (T, B, L) and contexts (T, B, D)
+) -> tuple[_Float | None, _Layer, tuple[_Float, ...], _Float | None, tuple[_Float, ...], _AttentionFound]: ...
 def drop(x: _Float, rate: float, seed: int, layer: int) -> _Float: ...  # a copy with some elements dropped
 def instruction_sets() -> list[str]: ...
 def instruction_set() -> str: ...

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _cpu, _runtime
-from ._call import Found
+from ._call import Attended, AttentionFound, Found
 from .parameters import NAMES
 
 if TYPE_CHECKING:
-    from ._call import Ahead, Call, Results
+    from ._call import Ahead, Attention, Call, Results
     from .parameters import Array
 
 
@@ -59,6 +59,51 @@ def backward(call: Call, output: Array, reserve: Any, ahead: Ahead, need_x: bool
     # A cell without weight_hh is given an empty one.
     params = {name: grad for name, grad in zip(NAMES, d_layer, strict=True) if grad is not None and len(grad)}
     return Found(dx, params, d_begun, d_term, readings)
+
+
+def attend(call: Call, attention: Attention, keep: bool) -> tuple[Results, Attended]:
+    """Run an attending recurrence, on the CPU; the keys are the caller's work."""
+    cell, x, layer, state, rows, term, noise, settings = call
+    output, final, reserve, later, attended = _cpu.forward(
+        cell, x, layer, state, keep, rows, term, noise, False, settings, attention=attention
+    )
+    return (output, final, reserve, later), Attended(*attended)
+
+
+def attend_back(
+    call: Call,
+    attention: Attention,
+    output: Array,
+    reserve: Any,
+    ahead: Ahead,
+    attended: tuple[Array, Array, Any],
+    d_attended: tuple[Array | None, Array | None],
+    need_x: bool = True,
+) -> tuple[Found, AttentionFound]:
+    """Differentiate what `attend` gave; `attended` and `d_attended`: weights, contexts (and places)."""
+    cell, x, layer, state, rows, term, noise, settings = call
+    dx, d_layer, d_begun, d_term, _, d_attention = _cpu.backward(
+        cell,
+        x,
+        layer,
+        state,
+        output,
+        reserve,
+        ahead.output,
+        ahead.state,
+        need_x,
+        rows,
+        term,
+        noise,
+        (),
+        False,
+        settings,
+        attention=attention,
+        attended=attended,
+        d_attended=d_attended,
+    )
+    params = {name: grad for name, grad in zip(NAMES, d_layer, strict=True) if grad is not None and len(grad)}
+    return Found(dx, params, d_begun, d_term, ()), AttentionFound(*d_attention)
 
 
 def drop(x: Array, rate: float, seed: int, layer: int) -> Array:

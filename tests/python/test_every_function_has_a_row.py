@@ -28,6 +28,8 @@ CHECKED_LATER = "holds what it is given: checked where it is used"
 MATHS = "what the reference's cells are written in: takes what NumPy's functions take"
 INNER = "what modules of the package share; `forward` and `training_bytes` check by it"
 WITHOUT_ROWS = {
+    "attention.AttendingGradients": RECORD,
+    "attention.AttendingRun": RECORD,
     "Gradients": RECORD,
     "Run": RECORD,
     "bptt.Model*": ABSTRACT,

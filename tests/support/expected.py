@@ -17,7 +17,7 @@ import os
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -27,16 +27,24 @@ from tolerances import amplification, assert_close, forward_length
 import rnnkernels as rk
 from rnnkernels import Noise, reference
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "reference"
 
 
 def expected(p: Problem, noise: Noise | None = None, **settings: float) -> dict[str, Array]:
     """What `p.results(noise=noise, **settings)` should give. A problem's values serve every dtype that holds them."""
     p = p.astype("float64")
-    file = FOLDER / f"{_name(p, noise, settings)}.npz"
+    return kept(_name(p, noise, settings), lambda: _compute(p, noise, settings))
+
+
+def kept(name: str, compute: Callable[[], dict[str, Array]]) -> dict[str, Array]:
+    """What was computed once, under a hash of all that it follows from: see `digest`."""
+    file = FOLDER / f"{name}.npz"
     found = _read(file)
     if found is None:
-        found = _compute(p, noise, settings)
+        found = compute()
         _write(file, found)
     return found
 
@@ -84,11 +92,17 @@ def _source() -> str:
 
 
 def _name(p: Problem, noise: Noise | None, settings: dict[str, float]) -> str:
-    digest = hashlib.sha256(repr((_source(), p.cell, noise, sorted(settings.items()))).encode())
     params = [part for name, value in p.params.items() for part in (np.array(name), value)]
-    for array in (p.x, *params, *p.state, p.d_output, *p.d_state):
-        digest.update(repr((array.dtype.str, array.shape)).encode() + array.tobytes())
-    return digest.hexdigest()
+    arrays = (p.x, *params, *p.state, p.d_output, *p.d_state)
+    return digest((p.cell, noise, sorted(settings.items())), arrays)
+
+
+def digest(what: tuple[object, ...], arrays: Iterable[Array]) -> str:
+    """A hash of the reference's source, of what has a repr, and of arrays."""
+    found = hashlib.sha256(repr((_source(), *what)).encode())
+    for array in arrays:
+        found.update(repr((array.dtype.str, array.shape)).encode() + array.tobytes())
+    return found.hexdigest()
 
 
 def _read(file: Path) -> dict[str, Array] | None:

@@ -53,7 +53,7 @@ ROWS = [
         "AttentionRecurrent",
         rnn.AttentionRecurrent,
         dict.fromkeys(("cell_clip", "attention_size", "location"), "none"),
-        **SIZES,
+        **{name: size for name, size in SIZES.items() if name != "proj_size"},
         feature_size=2,
         scores="additive",
         attention_size=3,

@@ -1,7 +1,7 @@
 """The attending recurrence as a layer: a cell that looks at a set of features before each of its steps.
 
-`AttentionRecurrent` and what it returns, with the checks of arguments, and a stepper for decoding. Not here: the
-arithmetic (`attention_loop`).
+`AttentionRecurrent` and what it returns, with the checks of arguments, and a stepper for decoding. Not here: who runs a
+call (`attention_autograd`), on the kernels (`attention_kernels`) or step by step in PyTorch (`attention_loop`).
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from typing import Any, NamedTuple
 
 import torch
 
-from rnnkernels._scalars import as_choice, as_flag, as_integer, as_items, shown
-from rnnkernels.schedule import check_rows
+from rnnkernels._arguments import of_step
+from rnnkernels._scalars import as_flag, as_integer, shown
+from rnnkernels.attention import parameter_shapes
 
-from . import attention_loop as loop
 from . import autocast
-from .attention_loop import Attended, Attending, Given
+from .attention_autograd import attend
+from .attention_call import Attended, Attending, Given
+from .attention_kernels import check_mask
 from .graphs import leaf
 from .recurrent import States, _Base
-from .sequence import _HALVES, _has_values
-
-SCORES = ("additive", "bilinear", "dot")
+from .sequence import _HALVES
 
 
 class Attention(NamedTuple):
@@ -63,9 +63,9 @@ class AttentionRecurrent(_Base):
     Parameters
     ----------
     cell : str
-        One of `rnnkernels.cells`.
+        One of `rnnkernels.cells`, but for those that add x itself to a gate or project h.
     input_size, feature_size, hidden_size : int
-        I, which may be 0; D; H. A cell that adds its input to a gate has I + D = H.
+        I, which may be 0; D; H.
     scores : {"additive", "bilinear", "dot"}
     attention_size : int, optional
         A: units of queries and keys. Default: H, of bilinear scores D.
@@ -80,8 +80,6 @@ class AttentionRecurrent(_Base):
         Whether x and what is returned for each step are (B, T, ...).
     hard : bool, default False
         Whether a place is drawn.
-    proj_size : int, default 0
-        For the projected cells, and needed there.
     cell_clip : float, optional
         For the cells that have it: c is kept in [-cell_clip, cell_clip].
     device, dtype
@@ -99,7 +97,7 @@ class AttentionRecurrent(_Base):
     weight_location : Parameter (A, C, K)
     weight_beta, bias_beta : Parameter (1, H), (1,)
     cell, input_size, feature_size, hidden_size, scores, attention_size, gated, location, bias, batch_first, hard, \
-proj_size, cell_clip
+cell_clip
 
     Raises
     ------
@@ -121,47 +119,33 @@ proj_size, cell_clip
         bias: bool = True,
         batch_first: bool = False,
         hard: bool = False,
-        proj_size: int = 0,
         cell_clip: float | None = None,
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        super().__init__(cell, as_integer("input_size", input_size, 0), hidden_size, bias, proj_size, cell_clip)
-        self.feature_size = as_integer("feature_size", feature_size, 1, 2**31)
-        of_cell = self._shapes(self.input_size + self.feature_size)
-        self.scores = as_choice("scores", scores, SCORES)
-        default = self.feature_size if scores == "bilinear" else hidden_size
-        self.attention_size = (
-            default if attention_size is None else as_integer("attention_size", attention_size, 1, 2**31)
+        super().__init__(cell, as_integer("input_size", input_size, 0), hidden_size, bias, 0, cell_clip)
+        shapes = parameter_shapes(
+            cell,
+            self.input_size,
+            feature_size,
+            hidden_size,
+            scores=scores,
+            attention_size=attention_size,
+            gated=gated,
+            location=location,
+            bias=bias,
         )
-        if scores == "bilinear" and self.attention_size != self.feature_size:
-            raise ValueError(
-                f"attention_size: expected feature_size, {self.feature_size}, for bilinear scores, "
-                f"got {self.attention_size}"
-            )
+        self.feature_size = int(feature_size)
+        self.scores = scores
+        self.attention_size = shapes["weight_query"][0]
         self.gated = as_flag("gated", gated)
-        self.location = None if location is None else _as_location(location, scores)
+        self.location = shapes["weight_location"][1:] if "weight_location" in shapes else None
         self.batch_first = as_flag("batch_first", batch_first)
         self.hard = as_flag("hard", hard)
-        shapes = of_cell | self._attention_shapes()
         self._names = tuple(name for name in shapes if name != "weight_key")
         for name, shape in shapes.items():
             self.register_parameter(name, torch.nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
         self.reset_parameters()
-
-    def _attention_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of what the attention is made of."""
-        units, width = self.attention_size, self._widths[0]
-        shapes: dict[str, tuple[int, ...]] = {"weight_query": (units, width), "bias_query": (units,)}
-        if self.scores != "bilinear":
-            shapes["weight_key"] = (units, self.feature_size)
-        if self.scores == "additive":
-            shapes["score"] = (units,)
-        if self.gated:
-            shapes |= {"weight_beta": (1, width), "bias_beta": (1,)}
-        if self.location is not None:
-            shapes["weight_location"] = (units, *self.location)
-        return {name: shape for name, shape in shapes.items() if self.bias or not name.startswith("bias")}
 
     def extra_repr(self) -> str:
         """Return the arguments that say what is inside."""
@@ -173,7 +157,6 @@ proj_size, cell_clip
             "bias": True,
             "batch_first": False,
             "hard": False,
-            "proj_size": 0,
             "cell_clip": None,
         }
         return text + "".join(f", {k}={getattr(self, k)!r}" for k, v in defaults.items() if getattr(self, k) != v)
@@ -234,6 +217,7 @@ proj_size, cell_clip
             if node is None:
                 raise TypeError(f"x: expected a tensor, got {shown(x)}")
             return node  # type: ignore[no-any-return]
+        self._check_device("x", x)
         self._check_input("x", x, (3,))
         if self.input_size == 0 and not x.is_floating_point():
             raise ValueError("x: expected vectors, as input_size is 0 and there are no tokens; got tokens")
@@ -255,10 +239,7 @@ proj_size, cell_clip
             _of_shape("resets", self._resets(resets, True), (steps, batch), "(T, B)"),
             self._seed(seed),
         )
-        if _has_values(x):
-            _check_values(given, self.input_size)
-        done = self._attend(given)
-        return self._returned(done)
+        return self._returned(self._attend(given))
 
     def stepper(
         self,
@@ -268,7 +249,7 @@ proj_size, cell_clip
         *,
         seed: int | torch.Tensor | None = None,
     ) -> AttentionStepper:
-        """Return what takes one step after another, for decoding; it records no gradients.
+        """Return what takes one step after another, for decoding; it makes the keys once and records no gradients.
 
         Parameters
         ----------
@@ -290,10 +271,17 @@ proj_size, cell_clip
         if not isinstance(features, torch.Tensor):
             raise TypeError(f"features: expected a tensor, got {shown(features)}")
         self._check_features(features, features.shape[0] if features.dim() else 0, mask)
-        _check_mask(mask)
+        check_mask(mask)
         return AttentionStepper(self, features, self._rows("state", state, len(features)), mask, self._seed(seed))
 
     # ---- checks --------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _check_device(name: str, x: torch.Tensor) -> None:
+        if x.device.type not in ("cpu", "meta"):
+            raise NotImplementedError(
+                f"{name}: expected a tensor on the CPU, as there are no kernels that attend elsewhere; got {x.device}"
+            )
 
     def _check_features(self, features: Any, batch: int, mask: Any) -> None:
         """Raise where features (B, L, D) or mask (B, L) do not fit."""
@@ -328,9 +316,10 @@ proj_size, cell_clip
 
     # ---- the call ------------------------------------------------------------------------------------
 
-    def _attend(self, given: Given) -> Attended:
+    def _attend(self, given: Given, first_step: int = 0) -> Attended:
         """Run a call whose keys are yet to be made."""
-        done: Attended = self._run(self._serve, Attending(self.cell, self.hard, self.cell_clip), *given)
+        asked = Attending(self.cell, self.hard, self.cell_clip, first_step)
+        done: Attended = self._run(self._serve, asked, *given)
         return done
 
     def _serve(self, asked: Attending, *tensors: Any) -> Attended:
@@ -339,12 +328,16 @@ proj_size, cell_clip
         dtype = given.weights["weight_ih"].dtype
         if dtype in _HALVES:  # half precision is storage: the arithmetic is float32's
             given = Given(*(autocast.to(part, torch.float32) for part in given))
-        key = getattr(self, "weight_key", None)
-        if key is not None:
-            key = key.to(given.features.dtype)
-            given = given._replace(keys=torch.nn.functional.linear(given.features, key))
-        done = loop.run(asked, given)
+        if given.keys is None:
+            given = given._replace(keys=self._keys(given.features))
+        done = attend(asked, given)
         return Attended(*(autocast.to(part, dtype) for part in done)) if dtype in _HALVES else done
+
+    def _keys(self, features: torch.Tensor) -> torch.Tensor | None:
+        """Return what the places are known by (B, L, A), of features in the dtype of the arithmetic."""
+        if self.scores == "bilinear":
+            return None
+        return torch.nn.functional.linear(features, self.weight_key.to(features.dtype))
 
     def _returned(self, done: Attended) -> tuple[torch.Tensor, States, Attention]:
         log_probs = None
@@ -378,6 +371,8 @@ class AttentionStepper:
         seed: torch.Tensor | None,
     ) -> None:
         self._layer, self._features, self._mask, self._seed = layer, features, mask, seed
+        with torch.no_grad():  # once: later changes of weight_key are not seen
+            self._keys = layer._keys(features.float() if features.dtype in _HALVES else features)
         self._begin(state)
 
     def _begin(self, state: Any) -> None:
@@ -416,21 +411,24 @@ class AttentionStepper:
         layer = self._layer
         if not isinstance(x_t, torch.Tensor):
             raise TypeError(f"x_t: expected a tensor, got {shown(x_t)}")
+        layer._check_device("x_t", x_t)
         layer._check_input("x_t", x_t, (2,))
         _of_shape("x_t", x_t, (len(self._features), *x_t.shape[1:]), "(B, I)")
         given = Given(
             x_t.unsqueeze(0),
             self._features,
-            None,
+            self._keys,
             {name: getattr(layer, name) for name in layer._names},
             self._states,
             mask=self._mask,
-            seed=None if self._seed is None else self._seed + self._count,  # numbers of its own for each step
+            seed=self._seed,
             location=self._location,
         )
-        _check_tokens("x_t", x_t, layer.input_size)
-        with torch.no_grad():
-            done = layer._attend(given)
+        try:
+            with torch.no_grad():
+                done = layer._attend(given, self._count)
+        except (TypeError, ValueError) as error:
+            raise of_step(error) from None
         self._states, self._location = done.final, done.location
         self._count += 1
         self.weights, self.context = done.weights[0], done.contexts[0]
@@ -438,42 +436,8 @@ class AttentionStepper:
         return done.final[0]
 
 
-def _as_location(location: Any, scores: str) -> tuple[int, int]:
-    """Return (C, K), or raise."""
-    items = as_items("location", location, "two integers (C, K)")
-    if len(items) != 2:
-        raise ValueError(f"location: expected two integers (C, K), got {len(items)}")
-    channels, width = as_integer("location[0]", items[0], 1, 2), as_integer("location[1]", items[1], 1, 2**31)
-    if width % 2 == 0:
-        raise ValueError(f"location[1]: expected an odd number of places, got {width}")
-    if scores != "additive":
-        raise ValueError(f"location: expected None for {scores} scores, got {shown(location)}")
-    return channels, width
-
-
 def _of_shape(name: str, tensor: Any, shape: tuple[int, ...], symbols: str) -> Any:
     """Return a tensor, or None, or raise where its shape is another."""
     if tensor is not None and tuple(tensor.shape) != shape:
         raise ValueError(f"{name}: expected shape {symbols} = {shape}, got {tuple(tensor.shape)}")
     return tensor
-
-
-def _check_values(given: Given, tokens: int) -> None:
-    """Raise where values do not fit, of tensors whose values may be read."""
-    _check_tokens("x", given.x, tokens)
-    _check_mask(given.mask)
-    if given.lengths is not None:
-        steps, batch = given.x.shape[:2]
-        check_rows(steps, batch, given.lengths.numpy(), None)
-
-
-def _check_tokens(name: str, x: torch.Tensor, limit: int) -> None:
-    if not x.is_floating_point() and x.numel() and not 0 <= int(x.min()) <= int(x.max()) < limit:
-        wrong = x[(x < 0) | (x >= limit)][0]
-        raise ValueError(f"{name}: expected tokens in [0, {limit}), got {int(wrong)}")
-
-
-def _check_mask(mask: torch.Tensor | None) -> None:
-    if mask is not None and not bool(mask.any(1).all()):
-        row = int((~mask.any(1)).nonzero()[0])
-        raise ValueError(f"mask: expected at least one place in each row, got none in row {row}")

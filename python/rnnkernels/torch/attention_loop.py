@@ -2,66 +2,30 @@
 
 What a user writes where there is no kernel: keys and the input's product are made once, the rest step by step, of all
 rows at once. A row that has ended keeps its state; a row that is reset takes another. The cells' steps are those of
-`rnnkernels.steps`. Not here: checks of arguments (`attention`).
+`rnnkernels.steps`. What autograd takes where the fused backward has no derivative, as `loops` of the plain recurrence.
+Not here: checks of arguments (`attention`), who runs a call (`attention_autograd`).
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch.nn.functional import conv1d, linear
 
 from rnnkernels import steps
+from rnnkernels._call import present
 from rnnkernels.parameters import cell_info
 from rnnkernels.reference.masks import philox
 
-from .loops import LIBRARY, _with_biases, transposed
+from . import loops
+from .attention_call import NAMES, Attended, Attending, Given, Layout, Tensors, restore
+from .loops import LIBRARY, transposed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-Tensors = tuple[torch.Tensor, ...]
-
-# What the attention itself is made of. `weight_key` is not among them: keys are made before a call.
-NAMES = ("weight_query", "bias_query", "score", "weight_beta", "bias_beta", "weight_location")
-
-
-class Attending(NamedTuple):
-    """What is asked of a call beside its tensors."""
-
-    cell: str
-    hard: bool = False
-    cell_clip: float | None = None
-
-
-class Given(NamedTuple):
-    """The tensors of a call: T steps, B rows, L places, D features of each, A units of a key."""
-
-    x: torch.Tensor  # (T, B, I), or tokens (T, B)
-    features: torch.Tensor  # (B, L, D)
-    keys: torch.Tensor | None  # (B, L, A); None: the features themselves, for bilinear scores
-    weights: Mapping[str, torch.Tensor]  # the cell's, weight_ih of it (Gx*H, I + D), and those of `NAMES`
-    state: Tensors | None = None  # each (B, H); None: zeros
-    reset_state: Tensors | None = None  # each (B, H); None: zeros
-    mask: torch.Tensor | None = None  # (B, L) of bool: where a place may be looked at
-    lengths: torch.Tensor | None = None  # (B,) of int64
-    resets: torch.Tensor | None = None  # (T, B) of bool
-    seed: torch.Tensor | None = None  # () of int64: hard attention draws from it
-    places: torch.Tensor | None = None  # (T, B) of int64: what hard attention drew; None: it is yet to draw
-    location: torch.Tensor | None = None  # (B, C, L): what location-aware scores see before the first step
-
-
-class Attended(NamedTuple):
-    """What a call gave; of steps that a row does not have zeros, and places of -1."""
-
-    output: torch.Tensor  # (T, B, H)
-    final: Tensors  # each (B, H)
-    weights: torch.Tensor  # (T, B, L)
-    contexts: torch.Tensor  # (T, B, D)
-    places: torch.Tensor | None  # (T, B) of int64, of hard attention
-    location: torch.Tensor | None  # (B, C, L) after each row's last step
+    from collections.abc import Callable, Sequence
 
 
 def run(asked: Attending, given: Given) -> Attended:
@@ -74,7 +38,7 @@ def run(asked: Attending, given: Given) -> Attended:
     fresh = given.reset_state or cell_step.zeros(batch)
     now, seen = beginning, look.start(given.location)
     nothing = look.start(None)
-    drawn = _uniforms(asked, given, look.features.dtype)
+    drawn = _uniforms(asked, given)
 
     outputs, weights, contexts, places = [], [], [], []
     for t in range(count):
@@ -186,7 +150,7 @@ class _CellStep:
     def __init__(self, asked: Attending, given: Given, features: int) -> None:
         cell = self.cell = asked.cell
         x = given.x
-        params = _with_biases(cell, {name: w for name, w in given.weights.items() if name not in NAMES})
+        params = loops.with_biases(cell, {name: w for name, w in given.weights.items() if name not in NAMES})
         inputs = params["weight_ih"].shape[1] - features
         if not x.is_floating_point():
             x = torch.nn.functional.one_hot(x, inputs).to(params["weight_ih"].dtype)
@@ -221,19 +185,88 @@ class _CellStep:
 
 # ---- hard attention ----------------------------------------------------------------------------------
 
+_STREAM = 7  # of the random numbers that draw places: csrc/recurrence/masks.h
+
 
 def _draw(alpha: torch.Tensor, uniform: Any) -> torch.Tensor:
     """Return the first place (B,) at which the sum of the weights exceeds a uniform number (B,) in [0, 1)."""
-    sums = alpha.cumsum(1)
-    return (sums <= (uniform * sums[:, -1]).unsqueeze(1)).sum(1)
+    found = (alpha.double().cumsum(1) <= uniform.unsqueeze(1)).sum(1)
+    last = alpha.shape[1] - 1 - (alpha > 0).flip(1).int().argmax(1)  # where rounding keeps the sum below the number
+    return torch.minimum(found, last)
 
 
-def _uniforms(asked: Attending, given: Given, dtype: torch.dtype) -> torch.Tensor | None:
+def _uniforms(asked: Attending, given: Given) -> torch.Tensor | None:
     """Return a number for each step and row (T, B) in [0, 1); None where nothing is to be drawn."""
-    if not asked.hard or given.places is not None or given.seed is None:
+    if not asked.hard or given.places is not None:
         return None
+    seed = present(given.seed, "a seed")
     count, batch = given.x.shape[:2]
-    step, row = torch.meshgrid(torch.arange(count), torch.arange(batch), indexing="ij")
-    bits = philox(int(given.seed) & (2**64 - 1), (0, step.numpy(), row.numpy(), 0))[0]
-    # 24 bits are exact in every dtype: rounding makes none of them 1.
-    return torch.from_numpy((bits >> 8).astype("float64") / 2**24).to(given.features.device, dtype)
+    step, row = np.arange(count)[:, None] + asked.first_step, np.arange(batch)[None, :]
+    word = philox(int(seed) & (2**64 - 1), (0, step, row, _STREAM))[0]
+    return torch.from_numpy(word / 2.0**32).to(given.features.device)
+
+
+# ---- derivatives -------------------------------------------------------------------------------------
+
+
+def results(layout: Layout, tensors: Tensors) -> Tensors:
+    """Run a call: output, final states, weights, contexts, one after another."""
+    done = run(layout.asked, restore(layout, tensors))
+    return (done.output, *done.final, done.weights, done.contexts)
+
+
+def forward_derivative(layout: Layout, tensors: Tensors, tangents: Sequence[Any]) -> Tensors:
+    """Return the tangents of `results`."""
+    inputs, function = _function(layout, tensors)
+    return loops.push(function, inputs, _of_floats(layout, tensors, tangents))
+
+
+def gradient(layout: Layout, tensors: Tensors, d_results: Sequence[torch.Tensor]) -> Tensors:
+    """Return dL/d(each tensor that can be differentiated), in operations of PyTorch alone; of tokens an empty one."""
+    inputs, function = _function(layout, tensors)
+    found: Tensors = torch.func.vjp(function, *inputs)[1](tuple(d_results))
+    return found if len(inputs) == layout.differentiable else (found[0].new_empty(0), *found)
+
+
+def second_derivative(layout: Layout, tensors: Tensors, d_results: Tensors, dd: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the gradient of (tensors, dL/dresults) ↦ dL/dtensors, for dL'/d(dL/dtensors) = dd."""
+    inputs, function = _function(layout, tensors)
+    gradient_of = _gradient_of(function, len(inputs))
+    v = loops.filled(inputs, _of_floats(layout, tensors, dd))
+    found = torch.func.vjp(gradient_of, *inputs, *d_results)[1](v)
+    tokens = [None] * (layout.differentiable - len(inputs))
+    return (*tokens, *found[: len(inputs)], *[None] * len(layout.options), *found[len(inputs) :])
+
+
+def forward_second_derivative(
+    layout: Layout, tensors: Tensors, d_results: Tensors, tangents: Sequence[Any], d_tangents: Sequence[Any]
+) -> Tensors:
+    """Return the tangents of (tensors, dL/dresults) ↦ dL/dtensors, of tokens an empty one."""
+    inputs, function = _function(layout, tensors)
+    given = (*_of_floats(layout, tensors, tangents), *d_tangents)
+    found = loops.push(_gradient_of(function, len(inputs)), (*inputs, *d_results), given)
+    return found if len(inputs) == layout.differentiable else (found[0].new_empty(0), *found)
+
+
+def _function(layout: Layout, tensors: Tensors) -> tuple[Tensors, Callable[..., Tensors]]:
+    """Return the tensors that can be differentiated, all but tokens and options, and the call as a function of them."""
+    inputs = tensors[: layout.differentiable]
+    options = tensors[layout.differentiable :]
+    if inputs[0].is_floating_point():
+        return inputs, lambda *floats: results(layout, (*floats, *options))
+    return inputs[1:], lambda *floats: results(layout, (inputs[0], *floats, *options))
+
+
+def _gradient_of(function: Callable[..., Tensors], count: int) -> Callable[..., Tensors]:
+    """Return (inputs, dL/dresults) ↦ dL/dinputs."""
+
+    def gradient_of(*tensors: torch.Tensor) -> Tensors:
+        found: Tensors = torch.func.vjp(function, *tensors[:count])[1](tensors[count:])
+        return found
+
+    return gradient_of
+
+
+def _of_floats(layout: Layout, tensors: Tensors, given: Sequence[Any]) -> tuple[Any, ...]:
+    """Return what belongs to the tensors that can be differentiated."""
+    return tuple(given[0 if tensors[0].is_floating_point() else 1 : layout.differentiable])

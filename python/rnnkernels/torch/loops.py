@@ -69,7 +69,7 @@ def run(spec: Spec, x: torch.Tensor, tensors: Tensors) -> Tensors:
     asked, walk = spec.asked, spec.walk
     step = steps.step_of(asked.cell)
     parts = spec.split(tensors)
-    params = _with_biases(asked.cell, parts.weights)
+    params = with_biases(asked.cell, parts.weights)
     batch = x.shape[1]
     schedule = None
     state, reset, term = parts.state, parts.reset_state, parts.term
@@ -116,7 +116,7 @@ def run(spec: Spec, x: torch.Tensor, tensors: Tensors) -> Tensors:
     return (sequence(0), *final, *later)
 
 
-def _with_biases(cell: str, weights: dict[str, Any]) -> dict[str, Any]:
+def with_biases(cell: str, weights: dict[str, Any]) -> dict[str, Any]:
     """Return the parameters with biases of zeros where there are none."""
     found = dict(weights)
     weight_ih = weights["weight_ih"]
@@ -170,13 +170,13 @@ def gradient(spec: Spec, given: Tensors, d_results: Given) -> Given:
 def forward_derivative(spec: Spec, given: Tensors, tangents: Given) -> Tensors:
     """Return the tangents of the outputs."""
     inputs, function = _function(spec, given)
-    return _push(function, inputs, tangents[-len(inputs) :])
+    return push(function, inputs, tangents[-len(inputs) :])
 
 
 def second_derivative(spec: Spec, given: Tensors, d_results: Tensors, dd: Given) -> Given:
     """Return the gradient of (inputs, dL/doutputs) ↦ dL/dinputs, for dL'/d(dL/dinputs) = dd."""
     inputs, gradient_of = _gradient_function(spec, given)
-    v = _filled(inputs, dd[-len(inputs) :])
+    v = filled(inputs, dd[-len(inputs) :])
     found = torch.func.vjp(gradient_of, *inputs, *d_results)[1](v)
     return (*[None] * (len(given) - len(inputs)), *found)
 
@@ -185,7 +185,7 @@ def forward_second_derivative(spec: Spec, given: Tensors, d_results: Tensors, ta
     """Return the tangents of (inputs, dL/doutputs) ↦ dL/dinputs, of tokens an empty one."""
     inputs, gradient_of = _gradient_function(spec, given)
     tokens = len(given) - len(inputs)
-    found = _push(gradient_of, (*inputs, *d_results), tangents[tokens:])
+    found = push(gradient_of, (*inputs, *d_results), tangents[tokens:])
     return (*[d_results[0].new_empty(0)] * tokens, *found)
 
 
@@ -207,15 +207,15 @@ def _gradient_function(spec: Spec, given: Tensors) -> tuple[Tensors, Callable[..
     return inputs, gradient_of
 
 
-def _push(function: Callable[..., Tensors], inputs: Tensors, tangents: Given) -> Tensors:
+def push(function: Callable[..., Tensors], inputs: Tensors, tangents: Given) -> Tensors:
     """Return J v, as the transpose of u ↦ Jᵀ u: reverse mode twice, as forward mode may be what calls."""
     outputs, transpose = torch.func.vjp(function, *inputs)
     _, twice = torch.func.vjp(lambda *u: transpose(u), *map(torch.zeros_like, outputs))
-    found: Tensors = twice(_filled(inputs, tangents))
+    found: Tensors = twice(filled(inputs, tangents))
     return found
 
 
-def _filled(like: Tensors, given: Given) -> Tensors:
+def filled(like: Tensors, given: Given) -> Tensors:
     """Return `given` with zeros for what is missing, or empty because it was not needed."""
     return tuple(
         torch.zeros_like(t) if d is None or d.shape != t.shape else d for t, d in zip(like, given, strict=True)

@@ -1,0 +1,208 @@
+// What all threads of an attending call share beside the rest: the weights that attention has, its scratch memory.
+// Not here: the work of a thread (attending_forward.h, attending_backward.h), a row's attention (attention_row.h).
+#pragma once
+
+#include "attention_row.h"
+#include "dropped_weights.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+// weight_ih (Gx*H, I+D) as two matrices, since x and the context are multiplied at different times; of a backward also
+// their gradients.
+template <class T>
+struct InputWeights {
+    T* of_x = nullptr;        // (Gx*H, I)
+    T* of_context = nullptr;  // (Gx*H, D)
+    Index rows = 0, inputs = 0, features = 0;
+
+    void take(Workspace& workspace, const Inputs& in, int gates) {
+        rows = gates * in.shape.hidden, inputs = in.shape.input, features = in.attention->features;
+        of_x = workspace.take<T>(rows * inputs);
+        of_context = workspace.take<T>(rows * features);
+    }
+    void split(const void* from, int share, int shares) const {
+        const T* const whole = static_cast<const T*>(from);
+        each_row(share, shares, [&](Index row) {
+            copy(whole + row * (inputs + features), inputs, of_x + row * inputs);
+            copy(whole + row * (inputs + features) + inputs, features, of_context + row * features);
+        });
+    }
+    void join(void* to, int share, int shares) const {
+        T* const whole = static_cast<T*>(to);
+        each_row(share, shares, [&](Index row) {
+            copy(of_x + row * inputs, inputs, whole + row * (inputs + features));
+            copy(of_context + row * features, features, whole + row * (inputs + features) + inputs);
+        });
+    }
+
+private:
+    template <class Use>
+    void each_row(int share, int shares, Use use) const {
+        const Range mine = split_range(rows, 1, shares, share);
+        for (Index row = mine.first; row < mine.last; ++row) use(row);
+    }
+    static void copy(const T* from, Index count, T* to) {
+        if (count > 0) std::memcpy(to, from, static_cast<std::size_t>(count) * sizeof(T));
+    }
+};
+
+// A uniform number in [0, 1) for what a row of the caller's arrays (T*B) draws.
+template <class T>
+double uniform_of(const Attention& a, Index place) {
+    const Counter counter{0, static_cast<std::uint32_t>(a.first_step + place / a.batch),
+                          static_cast<std::uint32_t>(place % a.batch), static_cast<std::uint32_t>(Stream::places)};
+    typename Vec<T>::BitsLane word[Vec<T>::lanes];
+    const auto words = random_words<T>(a.seed, counter).word[0];
+    std::memcpy(word, &words, sizeof word);
+    return static_cast<double>(static_cast<std::uint32_t>(word[0])) / 4294967296.0;
+}
+
+// What forward and backward read alike.
+template <class T>
+struct AttentionArrays {
+    static constexpr int lanes = Vec<T>::lanes;
+    const Attention* call = nullptr;  // null: the recurrence does not attend
+    T* score = nullptr;               // (query_row(A))
+    T* location = nullptr;            // (C, K, query_row(A))
+    Index feature_blocks = 0, query_blocks = 0;
+
+    void take(Workspace& workspace, const Attention& attention) {
+        call = &attention;
+        const Index size = attention.size, row = query_row(size), lines = attention.channels * attention.taps;
+        feature_blocks = blocks_of<T>(attention.features);
+        query_blocks = blocks_of<T>(size);
+        if (attention.score) {
+            score = take_zeros<T>(workspace, row);
+            for (Index i = 0; i < size; ++i) score[i] = static_cast<const T*>(attention.score)[i];
+        }
+        if (lines == 0) return;
+        location = take_zeros<T>(workspace, lines * row);
+        for (Index i = 0; i < size; ++i)
+            for (Index line = 0; line < lines; ++line)
+                location[line * row + i] = static_cast<const T*>(attention.weight_location)[i * lines + line];
+    }
+    // Of row b of the batch; before: (C, tapped_row).
+    AttentionRow<T> row(Index b, const T* before) const {
+        const Attention& a = *call;
+        const auto at = [&](const void* array, Index size) {
+            return array ? static_cast<const T*>(array) + b * a.places * size : nullptr;
+        };
+        return AttentionRow<T>(
+            {call, at(a.keys, a.size), at(a.values, a.features), at(a.mask, 1), score, location, before});
+    }
+    Index feature_row() const { return feature_blocks * lanes; }
+    Index before_size() const { return call->channels * tapped_row(*call); }
+    // sigmoid(w_b . h + b_b), or 1.
+    T beta(const T* h, Index width) const {
+        if (!call->weight_gate) return T(1);
+        const T bias = call->bias_gate ? *static_cast<const T*>(call->bias_gate) : T(0);
+        const T sum = AttentionRow<T>::dot(static_cast<const T*>(call->weight_gate), h, width) + bias;
+        return sigmoid(Vec<T>(sum)).first_lane();
+    }
+};
+
+template <class T>
+struct AttendingForward : AttentionArrays<T> {
+    InputWeights<T> input{};
+    GateProduct<T> query{}, context{};
+    T* q = nullptr;         // (B, query_row(A)), or of all rows where a backward will need them
+    bool keeps = false;     // of all rows
+    T* contexts = nullptr;  // (B, feature_row): of the step at work
+    T* x_part = nullptr;    // (B, row of columns): what the cells see of x and of the context
+    T* before = nullptr;    // (B, C, tapped_row): s before the next step
+
+    void take(Workspace& workspace, const CellTable& table, const ForwardCall& call, Index width, T* kept) {
+        const Attention& a = *call.in.attention;
+        const Index batch = call.in.shape.batch, hidden = call.in.shape.hidden;
+        AttentionArrays<T>::take(workspace, a);
+        input.take(workspace, call.in, table.input.count);
+        query = take_product(workspace, a.size, a.weight_query, a.bias_query, width, kOneGate);
+        context = take_product(workspace, hidden, input.of_context, nullptr, a.features, table.input);
+        keeps = kept != nullptr;
+        q = keeps ? kept : workspace.take<T>(batch * query_row(a.size));
+        contexts = workspace.take<T>(batch * this->feature_row());
+        x_part = workspace.take<T>(batch * context.columns.row());
+        if (a.channels == 0) return;
+        before = take_zeros<T>(workspace, batch * this->before_size());
+        if (!a.location) return;
+        for (Index line = 0; line < batch * a.channels; ++line)
+            std::memcpy(before + line * tapped_row(a) + a.taps / 2, static_cast<const T*>(a.location) + line * a.places,
+                        static_cast<std::size_t>(a.places) * sizeof(T));
+    }
+    Index q_row() const { return query_row(this->call->size); }
+    // Of row `row` of a step, whose first is row `first` of all steps'.
+    T* q_of(Index first, Index row) const { return q + ((keeps ? first : 0) + row) * q_row(); }
+    // A share of the packing, once weight_ih has been split.
+    void pack(int share, int shares) const {
+        query.pack_share(share, shares);
+        context.pack_share(share, shares);
+    }
+
+private:
+    static GateProduct<T> take_product(Workspace& workspace, Index units, const void* weight, const void* bias, Index k,
+                                       const ProductGates& gates) {
+        const UnitColumns<T> columns{units, gates.count};
+        const Panels<T> panels = take_panels<T>(workspace, k, gates.count, columns.vectors());
+        return {panels, pack_bias(workspace, static_cast<const T*>(bias), gates.row, columns), columns,
+                static_cast<const T*>(weight), gates.row};
+    }
+};
+
+template <class T>
+struct AttendingBackward : AttentionArrays<T> {
+    InputWeights<T> input{}, d_input{};
+    Panels<T> w_query{}, w_context{};  // transposed
+    const T* q = nullptr;              // (rows, query_row(A)), the forward's
+    T* contexts = nullptr;             // (B, feature_row): dL/dcontext of the step at work
+    T* dq = nullptr;                   // (chunk*B, dq_row): dL/dq, then dL/d(w_b . h + b_b)
+    T* dq_sums = nullptr;              // (dq_row)
+    T* carried = nullptr;              // (B, C, tapped_row): dL/ds on its way to the step before
+    T* sums = nullptr;                 // (rows, place_row(L)): s_1 before every step
+    T* dscore = nullptr;               // (B, query_row(A)): of every sequence
+    T* dlocation = nullptr;            // (B, C, K, query_row(A)): of every sequence
+
+    Index dq_row() const { return query_row(this->call->size) + AttentionArrays<T>::lanes; }
+    Index location_size() const { return this->call->channels * this->call->taps * query_row(this->call->size); }
+
+    void take(Workspace& workspace, const CellTable& table, const Inputs& in, const Rows& rows, Index chunk,
+              Index width, const T* kept) {
+        const Attention& a = *in.attention;
+        const Index batch = in.shape.batch;
+        AttentionArrays<T>::take(workspace, a);
+        input.take(workspace, in, table.input.count);
+        d_input.take(workspace, in, table.input.count);
+        w_query = take_panels<T>(workspace, a.size, 1, blocks_of<T>(width));
+        w_context = take_panels<T>(workspace, table.input.count * in.shape.hidden, 1, this->feature_blocks);
+        q = kept;
+        contexts = workspace.take<T>(batch * this->feature_row());
+        // A row more than there are: the last tile of a sum reads beyond the units it needs.
+        dq = workspace.take<T>((chunk + 1) * dq_row());
+        dq_sums = take_zeros<T>(workspace, dq_row());
+        if (a.score) dscore = take_zeros<T>(workspace, batch * query_row(a.size));
+        if (a.channels == 0) return;
+        carried = take_zeros<T>(workspace, batch * this->before_size());
+        dlocation = take_zeros<T>(workspace, batch * location_size());
+        if (a.channels > 1) sums = workspace.take<T>(rows.total() * place_row(a.places));
+    }
+};
+
+// Scratch memory of one thread.
+template <class T>
+struct AttendingScratch {
+    T* alpha;    // (place_row(L))
+    T* de;       // (place_row(L))
+    T* made;     // (query_row(A))
+    T* before;   // (C, tapped_row)
+    T* dbefore;  // (C, tapped_row)
+
+    void take(Workspace& workspace, const AttentionArrays<T>& arrays) {
+        const Attention& a = *arrays.call;
+        alpha = take_zeros<T>(workspace, place_row(a.places));
+        de = take_zeros<T>(workspace, place_row(a.places));
+        made = workspace.take<T>(query_row(a.size));
+        before = take_zeros<T>(workspace, arrays.before_size());
+        dbefore = take_zeros<T>(workspace, arrays.before_size());
+    }
+};
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET
