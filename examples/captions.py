@@ -9,7 +9,7 @@ differ in the places that are looked at. `soft` and `hard` see the grid. `none` 
 a, and `mean` sees the mean over the places of relu(M a_i). With one place its weight is 1, and the recurrence is that
 without attention; `none` then has the most parameters, as V is larger than what the attention is made of. `hard`
 learns where to look by REINFORCE: a place's reward is the log-probability of the words from that step on, less its
-moving average. Shown: exact captions, how often the attention's peak lies on the named object, how much of the
+moving average; as in the paper every other batch is soft, but for the last third. Shown: exact captions, how often the attention's peak lies on the named object, how much of the
 attention lies there; pictures of where each model looks at each word.
 """
 
@@ -151,10 +151,11 @@ def train(look: str, data: Data, steps: int, most: int, lr: float = 5e-3) -> Cap
         objects = min(most, 1 + int(3 * done * most))
         rows = rng.choice(np.flatnonzero(data.scenes.count <= objects), BATCH)
         words = data.words[: EACH * objects, rows]
+        model.recurrence.hard = look == "hard" and (done > 2 / 3 or k % 2 == 0)
         there = torch.from_numpy(np.arange(len(words))[:, None] < data.lengths[rows])  # (T, B)
         log_p, attention = model(words, data.grid[rows])
         gain = (log_p * there).sum()
-        if look == "hard":
+        if model.recurrence.hard:
             gain = gain + baseline.surrogate(log_p, attention, there, 0.05 * max(0, 1 - 1.5 * done))
         optimizer.zero_grad()
         (-gain / there.sum()).backward()
