@@ -9,8 +9,9 @@ differ in the places that are looked at. `soft` and `hard` see the grid. `none` 
 a, and `mean` sees the mean over the places of relu(M a_i). With one place its weight is 1, and the recurrence is that
 without attention; `none` then has the most parameters, as V is larger than what the attention is made of. `hard`
 learns where to look by REINFORCE: a place's reward is the log-probability of the words from that step on, less its
-moving average; as in the paper every other batch is soft, but for the last third. Shown: exact captions, how often the attention's peak lies on the named object, how much of the
-attention lies there; pictures of where each model looks at each word.
+moving average; as in the paper a part of the batches is soft: every other one, but for the last third. Shown: exact
+captions, how often the attention's peak lies on the named object, how much of the attention lies there; pictures of
+where each model looks at each word.
 """
 
 from __future__ import annotations

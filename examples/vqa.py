@@ -35,7 +35,7 @@ ASKING = ("what", "which", "colour", "shape", "row", "column", "is", "the", "thi
 WORDS = ("<pad>", *ASKING, *COLOURS, *SHAPES)
 NUMBER = {word: k for k, word in enumerate(WORDS)}
 LONGEST = 8  # words: which row is the red thing in ?
-OBJECTS, CHOICES = 4, 4
+CHOICES = 4
 HIDDEN, BATCH = 128, 64
 
 
@@ -113,15 +113,15 @@ class Reader(torch.nn.Module):  # type: ignore[misc]
         return (self.answers(questions.choices) @ h.unsqueeze(2)).squeeze(2), attention
 
 
-def train(title: str, scenes: Scenes, grid: torch.Tensor, steps: int, lr: float = 3e-3) -> Reader:
+def train(title: str, scenes: Scenes, grid: torch.Tensor, steps: int, lr: float = 5e-3) -> Reader:
     """Return a model that has learnt to answer questions; in the first half scenes of few objects come first."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    model = Reader()
+    model, most = Reader(), scenes.count.max()
     optimizer = torch.optim.Adam(model.parameters(), lr)
     for k in bar(range(steps), f"questions, {title}"):
         optimizer.param_groups[0]["lr"] = lr * min(1, 2 * (1 - k / steps))
-        objects = min(OBJECTS, 1 + int(2 * k / steps * OBJECTS))
+        objects = min(most, 1 + int(2 * k / steps * most))
         rows = rng.choice(np.flatnonzero(scenes.count <= objects), BATCH)
         questions = ask(Scenes(*(part[rows] for part in scenes)), rng)
         logits, _ = model(questions, grid[rows])
@@ -143,25 +143,23 @@ def judge(model: Reader, questions: Questions, grid: torch.Tensor) -> tuple[floa
 
 
 def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
-    """Train on pictures, and on blank ones; in quick form for a shorter time."""
-    steps = 250 if quick else 1500
+    """Train on pictures, and on blank ones; in quick form for a shorter time, on scenes of one or two objects."""
+    most, steps, count = (2, 250, 2048) if quick else (4, 800, 16384)
     encoder = trained(100 if quick else 200)
-    scenes, fresh = (
-        draw(np.random.default_rng(seed), count, fewest, OBJECTS, distinct=True)
-        for seed, count, fewest in ((1, 2048 if quick else 16384, 1), (2, 1024, OBJECTS))
-    )
+    scenes = draw(np.random.default_rng(1), count, 1, most, distinct=True)
+    fresh = draw(np.random.default_rng(2), 1024, most, most, distinct=True)
     grid, fresh_grid = features(encoder, scenes), features(encoder, fresh)
     questions = ask(fresh, np.random.default_rng(3))
     model = train("picture", scenes, grid, steps)
     right, points = judge(model, questions, fresh_grid)
-    blank = train("no picture", scenes, torch.zeros_like(grid[:, :1]), steps // 5)
+    blank = train("no picture", scenes, torch.zeros_like(grid[:, :1]), steps)
     baseline, _ = judge(blank, questions, torch.zeros_like(fresh_grid[:, :1]))
-    bound, sharp = (0.5, 0.5) if quick else (0.95, 0.9)
+    bound, sharp = (0.7, 0.7) if quick else (0.95, 0.9)
     if pictures is not None:
         _looks(model, fresh, questions, fresh_grid, pictures / "vqa.png")
     return [
         Figure("right answers of four", right, f"> {bound}", right > bound),
-        Figure("question only", baseline, f"< {bound - 0.2:.2g}", baseline < bound - 0.2),
+        Figure("question only: right answers", baseline, f"< {bound - 0.3:.2g}", baseline < bound - 0.3),
         Figure("peak on the asked object", points, f"> {sharp}", points > sharp),
     ]
 
