@@ -50,8 +50,8 @@ def captions(scenes: Scenes) -> tuple[Array, Array]:
         np.array([NUMBER[word] for word in words])[index]
         for words, index in ((COLOURS, scenes.colour), (SHAPES, scenes.shape), *places)
     ]
-    words = np.stack([*parts, np.full_like(parts[0], AND)], axis=2).reshape(len(scenes.count), -1).T
-    lengths = scenes.count * EACH
+    words = np.stack([*parts, np.full_like(parts[0], AND)], axis=2).reshape(len(scenes.number), -1).T
+    lengths = scenes.number * EACH
     return np.where(np.arange(len(words))[:, None] < lengths - 1, words, END), lengths
 
 
@@ -72,7 +72,7 @@ class Captioner(torch.nn.Module):  # type: ignore[misc]
         super().__init__()
         whole = {"none": PLACES * FEATURES, "mean": FEATURES}.get(look)
         self.look = look
-        self.summary = None if whole is None else torch.nn.Linear(whole, FEATURES)
+        self.summary: Any = None if whole is None else torch.nn.Linear(whole, FEATURES)
         self.recurrence = rnn.AttentionRecurrent(
             "rnn_tanh", len(WORDS), FEATURES, HIDDEN, attention_size=QUERY, gated=True, hard=look == "hard"
         )
@@ -150,7 +150,7 @@ def train(look: str, data: Data, steps: int, most: int, lr: float = 5e-3) -> Cap
         done = k / steps
         optimizer.param_groups[0]["lr"] = lr * min(1, 2 * (1 - done))
         objects = min(most, 1 + int(3 * done * most))
-        rows = rng.choice(np.flatnonzero(data.scenes.count <= objects), BATCH)
+        rows = rng.choice(np.flatnonzero(data.scenes.number <= objects), BATCH)
         words = data.words[: EACH * objects, rows]
         model.recurrence.hard = look == "hard" and rng.random() < done
         there = torch.from_numpy(np.arange(len(words))[:, None] < data.lengths[rows])  # (T, B)
@@ -205,7 +205,7 @@ def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
         Figure("soft: attention on the named object", mass, "> 0.5", mass > 0.5, attention),
     ]
     if not quick:
-        full = {look: float(found[fresh.scenes.count == MOST].mean()) for look, found in right.items()}
+        full = {look: float(found[fresh.scenes.number == MOST].mean()) for look, found in right.items()}
         beaten = full["none"] < full["soft"] - 0.1
         peak, mass = pointing(models["hard"], fresh)
         figures += [
@@ -227,7 +227,7 @@ def _maps(model: Captioner, data: Data, file: Path, scenes: int = 3) -> None:
 
     with torch.no_grad():
         weights = model(data.words, data.grid)[1].weights.numpy()
-    rows = np.flatnonzero(data.scenes.count == data.scenes.count.max())[:scenes]
+    rows = np.flatnonzero(data.scenes.number == data.scenes.number.max())[:scenes]
     steps = int(data.lengths[rows[0]])
     page = figure.Figure(figsize=(1.1 * (steps + 1), 1.5 * len(rows)))
     axes = page.subplots(len(rows), steps + 1, squeeze=False)

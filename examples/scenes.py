@@ -30,14 +30,14 @@ class Scenes(NamedTuple):
     Attributes
     ----------
     pictures : ndarray (B, 3, SIDE*CELL, SIDE*CELL) of float32
-    count : ndarray (B,) of int64
-        Objects in each scene.
+    number : ndarray (B,) of int64
+        Of objects.
     colour, shape, place : ndarray (B, N) of int64
-        Of each object: indices of COLOURS and SHAPES, and its place, row * SIDE + column; -1 beyond `count`.
+        Of each object: indices of COLOURS and SHAPES, and its place, row * SIDE + column; -1 beyond `number`.
     """
 
     pictures: Array
-    count: Array
+    number: Array
     colour: Array
     shape: Array
     place: Array
@@ -45,8 +45,8 @@ class Scenes(NamedTuple):
 
 def draw(rng: np.random.Generator, batch: int, fewest: int, most: int, *, distinct: bool = False) -> Scenes:
     """Return scenes of `fewest` to `most` objects; where `distinct`, no two of a scene share a colour or a shape."""
-    count = rng.integers(fewest, most + 1, batch)
-    there = np.arange(most) < count[:, None]  # (B, N)
+    number = rng.integers(fewest, most + 1, batch)
+    there = np.arange(most) < number[:, None]  # (B, N)
     place = _without_repeats(rng, batch, PLACES, most)
     place = np.sort(np.where(there, place, PLACES), axis=1)  # objects that are not there: last
     if distinct:
@@ -54,7 +54,7 @@ def draw(rng: np.random.Generator, batch: int, fewest: int, most: int, *, distin
     else:
         colour, shape = (rng.integers(0, len(words), (batch, most)) for words in (COLOURS, SHAPES))
     place, colour, shape = (np.where(there, part, -1) for part in (place, colour, shape))
-    return Scenes(_pictures(rng, there, colour, shape, place), count, colour, shape, place)
+    return Scenes(_pictures(rng, there, colour, shape, place), number, colour, shape, place)
 
 
 def _without_repeats(rng: np.random.Generator, batch: int, kinds: int, count: int) -> Array:

@@ -33,11 +33,11 @@ START = len(SIGNS)
 PARTS = "yyyy-mm-dd"  # what each sign of the ISO form is of
 HIDDEN, BATCH = 64, 64
 
-MONTHS = ("january", "february", "march", "april", "may", "june")
+MONTHS: tuple[str, ...] = ("january", "february", "march", "april", "may", "june")
 MONTHS += ("july", "august", "september", "october", "november", "december")
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-ONES = ("oh", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-ONES += ("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen")
+ONES: tuple[str, ...] = ("oh", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+ONES += ("ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen")
 TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 ORDINALS = {"one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth"}
 ORDINALS |= {"twelve": "twelfth"}
@@ -138,11 +138,10 @@ class Translator(torch.nn.Module):  # type: ignore[misc]
         h, _, attention = self.decoder(before, places, begin, mask=mask)
         return self.readout(h), attention
 
-    @torch.no_grad()
     def write(self, given: Dates) -> torch.Tensor:
         """Return ISO forms (10, B), written sign by sign."""
         places, begin, mask = self.encode(given)
-        step = self.decoder.stepper(places, begin, mask)
+        step = self.decoder.stepper(places.detach(), begin.detach(), mask)
         sign, signs = torch.full_like(given.lengths, START), []
         for _ in PARTS:
             sign = self.readout(step(sign)).argmax(1)

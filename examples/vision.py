@@ -55,7 +55,8 @@ def trained(steps: int, seed: int = 0) -> Encoder:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return encoder.requires_grad_(False)
+    encoder.requires_grad_(False)
+    return encoder
 
 
 def features(encoder: Encoder, scenes: Scenes) -> torch.Tensor:
@@ -67,7 +68,7 @@ def features(encoder: Encoder, scenes: Scenes) -> torch.Tensor:
 
 def _kinds(scenes: Scenes) -> Array:
     """Return for each place (B, L) 0, or a number for the colour and the shape that stand there."""
-    kinds = np.zeros((len(scenes.count), PLACES), np.int64)
+    kinds = np.zeros((len(scenes.number), PLACES), np.int64)
     row, k = np.nonzero(scenes.place >= 0)
     kinds[row, scenes.place[row, k]] = 1 + scenes.colour[row, k] * len(SHAPES) + scenes.shape[row, k]
     return kinds

@@ -63,11 +63,11 @@ class Questions(NamedTuple):
 
 def ask(scenes: Scenes, rng: np.random.Generator) -> Questions:
     """Return a question about an object of each scene: of a colour, or of a shape, that no other has."""
-    rows = np.arange(len(scenes.count))
+    rows = np.arange(len(scenes.number))
     truths = np.stack([scenes.colour, scenes.shape, scenes.place // SIDE, scenes.place % SIDE], axis=2)  # (B, N, kinds)
     wanted = rng.integers(len(KINDS), size=len(rows))  # the kind of the answer
     by = np.where(wanted < 2, 1 - wanted, rng.integers(2, size=len(rows)))  # how the object is called: colour or shape
-    asked = rng.integers(scenes.count)
+    asked = rng.integers(scenes.number)
     texts = [_text(w, b, KINDS[b][name]) for w, b, name in zip(wanted, by, truths[rows, asked, by], strict=True)]
     words = np.zeros((LONGEST, len(rows)), np.int64)
     for row, text in enumerate(texts):
@@ -117,12 +117,12 @@ def train(title: str, scenes: Scenes, grid: torch.Tensor, steps: int, lr: float 
     """Return a model that has learnt to answer questions; in the first half scenes of few objects come first."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    model, most = Reader(), scenes.count.max()
+    model, most = Reader(), scenes.number.max()
     optimizer = torch.optim.Adam(model.parameters(), lr)
     for k in bar(range(steps), f"questions, {title}"):
         optimizer.param_groups[0]["lr"] = lr * min(1, 2 * (1 - k / steps))
         objects = min(most, 1 + int(2 * k / steps * most))
-        rows = rng.choice(np.flatnonzero(scenes.count <= objects), BATCH)
+        rows = rng.choice(np.flatnonzero(scenes.number <= objects), BATCH)
         questions = ask(Scenes(*(part[rows] for part in scenes)), rng)
         logits, _ = model(questions, grid[rows])
         loss = torch.nn.functional.cross_entropy(logits, questions.right)
@@ -133,10 +133,10 @@ def train(title: str, scenes: Scenes, grid: torch.Tensor, steps: int, lr: float 
     return model
 
 
-@torch.no_grad()
 def judge(model: Reader, questions: Questions, grid: torch.Tensor) -> tuple[float, float]:
     """Return the share of right answers, and how often the last look's peak lies on the object that is asked for."""
-    logits, attention = model(questions, grid)
+    with torch.no_grad():
+        logits, attention = model(questions, grid)
     last = attention.weights[questions.lengths - 1, torch.arange(len(grid))]  # (B, L)
     right = (logits.argmax(1) == questions.right).float().mean()
     return float(right), float(np.mean(last.argmax(1).numpy() == questions.place))

@@ -24,11 +24,11 @@ def test_a_picture_has_its_objects_where_the_truth_says_and_noise_elsewhere() ->
     cells = found.pictures.reshape(-1, 3, scenes.SIDE, scenes.CELL, scenes.SIDE, scenes.CELL)
     light = cells.mean(axis=(1, 3, 5)).reshape(-1, scenes.PLACES)
     there = np.zeros_like(light, dtype=bool)
-    for row, count in enumerate(found.count):
-        there[row, found.place[row, :count]] = True
-        assert (found.place[row, count:] == -1).all()
-    assert set(found.count) == {1, 2, 3, 4}
-    assert (there.sum(axis=1) == found.count).all()
+    for row, number in enumerate(found.number):
+        there[row, found.place[row, :number]] = True
+        assert (found.place[row, number:] == -1).all()
+    assert set(found.number) == {1, 2, 3, 4}
+    assert (there.sum(axis=1) == found.number).all()
     assert ((light > 0.03) == there).all()
 
 
@@ -51,7 +51,7 @@ def test_a_caption_names_what_is_in_its_scene() -> None:
                 scenes.ROWS[found.place[row, k] // scenes.SIDE],
                 scenes.COLUMNS[found.place[row, k] % scenes.SIDE],
             )
-            for k in range(found.count[row])
+            for k in range(found.number[row])
         }
 
 
