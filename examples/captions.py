@@ -162,6 +162,7 @@ def train(look: str, data: Data, steps: int, most: int, lr: float = 5e-3) -> Cap
         (-gain / there.sum()).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+    model.recurrence.hard = look == "hard"
     return model
 
 
