@@ -86,4 +86,32 @@ BREAKS = [
         "return tuple(None if entry is None or k else tuple(entry) for k, entry in enumerate(state))",
         "tests/examples -k multilayer",
     ),
+    Break(
+        "examples: an object stands in another row than the truth says",
+        "examples/scenes.py",
+        "transpose(0, 3, 1, 4, 2, 5)",
+        "transpose(0, 3, 2, 4, 1, 5)",
+        "tests/examples/test_seen.py",
+    ),
+    Break(
+        "examples: a caption may name an object twice",
+        "examples/captions.py",
+        "set(objects) if well and len(set(objects)) == len(objects) else None",
+        "set(objects) if well else None",
+        "tests/examples/test_seen.py",
+    ),
+    Break(
+        "examples: an answer counts as right that is not",
+        "examples/vqa.py",
+        "(choices == answer[:, None]).argmax(1)",
+        "(choices == answer[:, None]).argmin(1)",
+        "tests/examples/test_seen.py",
+    ),
+    Break(
+        "examples: dates that are asked for are learnt from",
+        "examples/seq2seq.py",
+        "days[(days % 10 == 0) == fresh][:count]",
+        "days[:count]",
+        "tests/examples/test_seen.py",
+    ),
 ]
