@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,7 +57,9 @@ def _run(chosen: list[Example], *, quick: bool, pictures: Path | None, table: bo
         if example.missing:
             print(f"{example.name:{width}}  left out: needs {', '.join(example.missing)}", flush=True)
             continue
-        outcome = outcomes[example.name] = example.run(quick=quick, pictures=pictures)
+        # What it prints itself is for whoever runs it alone.
+        with contextlib.nullcontext() if len(chosen) == 1 else contextlib.redirect_stdout(io.StringIO()):
+            outcome = outcomes[example.name] = example.run(quick=quick, pictures=pictures)
         between = "; " if len(chosen) > 1 else f"\n{'':{width}}  "
         said = outcome.error or between.join(map(str, outcome.figures)) or "no figure"
         mark = "ok" if outcome.ok else "NOT OK"

@@ -1,4 +1,4 @@
-"""The lecture's systems, row by row: what each is, and when it counts as working.
+"""The systems of a university lecture on recurrent networks, row by row: what each is, and when it counts as working.
 
 An example belongs to the rows whose `system` holds words of its ROWS. Where the way to a figure is a command of the
 package itself, it is in `commands`. Data only: `index.py` writes the page.
@@ -26,15 +26,15 @@ TABLE = (
     Row("sequence-to-sequence", "reverses a string of 10 to 20 letters: > 99 %"),
     Row('"hello", four letters', "greedy sampling after `h` writes `ello`"),
     Row(
-        "min-char-rnn: hidden 100, 25 steps, learning rate 0.1, Adagrad, ±5 clip, state carried",
+        "min-char-rnn: hidden 100, 25 steps, learning rate 0.1, Adagrad, ±5 clip, state kept, reset at the end of data",
         "loss traces agree with plain NumPy's to 1e-9 in float64 for 1,000 iterations; the first loss is 25·ln V; the "
         "speed-up is printed",
     ),
     Row(
-        "character language model",
+        "character language model: layers, cell of choice, dropout, temperature, prime text, checkpoint and resume",
         "on the Python standard library's own source, validation loss below a 6-gram model's 1.51 nats/char within "
         "minutes on two cores; the loss curve of the same model in PyTorch is matched step for step",
-        ("rnnkernels train --checkpoint model.safetensors", "python -m benchmarks models"),
+        ("rnnkernels train --checkpoint model.safetensors", "python -m examples.char_model_torch --text FILE"),
     ),
     Row(
         "samples that look like the source: prose, LaTeX, C",

@@ -39,7 +39,7 @@ int PieceWalk::claim_own() {
         const int i = backwards_ ? claims_->each - 1 - tried_ : tried_;
         ++tried_;
         if (claim(home_, i)) {
-            stress_point();
+            stress_piece(member_.watch);
             return home_ * claims_->each + i;
         }
     }

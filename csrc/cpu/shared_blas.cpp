@@ -152,7 +152,11 @@ struct Served {
         const int own = *library.own_threads;
         Call call{job, size, static_cast<char*>(data), extra, own > 0 ? own - 1 : 0, library.places - 1};
         const int wanted = shared.load(std::memory_order_relaxed) ? jobs : 1;
-        if (!forked.lately()) call.places = places.take(wanted, free_places());
+        call.places = places.take(wanted, free_places());
+        if (call.places != 0 && forked.lately()) {  // asked behind take, where a fork holds calls up
+            places.give(call.places);
+            call.places = 0;
+        }
         if (call.places == 0) call.places = places.take_kept();
         if (std::popcount(call.places) < jobs || !run_at_once(jobs, run_job, &call)) run_on_their_threads(call, jobs);
         places.give(call.places);

@@ -1,10 +1,12 @@
-"""The command line: `rnnkernels train | sample | evaluate | info`.
+"""The command line: `rnnkernels train | sample | evaluate | inspect | diagnose | info`.
 
-Arguments and printing only; the work is in `rnnkernels.charlm` and in the package's settings. Results go to standard
-output; the progress bar, notes and errors to standard error. Every error is one line, which names the option, the file
-or the environment variable. Exit codes: 0 done, 1 failed in the work (a diverged training, a missing package, a full
-disk under standard output), 2 a wrong argument or input, 130 stopped by Ctrl-C, 143 by SIGTERM and 129 by SIGHUP: a
-stopped run is saved, but it is not done, and `train && sample` should not go on.
+Arguments and printing only; the work is in `rnnkernels.charlm` and in the package's settings. `inspect` and `diagnose`
+are in modules of their own (`_cli_inspect`, `_cli_diagnose`), and so are the options of the machine (`_cli_machine`).
+
+Results go to standard output; the progress bar, notes and errors to standard error. Every error is one line, which
+names the option, the file or the environment variable. Exit codes: 0 done, 1 failed in the work (a diverged training, a
+missing package, a full disk under standard output), 2 a wrong argument or input, 130 stopped by Ctrl-C, 143 by SIGTERM
+and 129 by SIGHUP: a stopped run is saved, but it is not done, and `train && sample` should not go on.
 """
 
 from __future__ import annotations
@@ -13,17 +15,20 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import rnnkernels as rk
 from rnnkernels import _threads, charlm
 from rnnkernels._blas import shared_blas
+from rnnkernels._cli_diagnose import add_diagnose
+from rnnkernels._cli_inspect import add_inspect
+from rnnkernels._cli_machine import add_machine, move, set_machine
 from rnnkernels.charlm.blas import one_blas_thread
 from rnnkernels.charlm.command_line import Parser, named, number, say_error, whole
 from rnnkernels.charlm.output import encodable, to_nowhere
-from rnnkernels.cuda import CudaError, CudaUnavailableError
+from rnnkernels.cuda import CudaError
 
 __all__ = ["main"]
 
@@ -86,10 +91,12 @@ def _hold_standard_descriptors() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="rnnkernels", description="Recurrent networks on fused kernels.")
     parser.add_argument("--version", action="version", version=f"rnnkernels {rk.__version__}")
-    commands = parser.add_subparsers(required=True, metavar="train | sample | evaluate | info")
+    commands = parser.add_subparsers(required=True, metavar="train | sample | evaluate | inspect | diagnose | info")
     _add_train(commands)
     _add_sample(commands)
     _add_evaluate(commands)
+    add_inspect(commands)
+    add_diagnose(commands)
     info = commands.add_parser("info", help="show version, backends, instruction set and threads")
     info.set_defaults(command=_info)
     return parser
@@ -145,7 +152,7 @@ def _add_train(commands: Any) -> None:
     files.add_argument(
         "--sample-length", type=whole, default=300, metavar="N", help="of the samples shown (default: 300)"
     )
-    _add_machine(files)
+    add_machine(files)
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -154,7 +161,7 @@ def _train(options: argparse.Namespace) -> int:
     fields = vars(charlm.Config())
     changes = {name: value for name, value in vars(options).items() if name in fields}
     charlm.Config(**changes)  # a value out of range is found before any file is
-    _set_machine(options)
+    set_machine(options)
     if options.sample_length < 0:
         raise ValueError(f"--sample-length: expected at least 0, got {options.sample_length}")
     if not options.checkpoint:
@@ -170,45 +177,6 @@ def _train(options: argparse.Namespace) -> int:
         else:
             trainer = charlm.train(None, charlm.Config(**changes), checkpoint=path, observer=bar, stop=stop)
     return 0 if trainer.finished else stop.exit_code
-
-
-def _add_machine(group: Any) -> None:
-    group.add_argument(
-        "--backend",
-        choices=("cpu", "cuda"),
-        default=None,
-        help="cuda: all of it on the first GPU where PyTorch can use it, else the recurrent layers alone "
-        "(default: what RNNKERNELS_BACKEND says, else cpu)",
-    )
-    group.add_argument(
-        "--threads", type=whole, default=None, metavar="N", help="threads, at most (default: all that may be used)"
-    )
-
-
-def _set_machine(options: argparse.Namespace) -> None:
-    if options.threads is not None:
-        with _argument("n", "--threads"):
-            rk.set_num_threads(options.threads)
-    if options.backend is not None:
-        with _argument("name", "--backend"):
-            rk.set_backend(options.backend)
-
-
-@contextlib.contextmanager
-def _argument(name: str, option: str) -> Iterator[None]:
-    """Have errors about an argument of a function name the option that it comes from."""
-    try:
-        yield
-    except (ValueError, CudaUnavailableError) as error:
-        raise type(error)(str(error).replace(f"{name}:", f"{option}:", 1)) from None
-
-
-def _move(model: charlm.CharModel) -> None:
-    """Have a model compute on the backend in use."""
-    place, remark = charlm.places.choose()
-    if remark is not None:
-        print(f"note: {remark}", file=sys.stderr)
-    model.to(place)
 
 
 # ---- sample -------------------------------------------------------------------------------------
@@ -231,15 +199,15 @@ def _add_sample(commands: Any) -> None:
     sample.add_argument("--seed", type=whole, default=None, metavar="N", help="the same seed, the same text")
     _add_like(sample, "then say on standard error how much of the text looks like this language")
     sample.add_argument("--last", action="store_true", help="the last parameters, not those of the best validation")
-    _add_machine(sample)
+    add_machine(sample)
 
 
 def _sample(options: argparse.Namespace) -> int:
-    _set_machine(options)
+    set_machine(options)
     if options.length < 0:
         raise ValueError(f"--length: expected at least 0, got {options.length}")
     model = charlm.load_model(options.checkpoint, best=not options.last)
-    _move(model)
+    move(model)
     characters = charlm.sample_characters(model, options.prime, temperature=options.temperature, seed=options.seed)
     if sys.stdout is None:
         return _fail("standard output: cannot be written: it is closed", 1)
@@ -279,11 +247,11 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument("--temperature", type=number, default=0.7, metavar="X", help="of the samples (default: 0.7)")
     evaluate.add_argument("--seed", type=whole, default=0, metavar="N", help="of the samples (default: 0)")
     _add_like(evaluate, "the language of the lines (default: by the names of the text's files, else python)")
-    _add_machine(evaluate)
+    add_machine(evaluate)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    _set_machine(options)
+    set_machine(options)
     if options.length < 1:
         raise ValueError(f"--length: expected at least 1, got {options.length}")
     checkpoint = charlm.read_checkpoint(options.checkpoint)
@@ -297,7 +265,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     model = checkpoint.model()
     settings = {"temperature": options.temperature, "seed": options.seed}
     charlm.sample(model, length=0, **settings)  # refuses what is out of range, before minutes of work
-    _move(model)
+    move(model)
     vocabulary = model.vocabulary
     ngram = charlm.NGram(train, vocabulary.size, options.order)
     names = ("model", f"{options.order}-gram", "held out")

@@ -48,18 +48,12 @@ class Copy:
         self.root, self.folder, self.source = root, folder, folder / "source"
         self.built: set[str] = set()
         self._sync()
-        why = self._build(CPU)
-        if why:
-            raise RuntimeError(f"without a break the sources do not compile: {why}")
-        for module in (folder / CPU).glob("_cpu*.so"):  # where the tests find it
-            link = self.source / "python" / "rnnkernels" / module.name
-            link.unlink(missing_ok=True)
-            link.symlink_to(module)
 
     def run(self, b: Break) -> Outcome:
         """Apply a break, build, test, and take the break back."""
         begin = time.monotonic()
-        self._build(CPU)  # every test imports it, without the break where that is elsewhere
+        if b.builds not in PROGRAMS:
+            self._build_module()
         file = self.source / b.file
         kept = file.read_text(encoding="utf-8")
         b.apply(self.source)
@@ -74,11 +68,11 @@ class Copy:
     def without_breaks(self, outcomes: list[Outcome]) -> None:
         """Run each test that went red once more; what is red without its break as well says nothing."""
         for kind in (NOTHING, EMULATED):
-            red = [o for o in outcomes if o.found == "red" and (o.of.builds == EMULATED) == (kind == EMULATED)]
+            red = [o for o in outcomes if o.found == "red" and _tested_by(o.of.builds) == kind]
             tests = sorted({o.first for o in red if "::" in o.first})
             if not tests:
                 continue
-            self._build(CPU)
+            self._build_module()
             if kind == EMULATED:
                 self._build(EMULATED)  # it still has the last break in it
             if self._test(shlex.join(tests), kind, first_only=False)[0] == "green":
@@ -86,6 +80,14 @@ class Copy:
             for o in red:
                 if "::" in o.first and self._test(shlex.quote(o.first), kind)[0] != "green":
                     o.found = "red without it, too"
+        for kind in sorted(PROGRAMS):
+            red = [o for o in outcomes if o.found == "red" and o.of.builds == kind]
+            for arguments in sorted({o.of.tests for o in red}):
+                self._build(kind)
+                if self._test(arguments, kind)[0] != "green":
+                    for o in red:
+                        if o.of.tests == arguments:
+                            o.found = "red without it, too"
 
     # ---- the sources -------------------------------------------------------------------------------
 
@@ -105,6 +107,16 @@ class Copy:
                 there.unlink()
 
     # ---- builds and tests --------------------------------------------------------------------------
+
+    def _build_module(self) -> None:
+        """Build what every test of Python imports, without a break in it, and put it where the tests find it."""
+        why = self._build(CPU)
+        if why:
+            raise RuntimeError(f"without a break the sources do not compile: {why}")
+        for module in (self.folder / CPU).glob("_cpu*.so"):
+            link = self.source / "python" / "rnnkernels" / module.name
+            link.unlink(missing_ok=True)
+            link.symlink_to(module)
 
     def _build(self, kind: str, again: bool = False) -> str:
         """Build a kind, where it is not up to date; return what the compiler said where it failed."""
@@ -160,6 +172,11 @@ class Copy:
         if failed is None:  # no test ran: no such test, say
             return "not run", (done.stdout + done.stderr).strip().splitlines()[-1]
         return "red", failed[1]
+
+
+def _tested_by(builds: str) -> str:
+    """What runs the tests of a break: a program, pytest on the emulated backend, or pytest alone."""
+    return builds if builds in PROGRAMS or builds == EMULATED else NOTHING
 
 
 def _sets() -> str:

@@ -123,7 +123,7 @@ BREAKS = [
         "threads: a stopped call leaves while others work",
         CREW,
         "for (long long spins = 0; (door_",
-        "for (long long spins = 0; finished && (door_",
+        "for (long long spins = 0; goes_on(*watch_) && (door_",
         _stress("stop"),
         STRESS,
     ),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bad_values import Row, cases, check_named, check_named_or_runs, check_runs, row
+from bad_values import bad_argument_tests, row
 
 from rnnkernels import charlm
 
@@ -38,6 +38,9 @@ DRAWN = {"seed": "none huge", "prime": "none"}
 TEXTS = {"text": "text"}
 DRAW: dict[str, Any] = {"prime": "t", "temperature": 1.0, "seed": 0}
 CONFIG = {"text": "text", "pattern": "text", "limit": "none huge", "seed": "huge", "minutes": "none"}
+FOUND = charlm.inspect.activations(MODEL, TEXT)
+KNOWN = charlm.inspect.labels(TEXT, "plain")
+AREAS = charlm.inspect.probes(FOUND, KNOWN)
 WATCHED = {"observer": charlm.Observer(), "stop": lambda: False}
 
 ROWS = [
@@ -101,6 +104,25 @@ ROWS = [
         output=np.zeros((3, 1, 4), np.float32),
         targets=np.ones((3, 1), np.int32),
     ),
+    row("diagnose", charlm.diagnose, {"text": "text"}, model=MODEL, text=TEXT, steps=5, batch=2),
+    row("inspect.activations", charlm.inspect.activations, {"text": "text"}, model=MODEL, text=TEXT),
+    row("inspect.labels", charlm.inspect.labels, {**TEXTS, "language": "none"}, text=TEXT, language="c"),
+    row("inspect.language_of", charlm.inspect.language_of, {**TEXTS, "name": "text"}, text=TEXT, name="a.py"),
+    row("inspect.auc", charlm.inspect.auc, {"labels": "array"}, values=[1.0, 2.0], labels=np.array([True, False])),
+    row("inspect.telling", charlm.inspect.telling, {"areas": "nan"}, areas=[0.5]),
+    row("inspect.probes", charlm.inspect.probes, found=FOUND, known=KNOWN),
+    row(
+        "inspect.page",
+        charlm.inspect.page,
+        {"areas": "none", "title": "text", "note": "text"},
+        text=TEXT,
+        found=FOUND,
+        known=KNOWN,
+        areas=AREAS,
+        best=2,
+        title="a",
+        note="b",
+    ),
     row("NGram", charlm.NGram, tokens=[1, 2, 3], vocabulary_size=5, order=2),
     row("NGram.loss", NGRAM.loss, tokens=[1, 2, 3], chunk=9),
     row("NGram.distribution", NGRAM.distribution, context=[1]),
@@ -108,27 +130,17 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize("each", ROWS, ids=lambda each: each.name)
-def test_the_call_of_each_row_runs(each: Row) -> None:
-    check_runs(each)
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # what is written by a name is written there
 
 
-@pytest.mark.parametrize(("each", "argument"), cases(ROWS))
-def test_a_bad_argument_is_named(each: Row, argument: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    check_named(each, argument)
+test_the_call_of_each_row_runs, test_a_bad_argument_is_named, test_an_odd_argument_is_named_or_served = (
+    bad_argument_tests(ROWS)
+)
 
 
-@pytest.mark.parametrize(("each", "argument"), cases(ROWS))
-def test_an_odd_argument_is_named_or_served(
-    each: Row, argument: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    check_named_or_runs(each, argument)
-
-
-def test_a_file_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     for each in (
         charlm.read_checkpoint,
         charlm.load_model,

@@ -19,7 +19,7 @@ GOOD, BAD = Figure("accuracy", 0.995, "> 0.99", True), Figure("error", 0.5, "< 0
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", examples())
-def test_quick(name: str, tmp_path: Path) -> None:
+def test_quick_run(name: str, tmp_path: Path) -> None:
     """Each figure of a quick run is what is wanted. `./check examples` runs the same, and leaves this out elsewhere."""
     (example,) = catalogue.find([name])
     for package in example.needs:
@@ -156,7 +156,7 @@ def test_without_arguments_it_lists(folder: Any, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == "three  Counts to 3.  (needs not_a_package)\ntwo    Counts to 2.\n"
 
 
-def test_quick_runs_all_and_fails_when_one_falls_short(folder: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_in_quick_form_fail_when_one_falls_short(folder: Any, capsys: pytest.CaptureFixture[str]) -> None:
     folder("left", needs='"not_a_package",')
     folder("two")
     assert command.main(["--quick"]) == 0

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from array_forms import misaligned, spelled
-from bad_values import Row, cases, check_named, check_named_or_runs, check_runs, row
+from bad_values import bad_argument_tests, row
 
 import rnnkernels as rk
 from rnnkernels import jax as rkj
@@ -23,20 +23,9 @@ CALL |= {"resets": np.zeros((T, B), bool), "reset_state": STATE}
 OPTIONAL = dict.fromkeys(("state", "lengths", "resets", "reset_state"), "none")
 ROWS = [row("jax.forward", rkj.forward, OPTIONAL, **CALL, reverse=False)]
 
-
-def test_the_call_of_each_row_runs() -> None:
-    for each in ROWS:
-        check_runs(each)
-
-
-@pytest.mark.parametrize(("each", "argument"), cases(ROWS))
-def test_a_bad_argument_is_named(each: Row, argument: str) -> None:
-    check_named(each, argument)
-
-
-@pytest.mark.parametrize(("each", "argument"), cases(ROWS))
-def test_an_odd_argument_is_named_or_served(each: Row, argument: str) -> None:
-    check_named_or_runs(each, argument)
+test_the_call_of_each_row_runs, test_a_bad_argument_is_named, test_an_odd_argument_is_named_or_served = (
+    bad_argument_tests(ROWS)
+)
 
 
 @pytest.mark.parametrize("of", [spelled, misaligned, np.asfortranarray, lambda a: a[::-1].copy()[::-1]])

@@ -1,4 +1,5 @@
-// A pthread_create that fails while it is told to: preloaded into a Python process by tests/cpu/test_shared_blas.py.
+// A pthread_create that fails while it is told to: preloaded into a Python process by
+// tests/cpu/test_shared_blas_process.py.
 #include <dlfcn.h>
 #include <pthread.h>
 

@@ -4,7 +4,8 @@
 //
 //   calls    on 2 to 8 threads, again and again
 //   callers  several at once: one has the pool, the others run alone; the number of threads changes meanwhile
-//   stop     through the watch, at a random moment, or asked and gone on with; in the question another call is made
+//   stop     through the watch, at a random moment, or asked and gone on with; in the question another call is made;
+//            now and then a worker with a piece of the call waits for the answer
 //   fork     in mid-call of other threads, and of the forking one; the child makes a call on several threads
 //   signals  a storm of SIGALRM to every thread, whose handler lets no system call go on, while all of the above
 //
@@ -32,6 +33,7 @@
 #include <vector>
 
 #include "check.h"
+#include "cpu/stress_point.h"
 #include "random_call.h"
 
 namespace native {
@@ -169,6 +171,7 @@ void check_callers(Round& round) {
 struct Asked {
     std::mutex mutex;
     Watch* watch = nullptr;
+    std::atomic<bool> by_a_worker{false};  // the next one with a piece of the call asks, too
 
     void ask() {
         const std::lock_guard<std::mutex> lock(mutex);
@@ -182,6 +185,22 @@ struct Asked {
         watch = next;
     }
 };
+Asked asked;
+
+const std::thread::id main_thread = std::this_thread::get_id();  // whose calls are asked
+
+// A worker with a piece of work asks, and gets on when it has an answer: as if it had no processor for so long. The
+// call's own thread comes to wait for the piece, and must answer where it waits.
+void ask_with_a_piece(Watch* watch) {
+    // Some calls are not watched: elements dropped, weights prepared.
+    if (std::this_thread::get_id() == main_thread || !watch->go_on || !asked.by_a_worker.exchange(false)) return;
+    for (int i = 0; i < 3; ++i) {
+        std::this_thread::sleep_for(microseconds(300));
+        asked.ask();
+        while (__atomic_load_n(&watch->flag, __ATOMIC_RELAXED) == Watch::kAsk)
+            std::this_thread::sleep_for(microseconds(50));
+    }
+}
 
 // What is done where a call is asked whether it goes on.
 struct Question {
@@ -199,7 +218,6 @@ struct Question {
 
 // Each case, asked by two threads, then each once more; `meanwhile` is run in questions, or null.
 void stop_calls(const Round& round, Random& random, const std::function<void(Random&)>* meanwhile) {
-    Asked asked;
     std::atomic<bool> over{false};
     Index longest = 0;
     for (const Case& drawn : round.cases) longest = drawn.us > longest ? drawn.us : longest;
@@ -216,11 +234,13 @@ void stop_calls(const Round& round, Random& random, const std::function<void(Ran
         watch.go_on = Question::answer;
         watch.context = &question;
         asked.watched(&watch);
+        asked.by_a_worker = once_in(random, 4);
         try {
             drawn.check(&watch);
         } catch (const rnnkernels::Stopped&) {
             ++here.stopped;
         }
+        asked.by_a_worker = false;
         asked.watched(nullptr);
         drawn.check();
     }
@@ -243,6 +263,7 @@ void check_fork(const Case& drawn, Random& random) {
     const pid_t child = fork();
     if (child < 0) fail("fork: errno %d", errno);
     if (child == 0) {
+        asked.by_a_worker = false;  // its mutex may have come along, held by another thread
         backend().set_num_threads(static_cast<int>(threads));
         drawn.check();
         _exit(0);
@@ -405,6 +426,7 @@ int main(int count, char** arguments) {
     backend().set_poison(true);
     listen_to_signals();
     start_watchdog();
+    rnnkernels::cpu::do_in_pieces(ask_with_a_piece);
     const auto begin = steady_clock::now();
     const auto goes_on = [&] {
         const std::chrono::duration<double> spent = steady_clock::now() - begin;

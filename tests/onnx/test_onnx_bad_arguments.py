@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-import pytest
-from bad_values import Row, cases, check_named, check_runs, row
+from bad_values import bad_argument_tests, row
 from onnx import helper
 
 import rnnkernels as rk
@@ -55,15 +54,9 @@ ROWS = [
     row("BackendRep.run", rko.prepare(MODEL).run, ONE, inputs=[X]),
 ]
 
+NOT_NEEDED = {"outputs_info"}  # as the docstring says
 
-@pytest.mark.parametrize("each", ROWS, ids=lambda each: each.name)
-def test_the_call_of_each_row_runs(each: Row) -> None:
-    check_runs(each, unlisted={"outputs_info"})  # not needed, as the docstring says
-
-
-@pytest.mark.parametrize(("each", "argument"), cases(ROWS))
-def test_a_bad_argument_is_named(each: Row, argument: str) -> None:
-    check_named(each, argument)
+test_the_call_of_each_row_runs, test_a_bad_argument_is_named, _ = bad_argument_tests(ROWS, unlisted=NOT_NEEDED)
 
 
 def test_arrays_of_any_memory_are_read_right() -> None:

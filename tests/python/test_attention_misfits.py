@@ -1,4 +1,4 @@
-"""What does not fit the attending recurrence is refused in words. Not here: what no argument can be (bad_values.py)."""
+"""What does not fit the attending recurrence is refused in words; what nothing can be: test_attention_bad_arguments."""
 
 from __future__ import annotations
 

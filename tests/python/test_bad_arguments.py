@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bad_values import Row, cases, check_named, check_named_or_runs, check_runs, refusal, row
+from bad_values import bad_argument_tests, refusal, row
 
 import rnnkernels as rk
 from rnnkernels import bptt, convert, optim
@@ -305,19 +305,9 @@ def test_the_table_has_every_public_function() -> None:
     assert public - {each.name for each in ROWS} == (NO_ARGUMENTS | TYPES) & public
 
 
-@pytest.mark.parametrize("each", ROWS, ids=lambda each: each.name)
-def test_the_call_of_each_row_runs(each: Row) -> None:
-    check_runs(each)
-
-
-@pytest.mark.parametrize(("each", "argument"), cases(ROWS))
-def test_a_bad_argument_is_named(each: Row, argument: str) -> None:
-    check_named(each, argument)
-
-
-@pytest.mark.parametrize(("each", "argument"), cases(ROWS))
-def test_an_odd_argument_is_named_or_served(each: Row, argument: str) -> None:
-    check_named_or_runs(each, argument)
+test_the_call_of_each_row_runs, test_a_bad_argument_is_named, test_an_odd_argument_is_named_or_served = (
+    bad_argument_tests(ROWS)
+)
 
 
 def test_the_check_of_names_can_fail() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import rnnkernels as rk
-from rnnkernels import charlm, cli
+from rnnkernels import charlm, cli, diagnose
 
 pytest.importorskip("safetensors")
 pytest.importorskip("tqdm")
@@ -333,6 +333,62 @@ def test_evaluate_judges_by_the_language_of_the_text(
     assert (title == "C") == ("100.0% tokenize" in out.splitlines()[-1])  # held out; `x_1` is no LaTeX
 
 
+def test_inspect_writes_a_page_and_says_what_it_found(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trained(capsys)
+    (folder / "read.py").write_text('a = "b"  # c\nif d:\n    e = 1\n' * 20, encoding="utf-8")
+    options = ["inspect", "charlm.safetensors", "--text", "read.py", "--limit", "200", "--best", "2"]
+    code, out, err = run(capsys, *options)
+    assert (code, err) == (0, "")
+    assert "lstm, 1 x 12 units; 200 characters, read as python" in out
+    assert re.search(r"\ninside a string +\d+\.\d% +layer 0 [hc]\[\d+\] +[01]\.\d{3}, (high|low) there\n", out)
+    assert re.search(r"\ninside a docstring +0\.0% +none has it\n", out)
+    assert "written to inspect.html" in out
+    page = (folder / "inspect.html").read_text(encoding="utf-8")
+    assert "charlm.safetensors reads read.py" in page
+    code, out, _ = run(capsys, *options, "--out", "c.html", "--language", "c", "--last", "--threads", "1")
+    assert code == 0
+    assert "read as c" in out
+    assert (folder / "c.html").exists()
+
+
+def test_diagnose_a_fresh_cell(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = [
+        "diagnose",
+        "--cell",
+        "gru",
+        "--hidden",
+        "6",
+        "--layers",
+        "2",
+        "--steps",
+        "5",
+        "--batch",
+        "2",
+        "--seed",
+        "3",
+        "--out",
+        "table.txt",
+    ]
+    code, out, err = run(capsys, *options)
+    assert (code, err) == (0, "")
+    table, note = out.strip().rsplit("\n\n", 1)
+    assert table == diagnose.table(diagnose.of_cell("gru", 6, num_layers=2, steps=5, batch=2, rng=3))
+    assert note == "written to table.txt"
+    assert (folder / "table.txt").read_text(encoding="utf-8") == f"{table}\n"
+    assert run(capsys, "diagnose", "--steps", "3", "--batch", "1")[1].startswith("lstm, 1 x 128 units, 3 steps, 1 rows")
+
+
+def test_diagnose_a_checkpoint(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trained(capsys)
+    model = charlm.load_model("charlm.safetensors")
+    code, out, err = run(capsys, "diagnose", "charlm.safetensors", "--text", "text.py", "--steps", "9", "--batch", "2")
+    assert (code, err) == (0, "")
+    assert out == diagnose.table(charlm.diagnose(model, TEXT, steps=9, batch=2)) + "\n"
+    held_out = charlm.Corpus.from_text(TEXT).split().valid
+    out = run(capsys, "diagnose", "charlm.safetensors", "--steps", "9", "--batch", "2")[1]
+    assert out == diagnose.table(charlm.diagnose(model, held_out, steps=9, batch=2)) + "\n"
+
+
 def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "info")
     assert code == 0
@@ -381,6 +437,27 @@ def test_module_and_version() -> None:
         ("evaluate good --length 0", "--length"),
         ("evaluate good --temperature -1", "--temperature: expected a number of at least 0"),
         ("evaluate good --seed -1", "--seed: expected at least 0, got -1"),
+        ("inspect nowhere --text text.py", "nowhere: expected a checkpoint"),
+        ("inspect good --text nowhere", "nowhere: cannot be read"),
+        ("inspect good --text=", "--text: expected a path, got an empty one"),
+        ("inspect good --text empty", "--text empty: expected at least one character"),
+        ("inspect good --text text.py --out=", "--out: expected a path, got an empty one"),
+        ("inspect good --text text.py --out good", "--out: expected another file than good, which is read"),
+        ("inspect good --text text.py --out no/page.html", "no/page.html: No such file"),
+        ("inspect good --text text.py --limit 0", "--limit: expected at least 1, got 0"),
+        ("inspect good --text text.py --best 0", "--best: expected at least 1, got 0"),
+        ("diagnose nowhere", "nowhere: expected a checkpoint"),
+        ("diagnose good --cell gru", "--cell: cannot be combined with a checkpoint"),
+        ("diagnose good --text empty", "--text empty: expected more than 100 characters"),
+        ("diagnose good --text text.py --out text.py", "--out: expected another file than text.py"),
+        ("diagnose --text text.py", "--text: expected a checkpoint to go with it"),
+        ("diagnose --last", "--last: expected a checkpoint to go with it"),
+        ("diagnose --hidden 0", "--hidden: expected at least 1, got 0"),
+        ("diagnose --layers 0", "--layers: expected at least 1, got 0"),
+        ("diagnose --seed -1", "--seed: expected a seed of at least 0, got -1"),
+        ("diagnose --steps 0", "--steps: expected at least 1, got 0"),
+        ("diagnose --batch 0", "--batch: expected at least 1, got 0"),
+        ("diagnose --out table.gif", "--out: expected a name that ends in .svg, .png, .pdf, .txt, got 'table.gif'"),
         ("train --resume --checkpoint good --hidden 13", "--hidden: a resumed run keeps 12, got 13"),
         ("train --resume --checkpoint good --text other", "--text other: expected the text that good was trained on"),
         ("train --resume --checkpoint good --batch 0", "--batch: expected at least 1, got 0"),
@@ -391,6 +468,7 @@ def test_errors_are_one_line_and_exit_code_2(
 ) -> None:
     (folder / "binary").write_bytes(b"\x00\x01\xff")
     (folder / "short").write_text("short", encoding="utf-8")
+    (folder / "empty").write_text("", encoding="utf-8")
     if "loop" in command:
         (folder / "loop").symlink_to("loop")
     (folder / "other").write_text(TEXT.replace("return", "yields"), encoding="utf-8")

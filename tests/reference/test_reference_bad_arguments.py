@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bad_values import Row, cases, check_named, check_named_or_runs, check_runs, row
+from bad_values import bad_argument_tests, row
 
 import rnnkernels as rk
 from rnnkernels import reference
@@ -38,20 +38,9 @@ ROWS = [
     ),
 ]
 
-
-@pytest.mark.parametrize("each", ROWS, ids=lambda each: each.name)
-def test_the_call_of_each_row_runs(each: Row) -> None:
-    check_runs(each)
-
-
-@pytest.mark.parametrize(("each", "argument"), cases(ROWS))
-def test_a_bad_argument_is_named(each: Row, argument: str) -> None:
-    check_named(each, argument)
-
-
-@pytest.mark.parametrize(("each", "argument"), cases(ROWS))
-def test_an_odd_argument_is_named_or_served(each: Row, argument: str) -> None:
-    check_named_or_runs(each, argument)
+test_the_call_of_each_row_runs, test_a_bad_argument_is_named, test_an_odd_argument_is_named_or_served = (
+    bad_argument_tests(ROWS)
+)
 
 
 @pytest.mark.parametrize("token", [-1, I])

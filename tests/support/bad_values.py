@@ -1,4 +1,4 @@
-"""Arguments that no function takes, and the check that each is refused by its name: one table, a row for each function.
+"""Arguments that no function takes, and the tests that each is refused by its name: one table, a row for each function.
 
 A row is a call that runs. Each of its arguments is replaced by each of `BAD`, and the call has to raise a ValueError or
 a TypeError that begins with the argument's name. Left out, by name, is what an argument may be: `legal`.
@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    Test = Callable[..., None]
 
 BAD: dict[str, Any] = {
     "none": None,
@@ -64,6 +66,26 @@ def row(name: str, call: Callable[..., Any], legal: Mapping[str, str] | None = N
 def cases(rows: Iterable[Row]) -> list[Any]:
     """Return a table's rows and arguments, for pytest."""
     return [pytest.param(each, a, id=f"{each.name}-{a}") for each in rows for a in each.good]
+
+
+def bad_argument_tests(
+    rows: Sequence[Row], unlisted: frozenset[str] | set[str] = frozenset()
+) -> tuple[Test, Test, Test]:
+    """Return a table's tests, for pytest: that its calls run, that no bad argument passes, what an odd one does."""
+
+    @pytest.mark.parametrize("each", rows, ids=lambda each: each.name)
+    def runs(each: Row) -> None:
+        check_runs(each, unlisted)
+
+    @pytest.mark.parametrize(("each", "argument"), cases(rows))
+    def bad(each: Row, argument: str) -> None:
+        check_named(each, argument)
+
+    @pytest.mark.parametrize(("each", "argument"), cases(rows))
+    def odd(each: Row, argument: str) -> None:
+        check_named_or_runs(each, argument)
+
+    return runs, bad, odd
 
 
 def check_runs(each: Row, unlisted: frozenset[str] | set[str] = frozenset()) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
-from bad_values import Row, cases, check_named, check_named_or_runs, check_runs, row
+from bad_values import bad_argument_tests, row
 
 import rnnkernels.torch as rnn
 
@@ -92,17 +91,8 @@ ROWS = [
     row("unswap", rnn.unswap, model=torch.nn.Sequential(rnn.GRU(I, H))),
 ]
 
+REFUSED_BY_PYTORCH = {"device", "dtype"}
 
-@pytest.mark.parametrize("each", ROWS, ids=lambda each: each.name)
-def test_the_call_of_each_row_runs(each: Row) -> None:
-    check_runs(each, unlisted={"device", "dtype"})  # PyTorch's, refused by PyTorch
-
-
-@pytest.mark.parametrize(("each", "argument"), cases(ROWS))
-def test_a_bad_argument_is_named(each: Row, argument: str) -> None:
-    check_named(each, argument)
-
-
-@pytest.mark.parametrize(("each", "argument"), cases(ROWS))
-def test_an_odd_argument_is_named_or_served(each: Row, argument: str) -> None:
-    check_named_or_runs(each, argument)
+test_the_call_of_each_row_runs, test_a_bad_argument_is_named, test_an_odd_argument_is_named_or_served = (
+    bad_argument_tests(ROWS, unlisted=REFUSED_BY_PYTORCH)
+)

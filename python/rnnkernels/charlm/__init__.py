@@ -11,10 +11,11 @@ Examples
 ' cikot'
 """
 
-from . import places
+from . import inspect, places
 from .checkpoint import Checkpoint, load_model, read_checkpoint, write_checkpoint
 from .config import OPTIMIZERS, Config, model_cells
 from .corpus import Corpus, Document, Split, read_folder, read_path, read_text_file, standard_library
+from .diagnosing import diagnose
 from .likeness import LANGUAGES, LineShares, language_of, line_shares, python_lines
 from .model import CharModel
 from .ngram import NGram
@@ -40,6 +41,8 @@ __all__ = [
     "Split",
     "Trainer",
     "Vocabulary",
+    "diagnose",
+    "inspect",
     "language_of",
     "line_shares",
     "load_model",

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NoReturn
 
 from rnnkernels._scalars import shown
 
+from .corpus import read_text_file
 from .output import Output
 
-__all__ = ["Parser", "named", "number", "say_error", "whole"]
+__all__ = ["Parser", "as_output", "named", "number", "say_error", "text_of", "whole"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,3 +59,21 @@ def named(error: Exception, options: Mapping[str, object]) -> str:
         return str(error)
     value = f" {options[head]}" if head == "text" and options[head] else ""
     return f"--{head.replace('_', '-')}{value}:{rest}"
+
+
+def text_of(option: str, name: str) -> str:
+    """Return the text of a file that an option names."""
+    if not name:
+        raise ValueError(f"{option}: expected a path, got an empty one")
+    return read_text_file(name)
+
+
+def as_output(option: str, name: str, *inputs: str | None) -> Path:
+    """Return a file to write to: none of those that are read."""
+    if not name:
+        raise ValueError(f"{option}: expected a path, got an empty one")
+    path = Path(name)
+    for given in inputs:
+        if given and path.exists() and Path(given).exists() and path.samefile(given):
+            raise ValueError(f"{option}: expected another file than {given}, which is read")
+    return path
