@@ -306,6 +306,18 @@ def test_results_changed_in_place_are_noticed() -> None:
             output.sum().backward()
 
 
+def test_a_backward_frees_what_its_forward_kept() -> None:
+    layer = make()
+    x, features, _ = arrays(layer)
+    output = layer(x, features)[0]
+    output.sum().backward(retain_graph=True)
+    assert output.grad_fn.kept is not None
+    output.sum().backward()
+    assert output.grad_fn.kept is None
+    with pytest.raises(RuntimeError, match="a second time"):
+        output.sum().backward()
+
+
 def test_weights_may_leave_their_place_between_forward_and_backward() -> None:
     """As under FSDP, whose weights are gathered anew for the backward; the old place holds anything by then."""
     layer = make()

@@ -16,6 +16,7 @@ from . import attention_loop as loop
 from . import attention_operators as operators
 from . import transforms
 from .attention_call import Attended, Attending, Given, Layout, Tensors, flatten, restore
+from .autograd import _retains_graph
 
 Kept = Any  # a reserve, or its bytes in a tensor where an operator ran
 
@@ -78,6 +79,8 @@ class _Attend(torch.autograd.Function):  # type: ignore[misc]
         else:
             attended = (output, weights, contexts, places)
             grads = _backward(layout, tuple(tensors), attended, ctx.kept, d_results, ctx.needs_input_grad[1])
+            if not _retains_graph():
+                ctx.kept = None  # as saved tensors are freed: who holds the loss does not hold this
         need_x = ctx.needs_input_grad[1]
         return (None, grads[0] if need_x else None, *grads[1:], *[None] * len(layout.options))
 
