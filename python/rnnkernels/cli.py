@@ -229,6 +229,7 @@ def _add_sample(commands: Any) -> None:
     )
     sample.add_argument("--length", type=whole, default=500, metavar="N", help="characters to write (default: 500)")
     sample.add_argument("--seed", type=whole, default=None, metavar="N", help="the same seed, the same text")
+    _add_like(sample, "then say on standard error how much of the text looks like this language")
     sample.add_argument("--last", action="store_true", help="the last parameters, not those of the best validation")
     _add_machine(sample)
 
@@ -243,12 +244,22 @@ def _sample(options: argparse.Namespace) -> int:
     if sys.stdout is None:
         return _fail("standard output: cannot be written: it is closed", 1)
     sys.stdout.write(encodable((options.prime or "").lstrip("\n"), sys.stdout))
+    written = []
     for _, character in zip(range(options.length), characters, strict=False):
+        if options.like is not None:
+            written.append(character)
         sys.stdout.write(encodable(character, sys.stdout))
         if character == "\n":
             sys.stdout.flush()
     sys.stdout.write("\n")
+    if options.like is not None:
+        sys.stdout.flush()
+        print(f"as {charlm.LANGUAGES[options.like].title}: {_lines(''.join(written), options.like)}", file=sys.stderr)
     return 0
+
+
+def _add_like(command: Any, text: str) -> None:
+    command.add_argument("--like", choices=tuple(charlm.LANGUAGES), default=None, help=text)
 
 
 # ---- evaluate -----------------------------------------------------------------------------------
@@ -258,7 +269,7 @@ def _add_evaluate(commands: Any) -> None:
     evaluate = commands.add_parser(
         "evaluate",
         help="compare a trained model with an n-gram model",
-        description="Loss on the held-out text, and the share of well-formed Python lines in samples, "
+        description="Loss on the held-out text, and the share of well-formed lines of source in samples, "
         "beside those of an n-gram model of the same text.",
     )
     evaluate.set_defaults(command=_evaluate)
@@ -267,6 +278,7 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument("--length", type=whole, default=20_000, metavar="N", help="of the samples (default: 20000)")
     evaluate.add_argument("--temperature", type=number, default=0.7, metavar="X", help="of the samples (default: 0.7)")
     evaluate.add_argument("--seed", type=whole, default=0, metavar="N", help="of the samples (default: 0)")
+    _add_like(evaluate, "the language of the lines (default: by the names of the text's files, else python)")
     _add_machine(evaluate)
 
 
@@ -300,15 +312,17 @@ def _evaluate(options: argparse.Namespace) -> int:
         vocabulary.decode(ngram.sample(valid[: options.order], **settings)),
         vocabulary.decode(valid),
     )
-    print(f"\nlines that are well-formed Python (samples: {options.length:,} characters at {options.temperature})")
+    like = options.like or charlm.language_of(trainer.corpus)
+    title = charlm.LANGUAGES[like].title
+    print(f"\nlines that are well-formed {title} (samples: {options.length:,} characters at {options.temperature})")
     for name, sample in zip(names, samples, strict=True):
-        print(f"  {name:9}{_lines(sample)}")
+        print(f"  {name:9}{_lines(sample, like)}")
     return 0
 
 
-def _lines(text: str) -> charlm.LineShares | str:
+def _lines(text: str, language: str) -> charlm.LineShares | str:
     try:
-        return charlm.python_lines(text)
+        return charlm.line_shares(text, language)
     except ValueError:  # short, or of a text with few newlines
         return "no whole line"
 

@@ -71,6 +71,8 @@ ROWS = [
     row("read_folder", charlm.read_folder, {"folder": "text", "pattern": "text"}, folder=FOLDER, pattern="*"),
     row("read_text_file", charlm.read_text_file, PATH, path=DOCUMENT),
     row("python_lines", charlm.python_lines, text="a = 1\n"),
+    row("line_shares", charlm.line_shares, text="a = 1\n", language="c"),
+    row("language_of", charlm.language_of, corpus=RUN.corpus),
     row("Vocabulary", charlm.Vocabulary, characters="ab"),
     row("Vocabulary.from_text", charlm.Vocabulary.from_text, TEXTS, text="ab", min_count=1),
     row("Vocabulary.encode", MODEL.vocabulary.encode, TEXTS, text="tick", strict=False),

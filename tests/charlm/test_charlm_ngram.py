@@ -1,8 +1,7 @@
-"""The n-gram baseline against a second, slow statement of modified Kneser-Ney; and the look of Python lines."""
+"""The n-gram baseline against a second, slow statement of modified Kneser-Ney."""
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections import Counter
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rnnkernels import charlm
 from rnnkernels.charlm import NGram, ngram
 
 
@@ -118,46 +116,3 @@ def test_command_prints_a_loss(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert lines[2].startswith("6-gram, modified Kneser-Ney: 0.0")
-
-
-# ---- lines of Python ----
-
-
-@pytest.mark.parametrize(
-    ("line", "tokenizes", "balances"),
-    [
-        ("    def f(self, x=(1, 2)):", True, True),
-        ("x = '(' + \"]\"  # )", True, True),
-        ("return foo(a, [b)]", True, False),
-        ("call(a,", True, False),
-        ("b)", True, False),
-        ("x = 'open", False, True),
-        ("don't", False, True),
-        ("a $ b", False, True),
-        ("a ? b", False, True),
-        ("x = 1 + \\", True, True),
-        ('"""Opened here.', False, True),
-        ('"""One line."""', True, True),
-        ("the quick brown fox", True, True),
-    ],
-)
-def test_one_line(line: str, tokenizes: bool, balances: bool) -> None:
-    shares = charlm.python_lines(f"{line}\n")
-    assert (shares.lines, shares.tokenize, shares.balance) == (1, tokenizes, balances)
-    assert shares.both == (tokenizes and balances)
-
-
-def test_shares_of_several_lines() -> None:
-    shares = charlm.python_lines("a = 1\n\n   \nb = (\nc = 'x\nlast line is cut (")
-    assert (shares.lines, shares.tokenize, shares.balance, shares.both) == (3, 2 / 3, 2 / 3, 1 / 3)
-    assert "3 lines" in str(shares)
-
-
-def test_text_without_lines() -> None:
-    with pytest.raises(ValueError, match="text"):
-        charlm.python_lines("no newline")
-
-
-def test_the_standard_library_mostly_passes() -> None:
-    source = Path(argparse.__file__).read_text(encoding="utf-8")
-    assert charlm.python_lines(source).both > 0.7

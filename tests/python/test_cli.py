@@ -258,6 +258,16 @@ def test_sample_writes_the_prime_and_its_continuation(folder: Path, capsys: pyte
     assert run(capsys, *options, "--seed", "4")[1] != out
 
 
+def test_sample_says_how_much_its_text_looks_like_a_language(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trained(capsys)
+    options = ["sample", "charlm.safetensors", "--length", "400", "--seed", "0"]
+    code, out, err = run(capsys, *options, "--like", "latex")
+    assert (code, err) == (0, f"as LaTeX: {charlm.line_shares(out[:-1], 'latex')}\n")
+    assert run(capsys, *options, "--like", "c")[1:] == (out, f"as C: {charlm.line_shares(out[:-1], 'c')}\n")
+    assert run(capsys, *options) == (0, out, "")
+    assert run(capsys, "sample", "charlm.safetensors", "--length", "1", "--like", "c")[2] == "as C: no whole line\n"
+
+
 @pytest.mark.skipif(os.name != "posix", reason="closes a pipe")
 def test_sample_into_a_closed_pipe(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trained(capsys)
@@ -306,6 +316,21 @@ def test_evaluate_compares_with_an_ngram_model(folder: Path, capsys: pytest.Capt
     assert re.search(r"held out +\d+ lines: 100\.0% tokenize, 100\.0% balance", out)
     best = charlm.read_checkpoint("charlm.safetensors").progress["best_loss"]
     assert f"{best:.4f}" in out
+    assert "lines that are well-formed Python (" in out
+
+
+@pytest.mark.parametrize(("options", "title"), [([], "C"), (["--like", "latex"], "LaTeX")])
+def test_evaluate_judges_by_the_language_of_the_text(
+    folder: Path, capsys: pytest.CaptureFixture[str], options: list[str], title: str
+) -> None:
+    text = "int f(int x_1)\n{\n    return x_1 + 1;  // it's\n}\n" * 100
+    (folder / "text.c").write_text(text, encoding="utf-8")
+    code, _, err = run(capsys, "train", "--text", "text.c", *SMALL, "--epochs", "0.5")
+    assert code == 0, err
+    code, out, _ = run(capsys, "evaluate", "charlm.safetensors", "--order", "3", "--length", "300", *options)
+    assert code == 0
+    assert f"lines that are well-formed {title} (" in out
+    assert (title == "C") == ("100.0% tokenize" in out.splitlines()[-1])  # held out; `x_1` is no LaTeX
 
 
 def test_info(capsys: pytest.CaptureFixture[str]) -> None:
@@ -414,7 +439,7 @@ def test_an_option_out_of_range_is_named(folder: Path, capsys: pytest.CaptureFix
     assert not (folder / "charlm.safetensors").exists()
 
 
-@pytest.mark.parametrize("command", ["", "fly", "train --fly", "sample", "sample a\nb c"])
+@pytest.mark.parametrize("command", ["", "fly", "train --fly", "sample", "sample a\nb c", "sample a --like perl"])
 def test_argparse_errors(folder: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
     code, _, err = run(capsys, *command.split(" "))
     assert code == 2

@@ -15,7 +15,7 @@ from . import places
 from .checkpoint import Checkpoint, load_model, read_checkpoint, write_checkpoint
 from .config import OPTIMIZERS, Config, model_cells
 from .corpus import Corpus, Document, Split, read_folder, read_path, read_text_file, standard_library
-from .likeness import LineShares, python_lines
+from .likeness import LANGUAGES, LineShares, language_of, line_shares, python_lines
 from .model import CharModel
 from .ngram import NGram
 from .sampling import sample, sample_characters
@@ -25,6 +25,7 @@ from .vocabulary import UNKNOWN, Vocabulary
 
 __all__ = [
     "CELLS",
+    "LANGUAGES",
     "OPTIMIZERS",
     "UNKNOWN",
     "CharModel",
@@ -39,6 +40,8 @@ __all__ = [
     "Split",
     "Trainer",
     "Vocabulary",
+    "language_of",
+    "line_shares",
     "load_model",
     "places",
     "python_lines",
