@@ -63,6 +63,13 @@ BREAKS = [
         f"{TESTS} -k the_loop_agrees",
     ),
     Break(
+        "torch: attention: torch.func.grad takes the loop",
+        f"{P}/attention_autograd.py",
+        "                if batched\n",
+        "                if batched or transforms.at_work()\n",
+        f"{TESTS} -k transforms",
+    ),
+    Break(
         "torch: attention: second derivatives draw again",
         f"{P}/attention_autograd.py",
         'layout._replace(options=(*layout.options, "places"))',

@@ -273,16 +273,23 @@ def test_second_derivatives(hard: bool) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
-def test_forward_mode_and_transforms() -> None:
+def test_forward_mode_and_transforms(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = make("gru", location=(1, 3))
     run, inputs = function_of(layer)
     values = tuple(t.detach() for t in inputs)
     tangents = tuple(torch.randn_like(v) for v in values)
     results, ahead = torch.func.jvp(run, values, tangents)
     back = tuple(torch.randn_like(r) for r in results)
-    gradients = torch.func.vjp(run, *values)[1](back)
+    with monkeypatch.context() as patched:
+        patched.setattr(attention_loop, "run", None)  # first derivatives are the kernels'
+        gradients = torch.func.vjp(run, *values)[1](back)
+        numbers = tuple(range(len(values)))
+        again = torch.func.grad(
+            lambda *given: sum((r * b).sum() for r, b in zip(run(*given), back, strict=True)), numbers
+        )(*values)
     eager = torch.autograd.grad(run(*inputs), inputs, back)
     torch.testing.assert_close(gradients, eager)
+    torch.testing.assert_close(again, eager)
     left = sum((a * b).sum() for a, b in zip(ahead, back, strict=True))
     right = sum((a * b).sum() for a, b in zip(gradients, tangents, strict=True))
     torch.testing.assert_close(left, right)
@@ -304,6 +311,18 @@ def test_results_changed_in_place_are_noticed() -> None:
         (output if k == 0 else attention.weights).add_(1)
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             output.sum().backward()
+
+
+def test_a_backward_frees_what_its_forward_kept() -> None:
+    layer = make()
+    x, features, _ = arrays(layer)
+    output = layer(x, features)[0]
+    output.sum().backward(retain_graph=True)
+    assert output.grad_fn.kept is not None
+    output.sum().backward()
+    assert output.grad_fn.kept is None
+    with pytest.raises(RuntimeError, match="a second time"):
+        output.sum().backward()
 
 
 def test_weights_may_leave_their_place_between_forward_and_backward() -> None:

@@ -53,8 +53,9 @@ ROWS = [
     row(
         "AttentionRecurrent",
         rnn.AttentionRecurrent,
-        dict.fromkeys(("cell_clip", "attention_size", "location"), "none"),
+        DEFAULTS | dict.fromkeys(("attention_size", "location"), "none"),
         **{name: size for name, size in SIZES.items() if name != "proj_size"},
+        **INITIAL,
         feature_size=2,
         scores="additive",
         attention_size=3,

@@ -82,6 +82,8 @@ class AttentionRecurrent(_Base):
         Whether a place is drawn.
     cell_clip : float, optional
         For the cells that have it: c is kept in [-cell_clip, cell_clip].
+    recurrent, forget_bias
+        As in `Recurrent`.
     device, dtype
         As in torch.nn.LSTM.
 
@@ -120,13 +122,14 @@ cell_clip
         batch_first: bool = False,
         hard: bool = False,
         cell_clip: float | None = None,
+        recurrent: str = "uniform",
+        forget_bias: float | None = None,
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        super().__init__(cell, as_integer("input_size", input_size, 0), hidden_size, bias, 0, cell_clip)
         shapes = parameter_shapes(
             cell,
-            self.input_size,
+            input_size,
             feature_size,
             hidden_size,
             scores=scores,
@@ -135,6 +138,9 @@ cell_clip
             location=location,
             bias=bias,
         )
+        seen = int(input_size) + int(feature_size)  # by the cell
+        super().__init__(cell, seen, hidden_size, bias, 0, cell_clip, recurrent, forget_bias)
+        self.input_size = int(input_size)
         self.feature_size = int(feature_size)
         self.scores = scores
         self.attention_size = shapes["weight_query"][0]

@@ -16,6 +16,7 @@ from . import attention_loop as loop
 from . import attention_operators as operators
 from . import transforms
 from .attention_call import Attended, Attending, Given, Layout, Tensors, flatten, restore
+from .autograd import _retains_graph
 
 Kept = Any  # a reserve, or its bytes in a tensor where an operator ran
 
@@ -67,18 +68,24 @@ class _Attend(torch.autograd.Function):  # type: ignore[misc]
         places = saved.pop() if layout.asked.hard else None
         *tensors, output, weights, contexts = saved
         d_results = d_all[: len(ctx.shapes)]
-        again = transforms.at_work() or any(
-            d is not None and torch._C._functorch.is_legacy_batchedtensor(d) for d in d_results
-        )
-        if torch.is_grad_enabled() or again:
+        need_x = ctx.needs_input_grad[1]
+        # Of grad(..., is_grads_batched=True):
+        batched = any(d is not None and torch._C._functorch.is_legacy_batchedtensor(d) for d in d_results)
+        if batched or torch.is_grad_enabled() or transforms.at_work():
             like = tensors[1]
             filled = [like.new_zeros(s) if d is None else d for d, s in zip(d_results, ctx.shapes, strict=True)]
             looped, given = _with_places(layout, tensors, places)
-            grads = loop.gradient(looped, given, filled) if again else _differentiable(ctx, looped, given, filled)
+            found = (output.detach(), weights.detach(), contexts.detach(), places)
+            grads = (
+                loop.gradient(looped, given, filled)
+                if batched
+                else _Gradient.apply(looped, ctx.kept, found, need_x, *given, *filled)
+            )
         else:
-            attended = (output, weights, contexts, places)
-            grads = _backward(layout, tuple(tensors), attended, ctx.kept, d_results, ctx.needs_input_grad[1])
-        need_x = ctx.needs_input_grad[1]
+            found = (output, weights, contexts, places)
+            grads = _backward(layout, tuple(tensors), found, ctx.kept, d_results, need_x)
+            if not _retains_graph():
+                ctx.kept = None  # as saved tensors are freed: who holds the loss does not hold this
         return (None, grads[0] if need_x else None, *grads[1:], *[None] * len(layout.options))
 
     @staticmethod
@@ -107,6 +114,8 @@ class _Gradient(torch.autograd.Function):  # type: ignore[misc]
         tensors, d_results = _parts(layout, arguments)
         plain = _without_places(layout)
         of_call = tensors[: plain.differentiable + len(plain.options)]
+        if kept is None:  # what a transform kept of many samples
+            kept = _forward(plain, of_call)[1]
         grads = _backward(plain, of_call, found, kept, d_results, need_x)
         return tuple(d_results[0].new_empty(0) if grad is None else grad for grad in grads)
 
@@ -130,14 +139,13 @@ class _Gradient(torch.autograd.Function):  # type: ignore[misc]
         found = loop.forward_second_derivative(ctx.layout, tensors, d_results, given, d_tangents)
         return (found[0] if ctx.need_x else found[0].new_empty(0), *found[1:])
 
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, layout: Layout, _: Kept, found: Any, need_x: bool, *arguments: Any) -> Any:  # noqa: ARG004
+        def gradient(*one: torch.Tensor) -> Any:
+            return loop.gradient(layout, *_parts(layout, one))
 
-def _differentiable(ctx: Any, looped: Layout, given: Tensors, d_results: list[torch.Tensor]) -> Any:
-    """Return gradients that have derivatives."""
-    saved = ctx.saved_tensors
-    count = looped.differentiable + len(_without_places(looped).options)
-    found = (*(tensor.detach() for tensor in saved[count : count + 3]), saved[-1] if looped.asked.hard else None)
-    need_x = ctx.needs_input_grad[1]
-    return _Gradient.apply(looped, ctx.kept, found, need_x, *given, *d_results)
+        results = torch.vmap(gradient, in_dims[4:])(*arguments)
+        return results, (0,) * len(results)
 
 
 def _parts(layout: Layout, arguments: Any) -> tuple[Any, Any]:
