@@ -206,7 +206,7 @@ def show(model: Draw, path: Path) -> None:
 def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
     """Train both models; return their bounds on new pictures."""
     torch.manual_seed(0)
-    steps, margin = (120, 5) if quick else (1500, 10)
+    steps, margin = (90, 5) if quick else (1500, 2)
     held_out = pictures_of(np.random.default_rng(2), 1000)
     draw = Draw()
     width = next(width for width in range(1, 1000) if size(OneStep(width)) >= size(draw))

@@ -185,7 +185,7 @@ def draw(model: nn.Module, images: torch.Tensor, path: Path) -> None:
 def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
     """Train the three models; return the shares of new pictures whose digit each names."""
     torch.manual_seed(0)
-    steps, margin = (280, 0.2) if quick else (1000, 0.4)
+    steps, margin = (240, 0.2) if quick else (1000, 0.4)
     held_out = pictures_of(np.random.default_rng(2), 500 if quick else 4000)
     looker = train(Looker(), steps, "learnt places")
     learnt = right(looker, *held_out)
