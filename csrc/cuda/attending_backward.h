@@ -1,5 +1,5 @@
 // The GPU's backward of an attending recurrence: the phases of recurrence/order.h behind the cell's, as work in a
-// stream. Not here: what a thread does (attention_bodies.h), the rest of the backward (backward.h).
+// stream. Not here: what a thread does (attention_backward_bodies.h), the rest of the backward (backward.h).
 #pragma once
 
 #include "backward.h"

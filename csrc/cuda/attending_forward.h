@@ -1,6 +1,6 @@
 // The GPU's forward of an attending recurrence: the phases of recurrence/order.h before the cell's, as work in a
-// stream. The query is a product; scores, softmax and context are bodies (attention_bodies.h); the context's product is
-// added to the x part where that stands. Not here: the rest of the forward (forward.h).
+// stream. The query is a product; scores, softmax and context are bodies (attention_forward_bodies.h); the context's
+// product is added to the x part where that stands. Not here: the rest of the forward (forward.h).
 #pragma once
 
 #include "forward.h"

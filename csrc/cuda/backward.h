@@ -7,7 +7,7 @@
 // does (backward_bodies.h, ends.h, options.h, normalise.h).
 #pragma once
 
-#include "attention_bodies.h"
+#include "attention_backward_bodies.h"
 #include "normalise.h"
 #include "weight_gradients.h"
 

@@ -7,7 +7,7 @@
 // (recurrence/order.h).
 #pragma once
 
-#include "attention_bodies.h"
+#include "attention_forward_bodies.h"
 #include "ends.h"
 #include "engine.h"
 #include "normalise.h"
