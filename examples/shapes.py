@@ -44,7 +44,7 @@ def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
         "many-to-many": ("frames tagged right", many_to_many(steps=100 if quick else 400)),
         "sequence-to-sequence": (
             "strings reversed, every letter right",
-            Reverser(4, 2, 4).train(400) if quick else Reverser(10, 10, 20).train(6000),
+            Reverser(4, 2, 4).train(400) if quick else Reverser(10, 10, 20).train(8000),
         ),
     }
     return [Figure(name, share, f"> {wanted}", share > wanted, row) for row, (name, share) in shares.items()]
