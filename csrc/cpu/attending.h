@@ -7,45 +7,6 @@
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-// weight_ih (Gx*H, I+D) as two matrices, since x and the context are multiplied at different times; of a backward also
-// their gradients.
-template <class T>
-struct InputWeights {
-    T* of_x = nullptr;        // (Gx*H, I)
-    T* of_context = nullptr;  // (Gx*H, D)
-    Index rows = 0, inputs = 0, features = 0;
-
-    void take(Workspace& workspace, const Inputs& in, int gates) {
-        rows = gates * in.shape.hidden, inputs = in.shape.input, features = in.attention->features;
-        of_x = workspace.take<T>(rows * inputs);
-        of_context = workspace.take<T>(rows * features);
-    }
-    void split(const void* from, int share, int shares) const {
-        const T* const whole = static_cast<const T*>(from);
-        each_row(share, shares, [&](Index row) {
-            copy(whole + row * (inputs + features), inputs, of_x + row * inputs);
-            copy(whole + row * (inputs + features) + inputs, features, of_context + row * features);
-        });
-    }
-    void join(void* to, int share, int shares) const {
-        T* const whole = static_cast<T*>(to);
-        each_row(share, shares, [&](Index row) {
-            copy(of_x + row * inputs, inputs, whole + row * (inputs + features));
-            copy(of_context + row * features, features, whole + row * (inputs + features) + inputs);
-        });
-    }
-
-private:
-    template <class Use>
-    void each_row(int share, int shares, Use use) const {
-        const Range mine = split_range(rows, 1, shares, share);
-        for (Index row = mine.first; row < mine.last; ++row) use(row);
-    }
-    static void copy(const T* from, Index count, T* to) {
-        if (count > 0) std::memcpy(to, from, static_cast<std::size_t>(count) * sizeof(T));
-    }
-};
-
 // A uniform number in [0, 1) for what a row of the caller's arrays (T*B) draws.
 template <class T>
 double uniform_of(const Attention& a, Index place) {
@@ -103,7 +64,6 @@ struct AttentionArrays {
 
 template <class T>
 struct AttendingForward : AttentionArrays<T> {
-    InputWeights<T> input{};
     GateProduct<T> query{}, context{};
     T* q = nullptr;         // (B, query_row(A)), or of all rows where a backward will need them
     bool keeps = false;     // of all rows
@@ -115,9 +75,10 @@ struct AttendingForward : AttentionArrays<T> {
         const Attention& a = *call.in.attention;
         const Index batch = call.in.shape.batch, hidden = call.in.shape.hidden;
         AttentionArrays<T>::take(workspace, a);
-        input.take(workspace, call.in, table.input.count);
-        query = take_product(workspace, a.size, a.weight_query, a.bias_query, width, kOneGate);
-        context = take_product(workspace, hidden, input.of_context, nullptr, a.features, table.input);
+        const T* const of_context = static_cast<const T*>(call.in.weight_ih) + call.in.shape.input;
+        query = take_product(workspace, a.size, static_cast<const T*>(a.weight_query), width, a.bias_query, width,
+                             kOneGate);
+        context = take_product(workspace, hidden, of_context, input_row(call.in), nullptr, a.features, table.input);
         keeps = kept != nullptr;
         q = keeps ? kept : workspace.take<T>(batch * query_row(a.size));
         contexts = workspace.take<T>(batch * this->feature_row());
@@ -132,25 +93,25 @@ struct AttendingForward : AttentionArrays<T> {
     Index q_row() const { return query_row(this->call->size); }
     // Of row `row` of a step, whose first is row `first` of all steps'.
     T* q_of(Index first, Index row) const { return q + ((keeps ? first : 0) + row) * q_row(); }
-    // A share of the packing, once weight_ih has been split.
+    // A share of the packing.
     void pack(int share, int shares) const {
         query.pack_share(share, shares);
         context.pack_share(share, shares);
     }
 
 private:
-    static GateProduct<T> take_product(Workspace& workspace, Index units, const void* weight, const void* bias, Index k,
-                                       const ProductGates& gates) {
+    static GateProduct<T> take_product(Workspace& workspace, Index units, const T* weight, Index weight_row,
+                                       const void* bias, Index k, const ProductGates& gates) {
         const UnitColumns<T> columns{units, gates.count};
         const Panels<T> panels = take_panels<T>(workspace, k, gates.count, columns.vectors());
-        return {panels, pack_bias(workspace, static_cast<const T*>(bias), gates.row, columns), columns,
-                static_cast<const T*>(weight), gates.row};
+        return {panels,    pack_bias(workspace, static_cast<const T*>(bias), gates.row, columns),
+                columns,   weight,
+                gates.row, weight_row};
     }
 };
 
 template <class T>
 struct AttendingBackward : AttentionArrays<T> {
-    InputWeights<T> input{}, d_input{};
     Panels<T> w_query{}, w_context{};  // transposed
     const T* q = nullptr;              // (rows, query_row(A)), the forward's
     T* contexts = nullptr;             // (B, feature_row): dL/dcontext of the step at work
@@ -169,8 +130,6 @@ struct AttendingBackward : AttentionArrays<T> {
         const Attention& a = *in.attention;
         const Index batch = in.shape.batch;
         AttentionArrays<T>::take(workspace, a);
-        input.take(workspace, in, table.input.count);
-        d_input.take(workspace, in, table.input.count);
         w_query = take_panels<T>(workspace, a.size, 1, blocks_of<T>(width));
         w_context = take_panels<T>(workspace, table.input.count * in.shape.hidden, 1, this->feature_blocks);
         q = kept;

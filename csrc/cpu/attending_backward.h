@@ -12,13 +12,12 @@
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-// weight_ih in two, zeros where gradients are added to, and s_1 before every step.
+// Zeros where gradients are added to, and s_1 before every step.
 template <class T>
 void BackwardEngine<T>::begin_attending(int share, int shares) {
     const AttendingBackward<T>& shared = shared_.attending;
     const Attention& a = *shared.call;
     const AttendedGradients& d = shared_.call.d_attended;
-    shared.input.split(shared_.call.in.weight_ih, share, shares);
     const auto clear = [&](void* to, Index size) {
         const Range mine = split_range(a.batch * a.places, 1, shares, share);
         if (mine.last > mine.first && size > 0)
@@ -176,7 +175,8 @@ void BackwardEngine<T>::sum_attending(Index first, Index last) {
         return h_before(t, at - rows_.first(t));
     };
     const auto add = [&](Index slot, Index units, void* out) {
-        shared_.outer.add(queries, &slot, kOneGate.row, 1, units, h, width(), static_cast<T*>(out), begins, phases_);
+        shared_.outer.add(queries, &slot, kOneGate.row, 1, units, h, width(), static_cast<T*>(out), width(), begins,
+                          phases_);
     };
     add(0, a.size, d.weight_query);
     if (a.weight_gate) add(query_row(a.size), 1, d.weight_gate);
@@ -184,7 +184,7 @@ void BackwardEngine<T>::sum_attending(Index first, Index last) {
     shared_.outer.add(
         GradientRows<T>{shared_.gradient, shared_.gradient_row(), count}, shared_.input_slots, table_.input.row,
         table_.input.count, shape_.hidden, [&](Index row) { return contexts + rows_.place(begin + row) * a.features; },
-        a.features, shared.d_input.of_context, begins, phases_);
+        a.features, static_cast<T*>(shared_.call.dweight_ih) + shape_.input, input_row(shared_.in), begins, phases_);
 }
 
 template <class T>

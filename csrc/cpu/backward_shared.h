@@ -125,11 +125,11 @@ struct BackwardShared {
             pack(w_recurrent[1 + k], table.own_feedback_weight ? in.weight_gg : in.weight_hh, k * hidden,
                  table.feedback, hidden, hidden, table.vectors * hidden);
         pack(w_gated, in.weight_hh, 0, table.gated, hidden, hidden, hidden);
-        pack(w_input, in.weight_ih, 0, table.input, hidden, inputs, inputs);
+        pack(w_input, in.weight_ih, 0, table.input, hidden, inputs, input_row(in));
         if (!in.attention) return;
         const AttendingBackward<T>& a = attending;
         pack(a.w_query, a.call->weight_query, 0, kOneGate, a.call->size, width, width);
-        pack(a.w_context, a.input.of_context, 0, table.input, hidden, a.call->features, a.call->features);
+        pack(a.w_context, in.weight_ih, inputs, table.input, hidden, a.call->features, input_row(in));
     }
 
 private:
@@ -151,7 +151,6 @@ private:
         const T* const kept =
             behind_reserve(table, static_cast<const T*>(call.reserve), shape, masks.zones, rows.total());
         attending.take(workspace, table, in, rows, plan.backward_chunk * shape.batch, width, kept);
-        in.weight_ih = attending.input.of_x;
     }
     void take_weights(const Shape& shape, Index width) {
         const auto panels = [&](int gates, Index columns) {

@@ -32,13 +32,13 @@ void BackwardEngine<T>::end_chunk(Index first, Index last) {
     });
     const auto add = [&](const Index* slots, const ProductGates& gates, auto matrix_row, Index columns, void* out) {
         shared_.outer.add(rows, slots, gates.row, gates.count, hidden, matrix_row, columns, static_cast<T*>(out),
-                          begins, phases_);
+                          out == call.dweight_ih ? input_row(shared_.in) : columns, begins, phases_);
     };
     if (!call.in.tokens) {
         const T* x = static_cast<const T*>(call.in.x);
         add(
             shared_.input_slots, table_.input, [&](Index row) { return x + rows_.place(begin + row) * shape_.input; },
-            shape_.input, attends() ? shared_.attending.d_input.of_x : call.dweight_ih);
+            shape_.input, call.dweight_ih);
     }
     add(
         shared_.hidden_slots, table_.hidden,
@@ -63,7 +63,7 @@ void BackwardEngine<T>::end_chunk(Index first, Index last) {
         shared_.outer.add(
             GradientRows<T>{shared_.dh, shared_.h_padded(), count}, kNoOffset, kOneGate.row, 1, width(),
             [&](Index row) { return shared_.unprojected + (begin + row) * hidden; }, hidden,
-            static_cast<T*>(call.dweight_hr), begins, phases_);
+            static_cast<T*>(call.dweight_hr), hidden, begins, phases_);
     if (attends()) sum_attending(first, last);
 }
 
@@ -93,12 +93,8 @@ void BackwardEngine<T>::finish() {
     phases_.everyone([&](int share, int shares) {
         shared_.dropped.backward(shared_.call.dweight_hh, shared_.call.dweight_gg, share, shares);
         if (share == 0) write_sums();
+        if (share == 0 && attends() && shape_.steps * shape_.batch > 0) write_attending();
     });
-    if (attends() && shape_.steps * shape_.batch > 0)
-        phases_.everyone([&](int share, int shares) {
-            shared_.attending.d_input.join(shared_.call.dweight_ih, share, shares);
-            if (share == 0) write_attending();
-        });
 }
 
 template <class T>
@@ -149,8 +145,7 @@ void BackwardEngine<T>::write_sums() {
                         static_cast<std::size_t>(hidden) * sizeof(T));
     const bool empty = shape_.steps * shape_.batch == 0;
     if (call.in.tokens && !empty)
-        write_tokens(shared_.token_sums, inputs, shape_,
-                     attends() ? shared_.attending.d_input.of_x : static_cast<T*>(call.dweight_ih));
+        write_tokens(shared_.token_sums, inputs, shape_, static_cast<T*>(call.dweight_ih), input_row(shared_.in));
 }
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -38,11 +38,8 @@ public:
     // Packs the weights, unless they are prepared, and takes over the initial states.
     void begin() {
         const bool packs = !shared_.call.prepared;
-        if (packs && (shared_.dropped.any() || attends()))
-            phases_.everyone([&](int share, int shares) {
-                shared_.dropped.fill(share, shares);
-                if (attends()) shared_.attending.input.split(shared_.call.in.weight_ih, share, shares);
-            });
+        if (packs && shared_.dropped.any())
+            phases_.everyone([&](int share, int shares) { shared_.dropped.fill(share, shares); });
         phases_.everyone([&](int share, int shares) RNNKERNELS_INLINED {
             if (packs) weights_.pack(share, shares);
             if (attends()) shared_.attending.pack(share, shares);

@@ -93,10 +93,7 @@ struct ForwardShared {
             const bool recurrent_once = alone && shape.steps <= 1;
             const bool token_table = call.in.tokens && shape.input <= rows.total();
             Inputs in = call.in;
-            if (in.attention) {
-                take_attending(shape, width);
-                in.weight_ih = attending.input.of_x;
-            }
+            if (in.attention) take_attending(shape, width);
             dropped.take(workspace, in, width, table.recurrents, table.gg_rows, table.gg_columns);
             own_weights.take(workspace, table, in,
                              {call.in.x && !input_once, token_table, !recurrent_once, WeightStorage::full});

@@ -18,12 +18,14 @@ struct GateProduct {
     const T* bias;     // in the order of the columns
     UnitColumns<T> columns;
     const T* weight;
-    const int* rows;  // of the weight, for each gate, in units of H
+    const int* rows;   // of the weight, for each gate, in units of H
+    Index weight_row;  // from one of its rows to the next: k, or more where something else stands behind
 
     void pack_share(int thread, int threads) const {
         if (!panels.data) return;
         const Index count = panels.count();
-        pack_gates(panels, 0, weight, rows, columns, count * thread / threads, count * (thread + 1) / threads);
+        pack_gates(panels, 0, weight, weight_row, rows, columns, count * thread / threads,
+                   count * (thread + 1) / threads);
     }
 };
 
@@ -39,7 +41,7 @@ public:
         } else if (rows > kDirectRows) {
             panels_.vectors = last_ - first_;
             panels_.data = scratch;
-            pack_gates(panels_, first_, w.weight, w.rows, w.columns, 0, panels_.count());
+            pack_gates(panels_, first_, w.weight, w.weight_row, w.rows, w.columns, 0, panels_.count());
         }
     }
 
@@ -74,7 +76,7 @@ private:
         using V = Vec<T>;
         constexpr int together = kPackedAtOnce<T>;
         for (Index vector = first_; vector < last_; ++vector) {
-            const ColumnRows<T> from(w_.columns, vector, w_.weight, w_.rows, panels_.k);
+            const ColumnRows<T> from(w_.columns, vector, w_.weight, w_.rows, w_.weight_row);
             V sum[MR], column[together];
             for (V& s : sum) s = V::load(w_.bias + vector * V::lanes);
             const auto add = [&](Index k, int i) RNNKERNELS_INLINED {

@@ -179,6 +179,11 @@ struct CallClaims {
     }
 };
 
+// Columns of weight_ih: those of x, and of the context behind them.
+RNNKERNELS_INLINE Index input_row(const Inputs& in) {
+    return in.shape.input + (in.attention ? in.attention->features : 0);
+}
+
 // Multiply-adds of a row and step of attention; a tanh takes as long as some 16 of them.
 RNNKERNELS_INLINE Index beside_of(const Attention& a, const CellTable& table, const Shape& shape) {
     return a.places * (a.features + a.size * (a.score ? 16 : 1)) +

@@ -98,9 +98,9 @@ class ColumnRows {
 public:
     using V = Vec<T>;
 
-    ColumnRows(const UnitColumns<T>& columns, Index vector, const T* weight, const int* row, Index k_length) {
+    ColumnRows(const UnitColumns<T>& columns, Index vector, const T* weight, const int* row, Index weight_row) {
         columns.each_lane(vector, [&](int lane, int gate, Index unit) {
-            from_[lane] = gate < 0 ? nullptr : weight + (row[gate] * columns.units + unit) * k_length;
+            from_[lane] = gate < 0 ? nullptr : weight + (row[gate] * columns.units + unit) * weight_row;
         });
     }
 
@@ -120,15 +120,15 @@ private:
 };
 
 // Packs panels [first, last) of `to`, whose k runs along the rows of W and whose columns start at vector `origin`:
-//   element (k, gate i, unit) = W[(row[i] * units + unit) * k_length + k]
+//   element (k, gate i, unit) = W[(row[i] * units + unit) * weight_row + k]
 template <class T>
-void pack_gates(const Panels<T>& to, Index origin, const T* weight, const int* row, const UnitColumns<T>& columns,
-                Index first, Index last) {
+void pack_gates(const Panels<T>& to, Index origin, const T* weight, Index weight_row, const int* row,
+                const UnitColumns<T>& columns, Index first, Index last) {
     using V = Vec<T>;
     for (Index p = first; p < last; ++p) {
         const int width = to.width_of(p);
         for (int v = 0; v < width; ++v) {
-            const ColumnRows<T> from(columns, origin + p * to.width + v, weight, row, to.k);
+            const ColumnRows<T> from(columns, origin + p * to.width + v, weight, row, weight_row);
             T* target = to.data + p * to.panel_size() + v * V::lanes;
             for (Index k = 0; k < to.k; k += kPackedAtOnce<T>) {
                 V column[kPackedAtOnce<T>];

@@ -13,12 +13,12 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 template <class T>
 void gather_token(const GateProduct<T>& input, Index block, Index token, T* row_out) {
     const UnitColumns<T>& columns = input.columns;
-    const Index tokens = input.panels.k;
+    const Index weight_row = input.weight_row;
     const Index units = columns.units_in(block);
     for (int gate = 0; gate < columns.gates; ++gate) {
         const Index at = columns.vector(block) * columns.lanes + gate * units;
-        const T* from = input.weight + (input.rows[gate] * columns.units + block * columns.lanes) * tokens + token;
-        for (Index unit = 0; unit < units; ++unit) row_out[at + unit] = input.bias[at + unit] + from[unit * tokens];
+        const T* from = input.weight + (input.rows[gate] * columns.units + block * columns.lanes) * weight_row + token;
+        for (Index unit = 0; unit < units; ++unit) row_out[at + unit] = input.bias[at + unit] + from[unit * weight_row];
     }
 }
 
@@ -29,7 +29,7 @@ void fill_token_table(T* table, const GateProduct<T>& input, int thread, int thr
     const Index tokens = input.panels.k;
     const Index vectors = input.columns.vectors();
     for (Index vector = vectors * thread / threads; vector < vectors * (thread + 1) / threads; ++vector) {
-        const ColumnRows<T> from(input.columns, vector, input.weight, input.rows, tokens);
+        const ColumnRows<T> from(input.columns, vector, input.weight, input.rows, input.weight_row);
         const V bias = V::load(input.bias + vector * V::lanes);
         for (Index token = 0; token < tokens; token += kPackedAtOnce<T>) {
             V column[kPackedAtOnce<T>];

@@ -17,7 +17,8 @@ struct GradientRows {
     Index count;
 };
 
-// dW[gate's row + unit][column] += sum over rows of gradient[row][slot + unit] * matrix[row][column]
+// dW[gate's row + unit][column], rows `out_row` apart, += sum over rows of gradient[row][slot + unit] *
+// matrix[row][column]
 template <class T>
 struct OuterProduct {
     static constexpr Index kRowBlock = 128;
@@ -31,7 +32,7 @@ struct OuterProduct {
 
     template <class MatrixRow>
     void add(const GradientRows<T>& rows, const Index* slots, const int* weight_rows, int gates, Index units,
-             MatrixRow matrix_row, Index columns, T* out, bool begins, Phases& phases) const {
+             MatrixRow matrix_row, Index columns, T* out, Index out_row, bool begins, Phases& phases) const {
         if (gates == 0) return;
         const Index vectors = blocks_of<T>(columns);
         const Index panels = (vectors + width - 1) / width;
@@ -47,8 +48,8 @@ struct OuterProduct {
                                     panel_at(p));
                 });
                 phases.everyone([&](int share, int shares) {
-                    add_tiles(block, slots, weight_rows, gates, units, {panel0, panel0 + here}, columns, out, set,
-                              share, shares);
+                    add_tiles(block, slots, weight_rows, gates, units, {panel0, panel0 + here}, columns, out, out_row,
+                              set, share, shares);
                 });
             }
         }
@@ -57,7 +58,7 @@ struct OuterProduct {
 private:
     // These panels' columns of a share of the weight's rows.
     void add_tiles(const GradientRows<T>& rows, const Index* slots, const int* weight_rows, int gates, Index units,
-                   Range panels, Index columns, T* out, bool set, int share, int shares) const {
+                   Range panels, Index columns, T* out, Index out_row, bool set, int share, int shares) const {
         const Index vectors = blocks_of<T>(columns);
         const Index tiles_per_gate = (units + tile_height - 1) / tile_height;
         const Index tiles = tiles_per_gate * gates;
@@ -73,8 +74,8 @@ private:
                 const Index vector = panel * width;
                 const int wide = width_at(vector, vectors);
                 tile_of(wide)(left, panel_at(panel - panels.first), 0, zeros, 0, strip, wide * lanes);
-                T* to = out + (weight_rows[gate] * units + unit) * columns + vector * lanes;
-                for (Index r = 0; r < height; ++r, to += columns)
+                T* to = out + (weight_rows[gate] * units + unit) * out_row + vector * lanes;
+                for (Index r = 0; r < height; ++r, to += out_row)
                     add_row(strip + r * wide * lanes, wide, columns - vector * lanes, set, to);
             }
         }
@@ -220,12 +221,12 @@ void sum_tokens(const GradientRows<T>& rows, const std::int64_t* tokens, const I
 }
 
 template <class T>
-void write_tokens(const T* sums, int gates, const Shape& shape, T* out) {
+void write_tokens(const T* sums, int gates, const Shape& shape, T* out, Index out_row) {
     const Index padded = blocks_of<T>(shape.hidden) * Vec<T>::lanes;
     for (int i = 0; i < gates; ++i)
         for (Index unit = 0; unit < shape.hidden; ++unit)
             for (Index token = 0; token < shape.input; ++token)
-                out[(i * shape.hidden + unit) * shape.input + token] = sums[(token * gates + i) * padded + unit];
+                out[(i * shape.hidden + unit) * out_row + token] = sums[(token * gates + i) * padded + unit];
 }
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET
