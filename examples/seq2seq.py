@@ -178,7 +178,7 @@ def pointing(model: Translator, asked: Dates) -> float:
 def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
     """Train the decoder with attention, and without; in quick form with attention alone."""
     asked = dates(np.random.default_rng(1), 1000, fresh=True)
-    steps = 150 if quick else 400
+    steps = 250 if quick else 400
     models = {attends: train(attends, steps) for attends in ((True,) if quick else (True, False))}
     right = {
         attends: float((model.write(asked) == asked.iso).all(0).float().mean()) for attends, model in models.items()
