@@ -75,10 +75,12 @@ struct AttendingForward : AttentionArrays<T> {
         const Attention& a = *call.in.attention;
         const Index batch = call.in.shape.batch, hidden = call.in.shape.hidden;
         AttentionArrays<T>::take(workspace, a);
+        const bool once = call.in.shape.steps == 1 && batch <= kDirectRows;
         const T* const of_context = static_cast<const T*>(call.in.weight_ih) + call.in.shape.input;
         query = take_product(workspace, a.size, static_cast<const T*>(a.weight_query), width, a.bias_query, width,
-                             kOneGate);
-        context = take_product(workspace, hidden, of_context, input_row(call.in), nullptr, a.features, table.input);
+                             kOneGate, once);
+        context =
+            take_product(workspace, hidden, of_context, input_row(call.in), nullptr, a.features, table.input, once);
         keeps = kept != nullptr;
         q = keeps ? kept : workspace.take<T>(batch * query_row(a.size));
         contexts = workspace.take<T>(batch * this->feature_row());
@@ -101,9 +103,11 @@ struct AttendingForward : AttentionArrays<T> {
 
 private:
     static GateProduct<T> take_product(Workspace& workspace, Index units, const T* weight, Index weight_row,
-                                       const void* bias, Index k, const ProductGates& gates) {
+                                       const void* bias, Index k, const ProductGates& gates, bool once) {
         const UnitColumns<T> columns{units, gates.count};
-        const Panels<T> panels = take_panels<T>(workspace, k, gates.count, columns.vectors());
+        // What a call of few rows uses once is read where it stands (ItemProduct).
+        Panels<T> panels{nullptr, k, columns.vectors(), panel_vectors(gates.count), WeightStorage::full};
+        if (!once) panels.data = workspace.take<T>(panels.size());
         return {panels,    pack_bias(workspace, static_cast<const T*>(bias), gates.row, columns),
                 columns,   weight,
                 gates.row, weight_row};

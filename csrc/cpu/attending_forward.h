@@ -73,16 +73,15 @@ void ForwardEngine<T>::take_context(Index t) {
         const RowSet rows = now.rows;
         each_item(t, [&](Index block, Index end) {
             const Index first = w.columns.vector(block), last = w.columns.vector(end);
-            const Panels<T> panels = part_of(w.panels, first, last);
+            const ItemProduct<T> item(w, block, end, rows.count, nullptr);
             for (Index i = 0; i < rows.count;) {
-                const int tile = next_tile(rows.count - i, tile_rows(panels.width));
+                const int tile = item.next_rows(rows.count - i);
                 T* const out = a.x_part + rows.at(i) * size + first * lanes;
                 for (int r = 0; r < tile; ++r)
                     std::memcpy(out + r * size * rows.step, x_.part(now.first + rows.at(i + r)) + first * lanes,
                                 static_cast<std::size_t>((last - first) * lanes) * sizeof(T));
-                const RowBlock<T> contexts{a.contexts + rows.at(i) * a.feature_row(), a.feature_row() * rows.step,
-                                           kNoOffset, 1, a.call->features};
-                product(contexts, tile, panels, out, size * rows.step, out, size * rows.step);
+                item.add(a.contexts + rows.at(i) * a.feature_row(), a.feature_row() * rows.step, tile, out,
+                         size * rows.step);
                 i += tile;
                 if (i < rows.count) cpu::look(shared_.watch);
             }

@@ -50,12 +50,11 @@ public:
 
     // out[r] = bias + the item's columns of W a[r]
     void run(const T* a, Index a_stride, int rows, T* out, Index out_stride) const {
-        if (!panels_.data) {
-            rows == 1 ? direct<1>(a, a_stride, out, out_stride) : direct<2>(a, a_stride, out, out_stride);
-            return;
-        }
-        const RowBlock<T> block{a, a_stride, kNoOffset, 1, panels_.k};
-        product(block, rows, panels_, w_.bias + first_ * Vec<T>::lanes, 0, out, out_stride);
+        begin_at(w_.bias + first_ * Vec<T>::lanes, 0, a, a_stride, rows, out, out_stride);
+    }
+    // out[r] = out[r] + the item's columns of W a[r]
+    void add(const T* a, Index a_stride, int rows, T* out, Index out_stride) const {
+        begin_at(out, out_stride, a, a_stride, rows, out, out_stride);
     }
 
     // The same for `count` rows, tile after tile.
@@ -69,16 +68,26 @@ public:
     }
 
 private:
+    void begin_at(const T* init, Index init_stride, const T* a, Index a_stride, int rows, T* out,
+                  Index out_stride) const {
+        if (!panels_.data) {
+            rows == 1 ? direct<1>(init, init_stride, a, a_stride, out, out_stride)
+                      : direct<2>(init, init_stride, a, a_stride, out, out_stride);
+            return;
+        }
+        const RowBlock<T> block{a, a_stride, kNoOffset, 1, panels_.k};
+        product(block, rows, panels_, init, init_stride, out, out_stride);
+    }
     // Few rows of a weight that is used once: its rows become columns in registers and are used there. Storing
     // them and reading them back would take longer than the product. The same sums as a tile's, in the same order.
     template <int MR>
-    void direct(const T* a, Index a_stride, T* out, Index out_stride) const {
+    void direct(const T* init, Index init_stride, const T* a, Index a_stride, T* out, Index out_stride) const {
         using V = Vec<T>;
         constexpr int together = kPackedAtOnce<T>;
         for (Index vector = first_; vector < last_; ++vector) {
             const ColumnRows<T> from(w_.columns, vector, w_.weight, w_.rows, w_.weight_row);
             V sum[MR], column[together];
-            for (V& s : sum) s = V::load(w_.bias + vector * V::lanes);
+            for (int r = 0; r < MR; ++r) sum[r] = V::load(init + r * init_stride + (vector - first_) * V::lanes);
             const auto add = [&](Index k, int i) RNNKERNELS_INLINED {
 #pragma GCC unroll 2
                 for (int r = 0; r < MR; ++r) sum[r] = fma(V(a[r * a_stride + k + i]), column[i], sum[r]);
