@@ -452,7 +452,7 @@ class AttentionStepper:
 
 def _widened(features: torch.Tensor) -> bool:
     """Whether a call is run in float32: one of halves, but for a GPU's, whose kernels read and write halves."""
-    return features.dtype in _HALVES and not kernels._on_gpu(features)
+    return features.dtype in _HALVES and not features.is_cuda
 
 
 def _of_shape(name: str, tensor: Any, shape: tuple[int, ...], symbols: str) -> Any:
