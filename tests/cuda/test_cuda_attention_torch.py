@@ -283,32 +283,54 @@ def test_second_derivatives(torch: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_shapes_and_places_of_a_gpu(tensors: Any, dtype: str) -> None:
-    """On fake tensors of a GPU, which PyTorch makes without one: everything stays there, in the layer's dtype."""
+def test_everything_stays_on_the_gpu(tensors: Any, dtype: str) -> None:
+    """On fake tensors of a GPU, which PyTorch makes without one: forward and backward, in the layer's dtype."""
     torch = tensors
-    import rnnkernels.torch as rnn
-    from rnnkernels.torch import attention_loop
-    from rnnkernels.torch.attention_call import Attending, Given
+    from rnnkernels.torch import attention, attention_operators
+    from rnnkernels.torch.attention_call import Attending, Given, flatten
 
-    kind = getattr(torch, dtype)
-    with torch._subclasses.FakeTensorMode():
-        layer = rnn.AttentionRecurrent("lstm", I, D, H, location=(2, 3), device="cuda", dtype=kind)
-        x = torch.randn(T, B, I, device="cuda", dtype=kind)
-        features = torch.randn(B, L, D, device="cuda", dtype=kind, requires_grad=True)
-        resets = torch.zeros(T, B, dtype=torch.bool)  # as lengths, on the CPU
-        results = []
-        for options in ({}, {"lengths": RAGGED, "resets": resets}):
-            output, final, attention = layer(x, features, mask=torch.ones(B, L, device="cuda").bool(), **options)
-            grads = torch.autograd.grad(output.sum(), [features, *layer.parameters()], allow_unused=True)
-            results += [output, *final, attention.weights, attention.contexts, *(g for g in grads if g is not None)]
-        weights = {name: getattr(layer, name) for name in layer._names}
-        given = Given(x, features, features.new_zeros(B, L, H), weights, lengths=torch.tensor(RAGGED), resets=resets)
-        done = attention_loop.run(Attending("lstm"), given)
-        results += [done.output, *done.final, done.weights, done.contexts, done.location]
-    assert {r.device.type for r in results} == {"cuda"}
-    assert {r.dtype for r in results} == {kind}
-    assert not rnn.attention._widened(x)
-    assert rnn.attention._widened(torch.zeros(1, dtype=kind)) == (kind == torch.bfloat16)
+    layer, kind = make(torch, "lstm", dtype, location=(2, 3)), getattr(torch, dtype)
+    with torch._subclasses.FakeTensorMode(), torch.no_grad():
+
+        def empty(*shape: int) -> Any:
+            return torch.empty(shape, device="cuda", dtype=kind)
+
+        for name, weight in list(layer.named_parameters()):
+            setattr(layer, name, torch.nn.Parameter(empty(*weight.shape), requires_grad=False))
+        mask, state = empty(B, L).bool(), (empty(B, H), empty(B, H))
+        lengths, resets = torch.tensor(RAGGED), torch.zeros(T, B, dtype=torch.bool)  # on the CPU
+        x, features, keys = empty(T, B, I), empty(B, L, D), empty(B, L, H)
+        results = list(layer(x, features, state, mask=mask))
+        results += layer(x, features, state, mask=mask, lengths=lengths, resets=resets)
+        assert not attention._widened(features)
+
+        asked, weights = Attending("lstm"), {name: getattr(layer, name) for name in layer._names}
+        for options in ({}, {"lengths": lengths, "resets": resets}):
+            given = Given(x, features, keys, weights, state, mask=mask, **options)
+            done, reserve = attention_operators.forward(asked, given, True)
+            found = (done.output, done.weights, done.contexts, None)
+            layout, flat = flatten(asked, given)
+            nothing = (None, None)
+            results += attention_operators.backward(layout, flat, found, reserve, None, nothing, nothing, True)
+            results += [reserve.view(kind), *done]
+    for tensor in torch.utils._pytree.tree_leaves(results):
+        if isinstance(tensor, torch.Tensor):
+            assert (tensor.device.type, tensor.dtype) == ("cuda", kind)
+    assert attention._widened(torch.zeros(1, dtype=kind)) == (dtype == "bfloat16")
+
+
+def test_the_loop_reads_lengths_and_resets_of_the_host(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Meta stands for a GPU: the other tensors are there."""
+    from rnnkernels.torch import attention, attention_loop
+
+    monkeypatch.setattr(attention, "attend", attention_loop.run)
+    layer = make(torch, location=(2, 3)).to("meta")
+    given = arrays(layer)
+    there = {name: value for name, value in given.items() if name != "resets"}
+    there = torch.utils._pytree.tree_map_only(torch.Tensor, lambda t: t.to("meta"), there)
+    results = layer(**there, resets=given["resets"], lengths=RAGGED)
+    leaves = torch.utils._pytree.tree_leaves(results)
+    assert {t.device.type for t in leaves if isinstance(t, torch.Tensor)} == {"meta"}
 
 
 def test_misfits(torch: Any) -> None:
