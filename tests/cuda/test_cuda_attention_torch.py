@@ -153,9 +153,7 @@ def test_halves_are_storage(torch: Any, dtype: str, hard: bool) -> None:
     results, grads = call(layer, given)
     wide = make(torch, "lstm", "float32", hard=hard, location=(2, 3), gated=True)
     wide.load_state_dict(layer.state_dict())
-    floats = torch.utils._pytree.tree_map_only(
-        torch.Tensor, lambda t: t.float() if t.is_floating_point() else t, given
-    )
+    floats = torch.utils._pytree.tree_map_only(torch.Tensor, lambda t: t.float() if t.is_floating_point() else t, given)
     wanted, wanted_grads = call(wide, floats)
     unit = 2.0**-8 if dtype == "bfloat16" else 2.0**-11
 
@@ -228,7 +226,9 @@ def test_autocast_casts_to_the_half(torch: Any, half: str, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("ragged", [False, True])
-@pytest.mark.parametrize(("form", "dtype"), [("location-sums", "float32"), ("bilinear", "bfloat16"), ("hard", "float64")])
+@pytest.mark.parametrize(
+    ("form", "dtype"), [("location-sums", "float32"), ("bilinear", "bfloat16"), ("hard", "float64")]
+)
 def test_a_compiled_layer_is_the_eager_one(torch: Any, form: str, dtype: str, ragged: bool) -> None:
     """Through the operators, whose fake kernels know how large a reserve is; the backward has it as bytes."""
     layer = make(torch, "lstm", dtype, hard=form == "hard", **FORMS.get(form, {}))
@@ -263,8 +263,8 @@ def test_the_operators_are_whole(torch: Any, dtype: str) -> None:
             return tensor.detach().clone().requires_grad_(tensor.is_floating_point())
 
         for function, arguments in calls:
-            arguments = torch.utils._pytree.tree_map_only(torch.Tensor, alone, arguments)
-            torch.library.opcheck(function, arguments, test_utils=("test_schema", "test_faketensor"))
+            given = torch.utils._pytree.tree_map_only(torch.Tensor, alone, arguments)
+            torch.library.opcheck(function, given, test_utils=("test_schema", "test_faketensor"))
 
 
 def test_second_derivatives(torch: Any) -> None:
@@ -277,6 +277,14 @@ def test_second_derivatives(torch: Any) -> None:
         return layer(given["x"], features, state, seed=3)[0]
 
     assert torch.autograd.gradgradcheck(run, (given["features"].requires_grad_(), state))
+
+
+@pytest.mark.parametrize("name", ["attend", "attend_backward"])
+def test_an_operator_is_registered_for_a_gpu(torch: Any, name: str) -> None:
+    import rnnkernels.torch  # noqa: F401 - registers them
+
+    for key in ("CPU", "CUDA", "Meta"):
+        assert torch._C._dispatch_has_kernel_for_dispatch_key(f"rnnkernels::{name}", key)
 
 
 # ---- what is elsewhere -------------------------------------------------------------------------------
@@ -338,13 +346,14 @@ def test_misfits(torch: Any) -> None:
     layer = make(torch)
     given = arrays(layer)
     meta = torch.utils._pytree.tree_map_only(torch.Tensor, lambda t: t.to("meta"), given)
+    apart = "expected a tensor on cpu, where the parameters are, got meta"
     for name, named in {"x": "x", "features": "features", "state": "state h", "mask": "mask"}.items():
-        with pytest.raises(ValueError, match=f"^{named}: expected a tensor on cpu, where the parameters are, got meta$"):
+        with pytest.raises(ValueError, match=f"^{named}: {apart}"):
             layer(**dense(given) | {name: meta[name]})
-    with pytest.raises(ValueError, match="^reset_state h: expected a tensor on cpu, where the parameters are, got meta$"):
+    with pytest.raises(ValueError, match=f"^reset_state h: {apart}"):
         layer(**given | {"reset_state": meta["reset_state"]})
     step = layer.stepper(given["features"])
-    with pytest.raises(ValueError, match="^x_t: expected a tensor on cpu, where the parameters are, got meta$"):
+    with pytest.raises(ValueError, match=f"^x_t: {apart}"):
         step(meta["x"][0])
     host = "expected a tensor on the CPU, where the steps are planned, got one on meta"
     for name, value in {"resets": meta["resets"], "lengths": torch.tensor(RAGGED).to("meta")}.items():

@@ -190,9 +190,11 @@ cell_clip
         state : Tensor (B, H), of a cell with several states a tuple of them, optional
             Default: zeros.
         mask : Tensor of bool (B, L), optional
-            True where a place may be looked at, one in each row at least. The others' weights are 0.
+            True where a place may be looked at, one in each row at least. The others' weights are 0. To see that there
+            is one, a call on a GPU waits for it.
         lengths : Tensor of int (B,) or sequence of int, optional
             Steps of each row, 0 to T; what is returned for steps beyond is zero, the state is that after the last.
+            On the CPU, as `resets`, also where the other tensors are on a GPU.
         resets : Tensor of bool (T, B), with batch_first (B, T), optional
             Before which steps a row's state is replaced. Location-aware scores then see zeros, as in the first step.
         reset_state : as `state`, optional

@@ -130,8 +130,7 @@ def _backward(
     grads += d_begun if layout.state else ()
     grads += d_reset if layout.reset_state else ()
     return [
-        None if grad is None else _tensor(grad).view(tensor.shape)
-        for grad, tensor in zip(grads, tensors, strict=False)
+        None if grad is None else _tensor(grad).view(tensor.shape) for grad, tensor in zip(grads, tensors, strict=False)
     ]
 
 
@@ -164,7 +163,9 @@ def _make_call(asked: Attending, given: Given) -> _Made:
 def _on_host(name: str, tensor: torch.Tensor | None) -> Any:
     """Return what says which rows are run as NumPy's array, or raise where to read it would be to wait for a GPU."""
     if tensor is not None and tensor.device.type != "cpu":
-        raise TypeError(f"{name}: expected a tensor on the CPU, where the steps are planned, got one on {tensor.device}")
+        raise TypeError(
+            f"{name}: expected a tensor on the CPU, where the steps are planned, got one on {tensor.device}"
+        )
     return None if tensor is None else tensor.numpy()
 
 
