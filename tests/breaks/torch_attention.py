@@ -1,9 +1,10 @@
 """Breaks of `rnnkernels.torch.AttentionRecurrent`: its call, its derivatives, its loop."""
 
-from .record import Break
+from .record import EMULATED, Break
 
 P = "python/rnnkernels/torch"
 TESTS = "tests/torch/test_torch_attention.py"
+ON_GPU = "tests/cuda/test_cuda_attention_torch.py"
 
 BREAKS = [
     Break(
@@ -86,8 +87,8 @@ BREAKS = [
     Break(
         "torch: attention: an operator's size is another than its fake's",
         f"{P}/attention_kernels.py",
-        "return of_cell + query * like.element_size(), _BEHIND_CELL + BEHIND",
-        "return of_cell + 2 * query * like.element_size(), _BEHIND_CELL + BEHIND",
+        "return of_cell + query * size, _BEHIND_CELL + behind",
+        "return of_cell + 2 * query * size, _BEHIND_CELL + behind",
         f"{TESTS} -k whole",
     ),
     Break(
@@ -96,5 +97,62 @@ BREAKS = [
         "+ count * width * (not asked.hard)",
         "",
         f"{TESTS} -k counted",
+    ),
+    # ---- on a GPU
+    Break(
+        "torch: attention: a GPU's halves are computed in float32",
+        f"{P}/attention.py",
+        "and not features.is_cuda",
+        "",
+        f"{ON_GPU} -k stays",
+        EMULATED,
+    ),
+    Break(
+        "torch: attention: states of a GPU's ragged batch are the host's",
+        f"{P}/attention_kernels.py",
+        "like = Like(widths, len(weight), weight.dtype, frame_of(weight))",
+        "like = Like(widths, len(weight), weight.dtype)",
+        f"{ON_GPU} -k loop_agrees",
+        EMULATED,
+    ),
+    Break(
+        "torch: attention: the queries of halves are as large as halves",
+        f"{P}/attention_kernels.py",
+        "size = 8 if like.dtype == torch.float64 else 4",
+        "size = like.element_size()",
+        f"{ON_GPU} -k whole",
+        EMULATED,
+    ),
+    Break(
+        "torch: attention: the bytes of a GPU's reserve are taken for the host's",
+        f"{P}/kernels.py",
+        "    if _on_gpu(memory):",
+        "    if False:",
+        f"{ON_GPU} -k compiled",
+        EMULATED,
+    ),
+    Break(
+        "torch: attention: the operators are the CPU's alone",
+        f"{P}/attention_operators.py",
+        'impl("rnnkernels::attend", ("cpu", "cuda"))',
+        'impl("rnnkernels::attend", "cpu")',
+        f"{ON_GPU} -k registered",
+        EMULATED,
+    ),
+    Break(
+        "torch: attention: tensors that lie apart are not noticed",
+        f"{P}/attention.py",
+        "        if tensor.device != device:",
+        "        if False:",
+        f"{ON_GPU} -k misfits",
+        EMULATED,
+    ),
+    Break(
+        "torch: attention: the loop leaves lengths and resets on the host",
+        f"{P}/attention_loop.py",
+        "t.to(x.device) for t in (given.lengths, given.resets)",
+        "t for t in (given.lengths, given.resets)",
+        f"{ON_GPU} -k of_the_host",
+        EMULATED,
     ),
 ]

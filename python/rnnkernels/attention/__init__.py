@@ -25,7 +25,7 @@ Hard attention (Xu et al. 2015), ``hard=seed``: one place s is drawn from α, an
 through the draw: the gradient of the context goes to a_s and β alone. What REINFORCE adds goes through the weights:
 ``d_weights[t, b, s] = (dL/d log p) / α_s`` at the drawn place.
 
-What each weight is, and when it is there, `parameter_shapes` says. On the CPU.
+What each weight is, and when it is there, `parameter_shapes` says.
 """
 
 from .parameters import init_params, parameter_shapes

@@ -14,7 +14,7 @@ from rnnkernels._arguments import of_step
 from rnnkernels._scalars import as_flag, as_integer, shown
 from rnnkernels.attention import parameter_shapes
 
-from . import autocast
+from . import autocast, kernels
 from .attention_autograd import attend
 from .attention_call import Attended, Attending, Given
 from .attention_kernels import check_mask
@@ -190,9 +190,11 @@ cell_clip
         state : Tensor (B, H), of a cell with several states a tuple of them, optional
             Default: zeros.
         mask : Tensor of bool (B, L), optional
-            True where a place may be looked at, one in each row at least. The others' weights are 0.
+            True where a place may be looked at, one in each row at least. The others' weights are 0. To see that there
+            is one, a call on a GPU waits for it.
         lengths : Tensor of int (B,) or sequence of int, optional
             Steps of each row, 0 to T; what is returned for steps beyond is zero, the state is that after the last.
+            On the CPU, as `resets`, also where the other tensors are on a GPU.
         resets : Tensor of bool (T, B), with batch_first (B, T), optional
             Before which steps a row's state is replaced. Location-aware scores then see zeros, as in the first step.
         reset_state : as `state`, optional
@@ -223,8 +225,8 @@ cell_clip
             if node is None:
                 raise TypeError(f"x: expected a tensor, got {shown(x)}")
             return node  # type: ignore[no-any-return]
-        self._check_device("x", x)
         self._check_input("x", x, (3,))
+        self._check_device("x", x)
         if self.input_size == 0 and not x.is_floating_point():
             raise ValueError("x: expected vectors, as input_size is 0 and there are no tokens; got tokens")
         x = x.transpose(0, 1) if self.batch_first else x
@@ -276,18 +278,20 @@ cell_clip
         """
         if not isinstance(features, torch.Tensor):
             raise TypeError(f"features: expected a tensor, got {shown(features)}")
+        if not kernels.serves(features.device):
+            why = kernels.no_kernels(features.device)
+            raise NotImplementedError(f"features: expected a tensor on the CPU, got {features.device}: {why}")
         self._check_features(features, features.shape[0] if features.dim() else 0, mask)
         check_mask(mask)
         return AttentionStepper(self, features, self._rows("state", state, len(features)), mask, self._seed(seed))
 
     # ---- checks --------------------------------------------------------------------------------------
 
-    @staticmethod
-    def _check_device(name: str, x: torch.Tensor) -> None:
-        if x.device.type not in ("cpu", "meta"):
-            raise NotImplementedError(
-                f"{name}: expected a tensor on the CPU, as there are no kernels that attend elsewhere; got {x.device}"
-            )
+    def _check_device(self, name: str, tensor: torch.Tensor) -> None:
+        """Raise where a tensor is on another device than the parameters."""
+        device = self.weight_ih.device
+        if tensor.device != device:
+            raise ValueError(f"{name}: expected a tensor on {device}, where the parameters are, got {tensor.device}")
 
     def _check_features(self, features: Any, batch: int, mask: Any) -> None:
         """Raise where features (B, L, D) or mask (B, L) do not fit."""
@@ -297,14 +301,19 @@ cell_clip
             raise ValueError(f"features: expected shape (B, L, D) with at least one place, got {tuple(features.shape)}")
         places = features.shape[1]
         self._check("features", features, (batch, places, self.feature_size), "(B, L, D)")
+        self._check_device("features", features)
         if mask is None:
             return
         if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool:
             raise TypeError(f"mask: expected a tensor of booleans, got {getattr(mask, 'dtype', shown(mask))}")
         _of_shape("mask", mask, (batch, places), "(B, L)")
+        self._check_device("mask", mask)
 
     def _rows(self, name: str, given: States, batch: int) -> Any:
-        return self._as_states(name, given, [(batch, width) for width in self._widths], "(B, H)")
+        states = self._as_states(name, given, [(batch, width) for width in self._widths], "(B, H)")
+        for part, state in zip(self.state_names, states or (), strict=False):
+            self._check_device(f"{name} {part}", state)
+        return states
 
     def _seed(self, seed: Any) -> torch.Tensor | None:
         """Return a seed as a tensor, as a number would be a constant of a compiled graph."""
@@ -332,12 +341,13 @@ cell_clip
         """Run a call on tensors of one dtype, whatever the layer's."""
         given = Given(*tensors)
         dtype = given.weights["weight_ih"].dtype
-        if dtype in _HALVES:  # half precision is storage: the arithmetic is float32's
+        widened = _widened(given.features)
+        if widened:
             given = Given(*(autocast.to(part, torch.float32) for part in given))
         if given.keys is None:
             given = given._replace(keys=self._keys(given.features))
         done = attend(asked, given)
-        return Attended(*(autocast.to(part, dtype) for part in done)) if dtype in _HALVES else done
+        return Attended(*(autocast.to(part, dtype) for part in done)) if widened else done
 
     def _keys(self, features: torch.Tensor) -> torch.Tensor | None:
         """Return what the places are known by (B, L, A), of features in the dtype of the arithmetic."""
@@ -378,7 +388,7 @@ class AttentionStepper:
     ) -> None:
         self._layer, self._features, self._mask, self._seed = layer, features, mask, seed
         with torch.no_grad():  # once: later changes of weight_key are not seen
-            self._keys = layer._keys(features.float() if features.dtype in _HALVES else features)
+            self._keys = layer._keys(features.float() if _widened(features) else features)
         self._begin(state)
 
     def _begin(self, state: Any) -> None:
@@ -417,8 +427,8 @@ class AttentionStepper:
         layer = self._layer
         if not isinstance(x_t, torch.Tensor):
             raise TypeError(f"x_t: expected a tensor, got {shown(x_t)}")
-        layer._check_device("x_t", x_t)
         layer._check_input("x_t", x_t, (2,))
+        layer._check_device("x_t", x_t)
         _of_shape("x_t", x_t, (len(self._features), *x_t.shape[1:]), "(B, I)")
         given = Given(
             x_t.unsqueeze(0),
@@ -440,6 +450,11 @@ class AttentionStepper:
         self.weights, self.context = done.weights[0], done.contexts[0]
         self.place = None if done.places is None else done.places[0]
         return done.final[0]
+
+
+def _widened(features: torch.Tensor) -> bool:
+    """Whether a call is run in float32: one of halves, but for a GPU's, whose kernels read and write halves."""
+    return features.dtype in _HALVES and not features.is_cuda
 
 
 def _of_shape(name: str, tensor: Any, shape: tuple[int, ...], symbols: str) -> Any:

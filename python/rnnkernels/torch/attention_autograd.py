@@ -26,7 +26,11 @@ def attend(asked: Attending, given: Given) -> Attended:
     if torch.jit.is_tracing():  # a trace would have this call's numbers
         raise NotImplementedError("torch.jit.trace: expected layers of PyTorch's; torch.export takes rnnkernels'")
     layout, tensors = flatten(asked, given)
-    if torch.compiler.is_compiling() or not given.x.is_cpu or not transforms.PLAIN.issuperset(map(type, tensors)):
+    if (
+        torch.compiler.is_compiling()
+        or not (given.x.is_cpu or given.x.is_cuda)
+        or not transforms.PLAIN.issuperset(map(type, tensors))
+    ):
         return operators.call(asked, given)
     transformed = transforms.at_work()
     if not transformed and not transforms.recorded(given.x, tensors):

@@ -8,18 +8,19 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import torch
 
-from rnnkernels import _cpu, _serve
+from rnnkernels import _serve
 from rnnkernels._arguments import as_layer
+from rnnkernels._arrays import frame_of
 from rnnkernels._asked import Asked
 from rnnkernels._call import Ahead, Attention, Call, present
 from rnnkernels.parameters import state_widths
 from rnnkernels.schedule import Begun, Like, Schedule, begin
 
+from . import kernels
 from .attention_call import NAMES, Attended, Attending, Given, Layout, Tensors, restore
-from .kernels import BEHIND, array
+from .kernels import _tensor, _tensors, array
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +31,7 @@ _profiler = torch.autograd.profiler  # where it is on, calls have a name in it
 
 
 def check_mask(mask: torch.Tensor | None) -> None:
-    """Raise ValueError where a row of a mask (B, L) has no place to look at."""
+    """Raise ValueError where a row of a mask (B, L) has no place to look at; this waits for a GPU."""
     if mask is not None and not bool(mask.any(1).all()):
         row = int((~mask.any(1)).nonzero()[0])
         raise ValueError(f"mask: expected at least one place to look at in each row, got none in row {row}")
@@ -56,12 +57,12 @@ def _forward(asked: Attending, given: Given, keep: bool) -> tuple[Attended, Any]
     (output, final, reserve, _), (weights, contexts, places, location) = _serve.attend(made.call, made.attention, keep)
     ended = final if made.schedule is None else made.schedule.end(final, made.initial)
     found = Attended(
-        torch.from_numpy(output),
-        tuple(map(torch.from_numpy, ended)),
-        torch.from_numpy(weights),
-        torch.from_numpy(contexts),
-        None if places is None else torch.from_numpy(places),
-        None if location is None else torch.from_numpy(location),
+        _tensor(output),
+        _tensors(ended),
+        _tensor(weights),
+        _tensor(contexts),
+        None if places is None else _tensor(places),
+        None if location is None else _tensor(location),
     )
     return found, reserve
 
@@ -100,9 +101,9 @@ def _backward(
     made = _make_call(layout.asked, restore(layout, tensors))
     d_state = None
     if any(d is not None for d in d_final):
-        batch, dtype = attended[0].shape[1], made.call.layer.weight_ih.dtype
+        output = attended[0]
         d_state = tuple(
-            np.zeros((batch, width), dtype) if d is None else array(d)
+            array(output.new_zeros(output.shape[1], width) if d is None else d)
             for d, width in zip(d_final, made.widths, strict=True)
         )
     schedule = made.schedule
@@ -129,8 +130,7 @@ def _backward(
     grads += d_begun if layout.state else ()
     grads += d_reset if layout.reset_state else ()
     return [
-        None if grad is None else torch.from_numpy(grad).view(tensor.shape)
-        for grad, tensor in zip(grads, tensors, strict=False)
+        None if grad is None else _tensor(grad).view(tensor.shape) for grad, tensor in zip(grads, tensors, strict=False)
     ]
 
 
@@ -152,11 +152,21 @@ def _make_call(asked: Attending, given: Given) -> _Made:
     widths = state_widths(asked.cell, layer.weight_ih, layer.weight_hh)
     begun = Begun(None, initial, None)
     if given.ragged:
-        lengths, resets = (None if t is None else t.numpy() for t in (given.lengths, given.resets))
-        like = Like(widths, len(layer.weight_ih), layer.weight_ih.dtype)
+        lengths, resets = _on_host("lengths", given.lengths), _on_host("resets", given.resets)
+        weight = layer.weight_ih
+        like = Like(widths, len(weight), weight.dtype, frame_of(weight))
         begun = begin(Asked(asked.cell, lengths=lengths, resets=resets), x, initial, reset, None, like)
     call = Call(asked.cell, x, layer, begun.state, begun.rows, None, None, asked.settings)
     return _Made(call, _attention(asked, given, weights), begun.schedule, initial, widths)
+
+
+def _on_host(name: str, tensor: torch.Tensor | None) -> Any:
+    """Return what says which rows are run as NumPy's array, or raise where to read it would be to wait for a GPU."""
+    if tensor is not None and tensor.device.type != "cpu":
+        raise TypeError(
+            f"{name}: expected a tensor on the CPU, where the steps are planned, got one on {tensor.device}"
+        )
+    return None if tensor is None else tensor.numpy()
 
 
 def _attention(asked: Attending, given: Given, weights: dict[str, Any]) -> Attention:
@@ -181,6 +191,7 @@ def _attention(asked: Attending, given: Given, weights: dict[str, Any]) -> Atten
 
 def reserve_size(cell: str, hidden: int, attention: int, like: torch.Tensor) -> tuple[int, int]:
     """Return the bytes of a reserve for each row of a step, and behind them all; `attention`: A, `like`: a weight."""
-    of_cell = _cpu.reserve_size(cell, hidden, str(like.dtype)[6:], False)
+    of_cell, behind = kernels.reserve_size(cell, hidden, like, False)
     query = (attention + 15) // 16 * 16  # csrc/recurrence/attention.h: query_row
-    return of_cell + query * like.element_size(), _BEHIND_CELL + BEHIND
+    size = 8 if like.dtype == torch.float64 else 4  # queries are in the arithmetic's dtype, of halves float32
+    return of_cell + query * size, _BEHIND_CELL + behind

@@ -32,6 +32,8 @@ def run(asked: Attending, given: Given) -> Attended:
     """Run a call."""
     x = given.x
     count, batch = x.shape[:2]
+    # The kernels read these two on the host.
+    lengths, resets = (None if t is None else t.to(x.device) for t in (given.lengths, given.resets))
     look = _Look(asked, given)
     cell_step = _CellStep(asked, given, look.features.shape[-1])
     beginning = given.state or cell_step.zeros(batch)
@@ -43,16 +45,16 @@ def run(asked: Attending, given: Given) -> Attended:
     outputs, weights, contexts, places = [], [], [], []
     for t in range(count):
         before, before_seen = now, seen
-        if given.resets is not None:
-            reset = given.resets[t]
+        if resets is not None:
+            reset = resets[t]
             now = _choose(reset, fresh, now)
             seen = None if seen is None else _pick(reset, nothing, seen)
         place = None if given.places is None else given.places[t]
         alpha, context, place, seen = look(now[0], seen, None if drawn is None else drawn[t], place)
         now = cell_step(t, context, now)
         output = now[0]
-        if given.lengths is not None:
-            runs = given.lengths > t
+        if lengths is not None:
+            runs = lengths > t
             now = _choose(runs, now, before)
             seen = None if seen is None else _pick(runs, seen, before_seen)
             output, alpha, context = (_pick(runs, part, torch.zeros_like(part)) for part in (output, alpha, context))

@@ -12,12 +12,11 @@ from typing import Any, get_type_hints
 import torch
 from torch.utils.flop_counter import register_flop_formula
 
-from rnnkernels import _cpu
 from rnnkernels._call import present
 
 from . import attention_kernels as kernels
 from .attention_call import Attended, Attending, Given, Layout, Tensors, flatten, restore
-from .kernels import BEHIND, bytes_of
+from .kernels import BEHIND, bytes_of, reserve_of
 from .operators import _TYPES, _hidden, _untraced, _widths
 
 _KINDS = get_type_hints(Attending)
@@ -129,7 +128,7 @@ def _nothing_of_int64(like: torch.Tensor) -> torch.Tensor:
 # ---- the operators ----------------------------------------------------------------------------------
 
 
-@torch.library.impl("rnnkernels::attend", "cpu")  # type: ignore[untyped-decorator]
+@torch.library.impl("rnnkernels::attend", ("cpu", "cuda"))  # type: ignore[untyped-decorator]
 @_untraced
 def _forward(*arguments: Any) -> Any:
     asked, given, (keep,) = _read(arguments)
@@ -168,7 +167,7 @@ def _forward_fake(*arguments: Any) -> Any:
     )
 
 
-@torch.library.impl("rnnkernels::attend_backward", "cpu")  # type: ignore[untyped-decorator]
+@torch.library.impl("rnnkernels::attend_backward", ("cpu", "cuda"))  # type: ignore[untyped-decorator]
 @_untraced
 def _backward(*arguments: Any) -> Any:
     asked, given, (output, alpha, contexts, places, kept, d_output, d_final, d_alpha, d_contexts, need_x) = _read(
@@ -177,7 +176,7 @@ def _backward(*arguments: Any) -> Any:
     if kept.numel() > 0:
         # Someone may have moved it: a hook on saved tensors, say.
         moved = kept.data_ptr() % BEHIND != 0
-        reserve: Any = _cpu.Reserve((kept.clone() if moved else kept).numpy())
+        reserve = reserve_of(kept.clone() if moved else kept)
     else:  # the same places are drawn again, by the same seed
         reserve = present(kernels.forward(asked, given, True)[1], "what a forward keeps")
     layout, tensors = flatten(asked, given)

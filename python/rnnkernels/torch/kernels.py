@@ -215,11 +215,7 @@ def _forward(spec: Spec, x: torch.Tensor, tensors: Tensors, keep: bool) -> Forwa
 def kept_again(spec: Spec, x: torch.Tensor, tensors: Tensors, output: torch.Tensor, reserve: torch.Tensor) -> Kept:
     """Return what a forward of a direct call kept, from its output and the bytes of its reserve."""
     call = _make_call(spec, array(x), list(map(array, tensors)))
-    if _on_gpu(reserve):
-        held: Any = cuda.extension.load().Reserve(_arrays.frame_of_tensor(reserve).view(reserve))
-    else:
-        held = _cpu.Reserve(reserve.numpy())
-    return Kept(spec, Whole(call, array(output), held), (x, *tensors))
+    return Kept(spec, Whole(call, array(output), reserve_of(reserve)), (x, *tensors))
 
 
 def output_of(kept: Kept) -> torch.Tensor:
@@ -230,6 +226,13 @@ def output_of(kept: Kept) -> torch.Tensor:
 def bytes_of(reserve: Any) -> torch.Tensor:
     """Return a reserve's memory."""
     return torch.frombuffer(reserve, dtype=torch.uint8) if isinstance(reserve, _cpu.Reserve) else reserve.view.owner
+
+
+def reserve_of(memory: torch.Tensor) -> Any:
+    """Return the reserve of a memory: `bytes_of`, backwards."""
+    if _on_gpu(memory):
+        return cuda.extension.load().Reserve(_arrays.frame_of_tensor(memory).view(memory))
+    return _cpu.Reserve(memory.numpy())
 
 
 def reserve_size(cell: str, hidden: int, like: torch.Tensor, keeps_units: bool) -> tuple[int, int]:
