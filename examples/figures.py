@@ -43,5 +43,10 @@ class Figure:
     ok: bool
     row: str = ""
 
+    def __post_init__(self) -> None:
+        """NumPy's numbers become Python's, which JSON can write."""
+        object.__setattr__(self, "value", float(self.value))
+        object.__setattr__(self, "ok", bool(self.ok))
+
     def __str__(self) -> str:
         return f"{self.name} {self.value:.4g} ({self.wanted}{'' if self.ok else ': NOT MET'})"

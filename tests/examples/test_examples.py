@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from examples import __main__ as command
@@ -28,6 +29,12 @@ def test_quick_run(name: str, tmp_path: Path) -> None:
     assert not outcome.error
     assert outcome.figures
     assert not [str(figure) for figure in outcome.figures if not figure.ok]
+
+
+def test_a_figure_of_numpy_is_pythons() -> None:
+    figure = Figure("error", np.float32(0.5), "< 1", np.float32(0.5) < 1)  # type: ignore[arg-type]
+    assert type(figure.value) is float
+    assert type(figure.ok) is bool
 
 
 # ---- the table -----------------------------------------------------------------------------------
