@@ -102,29 +102,6 @@ class Captioner(torch.nn.Module):  # type: ignore[misc]
         return [[WORDS[k] for k in row] for row in torch.stack(said, 1).tolist()]
 
 
-class Baseline:
-    """A moving average of each step's reward, for REINFORCE."""
-
-    def __init__(self) -> None:
-        self.average = torch.zeros(EACH * MOST)
-
-    def surrogate(self, log_p: torch.Tensor, attention: Any, there: torch.Tensor, entropy: float) -> torch.Tensor:
-        """Return what is to be maximised beside the words' own log-probabilities `log_p` (T, B).
-
-        Its gradient is REINFORCE's: of the drawn places' log-probability, times reward less average; and the
-        attention's entropy, so that it goes on trying. A word further away counts less for a place.
-        """
-        reward = log_p.detach() * there
-        for t in reversed(range(len(reward) - 1)):
-            reward[t] += 0.5 * reward[t + 1]
-        average = self.average[: len(reward)]
-        gain = (reward - average[:, None]) * there
-        average += 0.1 * (gain.sum(1) / there.sum(1).clamp(min=1))
-        weights = attention.weights
-        spread = -(weights * weights.clamp(min=1e-9).log()).sum(2) * there
-        return (gain * attention.log_probs + entropy * spread).sum()
-
-
 class Data(NamedTuple):
     """Scenes, their features (B, L, D), and captions (T, B) with their lengths (B,)."""
 
@@ -144,7 +121,7 @@ def train(look: str, data: Data, steps: int, most: int, lr: float = 5e-3) -> Cap
     """Return a model that has learnt to write captions; in the first third scenes of few objects come first."""
     torch.manual_seed(1)
     rng = np.random.default_rng(1)
-    model, baseline = Captioner(look), Baseline()
+    model, reinforce = Captioner(look), rnn.Reinforce(EACH * MOST)
     optimizer = torch.optim.Adam(model.parameters(), lr)
     for k in bar(range(steps), f"captions, {look}"):
         done = k / steps
@@ -158,7 +135,7 @@ def train(look: str, data: Data, steps: int, most: int, lr: float = 5e-3) -> Cap
         log_p, attention = model(words, data.grid[rows])
         gain = (log_p * there).sum()
         if model.recurrence.hard:
-            gain = gain + baseline.surrogate(log_p, attention, there, 0.01 * (1 - done))
+            gain = gain - reinforce(attention, log_p, entropy=0.01 * (1 - done), mask=there)
         optimizer.zero_grad()
         (-gain / there.sum()).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -10,6 +10,7 @@ import importlib
 import inspect
 import pkgutil
 from fnmatch import fnmatch
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,8 @@ WITHOUT_ROWS = {
     "torch.RNN*": THEIRS,
     "torch.Swapped": RECORD,
 }
+if find_spec("matplotlib") is None:
+    WITHOUT_ROWS["diagnose.draw"] = "its row wants matplotlib"
 
 
 def modules() -> Iterator[ModuleType]:

@@ -88,6 +88,16 @@ ROWS = [
     ),
     row("AttentionStepper", LOOKING.stepper(FEATURES), x_t=X[0]),
     row("AttentionStepper.reset", LOOKING.stepper(FEATURES).reset, {"state": "none"}, state=SEEN),
+    row("Reinforce", rnn.Reinforce, steps=T, discount=0.5, momentum=0.9),
+    row(
+        "Reinforce.forward",
+        rnn.Reinforce(T).forward,
+        {"mask": "none"},
+        attention=LOOKING(X, FEATURES)[2],
+        reward=torch.zeros(T, B),
+        entropy=0.1,
+        mask=torch.ones(T, B, dtype=torch.bool),
+    ),
     row("swap", rnn.swap, model=torch.nn.GRU(I, H), allow_torch=False),
     row("unswap", rnn.unswap, model=torch.nn.Sequential(rnn.GRU(I, H))),
 ]

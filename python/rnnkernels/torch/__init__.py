@@ -10,8 +10,9 @@
     report = rnn.unswap(model)                                 # and back
 
 `RNN`, `LSTM`, `GRU` and the cells `RNNCell`, `LSTMCell`, `GRUCell` are subclasses of PyTorch's own (`layers`);
-`Recurrent` and `RecurrentCell` have every cell of `rnnkernels.cells` and what PyTorch lacks (`recurrent`). Gradients
-and the transforms of `torch.func` are in `autograd`, the operators that `torch.compile` and `torch.export` see in
+`Recurrent` and `RecurrentCell` have every cell of `rnnkernels.cells` and what PyTorch lacks (`recurrent`);
+`AttentionRecurrent` looks at features (`attention`), `Reinforce` is hard attention's loss (`reinforce`). Gradients and
+the transforms of `torch.func` are in `autograd`, the operators that `torch.compile` and `torch.export` see in
 `operators`, what `torch.onnx.export` makes of them in `export`, what torch.fx and TorchScript meet in `graphs`.
 """
 
@@ -27,6 +28,7 @@ from . import operators
 from .attention import Attention, AttentionRecurrent
 from .layers import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from .recurrent import Recurrent, RecurrentCell
+from .reinforce import Reinforce
 from .swapping import Swapped, swap, unswap
 
 # PyTorch's idle threads spin for milliseconds after each of its operations: with threads of our own beside them the
@@ -45,6 +47,7 @@ __all__ = [
     "RNNCell",
     "Recurrent",
     "RecurrentCell",
+    "Reinforce",
     "Swapped",
     "operators",
     "swap",
