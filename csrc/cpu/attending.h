@@ -75,12 +75,13 @@ struct AttendingForward : AttentionArrays<T> {
         const Attention& a = *call.in.attention;
         const Index batch = call.in.shape.batch, hidden = call.in.shape.hidden;
         AttentionArrays<T>::take(workspace, a);
-        const bool once = call.in.shape.steps == 1 && batch <= kDirectRows;
+        // What a call of few rows uses once is read where it stands (ItemProduct).
+        const bool all = call.in.shape.steps != 1 || batch > kDirectRows;
         const T* const of_context = static_cast<const T*>(call.in.weight_ih) + call.in.shape.input;
-        query = take_product(workspace, a.size, static_cast<const T*>(a.weight_query), width, a.bias_query, width,
-                             kOneGate, once);
-        context =
-            take_product(workspace, hidden, of_context, input_row(call.in), nullptr, a.features, table.input, once);
+        query = take_gate_product<T>(workspace, a.size, a.weight_query, a.bias_query, width, kOneGate, all,
+                                     WeightStorage::full, width);
+        context = take_gate_product<T>(workspace, hidden, of_context, nullptr, a.features, table.input, all,
+                                       WeightStorage::full, input_row(call.in));
         keeps = kept != nullptr;
         q = keeps ? kept : workspace.take<T>(batch * query_row(a.size));
         contexts = workspace.take<T>(batch * this->feature_row());
@@ -99,18 +100,6 @@ struct AttendingForward : AttentionArrays<T> {
     void pack(int share, int shares) const {
         query.pack_share(share, shares);
         context.pack_share(share, shares);
-    }
-
-private:
-    static GateProduct<T> take_product(Workspace& workspace, Index units, const T* weight, Index weight_row,
-                                       const void* bias, Index k, const ProductGates& gates, bool once) {
-        const UnitColumns<T> columns{units, gates.count};
-        // What a call of few rows uses once is read where it stands (ItemProduct).
-        Panels<T> panels{nullptr, k, columns.vectors(), panel_vectors(gates.count), WeightStorage::full};
-        if (!once) panels.data = workspace.take<T>(panels.size());
-        return {panels,    pack_bias(workspace, static_cast<const T*>(bias), gates.row, columns),
-                columns,   weight,
-                gates.row, weight_row};
     }
 };
 

@@ -170,10 +170,7 @@ void BackwardEngine<T>::sum_attending(Index first, Index last) {
     const GradientRows<T> queries{shared.dq, shared.dq_row(), count};
     phases_.everyone(
         [&](int share, int shares) { sum_slots(queries, shared.dq_row() / lanes, shared.dq_sums, share, shares); });
-    const auto h = [&](Index row) -> const T* {
-        const Index at = begin + row, t = shared_.step_of ? shared_.step_of[at] : at / shape_.batch;
-        return h_before(t, at - rows_.first(t));
-    };
+    const auto h = [&](Index row) { return h_before(begin + row); };
     const auto add = [&](Index slot, Index units, void* out) {
         shared_.outer.add(queries, &slot, kOneGate.row, 1, units, h, width(), static_cast<T*>(out), width(), begins,
                           phases_);

@@ -177,6 +177,11 @@ private:
                      : static_cast<const T*>(shared_.call.output) + place(t, row) * width();
     }
     const T* h_before(Index t, Index row) const { return output(t - 1, row); }
+    // Of row `at` of all steps.
+    const T* h_before(Index at) const {
+        const Index t = shared_.step_of ? shared_.step_of[at] : at / shape_.batch;
+        return h_before(t, at - rows_.first(t));
+    }
     Index valid(Index block) const { return shape_.hidden - block * lanes; }
     Index width() const { return width_of(table_, shape_); }  // of h
 

@@ -44,8 +44,7 @@ void BackwardEngine<T>::end_chunk(Index first, Index last) {
         shared_.hidden_slots, table_.hidden,
         [&](Index row) -> const T* {
             if (masks_.drops) return shared_.masked + row * shared_.h_padded();
-            const Index at = begin + row, t = shared_.step_of ? shared_.step_of[at] : at / shape_.batch;
-            return h_before(t, at - rows_.first(t));
+            return h_before(begin + row);
         },
         width(), call.dweight_hh);
     if (table_.vectors > 0) {
@@ -93,7 +92,6 @@ void BackwardEngine<T>::finish() {
     phases_.everyone([&](int share, int shares) {
         shared_.dropped.backward(shared_.call.dweight_hh, shared_.call.dweight_gg, share, shares);
         if (share == 0) write_sums();
-        if (share == 0 && attends() && shape_.steps * shape_.batch > 0) write_attending();
     });
 }
 
@@ -144,6 +142,7 @@ void BackwardEngine<T>::write_sums() {
             std::memcpy(static_cast<T*>(call.dterm) + line * hidden, shared_.term_sums + line * shared_.padded(),
                         static_cast<std::size_t>(hidden) * sizeof(T));
     const bool empty = shape_.steps * shape_.batch == 0;
+    if (attends() && !empty) write_attending();
     if (call.in.tokens && !empty)
         write_tokens(shared_.token_sums, inputs, shape_, static_cast<T*>(call.dweight_ih), input_row(shared_.in));
 }

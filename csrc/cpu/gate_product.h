@@ -3,6 +3,7 @@
 // Not here: which of the three (weights.h), what is done with the sums (forward.h).
 #pragma once
 
+#include "../recurrence/cell_table.h"
 #include "panels.h"
 #include "threads.h"
 
@@ -28,6 +29,19 @@ struct GateProduct {
                    count * (thread + 1) / threads);
     }
 };
+
+// Room for the product of rows of k with a weight whose rows are `weight_row` apart. `all`: for all of its panels; else
+// they are packed where they are used, or not at all.
+template <class T>
+GateProduct<T> take_gate_product(Workspace& workspace, Index units, const void* weight, const void* bias, Index k,
+                                 const ProductGates& gates, bool all, WeightStorage storage, Index weight_row) {
+    const UnitColumns<T> columns{units, gates.count};
+    Panels<T> panels{nullptr, k, columns.vectors(), panel_vectors(gates.count), storage};
+    if (all) panels.data = workspace.take<T>(panels.size());
+    return {panels,    pack_bias(workspace, static_cast<const T*>(bias), gates.row, columns),
+            columns,   static_cast<const T*>(weight),
+            gates.row, weight_row};
+}
 
 // The columns of the blocks [first, last), times up to `rows` rows.
 template <class T>

@@ -30,26 +30,26 @@ struct ForwardWeights {
         const bool normalised = table.norms > 0;
         const void* bias_ih = normalised ? nullptr : in.bias_ih;
         const void* bias_hh = normalised ? nullptr : in.bias_hh;
-        input = product(workspace, shape.hidden, in.weight_ih, bias_ih, shape.input, table.input, wanted.input,
-                        wanted.storage, input_row(in));
-        hidden = product(workspace, shape.hidden, in.weight_hh, bias_hh, width, table.hidden, wanted.recurrent,
-                         wanted.storage, width);
+        input = take_gate_product<T>(workspace, shape.hidden, in.weight_ih, bias_ih, shape.input, table.input,
+                                     wanted.input, wanted.storage, input_row(in));
+        hidden = take_gate_product<T>(workspace, shape.hidden, in.weight_hh, bias_hh, width, table.hidden,
+                                      wanted.recurrent, wanted.storage, width);
         if (normalised) {
             shift[0] = shift_rows(workspace, in.bias_ih, table.input.count, shape.hidden);
             shift[1] = shift_rows(workspace, in.bias_hh, table.hidden.count, shape.hidden);
         }
         if (table.gated.count > 0)
-            gated = product(workspace, shape.hidden, in.weight_hh, in.bias_hh, shape.hidden, table.gated,
-                            wanted.recurrent, wanted.storage, shape.hidden);
+            gated = take_gate_product<T>(workspace, shape.hidden, in.weight_hh, in.bias_hh, shape.hidden, table.gated,
+                                         wanted.recurrent, wanted.storage, shape.hidden);
         if (table.vectors > 0) {  // always packed: few cells have it
             const bool own = table.own_feedback_weight;
-            feedback = product(workspace, shape.hidden, own ? in.weight_gg : in.weight_hh, own ? nullptr : in.bias_hh,
-                               table.vectors * shape.hidden, table.feedback, true, wanted.storage,
-                               table.vectors * shape.hidden);
+            feedback = take_gate_product<T>(workspace, shape.hidden, own ? in.weight_gg : in.weight_hh,
+                                            own ? nullptr : in.bias_hh, table.vectors * shape.hidden, table.feedback,
+                                            true, wanted.storage, table.vectors * shape.hidden);
         }
         if (table.form == Form::projected)
-            projection = product(workspace, shape.projection, in.weight_hr, nullptr, shape.hidden, kOneGate, true,
-                                 wanted.storage, shape.hidden);
+            projection = take_gate_product<T>(workspace, shape.projection, in.weight_hr, nullptr, shape.hidden,
+                                              kOneGate, true, wanted.storage, shape.hidden);
         if (table.diagonals > 0)
             diagonal = padded_rows(workspace, static_cast<const T*>(in.weight_diagonal), table.diagonals, shape.hidden);
         if (wanted.tokens) token_table = workspace.take<T>(shape.input * input.columns.row());
@@ -66,15 +66,6 @@ private:
     static const T* shift_rows(Workspace& workspace, const void* bias, Index gates, Index hidden) {
         if (bias) return padded_rows(workspace, static_cast<const T*>(bias), gates, hidden);
         return take_zeros<T>(workspace, gates * blocks_of<T>(hidden) * Vec<T>::lanes);
-    }
-    static GateProduct<T> product(Workspace& workspace, Index units, const void* weight, const void* bias, Index k,
-                                  const ProductGates& gates, bool all, WeightStorage storage, Index weight_row) {
-        const UnitColumns<T> columns{units, gates.count};
-        Panels<T> panels{nullptr, k, columns.vectors(), panel_vectors(gates.count), storage};
-        if (all) panels.data = workspace.take<T>(panels.size());
-        return {panels,    pack_bias(workspace, static_cast<const T*>(bias), gates.row, columns),
-                columns,   static_cast<const T*>(weight),
-                gates.row, weight_row};
     }
 };
 

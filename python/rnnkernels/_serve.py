@@ -56,9 +56,12 @@ def backward(call: Call, output: Array, reserve: Any, ahead: Ahead, need_x: bool
         )
     else:
         dx, d_layer, d_begun, d_term, readings = _cuda_calls().backward(call, output, reserve, ahead, need_x, norms)
-    # A cell without weight_hh is given an empty one.
-    params = {name: grad for name, grad in zip(NAMES, d_layer, strict=True) if grad is not None and len(grad)}
-    return Found(dx, params, d_begun, d_term, readings)
+    return Found(dx, _named(d_layer), d_begun, d_term, readings)
+
+
+def _named(d_layer: tuple[Array | None, ...]) -> dict[str, Array]:
+    """Return the gradients of the parameters that there are; a cell without weight_hh is given an empty one."""
+    return {name: grad for name, grad in zip(NAMES, d_layer, strict=True) if grad is not None and len(grad)}
 
 
 def attend(call: Call, attention: Attention, keep: bool) -> tuple[Results, Attended]:
@@ -110,8 +113,7 @@ def attend_back(
         dx, d_layer, d_begun, d_term, _, d_attention = _cuda_calls().attend_back(
             call, attention, output, reserve, ahead, attended, d_attended, need_x
         )
-    params = {name: grad for name, grad in zip(NAMES, d_layer, strict=True) if grad is not None and len(grad)}
-    return Found(dx, params, d_begun, d_term, ()), AttentionFound(*d_attention)
+    return Found(dx, _named(d_layer), d_begun, d_term, ()), AttentionFound(*d_attention)
 
 
 def drop(x: Array, rate: float, seed: int, layer: int) -> Array:
