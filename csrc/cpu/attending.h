@@ -7,17 +7,6 @@
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-// A uniform number in [0, 1) for what a row of the caller's arrays (T*B) draws.
-template <class T>
-double uniform_of(const Attention& a, Index place) {
-    const Counter counter{0, static_cast<std::uint32_t>(a.first_step + place / a.batch),
-                          static_cast<std::uint32_t>(place % a.batch), static_cast<std::uint32_t>(Stream::places)};
-    typename Vec<T>::BitsLane word[Vec<T>::lanes];
-    const auto words = random_words<T>(a.seed, counter).word[0];
-    std::memcpy(word, &words, sizeof word);
-    return static_cast<double>(static_cast<std::uint32_t>(word[0])) / 4294967296.0;
-}
-
 // What forward and backward read alike.
 template <class T>
 struct AttentionArrays {

@@ -4,8 +4,7 @@
 #pragma once
 
 #include "../math/functions.h"
-#include "../math/philox.h"
-#include "../recurrence/attention.h"
+#include "../recurrence/draw.h"
 #include "geometry.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
@@ -60,16 +59,7 @@ public:
 
     // The place that a uniform number in [0, 1) draws.
     Index draw(const T* alpha, double uniform) const {
-        Index drawn = 0;
-        double sum = 0;
-        bool found = false;
-        each_place([&](Index i) RNNKERNELS_INLINED {
-            if (found) return;
-            sum += static_cast<double>(alpha[i]);
-            if (alpha[i] > T(0)) drawn = i;
-            found = sum > uniform;
-        });
-        return drawn;
+        return draw_place(a_.places, uniform, [&](Index i) { return looks(i); }, [&](Index i) { return alpha[i]; });
     }
 
     // context (D padded) = beta sum_i alpha_i value_i.
@@ -157,10 +147,11 @@ public:
     }
 
 private:
+    RNNKERNELS_INLINE bool looks(Index i) const { return !of_.mask || of_.mask[i] != T(0); }
     template <class Use>
     RNNKERNELS_INLINE void each_place(Use use) const {
         for (Index i = 0; i < a_.places; ++i)
-            if (!of_.mask || of_.mask[i] != T(0)) use(i);
+            if (looks(i)) use(i);
     }
     RNNKERNELS_INLINE T additive(const T* q, Index i) const {
         V sum(T(0));

@@ -4,7 +4,7 @@
 // other, in one thread. Not here: the products, and what follows what (attending_forward.h, attending_backward.h).
 #pragma once
 
-#include "../recurrence/masks.h"
+#include "../recurrence/draw.h"
 #include "arrays.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
@@ -144,23 +144,10 @@ struct Look {
     }
 
 private:
-    // cpu/attention_row.h and cpu/attending.h draw the same.
     RNNKERNELS_INLINE Index draw(Index row, Index b, Index at) const {
-        const Counter counter{0, static_cast<std::uint32_t>(a.call.first_step + at / a.call.batch),
-                              static_cast<std::uint32_t>(at % a.call.batch),
-                              static_cast<std::uint32_t>(Stream::places)};
-        const auto word = static_cast<std::uint32_t>(random_words<T>(a.call.seed, counter).word[0]);
-        const double uniform = static_cast<double>(word) / 4294967296.0;
-        Index last = 0;
-        double sum = 0;
-        for (Index i = 0; i < a.call.places; ++i) {
-            if (!a.looks(b, i)) continue;
-            const T weight = a.alpha[row * a.call.places + i];
-            sum += static_cast<double>(weight);
-            if (weight > T(0)) last = i;
-            if (sum > uniform) return last;
-        }
-        return last;
+        return draw_place(
+            a.call.places, uniform_of<T>(a.call, at), [&](Index i) RNNKERNELS_INLINED { return a.looks(b, i); },
+            [&](Index i) RNNKERNELS_INLINED { return a.alpha[row * a.call.places + i]; });
     }
 };
 
