@@ -106,7 +106,7 @@ Problem read_parameters(const Place& place, const std::string& cell, const Layer
         width > kMostUnits)  // an empty array can have any width; products of sizes below must not overflow
         throw py::value_error("params['weight_hh']: expected H at most " + std::to_string(kMostUnits) + ", got " +
                               text_of(shape_of(weight_hh)));
-    p.in.shape = {0, 0, input, hidden, info.projected ? width : 0};
+    p.in.shape = {0, 0, input, hidden, info.projected ? width : 0, info.element_count * hidden};
     const Index input_rows = info.input_rows * hidden, hidden_rows = info.hidden_rows * hidden;
     p.in.weight_ih = checked(p.place, weight_ih, "params['weight_ih']", p.dtype, {input_rows, input}, "(G*H, I)");
     p.in.weight_hh = checked(p.place, weight_hh, "params['weight_hh']", p.dtype, {hidden_rows, width},
@@ -126,8 +126,16 @@ Problem read_parameters(const Place& place, const std::string& cell, const Layer
     return p;
 }
 
+void check_takes_tokens(const Problem& problem) {
+    if (problem.in.shape.elements > 0)
+        throw py::type_error(std::string("x: expected vectors, as ") + problem.info().name +
+                             " has element-wise inputs, got tokens");
+}
+
 void read_x(Problem& problem, const Array& x, bool one_step) {
     const bool tokens = holds_tokens(x);
+    if (tokens) check_takes_tokens(problem);
+    const char* const width = problem.in.shape.elements > 0 ? "I + E*H" : "I";
     const int time = one_step ? 0 : 1;  // dimensions before B
     if (x.ndim() != time + (tokens ? 1 : 2)) {
         const char* symbols[2][2] = {{"(B, I)", "(T, B, I)"}, {"(B,) of tokens", "(T, B) of tokens"}};
@@ -143,9 +151,11 @@ void read_x(Problem& problem, const Array& x, bool one_step) {
         // On a GPU a token that there is not gives NaN: to look at it here would be to wait for it.
         if (!kDeviceArrays) check_tokens(problem.in.tokens, s.steps * s.batch, s.batch, s.input);
     } else if (one_step) {
-        problem.in.x = checked(problem.place, x, "x", problem.dtype, {s.batch, s.input}, "(B, I)");
+        problem.in.x = checked(problem.place, x, "x", problem.dtype, {s.batch, problem.x_row()},
+                               (std::string("(B, ") + width + ")").c_str());
     } else {
-        problem.in.x = checked(problem.place, x, "x", problem.dtype, {s.steps, s.batch, s.input}, "(T, B, I)");
+        problem.in.x = checked(problem.place, x, "x", problem.dtype, {s.steps, s.batch, problem.x_row()},
+                               (std::string("(T, B, ") + width + ")").c_str());
     }
 }
 

@@ -40,6 +40,8 @@ struct Problem {
     // Rows of all steps.
     Index rows() const { return in.starts ? in.starts[in.shape.steps] : in.shape.steps * in.shape.batch; }
     const CellInfo& info() const { return backend().cell(cell); }
+    // Numbers of a row of x.
+    Index x_row() const { return in.shape.input + in.shape.elements; }
     // Units of a state: of h, where it is projected, others than of the rest.
     Index width(int state) const { return state == 0 && info().projected ? in.shape.projection : in.shape.hidden; }
     Dims sequence_shape(int state) const { return {steps, batch, width(state)}; }
@@ -48,6 +50,8 @@ struct Problem {
 
 // The cell, the dtype, I, H and the parameters.
 Problem read_parameters(const Place& place, const std::string& cell, const Layer& layer);
+// That x may be tokens: those have nothing behind them for a cell with element-wise inputs.
+void check_takes_tokens(const Problem& problem);
 // T, B and x: vectors or tokens. One step: x is (B, I) or (B,), and T is 1.
 void read_x(Problem& problem, const Array& x, bool one_step = false);
 // One array per state of the cell, each (B, H) or (B, P), into `to`.

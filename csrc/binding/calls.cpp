@@ -172,7 +172,7 @@ py::tuple backward(const Place& place, const std::string& cell, const Array& x, 
     };
     py::object dx = py::none();
     if (!holds_tokens(x) && need_dx) {
-        Array array = fresh_sequence(p, p.in.shape.input);
+        Array array = fresh_sequence(p, p.x_row());
         call.dx = array.mutable_data();
         dx = as_object(std::move(array));
     }
@@ -234,6 +234,9 @@ py::list cells() {
         py::tuple settings(info.setting_count);
         for (int k = 0; k < info.setting_count; ++k) settings[static_cast<std::size_t>(k)] = info.settings[k];
         cell["settings"] = settings;
+        py::tuple elements(info.element_count);
+        for (int k = 0; k < info.element_count; ++k) elements[static_cast<std::size_t>(k)] = info.elements[k];
+        cell["elements"] = elements;
         cell["projected"] = info.projected;
         cell["initial"] = initial;
         cell["normalisation"] = info.normalisation;

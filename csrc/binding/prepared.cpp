@@ -33,6 +33,7 @@ public:
         if (half && problem_.dtype != Dtype::float32)
             throw py::type_error("weights: bfloat16 needs float32 parameters, got float64");
         read_settings(problem_, settings);
+        if (tokens) check_takes_tokens(problem_);
         Inputs in = problem_.in;
         static constexpr std::int64_t kind = 0;  // only whether it is null is read
         if (tokens) {

@@ -234,10 +234,11 @@ void read_call(Layered& call, const xla::Frame& frame, Reader& from) {
     p.steps = p.in.shape.steps = x.dims[0];
     p.batch = p.in.shape.batch = x.dims[1];
     if (tokens) {
+        if (p.in.shape.elements > 0) throw std::logic_error("x: expected vectors, got tokens");
         const int dtype = x.dtype;
         read_tokens(call, from.take("x", dtype, {call.steps(), call.batch()}), dtype == xla::kS64);
     } else {
-        p.in.x = from.take("x", code_of(p.dtype), {call.steps(), call.batch(), p.in.shape.input});
+        p.in.x = from.take("x", code_of(p.dtype), {call.steps(), call.batch(), p.x_row()});
     }
     if (call.has(kHasState))
         for (int k = 0; k < p.info().state_count; ++k)
@@ -323,7 +324,7 @@ void run_backward(const xla::Frame& frame) {
     from.end();
     const RaggedLengths* const ragged = call.ragged ? &*call.ragged : nullptr;
     if (call.has(kWantsDx)) {
-        const Dims shape{call.steps(), call.batch(), p.in.shape.input};
+        const Dims shape{call.steps(), call.batch(), p.x_row()};
         made.dx = to.fill("dx", dtype, shape);
         if (ragged) std::memset(made.dx, 0, Reader::bytes_of(dtype, shape));
     }

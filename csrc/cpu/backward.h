@@ -191,6 +191,8 @@ private:
         strip_.program = shared_.cell.passes.program;
         strip_.hidden = shape_.hidden;
         strip_.h = h_rows_, strip_.out = out_rows_;
+        strip_.elements = element_rows_, strip_.elements_behind = element_rows_behind_;
+        if (shared_.call.dx) strip_.d_elements = d_element_rows_, strip_.d_elements_behind = d_element_rows_behind_;
         strip_.carried_row = shared_.padded() * table_.states * step;
         strip_.reserve_block = reserve_vectors(table_, masks_.zones) * lanes;
         strip_.reserve_row = shared_.blocks * strip_.reserve_block * step;
@@ -231,6 +233,15 @@ private:
             put_states_after(t - 1, rows.first, rows.step, strip_.before, strip_.before_row, strip_.before_block);
         strip_.saved = reserve(t, rows.first);
         strip_.d = gradient(t, rows.first);
+        if (table_.elements > 0) put_elements(t, rows, element_rows_, d_element_rows_);
+    }
+    // The element-wise inputs of step t, and where their gradients go.
+    void put_elements(Index t, RowSet rows, const T** from, T** to) const {
+        for (Index i = 0; i < rows.count; ++i) {
+            const Index at = place(t, rows.at(i)) * x_row(shape_) + shape_.input;
+            from[i] = static_cast<const T*>(shared_.call.in.x) + at;
+            if (shared_.call.dx) to[i] = static_cast<T*>(shared_.call.dx) + at;
+        }
     }
     // The caller's gradient of the step's own h, for the pass to add.
     void put_d_output(Index t, RowSet rows) {
@@ -248,7 +259,10 @@ private:
             join_masked(strip_, scratch_.product, table_, masks_, of_all_steps(t + 1, rows));
         else
             join(strip_, table_.states);
-        if (table_.vectors > 0) shared_.cell.passes.feedback_backward(strip_);
+        if (table_.vectors > 0) {
+            if (table_.elements > 0) put_elements(t + 1, rows, element_rows_behind_, d_element_rows_behind_);
+            shared_.cell.passes.feedback_backward(strip_);
+        }
         strip_.product = nullptr;
     }
     // The pass of step t, and what the call's options want before and after it. The caller's gradients of the states
@@ -389,6 +403,10 @@ private:
     const T* h_rows_[kStripRows];
     const T* out_rows_[kStripRows];
     const T* d_out_rows_[kStripRows];
+    const T* element_rows_[kStripRows];
+    T* d_element_rows_[kStripRows];
+    const T* element_rows_behind_[kStripRows];  // of the step behind
+    T* d_element_rows_behind_[kStripRows];
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -23,7 +23,7 @@ void BackwardEngine<T>::end_chunk(Index first, Index last) {
             input_gradient(
                 rows, shared_.w_input, shared_.input_slots, table_.input.count, shared_.direct_slots, table_.directs,
                 shape_, shared_.zeros,
-                [&](Index row) { return static_cast<T*>(call.dx) + rows_.place(begin + row) * shape_.input; }, share,
+                [&](Index row) { return static_cast<T*>(call.dx) + rows_.place(begin + row) * x_row(shape_); }, share,
                 shares, shared_.watch);
         if (call.in.tokens)
             sum_tokens(rows, shared_.tokens + begin, shared_.input_slots, table_.input.count, shape_,
@@ -37,7 +37,7 @@ void BackwardEngine<T>::end_chunk(Index first, Index last) {
     if (!call.in.tokens) {
         const T* x = static_cast<const T*>(call.in.x);
         add(
-            shared_.input_slots, table_.input, [&](Index row) { return x + rows_.place(begin + row) * shape_.input; },
+            shared_.input_slots, table_.input, [&](Index row) { return x + rows_.place(begin + row) * x_row(shape_); },
             shape_.input, call.dweight_ih);
     }
     add(

@@ -66,6 +66,7 @@ void check_table(const CellTable& t) {
     check_range("states", t.states, 1, kMaxStates);
     check_range("gates", t.gates, 1, kMaxGates);
     check_range("settings", t.settings, 0, kMaxSettings);
+    check_range("element-wise inputs", t.elements, 0, kMaxElements);
     check_range("vectors that are fed back", t.vectors, 0, kMaxStates);
     check_range("saved vectors", t.saved, 0, 64);
     check_range("gradient slots", t.cell_slots, 1, 64);
@@ -85,9 +86,10 @@ void check_table(const CellTable& t) {
         t.gg_columns == (t.own_feedback_weight ? t.vectors : 0) && (t.vectors > 0) == (t.feedback.count > 0);
     if (!right) refuse(std::string(info.name) + ": its table's numbers contradict each other");
     if (info.state_count != t.states || info.diagonal_count != t.diagonals || info.setting_count != t.settings ||
-        info.input_rows != t.input.count || info.hidden_rows != t.recurrents || info.gate_rows != t.gg_rows ||
-        info.gate_columns != t.gg_columns || info.projected != (t.form == Form::projected) ||
-        info.direct != (t.directs > 0) || info.gate_count < 1 || info.gate_count > kMaxGates)
+        info.element_count != t.elements || info.input_rows != t.input.count || info.hidden_rows != t.recurrents ||
+        info.gate_rows != t.gg_rows || info.gate_columns != t.gg_columns ||
+        info.projected != (t.form == Form::projected) || info.direct != (t.directs > 0) || info.gate_count < 1 ||
+        info.gate_count > kMaxGates)
         refuse(std::string(info.name) + ": what its table says to users is not what it says to engines");
 }
 
@@ -104,6 +106,7 @@ void copy_names(AddedCell& cell) {
     info.normalisation = cell.keep(info.normalisation);
     for (int k = 0; k < info.state_count; ++k) info.states[k] = cell.keep(info.states[k]);
     for (int k = 0; k < info.setting_count; ++k) info.settings[k] = cell.keep(info.settings[k]);
+    for (int k = 0; k < info.element_count; ++k) info.elements[k] = cell.keep(info.elements[k]);
     for (int k = 0; k < info.diagonal_count; ++k) {
         DiagonalInfo& diagonal = info.diagonals[k];
         diagonal.name = cell.keep(diagonal.name), diagonal.initial = cell.keep(diagonal.initial);

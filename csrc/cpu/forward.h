@@ -218,7 +218,7 @@ private:
         const Index step = rows_.ragged() ? shared_.plan.row_groups : 1, states = table_.states - 1;
         strip_.program = shared_.cell.passes.program;
         strip_.hidden = shape_.hidden;
-        strip_.x = x_rows_, strip_.direct = direct_rows_, strip_.out = out_rows_;
+        strip_.x = x_rows_, strip_.direct = direct_rows_, strip_.elements = element_rows_, strip_.out = out_rows_;
         strip_.term_row = table_.input.count * shape_.hidden * step;
         strip_.diagonal = weights_.diagonal, strip_.diagonal_row = shared_.blocks * lanes;
         strip_.settings = shared_.held ? shared_.settings : nullptr;
@@ -249,6 +249,7 @@ private:
         }
         if (table_.directs > 0)
             for (Index i = 0; i < rows.count; ++i) direct_rows_[i] = x_.direct(now.first + rows.at(i));
+        if (table_.elements > 0) put_elements(now.t, rows);
         if (call.in.term) strip_.term = static_cast<const T*>(call.in.term) + row * table_.input.count * shape_.hidden;
         strip_.h = now.h + row * width();
         strip_.others = others(row);
@@ -260,6 +261,10 @@ private:
         } else if (shared_.saved) {
             strip_.saved = shared_.saved + row * shared_.blocks * table_.saved * lanes;
         }
+    }
+
+    void put_elements(Index t, RowSet rows) {
+        for (Index i = 0; i < rows.count; ++i) element_rows_[i] = x_.elements(rows_.first(t) + rows.at(i));
     }
 
     // The pass that makes the new states, and what the call's options want of them.
@@ -295,6 +300,8 @@ private:
         p.h = h;
         if (table_.vectors > 0) {
             p.others = others(rows.first), p.others_row = strip_.others_row;
+            if (table_.elements > 0) put_elements(t, rows);
+            p.elements = element_rows_;
             p.vectors = feedback(t, rows.first), p.vectors_row = table_.vectors * shape_.hidden * rows.step;
             shared_.cell.passes.feedback(p);
         }
@@ -375,6 +382,7 @@ private:
     // Of each row of the strip.
     const T* x_rows_[kStripRows];
     const T* direct_rows_[kStripRows];
+    const T* element_rows_[kStripRows];
     T* out_rows_[kStripRows];
 };
 

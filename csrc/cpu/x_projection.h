@@ -61,13 +61,15 @@ public:
     RNNKERNELS_INLINE const T* part(Index row) const {
         return table_ ? table_ + shared_.tokens[row] * size_ : shared_.x_part + (row - chunk_row_) * size_;
     }
+    // What stands behind the I numbers of a row of x.
+    RNNKERNELS_INLINE const T* elements(Index row) const { return x(row) + shape_.input; }
     // A row of x itself, for a gate that takes it as it is; of a token zeros with a one at its place.
     RNNKERNELS_INLINE const T* direct(Index row) const {
         return shared_.one_hot ? shared_.one_hot + shape_.hidden - shared_.tokens[row] : x(row);
     }
 
 private:
-    const T* x(Index row) const { return static_cast<const T*>(shared_.call.in.x) + rows_.place(row) * shape_.input; }
+    const T* x(Index row) const { return static_cast<const T*>(shared_.call.in.x) + rows_.place(row) * x_row(shape_); }
 
     // Rows [first, last) of x, one behind the other.
     void copy_x(Index first, Index last) {
@@ -86,13 +88,14 @@ private:
                     gather_token(weight_, block, shared_.tokens[first + row], out + row * size_);
             return;
         }
-        const T* x_rows = shared_.x ? shared_.x + (first - chunk_row_) * shape_.input : x(first);
+        const T* const x_rows = shared_.x ? shared_.x + (first - chunk_row_) * shape_.input : x(first);
+        const Index stride = shared_.x ? shape_.input : x_row(shape_);
         const Index item = shared_.cell.item_blocks(Pass::forward, count);
         for (Index block = blocks.first; block < blocks.last; block += item) {
             const Index end = least(block + item, blocks.last);
             const ItemProduct<T> product(weight_, block, end, count, panels_);
             const Index column = weight_.columns.vector(block) * Vec<T>::lanes;
-            product.run_all(x_rows, shape_.input, count, out + column, size_, shared_.watch);
+            product.run_all(x_rows, stride, count, out + column, size_, shared_.watch);
         }
     }
 

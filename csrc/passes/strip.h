@@ -25,7 +25,7 @@
 namespace rnnkernels {
 
 // Changes whenever a field of this file or of CellTable does.
-inline constexpr int kStripVersion = 1;
+inline constexpr int kStripVersion = 2;
 
 // Rows of a strip: as many as leave it in the L1 cache, so that the cell, whose chain of operations is long, has many
 // rows under way.
@@ -39,9 +39,10 @@ struct ForwardStrip {
     Index first;   // block
     Index hidden;  // units of the layer
 
-    const T* const* x;       // each row's: [block][input gate][lane], W_ih x + b_ih
-    const T* const* direct;  // each row's x itself, for gates that take it as it is
-    const T* term;           // (rows, input gates, hidden): added to x; null: none
+    const T* const* x;         // each row's: [block][input gate][lane], W_ih x + b_ih
+    const T* const* direct;    // each row's x itself, for gates that take it as it is
+    const T* const* elements;  // each row's element-wise inputs, (elements, hidden)
+    const T* term;             // (rows, input gates, hidden): added to x; null: none
     Index term_row;
     const T* u;  // [row][block][gate][lane], W_hh h + b_hh; of the second half: W_hh (gated state) + b_hh
     Index u_row;
@@ -75,8 +76,9 @@ struct FeedbackStrip {
     const void* program;
     int rows, blocks;
     Index first, hidden;
-    const T* const* h;  // each row's
-    const T* others;    // [row][block][state after h][lane]
+    const T* const* h;         // each row's
+    const T* const* elements;  // each row's element-wise inputs of that next step
+    const T* others;           // [row][block][state after h][lane]
     Index others_row;
     T* vectors;  // (rows, vectors, hidden)
     Index vectors_row;
@@ -109,6 +111,12 @@ struct BackwardStrip {
     const T* diagonal;  // (D, padded units)
     Index diagonal_row;
     const T* settings;
+    // Each row's element-wise inputs, (elements, hidden), and their gradients, which a pass writes; of the step itself,
+    // and of the one behind it, to whose gradients the pass of what was fed back adds. Null: these are not wanted.
+    const T* const* elements;
+    T* const* d_elements;
+    const T* const* elements_behind;
+    T* const* d_elements_behind;
 
     T* d;  // (rows, slots, padded units): the gradients of x[g], u[g] and w[k]
     Index d_row, d_slot;

@@ -36,6 +36,7 @@ struct CellTable {
     int diagonals;                 // element-wise weights
     int diagonal_slot[kMaxGates];  // their gradient slots
     int settings;                  // numbers of a call
+    int elements;                  // element-wise inputs of every step
     // Gradient slots: the maths' own, and all, with those of W_ih x and W_hh h where these are normalised.
     int cell_slots, slots;
     // Rows that are normalised in a step (of x, of u, of one value inside the cell), and vectors of them per block.

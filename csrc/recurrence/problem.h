@@ -8,6 +8,7 @@
 // with Gx the gates that weight_ih feeds, Gh those with a row of weight_hh, Gf those that see all F feedback vectors,
 // rows in the order of the gate table, and D element-wise weights.
 // In an attending recurrence (attention.h) weight_ih is (Gx*H, I+D): what of it multiplies the context stands behind.
+// Of a cell with element-wise inputs x is (T, B, I+E*H): E vectors of H behind what weight_ih multiplies.
 // Arrays are float or double, all of one call alike. x == nullptr means tokens. A null bias is zero.
 #pragma once
 
@@ -24,6 +25,7 @@ using Index = std::int64_t;
 inline constexpr int kMaxStates = 8;
 inline constexpr int kMaxGates = 16;
 inline constexpr int kMaxSettings = 2;
+inline constexpr int kMaxElements = 4;
 
 enum class Dtype { float32, float64, bfloat16, float16 };  // the halves on a GPU only
 
@@ -58,6 +60,8 @@ struct CellInfo {
     bool projected;             // h has a size of its own
     int setting_count;
     const char* settings[kMaxSettings];
+    int element_count;  // element-wise inputs of every step, behind x
+    const char* elements[kMaxElements];
     // Sizes of the weights, in units of H.
     int input_rows;    // of weight_ih
     int hidden_rows;   // of weight_hh
@@ -71,6 +75,7 @@ struct Shape {
     Index input;
     Index hidden;
     Index projection = 0;  // of a projected cell: units of h
+    Index elements = 0;    // numbers of a row of x behind the I that weight_ih multiplies
 };
 
 // Random masks (cpu/masks.h). A rate of 0 is off, and so is a Noise{}. Each mask belongs to (step, row) of the

@@ -47,6 +47,8 @@ struct Geometry {
 RNNKERNELS_INLINE Index width_of(const CellTable& table, const Shape& shape) {
     return table.form == Form::projected ? shape.projection : shape.hidden;
 }
+// Numbers of a row of x.
+RNNKERNELS_INLINE Index x_row(const Shape& shape) { return shape.input + shape.elements; }
 // Vectors per block of a reserve.
 RNNKERNELS_INLINE int reserve_vectors(const CellTable& table, bool zones) {
     return table.first_own + (zones ? table.states : 0);

@@ -15,7 +15,18 @@ import numpy as np
 
 from ._arrays import FLOATS, INT64, adopt, device_frame, frame_of, in_place, readable
 from ._scalars import as_items, as_number, check_mapping
-from .parameters import BIASES, NAMES, Array, Layer, Params, cell_info, parameter_shapes, shapes_of, state_widths
+from .parameters import (
+    BIASES,
+    NAMES,
+    Array,
+    Layer,
+    Params,
+    cell_info,
+    parameter_shapes,
+    shapes_of,
+    state_widths,
+    x_width,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -141,6 +152,14 @@ def as_layer(cell: str, params: Params) -> Layer:
     weight_ih = params["weight_ih"]
     width = max(len(weight_ih) // cell_info(cell)["rows"][0] if weight_ih.ndim else 0, 1)
     return Layer(weight_hh=frame_of(weight_ih).empty((0, width), weight_ih.dtype), **params)
+
+
+def x_shape(cell: str, weight_ih: Array) -> Shape:
+    """Return the shape of a row of x: of I numbers, and H more for each element-wise input of the cell."""
+    info = cell_info(cell)
+    if not info["elements"] or weight_ih.ndim != 2:
+        return weight_ih.shape[1:]
+    return (x_width(cell, weight_ih.shape[1], len(weight_ih) // info["rows"][0]),)
 
 
 def as_settings(cell: str, cell_clip: float | None) -> tuple[float, ...]:

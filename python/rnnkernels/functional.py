@@ -28,6 +28,7 @@ from ._arguments import (
     fits_shape,
     kind_of_array,
     of_step,
+    x_shape,
 )
 from ._arrays import frame_of
 from ._asked import Asked
@@ -98,7 +99,8 @@ def forward(
         One of `cells`.
     x : array_like, (T, B, I) of the parameters' dtype, or (T, B) of integers
         Vectors, or tokens in [0, I): a token is the vector that is 1 at its place, 0 elsewhere,
-        without that vector ever being made.
+        without that vector ever being made. Of a cell with E element-wise inputs (T, B, I + E·H): these stand behind
+        the I numbers, in the order of the cell's table.
     params : mapping of str to array_like
         ``weight_ih``, ``weight_hh``, what else the cell has and, where the layer has biases, ``bias_ih``,
         ``bias_hh``; see `parameter_shapes`.
@@ -172,7 +174,7 @@ def run_layer(
     check_memory(asked.memory)
     arrays = as_parameters(cell, params)
     dtype = kind_of_array("params['weight_ih']", arrays["weight_ih"])
-    inputs = as_input("x", x, dtype, arrays["weight_ih"].shape[1:])
+    inputs = as_input("x", x, dtype, x_shape(cell, arrays["weight_ih"]))
     initial = reset = added = None
     if state is not None or reset_state is not None:
         fits = fits_layer(cell, arrays, inputs)
@@ -269,7 +271,7 @@ def forward_layers(
     info = cell_info(cell)
     arrays = [as_parameters(cell, params) for params in layers]
     dtype = kind_of_array("params['weight_ih']", arrays[0]["weight_ih"])
-    inputs = as_input("x", x, dtype, arrays[0]["weight_ih"].shape[1:])
+    inputs = as_input("x", x, dtype, x_shape(cell, arrays[0]["weight_ih"]))
     if _serve.on_gpu(inputs):
         return _one_by_one(cell, inputs, layers, states, training, noises, cell_clip)
     initial = [
@@ -421,7 +423,7 @@ def step(
     info = cell_info(cell)
     arrays = as_parameters(cell, params)
     dtype = kind_of_array("params['weight_ih']", arrays["weight_ih"])
-    inputs = as_step(x_t, dtype, arrays["weight_ih"].shape[1:])
+    inputs = as_step(x_t, dtype, x_shape(cell, arrays["weight_ih"]))
     initial = None
     if state is not None:
         initial = as_states("state", state, info["states"], dtype, fits_layer(cell, arrays, inputs))

@@ -80,7 +80,8 @@ def cell_info(cell: str) -> Mapping[str, Any]:
         ``"zero"`` or ``"one"``. ``"normalisation"``: ``"none"``, ``"products"`` (W_ih x and W_hh h, each over its whole
         row) or ``"products_and_inner"`` (one value inside the cell too). ``"direct"``: whether some gate takes x
         itself, so that I = H. ``"projected"``: whether h has a size of its own. ``"settings"``: numbers that
-        `rnnkernels.forward` takes for the cell by these names.
+        `rnnkernels.forward` takes for the cell by these names. ``"elements"``: inputs of every step that act unit by
+        unit, (T, B, H) each, which stand in x behind the I numbers that ``weight_ih`` multiplies.
 
     Raises
     ------
@@ -241,6 +242,21 @@ def state_widths(cell: str, weight_ih: Any, weight_hh: Any) -> tuple[int, ...]:
     hidden = len(weight_ih) // info["rows"][0] if weight_ih.ndim else 0
     first = weight_hh.shape[-1] if info["projected"] and weight_hh.ndim else hidden
     return first, *[hidden] * (len(info["states"]) - 1)
+
+
+def x_width(cell: str, input_size: int, hidden_size: int) -> int:
+    """Return the numbers of a row of x: I, and behind them H for each input of the cell that acts unit by unit."""
+    return input_size + len(cell_info(cell)["elements"]) * hidden_size
+
+
+def check_layers(cell: str, num_layers: int) -> None:
+    """Raise ValueError where layers would stand on layers of a cell whose x is more than the output below it."""
+    elements = cell_info(cell)["elements"]
+    if elements and num_layers > 1:
+        raise ValueError(
+            f"num_layers: expected 1, as {cell} reads {', '.join(elements)} beside what weight_ih multiplies, "
+            f"got {num_layers}"
+        )
 
 
 def float_dtype(name: str, dtype: npt.DTypeLike) -> np.dtype[Any]:

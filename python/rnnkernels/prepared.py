@@ -29,7 +29,7 @@ from ._asked import Asked
 from ._pickled import check_version, version
 from ._scalars import as_choice, as_flag, as_integer
 from .noise import Noise, check_noise
-from .parameters import Array, Layer, cell_info, state_widths
+from .parameters import Array, Layer, cell_info, state_widths, x_width
 from .schedule import Like, begin
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ class Prepared:
     __slots__ = (
         "_layer",
         "_like",
+        "_row",
         "_settings",
         "_shapes",
         "_states",
@@ -143,6 +144,7 @@ class Prepared:
         gates = len(layer.weight_ih)
         self._like = Like(state_widths(cell, layer.weight_ih, layer.weight_hh), gates, self.dtype)
         self.hidden_size = int(gates // cell_info(cell)["rows"][0])
+        self._row = (x_width(cell, self.input_size, self.hidden_size),)
         self.weights = weights
         self.tokens = tokens
         self.noise = noise
@@ -203,7 +205,7 @@ class Prepared:
         TypeError, ValueError
             As `rnnkernels.forward`; also where vectors come instead of tokens, or the other way round.
         """
-        inputs = as_input("x", x, self.dtype, (self.input_size,))
+        inputs = as_input("x", x, self.dtype, self._row)
         fits = partial(fits_batch, lambda: self._like.widths, inputs)
         initial = as_states("state", state, self._states, self.dtype, fits)
         reset = as_states("reset_state", reset_state, self._states, self.dtype, fits)
@@ -245,7 +247,7 @@ class Prepared:
             As `forward`.
         """
         try:
-            x = as_step(x_t, self.dtype, (self.input_size,), tokens=self.tokens)
+            x = as_step(x_t, self.dtype, self._row, tokens=self.tokens)
             return self.forward(x, state, term=term)[1]
         except (TypeError, ValueError) as error:
             raise of_step(error) from None
@@ -364,7 +366,7 @@ class Stepper:
     def _step_of_copy(self, x_t: npt.ArrayLike) -> Array:
         """Take a step on what is no array that can be read where it lies."""
         layer = self.layer
-        h = self._step(as_input("x_t", x_t, layer.dtype, (layer.input_size,), steps=False))
+        h = self._step(as_input("x_t", x_t, layer.dtype, layer._row, steps=False))
         if h is None:
             raise TypeError(f"x_t: expected an array of {layer.dtype}, got one that cannot be read")
         return h

@@ -20,7 +20,7 @@ from ._serve import drop
 from ._stacked import Array, StackGradients, StackRun, StackState, State, join
 from .memory import check_memory
 from .noise import Noise, check_rate
-from .parameters import as_generator, float_dtype, init_params
+from .parameters import as_generator, check_layers, float_dtype, init_params
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -110,6 +110,7 @@ class Stack:
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_layers = as_integer("num_layers", num_layers, 1, 2**23)  # `Noise` numbers them, and both directions
+        check_layers(cell, self.num_layers)
         self.dropout = check_rate("dropout", dropout)
         self.noise = Noise(0, zoneout, recurrent_dropout, per_step, weight_dropout)  # each layer's, but for the seed
         self.noise.rates(cell)

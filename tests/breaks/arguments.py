@@ -89,7 +89,7 @@ BREAKS = [
     Break(
         "a stepper gives None for what it cannot read",
         f"{P}/prepared.py",
-        'h = self._step(as_input("x_t", x_t, layer.dtype, (layer.input_size,), steps=False))',
+        'h = self._step(as_input("x_t", x_t, layer.dtype, layer._row, steps=False))',
         "return None  # type: ignore[return-value]",
         MEMORY,
     ),

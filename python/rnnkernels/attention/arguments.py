@@ -23,7 +23,7 @@ from rnnkernels._arguments import (
 from rnnkernels._arrays import device_frame, frame_of
 from rnnkernels._call import Attention
 from rnnkernels._scalars import as_integer, check_mapping, shown
-from rnnkernels.parameters import state_widths
+from rnnkernels.parameters import state_widths, x_width
 
 from .parameters import NAMES, check_cell
 
@@ -54,6 +54,11 @@ class Given(NamedTuple):
     def widths(self) -> tuple[int, ...]:
         """Units of each state."""
         return state_widths(self.cell, self.layer.weight_ih, self.layer.weight_hh)
+
+    @property
+    def row(self) -> int:
+        """Numbers of a row of x."""
+        return x_width(self.cell, self.inputs, self.widths[-1])
 
     @property
     def batch(self) -> int:
@@ -209,7 +214,7 @@ def _as_mask(mask: npt.ArrayLike, features: Array) -> Array:
 
 def as_steps(x: npt.ArrayLike, given: Given) -> Array:
     """Return a sequence of inputs: (T, B, I), or tokens (T, B), of which the extension says whether they are inputs."""
-    size = given.inputs
+    size = given.row
     array = as_input("x", x, given.kind, (size,))
     if array.dtype != given.layer.weight_ih.dtype:
         if array.ndim != 2:

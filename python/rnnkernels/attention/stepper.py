@@ -120,7 +120,7 @@ class Stepper:
             If the dtype or the shape does not fit, or a token is out of range. The states are then as before.
         """
         given = self._given
-        inputs = as_step(x_t, given.kind, (given.inputs,))
+        inputs = as_step(x_t, given.kind, (given.row,))
         if inputs.shape[1] != given.batch:
             raise ValueError(f"x_t: expected B = {given.batch}, that of the features, got shape {inputs.shape[1:]}")
         hard = given.attention.hard

@@ -12,7 +12,7 @@ from rnnkernels import _cpu
 from rnnkernels._arguments import _names, kind_of
 from rnnkernels._asked import Asked
 from rnnkernels._scalars import as_flag, check_mapping
-from rnnkernels.parameters import NAMES, cell_info, parameter_shapes, state_widths
+from rnnkernels.parameters import NAMES, cell_info, parameter_shapes, state_widths, x_width
 
 from ._calls import Static, register
 from ._rules import layer
@@ -155,8 +155,9 @@ def _check_shapes(cell: str, weights: Mapping[str, Any], x: Any) -> None:
     for name, shape in parameter_shapes(cell, first.shape[1], hidden, proj_size=proj).items():
         if name in weights and weights[name].shape != shape:
             raise ValueError(f"params['{name}']: expected shape {shape}, got {weights[name].shape}")
-    if x.ndim == 3 and x.shape[2] != first.shape[1]:
-        raise ValueError(f"x: expected shape (T, B, I) = {(*x.shape[:2], first.shape[1])}, got {x.shape}")
+    size = x_width(cell, first.shape[1], hidden)
+    if x.ndim == 3 and x.shape[2] != size:
+        raise ValueError(f"x: expected shape (T, B, I) = {(*x.shape[:2], size)}, got {x.shape}")
 
 
 def _as_input(x: Any, dtype: Any) -> jax.Array:

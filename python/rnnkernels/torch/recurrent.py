@@ -18,7 +18,7 @@ from rnnkernels._initial import check_initial, set_initial
 from rnnkernels._scalars import as_flag, as_integer, as_number, shown
 from rnnkernels.memory import check_memory
 from rnnkernels.noise import Drawn, Noise, check_rate
-from rnnkernels.parameters import cell_info, parameter_shapes
+from rnnkernels.parameters import cell_info, check_layers, parameter_shapes, x_width
 
 from . import autocast
 from .graphs import Whole, leaf
@@ -114,9 +114,10 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
             raise TypeError(f"{name}: expected dtype {dtype}, the parameters', or int64 tokens; got {x.dtype}")
         if dtype not in FLOATS:
             raise TypeError(f"parameters: expected float32, float64, bfloat16 or float16, got {dtype}")
-        if x.dim() + tokens not in dims or (not tokens and x.shape[-1] != self.input_size):
+        size = x_width(self.cell, self.input_size, self.hidden_size)
+        if x.dim() + tokens not in dims or (not tokens and x.shape[-1] != size):
             raise ValueError(
-                f"{name}: expected {' or '.join(str(d) for d in dims)} dimensions, the last of {self.input_size} "
+                f"{name}: expected {' or '.join(str(d) for d in dims)} dimensions, the last of {size} "
                 f"(or tokens, without it); got {tuple(x.shape)}"
             )
         return tokens
@@ -248,6 +249,7 @@ class Recurrent(_Base):
     ) -> None:
         super().__init__(cell, input_size, hidden_size, bias, proj_size, cell_clip, recurrent, forget_bias)
         self.num_layers = num_layers = as_integer("num_layers", num_layers, 1, 2**23)
+        check_layers(cell, num_layers)
         self.batch_first = as_flag("batch_first", batch_first)
         self.dropout = check_rate("dropout", dropout)
         self.bidirectional = as_flag("bidirectional", bidirectional)
