@@ -115,7 +115,9 @@ def check_name(what: str, name: str) -> None:
         raise ValueError(f"{what}: expected a name as Python's functions have, got {shown(name)}")
 
 
-def _nodes(text: Mapping[str, Any], recording: Recording, states: tuple[str, ...], steps: tuple[str, ...]) -> list[Node]:
+def _nodes(
+    text: Mapping[str, Any], recording: Recording, states: tuple[str, ...], steps: tuple[str, ...]
+) -> list[Node]:
     """Record the nodes of a text, in its order: an operation's arguments stand before it, and a product's operands."""
     products = [_list(f"products[{k}]", each) for k, each in enumerate(_list("products", text["products"]))]
     nodes: list[Node] = []
@@ -126,7 +128,9 @@ def _nodes(text: Mapping[str, Any], recording: Recording, states: tuple[str, ...
         known = OPERATIONS.get(operation)
         if known is not None:
             if len(arguments) != known.arity or attribute is not None:
-                raise ValueError(f"equations[{what!r}]: expected {known.arity} arguments of {operation}, got {entry!r:.60}")
+                raise ValueError(
+                    f"equations[{what!r}]: expected {known.arity} arguments of {operation}, got {entry!r:.60}"
+                )
             nodes.append(recording.node(operation, *arguments))
             continue
         node = None if arguments else _leaf(operation, attribute, recording, states, steps)
