@@ -201,17 +201,17 @@ def test_a_line_is_refused(name: str) -> None:
     assert of_line(body) == expected
 
 
-def test_a_library_that_is_not_there_is_not_asked() -> None:
+def test_functions_of_pytorch() -> None:
     torch = pytest.importorskip("torch")
     functions = "takes arrays, and a cell's function computes with values: use rk.tanh"
     assert of_line(lambda x, u, h: torch.tanh(x.a)) == f"PyTorch's tanh {functions}"
-    assert of_line(lambda x, u, h: torch.ones(2) * x.a).startswith("PyTorch's mul takes arrays")
+    assert of_line(lambda x, u, h: torch.ones(2) * x.a).endswith("a number on either side, got Tensor")
     assert of_line(lambda x, u, h: torch.sum(x.a)).startswith("PyTorch's sum goes over the units")
 
 
-def test_jax_is_told() -> None:
+def test_functions_of_jax() -> None:
     jnp = pytest.importorskip("jax.numpy")
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="Value"):  # in JAX's words
         trace(lambda x, h: jnp.tanh(x.a), "cell")
 
 

@@ -138,8 +138,7 @@ def value_of(function: Any, x: Any) -> Any:
         return function(x.n)
 
     traced = trace(cell, "cell")
-    leaves = {node: x for node in traced.graph.nodes if node.operation == "input"}
-    (result,) = evaluate(traced.new, leaves)
+    (result,) = evaluate(traced.new, {("input", "n"): x})
     return result
 
 

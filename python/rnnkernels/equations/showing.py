@@ -13,7 +13,7 @@ from .adjoint import derive
 from .evaluating import reached
 from .graph import LEAVES
 from .keeping import find_kept
-from .operations import ATOM, OPERATIONS, SIGN, SUM
+from .operations import ATOM, OPERATIONS, SIGN, SUM, TERM
 from .simplify import simplified
 
 if TYPE_CHECKING:
@@ -31,21 +31,23 @@ def description(equations: Equations) -> str:
     backward = derive(simple)
     kept = find_kept(simple, backward).nodes
     writer = _Writer(simple, backward, kept)
-    forward = list(writer.forward())
-    shown_kept = ", ".join(writer.text(node) for node in kept) or "nothing"
-    parts = [
-        f"cell {equations.name:s}",
-        *(f"    {line}".rstrip() for line in equations.doc.splitlines()[:1]),
-        *_tables(equations),
-        f"keeps     {shown_kept}: {_count(len(kept), 'value')} of a unit in a step, for the backward",
-        "",
-        "step",
-        *(f"    {line}" for line in forward),
-        "",
-        "backward",
-        *(f"    {line}" for line in writer.backward()),
-    ]
-    return "\n".join(parts)
+    step = list(writer.forward())
+    about = equations.doc.partition("\n")[0]
+    comes = " and ".join(f"d{state}'" for state in equations.states)
+    return "\n".join(
+        [
+            f"cell {equations.name:s}" + (f": {about}" if about else ""),
+            "",
+            *_tables(equations),
+            f"keeps     {', '.join(map(writer.text, kept)) or 'nothing'}",
+            "",
+            "step",
+            *(f"    {line}" for line in step),
+            "",
+            f"backward, of {comes}",
+            *(f"    {line}" for line in writer.backward()),
+        ]
+    )
 
 
 def _tables(equations: Equations) -> Iterator[str]:
@@ -62,23 +64,28 @@ def _tables(equations: Equations) -> Iterator[str]:
         yield f"per step  {', '.join(f'{name} (T, B, H)' for name in equations.steps)}"
     if equations.settings:
         yield f"settings  {', '.join(f'{name} = {value!r}' for name, value in equations.settings)}"
-    shapes = {"weight_ih": f"({len(equations.inputs)}·H, {'H' if equations.direct else 'I'})"}
-    rows = len(equations.rows)
-    if rows:
-        shapes["weight_hh"] = f"({rows}·H, H)"
-    shapes["bias_ih"] = f"({len(equations.inputs)}·H,)"
-    if rows:
-        shapes["bias_hh"] = f"({rows}·H,)"
+    yield f"shapes    {', '.join(f'{name} {shape}' for name, shape in _shapes(equations).items())}"
+
+
+def _shapes(equations: Equations) -> dict[str, str]:
+    """Return the shapes of a layer's parameters, in I inputs and H units."""
+
+    def rows(count: int) -> str:
+        return "H" if count == 1 else f"{count}·H"
+
+    of_x, of_h, own = len(equations.inputs), len(equations.rows), len(equations.weights)
+    shapes = {"weight_ih": f"({rows(of_x)}, {'H' if equations.direct else 'I'})"}
+    if of_h:
+        shapes["weight_hh"] = f"({rows(of_h)}, H)"
+    shapes["bias_ih"] = f"({rows(of_x)},)"
+    if of_h:
+        shapes["bias_hh"] = f"({rows(of_h)},)"
     for product in equations.products:
         if len(product.operands) > 1:
-            shapes["weight_gg"] = f"({len(product.gates)}·H, {len(product.operands)}·H)"
-    if equations.weights:
-        shapes["weight_diagonal"] = f"({len(equations.weights)}·H,)"
-    yield f"shapes    {', '.join(f'{name} {shape}' for name, shape in shapes.items())}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+            shapes["weight_gg"] = f"({rows(len(product.gates))}, {rows(len(product.operands))})"
+    if own:
+        shapes["weight_diagonal"] = f"({rows(own)},)"
+    return shapes
 
 
 class _Writer:
@@ -137,22 +144,33 @@ class _Writer:
     def written(self, node: Node) -> str:
         """Return a node's expression, in names of its parts."""
         operation = OPERATIONS.get(node.operation)
+        if node.operation == "fma":
+            return self._sum(*node.arguments)
         if operation is not None:
             pairs = zip(node.arguments, operation.needs[: operation.arity], strict=True)
             return operation.text.format(*(self.text(argument, needs) for argument, needs in pairs))
         return self._leaf(node)
 
+    def _sum(self, a: Node, b: Node, c: Node) -> str:
+        """Return a b + c, with a minus where a or c is negative."""
+        if self._is_negated(c):
+            return f"{self.text(a, TERM)} * {self.text(b, SIGN)} - {self.text(c.arguments[0], TERM)}"
+        if self._is_negated(a):
+            return f"{self.text(c)} - {self.text(a.arguments[0], TERM)} * {self.text(b, SIGN)}"
+        return f"{self.text(a, TERM)} * {self.text(b, SIGN)} + {self.text(c, TERM)}"
+
+    def _is_negated(self, node: Node) -> bool:
+        return node.operation == "neg" and node not in self.names
+
     def _leaf(self, node: Node) -> str:
         attribute = node.attribute
-        if node.operation == "constant":
-            return f"{attribute:g}" if float(f"{attribute:g}") == attribute else repr(attribute)
+        if isinstance(attribute, float):
+            return f"{attribute:g}"
         if node.operation in ("product", "d_operand") and isinstance(attribute, tuple):
             number, of = attribute
             if node.operation == "product":
                 return f"{self.products[number]}.{of}"
-            operand = self.equations.products[number].operands[of]
-            name = self.text(operand)
-            return f"d{name}" if name.isidentifier() else f"d({name})"
+            return f"d({self.text(self.equations.products[number].operands[of])})"
         if isinstance(attribute, int):
             name = self.equations.states[attribute]
             return {"state": name, "new": f"{name}'", "d_new": f"d{name}'"}.get(node.operation, str(node))
@@ -186,9 +204,13 @@ class _Writer:
             if node not in known and node.operation not in LEAVES:
                 self.names[node] = names[0]
         self._name_shared(nodes, (), set())
+        waiting = self._through()
         for node in nodes:
             if node in self.names:
-                yield f"{' = '.join(called.get(node, [self.names[node]]))} = {self.written(node)}"
+                written = self.written(node)
+                for operand in [operand for operand in waiting if operand in written]:
+                    yield waiting.pop(operand)
+                yield f"{' = '.join(called.get(node, [self.names[node]]))} = {written}"
         for node, names in called.items():
             if node in known or node.operation in LEAVES:
                 yield f"{' = '.join(names)} = {self.text(node)}"
@@ -207,15 +229,32 @@ class _Writer:
                     called.setdefault(node, []).append(f"{prefix}{name}")
         return called
 
+    def _through(self) -> dict[str, str]:
+        """Return how the gradient of a gated product's operand comes of those of its gates, by what it is called."""
+        gated = [number for number, product in enumerate(self.equations.products) if product.kind == "gated"]
+        called = {number: f"d({self.text(self.equations.products[number].operands[0])})" for number in gated}
+        return {name: f"{name} = {self._transposed(number)}" for number, name in called.items()}
+
+    def _transposed(self, number: int) -> str:
+        product = self.equations.products[number]
+        weight = "weight_hh" if len(product.operands) == 1 else "weight_gg"
+        return f"{weight}[{' '.join(product.gates)}]ᵀ d{self.products[number]}"
+
     def _added(self) -> Iterator[str]:
-        """Yield what the products add to the states' gradients."""
+        """Yield what the products of states add to the states' gradients."""
         for number, product in enumerate(self.equations.products):
-            weight = "weight_hh" if len(product.operands) == 1 else "weight_gg"
-            through = f"{weight}[{' '.join(product.gates)}]ᵀ d{self.products[number]}"
             if product.kind == "hidden":
-                yield f"d{self.equations.states[0]} += {through}"
-                continue
-            operands = ", ".join(f"d({self.text(operand)})" for operand in product.operands)
-            yield f"{operands} = {through}"
+                yield f"d{self.equations.states[0]} += {self._transposed(number)}"
+            elif product.kind == "feedback":
+                operands = ", ".join(f"d({self.text(operand)})" for operand in product.operands)
+                yield f"{operands} = {self._transposed(number)}"
         for state, node in self.gradients.fed_back.items():
-            yield f"d{self.equations.states[state]} += {self.text(node)}"
+            yield f"d{self.equations.states[state]} += {self._without_own(node)}"
+
+    def _without_own(self, node: Node) -> str:
+        """Return a sum without what came to the state itself, its last part."""
+        if node.operation == "fma" and node.arguments[2].operation == "d_new":
+            a, b, _ = node.arguments
+            return f"{self.text(a, TERM)} * {self.text(b, SIGN)}"
+        rest = [part for part in node.arguments if part.operation != "d_new"]
+        return self.text(rest[0]) if node.operation == "add" and len(rest) == 1 else self.text(node)

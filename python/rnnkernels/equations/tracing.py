@@ -135,6 +135,7 @@ def trace(
             given[parameter] = PerStep(recording, graph.node("step", attribute=parameter, line=line))
         else:
             given[parameter] = Weights(recording)
+    recording.remember(given)
     try:
         returned = function(Inputs(recording), *given.values(), **numbers)
         new = _new_states(returned, parameters, recording, _return_line(function, parameters.line))
