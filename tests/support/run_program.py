@@ -52,7 +52,7 @@ WRITES = {
     "backward": "slot d_state d_step",
     "backward_gates": "slot d_state d_step made",
     "feedback": "vector",
-    "feedback_backward": "d_state",
+    "feedback_backward": "d_new",
 }
 _SAME_MEMORY = {"forward": ("new", "state"), "backward": ("d_state", "d_new")}
 
@@ -96,8 +96,8 @@ def run_phase(lowered: Lowered, phase: str, memory: Mapping[Operand, Array]) -> 
 def run_step(lowered: Lowered, leaves: Mapping[tuple[str, object], Array]) -> dict[Operand, Array]:
     """Return what a forward and a backward of one step leave.
 
-    `leaves` has every leaf's array: of products too, and of the gradients of what they multiply, as if the matrices were
-    such. What is fed back is made of the states before the step, with these in the place of the new ones.
+    `leaves` has every leaf's array: of products too, and of the gradients of what they multiply, as if the matrices
+    were such. What is fed back is made of the states before the step, with these in the place of the new ones.
     """
     equations = lowered.equations
     memory: dict[Operand, Array] = {("direct", 0): leaves["direct", None]}

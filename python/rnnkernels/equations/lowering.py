@@ -200,7 +200,9 @@ class _Lowering:
                     **self.leaves("d_operand", "d_vector", vectors),
                     **{d_new(graph, state): ("d_new", state) for state in states},
                 }
-                back: Results = [(("d_state", state), node) for state, node in self.backward.fed_back.items()]
+                zeroth = {} if self.backward.fed_back else {0: d_new(graph, 0)}  # nothing varies with a state
+                fed_back = self.backward.fed_back | zeroth
+                back: Results = [(("d_new", state), node) for state, node in fed_back.items()]
                 self.phase("feedback_backward", back, found, gradients)
 
 
