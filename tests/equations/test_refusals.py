@@ -163,7 +163,7 @@ LINES = {
         lambda x, u, h: rk.maximum(h, np.ones(2)),
         "b: expected a value of the cell or a number, got ndarray",
     ),
-    "bounds": (lambda x, u, h: rk.clip(h, 1.0, -1.0), "high: expected at least low, 1.0, got -1.0"),
+    "bounds": (lambda x, u, h: rk.clip(h, 1.0, -1.0), "low: expected at most high, -1.0, got 1.0"),
     "no condition": (
         lambda x, u, h: rk.where(h, 1.0, 0.0),
         "condition: expected a comparison of values, as c > 1.0, got a value (h)",
