@@ -57,7 +57,6 @@ class _Cell(TypedDict):
     gates: tuple[tuple[str, str, str], ...]  # name; "none" "projected" "direct"; "none" "hidden" "feedback" "gated"
     diagonals: tuple[str, ...]
     settings: tuple[str, ...]
-    elements: tuple[str, ...]  # inputs of every step that act unit by unit, behind x
     projected: bool
     initial: tuple[str, ...]  # of each diagonal: "drawn" "zero" "one"
     normalisation: str  # "none" "products" "products_and_inner"
