@@ -46,8 +46,6 @@ int counted(const char* what, const Records& records, int most) {
 void add_program(const std::string& name, const Names& states, const std::vector<GateRecord>& gates,
                  const std::vector<WeightRecord>& weights, const Names& steps, int saved, int slots, int vectors,
                  const std::vector<double>& constants, const std::map<std::string, ProgramRecord>& programs) {
-    if (!steps.empty())
-        throw py::value_error("steps: element-wise inputs of a step are not yet there, got '" + steps[0] + "'");
     ProgramCell cell{};
     cell.name = name.c_str();
     cell.state_count = counted("states", states, kMaxStates);
@@ -62,6 +60,8 @@ void add_program(const std::string& name, const Names& states, const std::vector
         const auto& [weight, initial, slot] = weights[k];
         cell.weights[k] = {weight.c_str(), initial.c_str(), slot};
     }
+    cell.element_count = counted("steps", steps, kMaxElements);
+    for (std::size_t k = 0; k < steps.size(); ++k) cell.elements[k] = steps[k].c_str();
     cell.saved = saved, cell.slots = slots, cell.vectors = vectors;
     cell.constant_count = counted("constants", constants, kMostConstants);
     cell.constants = constants.data();

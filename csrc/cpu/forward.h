@@ -249,7 +249,7 @@ private:
         }
         if (table_.directs > 0)
             for (Index i = 0; i < rows.count; ++i) direct_rows_[i] = x_.direct(now.first + rows.at(i));
-        if (table_.elements > 0) put_elements(now.t, rows);
+        if (table_.elements > 0) put_elements(now.t, rows, element_rows_);
         if (call.in.term) strip_.term = static_cast<const T*>(call.in.term) + row * table_.input.count * shape_.hidden;
         strip_.h = now.h + row * width();
         strip_.others = others(row);
@@ -263,8 +263,8 @@ private:
         }
     }
 
-    void put_elements(Index t, RowSet rows) {
-        for (Index i = 0; i < rows.count; ++i) element_rows_[i] = x_.elements(rows_.first(t) + rows.at(i));
+    void put_elements(Index t, RowSet rows, const T** to) const {
+        for (Index i = 0; i < rows.count; ++i) to[i] = x_.elements(rows_.first(t) + rows.at(i));
     }
 
     // The pass that makes the new states, and what the call's options want of them.
@@ -300,8 +300,8 @@ private:
         p.h = h;
         if (table_.vectors > 0) {
             p.others = others(rows.first), p.others_row = strip_.others_row;
-            if (table_.elements > 0) put_elements(t, rows);
-            p.elements = element_rows_;
+            if (table_.elements > 0) put_elements(t, rows, next_element_rows_);
+            p.elements = next_element_rows_;
             p.vectors = feedback(t, rows.first), p.vectors_row = table_.vectors * shape_.hidden * rows.step;
             shared_.cell.passes.feedback(p);
         }
@@ -383,6 +383,7 @@ private:
     const T* x_rows_[kStripRows];
     const T* direct_rows_[kStripRows];
     const T* element_rows_[kStripRows];
+    const T* next_element_rows_[kStripRows];  // of the next step
     T* out_rows_[kStripRows];
 };
 

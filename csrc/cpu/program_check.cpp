@@ -46,16 +46,16 @@ struct Access {
 };
 
 Access access_of(ProgramPhase phase, bool two_products) {
-    constexpr unsigned of_step = bits(input, direct, weight, state);
+    constexpr unsigned of_step = bits(input, direct, weight, step, state);
     switch (phase) {
         case ProgramPhase::forward:
             return {of_step | bits(hidden, fed), two_products ? bits(saved, made) : bits(saved, new_)};
         case ProgramPhase::forward_state: return {of_step | bits(gated, saved), bits(saved, new_)};
-        case ProgramPhase::backward: return {bits(saved, state, new_, d_new, weight), bits(slot, d_state)};
+        case ProgramPhase::backward: return {bits(saved, state, new_, d_new, weight, step), bits(slot, d_state, d_step)};
         case ProgramPhase::backward_gates:
-            return {bits(saved, state, slot, d_state, d_made, weight), bits(slot, d_state, made)};
-        case ProgramPhase::feedback: return {bits(state, new_), bits(vector)};
-        default: return {bits(new_, d_vector, d_new), bits(d_new)};
+            return {bits(saved, state, slot, d_state, d_made, weight, step), bits(slot, d_state, made, d_step)};
+        case ProgramPhase::feedback: return {bits(state, new_, step), bits(vector)};
+        default: return {bits(new_, d_vector, d_new, step), bits(d_new, d_step)};
     }
 }
 
@@ -72,7 +72,7 @@ public:
                                     table.feedback.count,
                                     table.gated.count,
                                     table.diagonals,
-                                    0,  // element-wise inputs of a step: there are none yet
+                                    table.elements,
                                     table.states,
                                     table.states,
                                     table.saved,
@@ -83,7 +83,7 @@ public:
                                     table.gated.count > 0,
                                     table.vectors,
                                     table.vectors,
-                                    0};
+                                    table.elements};
         for (int kind = 0; kind < kKinds; ++kind) {
             count_[kind] = counts[kind];
             written_[kind].resize(static_cast<std::size_t>(counts[kind]));
@@ -98,7 +98,8 @@ public:
         forget(bits(made));
         phase(ProgramPhase::backward, true);
         phase(ProgramPhase::backward_gates, two);
-        all_written("backward", bits(slot, d_state, made));
+        all_written("backward", bits(slot, d_state, made, d_step));
+        forget(bits(d_step));
         phase(ProgramPhase::feedback, feeds);
         all_written("feedback", bits(vector));
         phase(ProgramPhase::feedback_backward, feeds);
@@ -145,8 +146,6 @@ private:
         const int kind = static_cast<int>(operand.kind);
         if (kind < 0 || kind >= kKinds)
             refuse(where_ + ": expected the number of a kind of operands, got " + std::to_string(kind));
-        if (operand.kind == step || operand.kind == d_step)
-            refuse(where_ + ": element-wise inputs of a step are not yet there, got " + text(operand));
         if (operand.index < 0 || operand.index >= count_[kind])
             refuse(where_ + ": expected one of " + std::to_string(count_[kind]) + " operands of this kind, got " +
                    text(operand));

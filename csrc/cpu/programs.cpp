@@ -20,7 +20,7 @@ CellTable make_table(const ProgramCell& cell) {
     CellTable table{};
     table.gates = cell.gate_count, table.states = cell.state_count, table.saved = cell.saved;
     table.vectors = cell.vectors, table.own_feedback_weight = cell.vectors > 1;
-    table.diagonals = cell.weight_count;
+    table.diagonals = cell.weight_count, table.elements = cell.element_count;
     table.cell_slots = table.slots = cell.slots;
     CellInfo& info = table.info;
     for (int g = 0; g < cell.gate_count; ++g) {
@@ -47,6 +47,8 @@ CellTable make_table(const ProgramCell& cell) {
     info.name = cell.name, info.normalisation = "none";
     info.state_count = table.states, info.gate_count = table.gates, info.diagonal_count = table.diagonals;
     for (int k = 0; k < table.states; ++k) info.states[k] = cell.states[k], info.zoned[k] = true;
+    info.element_count = table.elements;
+    for (int k = 0; k < table.elements; ++k) info.elements[k] = cell.elements[k];
     info.direct = table.directs > 0;
     info.input_rows = table.input.count, info.hidden_rows = table.recurrents;
     info.gate_rows = table.gg_rows, info.gate_columns = table.gg_columns;

@@ -132,9 +132,10 @@ struct Chunk {
         return to;
     }
     // Of the caller's rows, each of which has units side by side from `rows.rows[row]` on.
-    RNNKERNELS_INLINE Line<T> read(const RowPointers<T>& rows) {
-        if (!partial() && is_line(rows)) return line(rows, at, lanes);
-        return copied([&](Index i) RNNKERNELS_INLINED { return V::load(rows.rows[row_of(i)] + at_of(i), units); });
+    RNNKERNELS_INLINE Line<T> read(const RowPointers<T>& rows, Index offset = 0) {
+        if (!partial() && is_line(rows)) return line(rows, offset + at, lanes);
+        return copied(
+            [&](Index i) RNNKERNELS_INLINED { return V::load(rows.rows[row_of(i)] + offset + at_of(i), units); });
     }
     // store(value, i) for every vector of a line.
     template <class Store>
@@ -149,6 +150,10 @@ struct Chunk {
     RNNKERNELS_INLINE void run() const {
         const Step<T>* const end = phase.steps + phase.step_count;
         for (const Step<T>* step = phase.steps; step < end; ++step) step->run(*step, lines, count);
+    }
+    // Element-wise inputs, whose rows hold one after the other, `apart` units each.
+    RNNKERNELS_INLINE void put_elements(const RowPointers<T>& rows, Index apart) {
+        each(step, [&](Line<T>& to, int k) RNNKERNELS_INLINED { to = read(rows, k * apart); });
     }
     RNNKERNELS_INLINE void put_weights(const T* weights, Index weight_row) {
         each(weight, [&](Line<T>& to, int k) RNNKERNELS_INLINED {
@@ -196,6 +201,7 @@ void run_forward(const ForwardStrip<T>& p) {
     Chunk<T> chunk(cell.phases[static_cast<int>(number)], cell);
     const RowPointers<T> x(p.x, p.rows), out(p.out, p.rows);
     const RowPointers<T> directs(p.direct, chunk.uses(direct) ? p.rows : 0);
+    const RowPointers<T> elements(p.elements, chunk.uses(step) ? p.rows : 0);
     const int others = cell.states - 1;
     each_chunk(p, chunk, [&]() {
         const Index in_strip = chunk.block - p.first, at = chunk.at;
@@ -222,6 +228,7 @@ void run_forward(const ForwardStrip<T>& p) {
             });
         }
         chunk.each(direct, [&](Line<T>& to, int) RNNKERNELS_INLINED { to = chunk.read(directs); });
+        chunk.put_elements(elements, p.hidden);
         const auto of_product = [&](OperandKind kind, const T* from, Index from_row, int gates) RNNKERNELS_INLINED {
             if (!chunk.uses(kind)) return;
             const Line<T> first = chunk.line(from + in_strip * gates * lanes, from_row, gates * lanes);
@@ -285,7 +292,7 @@ void run_feedback(const FeedbackStrip<T>& p) {
     constexpr Index lanes = V::lanes;
     const auto& cell = *static_cast<const CellProgram<T>*>(p.program);
     Chunk<T> chunk(cell.phases[static_cast<int>(ProgramPhase::feedback)], cell);
-    const RowPointers<T> h(p.h, p.rows);
+    const RowPointers<T> h(p.h, p.rows), elements(p.elements, chunk.uses(step) ? p.rows : 0);
     const int others = cell.states - 1;
     each_chunk(p, chunk, [&]() {
         const Index at = chunk.at;
@@ -294,6 +301,7 @@ void run_feedback(const FeedbackStrip<T>& p) {
                 to = k == 0 ? chunk.read(h)
                             : chunk.line(p.others + at * others + (k - 1) * lanes, p.others_row, others * lanes);
             });
+        chunk.put_elements(elements, p.hidden);
         chunk.each(vector, [&](Line<T>& to, int k) RNNKERNELS_INLINED {
             to = chunk.partial() ? chunk.take() : chunk.line(p.vectors + k * p.hidden + at, p.vectors_row, lanes);
         });
@@ -312,9 +320,12 @@ void run_backward(const BackwardStrip<T>& p) {
     using V = Vec<T>;
     constexpr Index lanes = V::lanes;
     constexpr bool sums = number == ProgramPhase::backward;  // what comes to h from several sides
+    constexpr bool behind = number == ProgramPhase::feedback_backward;
     const auto& cell = *static_cast<const CellProgram<T>*>(p.program);
     Chunk<T> chunk(cell.phases[static_cast<int>(number)], cell);
     const RowPointers<T> h(p.h, chunk.uses(state) ? p.rows : 0), out(p.out, chunk.uses(new_) ? p.rows : 0);
+    const RowPointers<T> elements(behind ? p.elements_behind : p.elements, chunk.uses(step) ? p.rows : 0);
+    T* const* const d_elements = behind ? p.d_elements_behind : p.d_elements;
     each_chunk(p, chunk, [&]() {
         const Index at = chunk.at, block = chunk.block;
         Line<T> product{};
@@ -362,7 +373,16 @@ void run_backward(const BackwardStrip<T>& p) {
         chunk.each(d_vector, [&](Line<T>& to, int k) RNNKERNELS_INLINED {
             to = {product.at + (1 + k) * p.product_vector, product.step};
         });
+        chunk.put_elements(elements, p.hidden);
+        chunk.each(d_step, [&](Line<T>& to, int) RNNKERNELS_INLINED { to = chunk.take(); });
         chunk.run();
+        if (!d_elements) return;
+        chunk.each(d_step, [&](const Line<T>& from, int k) RNNKERNELS_INLINED {
+            chunk.each_vector(from, [&](V value, Index i) RNNKERNELS_INLINED {
+                T* const to = d_elements[chunk.row_of(i)] + k * p.hidden + chunk.at_of(i);
+                (behind ? V::load(to, chunk.units) + value : value).store(to, chunk.units);
+            });
+        });
     });
 }
 

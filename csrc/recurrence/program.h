@@ -89,6 +89,8 @@ struct ProgramCell {
     ProgramGate gates[kMaxGates];  // in the order of their rows
     int weight_count;
     ProgramWeight weights[kMaxGates];
+    int element_count;
+    const char* elements[kMaxElements];  // inputs of a step that act unit by unit
     int saved, slots;
     int vectors;  // fed back to the next step
     int constant_count;

@@ -90,6 +90,8 @@ class Backward:
     fed_back
         Of the states that ``feedback`` products multiply: what comes to them after their step, ``d_new``, and through
         the products of the next one. In its graph these states are those before the step.
+    fed_steps
+        Of the step inputs that ``feedback`` products multiply, through these alone: it is added to `steps`.
     made
         The gated product's operand, whose gradient comes after the gradients of its gates; None where there is none.
     """
@@ -101,6 +103,7 @@ class Backward:
     products: tuple[dict[str, Node | None], ...]
     states: tuple[Node | None, ...]
     fed_back: dict[int, Node]
+    fed_steps: dict[str, Node]
     made: Node | None
 
 
@@ -140,8 +143,13 @@ def derive(equations: Equations) -> Backward:
         for state, leaf in enumerate(states)
         if leaf in fed_gradients
     }
+    fed_steps = {
+        step: fed_gradients[leaf]
+        for step in equations.steps
+        if (leaf := graph.node("step", attribute=step)) in fed_gradients
+    }
     leaves: dict[Node, Node] = {node: d for node, d in gradients.items() if not node.arguments}
-    results = dict.fromkeys((*leaves.values(), *fed_states.values()))
+    results = dict.fromkeys((*leaves.values(), *fed_states.values(), *fed_steps.values()))
     contracted = contract(build, results, fixed=forward, of_sums=True)
 
     def of(operation: str, attribute: Attribute = None) -> Node | None:
@@ -159,5 +167,6 @@ def derive(equations: Equations) -> Backward:
         ),
         states=tuple(of("state", state) for state in range(len(states))),
         fed_back={state: contracted[gradient] for state, gradient in fed_states.items()},
+        fed_steps={step: contracted[gradient] for step, gradient in fed_steps.items()},
         made=made,
     )

@@ -118,6 +118,8 @@ def check(equations: Equations, backward: Backward | None = None) -> None:
         for state, node in backward.fed_back.items():
             place = leaves.index(("state", state))
             wanted.append((("state", state), node, values["d_new", state] + fed_back[place]))
+        for step, node in backward.fed_steps.items():
+            wanted.append((("step", step), node, fed_back[leaves.index(("step", step))]))
 
     known = [node for _, node, _ in wanted if node is not None]
     derived = dict(zip(known, evaluate(known, values), strict=True))

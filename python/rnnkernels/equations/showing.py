@@ -250,6 +250,8 @@ class _Writer:
                 yield f"{operands} = {self._transposed(number)}"
         for state, node in self.gradients.fed_back.items():
             yield f"d{self.equations.states[state]} += {self._without_own(node)}"
+        for step, node in self.gradients.fed_steps.items():
+            yield f"d{step} += {self.text(node)}"
 
     def _without_own(self, node: Node) -> str:
         """Return a sum without what came to the state itself, its last part."""
