@@ -18,8 +18,6 @@
 // multiply-add and is held to twice these errors.
 #pragma once
 
-#include <limits>
-
 #include "vec.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
@@ -28,14 +26,14 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 RNNKERNELS_INLINE float square_root(float value) { return __builtin_sqrtf(value); }
 RNNKERNELS_INLINE double square_root(double value) { return __builtin_sqrt(value); }
 
-// The polynomial with the coefficients Table::terms, from the constant on: Horner's rule from term i.
-template <class Table, int i = 0, class V>
+// The polynomial with the coefficients Table::terms, from the constant on: Horner's rule from term i, by every step-th.
+template <class Table, int i = 0, int step = 1, class V>
 RNNKERNELS_INLINE V polynomial(V x) {
     constexpr typename V::Lane term = Table::terms[i];
-    if constexpr (i + 1 == sizeof(Table::terms) / sizeof(term))
+    if constexpr (i + step >= static_cast<int>(sizeof(Table::terms) / sizeof(term)))
         return V(term);
     else
-        return fma(polynomial<Table, i + 1>(x), x, V(term));
+        return fma(polynomial<Table, i + step, step>(x), x, V(term));
 }
 
 template <class T>
@@ -131,8 +129,11 @@ struct LogTable<float> {
     static constexpr std::uint32_t half_root = 0x3f3504f3U;  // the bits of sqrt(1/2)
     static constexpr std::uint32_t fraction = 0x007fffffU;
     static constexpr float bias = 127.0F;
-    static constexpr float places = 25.0F;  // log raises a denormal by this power of two
-    static constexpr float raise = 33554432.0F;
+    static constexpr float least = 0x1p-126F;  // below it are denormals, which log raises
+    static constexpr float raise = 0x1p25F;
+    static constexpr float raised_by = 25.0F;
+    static constexpr float infinity = __builtin_inff();
+    static constexpr float no_number = __builtin_nanf("");
     static constexpr float terms[] = {0.083333023F, 0.012506727F, 0.0021876406F, 0.00054710952F};
 };
 
@@ -141,8 +142,11 @@ struct LogTable<double> {
     static constexpr std::uint64_t half_root = 0x3fe6a09e667f3bcdULL;
     static constexpr std::uint64_t fraction = 0x000fffffffffffffULL;
     static constexpr double bias = 1023.0;
-    static constexpr double places = 54.0;
-    static constexpr double raise = 18014398509481984.0;
+    static constexpr double least = 0x1p-1022;
+    static constexpr double raise = 0x1p54;
+    static constexpr double raised_by = 54.0;
+    static constexpr double infinity = __builtin_inf();
+    static constexpr double no_number = __builtin_nan("");
     static constexpr double terms[] = {0.08333333333333288,   0.012500000000048484,  0.0022321428553214446,
                                        0.0004340278115981552, 8.877804918791024e-05, 1.8782407829650212e-05,
                                        4.059179739755923e-06, 9.235346814805745e-07, 1.591670003298842e-07,
@@ -167,10 +171,9 @@ RNNKERNELS_INLINE Vec<T> log(Vec<T> x) {
     using V = Vec<T>;
     using E = ExpTable<T>;
     using L = LogTable<T>;
-    constexpr T infinity = std::numeric_limits<T>::infinity(), no_number = std::numeric_limits<T>::quiet_NaN();
-    const V least(std::numeric_limits<T>::min());
-    const V raised = where_gt(least, x, x * V(L::raise), x);
-    const V bias = V(E::round_to_integer + L::bias) + where_gt(least, x, V(L::places), V(T(0)));
+    const V raised = where_gt(V(L::least), x, x * V(L::raise), x);
+    const V bias =
+        where_gt(V(L::least), x, V(E::round_to_integer + (L::bias + L::raised_by)), V(E::round_to_integer + L::bias));
     // In these bits the exponent is k + bias, and the fraction is what 1 + f has beyond sqrt(1/2).
     const typename V::Bits bits = raised.bits() + (E::one - L::half_root);
     const V k = V::from_bits((bits >> E::exponent_shift) + V(E::round_to_integer).bits()) - bias;
@@ -179,8 +182,8 @@ RNNKERNELS_INLINE Vec<T> log(Vec<T> x) {
     const V t = f / (half + V(T(1)));
     const V v = t * t;
     const V less = fma(k, V(-E::ln2_low), t * fma(-v, polynomial<L>(v), half));
-    const V y = where_gt(V(infinity), x, fma(k, V(E::ln2_high), f - less), x);
-    return where_gt(x, V(T(0)), y, where_eq(x, V(T(0)), V(-infinity), V(no_number)));
+    const V y = where_gt(V(L::infinity), x, fma(k, V(E::ln2_high), f - less), x);
+    return where_gt(x, V(T(0)), y, where_eq(x, V(T(0)), V(-L::infinity), V(L::no_number)));
 }
 
 // q(a) with erf(a) = 1 - e^-aq(a), a in [0, limit]; beyond it erf is 1. Least squares with Lawson reweighting, relative
@@ -213,7 +216,10 @@ RNNKERNELS_INLINE Vec<T> erf(Vec<T> x) {
     using V = Vec<T>;
     using R = ErfTable<T>;
     const V a = clamp(abs(x), V(T(0)), V(R::limit));
-    return copysign(expm1(-(a * polynomial<R>(a))), x);
+    const V aa = a * a;
+    // Two chains of half the length; the constant comes last, or its rounding would be one of two.
+    const V q = fma(a, fma(a, polynomial<R, 2, 2>(aa), polynomial<R, 1, 2>(aa)), V(R::terms[0]));
+    return copysign(expm1(-(a * q)), x);
 }
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET
