@@ -146,7 +146,7 @@ def gelu(x: Any) -> Any:
     return 0.5 * x * (1.0 + np.array([math.erf(each / math.sqrt(2.0)) for each in x]))
 
 
-COMPOSITES = {
+COMPOSITES: dict[str, tuple[Any, Any]] = {
     "softplus": (rk.softplus, lambda x: np.logaddexp(0.0, x)),
     "silu": (rk.silu, lambda x: x / (1.0 + np.exp(-x))),
     "softsign": (rk.softsign, lambda x: x / (1.0 + np.abs(x))),
@@ -174,7 +174,7 @@ COMPOSITES = {
     "&": (lambda x: rk.where((x > -1.0) & (x < 1.0), x, 7.0), lambda x: np.where((x > -1) & (x < 1), x, 7.0)),
     "|": (lambda x: rk.where((x < -1.0) | (x > 1.0), x, 7.0), lambda x: np.where((x < -1) | (x > 1), x, 7.0)),
     "~": (lambda x: rk.where(~(x < -1.0) & (x > -2.0), x, 7.0), lambda x: np.where(x >= -1, x, 7.0)),
-    "a flag": (lambda x: rk.where(True, x, 0.0) + rk.where(False, x, 1.0), lambda x: x + 1.0),  # noqa: FBT003
+    "a flag": (lambda x: rk.where(True, x, 0.0) + rk.where(False, x, 1.0), lambda x: x + 1.0),
 }
 
 

@@ -224,7 +224,7 @@ def simplified(equations: Equations) -> Equations:
         arguments = (tidy[argument] for argument in node.arguments)
         tidy[node] = graph.node(node.operation, *arguments, attribute=node.attribute, line=node.line)
     variables = {equations.graph.nodes[number]: name for number, name in equations.names}
-    named = ((tidy.get(contracted.get(result)), variables.get(node)) for node, result in folded.items())
+    named = [(tidy.get(contracted.get(folded[node], node)), name) for node, name in variables.items() if node in folded]
     return replace(
         equations,
         new=tuple(tidy[new[node]] for node in equations.new),
@@ -233,5 +233,5 @@ def simplified(equations: Equations) -> Equations:
             for product in equations.products
         ),
         graph=graph,
-        names=tuple((node.number, name) for node, name in named if node is not None and name is not None),
+        names=tuple((node.number, name) for node, name in named if node is not None),
     )
