@@ -10,8 +10,10 @@ import pytest
 
 from rnnkernels import equations
 from rnnkernels.equations import functions as rk
+from rnnkernels.equations.adjoint import derive
 from rnnkernels.equations.evaluating import evaluate
 from rnnkernels.equations.refusing import NAMES
+from rnnkernels.equations.simplify import simplified
 from rnnkernels.equations.tracing import trace
 from rnnkernels.equations.values import PerStep
 
@@ -51,13 +53,13 @@ def test_names_and_their_order() -> None:
 def test_gates_stand_in_the_order_of_their_first_appearance() -> None:
     def cell(x: Any, h: Any) -> Any:
         u = rk.product(h)
-        a, b = u.b, x.a
+        a, b = x.a, u.b
         return a * u.a + b * rk.direct(x) * x.c
 
     traced = trace(cell, "cell")
-    assert (traced.gates, traced.inputs, traced.rows) == (("b", "a", "c"), ("a", "c"), ("b", "a"))
+    assert (traced.gates, traced.inputs, traced.rows) == (("a", "b", "c"), ("a", "c"), ("a", "b"))
     assert traced.direct
-    assert traced.products[0].gates == ("b", "a")
+    assert traced.products[0].gates == ("a", "b")  # though u.b was asked for first
 
 
 def test_two_products_and_an_input_of_every_step() -> None:
@@ -182,6 +184,43 @@ COMPOSITES: dict[str, tuple[Any, Any]] = {
 def test_composites_compute_what_they_say(name: str) -> None:
     function, expected = COMPOSITES[name]
     np.testing.assert_allclose(value_of(function, ANY), expected(ANY), rtol=1e-14, atol=1e-15)
+
+
+def slope_of(function: Any, x: float) -> float:
+    """The derived slope of a function of one value."""
+
+    def cell(x: Any, h: Any) -> Any:
+        return function(x.n)
+
+    simple = simplified(trace(cell, "cell"))
+    gradient = derive(simple).inputs["n"]
+    assert gradient is not None
+    (result,) = evaluate([gradient], {("input", "n"): np.array(x), ("d_new", 0): np.array(1.0)})
+    return float(result)
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "at", "expected"),
+    [
+        ("relu", rk.relu, 0.0, 0.0),
+        ("abs", rk.abs, 0.0, 0.0),
+        ("hard_sigmoid, below", rk.hard_sigmoid, -3.0, 0.0),
+        ("hard_sigmoid, above", lambda x: rk.hard_sigmoid(x, slope=0.25, offset=0.5), 2.0, 0.0),
+        ("hard_sigmoid, between", rk.hard_sigmoid, 0.0, 1.0 / 6.0),
+        ("clip, below", lambda x: rk.clip(x, -1.0, 2.0), -1.0, 0.0),
+        ("clip, above", lambda x: rk.clip(x, -1.0, 2.0), 2.0, 0.0),
+        ("elu", lambda x: rk.elu(x, 0.5), 0.0, 0.5),
+        ("elu, far above", rk.elu, 1000.0, 1.0),
+        ("elu, far below", rk.elu, -1000.0, 0.0),
+        ("softplus, far above", rk.softplus, 1000.0, 1.0),
+        ("softplus, far below", rk.softplus, -1000.0, 0.0),
+        ("silu, far above", rk.silu, 1000.0, 1.0),
+        ("gelu, far above", rk.gelu, 1000.0, 1.0),
+        ("gelu by tanh, far above", lambda x: rk.gelu(x, "tanh"), 1000.0, 1.0),
+    ],
+)
+def test_slopes_at_kinks_and_far_out(name: str, function: Any, at: float, expected: float) -> None:
+    assert slope_of(function, at) == pytest.approx(expected, abs=1e-15)
 
 
 @pytest.mark.parametrize(
