@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
 from rnnkernels import parameters
-from rnnkernels._scalars import as_number, as_text, shown
+from rnnkernels._scalars import as_number, as_text, check_mapping, shown
 
 from .places import here
 
@@ -179,6 +179,8 @@ def cell(
 
     if name is not None:
         check_name("name", as_text("name", name))
+    if initial is not None:
+        check_mapping("initial", initial, "names of weights to 0, 1 or None")
     if function is None:
         return lambda each: cell(each, name=name, initial=initial)
     if not callable(function):

@@ -1,4 +1,4 @@
-"""A cell is a name, registered once, that travels with its equations."""
+"""A cell is a name, registered once, that travels with its equations: run by test_own_cells.py."""
 
 from __future__ import annotations
 
@@ -227,3 +227,11 @@ def test_a_loaded_cell_does_not_replace_another() -> None:
     text = to_json(rk.cell(second, name="elsewhere").equations) | {"name": "taken"}
     with pytest.warns(UserWarning, match="registered as taken_2"):
         assert load(json.dumps(text)) == "taken_2"
+
+
+def test_an_error_that_lists_the_cells_stays_short() -> None:
+    for k in range(60):
+        rk.cell(first, name=f"one_of_many_cells_{k}")
+    with pytest.raises(ValueError, match=r"^cell: expected one of rnn_tanh, .* and \d+ more; got 'none'$") as caught:
+        rk.cell_info("none")
+    assert len(str(caught.value)) < 600
