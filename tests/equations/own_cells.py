@@ -82,6 +82,34 @@ def test_it_is_taken_where_a_name_is(cell: str) -> None:
     np.testing.assert_array_equal(stack.forward(x).output, rk.Stack("gru", I, H, num_layers=2, rng=0).forward(x).output)
 
 
+def test_it_is_taken_by_pytorch() -> None:
+    torch = pytest.importorskip("torch")
+    from rnnkernels.torch import Recurrent
+
+    torch.manual_seed(0)
+    layer, same = Recurrent(own_gru, I, H), Recurrent("gru", I, H)
+    same.load_state_dict(layer.state_dict())
+    x = torch.randn(T, B, I)
+    expected = same(x)[0]
+    assert layer.cell is own_gru
+    assert torch.equal(layer(x)[0], expected)
+    assert torch.equal(copy.deepcopy(layer)(x)[0], expected)
+    assert torch.equal(pickle.loads(pickle.dumps(layer))(x)[0], expected)
+    assert torch.equal(torch.compile(layer, backend="eager", fullgraph=True)(x)[0], expected)
+    assert torch.equal(torch.export.export(layer, (x,)).module()(x)[0], expected)
+
+
+def test_it_is_taken_by_jax() -> None:
+    jax = pytest.importorskip("jax")
+    from rnnkernels import jax as ours
+
+    x = np.random.default_rng(1).normal(size=(T, B, I)).astype(np.float32)
+    params = rk.init_params(own_gru, I, H, rng=0)
+    expected = rk.forward("gru", x, params).output
+    found = jax.jit(lambda x, params: ours.forward(own_gru, x, params)[0])(x, params)
+    np.testing.assert_array_equal(np.asarray(found), expected)
+
+
 # ---- names ---------------------------------------------------------------------------------------
 
 

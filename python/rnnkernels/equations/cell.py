@@ -44,7 +44,7 @@ class Cell(str):
         What was traced.
     """
 
-    __slots__ = ("_function", "_initial", "equations")
+    __slots__ = ("__weakref__", "_function", "_initial", "equations")
 
     equations: Equations
     _function: Function | None  # None of a cell that was loaded
