@@ -37,6 +37,7 @@ def check(seed: int, hidden: int) -> bool:
         return False
     run = rk.forward(lowered.name, x, params, states)
     gradients = rk.backward(run, d_output)
+    assert gradients.x is not None
     got = [run.output, gradients.x, *gradients.state, *(gradients.params[name] for name in loop.d_params)]
     names = ["output", "x", *lowered.states, *loop.d_params]
     for name, one, other in zip(names, got, found, strict=True):

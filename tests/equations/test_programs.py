@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hand_traced import gru, lstm, mut1, mut2, mut3, swapping
+from hand_traced import Hand, gru, lstm, mut1, mut2, mut3, swapping
 from random_equations import random_equations, random_leaves
 from run_program import run_step
 
@@ -67,6 +67,14 @@ def test_slots_of_gates_and_weights() -> None:
     assert lower(gru()).gates[2] == GateRow("n", "projected", "hidden", 2, 3)  # u.n is inside of the reset
     assert lower(mut2()).gates[1] == GateRow("r", "direct", "hidden", 1, 1)
     assert lower(mut1()).gates[2:] == (GateRow("n", "none", "gated", -1, 2), GateRow("x", "direct", "none", 3, -1))
+
+
+def test_a_slot_is_shared_by_products_and_never_within_one() -> None:
+    e = Hand()
+    a = e.tanh(e.x("a") + e.x("b") + e.u("a") + e.u("b", 1))
+    products = {"hidden": ((e.state(0),), "a"), "feedback": ((e.tanh(e.state(0)),), "b")}
+    lowered = lower(e.equations("cell", ("h",), "ab", products, (a,)))
+    assert [(gate.dx, gate.du) for gate in lowered.gates] == [(0, 0), (1, 0)]
 
 
 def test_what_overwrites_waits_in_a_register() -> None:

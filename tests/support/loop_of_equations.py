@@ -1,4 +1,4 @@
-"""A layer of a cell's equations as a plain loop in NumPy: forward, and backward through time by the derived gradients."""
+"""A layer of a cell's equations as a plain loop in NumPy: forward, and backward by the derived gradients."""
 
 from __future__ import annotations
 
