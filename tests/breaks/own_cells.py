@@ -66,14 +66,14 @@ BREAKS = [
         f"{E}/values.py",
         'compared("where_gt", other, self, "<")',
         'compared("where_ge", other, self, "<")',
-        "tests/equations/test_tracing.py -k composites",
+        "tests/equations/test_tracing.py -k functions_compute",
     ),
     Break(
         "trace: & is |",
         f"{E}/values.py",
         "return first.choose(second[0].choose(yes, no), no)",
         "return first.choose(yes, second[0].choose(yes, no))",
-        "tests/equations/test_tracing.py -k composites",
+        "tests/equations/test_tracing.py -k functions_compute",
     ),
     Break(
         "elu: the branch that is not taken overflows",

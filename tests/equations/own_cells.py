@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cell_functions import FUNCTIONS
 from processes import python
 
 import rnnkernels as rk
@@ -108,6 +109,21 @@ def test_it_is_taken_by_jax() -> None:
     expected = rk.forward("gru", x, params).output
     found = jax.jit(lambda x, params: ours.forward(own_gru, x, params)[0])(x, params)
     np.testing.assert_array_equal(np.asarray(found), expected)
+
+
+@pytest.mark.parametrize(("dtype", "off"), [("float32", 2e-6), ("float64", 1e-13)])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_kernels_compute_every_function(name: str, dtype: str, off: float) -> None:
+    function, expected = FUNCTIONS[name]
+    cell = rk.cell(lambda x, h: function(x.n) + 0.0 * h, name=f"function_{list(FUNCTIONS).index(name)}")
+    params = {"weight_ih": np.ones((1, 1), dtype), "bias_ih": np.zeros(1, dtype)}
+    x = np.array([-5.0, -2.3, -0.7, -0.1, 0.11, 0.45, 1.9, 2.3, 6.0], dtype)  # off every kink
+    run = rk.forward(cell, x.reshape(1, -1, 1), params)
+    np.testing.assert_allclose(run.output.ravel(), expected(x.astype(float)), rtol=4 * off, atol=off)
+    slope = (expected(x + 1e-6) - expected(x - 1e-6)) / 2e-6 if dtype == "float64" else None
+    found = rk.backward(run, np.ones_like(run.output)).x
+    if slope is not None and found is not None:
+        np.testing.assert_allclose(found.ravel(), slope, rtol=1e-6, atol=1e-8)
 
 
 # ---- names ---------------------------------------------------------------------------------------
