@@ -172,8 +172,8 @@ BREAKS = [
     Break(
         "lowering: what crosses to a backward's second half is overwritten",
         f"{E}/lowering.py",
-        'spare = [operand for operand, _ in free if operand[0] == "slot"]',
-        'spare = [operand for operand, _ in late if operand[0] == "d_state"]',
+        'carried[node] = free.pop(0) if free else ("slot", self.slots.add(None))',
+        'carried[node] = free[0] if free else ("slot", self.slots.add(None))',
         LOWERING,
     ),
     # ---- the check

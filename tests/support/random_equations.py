@@ -99,7 +99,7 @@ def random_equations(seed: int, *, steps: bool = True) -> Equations:
         pool += leaves
         products.append(Product(tuple(operands), own, kind))
     grower.grow(pool, int(draw.integers(3, 25)))
-    new = tuple(grower.pick(pool[-12:]) for _ in states)
+    new = tuple(grower.pick(pool if draw.random() < 0.3 else pool[-12:]) for _ in states)
     initial = tuple((None, 0.0, 1.0)[int(draw.integers(3))] for _ in weights)
     return Equations(
         f"random_{seed}", states, gates, inputs, direct, tuple(products), weights, initial, gammas, new, graph

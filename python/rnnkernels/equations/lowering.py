@@ -177,17 +177,11 @@ class _Lowering:
         crossing = [node for node in nodes if node not in makes and any(node in other.arguments for other in makes)]
         left = {node: operand for operand, node in reversed(early) if operand[0] in ("slot", "d_state")}
         carried = {node: left[node] for node in crossing if node in left}
-        # Where a result of the second half will stand, a part of it may wait: that of a state's own sum first.
-        free = [(operand, node) for operand, node in late if operand[0] in ("slot", "d_state")]
-        for operand, node in list(free):
-            part = next((part for part in node.arguments if part in crossing and part not in carried), None)
-            if operand[0] == "d_state" and part is not None:
-                carried[part] = operand
-                free.remove((operand, node))
-        spare = [operand for operand, _ in free if operand[0] == "slot"]
+        # Where a result of the second half will stand, something else may wait; a state's own part, more often than not.
+        free = [operand for kind in ("d_state", "slot") for operand, _ in late if operand[0] == kind]
         for node in crossing:
             if node not in carried:
-                carried[node] = spare.pop(0) if spare else ("slot", self.slots.add(None))
+                carried[node] = free.pop(0) if free else ("slot", self.slots.add(None))
         return carried
 
     def lower_feedback(self) -> None:
