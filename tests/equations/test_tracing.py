@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -111,6 +112,8 @@ def test_nodes_know_their_lines() -> None:
     begin = lstm_p.__code__.co_firstlineno
     (tanh, _) = [node for node in cell.graph.nodes if node.operation == "tanh"]
     assert tanh.line == f"test_tracing.py:{begin + 5}"
+    again: Any = copy.deepcopy(tanh.line)
+    assert (again, again.number, again.source) == (tanh.line, begin + 5, "g = rk.tanh(x.g + u.g)")
 
 
 def test_helpers_loops_and_lists_are_pythons() -> None:
