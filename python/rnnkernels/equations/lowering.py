@@ -177,7 +177,7 @@ class _Lowering:
         crossing = [node for node in nodes if node not in makes and any(node in other.arguments for other in makes)]
         left = {node: operand for operand, node in reversed(early) if operand[0] in ("slot", "d_state")}
         carried = {node: left[node] for node in crossing if node in left}
-        # Where a result of the second half will stand, something else may wait; a state's own part, more often than not.
+        # Where a result of the second half will stand, a value may wait: a part of that sum, more often than not.
         free = [operand for kind in ("d_state", "slot") for operand, _ in late if operand[0] == kind]
         for node in crossing:
             if node not in carried:
