@@ -6,7 +6,7 @@ What was added stays for as long as its process lives: test_random_layers.py run
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -65,13 +65,14 @@ def test_random_layers(hidden: int) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("equations", [lstm(), lstm(peepholes=True)], ids=lambda equations: equations.name)
-def test_the_bits_of_the_built_in_cell(equations: Equations, dtype: type) -> None:
+def test_the_bits_of_the_built_in_cell(equations: Equations, dtype: type[np.floating[Any]]) -> None:
     name = f"{equations.name}_of_{dtype.__name__}"
     add(replace(equations, name=name))
     for batch, hidden in ((1, 7), (4, 16), (30, 33)):
         draw = np.random.default_rng(hidden)
         params = rk.init_params(equations.name, 3, hidden, rng=draw, dtype=dtype)
-        x, d_output = (draw.normal(size=(T, batch, size)).astype(dtype) for size in (3, hidden))
+        x = draw.normal(size=(T, batch, 3)).astype(dtype)
+        d_output = draw.normal(size=(T, batch, hidden)).astype(dtype)
         runs = [rk.forward(cell, x, params) for cell in (equations.name, name)]
         np.testing.assert_array_equal(runs[0].output, runs[1].output)
         built_in, own = (rk.backward(run, d_output) for run in runs)
