@@ -362,7 +362,7 @@ BREAKS = [
     # ---- programs
     Break(
         "programs: rows that lie anywhere are taken for lines",
-        "csrc/passes/program_pass.cpp",
+        "csrc/passes/chunk.h",
         "return !down || rows.even;",
         "return true;",
         "tests/equations/test_added_programs.py",
@@ -370,7 +370,7 @@ BREAKS = [
     ),
     Break(
         "programs: the last block is read and written as a whole one",
-        "csrc/passes/program_pass.cpp",
+        "csrc/passes/chunk.h",
         "return units < lanes;",
         "return false;",
         "tests/equations/test_added_programs.py",
