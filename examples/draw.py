@@ -13,7 +13,7 @@ latent numbers, trained on three times as many pictures, which takes no longer. 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ import rnnkernels.torch as rnn
 
 from . import glyphs
 from .figures import Figure
-from .progress import bar
+from .training import fit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +38,8 @@ WINDOW = 5  # filters along each axis of a window
 LATENT = 12  # numbers drawn in each step
 HIDDEN = 128
 BATCH = 64
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def pictures_of(rng: np.random.Generator, count: int) -> torch.Tensor:
@@ -168,18 +170,10 @@ def size(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def train(model: nn.Module, steps: int, name: str) -> nn.Module:
+def train(model: Model, steps: int, title: str) -> Model:
     """Train a model on pictures that are made as they are needed; return it."""
     rng = np.random.default_rng(1)
-    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1, 2 - 2 * step / steps))
-    for _ in bar(range(steps), name):
-        optimizer.zero_grad()
-        bound(model, pictures_of(rng, BATCH)).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 10)
-        optimizer.step()
-        schedule.step()
-    return model
+    return fit(model, lambda _: bound(model, pictures_of(rng, BATCH)), steps, title, clip=10)
 
 
 def show(model: Draw, path: Path) -> None:

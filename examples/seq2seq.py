@@ -19,7 +19,7 @@ import torch
 import rnnkernels.torch as rnn
 
 from .figures import Figure
-from .progress import bar
+from .training import fit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,22 +149,18 @@ class Translator(torch.nn.Module):  # type: ignore[misc]
         return torch.stack(signs)
 
 
-def train(attends: bool, steps: int, lr: float = 5e-3) -> Translator:
+def train(attends: bool, steps: int) -> Translator:
     """Return a model that has learnt from `steps` batches of new dates."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     model = Translator(attends)
-    optimizer = torch.optim.Adam(model.parameters(), lr)
-    for k in bar(range(steps), f"dates, {'with' if attends else 'without'} attention"):
-        optimizer.param_groups[0]["lr"] = lr * min(1, 2 * (1 - k / steps))
+
+    def loss(_: int) -> torch.Tensor:
         batch = dates(rng, BATCH, fresh=False)
         logits, _ = model(batch)
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.iso.flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-    return model
+        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.iso.flatten())
+
+    return fit(model, loss, steps, f"dates, {'with' if attends else 'without'} attention", lr=5e-3)
 
 
 def pointing(model: Translator, asked: Dates) -> float:

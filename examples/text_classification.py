@@ -25,7 +25,7 @@ from rnnkernels import charlm
 
 from .figures import Figure
 from .latex_writer import latex
-from .progress import bar
+from .training import fit
 
 NEEDS = ("torch",)
 ROWS = ()
@@ -123,22 +123,19 @@ class Bag(nn.Module):  # type: ignore[misc]
         return self.name((functional.one_hot(tokens, VOCABULARY) * there).sum(0) / lengths[:, None])
 
 
-def train(model: nn.Module, lines: Lines, labels: torch.Tensor, epochs: int, name: str) -> nn.Module:
+def train(model: nn.Module, lines: Lines, labels: torch.Tensor, epochs: int, title: str) -> nn.Module:
     """Train a model on lines and their languages (N,); return it."""
     tokens, lengths = encoded(lines)
     generator = torch.Generator().manual_seed(0)
     orders = [torch.randperm(len(lines), generator=generator) for _ in range(epochs)]
     batches = [batch for order in orders for batch in order.split(BATCH)]
-    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1, 2 - 2 * step / len(batches)))
-    for batch in bar(batches, name):
-        optimizer.zero_grad()
+
+    def loss(step: int) -> torch.Tensor:
+        batch = batches[step]
         longest = int(lengths[batch].max())
-        functional.cross_entropy(model(tokens[:longest, batch], lengths[batch]), labels[batch]).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1)
-        optimizer.step()
-        schedule.step()
-    return model
+        return functional.cross_entropy(model(tokens[:longest, batch], lengths[batch]), labels[batch])
+
+    return fit(model, loss, len(batches), title, lr=5e-3)
 
 
 def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:

@@ -18,7 +18,7 @@ import rnnkernels.torch as rnn
 
 from . import glyphs
 from .figures import Figure
-from .progress import bar
+from .training import fit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,19 +69,15 @@ class Counter(nn.Module):  # type: ignore[misc]
         return self.label(inner[0] if self.recurrent else inner)
 
 
-def train(model: nn.Module, steps: int, name: str) -> nn.Module:
+def train(model: Counter, steps: int, title: str) -> Counter:
     """Train a model on clips that are made as they are needed; return it."""
     rng = np.random.default_rng(1)
-    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1, 2 - 2 * step / steps))
-    for _ in bar(range(steps), name):
+
+    def loss(_: int) -> torch.Tensor:
         frames, labels = clips(rng, BATCH)
-        optimizer.zero_grad()
-        functional.cross_entropy(model(frames).flatten(0, 1), labels.flatten()).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1)
-        optimizer.step()
-        schedule.step()
-    return model
+        return functional.cross_entropy(model(frames).flatten(0, 1), labels.flatten())
+
+    return fit(model, loss, steps, title)
 
 
 def right(model: nn.Module, frames: torch.Tensor, labels: torch.Tensor) -> float:
