@@ -13,7 +13,7 @@ from rnnkernels.charlm.brackets import Bracket, lines_unmatched
 
 
 def judged(text: str, language: str) -> str:
-    """Return a sign for each line that is judged: "." for both, "r" does not read, "b" does not balance, "x" neither."""
+    """Return a sign for each line: "." is good, "r" does not read, "b" does not balance, "x" does neither."""
     signs = {(True, True): ".", (False, True): "r", (True, False): "b", (False, False): "x"}
     return "".join(signs[verdict] for verdict in charlm.LANGUAGES[language].judge(text))
 
