@@ -165,7 +165,7 @@ def pointing(model: Captioner, data: Data) -> tuple[float, float]:
 
 def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
     """Train all four and compare; in quick form soft attention alone, on scenes of one or two objects."""
-    most, steps = (2, 500) if quick else (MOST, 3000)
+    most, steps = (2, 300) if quick else (MOST, 3000)
     encoder = trained(100 if quick else 200)
     data = Data.of(draw(np.random.default_rng(2), 1024 if quick else 24576, 1, most), encoder)
     fresh = Data.of(draw(np.random.default_rng(3), 512 if quick else 1024, 1, most), encoder)
