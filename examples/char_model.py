@@ -28,7 +28,7 @@ def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
     """Train, validate and sample; in quick form a small model of a little text, whose samples may be worse."""
     del pictures
     if quick:
-        config = charlm.Config(limit=300_000, valid_fraction=0.003, hidden=128, batch=16, epochs=1, valid_every=1)
+        config = charlm.Config(limit=400_000, valid_fraction=0.002, hidden=128, batch=16, epochs=1, valid_every=1)
     else:
         config = charlm.Config(limit=3_000_000, valid_fraction=0.02, hidden=256, epochs=1.2, valid_every=0.3)
     order, wanted, length = (2, 2.4, 4_000) if quick else (6, 1.51, 8_000)
