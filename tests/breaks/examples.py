@@ -94,7 +94,7 @@ BREAKS = [
         "tests/examples -k 'video or draw'",
     ),
     Break(
-        "examples: DRAW's later steps write where the first one does",
+        "examples: DRAW writes in its first step alone",
         f"{E}/draw.py",
         "canvas = canvas + self._ink(h)[0]",
         "canvas = canvas if cost.any() else canvas + self._ink(h)[0]",
