@@ -4,6 +4,10 @@ from .record import EMULATED, Break
 
 P = "python/rnnkernels/torch"
 TESTS = "tests/torch/test_torch_attention.py"
+DERIVATIVES = "tests/torch/test_torch_attention_derivatives.py"
+MODELS = "tests/torch/test_torch_attention_models.py"
+MANNERS = "tests/torch/test_torch_attention_manners.py"
+STEPS = "tests/torch/test_torch_attention_steps.py"
 ON_GPU = "tests/cuda/test_cuda_attention_torch.py"
 
 BREAKS = [
@@ -26,14 +30,14 @@ BREAKS = [
         f"{P}/attention_autograd.py",
         "ctx.save_for_backward(*tensors, results[0], *results[-2:], *places)",
         "ctx.save_for_backward(*tensors, *(r.data for r in (results[0], *results[-2:])), *places)",
-        f"{TESTS} -k in_place",
+        f"{DERIVATIVES} -k in_place",
     ),
     Break(
         "torch: attention: a stepper draws the first step's place again and again",
         f"{P}/attention.py",
         "done = layer._attend(given, self._count)",
         "done = layer._attend(given, 0)",
-        f"{TESTS} -k stepper",
+        f"{STEPS} -k stepper",
     ),
     Break(
         "torch: attention: a step that a row does not have has the logarithm of 0",
@@ -47,7 +51,7 @@ BREAKS = [
         f"{P}/attention_kernels.py",
         "if mask is not None and not bool(mask.any(1).all()):",
         "if False:",
-        f"{TESTS} -k words",
+        f"{MANNERS} -k words",
     ),
     Break(
         "torch: attention: resets leave the weights of earlier steps in the loop",
@@ -68,35 +72,35 @@ BREAKS = [
         f"{P}/attention_autograd.py",
         "                if batched\n",
         "                if batched or transforms.at_work()\n",
-        f"{TESTS} -k transforms",
+        f"{DERIVATIVES} -k transforms",
     ),
     Break(
         "torch: attention: second derivatives draw again",
         f"{P}/attention_autograd.py",
         'layout._replace(options=(*layout.options, "places"))',
         'layout._replace(asked=layout.asked._replace(hard=False), options=(*layout.options, "places"))',
-        f"{TESTS} -k second",
+        f"{DERIVATIVES} -k second",
     ),
     Break(
         "torch: attention: a compiled layer forgets the mask",
         f"{P}/attention_operators.py",
         "options = (given.mask, given.lengths,",
         "options = (None, given.lengths,",
-        f"{TESTS} -k compiled",
+        f"{MODELS} -k compiled",
     ),
     Break(
         "torch: attention: an operator's size is another than its fake's",
         f"{P}/attention_kernels.py",
         "return of_cell + query * size, _BEHIND_CELL + behind",
         "return of_cell + 2 * query * size, _BEHIND_CELL + behind",
-        f"{TESTS} -k whole",
+        f"{MODELS} -k whole",
     ),
     Break(
         "torch: attention: contexts are not counted",
         f"{P}/attention_operators.py",
         "+ count * width * (not asked.hard)",
         "",
-        f"{TESTS} -k counted",
+        f"{MODELS} -k counted",
     ),
     # ---- on a GPU
     Break(

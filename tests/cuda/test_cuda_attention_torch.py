@@ -1,6 +1,6 @@
 """`AttentionRecurrent` on tensors of a GPU, emulated, against the loop in PyTorch's operations, which no kernel runs.
 
-What the layer does on the CPU: tests/torch/test_torch_attention.py. The numbers of the kernels behind it, for every
+What the layer does on the CPU: tests/torch/test_torch_attention*.py. The numbers of the kernels behind it, for every
 cell: tests/kernels/test_attention.py, which the emulated backend runs, too.
 """
 
