@@ -170,6 +170,33 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
             done = serve(asked, *map(region.cast, tensors))
         return type(done)(*(autocast.to(part, region.low) for part in done))
 
+    def _set_noise(self, noise: Noise) -> None:
+        """Take the rates of the masks inside the recurrence."""
+        self.zoneout = tuple(noise.rates(self.cell))
+        self.recurrent_dropout = float(noise.recurrent_dropout)
+        self.per_step = bool(noise.per_step)
+        self.weight_dropout = float(noise.weight_dropout)
+        self._masked = noise.masks
+
+    def _drawn(self) -> Drawn | None:
+        """Return a call's masks: drawn in training, and their expectation in evaluation, where no seed is read."""
+        if not self._masked:
+            return None
+        return Drawn(
+            torch.randint(0, 2**63 - 1, (), dtype=torch.int64) if self.training else torch.zeros((), dtype=int),
+            expected=not self.training,
+            per_step=self.per_step,
+            zoneout=self.zoneout,
+            recurrent_dropout=self.recurrent_dropout,
+            weight_dropout=self.weight_dropout,
+        )
+
+    def _repr_of(self, defaults: dict[str, Any]) -> str:
+        """Return the arguments, and rates, that are not their defaults."""
+        defaults = defaults | {"recurrent_dropout": 0.0, "per_step": False, "weight_dropout": 0.0, "cell_clip": None}
+        text = f", zoneout={self.zoneout}" if any(self.zoneout) else ""
+        return text + "".join(f", {k}={getattr(self, k)!r}" for k, v in defaults.items() if getattr(self, k) != v)
+
     def _given_back(self, states: Sequence[torch.Tensor]) -> States:
         return states[0] if len(self.state_names) == 1 else tuple(states)
 
@@ -252,12 +279,7 @@ class Recurrent(_Base):
         self.dropout = check_rate("dropout", dropout)
         self.bidirectional = as_flag("bidirectional", bidirectional)
         self.memory = check_memory(memory)
-        noise = Noise(0, zoneout, recurrent_dropout, per_step, weight_dropout)  # checks the rates
-        self.zoneout = tuple(noise.rates(cell))
-        self.recurrent_dropout = float(recurrent_dropout)
-        self.per_step = bool(per_step)
-        self.weight_dropout = float(weight_dropout)
-        self._masked = noise.masks
+        self._set_noise(Noise(0, zoneout, recurrent_dropout, per_step, weight_dropout))
 
         ways = 2 if bidirectional else 1
         self._all_weights: list[dict[str, str]] = []  # of each layer and direction: the kernels' name → the attribute
@@ -273,19 +295,9 @@ class Recurrent(_Base):
 
     def extra_repr(self) -> str:
         """Return the arguments that say what is inside."""
+        defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
         text = f"{self.cell!r}, {self.input_size}, {self.hidden_size}"
-        defaults: dict[str, Any] = {
-            "num_layers": 1,
-            "bias": True,
-            "batch_first": False,
-            "dropout": 0.0,
-            "bidirectional": False,
-        }
-        defaults |= {"proj_size": 0, "recurrent_dropout": 0.0, "per_step": False, "weight_dropout": 0.0}
-        defaults |= {"cell_clip": None, "memory": "all"}
-        if any(self.zoneout):
-            text += f", zoneout={self.zoneout}"
-        return text + "".join(f", {k}={getattr(self, k)!r}" for k, v in defaults.items() if getattr(self, k) != v)
+        return text + self._repr_of(defaults | {"proj_size": 0, "memory": "all"})
 
     def forward(
         self,
@@ -387,18 +399,7 @@ class Recurrent(_Base):
         return (*results, done.sequences) if all_states else results
 
     def _asked(self, batch_sizes: Any, lengths: Any, resets: Any) -> Asked:
-        noise = None
-        if self._masked:
-            # In evaluation the seed is not read: the masks' expectation takes their place.
-            seed = torch.randint(0, 2**63 - 1, (), dtype=torch.int64) if self.training else torch.zeros((), dtype=int)
-            noise = Drawn(
-                seed,
-                expected=not self.training,
-                per_step=self.per_step,
-                zoneout=self.zoneout,
-                recurrent_dropout=self.recurrent_dropout,
-                weight_dropout=self.weight_dropout,
-            )
+        noise = self._drawn()
         return Asked(
             self.cell, False, batch_sizes, lengths, resets, noise, cell_clip=self.cell_clip, memory=self.memory
         )
