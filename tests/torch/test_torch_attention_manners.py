@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 import torch
-from torch_attending import B, D, H, T, arrays, make
+from torch_attending import FORMS, B, D, H, T, arrays, function_of, make
 
 import rnnkernels.torch as rnn
 
@@ -59,6 +60,64 @@ def test_masked_places_and_padding_hold_anything() -> None:
     other.square().sum().backward()
     assert (features.grad[~mask] == 0).all()
     assert (features.grad[2] == 0).all()
+
+
+def fillings(dtype: torch.dtype) -> tuple[float, ...]:
+    return (math.nan, math.inf, -math.inf, torch.finfo(dtype).max)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("hard", [False, True])
+@pytest.mark.parametrize("form", FORMS)
+def test_what_stands_where_nobody_looks_reaches_nothing(form: str, hard: bool, dtype: torch.dtype) -> None:
+    """Neither a result nor a gradient; nor does what a loss says of its weights. To the last bit, in a stepper too."""
+    layer = make(hard=hard, **FORMS[form]).to(dtype)
+    x, features, mask = arrays(layer)
+    x, features = x.to(dtype), features.to(dtype)
+    seed = {"seed": 7} if hard else {}
+
+    def results(features: torch.Tensor, of_masked: float) -> list[Any]:
+        given = features.clone().requires_grad_()
+        layer.zero_grad()
+        output, final, looked = layer(x, given, mask=mask, **seed)
+        d_weights = torch.ones_like(looked.weights).masked_fill(~mask, of_masked)
+        torch.autograd.backward(
+            [output, final[1], looked.weights, looked.contexts],
+            [output.detach(), final[1].detach(), d_weights, looked.contexts.detach()],
+        )
+        step = layer.stepper(features, mask=mask, **seed)
+        stepped = [step(x_t) for x_t in x]
+        parameters = [p.grad for p in layer.parameters() if p.grad is not None]
+        return [output, *final, *looked, *stepped, step.weights, step.context, given.grad, *parameters]
+
+    clean = results(features.masked_fill(~mask[:, :, None], 1.0), 1.0)
+    for filling in fillings(dtype):
+        found = results(features.masked_fill(~mask[:, :, None], filling), filling)
+        assert all(a is b is None or torch.equal(a, b) for a, b in zip(found, clean, strict=True)), filling
+    assert (clean[-1 - len([p for p in layer.parameters() if p.grad is not None])][~mask] == 0).all()
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("form", FORMS)
+def test_nor_second_derivatives_nor_tangents(form: str, dtype: torch.dtype) -> None:
+    layer = make("gru", **FORMS[form]).to(dtype)
+    run, inputs = function_of(layer, mask=torch.tensor([[True, False, True], [True, True, False]]))
+    values = [t.detach().to(dtype) for t in inputs]
+    forbidden = torch.tensor([[False, True, False], [False, False, True]])[:, :, None]
+
+    def found(filling: float) -> list[Any]:
+        given = [t.clone().requires_grad_() for t in values]
+        given[1] = values[1].masked_fill(forbidden, filling).requires_grad_()
+        first = torch.autograd.grad(sum(r.square().sum() for r in run(*given)), given, create_graph=True)
+        second = torch.autograd.grad(sum(g.square().sum() for g in first), given)
+        tangents = torch.func.jvp(run, tuple(t.detach() for t in given), tuple(values))[1]
+        return [*first, *second, *tangents]
+
+    clean = found(1.0)
+    assert all(g.isfinite().all() for g in clean)
+    for filling in fillings(dtype):
+        assert all(torch.equal(a, b) for a, b in zip(found(filling), clean, strict=True)), filling
 
 
 def test_what_cannot_be_is_refused_in_words() -> None:

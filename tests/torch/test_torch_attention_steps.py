@@ -8,6 +8,10 @@ import pytest
 import torch
 from torch_attending import FORMS, B, D, L, T, arrays, make
 
+from rnnkernels import attention
+from rnnkernels.torch import attention as torch_attention
+from rnnkernels.torch import attention_loop
+
 
 def test_a_seed_draws_the_same_places() -> None:
     layer = make(hard=True)
@@ -52,6 +56,62 @@ def test_the_gradient_of_hard_attention_is_reinforces() -> None:
     attention = layer(x, features, mask=mask, seed=2)[2]
     attention.log_probs.sum().backward()
     assert (layer.weight_query.grad != 0).any()
+
+
+def test_a_seed_is_the_numpy_sides() -> None:
+    """All of [0, 2**64), as a number or as the bits of an int64."""
+    layer = make(hard=True)
+    x, features, _ = arrays(layer, steps=40)
+    params = {name: p.detach().numpy() for name, p in layer.named_parameters()}
+    for seed, bits in ((3, 3), (2**64 - 5, -5)):
+        run = attention.forward("lstm", x.numpy(), features.numpy(), params, hard=seed)
+        for given in (seed, torch.tensor(bits)):
+            assert torch.equal(layer(x, features, seed=given)[2].places, torch.from_numpy(run.places))
+    with pytest.raises(ValueError, match=r"seed: expected .* got 18446744073709551616"):
+        layer(x, features, seed=2**64)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_greedy_places_are_the_likeliest(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a call, compiled too, in a stepper and in the loop; nothing is drawn, so nobody's generator moves."""
+    layer = make(hard=True, **FORMS[form])
+    x, features, mask = arrays(layer)
+    before = torch.random.get_rng_state()
+    output, _, looked = layer(x, features, mask=mask, lengths=[3, T, 1], greedy=True)
+    ran = looked.weights.sum(2) > 0
+    assert torch.equal(looked.places, torch.where(ran, looked.weights.argmax(2), -1))
+    chosen = looked.weights.max(2).values
+    torch.testing.assert_close(looked.log_probs, torch.where(ran, chosen, 1.0).log())
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    again = compiled(x, features, mask=mask, lengths=torch.tensor([3, T, 1]), greedy=True)
+    assert torch.equal(again[0], output)
+    whole, _, looked = layer(x, features, mask=mask, greedy=True)
+    step = layer.stepper(features, mask=mask, greedy=True)
+    for t in range(T):
+        torch.testing.assert_close(step(x[t]), whole[t].detach())
+        assert torch.equal(step.place, looked.places[t])
+    assert torch.equal(torch.random.get_rng_state(), before)
+    monkeypatch.setattr(torch_attention, "attend", attention_loop.run)
+    torch.testing.assert_close(layer(x, features, mask=mask, greedy=True)[0], whole)
+
+
+def test_a_greedy_layer_is_a_hard_one() -> None:
+    soft, hard = make(), make(hard=True)
+    x, features, _ = arrays(soft)
+
+    def run(layer: Any, **options: Any) -> None:
+        layer(x, features, **options)
+
+    def decode(layer: Any, **options: Any) -> None:
+        layer.stepper(features, **options)
+
+    for call in (run, decode):
+        with pytest.raises(ValueError, match=r"^greedy: expected False without hard attention, which hard=True makes"):
+            call(soft, greedy=True)
+        with pytest.raises(ValueError, match=r"^seed: expected none without hard attention, which hard=True makes"):
+            call(soft, seed=1)
+        with pytest.raises(ValueError, match=r"^seed: expected none where greedy, as nothing is drawn; got 1"):
+            call(hard, seed=1, greedy=True)
 
 
 @pytest.mark.parametrize("form", FORMS)
