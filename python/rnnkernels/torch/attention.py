@@ -368,10 +368,10 @@ zoneout, recurrent_dropout, per_step, weight_dropout, cell_clip
         if mask is not None:
             # What stands where nobody looks may be NaN: as a zero it reaches neither the products that make the keys
             # nor their gradients.
-            features = features.masked_fill(~mask.unsqueeze(2), 0.0)
+            features = torch.where(mask.unsqueeze(2), features, 0.0)
             if _waited_for(features):
                 # No place at all: the answer is NaN, which a GPU finds without being asked.
-                nowhere = ~mask.any(1, keepdim=True)
+                nowhere = mask.any(1, keepdim=True).logical_not()
                 features, mask = features.masked_fill(nowhere.unsqueeze(2), math.nan), mask | nowhere
         if self.scores == "bilinear":
             return Prepared(features, None, mask)
