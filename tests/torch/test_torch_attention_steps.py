@@ -111,7 +111,7 @@ def test_a_greedy_layer_is_a_hard_one() -> None:
             call(soft, greedy=True)
         with pytest.raises(ValueError, match=r"^seed: expected none without hard attention, which hard=True makes"):
             call(soft, seed=1)
-        with pytest.raises(ValueError, match=r"^seed: expected none where greedy, as nothing is drawn; got 1"):
+        with pytest.raises(ValueError, match=r"^greedy: expected False where there is a seed, got True and 1"):
             call(hard, seed=1, greedy=True)
 
 

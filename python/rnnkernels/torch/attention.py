@@ -322,6 +322,8 @@ zoneout, recurrent_dropout, per_step, weight_dropout, cell_clip
         greedy = as_flag("greedy", greedy)
         if greedy and not self.hard:
             raise ValueError("greedy: expected False without hard attention, which hard=True makes a layer have")
+        if greedy and seed is not None:
+            raise ValueError(f"greedy: expected False where there is a seed, got True and {shown(seed)}")
         noise = self._drawn()
         asked = Attending(self.cell, self.hard, self.cell_clip, greedy)
         if noise is None:
@@ -332,8 +334,8 @@ zoneout, recurrent_dropout, per_step, weight_dropout, cell_clip
         """Return a seed as a tensor, as a number would be a constant of a compiled graph."""
         if not self.hard or greedy:
             if seed is not None:
-                why = "where greedy" if greedy else "without hard attention, which hard=True makes a layer have"
-                raise ValueError(f"seed: expected none {why}, as nothing is drawn; got {shown(seed)}")
+                why = "without hard attention, which hard=True makes a layer have"
+                raise ValueError(f"seed: expected none {why}; got {shown(seed)}")
             return None
         if seed is None:
             return torch.randint(0, 2**63 - 1, (), dtype=torch.int64)
