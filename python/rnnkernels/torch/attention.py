@@ -53,15 +53,8 @@ class Attention(NamedTuple):
 class AttentionRecurrent(_Base):
     """A layer of any cell that looks at features in every step.
 
-    In step t the state h = h_{t-1} asks each place a_i of a row's features, and the answer is fed to the cell with the
-    input:
-
-    - q = weight_query h + bias_query; key_i = weight_key a_i
-    - additive scores (Bahdanau et al. 2015): e_i = score . tanh(key_i + q); dot: e_i = q . key_i / sqrt(A);
-      bilinear (Luong et al. 2015): e_i = q . a_i
-    - alpha = softmax(e), context = sum_i alpha_i a_i, times beta = sigmoid(weight_beta h + bias_beta) where gated
-      (Xu et al. 2015)
-    - the cell takes its step on (x_t, context)
+    In every step the state asks each place of a row's features, and the answer is fed to the cell with the input:
+    `rnnkernels.attention` has the equations.
 
     Hard attention (Xu et al. 2015) draws one place from alpha in each step, and context is what stands there. The
     gradient through context then goes to that place alone; `Attention.log_probs` is what REINFORCE differentiates.
@@ -81,15 +74,8 @@ class AttentionRecurrent(_Base):
 
     Attributes
     ----------
-    weight_ih : Parameter (G*H, I + D)
-        The columns of x first. With it what else the cell has: `rnnkernels.parameter_shapes`.
-    weight_query, bias_query : Parameter (A, H), (A,)
-    weight_key : Parameter (A, D)
-        But for bilinear scores.
-    score : Parameter (A,)
-        For additive scores.
-    weight_location : Parameter (A, C, K)
-    weight_beta, bias_beta : Parameter (1, H), (1,)
+    weight_ih, weight_query, ... : Parameter
+        Named and shaped as `rnnkernels.attention.parameter_shapes` says.
     cell, input_size, feature_size, hidden_size, scores, attention_size, gated, location, bias, batch_first, hard, \
 zoneout, recurrent_dropout, per_step, weight_dropout, cell_clip
 

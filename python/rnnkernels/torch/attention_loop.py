@@ -176,8 +176,7 @@ class _CellStep:
             self.part = steps.input_part(LIBRARY, cell, x, {**matrices, "weight_ih": of_x})
         self.x = x if cell_info(cell)["direct"] else None
         self.like = params["weight_ih"]
-        rates = () if asked.noise is None else asked.noise.zoneout
-        self.rates = rates if any(rates) else None  # with which units keep their value: the masks' expectation
+        self.noise = None if asked.noise is None or not asked.noise.keeps_units else asked.noise
 
     def zeros(self, batch: int) -> Tensors:
         """Return states of zeros."""
@@ -189,9 +188,7 @@ class _CellStep:
             part = LIBRARY.layer_norm(part, self.gain, self.shift)
         whole = None if self.x is None else torch.cat((self.x[t], context), 1)  # what gates that take x itself do
         made = tuple(self.step(LIBRARY, whole, part, state, self.weights))
-        if self.rates is None:
-            return made
-        return tuple(rate * old + (1 - rate) * new for rate, old, new in zip(self.rates, state, made, strict=True))
+        return made if self.noise is None else self.noise.mixed(state, made)
 
 
 # ---- hard attention ----------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from .operators import _TYPES, _hidden, _untraced, _widths
 
 # What is asked for is flat in a schema: the fields of `Attending`, then those of its noise that nothing else says.
 _ASKED = tuple(name for name in Attending._fields if name != "noise")
-_NOISE = ("expected", "per_step", "zoneout", "recurrent_dropout", "weight_dropout")
+_NOISE = tuple(name for name in Drawn._fields if name not in ("seed", "layer", "first_step", "batch", "places"))
 _NO_NOISE = Drawn()
 _KINDS = get_type_hints(Attending) | get_type_hints(Drawn)
 _OPTIONS = tuple(name for name in OPTIONS if name != "places")  # those are the loop's
@@ -67,7 +67,8 @@ def _read(arguments: tuple[Any, ...]) -> tuple[Attending, Given, tuple[Any, ...]
     named = dict(zip(names, weights, strict=True))
     states = (tuple(s) if s else None for s in (state, reset))
     given = Given(x, features, keys, named, *states, **dict(zip(_OPTIONS, options, strict=True)))
-    noise = Drawn(None, **{name: values.pop(name) for name in _NOISE})
+    rates = {name: values.pop(name) for name in _NOISE}
+    noise = Drawn(None, **{name: tuple(rate) if isinstance(rate, list) else rate for name, rate in rates.items()})
     return Attending(**values, noise=None if given.noise_seed is None else noise), given, arguments[_COUNT:]
 
 
