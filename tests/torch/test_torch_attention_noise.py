@@ -44,8 +44,8 @@ def of_numpy(layer: Any, inputs: Any, seed: int, **options: Any) -> tuple[list[A
         weight_dropout=layer.weight_dropout,
         expected=not layer.training,
     )
-    options = {name: np.asarray(value) for name, value in options.items()}
-    run = attention.forward(layer.cell, x, features, params, mask=mask, noise=noise, **options)
+    given: dict[str, Any] = {name: np.asarray(value) for name, value in options.items()}
+    run = attention.forward(layer.cell, x, features, params, mask=mask, noise=noise, **given)
     grads = attention.backward(
         run, 2 * run.output, [2 * s for s in run.state], d_weights=2 * run.weights, d_contexts=2 * run.contexts
     )

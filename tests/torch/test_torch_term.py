@@ -27,8 +27,8 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # of the layer, of 
 def made(cell: str, *rows: int, **options: Any) -> tuple[Any, torch.Tensor, list[torch.Tensor]]:
     """A layer, x, and a term for each of its layers and directions."""
     torch.manual_seed(0)
-    size = {"proj_size": 3} if rk.cell_info(cell)["projected"] else {}
-    layer = rnn.Recurrent(cell, SIZE, SIZE, dtype=torch.float64, **size, **options)
+    size = 3 if rk.cell_info(cell)["projected"] else 0
+    layer = rnn.Recurrent(cell, SIZE, SIZE, proj_size=size, dtype=torch.float64, **options)
     x = torch.randn(T, *rows, SIZE, dtype=torch.float64, requires_grad=True)
     gates = len(layer.weight_ih_l0)
     terms = [torch.randn(*rows, gates, dtype=torch.float64, requires_grad=True) for _ in layer._all_weights]
@@ -45,7 +45,7 @@ def test_it_is_that_of_rnnkernels(cell: str, case: str) -> None:
     of_layer, options = CASES[case]
     layer, x, (term,) = made(cell, B, **of_layer)
     params = {name.removesuffix("_l0"): p.detach().numpy() for name, p in layer.named_parameters()}
-    given = {name: np.asarray(value) for name, value in options.items()}
+    given: dict[str, Any] = {name: np.asarray(value) for name, value in options.items()}
     run = rk.forward(cell, x.detach().numpy(), params, term=term.detach().numpy(), **given, **of_layer)
     output, _ = layer(x, term=term, **options)
     np.testing.assert_array_equal(output.detach().numpy(), run.output)

@@ -67,8 +67,7 @@ def _read(arguments: tuple[Any, ...]) -> tuple[Attending, Given, tuple[Any, ...]
     named = dict(zip(names, weights, strict=True))
     states = (tuple(s) if s else None for s in (state, reset))
     given = Given(x, features, keys, named, *states, **dict(zip(_OPTIONS, options, strict=True)))
-    rates = {name: values.pop(name) for name in _NOISE}
-    noise = Drawn(None, **{name: tuple(rate) if isinstance(rate, list) else rate for name, rate in rates.items()})
+    noise = Drawn(None, **{name: values.pop(name) for name in _NOISE})
     return Attending(**values, noise=None if given.noise_seed is None else noise), given, arguments[_COUNT:]
 
 
