@@ -24,6 +24,7 @@ def test_a_compiled_layer_is_the_eager_one(form: str, ragged: bool) -> None:
     options: dict[str, Any] = seeded(layer)
     if ragged:
         options |= {"lengths": torch.tensor([2, T, 0]), "resets": torch.rand(T, B) < 0.3}
+    torch._dynamo.reset()  # there is a limit of how often one piece of code is compiled
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     x, features, mask = arrays(layer)
 
