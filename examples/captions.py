@@ -93,8 +93,8 @@ class Captioner(torch.nn.Module):  # type: ignore[misc]
 
     def write(self, grid: torch.Tensor) -> list[list[str]]:
         """Return captions, written word by word; of hard attention with places drawn by one seed."""
-        seed = {"seed": 0} if self.look == "hard" else {}
-        step = self.recurrence.stepper(self.places(grid).detach(), **seed)
+        seed = 0 if self.look == "hard" else None
+        step = self.recurrence.stepper(self.places(grid).detach(), seed=seed)
         word, said = torch.full((len(grid),), START), []
         for _ in range(EACH * MOST):
             word = self.readout(step(word)).argmax(1)
