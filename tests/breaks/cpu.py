@@ -361,10 +361,10 @@ BREAKS = [
     ),
     # ---- programs
     Break(
-        "programs: rows that lie anywhere are taken for lines",
-        "csrc/passes/chunk.h",
-        "return !down || rows.even;",
-        "return true;",
+        "programs: rows that lie anywhere are written where the first lies",
+        "csrc/passes/program_pass.cpp",
+        "value.store(p.out[chunk.row_of(i)] + chunk.at_of(i), chunk.units);",
+        "value.store(p.out[chunk.row] + chunk.at_of(i), chunk.units);",
         "tests/equations/test_added_programs.py",
         CPU,
     ),
