@@ -11,20 +11,33 @@ import numpy as np
 
 from rnnkernels._scalars import as_items, as_number, as_text, check_mapping, shown
 
-from .cells import CELLS, Array, State
+from .cells import CELLS, Array, Cell, State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
 
-__all__ = ["as_input", "as_parameters", "as_positive", "as_states", "check_cell", "exact"]
+__all__ = ["as_input", "as_parameters", "as_positive", "as_states", "exact", "find_cell", "find_equations"]
 
 
-def check_cell(cell: Any) -> None:
-    """Raise TypeError or ValueError where a cell has no reference."""
-    if as_text("cell", cell) not in CELLS:
-        raise ValueError(f"cell: expected one of {', '.join(CELLS)}, got {shown(cell)}")
+def find_equations(cell: Any) -> Equations | None:
+    """Return the equations of a cell that has no function in `rnnkernels.reference.cells`; None where it has one.
+
+    Raises TypeError or ValueError where a cell has neither.
+    """
+    if as_text("cell", cell) in CELLS:
+        return None
+    equations = equations_of(cell)
+    if equations is None:
+        raise ValueError(f"cell: expected one of {', '.join(CELLS)}, or a cell from equations, got {shown(cell)}")
+    return equations
+
+
+def find_cell(cell: str) -> Cell:
+    """Return a cell's states and its function, of equations where it is made of them."""
+    equations = find_equations(cell)
+    return CELLS[cell] if equations is None else cell_of(equations)
 
 
 def exact(name: str, value: Any, shape: tuple[int, ...] = ()) -> Array:
@@ -45,12 +58,11 @@ def _numbers(name: str, value: Any) -> npt.NDArray[Any]:
     return array
 
 
-def as_parameters(params: Any) -> dict[str, Array]:
-    """Return parameters (..., rows, columns) and (..., rows)."""
+def as_parameters(params: Any, *, recurrent: bool = True) -> dict[str, Array]:
+    """Return parameters (..., rows, columns) and (..., rows); `recurrent`: some of them are of the state."""
     check_mapping("params", params)
     arrays = {name: exact(f"params[{name!r}]", value) for name, value in params.items()}
-    recurrent = [name for name in ("weight_hh", "weight_diagonal") if name in arrays]
-    if "weight_ih" not in arrays or not recurrent:
+    if "weight_ih" not in arrays or (recurrent and not {"weight_hh", "weight_diagonal"} & set(arrays)):
         raise ValueError(
             f"params: expected weight_ih and what the cell has beside it, got {', '.join(map(str, arrays))}"
         )
