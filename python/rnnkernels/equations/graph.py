@@ -109,6 +109,7 @@ class Equations:
     graph: Graph
     settings: tuple[tuple[str, float], ...] = ()  # what the numbers were when it was traced
     doc: str = ""
+    names: tuple[tuple[int, str], ...] = ()  # of nodes, by their numbers: the variables that held them
 
     @property
     def rows(self) -> tuple[str, ...]:

@@ -1,0 +1,315 @@
+"""The functions that a cell's equations are written in: of values, each one or several operations of the graph.
+
+``+ − * /``, negation, ``abs()``, comparisons and small powers are Python's operators (`values`). What each operation
+computes and its derivative are in `operations`; a composite here is what its docstring says, in that order.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rnnkernels._scalars import as_choice
+
+from .names import Inputs, Names, Rows
+from .places import at_here
+from .refusing import kind_of
+from .values import Condition, Value, arguments, operand, same_trace
+
+if TYPE_CHECKING:
+    from .values import Number
+
+__all__ = [
+    "abs",
+    "clip",
+    "direct",
+    "elu",
+    "erf",
+    "exp",
+    "expm1",
+    "fma",
+    "gelu",
+    "hard_sigmoid",
+    "log",
+    "log_sigmoid",
+    "maximum",
+    "minimum",
+    "product",
+    "relu",
+    "sigmoid",
+    "silu",
+    "softplus",
+    "softsign",
+    "sqrt",
+    "tanh",
+    "where",
+]
+
+
+# ---- products ------------------------------------------------------------------------------------
+
+
+def product(operand: Value, /, *more: Value) -> Rows:
+    """Return a recurrent product: ``u = rk.product(h)``, of which u.i, u.f, ... are the rows of ``weight_hh``.
+
+    Parameters
+    ----------
+    operand : value
+        The first state; or any element-wise expression of states and of `rnnkernels.PerStep` inputs; or an expression
+        of another product's gates, ``rk.product(r * h)``, which is then computed after them. A step has at most one
+        product of each of these three kinds.
+    *more : value
+        Further vectors beside `operand`, each an expression of states: their gates have weights of their own,
+        ``weight_gg`` (Gf·H, F·H).
+
+    Returns
+    -------
+    rows
+        Its attributes are values; a name belongs to one product, and to ``x`` as well where that has it too.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an operand is no value of the cell, or the cell has such a product already; if it is a third product in a
+        chain. The line is named.
+    """
+    nodes = []
+    recording = None
+    for name, each in (("operand", operand), *((f"more[{k}]", each) for k, each in enumerate(more))):
+        if not isinstance(each, Value):
+            of_gates = "; a product is of its gates, as rk.product(u.r * h)" if isinstance(each, Names) else ""
+            raise TypeError(f"{name}: expected a value of the cell, got {kind_of(each)}{of_gates}{at_here()}")
+        recording = recording or each._recording
+        same_trace(recording, each)
+        nodes.append(each._node)
+    if recording is None:
+        raise TypeError("operand: expected a value of the cell")
+    return Rows(recording, recording.multiply(tuple(nodes)))
+
+
+def direct(x: Inputs) -> Value:
+    """Return x itself, without weights: the cell's input is then as wide as its states, I = H.
+
+    Parameters
+    ----------
+    x : the function's first parameter
+
+    Returns
+    -------
+    value
+
+    Raises
+    ------
+    TypeError
+        If it is anything else.
+    """
+    if not isinstance(x, Inputs):
+        raise TypeError(f"x: expected the first parameter of a cell's function, got {kind_of(x)}{at_here()}")
+    same_trace(x._recording, x)
+    return Value(x._recording, x._recording.itself())
+
+
+# ---- operations ----------------------------------------------------------------------------------
+
+
+def _value(value: object) -> Value:
+    """Return a value that is one, or raise naming the argument `value`."""
+    recording, (node,) = arguments(value=value)
+    return Value(recording, node)
+
+
+def _unary(operation: str, value: object) -> Value:
+    recording, nodes = arguments(value=value)
+    return Value(recording, recording.node(operation, *nodes))
+
+
+def exp(value: Value) -> Value:
+    """Return e to the power of a value."""
+    return _unary("exp", value)
+
+
+def expm1(value: Value) -> Value:
+    """Return exp(value) - 1, exact near 0."""
+    return _unary("expm1", value)
+
+
+def log(value: Value) -> Value:
+    """Return the natural logarithm: -inf at 0, NaN below."""
+    return _unary("log", value)
+
+
+def sqrt(value: Value) -> Value:
+    """Return the square root: NaN below 0."""
+    return _unary("sqrt", value)
+
+
+def sigmoid(value: Value) -> Value:
+    """Return 1 / (1 + exp(-value))."""
+    return _unary("sigmoid", value)
+
+
+def tanh(value: Value) -> Value:
+    """Return the hyperbolic tangent."""
+    return _unary("tanh", value)
+
+
+def log_sigmoid(value: Value) -> Value:
+    """Return log(sigmoid(value)), finite wherever the value is."""
+    return _unary("log_sigmoid", value)
+
+
+def erf(value: Value) -> Value:
+    """Return the error function."""
+    return _unary("erf", value)
+
+
+def relu(value: Value) -> Value:
+    """Return the greater of a value and 0; its slope at 0 is 0."""
+    return _unary("relu", value)
+
+
+def abs(value: Value) -> Value:
+    """Return the absolute value; its slope at 0 is 0."""
+    return _unary("abs", value)
+
+
+def fma(a: Number, b: Number, c: Number) -> Value:
+    """Return a * b + c, rounded once.
+
+    Parameters
+    ----------
+    a, b, c : value or float
+        One at least is a value. ``a * b + c`` becomes this by itself where nothing else reads the product.
+    """
+    recording, nodes = arguments(a=a, b=b, c=c)
+    return Value(recording, recording.node("fma", *nodes))
+
+
+def maximum(a: Number, b: Number) -> Value:
+    """Return the greater of two; NaN where one is NaN.
+
+    Parameters
+    ----------
+    a, b : value or float
+        One at least is a value. Where they are equal the gradient goes to `b`.
+    """
+    recording, nodes = arguments(a=a, b=b)
+    return Value(recording, recording.node("maximum", *nodes))
+
+
+def minimum(a: Number, b: Number) -> Value:
+    """Return the smaller of two; NaN where one is NaN.
+
+    Parameters
+    ----------
+    a, b : value or float
+        One at least is a value. Where they are equal the gradient goes to `b`.
+    """
+    recording, nodes = arguments(a=a, b=b)
+    return Value(recording, recording.node("minimum", *nodes))
+
+
+def where(condition: Condition | bool, yes: Number, no: Number) -> Value:
+    """Return one of two, by a comparison: ``rk.where(c > 1.0, c, 0.0)``.
+
+    Both are computed. The gradient goes to the one that is taken.
+
+    Parameters
+    ----------
+    condition : condition or bool
+        A comparison of values, or several joined by ``&``, ``|``, ``~``. Comparisons with NaN are false, but for
+        ``!=``. A flag, of settings say, takes one side for all.
+    yes, no : value or float
+        What to return where the condition holds, and where it does not.
+    """
+    if isinstance(condition, Condition):
+        recording = condition._recording
+        same_trace(recording, condition)
+        nodes = []
+        for name, each in (("yes", yes), ("no", no)):
+            node = operand(recording, each)
+            if isinstance(node, str):
+                raise TypeError(f"{name}: expected a value of the cell or a number, got {node}{at_here()}")
+            nodes.append(node)
+        return Value(recording, condition.choose(*nodes))
+    if condition is not True and condition is not False:
+        raise TypeError(f"condition: expected a comparison of values, as c > 1.0, got {kind_of(condition)}{at_here()}")
+    recording, nodes = arguments(yes=yes, no=no)
+    return Value(recording, nodes[0] if condition else nodes[1])
+
+
+# ---- composites ----------------------------------------------------------------------------------
+
+
+def clip(value: Value, low: Number, high: Number) -> Value:
+    """Return minimum(maximum(value, low), high); the slope at both limits is 0.
+
+    Parameters
+    ----------
+    value : value
+    low, high : float or value
+    """
+    _, (_, low_node, high_node) = arguments(value=value, low=low, high=high)
+    if low_node.operation == high_node.operation == "constant" and float(low) > float(high):
+        raise ValueError(f"high: expected at least low, {low}, got {high}{at_here()}")
+    return minimum(maximum(value, low), high)
+
+
+def softplus(value: Value) -> Value:
+    """Return log(1 + exp(value)), as -log_sigmoid(-value): finite wherever the value is."""
+    return -_unary("log_sigmoid", _unary("neg", value))
+
+
+def silu(value: Value) -> Value:
+    """Return value * sigmoid(value)."""
+    return value * sigmoid(value)
+
+
+def softsign(value: Value) -> Value:
+    """Return value / (1 + abs(value))."""
+    magnitude = abs(value)
+    return value / (1.0 + magnitude)
+
+
+def hard_sigmoid(value: Value, slope: Number = 1.0 / 6.0, offset: Number = 0.5) -> Value:
+    """Return minimum(maximum(slope * value + offset, 0), 1); the slope at both limits is 0.
+
+    Parameters
+    ----------
+    value : value
+    slope : float or value, default 1/6
+        PyTorch's and ONNX's HardSwish have 1/6, Keras before version 3 and ONNX's HardSigmoid 0.2.
+    offset : float or value, default 0.5
+    """
+    arguments(value=value, slope=slope, offset=offset)
+    return minimum(maximum(slope * value + offset, 0.0), 1.0)
+
+
+def elu(value: Value, alpha: Number = 1.0) -> Value:
+    """Return the value where it is above 0, alpha * (exp(value) - 1) elsewhere.
+
+    Parameters
+    ----------
+    value : value
+    alpha : float or value, default 1
+    """
+    arguments(value=value, alpha=alpha)
+    # Above 0 the exponential is that of 0: its gradient, which is not taken, is no 0 times infinity.
+    return where(value > 0.0, value, alpha * expm1(minimum(0.0, value)))
+
+
+def gelu(value: Value, approximate: str = "none") -> Value:
+    """Return value * Φ(value), Φ the normal distribution.
+
+    Parameters
+    ----------
+    value : value
+    approximate : {"none", "tanh"}
+        ``"none"``: 0.5 value (1 + erf(value / √2)). ``"tanh"``: 0.5 value (1 + tanh(√(2/π) (value + 0.044715 value³))).
+    """
+    kind = as_choice("approximate", approximate, ("none", "tanh"))
+    half = 0.5 * _value(value)
+    if kind == "none":
+        return half * (1.0 + erf(value * math.sqrt(0.5)))
+    cubic = fma(0.044715 * value, value * value, value)
+    return half * (1.0 + tanh(math.sqrt(2.0 / math.pi) * cubic))
