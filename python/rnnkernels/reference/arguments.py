@@ -12,11 +12,14 @@ import numpy as np
 from rnnkernels._scalars import as_items, as_number, as_text, check_mapping, shown
 
 from .cells import CELLS, Array, Cell, State
+from .equations import cell_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
+
+    from rnnkernels.equations.graph import Equations
 
 __all__ = ["as_input", "as_parameters", "as_positive", "as_states", "exact", "find_cell", "find_equations"]
 
