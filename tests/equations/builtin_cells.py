@@ -4,7 +4,7 @@ The forward's operations stand in the same order in both, so outputs and states 
 cells but those of `NEARLY`. The backwards round differently: one is derived, the other written. Each gradient lies
 within the tolerances of the built-in cells, from the same reference.
 
-A cell from equations stays for as long as its process lives: test_builtin_cells.py runs these tests in one of their
+A cell from equations stays for as long as its process lives: test_cells.py runs these tests in one of their
 own.
 """
 

@@ -3,7 +3,7 @@
 Outputs, states and gradients of the kernels, on every instruction set, in both dtypes, on odd shapes; and the graphs of
 the equations, which `rnnkernels.reference` evaluates.
 
-A cell from equations stays for as long as its process lives: test_builtin_cells.py runs these tests in one of their
+A cell from equations stays for as long as its process lives: test_cells.py runs these tests in one of their
 own.
 """
 

@@ -1,4 +1,4 @@
-"""Cells from equations (builtin_cells.py, zoo_cells.py), tested in processes of their own.
+"""The other files of this folder whose tests register cells, each in a process of its own.
 
 A cell that was registered stays for as long as its process lives, and other tests ask for the list of cells.
 """
@@ -15,8 +15,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 
 
-@pytest.mark.parametrize("tests", ["builtin_cells.py", "zoo_cells.py"])
+@pytest.mark.parametrize("tests", ["benchmark_cells.py", "builtin_cells.py", "page.py", "zoo_cells.py"])
 def test_cells_from_equations(tests: str) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", str(HERE / tests)]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / tests)]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800, check=False)
     assert found.returncode == 0, found.stdout + found.stderr
