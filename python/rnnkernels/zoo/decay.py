@@ -11,8 +11,8 @@ import rnnkernels as rk
 def gru_d(x, h, decay: rk.PerStep):
     """Che et al., Recurrent neural networks for multivariate time series with missing values, arXiv 1606.01865.
 
-    decay (T, B, H) is W_decay δ + b_decay, a layer of its own over δ, the times since each input was last seen; x is what the
-    paper puts in, its imputed inputs and their mask side by side, (T, B, 2D), so that the paper's V m is a part of W x.
+    decay (T, B, H) is W_decay δ + b_decay, a layer of its own over δ, the times since each input was last seen. x is
+    what the paper puts in, its imputed inputs and their mask side by side, (T, B, 2D): its V m is a part of W x.
     z keeps the NEW state; rows of the weights in the order r, z, n.
 
     gamma = exp(-max(0, decay));  k = gamma ∘ h
