@@ -6,6 +6,7 @@
 #include <cstddef>
 
 #include "passes/strip.h"
+#include "recurrence/program.h"
 
 namespace rnnkernels {
 
@@ -66,6 +67,11 @@ struct Backend {
     // entry has another version, a name that is taken or a table that cannot be; a call of a cell on a set that it has
     // no passes for throws it, too.
     int (*add_cell)(const CellEntry& entry);
+    // The same of a cell that is a program (recurrence/program.h), which is checked as a whole and copied. Null: this
+    // backend runs none.
+    int (*add_program)(const ProgramCell& cell);
+    // The operations that a program may have: a name and its operands; null behind the last.
+    const char* (*program_operation)(int number, int& operands);
 
     // Instruction sets, slowest first: those this build has and this machine can run.
     int (*set_count)();

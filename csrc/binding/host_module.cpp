@@ -6,6 +6,7 @@
 
 #include "calls.h"
 #include "prepared.h"
+#include "programs.h"
 #include "released.h"
 #include "xla_ffi.h"
 
@@ -133,6 +134,7 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
     m.def("add_cell", &add_cell, py::arg("entry"));
     m.def("drop", &drop, py::arg("x"), py::arg("rate"), py::arg("seed"), py::arg("layer"));
     bind_prepared(m);
+    bind_programs(m);
     bind_xla_ffi(m);
     m.def("instruction_sets", &set_names);
     m.def("instruction_set", [] { return backend().set_name(backend().current_set()); });

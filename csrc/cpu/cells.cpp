@@ -123,15 +123,19 @@ const CellInfo& cell_info(const Sets& sets, int cell) {
     return cell < built_in ? sets[0]->tables[cell].info : added().cells[cell - built_in]->table.info;
 }
 
+void check_new(const Sets& sets, const CellTable& table) {
+    check_table(table);
+    for (int i = 0; i < cell_count(sets); ++i)
+        if (std::strcmp(cell_info(sets, i).name, table.info.name) == 0)
+            refuse(std::string("expected a new name, got ") + table.info.name + ", which is taken");
+}
+
 int add_cell(const Sets& sets, const CellEntry& entry) {
     if (entry.version != kStripVersion)
         refuse("expected version " + std::to_string(kStripVersion) + " of the strip, got " +
                std::to_string(entry.version));
-    check_table(*entry.table);
     const std::lock_guard<std::mutex> lock(added().guard);
-    for (int i = 0; i < cell_count(sets); ++i)
-        if (std::strcmp(cell_info(sets, i).name, entry.table->info.name) == 0)
-            refuse(std::string("expected a new name, got ") + entry.table->info.name + ", which is taken");
+    check_new(sets, *entry.table);
     const int number = added().count.load();
     if (number == kMostAdded) refuse("expected at most " + std::to_string(kMostAdded) + " cells from elsewhere");
     auto cell = std::make_unique<AddedCell>();

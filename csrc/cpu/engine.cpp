@@ -1,6 +1,7 @@
 // What one instruction set offers: the engines, for every cell, in float and double. Compiled once per set, each time
 // with -DRNNKERNELS_TARGET=<set>. What is compiled for each cell is in passes/passes.cpp alone.
 #include "../passes/passes.h"
+#include "../passes/program_pass.h"
 #include "../recurrence/table_of.h"
 #include "attending_backward.h"
 #include "attending_forward.h"
@@ -236,6 +237,8 @@ constexpr SetKernels table{
     Tables<AllCells>::of_cell,
     built_in_cell,
     make_cell,
+    make_program_passes,
+    program_operation,
     [](const SetCell& cell, Dtype dtype, Index hidden, bool zones) {
         return in_dtype(dtype, [&]<class T>(T) { return reserve_size(engine_cell<T>(cell), hidden, zones); });
     },

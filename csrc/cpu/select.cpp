@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cells.h"
+#include "programs.h"
 #include "shared_blas.h"
 #include "thread_limits.h"
 #include "threads.h"
@@ -98,6 +99,8 @@ const Backend table{
     [] { return cpu::cell_count(sets()); },
     [](int cell) -> const CellInfo& { return cpu::cell_info(sets(), cell); },
     [](const CellEntry& entry) { return cpu::add_cell(sets(), entry); },
+    [](const ProgramCell& cell) { return cpu::add_program(sets(), cell); },
+    [](int number, int& operands) { return sets()[0]->program_operation(number, operands); },
     [] { return static_cast<int>(sets().size()); },
     [](int set) { return set_at(set).name; },
     [] { return chosen().load(); },

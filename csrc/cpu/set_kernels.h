@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../passes/strip.h"
+#include "../recurrence/program.h"
 #include "plan.h"
 #include "workspace.h"
 
@@ -18,6 +19,10 @@ struct SetKernels {
     const SetCell* (*cell)(int number);
     // One from elsewhere; the table must stay for ever.
     const SetCell* (*make_cell)(const CellTable& table, const SetPasses& passes);
+
+    // Passes of one that is a program (passes/program_pass.h), and the operations that programs have.
+    SetPasses (*program_passes)(const CellTable& table, const ProgramCell& cell);
+    const char* (*program_operation)(int number, int& operands);
 
     Index (*reserve_size)(const SetCell& cell, Dtype dtype, Index hidden, bool zones);  // bytes per row
     Plan (*plan)(const SetCell& cell, Dtype dtype, const Shape& shape, int threads);

@@ -143,6 +143,8 @@ const Backend table{
     [] { return cuda::cell_count<cuda::AllCells>; },
     [](int cell) -> const CellInfo& { return at(cell).table->info; },
     [](const CellEntry&) -> int { not_here("cells from elsewhere"); },
+    nullptr,
+    nullptr,
     [] { return cuda::kKernels; },
     [](int set) { return set == cuda::kAutomatic ? "auto" : cuda::name_of(static_cast<Kernel>(set)); },
     [] { return chosen.load(); },

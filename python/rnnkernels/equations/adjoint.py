@@ -83,7 +83,8 @@ class Backward:
     states
         Of the states before the step, along the element-wise paths of the step; the products' part is the engine's.
     fed_back
-        Of the states that ``feedback`` products multiply, through what is made of them.
+        Of the states that ``feedback`` products multiply: what comes to them after their step, ``d_new``, and through
+        the products of the next one. In its graph these states are those before the step.
     made
         The gated product's operand, whose gradient comes after the gradients of its gates; None where there is none.
     """
@@ -129,10 +130,14 @@ def derive(equations: Equations) -> Backward:
     fed_gradients = differentiate(build, fed_seeds)
 
     states = [graph.node("state", attribute=state) for state in range(len(equations.states))]
-    fed_states = {state: fed_gradients[leaf] for state, leaf in enumerate(states) if leaf in fed_gradients}
+    fed_states = {
+        state: build("add", d_new(graph, state), fed_gradients[leaf])
+        for state, leaf in enumerate(states)
+        if leaf in fed_gradients
+    }
     leaves: dict[Node, Node] = {node: d for node, d in gradients.items() if not node.arguments}
     results = dict.fromkeys((*leaves.values(), *fed_states.values()))
-    contracted = contract(build, results, fixed=forward, roots_are_uses=False)
+    contracted = contract(build, results, fixed=forward, of_sums=True)
 
     def of(operation: str, attribute: Attribute = None) -> Node | None:
         gradient = leaves.get(graph.node(operation, attribute=attribute))

@@ -33,6 +33,7 @@ class Recording:
 
     name: str
     code: CodeType | None = None  # of the function: its variables name the nodes when the cell is shown
+    line: str | None = None  # of all nodes, where no user's function is running
     graph: Graph = field(default_factory=Graph)
     gates: dict[str, str] = field(default_factory=dict)  # gate → line; in order of first appearance, as all of these
     inputs: dict[str, str] = field(default_factory=dict)
@@ -45,13 +46,17 @@ class Recording:
 
     def node(self, operation: str, *arguments: Node, attribute: Any = None) -> Node:
         """Return the node of an operation on the line that is running."""
-        frame = user_frame()
-        line = here()
+        line = self.here()
         if len(self.graph.nodes) > MOST_NODES:
             raise refused(f"more than {MOST_NODES} operations in a step of {self.name}", line, ValueError)
+        frame = user_frame() if self.code else None
         if frame is not None and frame.f_code is self.code:
             self.remember(frame.f_locals)
         return self.graph.node(operation, *arguments, attribute=attribute, line=line)
+
+    def here(self) -> str:
+        """Return the line that is running."""
+        return self.line or here()
 
     def remember(self, variables: dict[str, Any]) -> None:
         """Note which variables hold which nodes: a node has the name of the first."""
@@ -80,16 +85,16 @@ class Recording:
 
     def weight(self, name: str) -> Node:
         """Return the leaf of ``w.name``."""
-        self.weights.setdefault(name, here())
+        self.weights.setdefault(name, self.here())
         return self.node("weight", attribute=name)
 
     def itself(self) -> Node:
         """Return the leaf of x itself."""
-        self.direct = self.direct or here()
+        self.direct = self.direct or self.here()
         return self.node("direct")
 
     def _gate(self, gate: str) -> str:
-        line = here()
+        line = self.here()
         self.gates.setdefault(gate, line)
         return line
 
@@ -98,7 +103,7 @@ class Recording:
         for number, product in enumerate(self.products):
             if product.operands == operands:
                 return number
-        line = here()
+        line = self.here()
         kind = self._kind(operands, line)
         for product in self.products:
             if product.kind == kind:

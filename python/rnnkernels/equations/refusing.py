@@ -110,9 +110,6 @@ class Traced:
     def __torch_function__(cls, function: Any, *_: object, **__: object) -> NoReturn:
         raise refused(_of_library("PyTorch", getattr(function, "__name__", str(function))))
 
-    def __jax_array__(self) -> NoReturn:
-        raise refused(f"{self._said()} is no array of JAX's: rk.exp and the others take values")
-
     def _no_operator(self, *_: object) -> NoReturn:
         raise refused(f"{self._said()} has no //, %, @, <<, >> and no divmod: rk.product(h) is the recurrent product")
 

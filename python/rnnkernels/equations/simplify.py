@@ -5,8 +5,8 @@
 
 Contraction is a promise about the forward. ``a*b + c`` becomes ``fma(a, b, c)``, rounded once, where the product has no
 other use. Of two products the left is contracted: ``f*c + i*g`` is ``fma(f, c, i*g)``. ``c + a*b`` is ``fma(a, b, c)``,
-``c - a*b`` is ``fma(-a, b, c)``, ``a*b - c`` is ``fma(a, b, -c)``. In a backward a product that is itself a result, and
-is used once beside, is contracted too.
+``c - a*b`` is ``fma(-a, b, c)``, ``a*b - c`` is ``fma(a, b, -c)``. A backward adds up gradients: there it is the last
+product that is contracted, and a product that is itself a result, and is used once beside, is contracted too.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Builder:
                 return a
             return self("add", a, b.arguments[0], line=line) if b.operation == "neg" else None
         if operation == "fma":
-            return self._fold_fma(*arguments, line=line)
+            return self._fold_fma(a, b, arguments[2], line)
         if operation in ("maximum", "minimum"):
             return a if _is(b, -math.inf if operation == "maximum" else math.inf) else None
         if operation.startswith("where"):
@@ -134,7 +134,7 @@ def _count_uses(nodes: Iterable[Node]) -> dict[Node, int]:
 
 
 def contract(
-    build: Builder, roots: Collection[Node], fixed: Collection[Node] = (), *, roots_are_uses: bool = True
+    build: Builder, roots: Collection[Node], fixed: Collection[Node] = (), *, of_sums: bool = False
 ) -> dict[Node, Node]:
     """Fold and contract what `roots` are made of.
 
@@ -146,8 +146,9 @@ def contract(
         Results.
     fixed
         Nodes that stay as they are, of `build`'s graph.
-    roots_are_uses
-        Whether being a result is another use of a product.
+    of_sums
+        Whether these are the sums of a backward: of two products the last is contracted, and being a result is no other
+        use of one.
 
     Returns
     -------
@@ -157,7 +158,7 @@ def contract(
     kept = set(fixed)
     nodes = reached(roots)
     uses = _count_uses(node for node in nodes if node not in kept)
-    if roots_are_uses:
+    if not of_sums:
         for root in roots:
             uses[root] = uses.get(root, 0) + 1
 
@@ -169,19 +170,18 @@ def contract(
 
     def combine(node: Node) -> Node | None:
         """Return a sum or difference as a fused multiply-add."""
-        left, right = node.arguments
-        inner = product(left)
-        if inner is not None:
-            a, b = (new[argument] for argument in inner.arguments)
-            a = build("neg", a) if left is not inner else a
-            c = new[right] if node.operation == "add" else build("neg", new[right])
-            return build("fma", a, b, c, line=node.line)
-        inner = product(right)
-        if inner is None:
-            return None
-        a, b = (new[argument] for argument in inner.arguments)
-        a = build("neg", a) if (right is not inner) != (node.operation == "sub") else a
-        return build("fma", a, b, new[left], line=node.line)
+        for place in (1, 0) if of_sums else (0, 1):
+            factor, other = node.arguments[place], node.arguments[1 - place]
+            inner = product(factor)
+            if inner is not None:
+                a, b = (new[argument] for argument in inner.arguments)
+                rest, subtracts = new[other], node.operation == "sub"
+                if (factor is not inner) != (subtracts and place == 1):
+                    a = build("neg", a)
+                if subtracts and place == 0:
+                    rest = build("neg", rest)
+                return build("fma", a, b, rest, line=node.line)
+        return None
 
     new: dict[Node, Node] = {}
     for node in nodes:
@@ -223,6 +223,8 @@ def simplified(equations: Equations) -> Equations:
     for node in reached(new.values()):
         arguments = (tidy[argument] for argument in node.arguments)
         tidy[node] = graph.node(node.operation, *arguments, attribute=node.attribute, line=node.line)
+    variables = {equations.graph.nodes[number]: name for number, name in equations.names}
+    named = ((tidy.get(contracted.get(result)), variables.get(node)) for node, result in folded.items())
     return replace(
         equations,
         new=tuple(tidy[new[node]] for node in equations.new),
@@ -231,4 +233,5 @@ def simplified(equations: Equations) -> Equations:
             for product in equations.products
         ),
         graph=graph,
+        names=tuple((node.number, name) for node, name in named if node is not None and name is not None),
     )

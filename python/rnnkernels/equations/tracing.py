@@ -34,7 +34,7 @@ _WEIGHTS = "w"
 class Signature:
     """What the parameters of a cell's function are."""
 
-    line: Line
+    line: str  # of its def
     states: tuple[str, ...]
     steps: tuple[str, ...]
     has_weights: bool
@@ -125,49 +125,63 @@ def trace(
     parameters = signature(function)
     numbers = parameters.settings | dict(settings or {})
     recording = Recording(name, function.__code__)
+    graph, line = recording.graph, parameters.line
     given: dict[str, Any] = {}
     for parameter in parameters.order:
         if parameter in parameters.states:
             number = parameters.states.index(parameter)
-            given[parameter] = Value(recording, recording.graph.node("state", attribute=number, line=parameters.line))
+            given[parameter] = Value(recording, graph.node("state", attribute=number, line=line))
         elif parameter in parameters.steps:
-            leaf = recording.graph.node("step", attribute=parameter, line=parameters.line)
-            given[parameter] = PerStep(recording, leaf)
+            given[parameter] = PerStep(recording, graph.node("step", attribute=parameter, line=line))
         else:
             given[parameter] = Weights(recording)
+    recording.remember(given)
     try:
         returned = function(Inputs(recording), *given.values(), **numbers)
         new = _new_states(returned, parameters, recording, _return_line(function, parameters.line))
     finally:
         recording.is_open = False
+    doc = inspect.cleandoc(function.__doc__ or "")
+    return finished(recording, parameters, new, _initial(initial, recording.weights), numbers, doc)
+
+
+def finished(
+    recording: Recording,
+    parameters: Signature,
+    new: tuple[Node, ...],
+    initial: tuple[float | None, ...],
+    numbers: Mapping[str, float],
+    doc: str,
+) -> Equations:
+    """Return the equations of a recording, or raise where something in it is of no use."""
     _check_used(new, parameters, recording)
     return Equations(
-        name=name,
+        name=recording.name,
         states=parameters.states,
         gates=tuple(recording.gates),
         inputs=tuple(gate for gate in recording.gates if gate in recording.inputs),
         direct=recording.direct is not None,
         products=_products(recording),
         weights=tuple(recording.weights),
-        initial=_initial(initial, recording.weights),
+        initial=initial,
         steps=parameters.steps,
         new=new,
         graph=recording.graph,
         settings=tuple(numbers.items()),
-        doc=inspect.cleandoc(function.__doc__ or ""),
+        doc=doc,
         names=tuple(recording.names.items()),
     )
 
 
-def _return_line(function: Callable[..., Any], line: Line) -> Line:
+def _return_line(function: Callable[..., Any], line: str) -> str:
     """Return the line of a function's ``return`` where it has one, or that of its ``def``."""
     found = set()
-    number = line.number
+    number = function.__code__.co_firstlineno
     for instruction in dis.get_instructions(function.__code__):
         number = instruction.starts_line if type(instruction.starts_line) is int else _line_number(instruction, number)
         if instruction.opname.startswith("RETURN_") and "GENERATOR" not in instruction.opname:
             found.add(number)
-    return Line(line.path, found.pop()) if len(found) == 1 else line
+    return Line(function.__code__.co_filename, found.pop()) if len(found) == 1 else line
 
 
 def _line_number(instruction: Any, before: int) -> int:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
+import numpy as np
+
 from rnnkernels._scalars import as_number
 
 from .places import at_here, refused
@@ -191,6 +193,8 @@ def operand(recording: Recording, value: object) -> Node | str:
         return value._node
     if isinstance(value, Traced):
         return f"{value._said()}, which {value._use()}"
+    if isinstance(value, (bool, np.bool_)):
+        return kind_of(value)
     try:
         number = as_number("", value)
     except (TypeError, ValueError):
