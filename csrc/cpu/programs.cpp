@@ -60,9 +60,9 @@ int add_program(const std::vector<const SetKernels*>& sets, const ProgramCell& c
     const CellTable table = make_table(cell);
     check_new(sets, table);  // before passes are made, which stay for ever
     check_programs(*sets[0], table, cell);
-    std::vector<CellEntry::OfSet> of_sets;
-    for (const SetKernels* set : sets) of_sets.push_back({set->name, set->program_passes(table, cell)});
-    return add_cell(sets, {kStripVersion, &table, static_cast<int>(of_sets.size()), of_sets.data()});
+    auto* const of_sets = new std::vector<CellEntry::OfSet>;  // passes stay for ever (backend_table.h)
+    for (const SetKernels* set : sets) of_sets->push_back({set->name, set->program_passes(table, cell)});
+    return add_cell(sets, {kStripVersion, &table, static_cast<int>(of_sets->size()), of_sets->data()});
 }
 
 }  // namespace rnnkernels::cpu
