@@ -6,6 +6,15 @@
     run = rk.forward("lstm", x, params)            # run.output (T, B, H), run.state ((B, H), (B, H))
     grads = rk.backward(run, d_output)             # grads.x, grads.params, grads.state
 
+A cell of one's own is a function of a few lines (`rnnkernels.equations`):
+
+    @rk.cell
+    def gru(x, h):
+        u = rk.product(h)
+        r, z = rk.sigmoid(x.r + u.r), rk.sigmoid(x.z + u.z)
+        n = rk.tanh(x.n + r * u.n)
+        return (1 - z) * n + z * h
+
 One layer as functions is in `rnnkernels.functional`, weights packed once for many calls and single
 steps in `rnnkernels.prepared`, layers on layers in `rnnkernels.stack`, a recurrence that attends
 to features in `rnnkernels.attention`, drivers for backpropagation through time in
@@ -27,6 +36,33 @@ from ._runtime import (
     set_instruction_set,
     set_num_threads,
 )
+from .equations.cell import cell
+from .equations.functions import (
+    abs,
+    clip,
+    direct,
+    elu,
+    erf,
+    exp,
+    expm1,
+    fma,
+    gelu,
+    hard_sigmoid,
+    log,
+    log_sigmoid,
+    maximum,
+    minimum,
+    product,
+    relu,
+    sigmoid,
+    silu,
+    softplus,
+    softsign,
+    sqrt,
+    tanh,
+    where,
+)
+from .equations.values import PerStep
 from .functional import Gradients, Run, backward, forward, step
 from .memory import training_bytes
 from .noise import Noise
@@ -40,32 +76,57 @@ __version__ = "0.1.0"
 __all__ = [
     "Gradients",
     "Noise",
+    "PerStep",
     "Prepared",
     "Readout",
     "Run",
     "Stack",
     "Stepper",
     "__version__",
+    "abs",
     "attention",
     "backend",
     "backends",
     "backward",
     "bptt",
+    "cell",
     "cell_info",
     "cells",
+    "clip",
+    "direct",
+    "elu",
+    "erf",
+    "exp",
+    "expm1",
+    "fma",
     "forward",
+    "gelu",
+    "hard_sigmoid",
     "init_params",
     "instruction_set",
     "instruction_sets",
+    "log",
+    "log_sigmoid",
+    "maximum",
+    "minimum",
     "num_threads",
     "on_executor",
     "optim",
     "parameter_shapes",
+    "product",
+    "relu",
     "set_backend",
     "set_instruction_set",
     "set_num_threads",
     "share_blas",
+    "sigmoid",
+    "silu",
+    "softplus",
+    "softsign",
+    "sqrt",
     "step",
+    "tanh",
     "training_bytes",
     "unshare_blas",
+    "where",
 ]

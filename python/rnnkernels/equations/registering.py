@@ -23,7 +23,7 @@ def register(equations: Equations) -> Lowered:
         If the derived gradient is not that of the equations, or the kernels cannot run them.
     """
     lowered = lower(equations)
-    check(lowered)
+    check(equations, lowered.backward)
     operations, operands = _cpu.program_operations(), _cpu.program_operands()
     _cpu.add_program(
         lowered.name,
