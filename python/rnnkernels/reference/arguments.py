@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnkernels._scalars import as_items, as_number, as_text, check_mapping, shown
+from rnnkernels.equations.cell import equations_of
 
 from .cells import CELLS, Array, Cell, State
 from .equations import cell_of
