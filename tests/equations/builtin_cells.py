@@ -117,10 +117,14 @@ def test_lengths_resets_and_reversed_time(cell: str, dtype: str, isa: str) -> No
 @pytest.mark.parametrize("memory", ["states", "replay"])
 @pytest.mark.parametrize("cell", NAMES)
 def test_less_memory_gives_the_same(cell: str, memory: str) -> None:
-    p = replace(make(cell, (7, 3, 4, 18), "float32"), cell=CELLS[cell])
+    shape = (7, 3, 4, 18)
+    p = make(cell, shape, "float32")
+    check(p, shape, memory=memory)
+    p = replace(p, cell=CELLS[cell])
     whole, less = p.results(), p.results(memory=memory)
     for name, value in whole.items():
-        assert value.tobytes() == less[name].tobytes(), name
+        if name.removeprefix("d ") not in p.params:  # sums over the steps, in another order
+            assert value.tobytes() == less[name].tobytes(), name
 
 
 @pytest.mark.parametrize("cell", NAMES)

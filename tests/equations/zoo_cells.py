@@ -19,8 +19,21 @@ from tolerances import assert_close, forward_length, gradient_length
 
 import rnnkernels as rk
 from rnnkernels import reference, zoo
+from rnnkernels.equations import cell as cells
 from rnnkernels.reference.cells import CELLS
 from tests.equations.references import REFERENCES
+
+
+@pytest.fixture(autouse=True)
+def _steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells with an input of every step, which no engine takes yet, are traced and not handed to the kernels."""
+    register = cells.register
+
+    def registered(equations: Any) -> Any:
+        return None if equations.steps else register(equations)
+
+    monkeypatch.setattr(cells, "register", registered)
+
 
 WITH_STEPS = {"gru_d": "decay", "m2rnn": "f"}  # cells that have an element-wise input of every step, and its name
 PLAIN = sorted(set(REFERENCES) - set(WITH_STEPS))
@@ -85,7 +98,11 @@ def test_lengths_resets_and_less_memory(cell: str) -> None:
         row.x = row.x[:length]
         assert row.forward().output.tobytes() == np.ascontiguousarray(run.output[:length, b : b + 1]).tobytes()
     whole, less = p.results(), p.results(memory="replay")
-    assert all(whole[name].tobytes() == less[name].tobytes() for name in whole)
+    for name, value in whole.items():
+        if name.removeprefix("d ") in p.params:  # sums over the steps, in another order
+            assert_close(less[name], value, "gradient", gradient_length(*shape), name)
+        else:
+            assert value.tobytes() == less[name].tobytes(), name
 
 
 # ---- element-wise inputs of a step ----------------------------------------------------------------

@@ -32,9 +32,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnkernels._scalars import as_flag, check_mapping
+from rnnkernels.equations.cell import equations_of
 from rnnkernels.noise import check_noise
 
-from .arguments import as_input, as_parameters, as_positive, as_states, exact, find_cell, find_equations
+from .arguments import as_input, as_parameters, as_positive, as_states, exact, find_cell
 from .cells import CELLS, Array, State, StepFunction, relu, sigmoid, tanh
 from .equations import hidden_size
 from .masks import Masks
@@ -374,8 +375,8 @@ def _prepare(
     state: Sequence[npt.ArrayLike] | None,
 ) -> tuple[StepFunction, Array, dict[str, Array], State]:
     """Arrays of float64 or complex128, tokens as unit vectors, the initial state."""
-    equations = find_equations(name)
     states, step = find_cell(name)
+    equations = equations_of(name)
     arrays = as_parameters(params, recurrent=equations is None)
     size = arrays["weight_ih"].shape[-1]
     if equations is None:

@@ -20,28 +20,20 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from rnnkernels.equations.graph import Equations
-
-__all__ = ["as_input", "as_parameters", "as_positive", "as_states", "exact", "find_cell", "find_equations"]
+__all__ = ["as_input", "as_parameters", "as_positive", "as_states", "exact", "find_cell"]
 
 
-def find_equations(cell: Any) -> Equations | None:
-    """Return the equations of a cell that has no function in `rnnkernels.reference.cells`; None where it has one.
+def find_cell(cell: Any) -> Cell:
+    """Return a cell's states and its function: that of `rnnkernels.reference.cells`, or what its equations say.
 
     Raises TypeError or ValueError where a cell has neither.
     """
     if as_text("cell", cell) in CELLS:
-        return None
+        return CELLS[cell]
     equations = equations_of(cell)
     if equations is None:
         raise ValueError(f"cell: expected one of {', '.join(CELLS)}, or a cell from equations, got {shown(cell)}")
-    return equations
-
-
-def find_cell(cell: str) -> Cell:
-    """Return a cell's states and its function, of equations where it is made of them."""
-    equations = find_equations(cell)
-    return CELLS[cell] if equations is None else cell_of(equations)
+    return cell_of(equations)
 
 
 def exact(name: str, value: Any, shape: tuple[int, ...] = ()) -> Array:
