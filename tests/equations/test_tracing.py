@@ -174,7 +174,7 @@ COMPOSITES = {
     "&": (lambda x: rk.where((x > -1.0) & (x < 1.0), x, 7.0), lambda x: np.where((x > -1) & (x < 1), x, 7.0)),
     "|": (lambda x: rk.where((x < -1.0) | (x > 1.0), x, 7.0), lambda x: np.where((x < -1) | (x > 1), x, 7.0)),
     "~": (lambda x: rk.where(~(x < -1.0) & (x > -2.0), x, 7.0), lambda x: np.where(x >= -1, x, 7.0)),
-    "a flag": (lambda x: rk.where(True, x, 0.0) + rk.where(False, x, 1.0), lambda x: x + 1.0),
+    "a flag": (lambda x: rk.where(True, x, 0.0) + rk.where(False, x, 1.0), lambda x: x + 1.0),  # noqa: FBT003
 }
 
 
