@@ -20,11 +20,14 @@ def cell_of_rows(x: Any, h: Any, w: Any) -> Any:
     return x.n + w.a * h
 
 
-UNARY = "abs erf exp expm1 log log_sigmoid relu sigmoid silu softplus softsign sqrt tanh".split()
+UNARY = (
+    *(rk.abs, rk.erf, rk.exp, rk.expm1, rk.log, rk.log_sigmoid, rk.relu),
+    *(rk.sigmoid, rk.silu, rk.softplus, rk.softsign, rk.sqrt, rk.tanh),
+)
 NUMBER = {"a": "negative", "b": "negative", "c": "negative"}
 
 ROWS = [
-    *(row(name, getattr(rk, name), value=H) for name in UNARY),
+    *(row(function.__name__, function, value=H) for function in UNARY),
     row("clip", rk.clip, {"low": "negative", "high": "negative"}, value=H, low=-1.0, high=1.0),
     row("elu", rk.elu, {"alpha": "negative"}, value=H, alpha=1.0),
     row("gelu", rk.gelu, value=H, approximate="tanh"),

@@ -95,7 +95,9 @@ step
 backward, of dh'
     t1 = dh' * z
     dx.n = dv.n = (dh' - t1) * (1 - n * n)
+    dx.z = du.z = dh' * (k - n) * (z * (1 - z))
     d(r * k) = weight_hh[n]ᵀ dv
+    dx.r = du.r = d(r * k) * k * (r * (1 - r))
 """
 
 
@@ -114,8 +116,8 @@ def test_several_vectors_and_a_state_that_is_handed_on() -> None:
     text = shown(cell)
     assert "weight_ih (H, H), bias_ih (H,), weight_gg (H, 2·H)" in text
     assert "weight_hh (" not in text
-    assert "    a' = h\n    b' = a - b\n" in text
-    assert text.endswith("    d(a), d(b * 2) = weight_gg[m]ᵀ dv\n    da += d(a)\n    db += d(b * 2) * 2")
+    assert "    b' = a - b\n    a' = h\n" in text
+    assert text.endswith("    d(a), d(b * 2) = weight_gg[m]ᵀ du\n    da += d(a)\n    db += d(b * 2) * 2")
 
 
 def test_wide_expressions_are_taken_apart() -> None:
