@@ -4,7 +4,7 @@
 # Shapes: T steps, B batch, I input size, H hidden size; Gx, Gh, Gf gates with rows in weight_ih, weight_hh, weight_gg,
 # F feedback vectors, D element-wise weights. A `state` is one (B, H) array per state of the cell; None: zeros.
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias, TypedDict, final, overload, type_check_only
 
 import numpy as np
@@ -109,20 +109,21 @@ def prepare(
 def stepper(layer: Prepared, batch_size: int, noise: _Noise | None) -> Stepper: ...
 def copy_reserve(bytes: NDArray[np.uint8], instruction_set: str) -> Reserve: ...
 def add_cell(entry: object) -> None: ...  # a capsule of csrc/backend_table.h's CellEntry
-def add_program(
+def add_program(  # a cell that is a program of vector operations: csrc/recurrence/program.h
     name: str,
     states: Sequence[str],
-    gates: Sequence[tuple[str, str, str, int, int]],  # name, input, operand, slot of dx, slot of du; in row order
+    gates: Sequence[tuple[str, str, str, int, int]],  # name, input, operand, slots of dx and du; -1: none
     weights: Sequence[tuple[str, str, int]],  # name, initial, slot
     steps: Sequence[str],
     saved: int,
     slots: int,
     vectors: int,
     constants: Sequence[float],
-    programs: Mapping[str, tuple[int, Sequence[tuple[int, ...]]]],  # by phase: registers, instructions
+    # phase: registers, and of each instruction operation, kind and index of what it writes, then of what it reads
+    programs: Mapping[str, tuple[int, Sequence[Sequence[int]]]],
 ) -> None: ...
-def program_operations() -> tuple[str, ...]: ...
-def program_operands() -> tuple[str, ...]: ...
+def program_operations() -> tuple[str, ...]: ...  # a name's place is its number
+def program_operands() -> tuple[str, ...]: ...  # the kinds
 def cells() -> list[_Cell]: ...
 @overload
 def forward(

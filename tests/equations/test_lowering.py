@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from random_equations import FORMS, random_equations, random_leaves
@@ -10,6 +12,9 @@ from run_program import run_step
 from rnnkernels.equations.adjoint import d_new
 from rnnkernels.equations.evaluating import evaluate
 from rnnkernels.equations.lowering import lower
+
+if TYPE_CHECKING:
+    from rnnkernels.equations.graph import Node
 
 SEEDS = 60 * len(FORMS)
 
@@ -22,8 +27,8 @@ def check(seed: int) -> None:
     graph, backward = lowered.equations.graph, lowered.backward
     zero = graph.constant(0.0)
 
-    def same(place: tuple[str, int], node: object) -> None:
-        (expected,) = evaluate([node or zero], leaves)  # type: ignore[list-item]
+    def same(place: tuple[str, int], node: Node | None) -> None:
+        (expected,) = evaluate([node or zero], leaves)
         np.testing.assert_array_equal(left[place], np.broadcast_to(expected, left[place].shape), f"{seed}: {place}")
 
     for state, node in enumerate(equations.new):

@@ -1,4 +1,5 @@
 """What no cell can do is refused in words, with the line of the user's source."""
+# ruff: noqa: ARG005 - all bodies are called alike
 
 from __future__ import annotations
 
@@ -50,7 +51,7 @@ NUMBER = (
 X = "x has a value for each gate, x.i, x.f, ..., and is none; rk.direct(x) is x itself, without weights"
 OPERATORS = "a value has no //, %, @, <<, >> and no divmod: rk.product(h) is the recurrent product"
 
-LINES = {
+LINES: dict[str, tuple[Any, str]] = {
     "if": (lambda x, u, h: x.a if x.a > 0 else u.a, FLOW),
     "truth": (lambda x, u, h: x.a or u.a, FLOW.replace("condition", "value", 1)),
     "chain": (lambda x, u, h: 0 < x.a < 1, FLOW),
@@ -158,12 +159,12 @@ LINES = {
         lambda x, u, h: rk.tanh(x),
         f"value: expected a value of the cell, got {X.replace('x has', 'x, which has')}",
     ),
-    "function of a number": (lambda x, u, h: rk.exp(2.0), "value: expected a value of the cell, got 2.0"),
+    "function of a number": (lambda x, u, h: rk.exp(NUMBER_ITSELF), "value: expected a value of the cell, got 2.0"),
     "function of an array": (
         lambda x, u, h: rk.maximum(h, np.ones(2)),
         "b: expected a value of the cell or a number, got ndarray",
     ),
-    "bounds": (lambda x, u, h: rk.clip(h, 1.0, -1.0), "high: expected at least low, 1.0, got -1.0"),
+    "bounds": (lambda x, u, h: rk.clip(h, 1.0, -1.0), "low: expected at most high, -1.0, got 1.0"),
     "no condition": (
         lambda x, u, h: rk.where(h, 1.0, 0.0),
         "condition: expected a comparison of values, as c > 1.0, got a value (h)",
@@ -331,7 +332,7 @@ def test_limits() -> None:
 
 def returned(value: Any) -> str:
     def cell(x: Any, h: Any, c: Any) -> Any:
-        h + x.n  # noqa: B018
+        h + x.n
         return value(x, h, c)
 
     text = refusal(cell)

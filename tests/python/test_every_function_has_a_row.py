@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 TESTS = Path(__file__).resolve().parents[1]
 
+ANNOTATION = "written beside parameters, and never called"
 RECORD = "made by the package, read by its users"
 ABSTRACT = "said what is to be written, by users"
 THEIRS = "a class of torch.nn's that refuses in torch.nn's words"
@@ -32,6 +33,7 @@ WITHOUT_ROWS = {
     "attention.AttendingGradients": RECORD,
     "attention.AttendingRun": RECORD,
     "Gradients": RECORD,
+    "PerStep": ANNOTATION,
     "Run": RECORD,
     "bptt.Model*": ABSTRACT,
     "bptt.Result": RECORD,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from rnnkernels.equations.graph import Equations, Graph, Node, Product
+from rnnkernels.equations.graph import Attribute, Equations, Graph, Node, Product
 
 if TYPE_CHECKING:
     from rnnkernels.equations.operations import Array
+
+Points: TypeAlias = "dict[tuple[str, Attribute], Array]"
 
 FORMS = ("one product", "two products", "fed back", "fed back, several", "all")
 _NUMBERS = (0.0, 0.5, 1.0, -1.0, 2.0, 0.1, -3.0)
@@ -98,16 +100,16 @@ def random_equations(seed: int) -> Equations:
         products.append(Product(tuple(operands), own, kind))
     grower.grow(pool, int(draw.integers(3, 25)))
     new = tuple(grower.pick(pool[-12:]) for _ in states)
-    initial = tuple(draw.choice([None, 0.0, 1.0]) for _ in weights)
+    initial = tuple((None, 0.0, 1.0)[int(draw.integers(3))] for _ in weights)
     return Equations(
         f"random_{seed}", states, gates, inputs, direct, tuple(products), weights, initial, steps, new, graph
     )
 
 
-def random_leaves(equations: Equations, seed: int, points: int = 5) -> dict[tuple[str, object], Array]:
+def random_leaves(equations: Equations, seed: int, points: int = 5) -> Points:
     """Return a value for every leaf of the forward and for every gradient that comes in, of shape (points,)."""
     draw = np.random.default_rng(seed)
-    leaves: list[tuple[str, object]] = [("direct", None)]
+    leaves: list[tuple[str, Attribute]] = [("direct", None)]
     leaves += [("input", gate) for gate in equations.inputs]
     leaves += [("weight", weight) for weight in equations.weights]
     leaves += [("step", step) for step in equations.steps]

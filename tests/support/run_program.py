@@ -10,6 +10,7 @@ import numpy as np
 from rnnkernels.equations.operations import OPERATIONS
 
 if TYPE_CHECKING:
+    from rnnkernels.equations.evaluating import Leaves
     from rnnkernels.equations.operations import Array
     from rnnkernels.equations.program import Lowered, Operand
 
@@ -93,7 +94,7 @@ def run_phase(lowered: Lowered, phase: str, memory: Mapping[Operand, Array]) -> 
     return left | {(same[0], key[1]): value for key, value in places.items() if key[0] == same[1]}
 
 
-def run_step(lowered: Lowered, leaves: Mapping[tuple[str, object], Array]) -> dict[Operand, Array]:
+def run_step(lowered: Lowered, leaves: Leaves) -> dict[Operand, Array]:
     """Return what a forward and a backward of one step leave.
 
     `leaves` has every leaf's array: of products too, and of the gradients of what they multiply, as if the matrices

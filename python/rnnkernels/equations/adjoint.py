@@ -22,10 +22,15 @@ class Dependence:
 
     def __call__(self, node: Node) -> bool:
         """Whether `node` is one of the leaves, or made of one."""
-        found = self._known.get(node)
-        if found is None:
-            found = self._known[node] = any(map(self, node.arguments))
-        return found
+        known, waiting = self._known, [node]
+        while waiting:
+            top = waiting[-1]
+            unknown = [argument for argument in top.arguments if argument not in known]
+            if top in known or not unknown:
+                known.setdefault(top, any(known[argument] for argument in top.arguments))
+                waiting.pop()
+            waiting += unknown
+        return known[node]
 
 
 def differentiate(build: Builder, seeds: Mapping[Node, Iterable[Node]], late: Iterable[Node] = ()) -> dict[Node, Node]:

@@ -6,6 +6,7 @@ Not here: what the function may say (`tracing`), and what is made of its equatio
 from __future__ import annotations
 
 import json
+import math
 import threading
 import warnings
 from dataclasses import replace
@@ -22,6 +23,8 @@ from .tracing import signature, trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from typing_extensions import Self
 
     from .graph import Equations
 
@@ -50,7 +53,8 @@ class Cell(str):
     _function: Function | None  # None of a cell that was loaded
     _initial: Initial | None
 
-    def __new__(cls, *args: object, **kwargs: object) -> Cell:
+    def __new__(cls, *_: object, **__: object) -> Self:
+        """Refuse: a name alone has no equations."""
         raise TypeError("Cell: made by rnnkernels.cell(function)")
 
     @classmethod
@@ -95,7 +99,7 @@ class Cell(str):
                 has = f"one of {', '.join(mine)}" if mine else "no settings, for it has none"
                 raise TypeError(f"{name}: expected {has}; {self:s} has no setting of that name")
             mine[name] = as_number(name, value)
-            if mine[name] != mine[name]:  # noqa: PLR0124 - NaN
+            if math.isnan(mine[name]):
                 raise ValueError(f"{name}: expected a number, got nan")
         if mine == dict(self.equations.settings):
             return self

@@ -66,9 +66,9 @@ def _check_finite(equations: Equations, roots: list[Node], values: dict[Leaf, Ar
         if not np.isfinite(value).any():
             line = f"{node.line}: " if node.line else ""
             raise ValueError(
-                f"{equations.name}: {line}expected finite values, got none at {POINTS} random points of {node.operation}"
+                f"{equations.name}: {line}expected finite values of {node.operation}, got none at {POINTS} points"
             )
-    raise ValueError(f"{equations.name}: expected finite values, got none at {POINTS} random points")
+    raise ValueError(f"{equations.name}: expected finite values, got none at {POINTS} points")
 
 
 def check(equations: Equations, backward: Backward | None = None) -> None:

@@ -49,7 +49,7 @@ __all__ = [
 # ---- products ------------------------------------------------------------------------------------
 
 
-def product(operand: Value, /, *more: Value) -> Rows:
+def product(operand: Value, *more: Value) -> Rows:
     """Return a recurrent product: ``u = rk.product(h)``, of which u.i, u.f, ... are the rows of ``weight_hh``.
 
     Parameters
@@ -251,7 +251,7 @@ def clip(value: Value, low: Number, high: Number) -> Value:
     """
     _, (_, low_node, high_node) = arguments(value=value, low=low, high=high)
     if low_node.operation == high_node.operation == "constant" and float(low) > float(high):
-        raise ValueError(f"high: expected at least low, {low}, got {high}{at_here()}")
+        raise ValueError(f"low: expected at most high, {high}, got {low}{at_here()}")
     return minimum(maximum(value, low), high)
 
 

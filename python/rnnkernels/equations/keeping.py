@@ -59,16 +59,19 @@ def find_results(backward: Backward) -> list[Node]:
     return list(dict.fromkeys(node for node in found if node is not None))
 
 
-def _cost(node: Node, at_hand: Callable[[Node], bool], kept: Collection[Node]) -> int:
-    """Return how many operations make a node again; more than are allowed where it should not be done."""
+def _cost(node: Node, at_hand: Callable[[Node], bool], kept: Collection[Node], most: int = MOST_MADE_AGAIN) -> int:
+    """Return how many operations make a node again; more than `most` where it should not be done."""
     if node in kept or at_hand(node):
         return 0
-    too_many = MOST_MADE_AGAIN + 1
-    if node.operation in LEAVES:
-        return too_many
+    if most == 0 or node.operation in LEAVES:
+        return most + 1
     if OPERATIONS[node.operation].dear:
-        return 1 if all(map(at_hand, node.arguments)) else too_many
-    return 1 + sum(_cost(argument, at_hand, kept) for argument in node.arguments)
+        return 1 if all(map(at_hand, node.arguments)) else most + 1
+    cost = 1
+    for argument in node.arguments:
+        if cost <= most:
+            cost += _cost(argument, at_hand, kept, most - cost)
+    return cost
 
 
 def _keep(needed: Iterable[Node], at_hand: Callable[[Node], bool], kept: set[Node]) -> None:
@@ -136,18 +139,22 @@ def find_kept(equations: Equations, backward: Backward) -> Kept:
     of_gated = Dependence(node for node in forward if node.operation == "product" and node.attribute in gated_gates)
     in_first = set(reached([operand, *(node for node in kept if not of_gated(node))]))
 
-    def makes_late(node: Node) -> bool:
-        if node in kept or of_gated(node):
-            return True
-        if node.operation in LEAVES:
-            return node.operation != "product"
-        if node not in in_first:
-            return all(map(makes_late, node.arguments))
-        return _cost(node, at_hand_late, kept) <= MOST_MADE_AGAIN
+    def at_hand_forward(node: Node) -> bool:
+        return at_hand_late(node) or node.operation in ("input", "direct")
 
     read = _read((node for node in forward if of_gated(node)), forward) | new
-    for node in sorted(read, key=lambda node: node.number):
-        if not makes_late(node):
+    makes: dict[Node, bool] = {}
+    for node in sorted(forward, key=lambda node: node.number):
+        if node in kept or of_gated(node):
+            makes[node] = True
+        elif node.operation in LEAVES:
+            makes[node] = node.operation != "product"
+        elif node in in_first:
+            makes[node] = _cost(node, at_hand_forward, kept) <= MOST_MADE_AGAIN
+        else:
+            makes[node] = all(makes[argument] for argument in node.arguments)
+        if node in read and not makes[node]:
+            makes[node] = True
             kept.add(node)
             in_first.update(reached([node]))
     nodes = tuple(sorted(kept, key=lambda node: node.number))

@@ -38,26 +38,21 @@ class _Slots:
         }
         direct = backward.direct or zero
         waits_for_direct = equations.direct
-        of_node: dict[Node, int] = {}
-
-        def share(node: Node) -> int:
-            if node not in of_node:
-                of_node[node] = self.add(node)
-            return of_node[node]
-
+        taken: dict[str, set[int]] = {}  # by product, that of x among them: one never has a slot twice
         for gate in equations.gates:
             feeds, operand, dx, du = "none", "none", -1, -1
             if gate in equations.inputs:
-                feeds, dx = "projected", share(backward.inputs[gate] or zero)
+                feeds, dx = "projected", self.share(backward.inputs[gate] or zero, taken.setdefault("input", set()))
             if gate in kinds:
                 operand, number = kinds[gate]
                 gradient = backward.products[number][gate] or zero
-                du = share(gradient)
+                du = self.share(gradient, taken.setdefault(operand, set()))
                 if feeds == "none" and waits_for_direct and gradient is direct:
                     feeds, dx, waits_for_direct = "direct", du, False
             self.gates.append(GateRow(gate, feeds, operand, dx, du))
         if waits_for_direct:
-            self.gates.append(GateRow("direct", "direct", "none", share(direct), -1))
+            name = "x" if "x" not in equations.gates else "x itself"
+            self.gates.append(GateRow(name, "direct", "none", self.share(direct, set()), -1))
         for weight, initial in zip(equations.weights, equations.initial, strict=True):
             self.weights.append(WeightRow(weight, _INITIALS[initial], self.add(backward.weights[weight] or zero)))
 
@@ -65,6 +60,15 @@ class _Slots:
         """Add a slot and return its number."""
         self.contents.append(node)
         return len(self.contents) - 1
+
+    def share(self, node: Node, taken: set[int]) -> int:
+        """Return a slot of this gradient that is not among `taken`, and take it."""
+        slots = (slot for slot, content in enumerate(self.contents) if content is node and slot not in taken)
+        slot = next(slots, None)
+        if slot is None:
+            slot = self.add(node)
+        taken.add(slot)
+        return slot
 
     def results(self) -> Results:
         """Return where each gradient is left."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from .adjoint import Backward
@@ -98,3 +98,34 @@ class Lowered:
     equations: Equations
     backward: Backward
     kept: Kept
+
+    def record(self, operations: Sequence[str], operands: Sequence[str]) -> dict[str, Any]:
+        """Return the arguments of ``_cpu.add_program``.
+
+        Parameters
+        ----------
+        operations, operands
+            The kernels' lists, ``_cpu.program_operations()`` and ``_cpu.program_operands()``.
+
+        Returns
+        -------
+        dict
+            By name.
+
+        Raises
+        ------
+        KeyError
+            If the kernels lack an operation.
+        """
+        return {
+            "name": self.name,
+            "states": list(self.states),
+            "gates": [tuple(gate) for gate in self.gates],
+            "weights": [tuple(weight) for weight in self.weights],
+            "steps": list(self.steps),
+            "saved": self.saved,
+            "slots": self.slots,
+            "vectors": self.vectors,
+            "constants": list(self.constants),
+            "programs": {phase: program.encode(operations, operands) for phase, program in self.programs.items()},
+        }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dis
 import inspect
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,7 @@ def _setting(name: str, value: object, line: str) -> float:
         number = as_number("", value)
     except (TypeError, ValueError):
         raise refused(f"setting {name}: expected a number as its default, got {shown(value)}", line) from None
-    if number != number:  # noqa: PLR0124 - NaN
+    if math.isnan(number):
         raise refused(f"setting {name}: expected a number, got nan", line, ValueError)
     return number
 
