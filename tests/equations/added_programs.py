@@ -1,6 +1,6 @@
 """A cell that is a program is a cell as the built-in ones are: equal equations have equal bits.
 
-What was added stays for as long as its process lives: test_programs.py runs these tests in one of their own.
+What was added stays for as long as its process lives: test_added_programs.py runs these tests in one of their own.
 """
 
 from __future__ import annotations
