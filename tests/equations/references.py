@@ -37,7 +37,7 @@ def hard_sigmoid(z: Array) -> Array:
 
 def softsign(z: Array) -> Array:
     """z / (1 + abs(z)), the sign of z by its real part."""
-    return z / (1 + np.where(z.real < 0, -z, z))
+    return np.asarray(z / (1 + np.where(z.real < 0, -z, z)))
 
 
 def parts(rows: Array, count: int) -> list[Array]:

@@ -35,9 +35,8 @@ from rnnkernels._scalars import as_flag, check_mapping
 from rnnkernels.equations.cell import equations_of
 from rnnkernels.noise import check_noise
 
-from .arguments import as_input, as_parameters, as_positive, as_states, exact, find_cell
+from .arguments import as_input, as_parameters, as_positive, as_states, exact, find_cell, state_widths
 from .cells import CELLS, Array, State, StepFunction, relu, sigmoid, tanh
-from .equations import hidden_size
 from .masks import Masks
 
 if TYPE_CHECKING:
@@ -376,16 +375,11 @@ def _prepare(
 ) -> tuple[StepFunction, Array, dict[str, Array], State]:
     """Arrays of float64 or complex128, tokens as unit vectors, the initial state."""
     states, step = find_cell(name)
+    arrays = as_parameters(name, params)
+    widths = state_widths(name, arrays)
     equations = equations_of(name)
-    arrays = as_parameters(params, recurrent=equations is None)
-    size = arrays["weight_ih"].shape[-1]
-    if equations is None:
-        hidden = arrays["weight_hh" if "weight_hh" in arrays else "weight_diagonal"].shape[-1]
-    else:
-        hidden = hidden_size(equations, arrays)
-        size += len(equations.steps) * hidden
-    widths = [hidden, *[arrays["weight_hr"].shape[-1] if "weight_hr" in arrays else hidden] * (len(states) - 1)]
-    vectors = as_input(x, size)
+    behind = 0 if equations is None else len(equations.steps) * widths[0]
+    vectors = as_input(x, arrays["weight_ih"].shape[-1] + behind)
     return step, vectors, arrays, as_states("state", state, states, vectors.shape[-2], widths)
 
 

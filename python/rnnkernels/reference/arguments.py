@@ -13,14 +13,14 @@ from rnnkernels._scalars import as_items, as_number, as_text, check_mapping, sho
 from rnnkernels.equations.cell import equations_of
 
 from .cells import CELLS, Array, Cell, State
-from .equations import cell_of
+from .equations import cell_of, hidden_size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
-__all__ = ["as_input", "as_parameters", "as_positive", "as_states", "exact", "find_cell"]
+__all__ = ["as_input", "as_parameters", "as_positive", "as_states", "exact", "find_cell", "state_widths"]
 
 
 def find_cell(cell: Any) -> Cell:
@@ -54,9 +54,10 @@ def _numbers(name: str, value: Any) -> npt.NDArray[Any]:
     return array
 
 
-def as_parameters(params: Any, *, recurrent: bool = True) -> dict[str, Array]:
-    """Return parameters (..., rows, columns) and (..., rows); `recurrent`: some of them are of the state."""
+def as_parameters(cell: str, params: Any) -> dict[str, Array]:
+    """Return a cell's parameters, (..., rows, columns) and (..., rows)."""
     check_mapping("params", params)
+    recurrent = equations_of(cell) is None  # equations need not have a weight of the state
     arrays = {name: exact(f"params[{name!r}]", value) for name, value in params.items()}
     if "weight_ih" not in arrays or (recurrent and not {"weight_hh", "weight_diagonal"} & set(arrays)):
         raise ValueError(
@@ -66,6 +67,16 @@ def as_parameters(params: Any, *, recurrent: bool = True) -> dict[str, Array]:
         if array.ndim < 1 + (name.startswith("weight_") and name != "weight_diagonal"):
             raise ValueError(f"params[{name!r}]: expected a matrix, or a vector of a bias, got shape {array.shape}")
     return arrays
+
+
+def state_widths(cell: str, arrays: Mapping[str, Array]) -> list[int]:
+    """Return the units of each of a cell's states, by its parameters."""
+    equations = equations_of(cell)
+    if equations is not None:
+        return [hidden_size(equations, arrays)] * len(equations.states)
+    first = arrays["weight_hh" if "weight_hh" in arrays else "weight_diagonal"].shape[-1]
+    others = arrays["weight_hr"].shape[-1] if "weight_hr" in arrays else first
+    return [first, *[others] * (len(find_cell(cell).states) - 1)]
 
 
 def as_input(x: Any, size: int) -> Array:

@@ -1,14 +1,14 @@
 """A state that fades between steps: GRU-D."""
-# mypy: allow-untyped-defs, allow-untyped-calls
-# The equations are written as a user writes them.
 
 from __future__ import annotations
+
+from typing import Any
 
 import rnnkernels as rk
 
 
 @rk.cell
-def gru_d(x, h, decay: rk.PerStep):
+def gru_d(x: Any, h: Any, decay: rk.PerStep) -> Any:
     """Che et al., Recurrent neural networks for multivariate time series with missing values, arXiv 1606.01865.
 
     decay (T, B, H) is W_decay δ + b_decay, a layer of its own over δ, the times since each input was last seen. x is

@@ -3,16 +3,16 @@
 The state S (K, V) of a head is K rows of a batch, each a state of V units: the recurrent weights act along V, and all
 rows share them.
 """
-# mypy: allow-untyped-defs, allow-untyped-calls
-# The equations are written as a user writes them.
 
 from __future__ import annotations
+
+from typing import Any
 
 import rnnkernels as rk
 
 
 @rk.cell
-def m2rnn(x, h, f: rk.PerStep):
+def m2rnn(x: Any, h: Any, f: rk.PerStep) -> Any:
     """One row of one head of M²RNN (arXiv 2603.14360), whose step is S' = f S + (1 - f) tanh(S W + k vᵀ).
 
     A batch of B sequences is one of B·K rows here. Row k of sequence b has the input k_t[b, k] · x_t[b], so that with
