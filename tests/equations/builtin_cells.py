@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 from expected import check_slope, expected
-from problems import EMPTY_SHAPES, LONG, SHAPES, Array, Problem, make
+from problems import EMPTY_SHAPES, LONG, SHAPES, Array, Problem, is_free, make
 from separate_calls import reset_state
 from tolerances import assert_close, forward_length, gradient_length
 
 import rnnkernels as rk
+from rnnkernels import attention
 from tests.equations.builtin import CELLS
 
 DTYPES = ("float32", "float64")
@@ -147,6 +148,21 @@ def test_steps_and_prepared_layers(cell: str, isa: str) -> None:
     for t, x in enumerate(p.x):
         after = rk.step(p.cell, x, p.params, after)
         assert after[0].tobytes() == run.output[t].tobytes()
+
+
+@pytest.mark.parametrize("cell", [cell for cell in NAMES if is_free(cell)])
+def test_the_attending_recurrence(cell: str) -> None:
+    steps, batch, places, width, hidden = 4, 3, 5, 6, 9
+    rng = np.random.default_rng(0)
+    x, features = rng.standard_normal((steps, batch, 2)), rng.standard_normal((batch, places, width))
+    d_output = rng.standard_normal((steps, batch, hidden))
+    params = attention.init_params(cell, 2, width, hidden, rng=0, dtype="float64")
+    compiled, made = (attention.forward(name, x, features, params) for name in (cell, CELLS[cell]))
+    if cell not in NEARLY:
+        assert made.output.tobytes() == compiled.output.tobytes()
+    right, found = (attention.backward(run, d_output) for run in (compiled, made))
+    for name, value in found.params.items():
+        assert_close(value, right.params[name], "gradient", 4 * gradient_length(steps, batch, 2 + width, hidden), name)
 
 
 def test_a_setting_is_that_of_the_built_in_cell(isa: str) -> None:

@@ -6,6 +6,7 @@ Its cells stay for as long as the process lives.
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ def test_python(capsys: pytest.CaptureFixture[str]) -> None:
     space: dict[str, Any] = {}
     found = list(re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
     for m in found:
+        if "import torch" in m[1] and not find_spec("torch"):
+            continue
         exec(compile("\n" * text[: m.start(1)].count("\n") + m[1], str(PAGE), "exec"), space)
-    assert len(found) == 9
+    assert len(found) == 10
     said = capsys.readouterr().out
     line = text[: text.index("if u.a > 0:")].count("\n") + 1
     assert f"{PAGE.name}:{line}" in said
