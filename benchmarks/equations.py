@@ -17,6 +17,7 @@ import math
 import os
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -165,8 +166,9 @@ PARTS = {"builtin": builtin, "peers": peers, "first": first}
 
 def main(arguments: Sequence[str]) -> int:
     args = parse("equations", "Cells from equations.", arguments, what=tuple(PARTS))
-    # PyTorch's compiler keeps what it made on the disk; `first` asks what a new cell costs.
-    os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"
+    if "first" in args.what:  # what a new cell costs: PyTorch's compiler keeps what it made on the disk
+        os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"
+        warnings.filterwarnings("ignore", "dynamo_pgo force disabled")
     pin = machine.pin(args.threads)
     if pin is not None:  # before JAX is imported, whose threads are as many as there are processors
         pin()
