@@ -93,19 +93,21 @@ step
     h' = z * (k - n) + n
 
 backward, of dh'
-    t1 = dh' * z
-    dx.n = dv.n = (dh' - t1) * (1 - n * n)
-    dx.z = du.z = dh' * (k - n) * (z * (1 - z))
-    d(r * k) = weight_hh[n]ᵀ dv
-    dx.r = du.r = d(r * k) * k * (r * (1 - r))
 """
 
 
 def test_a_cell_of_two_products_and_an_input_of_every_step() -> None:
     text = shown(gru_d)
     assert text.startswith(GRU_D)
+    made, through, read = (
+        text.index(" = dv.n = "),
+        text.index("    d(r * k) = weight_hh[n]ᵀ dv\n"),
+        text.index("= d(r * k) *"),
+    )
+    assert made < through < read
     assert text.endswith("    d(k) = weight_hh[r z]ᵀ du\n    dh += d(k) * gamma")
     assert "\n    dgamma = " in text
+    assert "\n    dx.z = du.z = dh' * (k - n) * (z * (1 - z))\n" in text
 
 
 def test_several_vectors_and_a_state_that_is_handed_on() -> None:

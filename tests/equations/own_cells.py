@@ -1,4 +1,4 @@
-"""A cell is a name, registered once, that travels with its equations."""
+"""A cell is a name, registered once, that travels with its equations: run by test_own_cells.py."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cell_functions import FUNCTIONS
 from processes import python
 
 import rnnkernels as rk
@@ -82,6 +83,49 @@ def test_it_is_taken_where_a_name_is(cell: str) -> None:
     np.testing.assert_array_equal(stack.forward(x).output, rk.Stack("gru", I, H, num_layers=2, rng=0).forward(x).output)
 
 
+def test_it_is_taken_by_pytorch() -> None:
+    torch = pytest.importorskip("torch")
+    from rnnkernels.torch import Recurrent
+
+    torch.manual_seed(0)
+    layer, same = Recurrent(own_gru, I, H), Recurrent("gru", I, H)
+    same.load_state_dict(layer.state_dict())
+    x = torch.randn(T, B, I)
+    expected = same(x)[0]
+    assert layer.cell is own_gru
+    assert torch.equal(layer(x)[0], expected)
+    assert torch.equal(copy.deepcopy(layer)(x)[0], expected)
+    assert torch.equal(pickle.loads(pickle.dumps(layer))(x)[0], expected)
+    assert torch.equal(torch.compile(layer, backend="eager", fullgraph=True)(x)[0], expected)
+    assert torch.equal(torch.export.export(layer, (x,)).module()(x)[0], expected)
+
+
+def test_it_is_taken_by_jax() -> None:
+    jax = pytest.importorskip("jax")
+    from rnnkernels import jax as ours
+
+    x = np.random.default_rng(1).normal(size=(T, B, I)).astype(np.float32)
+    params = rk.init_params(own_gru, I, H, rng=0)
+    expected = rk.forward("gru", x, params).output
+    found = jax.jit(lambda x, params: ours.forward(own_gru, x, params)[0])(x, params)
+    np.testing.assert_array_equal(np.asarray(found), expected)
+
+
+@pytest.mark.parametrize(("dtype", "off"), [("float32", 2e-6), ("float64", 1e-13)])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_kernels_compute_every_function(name: str, dtype: str, off: float) -> None:
+    function, expected = FUNCTIONS[name]
+    cell = rk.cell(lambda x, h: function(x.n) + 0.0 * h, name=f"function_{list(FUNCTIONS).index(name)}")
+    params = {"weight_ih": np.ones((1, 1), dtype), "bias_ih": np.zeros(1, dtype)}
+    x = np.array([-5.0, -2.3, -0.7, -0.1, 0.11, 0.45, 1.9, 2.3, 6.0], dtype)  # off every kink
+    run = rk.forward(cell, x.reshape(1, -1, 1), params)
+    np.testing.assert_allclose(run.output.ravel(), expected(x.astype(float)), rtol=4 * off, atol=off)
+    slope = (expected(x + 1e-6) - expected(x - 1e-6)) / 2e-6 if dtype == "float64" else None
+    found = rk.backward(run, np.ones_like(run.output)).x
+    if slope is not None and found is not None:
+        np.testing.assert_allclose(found.ravel(), slope, rtol=1e-6, atol=1e-8)
+
+
 # ---- names ---------------------------------------------------------------------------------------
 
 
@@ -124,7 +168,7 @@ def test_names_that_no_cell_can_have() -> None:
     for name in ("", "a b", "1a", "a-b", "a(", "a" * 300):
         with pytest.raises(ValueError, match=r"^name: expected a name as Python's functions have, got '"):
             rk.cell(first, name=name)
-    with pytest.raises(ValueError, match=r"^name: expected one beside a function without a name of its own, '<lambda>'"):
+    with pytest.raises(ValueError, match=r"^name: expected one beside a function without a name of its own, '<lam"):
         rk.cell(lambda x, h: x.n + h)
 
 
@@ -167,7 +211,7 @@ def test_settings_make_a_cell_of_other_numbers() -> None:
 
 
 def test_settings_that_are_none() -> None:
-    with pytest.raises(TypeError, match=r"^top: expected one of slope, cell_top; own_light has no setting of that name"):
+    with pytest.raises(TypeError, match=r"^top: expected one of slope, cell_top; own_light has no setting"):
         own_light(top=1.0)
     with pytest.raises(TypeError, match=r"^slope: expected no settings, for it has none; own_gru has no setting"):
         own_gru(slope=1.0)
@@ -227,3 +271,11 @@ def test_a_loaded_cell_does_not_replace_another() -> None:
     text = to_json(rk.cell(second, name="elsewhere").equations) | {"name": "taken"}
     with pytest.warns(UserWarning, match="registered as taken_2"):
         assert load(json.dumps(text)) == "taken_2"
+
+
+def test_an_error_that_lists_the_cells_stays_short() -> None:
+    for k in range(60):
+        rk.cell(first, name=f"one_of_many_cells_{k}")
+    with pytest.raises(ValueError, match=r"^cell: expected one of rnn_tanh, .* and \d+ more; got 'none'$") as caught:
+        rk.cell_info("none")
+    assert len(str(caught.value)) < 600
