@@ -43,7 +43,7 @@ _FAMILIES = {
 }
 _FILE_OF = {name: family for family, names in _FAMILIES.items() for name in names}
 
-__all__ = ["cells", *sorted(_FILE_OF)]  # noqa: PLE0604 - names that `__getattr__` finds
+__all__ = ["cells"]  # not the cells: whoever asks for all names of a module would register them
 
 
 def cells() -> tuple[str, ...]:
