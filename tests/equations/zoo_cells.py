@@ -32,7 +32,7 @@ def _steps(monkeypatch: pytest.MonkeyPatch) -> None:
     def registered(equations: Any) -> Any:
         return None if equations.steps else register(equations)
 
-    monkeypatch.setattr("rnnkernels.equations.cell.register", registered)
+    monkeypatch.setattr(registering, "register", registered)
 
 
 WITH_STEPS = {"gru_d": "decay", "m2rnn": "f"}  # cells that have an element-wise input of every step, and its name
