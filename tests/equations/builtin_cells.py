@@ -1,9 +1,9 @@
 """Cells from equations against the compiled cells of the same equations, and against the reference of these.
 
 The forward's operations stand in the same order in both, so outputs and states are the same to the last bit, for all
-cells but those of `NEARLY`. Of the backwards one is derived, the other written: in the cells of `ALIKE` they come to the
-same operations and bits, in the others they round differently. Each gradient lies within the tolerances of the built-in
-cells, from the same reference.
+cells but those of `NEARLY`. Of the backwards one is derived, the other written: for the cells of `ALIKE` both come to
+the same operations and bits, for the others they round differently. Each gradient lies within the tolerances of the
+built-in cells, from the same reference.
 
 A cell from equations stays for as long as its process lives: test_cells.py runs these tests in one of their
 own.
