@@ -172,9 +172,16 @@ BREAKS = [
     Break(
         "lowering: what crosses to a backward's second half is overwritten",
         f"{E}/lowering.py",
-        'spare = [operand for operand, _ in free if operand[0] == "slot"]',
-        'spare = [operand for operand, _ in late if operand[0] == "d_state"]',
+        'carried[node] = free.pop(0) if free else ("slot", self.slots.add(None))',
+        'carried[node] = free[0] if free else ("slot", self.slots.add(None))',
         LOWERING,
+    ),
+    Break(
+        "lowering: x's gates stand the other way round",
+        f"{E}/lowering.py",
+        "inputs = [gate for gate in equations.gates if gate in equations.inputs]",
+        "inputs = [gate for gate in equations.gates[::-1] if gate in equations.inputs]",
+        "tests/equations/test_random_layers.py",
     ),
     # ---- the check
     Break(

@@ -126,6 +126,64 @@ def test_the_kernels_compute_every_function(name: str, dtype: str, off: float) -
         np.testing.assert_allclose(found.ravel(), slope, rtol=1e-6, atol=1e-8)
 
 
+def output_alone(x: Any, h: Any, c: Any, w: Any) -> Any:
+    f, r = rk.sigmoid(x.f + w.f * c), rk.sigmoid(x.r + w.r * c)
+    d = f * c + (1 - f) * x.n
+    return r * rk.tanh(d) + (1 - r) * rk.direct(x), d
+
+
+def one_value_for_two_states(x: Any, h: Any, c: Any) -> Any:
+    n = rk.tanh(x.n + rk.product(h).n + c)
+    return n, n
+
+
+def handed_on(x: Any, h: Any, c: Any) -> Any:
+    return rk.tanh(x.n + rk.product(c).n), h
+
+
+def weighted_product(x: Any, h: Any, w: Any) -> Any:
+    return rk.tanh(x.n + rk.product(w.a * h).n)
+
+
+def two_orders(x: Any, h: Any) -> Any:
+    u = rk.product(h)
+    r, z = rk.sigmoid(x.r + u.r), rk.sigmoid(u.z)
+    return rk.tanh(x.n + rk.product(r * h + x.k).n) * z + (1 - z) * h
+
+
+def several_vectors(x: Any, h: Any, a: Any, b: Any) -> Any:
+    u, v = rk.product(h), rk.product(a, b * 2.0)
+    return rk.tanh(x.n + u.n + v.m), u.n, v.m
+
+
+FORMS = (output_alone, one_value_for_two_states, handed_on, weighted_product, two_orders, several_vectors)
+
+
+@pytest.mark.parametrize("function", FORMS, ids=lambda function: function.__name__)
+def test_gradients_of_forms_that_no_built_in_cell_has(function: Any) -> None:
+    cell = rk.cell(function)
+    rng = np.random.default_rng(0)
+    params = rk.init_params(cell, H, H, rng=1, dtype="float64")
+    x, d_output = rng.normal(size=(2, T, B, H))
+    state, d_state = rng.normal(size=(2, len(cell.equations.states), B, H))
+
+    def loss() -> float:
+        run = rk.forward(cell, x, params, tuple(state))
+        return float(np.sum(run.output * d_output) + np.sum(np.stack(run.state) * d_state))
+
+    grads = rk.backward(rk.forward(cell, x, params, tuple(state)), d_output, tuple(d_state))
+    for array, grad in ((x, grads.x), (state, np.stack(grads.state)), *((params[k], grads.params[k]) for k in params)):
+        assert grad is not None
+        at = tuple(rng.integers(0, n) for n in array.shape)
+        before = array[at]
+        array[at] = before + 1e-6
+        above = loss()
+        array[at] = before - 1e-6
+        slope = (above - loss()) / 2e-6
+        array[at] = before
+        assert grad[at] == pytest.approx(slope, rel=1e-6, abs=1e-7)
+
+
 # ---- names ---------------------------------------------------------------------------------------
 
 
@@ -219,8 +277,10 @@ def test_settings_that_are_none() -> None:
         own_light(slope="a")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"^slope: expected a number, got nan"):
         own_light(slope=math.nan)
-    with pytest.raises(TypeError):
-        own_gru(1.0, 2.0)  # type: ignore[call-arg]
+    with pytest.raises(
+        TypeError, match=r"^own_gru: expected settings by name; rnnkernels.forward\(own_gru, x, params\) r"
+    ):
+        own_gru(1.0, 2.0)
 
 
 # ---- pickles -------------------------------------------------------------------------------------

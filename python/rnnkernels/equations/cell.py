@@ -76,7 +76,7 @@ class Cell(str):
 
         return load, (dumps(self.equations),)
 
-    def __call__(self, **settings: float) -> Cell:
+    def __call__(self, *arrays: object, **settings: float) -> Cell:
         """Return the cell of other settings, registered under its name and theirs.
 
         Parameters
@@ -96,6 +96,8 @@ class Cell(str):
         """
         from .tracing import signature, trace
 
+        if arrays:
+            raise TypeError(f"{self:s}: expected settings by name; rnnkernels.forward({self:s}, x, params) runs a cell")
         mine = dict(self.equations.settings)
         for name, value in settings.items():
             if name not in mine:

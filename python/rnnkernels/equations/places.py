@@ -29,6 +29,9 @@ class Line(str):
         made.path, made.number = path, number
         return made
 
+    def __getnewargs__(self) -> tuple[str, int]:  # type: ignore[override]
+        return self.path, self.number
+
     @property
     def source(self) -> str:
         """The line itself; empty where the source is not at hand."""
