@@ -120,8 +120,8 @@ def test_settings_are_those_of_the_function(monkeypatch: pytest.MonkeyPatch) -> 
         return REFERENCES["dreamer_gru"].step(x, states, moved)
 
     steps: dict[str, Any] = {
-        zoo.gru_hard_sigmoid(slope=0.2): lambda *given: references._gru(*given, hard, np.tanh),
-        zoo.lstm_hard_sigmoid(slope=0.2): lambda *given: references._lstm(*given, hard, np.tanh),
+        zoo.gru_hard_sigmoid(slope=0.2): lambda x, states, p: references._gru(x, states, p, hard, np.tanh),
+        zoo.lstm_hard_sigmoid(slope=0.2): lambda x, states, p: references._lstm(x, states, p, hard, np.tanh),
         zoo.dreamer_gru(update_bias=0.0): without_bias,
     }
     for name, step in steps.items():
