@@ -14,10 +14,11 @@ namespace rnnkernels::binding {
 namespace {
 
 py::array evaluate(const std::string& function, const py::array& x) {
-    static constexpr const char* names[] = {"exp", "sigmoid", "tanh", "log_sigmoid"};
+    static constexpr const char* names[] = {"exp", "sigmoid", "tanh", "log_sigmoid", "expm1", "log", "erf", "sqrt"};
     const auto* found = std::find(std::begin(names), std::end(names), function);
     if (found == std::end(names))
-        throw py::value_error("function: expected exp, sigmoid, tanh or log_sigmoid, got '" + function + "'");
+        throw py::value_error("function: expected exp, sigmoid, tanh, log_sigmoid, expm1, log, erf or sqrt, got '" +
+                              function + "'");
     const int number = static_cast<int>(found - std::begin(names));
     const Dtype dtype = is_dtype(x, Dtype::float64) ? Dtype::float64 : Dtype::float32;
     const void* data = checked({}, x, "x", dtype, shape_of(x), "any");

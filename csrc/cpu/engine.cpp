@@ -198,16 +198,25 @@ Index reserve_size(const EngineCell<T>& cell, Index hidden, bool zones) {
            static_cast<Index>(sizeof(T));
 }
 
+// A function of functions.h by its number, as binding/ counts them.
+template <class T>
+Vec<T> value_of(int function, Vec<T> x) {
+    switch (function) {
+        case 0: return exp(x);
+        case 1: return sigmoid(x);
+        case 2: return tanh(x);
+        case 3: return log_sigmoid(x);
+        case 4: return expm1(x);
+        case 5: return log(x);
+        case 6: return erf(x);
+        default: return sqrt(x);
+    }
+}
+
 template <class T>
 void evaluate(int function, const T* x, T* out, Index count) {
-    for (Index i = 0; i < count; i += Vec<T>::lanes) {
-        const Vec<T> in = Vec<T>::load(x + i, count - i);
-        const Vec<T> value = function == 0   ? exp(in)
-                             : function == 1 ? sigmoid(in)
-                             : function == 2 ? tanh(in)
-                                             : log_sigmoid(in);
-        value.store(out + i, count - i);
-    }
+    for (Index i = 0; i < count; i += Vec<T>::lanes)
+        value_of(function, Vec<T>::load(x + i, count - i)).store(out + i, count - i);
 }
 
 // Dropout of elements.

@@ -3,7 +3,7 @@
 // A thin struct over the compilers' vector extension (GCC, Clang): arithmetic is the language's, and a set
 // adds only what the extension cannot spell (fma). The compiler never contracts a*b + c by itself here
 // (-ffp-contract=off): where a fused multiply-add is meant the code says fma, so that two copies of one
-// formula always round alike. Not here: exp, tanh, sigmoid, log_sigmoid (functions.h).
+// formula always round alike. Not here: exp, tanh, log and their kind (functions.h).
 #pragma once
 
 #include <cstdint>
@@ -118,7 +118,28 @@ struct Vec {
         const Raw larger = raw_max(a.raw, b.raw);
         return Vec(a.raw == a.raw ? larger : a.raw);
     }
+    // The smaller of the two; a NaN where either is one.
+    friend RNNKERNELS_INLINE Vec min(Vec a, Vec b) {
+        const Raw smaller = raw_min(a.raw, b.raw);
+        return Vec(a.raw == a.raw ? smaller : a.raw);
+    }
+    // `yes` where a > b, a >= b, a == b, elsewhere (where either is a NaN, too) `no`.
+    friend RNNKERNELS_INLINE Vec where_gt(Vec a, Vec b, Vec yes, Vec no) {
+        return Vec(a.raw > b.raw ? yes.raw : no.raw);
+    }
+    friend RNNKERNELS_INLINE Vec where_ge(Vec a, Vec b, Vec yes, Vec no) {
+        return Vec(a.raw >= b.raw ? yes.raw : no.raw);
+    }
+    friend RNNKERNELS_INLINE Vec where_eq(Vec a, Vec b, Vec yes, Vec no) {
+        return Vec(a.raw == b.raw ? yes.raw : no.raw);
+    }
+    // The root, rounded as IEEE 754 says; a NaN below zero.
+    friend RNNKERNELS_INLINE Vec sqrt(Vec x) { return Vec(raw_sqrt(x.raw)); }
     friend RNNKERNELS_INLINE Vec abs(Vec x) { return from_bits(x.bits() & static_cast<BitsLane>(~BitsLane{} >> 1)); }
+    // x with the sign of `sign`.
+    friend RNNKERNELS_INLINE Vec copysign(Vec x, Vec sign) {
+        return from_bits(abs(x).bits() | (sign.bits() ^ abs(sign).bits()));
+    }
 
     // Within each block of `block` lanes, cut into units of `size`: the even units (odd = 0; or the odd ones) of a,
     // then those of b.

@@ -19,6 +19,9 @@ RNNKERNELS_INLINE __m256d raw_max(__m256d a, __m256d b) { return _mm256_max_pd(a
 RNNKERNELS_INLINE __m256 raw_min(__m256 a, __m256 b) { return _mm256_min_ps(a, b); }
 RNNKERNELS_INLINE __m256d raw_min(__m256d a, __m256d b) { return _mm256_min_pd(a, b); }
 
+RNNKERNELS_INLINE __m256 raw_sqrt(__m256 x) { return _mm256_sqrt_ps(x); }
+RNNKERNELS_INLINE __m256d raw_sqrt(__m256d x) { return _mm256_sqrt_pd(x); }
+
 // The first `count` lanes, count in [0, lanes): no other byte of memory is touched.
 inline constexpr bool kMaskedMemory = true;
 RNNKERNELS_INLINE __m256i first_lanes_of_8(int count) {

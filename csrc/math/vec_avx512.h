@@ -20,6 +20,9 @@ RNNKERNELS_INLINE __m512d raw_max(__m512d a, __m512d b) { return _mm512_mask_max
 RNNKERNELS_INLINE __m512 raw_min(__m512 a, __m512 b) { return _mm512_mask_min_ps(a, 0xffff, a, b); }
 RNNKERNELS_INLINE __m512d raw_min(__m512d a, __m512d b) { return _mm512_mask_min_pd(a, 0xff, a, b); }
 
+RNNKERNELS_INLINE __m512 raw_sqrt(__m512 x) { return _mm512_mask_sqrt_ps(x, 0xffff, x); }
+RNNKERNELS_INLINE __m512d raw_sqrt(__m512d x) { return _mm512_mask_sqrt_pd(x, 0xff, x); }
+
 // The first `count` lanes, count in [0, lanes): no other byte of memory is touched.
 inline constexpr bool kMaskedMemory = true;
 RNNKERNELS_INLINE unsigned first_lanes(int count) { return (1U << (count > 0 ? count : 0)) - 1U; }

@@ -27,6 +27,8 @@ RNNKERNELS_INLINE RawWide raw_multiply_even(RawWide a, RawWide b) { return (a & 
 
 RNNKERNELS_INLINE float raw_fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 RNNKERNELS_INLINE double raw_fma(double a, double b, double c) { return __builtin_fma(a, b, c); }
+RNNKERNELS_INLINE float raw_sqrt(float x) { return __builtin_sqrtf(x); }
+RNNKERNELS_INLINE double raw_sqrt(double x) { return __builtin_sqrt(x); }
 
 template <class T>
 struct Vec {
@@ -73,7 +75,22 @@ struct Vec {
         const T larger = a.raw > b.raw ? a.raw : b.raw;
         return Vec(a.raw == a.raw ? larger : a.raw);
     }
+    // The smaller of the two; a NaN where either is one.
+    friend RNNKERNELS_INLINE Vec min(Vec a, Vec b) {
+        const T smaller = a.raw < b.raw ? a.raw : b.raw;
+        return Vec(a.raw == a.raw ? smaller : a.raw);
+    }
+    // `yes` where a > b, a >= b, a == b, elsewhere (where either is a NaN, too) `no`.
+    friend RNNKERNELS_INLINE Vec where_gt(Vec a, Vec b, Vec yes, Vec no) { return a.raw > b.raw ? yes : no; }
+    friend RNNKERNELS_INLINE Vec where_ge(Vec a, Vec b, Vec yes, Vec no) { return a.raw >= b.raw ? yes : no; }
+    friend RNNKERNELS_INLINE Vec where_eq(Vec a, Vec b, Vec yes, Vec no) { return a.raw == b.raw ? yes : no; }
+    // The root, rounded as IEEE 754 says; a NaN below zero.
+    friend RNNKERNELS_INLINE Vec sqrt(Vec x) { return Vec(raw_sqrt(x.raw)); }
     friend RNNKERNELS_INLINE Vec abs(Vec x) { return from_bits(x.bits() & static_cast<BitsLane>(~BitsLane{} >> 1)); }
+    // x with the sign of `sign`.
+    friend RNNKERNELS_INLINE Vec copysign(Vec x, Vec sign) {
+        return from_bits(abs(x).bits() | (sign.bits() ^ abs(sign).bits()));
+    }
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -19,6 +19,9 @@ RNNKERNELS_INLINE float64x2_t raw_max(float64x2_t a, float64x2_t b) { return vma
 RNNKERNELS_INLINE float32x4_t raw_min(float32x4_t a, float32x4_t b) { return vminq_f32(a, b); }
 RNNKERNELS_INLINE float64x2_t raw_min(float64x2_t a, float64x2_t b) { return vminq_f64(a, b); }
 
+RNNKERNELS_INLINE float32x4_t raw_sqrt(float32x4_t x) { return vsqrtq_f32(x); }
+RNNKERNELS_INLINE float64x2_t raw_sqrt(float64x2_t x) { return vsqrtq_f64(x); }
+
 inline constexpr bool kMaskedMemory = false;  // no loads and stores of some lanes: vec.h goes lane by lane
 
 using RawWide = uint64x2_t;  // 64-bit integers

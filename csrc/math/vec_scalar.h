@@ -26,6 +26,9 @@ RNNKERNELS_INLINE double raw_max(double a, double b) { return a > b ? a : b; }
 RNNKERNELS_INLINE float raw_min(float a, float b) { return a < b ? a : b; }
 RNNKERNELS_INLINE double raw_min(double a, double b) { return a < b ? a : b; }
 
+RNNKERNELS_INLINE float raw_sqrt(float x) { return __builtin_sqrtf(x); }
+RNNKERNELS_INLINE double raw_sqrt(double x) { return __builtin_sqrt(x); }
+
 inline constexpr bool kMaskedMemory = false;  // no loads and stores of some lanes: vec.h goes lane by lane
 
 using RawWide = std::uint64_t;

@@ -57,13 +57,6 @@ constexpr Operation<T> operation(const char* name, Function) {
     return {name, operands, run_operation<T, operands, Function>};
 }
 
-template <class V>
-RNNKERNELS_INLINE V square_roots(V x) {
-    typename V::Lane lane[V::lanes];
-    x.store(lane);
-    for (auto& value : lane) value = square_root(value);
-    return V::load(lane);
-}
 // s (1 - s) and 1 - t^2: the slopes of sigmoid and tanh in terms of their values.
 template <class V>
 RNNKERNELS_INLINE V sigmoid_slope(V s) {
@@ -93,16 +86,21 @@ inline constexpr Operation<T> kOperations[] = {
     RNNKERNELS_1("neg", -a),
     RNNKERNELS_3("fma", fma(a, b, c)),
     RNNKERNELS_1("abs", abs(a)),
-    RNNKERNELS_1("sqrt", square_roots(a)),
+    RNNKERNELS_2("maximum", max(a, b)),
+    RNNKERNELS_2("minimum", min(a, b)),
+    RNNKERNELS_1("sqrt", sqrt(a)),
     RNNKERNELS_1("exp", exp(a)),
+    RNNKERNELS_1("expm1", expm1(a)),
+    RNNKERNELS_1("log", log(a)),
+    RNNKERNELS_1("erf", erf(a)),
     RNNKERNELS_1("sigmoid", sigmoid(a)),
     RNNKERNELS_1("tanh", tanh(a)),
     RNNKERNELS_1("log_sigmoid", log_sigmoid(a)),
     RNNKERNELS_1("relu", relu(a)),
-    // c or d, by a and b: a NaN compares false.
-    RNNKERNELS_4("where_gt", V(a.raw > b.raw ? c.raw : d.raw)),
-    RNNKERNELS_4("where_ge", V(a.raw >= b.raw ? c.raw : d.raw)),
-    RNNKERNELS_4("where_eq", V(a.raw == b.raw ? c.raw : d.raw)),
+    // c or d: a NaN compares false.
+    RNNKERNELS_4("where_gt", where_gt(a, b, c, d)),
+    RNNKERNELS_4("where_ge", where_ge(a, b, c, d)),
+    RNNKERNELS_4("where_eq", where_eq(a, b, c, d)),
     // What several of these make in one pass over the chunk.
     RNNKERNELS_3("fnma", fma(-a, b, c)),
     RNNKERNELS_3("fms", fma(a, b, -c)),

@@ -19,6 +19,7 @@ template <class T>
 struct Phase {
     int step_count = 0;
     Step<T>* steps = nullptr;
+    Index most_vectors = 0;                 // of a chunk
     int first[kOperandKindCount + 1] = {};  // of each kind's lines
     int index[kMostPlaces] = {};            // of each line, within its kind
 };
@@ -28,7 +29,30 @@ struct CellProgram {
     int inputs, hiddens, feds, gateds, states, vectors;
     const T* constants;  // [constant][lane]
     Phase<T> phases[kProgramPhaseCount];
+    Phase<T> forward_unkept;  // of a call without a backward
 };
+
+// A forward without the instructions whose results only a backward reads.
+template <class T>
+Program without_kept(const Program& program, Instruction* needed) {
+    bool read[2][kMostPlaces] = {};  // behind the instruction: registers, and what is kept
+    Instruction* first = needed + program.count;
+    for (int i = program.count - 1; i >= 0; --i) {
+        const Instruction& instruction = program.instructions[i];
+        const auto of = [&](const Operand& operand) -> bool* {
+            if (operand.kind != register_ && operand.kind != saved) return nullptr;
+            return &read[operand.kind == saved][operand.index];
+        };
+        if (bool* const out = of(instruction.out)) {
+            if (!*out) continue;
+            *out = false;
+        }
+        *--first = instruction;
+        for (int k = 0; k < kOperations<T>[instruction.operation].operands; ++k)
+            if (bool* const in = of(instruction.in[k])) *in = true;
+    }
+    return {program.registers, static_cast<int>(needed + program.count - first), first};
+}
 
 template <class T>
 void resolve(const Program& program, Phase<T>& phase) {
@@ -48,6 +72,9 @@ void resolve(const Program& program, Phase<T>& phase) {
             if (line[kind][index]) phase.index[lines] = index, line[kind][index] = lines++;
     }
     phase.first[kOperandKindCount] = lines;
+    // As if all lines were in scratch.
+    const Index room = kScratchBytes / static_cast<Index>(sizeof(T)) / Vec<T>::lanes / (lines > 0 ? lines : 1);
+    phase.most_vectors = room < kStripRows ? room : kStripRows;
     phase.step_count = program.count;
     phase.steps = new Step<T>[static_cast<std::size_t>(program.count)]();
     for (int i = 0; i < program.count; ++i) {
@@ -162,48 +189,45 @@ struct Chunk {
     }
 };
 
-// run() for every chunk of a strip.
+// run() for every chunk of a strip: of its whole blocks, then of the layer's last one where that has fewer units.
 template <class T, class Strip, class Run>
-void each_chunk(const Strip& p, Chunk<T>& chunk, const Run& run) {
+RNNKERNELS_INLINE void each_chunk(const Strip& p, Chunk<T>& chunk, const Run& run) {
     constexpr Index lanes = Vec<T>::lanes;
-    const int lines = chunk.phase.first[kOperandKindCount];  // more than will be in scratch
-    const Index room = kScratchBytes / static_cast<Index>(sizeof(T)) / lanes / lines;
-    const Index most = room < kStripRows ? room : kStripRows;
     const Index last = p.first + p.blocks, whole = p.hidden / lanes < last ? p.hidden / lanes : last;
-    const auto one = [&](Index row, Index block, Index left) {
-        chunk.row = row, chunk.block = block, chunk.at = block * lanes;
-        chunk.count = left < most ? left : most;
-        chunk.begin();
-        run();
-    };
-    const auto column = [&](Index block) RNNKERNELS_INLINED {
-        chunk.down = true;
-        for (Index row = 0; row < p.rows; row += most) one(row, block, p.rows - row);
-    };
-    if (p.rows >= p.blocks) {
-        for (Index block = p.first; block < whole; ++block) column(block);
-    } else {
-        chunk.down = false;
-        for (Index row = 0; row < p.rows; ++row)
-            for (Index block = p.first; block < whole; block += most) one(row, block, whole - block);
-    }
-    if (whole < last) {
-        chunk.units = p.hidden - whole * lanes;
-        column(whole);
+    const Index most = chunk.phase.most_vectors;
+    for (const bool partial : {false, true}) {
+        const Index first = partial ? whole : p.first, blocks = (partial ? last : whole) - first;
+        chunk.down = partial || p.rows >= blocks;
+        chunk.units = partial ? p.hidden - whole * lanes : lanes;
+        const Index chains = chunk.down ? blocks : p.rows, length = chunk.down ? p.rows : blocks;
+        for (Index chain = 0; chain < chains; ++chain)
+            for (Index done = 0; done < length; done += most) {
+                chunk.row = chunk.down ? done : chain;
+                chunk.block = first + (chunk.down ? chain : done);
+                chunk.at = chunk.block * lanes;
+                chunk.count = length - done < most ? length - done : most;
+                chunk.begin();
+                run();
+            }
     }
 }
 
-template <class T, ProgramPhase number>
-void run_forward(const ForwardStrip<T>& p) {
+template <class T>
+const CellProgram<T>& program_of(const void* program) {
+    return *static_cast<const CellProgram<T>*>(program);
+}
+
+template <class T>
+void run_forward(const ForwardStrip<T>& p, const Phase<T>& phase) {
     using V = Vec<T>;
     constexpr Index lanes = V::lanes;
-    const auto& cell = *static_cast<const CellProgram<T>*>(p.program);
-    Chunk<T> chunk(cell.phases[static_cast<int>(number)], cell);
+    const CellProgram<T>& cell = program_of<T>(p.program);
+    Chunk<T> chunk(phase, cell);
     const RowPointers<T> x(p.x, p.rows), out(p.out, p.rows);
     const RowPointers<T> directs(p.direct, chunk.uses(direct) ? p.rows : 0);
     const RowPointers<T> elements(p.elements, chunk.uses(step) ? p.rows : 0);
     const int others = cell.states - 1;
-    each_chunk(p, chunk, [&]() {
+    each_chunk(p, chunk, [&]() RNNKERNELS_INLINED {
         const Index in_strip = chunk.block - p.first, at = chunk.at;
         const auto x_of = [&](Index i, int k) RNNKERNELS_INLINED {
             return V::load(p.x[chunk.row_of(i)] + chunk.at_of(i) * cell.inputs + k * chunk.units);
@@ -287,14 +311,14 @@ void run_forward(const ForwardStrip<T>& p) {
 }
 
 template <class T>
-void run_feedback(const FeedbackStrip<T>& p) {
+void feedback_pass(const FeedbackStrip<T>& p) {
     using V = Vec<T>;
     constexpr Index lanes = V::lanes;
-    const auto& cell = *static_cast<const CellProgram<T>*>(p.program);
+    const CellProgram<T>& cell = program_of<T>(p.program);
     Chunk<T> chunk(cell.phases[static_cast<int>(ProgramPhase::feedback)], cell);
     const RowPointers<T> h(p.h, p.rows), elements(p.elements, chunk.uses(step) ? p.rows : 0);
     const int others = cell.states - 1;
-    each_chunk(p, chunk, [&]() {
+    each_chunk(p, chunk, [&]() RNNKERNELS_INLINED {
         const Index at = chunk.at;
         for (const OperandKind kind : {state, new_})
             chunk.each(kind, [&](Line<T>& to, int k) RNNKERNELS_INLINED {
@@ -315,18 +339,18 @@ void run_feedback(const FeedbackStrip<T>& p) {
     });
 }
 
-template <class T, ProgramPhase number>
-void run_backward(const BackwardStrip<T>& p) {
+template <class T>
+void run_backward(const BackwardStrip<T>& p, ProgramPhase number) {
     using V = Vec<T>;
     constexpr Index lanes = V::lanes;
-    constexpr bool sums = number == ProgramPhase::backward;  // what comes to h from several sides
-    constexpr bool behind = number == ProgramPhase::feedback_backward;
-    const auto& cell = *static_cast<const CellProgram<T>*>(p.program);
+    const bool behind = number == ProgramPhase::feedback_backward;
+    const bool sums = number == ProgramPhase::backward;  // what comes to h from several sides is added first
+    const CellProgram<T>& cell = program_of<T>(p.program);
     Chunk<T> chunk(cell.phases[static_cast<int>(number)], cell);
     const RowPointers<T> h(p.h, chunk.uses(state) ? p.rows : 0), out(p.out, chunk.uses(new_) ? p.rows : 0);
     const RowPointers<T> elements(behind ? p.elements_behind : p.elements, chunk.uses(step) ? p.rows : 0);
     T* const* const d_elements = behind ? p.d_elements_behind : p.d_elements;
-    each_chunk(p, chunk, [&]() {
+    each_chunk(p, chunk, [&]() RNNKERNELS_INLINED {
         const Index at = chunk.at, block = chunk.block;
         Line<T> product{};
         if (p.product) product = chunk.line(p.product + (block - p.first) * lanes, p.product_row, lanes);
@@ -387,26 +411,45 @@ void run_backward(const BackwardStrip<T>& p) {
 }
 
 template <class T>
+void forward_pass(const ForwardStrip<T>& p) {
+    const CellProgram<T>& cell = program_of<T>(p.program);
+    run_forward(p, p.saved ? cell.phases[static_cast<int>(ProgramPhase::forward)] : cell.forward_unkept);
+}
+template <class T>
+void forward_state_pass(const ForwardStrip<T>& p) {
+    run_forward(p, program_of<T>(p.program).phases[static_cast<int>(ProgramPhase::forward_state)]);
+}
+template <class T, ProgramPhase phase>
+void backward_pass(const BackwardStrip<T>& p) {
+    run_backward(p, phase);
+}
+
+template <class T>
 CellPasses<T> make_passes(const CellTable& table, const ProgramCell& cell) {
     constexpr int lanes = Vec<T>::lanes;
     auto* const program = new CellProgram<T>{table.input.count, table.hidden.count, table.feedback.count,
                                              table.gated.count, table.states,       table.vectors,
-                                             nullptr,           {}};
+                                             nullptr,           {},
+                                             {}};
     auto* const constants = new T[static_cast<std::size_t>(cell.constant_count * lanes)];
     for (int i = 0; i < cell.constant_count * lanes; ++i) constants[i] = static_cast<T>(cell.constants[i / lanes]);
     program->constants = constants;
     for (int phase = 0; phase < kProgramPhaseCount; ++phase) resolve(cell.programs[phase], program->phases[phase]);
+    const Program& forward = cell.programs[static_cast<int>(ProgramPhase::forward)];
+    auto* const needed = new Instruction[static_cast<std::size_t>(forward.count)];
+    resolve(without_kept<T>(forward, needed), program->forward_unkept);
+    delete[] needed;
     CellPasses<T> passes{};
     passes.program = program;
-    passes.forward = run_forward<T, ProgramPhase::forward>;
-    passes.backward = run_backward<T, ProgramPhase::backward>;
+    passes.forward = forward_pass<T>;
+    passes.backward = backward_pass<T, ProgramPhase::backward>;
     if (table.form == Form::two_products) {
-        passes.forward_state = run_forward<T, ProgramPhase::forward_state>;
-        passes.backward_gates = run_backward<T, ProgramPhase::backward_gates>;
+        passes.forward_state = forward_state_pass<T>;
+        passes.backward_gates = backward_pass<T, ProgramPhase::backward_gates>;
     }
     if (table.vectors > 0) {
-        passes.feedback = run_feedback<T>;
-        passes.feedback_backward = run_backward<T, ProgramPhase::feedback_backward>;
+        passes.feedback = feedback_pass<T>;
+        passes.feedback_backward = backward_pass<T, ProgramPhase::feedback_backward>;
     }
     return passes;
 }

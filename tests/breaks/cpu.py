@@ -44,6 +44,23 @@ BREAKS = [
         "tests/kernels/test_parity.py",
         CPU,
     ),
+    # ---- functions of one number
+    Break(
+        "maths: a coefficient of erf is off in its sixth digit",
+        "csrc/math/functions.h",
+        "0.6366194F",
+        "0.6366214F",
+        "tests/cpu/test_math.py",
+        CPU,
+    ),
+    Break(
+        "maths: log takes a denormal for its fraction",
+        "csrc/math/functions.h",
+        "where_gt(V(L::least), x, x * V(L::raise), x)",
+        "where_gt(V(L::least), x, x, x)",
+        "tests/cpu/test_math.py",
+        CPU,
+    ),
     # ---- one instruction set, without Python
     Break(
         "native: AVX2 stores a last block of doubles a lane short",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hand_traced import Hand, gru, lstm, mut1, mut2, mut3, swapping
 from random_equations import FORMS, random_equations, random_leaves
 from run_program import run_step
 
@@ -14,13 +15,12 @@ from rnnkernels.equations.evaluating import evaluate
 from rnnkernels.equations.lowering import lower
 
 if TYPE_CHECKING:
-    from rnnkernels.equations.graph import Node
+    from rnnkernels.equations.graph import Equations, Node
 
 SEEDS = 60 * len(FORMS)
 
 
-def check(seed: int) -> None:
-    equations = random_equations(seed)
+def check(equations: Equations, seed: int) -> None:
     leaves = random_leaves(equations, seed)
     lowered = lower(equations)
     left = run_step(lowered, leaves)
@@ -29,7 +29,9 @@ def check(seed: int) -> None:
 
     def same(place: tuple[str, int], node: Node | None) -> None:
         (expected,) = evaluate([node or zero], leaves)
-        np.testing.assert_array_equal(left[place], np.broadcast_to(expected, left[place].shape), f"{seed}: {place}")
+        np.testing.assert_array_equal(
+            left[place], np.broadcast_to(expected, left[place].shape), f"{equations.name}: {place}"
+        )
 
     for state, node in enumerate(equations.new):
         same(("new", state), node)  # as it was traced: folding and contraction change no bit of NumPy's
@@ -61,4 +63,17 @@ def check(seed: int) -> None:
 @pytest.mark.parametrize("block", range(10))
 def test_programs_compute_what_the_graphs_say(block: int) -> None:
     for seed in range(block * SEEDS // 10, (block + 1) * SEEDS // 10):
-        check(seed)
+        check(random_equations(seed), seed)
+
+
+@pytest.mark.parametrize("equations", [lstm(peepholes=True, clip=0.5), gru(), mut1(), mut2(), mut3(), swapping()])
+def test_programs_of_known_cells(equations: Equations) -> None:
+    check(equations, 0)
+
+
+def test_a_new_state_that_the_product_multiplies() -> None:
+    e = Hand()
+    a = e.tanh(e.x("a") + e.u("a"))
+    n = e.tanh(e.x("n") + e.u("n", 1))
+    products = {"hidden": ((e.state(0),), "a"), "gated": ((a * a,), "n")}
+    check(e.equations("cell", ("h", "c"), "an", products, (n, a)), 0)

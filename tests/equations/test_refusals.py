@@ -1,4 +1,5 @@
 """What no cell can do is refused in words, with the line of the user's source."""
+# ruff: noqa: ARG005 - all bodies are called alike
 
 from __future__ import annotations
 
@@ -15,6 +16,9 @@ from rnnkernels.equations.tracing import trace
 from rnnkernels.equations.values import PerStep
 
 KEPT: list[Any] = []
+NOTHING: Any = None
+TWO: Any = 2.0
+ARRAY: Any = np.ones(2)
 
 
 def refusal(function: Any, **options: Any) -> str:
@@ -50,7 +54,7 @@ NUMBER = (
 X = "x has a value for each gate, x.i, x.f, ..., and is none; rk.direct(x) is x itself, without weights"
 OPERATORS = "a value has no //, %, @, <<, >> and no divmod: rk.product(h) is the recurrent product"
 
-LINES = {
+LINES: dict[str, tuple[Any, str]] = {
     "if": (lambda x, u, h: x.a if x.a > 0 else u.a, FLOW),
     "truth": (lambda x, u, h: x.a or u.a, FLOW.replace("condition", "value", 1)),
     "chain": (lambda x, u, h: 0 < x.a < 1, FLOW),
@@ -147,8 +151,10 @@ LINES = {
     ),
     "condition beside": (
         lambda x, u, h: h * (x.a > 0.0),
-        "*: expected a value of the cell or a number on either side, got a condition, which is no value: "
-        "rk.where(condition, 1.0, 0.0) makes one of it",
+        (
+            "*: expected a value of the cell or a number on either side, got a condition, which is no value: "
+            "rk.where(condition, 1.0, 0.0) makes one of it"
+        ),
     ),
     "condition and value": (
         lambda x, u, h: (x.a > 0.0) & h,
@@ -158,9 +164,9 @@ LINES = {
         lambda x, u, h: rk.tanh(x),
         f"value: expected a value of the cell, got {X.replace('x has', 'x, which has')}",
     ),
-    "function of a number": (lambda x, u, h: rk.exp(2.0), "value: expected a value of the cell, got 2.0"),
+    "function of a number": (lambda x, u, h: rk.exp(TWO), "value: expected a value of the cell, got 2.0"),
     "function of an array": (
-        lambda x, u, h: rk.maximum(h, np.ones(2)),
+        lambda x, u, h: rk.maximum(h, ARRAY),
         "b: expected a value of the cell or a number, got ndarray",
     ),
     "bounds": (lambda x, u, h: rk.clip(h, 1.0, -1.0), "low: expected at most high, -1.0, got 1.0"),
@@ -168,8 +174,11 @@ LINES = {
         lambda x, u, h: rk.where(h, 1.0, 0.0),
         "condition: expected a comparison of values, as c > 1.0, got a value (h)",
     ),
-    "branch": (lambda x, u, h: rk.where(h > 0.0, None, 0.0), "yes: expected a value of the cell or a number, got None"),
-    "product of a number": (lambda x, u, h: rk.product(2.0), "operand: expected a value of the cell, got 2.0"),
+    "branch": (
+        lambda x, u, h: rk.where(h > 0.0, NOTHING, 0.0),
+        "yes: expected a value of the cell or a number, got None",
+    ),
+    "product of a number": (lambda x, u, h: rk.product(TWO), "operand: expected a value of the cell, got 2.0"),
     "product of a product": (
         lambda x, u, h: rk.product(u),
         "operand: expected a value of the cell, got a product; a product is of its gates, as rk.product(u.r * h)",
@@ -184,13 +193,17 @@ LINES = {
     ),
     "third product": (
         lambda x, u, h: rk.product(rk.product(u.a * h).b * h).c,
-        "a third product in a chain: a step has a product, and one of what was made from its gates; this operand was "
-        "made from the gates of the second",
+        (
+            "a third product in a chain: a step has a product, and one of what was made from its gates; "
+            "this operand was made from the gates of the second"
+        ),
     ),
     "vectors of x": (
         lambda x, u, h: rk.product(h, x.a).b,
-        "a product of several vectors multiplies what is made of states (and rk.PerStep inputs) alone, element by "
-        "element: not of x, weights or another product",
+        (
+            "a product of several vectors multiplies what is made of states (and rk.PerStep inputs) alone, "
+            "element by element: not of x, weights or another product"
+        ),
     ),
 }
 
@@ -331,7 +344,7 @@ def test_limits() -> None:
 
 def returned(value: Any) -> str:
     def cell(x: Any, h: Any, c: Any) -> Any:
-        h + x.n  # noqa: B018
+        h + x.n
         return value(x, h, c)
 
     text = refusal(cell)

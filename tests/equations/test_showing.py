@@ -93,17 +93,21 @@ step
     h' = z * (k - n) + n
 
 backward, of dh'
-    t1 = dh' * z
-    dx.n = dv.n = (dh' - t1) * (1 - n * n)
-    d(r * k) = weight_hh[n]ᵀ dv
 """
 
 
 def test_a_cell_of_two_products_and_an_input_of_every_step() -> None:
     text = shown(gru_d)
     assert text.startswith(GRU_D)
+    made, through, read = (
+        text.index(" = dv.n = "),
+        text.index("    d(r * k) = weight_hh[n]ᵀ dv\n"),
+        text.index("= d(r * k) *"),
+    )
+    assert made < through < read
     assert text.endswith("    d(k) = weight_hh[r z]ᵀ du\n    dh += d(k) * gamma")
     assert "\n    dgamma = " in text
+    assert "\n    dx.z = du.z = dh' * (k - n) * (z * (1 - z))\n" in text
 
 
 def test_several_vectors_and_a_state_that_is_handed_on() -> None:
@@ -114,8 +118,8 @@ def test_several_vectors_and_a_state_that_is_handed_on() -> None:
     text = shown(cell)
     assert "weight_ih (H, H), bias_ih (H,), weight_gg (H, 2·H)" in text
     assert "weight_hh (" not in text
-    assert "    a' = h\n    b' = a - b\n" in text
-    assert text.endswith("    d(a), d(b * 2) = weight_gg[m]ᵀ dv\n    da += d(a)\n    db += d(b * 2) * 2")
+    assert "    b' = a - b\n    a' = h\n" in text
+    assert text.endswith("    d(a), d(b * 2) = weight_gg[m]ᵀ du\n    da += d(a)\n    db += d(b * 2) * 2")
 
 
 def test_wide_expressions_are_taken_apart() -> None:

@@ -76,7 +76,7 @@ def with_node(k: int, node: Any) -> dict[str, Any]:
 
 NODES = TEXT["nodes"]
 PRODUCT = next(k for k, node in enumerate(NODES) if node[0] == "product")
-BAD = {
+BAD: dict[str, tuple[Any, str]] = {
     "no dict": ([], "equations: expected a dict, as to_json makes it, got list"),
     "format": (changed(format=2), "equations: expected format 1, got 2"),
     "missing": ({k: v for k, v in TEXT.items() if k != "new"}, "equations: expected .*; new missing"),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
 import numpy as np
 import pytest
+from cell_functions import FUNCTIONS
 
 from rnnkernels import equations
 from rnnkernels.equations import functions as rk
+from rnnkernels.equations.adjoint import derive
 from rnnkernels.equations.evaluating import evaluate
 from rnnkernels.equations.refusing import NAMES
+from rnnkernels.equations.simplify import simplified
 from rnnkernels.equations.tracing import trace
 from rnnkernels.equations.values import PerStep
 
@@ -51,13 +55,13 @@ def test_names_and_their_order() -> None:
 def test_gates_stand_in_the_order_of_their_first_appearance() -> None:
     def cell(x: Any, h: Any) -> Any:
         u = rk.product(h)
-        a, b = u.b, x.a
+        a, b = x.a, u.b
         return a * u.a + b * rk.direct(x) * x.c
 
     traced = trace(cell, "cell")
-    assert (traced.gates, traced.inputs, traced.rows) == (("b", "a", "c"), ("a", "c"), ("b", "a"))
+    assert (traced.gates, traced.inputs, traced.rows) == (("a", "b", "c"), ("a", "c"), ("a", "b"))
     assert traced.direct
-    assert traced.products[0].gates == ("b", "a")
+    assert traced.products[0].gates == ("a", "b")  # though u.b was asked for first
 
 
 def test_two_products_and_an_input_of_every_step() -> None:
@@ -108,6 +112,8 @@ def test_nodes_know_their_lines() -> None:
     begin = lstm_p.__code__.co_firstlineno
     (tanh, _) = [node for node in cell.graph.nodes if node.operation == "tanh"]
     assert tanh.line == f"test_tracing.py:{begin + 5}"
+    again: Any = copy.deepcopy(tanh.line)
+    assert (again, again.number, again.source) == (tanh.line, begin + 5, "g = rk.tanh(x.g + u.g)")
 
 
 def test_helpers_loops_and_lists_are_pythons() -> None:
@@ -142,46 +148,47 @@ def value_of(function: Any, x: Any) -> Any:
     return result
 
 
-def gelu(x: Any) -> Any:
-    return 0.5 * x * (1.0 + np.array([math.erf(each / math.sqrt(2.0)) for each in x]))
-
-
-COMPOSITES = {
-    "softplus": (rk.softplus, lambda x: np.logaddexp(0.0, x)),
-    "silu": (rk.silu, lambda x: x / (1.0 + np.exp(-x))),
-    "softsign": (rk.softsign, lambda x: x / (1.0 + np.abs(x))),
-    "hard_sigmoid": (rk.hard_sigmoid, lambda x: np.clip(x / 6.0 + 0.5, 0.0, 1.0)),
-    "hard_sigmoid of 0.2": (
-        lambda x: rk.hard_sigmoid(x, slope=0.2, offset=0.4),
-        lambda x: np.clip(0.2 * x + 0.4, 0, 1),
-    ),
-    "elu": (rk.elu, lambda x: np.where(x > 0.0, x, np.expm1(np.minimum(x, 0.0)))),
-    "elu of 0.3": (lambda x: rk.elu(x, 0.3), lambda x: np.where(x > 0.0, x, 0.3 * np.expm1(np.minimum(x, 0.0)))),
-    "gelu": (rk.gelu, gelu),
-    "gelu by tanh": (
-        lambda x: rk.gelu(x, approximate="tanh"),
-        lambda x: 0.5 * x * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3))),
-    ),
-    "clip": (lambda x: rk.clip(x, -1.0, 2.0), lambda x: np.clip(x, -1.0, 2.0)),
-    "powers": (lambda x: x**2 + x**3 + x**4, lambda x: x**2 + x**3 + x**4),
-    "abs()": (lambda x: abs(x) + +x, lambda x: np.abs(x) + x),
-    "<": (lambda x: rk.where(x < 0.25, x, 7.0), lambda x: np.where(x < 0.25, x, 7.0)),
-    "<=": (lambda x: rk.where(x <= 0.25, x, 7.0), lambda x: np.where(x <= 0.25, x, 7.0)),
-    ">=": (lambda x: rk.where(x >= 0.25, x, 7.0), lambda x: np.where(x >= 0.25, x, 7.0)),
-    "==": (lambda x: rk.where(x == 0.25, x, 7.0), lambda x: np.where(x == 0.25, x, 7.0)),
-    "!=": (lambda x: rk.where(x != 0.25, x, 7.0), lambda x: np.where(x != 0.25, x, 7.0)),
-    "number first": (lambda x: rk.where(0.25 > x, x, 7.0), lambda x: np.where(x < 0.25, x, 7.0)),
-    "&": (lambda x: rk.where((x > -1.0) & (x < 1.0), x, 7.0), lambda x: np.where((x > -1) & (x < 1), x, 7.0)),
-    "|": (lambda x: rk.where((x < -1.0) | (x > 1.0), x, 7.0), lambda x: np.where((x < -1) | (x > 1), x, 7.0)),
-    "~": (lambda x: rk.where(~(x < -1.0) & (x > -2.0), x, 7.0), lambda x: np.where(x >= -1, x, 7.0)),
-    "a flag": (lambda x: rk.where(True, x, 0.0) + rk.where(False, x, 1.0), lambda x: x + 1.0),  # noqa: FBT003
-}
-
-
-@pytest.mark.parametrize("name", COMPOSITES)
-def test_composites_compute_what_they_say(name: str) -> None:
-    function, expected = COMPOSITES[name]
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_compute_what_they_say(name: str) -> None:
+    function, expected = FUNCTIONS[name]
     np.testing.assert_allclose(value_of(function, ANY), expected(ANY), rtol=1e-14, atol=1e-15)
+
+
+def slope_of(function: Any, x: float) -> float:
+    """The derived slope of a function of one value."""
+
+    def cell(x: Any, h: Any) -> Any:
+        return function(x.n)
+
+    simple = simplified(trace(cell, "cell"))
+    gradient = derive(simple).inputs["n"]
+    assert gradient is not None
+    (result,) = evaluate([gradient], {("input", "n"): np.array(x), ("d_new", 0): np.array(1.0)})
+    return float(result)
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "at", "expected"),
+    [
+        ("relu", rk.relu, 0.0, 0.0),
+        ("abs", rk.abs, 0.0, 0.0),
+        ("hard_sigmoid, below", rk.hard_sigmoid, -3.0, 0.0),
+        ("hard_sigmoid, above", lambda x: rk.hard_sigmoid(x, slope=0.25, offset=0.5), 2.0, 0.0),
+        ("hard_sigmoid, between", rk.hard_sigmoid, 0.0, 1.0 / 6.0),
+        ("clip, below", lambda x: rk.clip(x, -1.0, 2.0), -1.0, 0.0),
+        ("clip, above", lambda x: rk.clip(x, -1.0, 2.0), 2.0, 0.0),
+        ("elu", lambda x: rk.elu(x, 0.5), 0.0, 0.5),
+        ("elu, far above", rk.elu, 1000.0, 1.0),
+        ("elu, far below", rk.elu, -1000.0, 0.0),
+        ("softplus, far above", rk.softplus, 1000.0, 1.0),
+        ("softplus, far below", rk.softplus, -1000.0, 0.0),
+        ("silu, far above", rk.silu, 1000.0, 1.0),
+        ("gelu, far above", rk.gelu, 1000.0, 1.0),
+        ("gelu by tanh, far above", lambda x: rk.gelu(x, "tanh"), 1000.0, 1.0),
+    ],
+)
+def test_slopes_at_kinks_and_far_out(name: str, function: Any, at: float, expected: float) -> None:
+    assert slope_of(function, at) == pytest.approx(expected, abs=1e-15)
 
 
 @pytest.mark.parametrize(

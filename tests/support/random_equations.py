@@ -57,8 +57,8 @@ class _Grower:
             pool.append(node("tanh", new) if self.draw.random() < 0.15 else new)
 
 
-def random_equations(seed: int) -> Equations:
-    """Return equations of a form that follows from the seed."""
+def random_equations(seed: int, *, steps: bool = True) -> Equations:
+    """Return equations of a form that follows from the seed, perhaps with an element-wise input of every step."""
     draw = np.random.default_rng(seed)
     form = FORMS[seed % len(FORMS)]
     graph = Graph()
@@ -66,13 +66,13 @@ def random_equations(seed: int) -> Equations:
     states = tuple("hcmn"[: int(draw.integers(1, 4))])
     old = [graph.node("state", attribute=state) for state in range(len(states))]
     weights = tuple("pq"[: int(draw.integers(0, 3))])
-    steps = ("gamma",) if draw.random() < 0.3 else ()
+    gammas = ("gamma",) if draw.random() < 0.3 and steps else ()
     direct = bool(draw.random() < 0.4)
     gates = tuple(f"g{number}" for number in range(int(draw.integers(3, 7))))
     inputs = tuple(gate for gate in gates if draw.random() < 0.7)
     pool = [*old, *(graph.node("input", attribute=gate) for gate in inputs)]
     pool += [graph.node("weight", attribute=weight) for weight in weights]
-    step_leaves = [graph.node("step", attribute=step) for step in steps]
+    step_leaves = [graph.node("step", attribute=step) for step in gammas]
     pool += step_leaves
     pool += [graph.node("direct")] if direct else []
 
@@ -99,10 +99,10 @@ def random_equations(seed: int) -> Equations:
         pool += leaves
         products.append(Product(tuple(operands), own, kind))
     grower.grow(pool, int(draw.integers(3, 25)))
-    new = tuple(grower.pick(pool[-12:]) for _ in states)
+    new = tuple(grower.pick(pool if draw.random() < 0.3 else pool[-12:]) for _ in states)
     initial = tuple((None, 0.0, 1.0)[int(draw.integers(3))] for _ in weights)
     return Equations(
-        f"random_{seed}", states, gates, inputs, direct, tuple(products), weights, initial, steps, new, graph
+        f"random_{seed}", states, gates, inputs, direct, tuple(products), weights, initial, gammas, new, graph
     )
 
 

@@ -1,27 +1,27 @@
 """`cell`: makes a function a cell that is taken wherever a built-in name is, and `Cell`, the name it is taken by.
 
-Not here: what the function may say (`tracing`), and what is made of its equations (`lowering`).
+Not here: what the function may say (`tracing`), and what is made of its equations (`lowering`). These are imported
+where a cell is defined: a program without cells of its own starts without them.
 """
+# ruff: noqa: PLC0415
 
 from __future__ import annotations
 
-import json
+import math
 import threading
 import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
 from rnnkernels import parameters
-from rnnkernels._scalars import as_number, as_text, shown
+from rnnkernels._scalars import as_number, as_text, check_mapping, shown
 
 from .places import here
-from .registering import register
-from .showing import description
-from .text import check_name, from_json, meaning, to_json
-from .tracing import signature, trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from typing_extensions import Self
 
     from .graph import Equations
 
@@ -36,7 +36,7 @@ class Cell(str):
     """A registered cell: a string that is its name, and its equations.
 
     `rnnkernels.cell` makes one. ``print`` shows gates, states, shapes, what is kept and the derived backward. Called
-    with settings it is the cell of other numbers: ``lstm_p(cell_clip=3.0)``. A pickle carries the equations.
+    with settings it is the cell of other numbers: ``lstm_p(slope=3.0)``. A pickle carries the equations.
 
     Attributes
     ----------
@@ -44,13 +44,14 @@ class Cell(str):
         What was traced.
     """
 
-    __slots__ = ("_function", "_initial", "_lines", "equations")
+    __slots__ = ("__weakref__", "_function", "_initial", "equations")
 
     equations: Equations
     _function: Function | None  # None of a cell that was loaded
     _initial: Initial | None
 
-    def __new__(cls, *args: object, **kwargs: object) -> Cell:
+    def __new__(cls, *_: object, **__: object) -> Self:
+        """Refuse: a name alone has no equations."""
         raise TypeError("Cell: made by rnnkernels.cell(function)")
 
     @classmethod
@@ -60,6 +61,8 @@ class Cell(str):
         return made
 
     def __str__(self) -> str:
+        from .showing import description
+
         return description(self.equations)
 
     def __repr__(self) -> str:
@@ -69,9 +72,11 @@ class Cell(str):
         return format(str.__str__(self), spec)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return load, (json.dumps(to_json(self.equations)),)
+        from .text import dumps
 
-    def __call__(self, **settings: float) -> Cell:
+        return load, (dumps(self.equations),)
+
+    def __call__(self, *arrays: object, **settings: float) -> Cell:
         """Return the cell of other settings, registered under its name and theirs.
 
         Parameters
@@ -89,13 +94,17 @@ class Cell(str):
         TypeError, ValueError
             If the cell has no such setting, its function is not at hand, or a value is no number.
         """
+        from .tracing import signature, trace
+
+        if arrays:
+            raise TypeError(f"{self:s}: expected settings by name; rnnkernels.forward({self:s}, x, params) runs a cell")
         mine = dict(self.equations.settings)
         for name, value in settings.items():
             if name not in mine:
                 has = f"one of {', '.join(mine)}" if mine else "no settings, for it has none"
                 raise TypeError(f"{name}: expected {has}; {self:s} has no setting of that name")
             mine[name] = as_number(name, value)
-            if mine[name] != mine[name]:  # noqa: PLR0124 - NaN
+            if math.isnan(mine[name]):
                 raise ValueError(f"{name}: expected a number, got nan")
         if mine == dict(self.equations.settings):
             return self
@@ -167,8 +176,13 @@ def cell(
     ...     return z * h + (1 - z) * rk.relu(x.n + u.n)
     >>> params = rk.init_params(light, input_size=3, hidden_size=4)
     """
+    from .text import check_name
+    from .tracing import trace
+
     if name is not None:
         check_name("name", as_text("name", name))
+    if initial is not None:
+        check_mapping("initial", initial, "names of weights to 0, 1 or None")
     if function is None:
         return lambda each: cell(each, name=name, initial=initial)
     if not callable(function):
@@ -181,11 +195,16 @@ def cell(
 
 def load(text: str) -> Cell:
     """Return the cell that a pickle or a checkpoint carries, registered under its name as `cell` does."""
-    return _registered(from_json(json.loads(text)), None, None)
+    from .text import loads
+
+    return _registered(loads(text), None, None)
 
 
 def _registered(equations: Equations, function: Function | None, initial: Initial | None) -> Cell:
     """Return the cell of these equations, an old one where there is one of that name."""
+    from .registering import register
+    from .text import meaning
+
     wanted, says = equations.name, meaning(equations)
     with _lock:
         for number in range(1, len(_cells) + 2):

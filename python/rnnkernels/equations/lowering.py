@@ -157,37 +157,30 @@ class _Lowering:
         if number is None:
             self.phase("backward", results, common, first)
             return
-        late = Dependence([d_operand(graph, number)])
+        operand_gradient = d_operand(graph, number)
+        late = Dependence([operand_gradient])
         early_results = [(operand, node) for operand, node in results if not late(node)]
         late_results = [(operand, node) for operand, node in results if late(node)]
-        second: Have = {**common, d_operand(graph, number): ("d_made", 0)}
-        carried = self.carry(early_results, late_results, second)
+        second: Have = {**common, operand_gradient: ("d_made", 0)}
+        carried = self.carry(early_results, late_results, second, late)
         early_results += [(operand, node) for node, operand in carried.items() if (operand, node) not in early_results]
         late_results.append((("made", 0), equations.products[number].operands[0]))
         self.phase("backward", early_results, common, first)
         self.phase("backward_gates", late_results, second, carried)
 
-    def carry(self, early: Results, late: Results, second: Have) -> Have:
+    def carry(self, early: Results, late: Results, second: Have, is_late: Dependence) -> Have:
         """Return what the second half of a backward reads of the first, and where it stands between them."""
-        graph, number = self.graph, gated_product(self.equations)
-        is_late = Dependence([d_operand(graph, number)]) if number is not None else Dependence([])
-        is_early = Dependence(d_new(graph, state) for state in range(len(self.equations.states)))
+        is_early = Dependence(d_new(self.graph, state) for state in range(len(self.equations.states)))
         nodes = demanded([node for _, node in late], second)
         makes = find_second_half(nodes, is_late, is_early)
         crossing = [node for node in nodes if node not in makes and any(node in other.arguments for other in makes)]
         left = {node: operand for operand, node in reversed(early) if operand[0] in ("slot", "d_state")}
         carried = {node: left[node] for node in crossing if node in left}
-        # Where a result of the second half will stand, a part of it may wait: that of a state's own sum first.
-        free = [(operand, node) for operand, node in late if operand[0] in ("slot", "d_state")]
-        for operand, node in list(free):
-            part = next((part for part in node.arguments if part in crossing and part not in carried), None)
-            if operand[0] == "d_state" and part is not None:
-                carried[part] = operand
-                free.remove((operand, node))
-        spare = [operand for operand, _ in free if operand[0] == "slot"]
+        # Where a result of the second half will stand, a value may wait: a part of that sum, more often than not.
+        free = [operand for kind in ("d_state", "slot") for operand, _ in late if operand[0] == kind]
         for node in crossing:
             if node not in carried:
-                carried[node] = spare.pop(0) if spare else ("slot", self.slots.add(None))
+                carried[node] = free.pop(0) if free else ("slot", self.slots.add(None))
         return carried
 
     def lower_feedback(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import sys
+from functools import cache
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -24,9 +25,12 @@ class Line(str):
 
     def __new__(cls, path: str, number: int) -> Self:
         """Keep the path and the number beside the text."""
-        made = super().__new__(cls, f"{PurePath(path).name}:{number}")
+        made = super().__new__(cls, f"{_file(path)}:{number}")
         made.path, made.number = path, number
         return made
+
+    def __getnewargs__(self) -> tuple[str, int]:  # type: ignore[override]
+        return self.path, self.number
 
     @property
     def source(self) -> str:
@@ -56,6 +60,12 @@ def here() -> Line:
     return Line("<unknown>", 0) if frame is None else Line(frame.f_code.co_filename, frame.f_lineno)
 
 
+@cache
+def _file(path: str) -> str:
+    return PurePath(path).name
+
+
+@cache
 def _is_ours(module: str) -> bool:
     return any(module == name or module.startswith(f"{name}.") for name in _OURS)
 

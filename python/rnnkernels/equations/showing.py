@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from .adjoint import derive
+from .adjoint import Dependence, derive
 from .evaluating import reached
 from .graph import LEAVES
 from .keeping import find_kept
@@ -204,13 +204,15 @@ class _Writer:
             if node not in known and node.operation not in LEAVES:
                 self.names[node] = names[0]
         self._name_shared(nodes, (), set())
-        waiting = self._through()
-        for node in nodes:
-            if node in self.names:
-                written = self.written(node)
-                for operand in [operand for operand in waiting if operand in written]:
-                    yield waiting.pop(operand)
-                yield f"{' = '.join(called.get(node, [self.names[node]]))} = {written}"
+        is_late = Dependence(node for node in nodes if node.operation == "d_operand")
+        named = [node for node in nodes if node in self.names]
+        for node in named:
+            if not is_late(node):
+                yield self._equation(node, called)
+        yield from self._through()
+        for node in named:
+            if is_late(node):
+                yield self._equation(node, called)
         for node, names in called.items():
             if node in known or node.operation in LEAVES:
                 yield f"{' = '.join(names)} = {self.text(node)}"
@@ -229,11 +231,14 @@ class _Writer:
                     called.setdefault(node, []).append(f"{prefix}{name}")
         return called
 
-    def _through(self) -> dict[str, str]:
-        """Return how the gradient of a gated product's operand comes of those of its gates, by what it is called."""
-        gated = [number for number, product in enumerate(self.equations.products) if product.kind == "gated"]
-        called = {number: f"d({self.text(self.equations.products[number].operands[0])})" for number in gated}
-        return {name: f"{name} = {self._transposed(number)}" for number, name in called.items()}
+    def _equation(self, node: Node, called: dict[Node, list[str]]) -> str:
+        return f"{' = '.join(called.get(node, [self.names[node]]))} = {self.written(node)}"
+
+    def _through(self) -> Iterator[str]:
+        """Yield how the gradient of a gated product's operand comes of those of its gates."""
+        for number, product in enumerate(self.equations.products):
+            if product.kind == "gated":
+                yield f"d({self.text(product.operands[0])}) = {self._transposed(number)}"
 
     def _transposed(self, number: int) -> str:
         product = self.equations.products[number]

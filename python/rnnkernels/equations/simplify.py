@@ -6,7 +6,7 @@
 Contraction is a promise about the forward. ``a*b + c`` becomes ``fma(a, b, c)``, rounded once, where the product has no
 other use. Of two products the left is contracted: ``f*c + i*g`` is ``fma(f, c, i*g)``. ``c + a*b`` is ``fma(a, b, c)``,
 ``c - a*b`` is ``fma(-a, b, c)``, ``a*b - c`` is ``fma(a, b, -c)``. A backward adds up gradients: there it is the last
-product that is contracted, and a product that is itself a result, and is used once beside, is contracted too.
+product that is contracted, whatever else it is used for, since that costs no operation.
 """
 
 from __future__ import annotations
@@ -147,8 +147,8 @@ def contract(
     fixed
         Nodes that stay as they are, of `build`'s graph.
     of_sums
-        Whether these are the sums of a backward: of two products the last is contracted, and being a result is no other
-        use of one.
+        Whether these are the sums of a backward: of two products the last is contracted, and whatever else it is used
+        for.
 
     Returns
     -------
@@ -157,15 +157,14 @@ def contract(
     """
     kept = set(fixed)
     nodes = reached(roots)
-    uses = _count_uses(node for node in nodes if node not in kept)
-    if not of_sums:
-        for root in roots:
-            uses[root] = uses.get(root, 0) + 1
+    uses = _count_uses(nodes)
+    for root in roots:
+        uses[root] = uses.get(root, 0) + 1
 
     def product(node: Node) -> Node | None:
         """Return the product that `node` is, up to its sign, where it may be contracted."""
         inner = node.arguments[0] if node.operation == "neg" else node
-        once = uses.get(node) == 1 and uses.get(inner) == 1
+        once = of_sums or (uses[node] == 1 and uses[inner] == 1)
         return inner if once and inner.operation == "mul" and inner not in kept else None
 
     def combine(node: Node) -> Node | None:
@@ -224,7 +223,7 @@ def simplified(equations: Equations) -> Equations:
         arguments = (tidy[argument] for argument in node.arguments)
         tidy[node] = graph.node(node.operation, *arguments, attribute=node.attribute, line=node.line)
     variables = {equations.graph.nodes[number]: name for number, name in equations.names}
-    named = ((tidy.get(contracted.get(result)), variables.get(node)) for node, result in folded.items())
+    named = [(tidy.get(contracted.get(folded[node], node)), name) for node, name in variables.items() if node in folded]
     return replace(
         equations,
         new=tuple(tidy[new[node]] for node in equations.new),
@@ -233,5 +232,5 @@ def simplified(equations: Equations) -> Equations:
             for product in equations.products
         ),
         graph=graph,
-        names=tuple((node.number, name) for node, name in named if node is not None and name is not None),
+        names=tuple((node.number, name) for node, name in named if node is not None),
     )

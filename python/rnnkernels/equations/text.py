@@ -54,6 +54,16 @@ def to_json(equations: Equations) -> dict[str, Any]:
     }
 
 
+def dumps(equations: Equations) -> str:
+    """Return equations as one line of JSON."""
+    return json.dumps(to_json(equations), allow_nan=False)
+
+
+def loads(line: str) -> Equations:
+    """Return the equations of such a line, or raise as `from_json` does."""
+    return from_json(json.loads(line))
+
+
 def meaning(equations: Equations) -> str:
     """Return a text that two cells share if, and only if, they compute the same by the same operations."""
     text = to_json(equations)

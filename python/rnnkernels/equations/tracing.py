@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dis
 import inspect
+import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rnnkernels._scalars import as_number, check_mapping, shown
@@ -88,7 +90,7 @@ def _setting(name: str, value: object, line: str) -> float:
         number = as_number("", value)
     except (TypeError, ValueError):
         raise refused(f"setting {name}: expected a number as its default, got {shown(value)}", line) from None
-    if number != number:  # noqa: PLR0124 - NaN
+    if math.isnan(number):
         raise refused(f"setting {name}: expected a number, got nan", line, ValueError)
     return number
 
@@ -138,7 +140,7 @@ def trace(
     recording.remember(given)
     try:
         returned = function(Inputs(recording), *given.values(), **numbers)
-        new = _new_states(returned, parameters, recording, _return_line(function, parameters.line))
+        new = _new_states(returned, parameters, recording, partial(_return_line, function, parameters.line))
     finally:
         recording.is_open = False
     doc = inspect.cleandoc(function.__doc__ or "")
@@ -190,8 +192,10 @@ def _line_number(instruction: Any, before: int) -> int:
     return before if number is None else int(number)
 
 
-def _new_states(returned: object, parameters: Signature, recording: Recording, line: str) -> tuple[Node, ...]:
-    """Return the nodes of the states that a function returned, one of each."""
+def _new_states(
+    returned: object, parameters: Signature, recording: Recording, line: Callable[[], str]
+) -> tuple[Node, ...]:
+    """Return the nodes of the states that a function returned, one of each; `line` is where it returned them."""
     wanted = ", ".join(parameters.states)
     count = len(parameters.states)
     values = tuple(returned) if isinstance(returned, (tuple, list)) else (returned,)
@@ -200,12 +204,12 @@ def _new_states(returned: object, parameters: Signature, recording: Recording, l
         raise refused(
             f"expected {count} new state{'' if count == 1 else 's'} returned, in the order of the parameters "
             f"({wanted}), got {got}",
-            line,
+            line(),
         )
     nodes = []
     for state, value in zip(parameters.states, values, strict=True):
         if not isinstance(value, Value):
-            raise refused(f"new state {state}: expected a value of the cell, got {kind_of(value)}", line)
+            raise refused(f"new state {state}: expected a value of the cell, got {kind_of(value)}", line())
         same_trace(recording, value)
         nodes.append(value._node)
     return tuple(nodes)

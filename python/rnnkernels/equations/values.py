@@ -6,6 +6,7 @@ function is called (`tracing`).
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
@@ -199,7 +200,7 @@ def operand(recording: Recording, value: object) -> Node | str:
         number = as_number("", value)
     except (TypeError, ValueError):
         return kind_of(value)
-    return "nan" if number != number else recording.node("constant", attribute=number)  # noqa: PLR0124 - NaN
+    return "nan" if math.isnan(number) else recording.node("constant", attribute=number)
 
 
 def binary(operation: str, a: object, b: object, sign: str) -> Value:

@@ -333,7 +333,7 @@ cell_clip
 
     def _attend(self, given: Given, first_step: int = 0) -> Attended:
         """Run a call whose keys are yet to be made."""
-        asked = Attending(self.cell, self.hard, self.cell_clip, first_step)
+        asked = Attending(self.cell[:], self.hard, self.cell_clip, first_step)
         done: Attended = self._run(self._serve, asked, *given)
         return done
 

@@ -50,7 +50,7 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         info = cell_info(cell)
-        self.cell = cell
+        self.cell = cell  # a cell of equations stays one; where PyTorch writes it down it is its name, cell[:]
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.bias = as_flag("bias", bias)
@@ -402,7 +402,7 @@ class Recurrent(_Base):
                 weight_dropout=self.weight_dropout,
             )
         return Asked(
-            self.cell, False, batch_sizes, lengths, resets, noise, cell_clip=self.cell_clip, memory=self.memory
+            self.cell[:], False, batch_sizes, lengths, resets, noise, cell_clip=self.cell_clip, memory=self.memory
         )
 
 
@@ -489,6 +489,6 @@ class RecurrentCell(_Base):
         x = input.unsqueeze(0) if batched else input.unsqueeze(0).unsqueeze(0)
         if initial is not None and not batched:
             initial = tuple(s.unsqueeze(0) for s in initial)
-        asked = Asked(self.cell, cell_clip=self.cell_clip)
+        asked = Asked(self.cell[:], cell_clip=self.cell_clip)
         final = self._run(step, asked, x, {name: getattr(self, name) for name in self._names}, initial).final
         return self._given_back(final if batched else tuple(s.squeeze(0) for s in final))

@@ -1,4 +1,4 @@
-"""A cell is a name, registered once, that travels with its equations."""
+"""A cell is a name, registered once, that travels with its equations: run by test_own_cells.py."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cell_functions import FUNCTIONS
 from processes import python
 
 import rnnkernels as rk
@@ -43,7 +44,7 @@ def test_it_is_a_string_that_prints_its_equations() -> None:
     assert isinstance(own_gru, str)
     assert isinstance(own_gru, Cell)
     assert own_gru == "own_gru"
-    assert {own_gru: 1}["own_gru"] == 1
+    assert hash(own_gru) == hash("own_gru")
     assert repr(own_gru) == "<cell own_gru>"
     assert f"{own_gru}" == f"{own_gru:s}" == "".join([own_gru]) == "own_gru"
     assert json.dumps(own_gru) == '"own_gru"'
@@ -56,7 +57,7 @@ def test_it_is_listed_with_its_table() -> None:
     assert "own_gru" in rk.cells()
     table, known = rk.cell_info(own_gru), rk.cell_info("gru")
     for key in ("states", "gates", "diagonals", "rows", "direct", "projected"):
-        assert table[key] == known[key], key  # type: ignore[literal-required]
+        assert table[key] == known[key], key
     light = rk.cell_info(own_light)
     assert (light["diagonals"], light["initial"]) == (("f", "i"), ("one", "zero"))
     params = rk.init_params(own_light, I, H, rng=0)
@@ -71,15 +72,116 @@ def test_it_is_taken_where_a_name_is(cell: str) -> None:
     run, same = rk.forward(cell, x, params), rk.forward("gru", x, params)
     np.testing.assert_array_equal(run.output, same.output)
     grads, expected = rk.backward(run, x[..., :1] + run.output), rk.backward(same, x[..., :1] + run.output)
-    np.testing.assert_allclose(grads.x, expected.x, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(grads.x, expected.x, rtol=1e-5, atol=1e-6)  # type: ignore[arg-type]
     for name, value in expected.params.items():
         np.testing.assert_allclose(grads.params[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
     np.testing.assert_array_equal(rk.step(cell, x[0], params)[0], same.output[0])
     layer = rk.Prepared(cell, params)
-    np.testing.assert_array_equal(layer.forward(x).output, same.output)
+    np.testing.assert_array_equal(layer.forward(x)[0], same.output)
     np.testing.assert_array_equal(rk.Stepper(layer, B)(x[0]), same.output[0])
     stack = rk.Stack(cell, I, H, num_layers=2, rng=0)
     np.testing.assert_array_equal(stack.forward(x).output, rk.Stack("gru", I, H, num_layers=2, rng=0).forward(x).output)
+
+
+def test_it_is_taken_by_pytorch() -> None:
+    torch = pytest.importorskip("torch")
+    from rnnkernels.torch import Recurrent
+
+    torch.manual_seed(0)
+    layer, same = Recurrent(own_gru, I, H), Recurrent("gru", I, H)
+    same.load_state_dict(layer.state_dict())
+    x = torch.randn(T, B, I)
+    expected = same(x)[0]
+    assert layer.cell is own_gru
+    assert torch.equal(layer(x)[0], expected)
+    assert torch.equal(copy.deepcopy(layer)(x)[0], expected)
+    assert torch.equal(pickle.loads(pickle.dumps(layer))(x)[0], expected)
+    assert torch.equal(torch.compile(layer, backend="eager", fullgraph=True)(x)[0], expected)
+    assert torch.equal(torch.export.export(layer, (x,)).module()(x)[0], expected)
+
+
+def test_it_is_taken_by_jax() -> None:
+    jax = pytest.importorskip("jax")
+    from rnnkernels import jax as ours
+
+    x = np.random.default_rng(1).normal(size=(T, B, I)).astype(np.float32)
+    params = rk.init_params(own_gru, I, H, rng=0)
+    expected = rk.forward("gru", x, params).output
+    found = jax.jit(lambda x, params: ours.forward(own_gru, x, params)[0])(x, params)
+    np.testing.assert_array_equal(np.asarray(found), expected)
+
+
+@pytest.mark.parametrize(("dtype", "off"), [("float32", 2e-6), ("float64", 1e-13)])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_kernels_compute_every_function(name: str, dtype: str, off: float) -> None:
+    function, expected = FUNCTIONS[name]
+    cell = rk.cell(lambda x, h: function(x.n) + 0.0 * h, name=f"function_{list(FUNCTIONS).index(name)}")
+    params = {"weight_ih": np.ones((1, 1), dtype), "bias_ih": np.zeros(1, dtype)}
+    x = np.array([-5.0, -2.3, -0.7, -0.1, 0.11, 0.45, 1.9, 2.3, 6.0], dtype)  # off every kink
+    run = rk.forward(cell, x.reshape(1, -1, 1), params)
+    np.testing.assert_allclose(run.output.ravel(), expected(x.astype(float)), rtol=4 * off, atol=off)
+    slope = (expected(x + 1e-6) - expected(x - 1e-6)) / 2e-6 if dtype == "float64" else None
+    found = rk.backward(run, np.ones_like(run.output)).x
+    if slope is not None and found is not None:
+        np.testing.assert_allclose(found.ravel(), slope, rtol=1e-6, atol=1e-8)
+
+
+def output_alone(x: Any, h: Any, c: Any, w: Any) -> Any:
+    f, r = rk.sigmoid(x.f + w.f * c), rk.sigmoid(x.r + w.r * c)
+    d = f * c + (1 - f) * x.n
+    return r * rk.tanh(d) + (1 - r) * rk.direct(x), d
+
+
+def one_value_for_two_states(x: Any, h: Any, c: Any) -> Any:
+    n = rk.tanh(x.n + rk.product(h).n + c)
+    return n, n
+
+
+def handed_on(x: Any, h: Any, c: Any) -> Any:
+    return rk.tanh(x.n + rk.product(c).n), h
+
+
+def weighted_product(x: Any, h: Any, w: Any) -> Any:
+    return rk.tanh(x.n + rk.product(w.a * h).n)
+
+
+def two_orders(x: Any, h: Any) -> Any:
+    u = rk.product(h)
+    r, z = rk.sigmoid(x.r + u.r), rk.sigmoid(u.z)
+    return rk.tanh(x.n + rk.product(r * h + x.k).n) * z + (1 - z) * h
+
+
+def several_vectors(x: Any, h: Any, a: Any, b: Any) -> Any:
+    u, v = rk.product(h), rk.product(a, b * 2.0)
+    return rk.tanh(x.n + u.n + v.m), u.n, v.m
+
+
+FORMS = (output_alone, one_value_for_two_states, handed_on, weighted_product, two_orders, several_vectors)
+
+
+@pytest.mark.parametrize("function", FORMS, ids=lambda function: function.__name__)
+def test_gradients_of_forms_that_no_built_in_cell_has(function: Any) -> None:
+    cell = rk.cell(function)
+    rng = np.random.default_rng(0)
+    params = rk.init_params(cell, H, H, rng=1, dtype="float64")
+    x, d_output = rng.normal(size=(2, T, B, H))
+    state, d_state = rng.normal(size=(2, len(cell.equations.states), B, H))
+
+    def loss() -> float:
+        run = rk.forward(cell, x, params, tuple(state))
+        return float(np.sum(run.output * d_output) + np.sum(np.stack(run.state) * d_state))
+
+    grads = rk.backward(rk.forward(cell, x, params, tuple(state)), d_output, tuple(d_state))
+    for array, grad in ((x, grads.x), (state, np.stack(grads.state)), *((params[k], grads.params[k]) for k in params)):
+        assert grad is not None
+        at = tuple(rng.integers(0, n) for n in array.shape)
+        before = array[at]
+        array[at] = before + 1e-6
+        above = loss()
+        array[at] = before - 1e-6
+        slope = (above - loss()) / 2e-6
+        array[at] = before
+        assert grad[at] == pytest.approx(slope, rel=1e-6, abs=1e-7)
 
 
 # ---- names ---------------------------------------------------------------------------------------
@@ -119,12 +221,12 @@ def test_other_equations_get_a_name_of_their_own() -> None:
 
 
 def test_names_that_no_cell_can_have() -> None:
-    with pytest.raises(ValueError, match="^name: expected one that no cell has, got 'lstm', a cell that was not made"):
+    with pytest.raises(ValueError, match=r"^name: expected one that no cell has, got 'lstm', a cell that was not made"):
         rk.cell(first, name="lstm")
     for name in ("", "a b", "1a", "a-b", "a(", "a" * 300):
-        with pytest.raises(ValueError, match="^name: expected a name as Python's functions have, got '"):
+        with pytest.raises(ValueError, match=r"^name: expected a name as Python's functions have, got '"):
             rk.cell(first, name=name)
-    with pytest.raises(ValueError, match="^name: expected one beside a function without a name of its own, <lambda>"):
+    with pytest.raises(ValueError, match=r"^name: expected one beside a function without a name of its own, '<lam"):
         rk.cell(lambda x, h: x.n + h)
 
 
@@ -167,16 +269,18 @@ def test_settings_make_a_cell_of_other_numbers() -> None:
 
 
 def test_settings_that_are_none() -> None:
-    with pytest.raises(TypeError, match="^top: expected one of slope, cell_top; own_light has no setting of that name"):
+    with pytest.raises(TypeError, match=r"^top: expected one of slope, cell_top; own_light has no setting"):
         own_light(top=1.0)
-    with pytest.raises(TypeError, match="^slope: expected no settings, for it has none; own_gru has no setting"):
+    with pytest.raises(TypeError, match=r"^slope: expected no settings, for it has none; own_gru has no setting"):
         own_gru(slope=1.0)
-    with pytest.raises(TypeError, match="^slope: expected a number, got 'a'"):
+    with pytest.raises(TypeError, match=r"^slope: expected a number, got 'a'"):
         own_light(slope="a")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="^slope: expected a number, got nan"):
+    with pytest.raises(ValueError, match=r"^slope: expected a number, got nan"):
         own_light(slope=math.nan)
-    with pytest.raises(TypeError):
-        own_gru(1.0, 2.0)  # type: ignore[call-arg]
+    with pytest.raises(
+        TypeError, match=r"^own_gru: expected settings by name; rnnkernels.forward\(own_gru, x, params\) r"
+    ):
+        own_gru(1.0, 2.0)
 
 
 # ---- pickles -------------------------------------------------------------------------------------
@@ -191,16 +295,16 @@ def test_copies_and_pickles_are_the_cell() -> None:
 
 def test_a_pickle_is_a_cell_where_its_function_is_not() -> None:
     code = """
-import pickle
+import pickle, sys
 import rnnkernels as rk
-cell = pickle.loads(bytes.fromhex(input()))
+cell = pickle.loads(bytes.fromhex(sys.argv[1]))
 assert cell in rk.cells()
 assert cell.equations.doc == "GRU, reset after the product."
 print(cell)
 again = pickle.loads(pickle.dumps(cell))
 assert again is cell
 """
-    done = python(code, input=pickle.dumps(own_gru).hex())
+    done = python(code, pickle.dumps(own_gru).hex())
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(own_gru)
 
@@ -210,7 +314,7 @@ def test_a_loaded_cell_has_the_numbers_it_was_stored_with() -> None:
     cell = load(json.dumps(text))
     assert (cell, cell()) == ("loaded", cell)
     assert cell(slope=1.0) is cell
-    with pytest.raises(ValueError, match="^slope: loaded was loaded from its equations, whose numbers are fixed; its"):
+    with pytest.raises(ValueError, match=r"^slope: loaded was loaded from its equations, whose numbers are fixed; its"):
         cell(slope=2.0)
 
 
@@ -227,3 +331,11 @@ def test_a_loaded_cell_does_not_replace_another() -> None:
     text = to_json(rk.cell(second, name="elsewhere").equations) | {"name": "taken"}
     with pytest.warns(UserWarning, match="registered as taken_2"):
         assert load(json.dumps(text)) == "taken_2"
+
+
+def test_an_error_that_lists_the_cells_stays_short() -> None:
+    for k in range(60):
+        rk.cell(first, name=f"one_of_many_cells_{k}")
+    with pytest.raises(ValueError, match=r"^cell: expected one of rnn_tanh, .* and \d+ more; got 'none'$") as caught:
+        rk.cell_info("none")
+    assert len(str(caught.value)) < 600
