@@ -71,7 +71,8 @@ int find_cell(const std::string& name) {
         if (name == backend().cell(i).name) return i;
         known += (i ? ", " : "") + std::string(backend().cell(i).name);
     }
-    throw py::value_error("cell: expected one of " + known + ", got '" + name + "'");
+    const char* const hint = backend().add_program ? "" : "; a cell that was added runs on a CPU only";
+    throw py::value_error("cell: expected one of " + known + ", got '" + name + "'" + hint);
 }
 
 int find_set(const std::string& name) {

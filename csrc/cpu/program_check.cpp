@@ -164,10 +164,9 @@ private:
         const bool of_halves = (kind & bits(saved, slot, d_state)) != 0;
         if ((!given || (of_halves && made_here)) && !written(operand))
             refuse(where_ + ": expected what was written before, got " + text(operand));
-        const bool hidden_by = (operand.kind == state && phase_ != ProgramPhase::feedback &&
-                                written_now({new_, operand.index})) ||
-                               (operand.kind == d_new && phase_ == ProgramPhase::backward &&
-                                written_now({d_state, operand.index}));
+        const bool hidden_by =
+            (operand.kind == state && phase_ != ProgramPhase::feedback && written_now({new_, operand.index})) ||
+            (operand.kind == d_new && phase_ == ProgramPhase::backward && written_now({d_state, operand.index}));
         if (hidden_by)
             refuse(where_ + ": expected what still stands there, got " + text(operand) +
                    ", which was overwritten by what comes of it");

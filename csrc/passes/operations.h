@@ -72,8 +72,7 @@ inline constexpr int kCopy = 0;  // the operation's number
 #define RNNKERNELS_1(name, ...) operation<1, T>(name, [](V a) RNNKERNELS_INLINED { return __VA_ARGS__; })
 #define RNNKERNELS_2(name, ...) operation<2, T>(name, [](V a, V b) RNNKERNELS_INLINED { return __VA_ARGS__; })
 #define RNNKERNELS_3(name, ...) operation<3, T>(name, [](V a, V b, V c) RNNKERNELS_INLINED { return __VA_ARGS__; })
-#define RNNKERNELS_4(name, ...) \
-    operation<4, T>(name, [](V a, V b, V c, V d) RNNKERNELS_INLINED { return __VA_ARGS__; })
+#define RNNKERNELS_4(name, ...) operation<4, T>(name, [](V a, V b, V c, V d) RNNKERNELS_INLINED { return __VA_ARGS__; })
 
 // A number, once given, is an operation's for as long as programs are made by another's table: new ones go to the end.
 template <class T, class V = Vec<T>>

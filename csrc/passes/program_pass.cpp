@@ -84,7 +84,7 @@ void resolve(const Program& program, Phase<T>& phase) {
         step.run = operation.run;
         step.out = static_cast<unsigned char>(of(instruction.out));
         for (int k = 0; k < kMostOperands && k < operation.operands; ++k)
-                step.in[k] = static_cast<unsigned char>(of(instruction.in[k]));
+            step.in[k] = static_cast<unsigned char>(of(instruction.in[k]));
     }
 }
 
@@ -129,7 +129,8 @@ struct Chunk {
     template <class Put>
     RNNKERNELS_INLINE void each(OperandKind kind, Put put) {
         const int number = static_cast<int>(kind);
-        for (int line = phase.first[number]; line < phase.first[number + 1]; ++line) put(lines[line], phase.index[line]);
+        for (int line = phase.first[number]; line < phase.first[number + 1]; ++line)
+            put(lines[line], phase.index[line]);
     }
     RNNKERNELS_INLINE bool uses(OperandKind kind) const {
         return phase.first[static_cast<int>(kind) + 1] > phase.first[static_cast<int>(kind)];
@@ -183,9 +184,8 @@ struct Chunk {
         each(step, [&](Line<T>& to, int k) RNNKERNELS_INLINED { to = read(rows, k * apart); });
     }
     RNNKERNELS_INLINE void put_weights(const T* weights, Index weight_row) {
-        each(weight, [&](Line<T>& to, int k) RNNKERNELS_INLINED {
-            to = line(weights + k * weight_row + at, 0, lanes);
-        });
+        each(weight,
+             [&](Line<T>& to, int k) RNNKERNELS_INLINED { to = line(weights + k * weight_row + at, 0, lanes); });
     }
 };
 
@@ -235,17 +235,16 @@ void run_forward(const ForwardStrip<T>& p, const Phase<T>& phase) {
         if (p.term) {
             chunk.each(input, [&](Line<T>& to, int k) RNNKERNELS_INLINED {
                 to = chunk.copied([&](Index i) RNNKERNELS_INLINED {
-                    return x_of(i, k) + V::load(p.term + chunk.row_of(i) * p.term_row + k * p.hidden + chunk.at_of(i),
-                                                chunk.units);
+                    return x_of(i, k) +
+                           V::load(p.term + chunk.row_of(i) * p.term_row + k * p.hidden + chunk.at_of(i), chunk.units);
                 });
             });
         } else if (!chunk.uses(input)) {
             // the cell sees x itself, if that
         } else if (chunk.is_line(x)) {
             const Line<T> first = chunk.line(x, at * cell.inputs, cell.inputs * lanes);
-            chunk.each(input, [&](Line<T>& to, int k) RNNKERNELS_INLINED {
-                to = {first.at + k * chunk.units, first.step};
-            });
+            chunk.each(input,
+                       [&](Line<T>& to, int k) RNNKERNELS_INLINED { to = {first.at + k * chunk.units, first.step}; });
         } else {
             chunk.each(input, [&](Line<T>& to, int k) RNNKERNELS_INLINED {
                 to = chunk.copied([&](Index i) RNNKERNELS_INLINED { return x_of(i, k); });
@@ -256,9 +255,8 @@ void run_forward(const ForwardStrip<T>& p, const Phase<T>& phase) {
         const auto of_product = [&](OperandKind kind, const T* from, Index from_row, int gates) RNNKERNELS_INLINED {
             if (!chunk.uses(kind)) return;
             const Line<T> first = chunk.line(from + in_strip * gates * lanes, from_row, gates * lanes);
-            chunk.each(kind, [&](Line<T>& to, int k) RNNKERNELS_INLINED {
-                to = {first.at + k * chunk.units, first.step};
-            });
+            chunk.each(kind,
+                       [&](Line<T>& to, int k) RNNKERNELS_INLINED { to = {first.at + k * chunk.units, first.step}; });
         };
         of_product(hidden, p.u, p.u_row, cell.hiddens);
         of_product(fed, p.fed, p.fed_row, cell.feds);
@@ -281,9 +279,7 @@ void run_forward(const ForwardStrip<T>& p, const Phase<T>& phase) {
         chunk.each(saved, [&](Line<T>& to, int k) RNNKERNELS_INLINED {
             to = p.saved ? chunk.line(p.saved + kept + k * lanes, p.reserve_row, p.reserve_block) : chunk.take();
         });
-        chunk.each(made, [&](Line<T>& to, int) RNNKERNELS_INLINED {
-            to = chunk.line(p.made + at, p.made_row, lanes);
-        });
+        chunk.each(made, [&](Line<T>& to, int) RNNKERNELS_INLINED { to = chunk.line(p.made + at, p.made_row, lanes); });
         const bool direct_out = !chunk.partial() && chunk.is_line(out);
         chunk.each(new_, [&](Line<T>& to, int k) RNNKERNELS_INLINED {
             to = k > 0 ? other(k) : direct_out ? chunk.line(out, at, lanes) : chunk.take();
@@ -360,8 +356,8 @@ void run_backward(const BackwardStrip<T>& p, ProgramPhase number) {
         });
         chunk.put_weights(p.diagonal, p.diagonal_row);
         chunk.each(state, [&](Line<T>& to, int k) RNNKERNELS_INLINED {
-            to = k == 0 ? chunk.read(h)
-                        : chunk.line(p.before[k] + block * p.before_block, p.before_row, p.before_block);
+            to =
+                k == 0 ? chunk.read(h) : chunk.line(p.before[k] + block * p.before_block, p.before_row, p.before_block);
         });
         chunk.each(new_, [&](Line<T>& to, int k) RNNKERNELS_INLINED {
             if (k > 0)
@@ -387,16 +383,12 @@ void run_backward(const BackwardStrip<T>& p, ProgramPhase number) {
             });
         });
         chunk.each(d_state, come);
-        chunk.each(slot, [&](Line<T>& to, int k) RNNKERNELS_INLINED {
-            to = chunk.line(p.d + k * p.d_slot + at, p.d_row, lanes);
-        });
-        chunk.each(made, [&](Line<T>& to, int) RNNKERNELS_INLINED {
-            to = chunk.line(p.made + at, p.made_row, lanes);
-        });
+        chunk.each(slot, [&](Line<T>& to, int k)
+                             RNNKERNELS_INLINED { to = chunk.line(p.d + k * p.d_slot + at, p.d_row, lanes); });
+        chunk.each(made, [&](Line<T>& to, int) RNNKERNELS_INLINED { to = chunk.line(p.made + at, p.made_row, lanes); });
         chunk.each(d_made, [&](Line<T>& to, int) RNNKERNELS_INLINED { to = product; });
-        chunk.each(d_vector, [&](Line<T>& to, int k) RNNKERNELS_INLINED {
-            to = {product.at + (1 + k) * p.product_vector, product.step};
-        });
+        chunk.each(d_vector, [&](Line<T>& to, int k)
+                                 RNNKERNELS_INLINED { to = {product.at + (1 + k) * p.product_vector, product.step}; });
         chunk.put_elements(elements, p.hidden);
         chunk.each(d_step, [&](Line<T>& to, int) RNNKERNELS_INLINED { to = chunk.take(); });
         chunk.run();
@@ -427,9 +419,14 @@ void backward_pass(const BackwardStrip<T>& p) {
 template <class T>
 CellPasses<T> make_passes(const CellTable& table, const ProgramCell& cell) {
     constexpr int lanes = Vec<T>::lanes;
-    auto* const program = new CellProgram<T>{table.input.count, table.hidden.count, table.feedback.count,
-                                             table.gated.count, table.states,       table.vectors,
-                                             nullptr,           {},
+    auto* const program = new CellProgram<T>{table.input.count,
+                                             table.hidden.count,
+                                             table.feedback.count,
+                                             table.gated.count,
+                                             table.states,
+                                             table.vectors,
+                                             nullptr,
+                                             {},
                                              {}};
     auto* const constants = new T[static_cast<std::size_t>(cell.constant_count * lanes)];
     for (int i = 0; i < cell.constant_count * lanes; ++i) constants[i] = static_cast<T>(cell.constants[i / lanes]);

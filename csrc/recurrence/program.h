@@ -32,8 +32,8 @@ enum class OperandKind {
     d_step,
 };
 inline constexpr const char* kOperandKinds[] = {
-    "register", "constant", "input",   "direct", "hidden", "fed",    "gated",  "weight",   "step",  "state",
-    "new",      "saved",    "d_new",   "d_state", "slot",  "made",   "d_made", "vector",   "d_vector", "d_step"};
+    "register", "constant", "input", "direct",  "hidden", "fed",  "gated",  "weight", "step",     "state",
+    "new",      "saved",    "d_new", "d_state", "slot",   "made", "d_made", "vector", "d_vector", "d_step"};
 inline constexpr int kOperandKindCount = sizeof(kOperandKinds) / sizeof(kOperandKinds[0]);
 
 struct Operand {
