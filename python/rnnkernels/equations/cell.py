@@ -200,6 +200,12 @@ def load(text: str) -> Cell:
     return _registered(loads(text), None, None)
 
 
+def equations_of(name: str) -> Equations | None:
+    """Return the equations of the cell of this name; None where it was not made here."""
+    found = _cells.get(name)
+    return None if found is None else found.equations
+
+
 def _registered(equations: Equations, function: Function | None, initial: Initial | None) -> Cell:
     """Return the cell of these equations, an old one where there is one of that name."""
     from .registering import register
