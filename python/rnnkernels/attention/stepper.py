@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnkernels import _serve
-from rnnkernels._arguments import as_settings, as_states, as_step, fits_rows, of_step
+from rnnkernels._arguments import as_settings, as_states, as_step, fits_rows, of_step, settled
 from rnnkernels._arrays import frame_of
 from rnnkernels._call import Call
 from rnnkernels.parameters import cell_info
@@ -73,6 +73,7 @@ class Stepper:
         cell_clip: float | None = None,
         hard: int | None = None,
     ) -> None:
+        cell, cell_clip = settled(cell, cell_clip)
         self._given = take(cell, features, params, mask, as_settings(cell, cell_clip), hard)
         self.reset(state)
 
