@@ -335,15 +335,15 @@ void feedback_pass(const FeedbackStrip<T>& p) {
     });
 }
 
+// `sums`: what comes to h from several sides is added first.
 template <class T>
-void run_backward(const BackwardStrip<T>& p, ProgramPhase number) {
+void run_backward(const BackwardStrip<T>& p, const Phase<T>& phase, bool sums) {
     using V = Vec<T>;
     constexpr Index lanes = V::lanes;
-    const bool behind = number == ProgramPhase::feedback_backward;
-    const bool sums = number == ProgramPhase::backward;  // what comes to h from several sides is added first
     const CellProgram<T>& cell = program_of<T>(p.program);
-    Chunk<T> chunk(cell.phases[static_cast<int>(number)], cell);
+    Chunk<T> chunk(phase, cell);
     const RowPointers<T> h(p.h, chunk.uses(state) ? p.rows : 0), out(p.out, chunk.uses(new_) ? p.rows : 0);
+    const bool behind = &phase == &cell.phases[static_cast<int>(ProgramPhase::feedback_backward)];
     const RowPointers<T> elements(behind ? p.elements_behind : p.elements, chunk.uses(step) ? p.rows : 0);
     T* const* const d_elements = behind ? p.d_elements_behind : p.d_elements;
     each_chunk(p, chunk, [&]() RNNKERNELS_INLINED {
@@ -413,7 +413,7 @@ void forward_state_pass(const ForwardStrip<T>& p) {
 }
 template <class T, ProgramPhase phase>
 void backward_pass(const BackwardStrip<T>& p) {
-    run_backward(p, phase);
+    run_backward(p, program_of<T>(p.program).phases[static_cast<int>(phase)], phase == ProgramPhase::backward);
 }
 
 template <class T>

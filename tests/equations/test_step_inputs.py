@@ -117,7 +117,8 @@ def test_ragged_rows_are_those_of_sequences_alone(cell: str, elements: int) -> N
         d_output = np.random.default_rng(5).normal(size=run.output.shape).astype(np.float32)
         grads = rk.backward(run, d_output)
         for row, steps in enumerate(lengths):
-            cuts = [0, *np.flatnonzero(resets[:steps, row]), steps]
+            # Before a step: behind it where time runs backwards.
+            cuts = sorted({0, *(np.flatnonzero(resets[:steps, row]) + reverse), steps})
             for begin, end in zip(cuts, cuts[1:], strict=False):
                 begins = end == steps if reverse else begin == 0
                 first = (h[row : row + 1],) if begins else None
@@ -138,12 +139,11 @@ def test_other_ways_to_run(cell: str, elements: int) -> None:
         np.testing.assert_array_equal(rk.backward(run, d_output).x, grads.x)
     layer = rk.Prepared(cell, params)
     np.testing.assert_array_equal(layer.forward(x, (h,))[0], whole.output)
-    stepper = rk.Stepper(layer, 3)
-    stepper.reset((h,))
+    stepper = rk.Stepper(layer, 3, (h,))
     state = (h,)
     for t, row in enumerate(x):
         state = rk.step(cell, row, params, state)
-        np.testing.assert_array_equal(stepper.step(row), whole.output[t])
+        np.testing.assert_array_equal(stepper(row), whole.output[t])
         np.testing.assert_array_equal(state[0], whole.output[t])
     stack = rk.Stack(cell, 4, 20, rng=0)
     stack.params = {f"{name}_l0": array for name, array in params.items()}
