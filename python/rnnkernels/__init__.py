@@ -37,17 +37,14 @@ from ._runtime import (
     set_num_threads,
 )
 from .equations.cell import cell
+from .equations.composites import clip, elu, gelu, hard_sigmoid, silu, softplus, softsign
 from .equations.functions import (
     abs,
-    clip,
     direct,
-    elu,
     erf,
     exp,
     expm1,
     fma,
-    gelu,
-    hard_sigmoid,
     log,
     log_sigmoid,
     maximum,
@@ -55,9 +52,6 @@ from .equations.functions import (
     product,
     relu,
     sigmoid,
-    silu,
-    softplus,
-    softsign,
     sqrt,
     tanh,
     where,

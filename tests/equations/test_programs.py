@@ -84,6 +84,26 @@ def test_what_overwrites_waits_in_a_register() -> None:
     assert "new 0 = copy(register 0)" in text(lowered.programs["forward"])
 
 
+def test_what_the_kernels_have_no_room_for_is_refused() -> None:
+    e = Hand()
+    h = e.state(0)
+    products = {"hidden": ((h,), "a")}
+    new = e.tanh(e.leaf("direct") + e.u("a"))
+    with pytest.raises(ValueError, match=r"^cell: expected a gate that reads x through a weight, as x\.g does"):
+        lower(e.equations("cell", ("h",), "", products, (new,), gates="a", direct=True))
+    weights = tuple(f"w{number}" for number in range(65))
+    total = e.x("a") + e.u("a")
+    for weight in weights:
+        total = e.tanh(total + e.w(weight) * h)
+    few, many = weights[:60], weights
+    with pytest.raises(ValueError, match=r"^cell: expected at most 64 gradient slots, got 66"):
+        lower(e.equations("cell", ("h",), "a", products, (total,), weights=many))
+    for _ in range(65):
+        total = e.tanh(total)
+    with pytest.raises(ValueError, match=r"^cell: expected at most 64 values kept for the backward, got 129"):
+        lower(e.equations("cell", ("h",), "a", products, (total,), weights=few))
+
+
 def test_a_record_of_numbers() -> None:
     lowered = lower(gru())
     operations = [

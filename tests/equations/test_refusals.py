@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnnkernels.equations import functions as rk
+import rnnkernels as rk
 from rnnkernels.equations import recording, tracing
 from rnnkernels.equations.tracing import trace
 from rnnkernels.equations.values import PerStep

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rnnkernels.equations import functions as rk
+import rnnkernels as rk
 from rnnkernels.equations.showing import description
 from rnnkernels.equations.tracing import trace
 from rnnkernels.equations.values import PerStep

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rnnkernels.equations import functions as rk
+import rnnkernels as rk
 from rnnkernels.equations.text import from_json, meaning, to_json
 from rnnkernels.equations.tracing import trace
 from rnnkernels.equations.values import PerStep

@@ -69,7 +69,7 @@ def random_equations(seed: int, *, steps: bool = True) -> Equations:
     gammas = ("gamma",) if draw.random() < 0.3 and steps else ()
     direct = bool(draw.random() < 0.4)
     gates = tuple(f"g{number}" for number in range(int(draw.integers(3, 7))))
-    inputs = tuple(gate for gate in gates if draw.random() < 0.7)
+    inputs = tuple(gate for gate in gates if draw.random() < 0.7) or gates[-1:]
     pool = [*old, *(graph.node("input", attribute=gate) for gate in inputs)]
     pool += [graph.node("weight", attribute=weight) for weight in weights]
     step_leaves = [graph.node("step", attribute=step) for step in gammas]

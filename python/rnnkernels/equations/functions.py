@@ -1,15 +1,12 @@
-"""The functions that a cell's equations are written in: of values, each one or several operations of the graph.
+"""The functions that a cell's equations are written in: of values, each one operation of the graph.
 
 ``+ − * /``, negation, ``abs()``, comparisons and small powers are Python's operators (`values`). What each operation
-computes and its derivative are in `operations`; a composite here is what its docstring says, in that order.
+computes and its derivative are in `operations`. Functions of several operations are in `composites`.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
-
-from rnnkernels._scalars import as_choice
 
 from .names import Inputs, Names, Rows
 from .places import at_here
@@ -21,15 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "abs",
-    "clip",
     "direct",
-    "elu",
     "erf",
     "exp",
     "expm1",
     "fma",
-    "gelu",
-    "hard_sigmoid",
     "log",
     "log_sigmoid",
     "maximum",
@@ -37,9 +30,6 @@ __all__ = [
     "product",
     "relu",
     "sigmoid",
-    "silu",
-    "softplus",
-    "softsign",
     "sqrt",
     "tanh",
     "where",
@@ -112,64 +102,158 @@ def direct(x: Inputs) -> Value:
 # ---- operations ----------------------------------------------------------------------------------
 
 
-def _value(value: object) -> Value:
-    """Return a value that is one, or raise naming the argument `value`."""
-    recording, (node,) = arguments(value=value)
-    return Value(recording, node)
-
-
 def _unary(operation: str, value: object) -> Value:
     recording, nodes = arguments(value=value)
     return Value(recording, recording.node(operation, *nodes))
 
 
 def exp(value: Value) -> Value:
-    """Return e to the power of a value."""
+    """Return e to the power of a value.
+
+    Parameters
+    ----------
+    value : value
+
+    Raises
+    ------
+    TypeError
+        If it is no value of the cell; the line is named.
+    """
     return _unary("exp", value)
 
 
 def expm1(value: Value) -> Value:
-    """Return exp(value) - 1, exact near 0."""
+    """Return exp(value) - 1, exact near 0.
+
+    Parameters
+    ----------
+    value : value
+
+    Raises
+    ------
+    TypeError
+        If it is no value of the cell; the line is named.
+    """
     return _unary("expm1", value)
 
 
 def log(value: Value) -> Value:
-    """Return the natural logarithm: -inf at 0, NaN below."""
+    """Return the natural logarithm: -inf at 0, NaN below.
+
+    Parameters
+    ----------
+    value : value
+
+    Raises
+    ------
+    TypeError
+        If it is no value of the cell; the line is named.
+    """
     return _unary("log", value)
 
 
 def sqrt(value: Value) -> Value:
-    """Return the square root: NaN below 0."""
+    """Return the square root: NaN below 0.
+
+    Parameters
+    ----------
+    value : value
+
+    Raises
+    ------
+    TypeError
+        If it is no value of the cell; the line is named.
+    """
     return _unary("sqrt", value)
 
 
 def sigmoid(value: Value) -> Value:
-    """Return 1 / (1 + exp(-value))."""
+    """Return 1 / (1 + exp(-value)).
+
+    Parameters
+    ----------
+    value : value
+
+    Raises
+    ------
+    TypeError
+        If it is no value of the cell; the line is named.
+    """
     return _unary("sigmoid", value)
 
 
 def tanh(value: Value) -> Value:
-    """Return the hyperbolic tangent."""
+    """Return the hyperbolic tangent.
+
+    Parameters
+    ----------
+    value : value
+
+    Raises
+    ------
+    TypeError
+        If it is no value of the cell; the line is named.
+    """
     return _unary("tanh", value)
 
 
 def log_sigmoid(value: Value) -> Value:
-    """Return log(sigmoid(value)), finite wherever the value is."""
+    """Return log(sigmoid(value)), finite wherever the value is.
+
+    Parameters
+    ----------
+    value : value
+
+    Raises
+    ------
+    TypeError
+        If it is no value of the cell; the line is named.
+    """
     return _unary("log_sigmoid", value)
 
 
 def erf(value: Value) -> Value:
-    """Return the error function."""
+    """Return the error function.
+
+    Parameters
+    ----------
+    value : value
+
+    Raises
+    ------
+    TypeError
+        If it is no value of the cell; the line is named.
+    """
     return _unary("erf", value)
 
 
 def relu(value: Value) -> Value:
-    """Return the greater of a value and 0; its slope at 0 is 0."""
+    """Return the greater of a value and 0; its slope at 0 is 0.
+
+    Parameters
+    ----------
+    value : value
+
+    Raises
+    ------
+    TypeError
+        If it is no value of the cell; the line is named.
+    """
     return _unary("relu", value)
 
 
 def abs(value: Value) -> Value:
-    """Return the absolute value; its slope at 0 is 0."""
+    """Return the absolute value; its slope at 0 is 0.
+
+    Parameters
+    ----------
+    value : value
+
+    Raises
+    ------
+    TypeError
+        If it is no value of the cell; the line is named.
+    """
     return _unary("abs", value)
 
 
@@ -180,6 +264,11 @@ def fma(a: Number, b: Number, c: Number) -> Value:
     ----------
     a, b, c : value or float
         One at least is a value. ``a * b + c`` becomes this by itself where nothing else reads the product.
+
+    Raises
+    ------
+    TypeError
+        If one is neither a value of the cell nor a number; the line is named.
     """
     recording, nodes = arguments(a=a, b=b, c=c)
     return Value(recording, recording.node("fma", *nodes))
@@ -192,6 +281,11 @@ def maximum(a: Number, b: Number) -> Value:
     ----------
     a, b : value or float
         One at least is a value. Where they are equal the gradient goes to `b`.
+
+    Raises
+    ------
+    TypeError
+        If one is neither a value of the cell nor a number; the line is named.
     """
     recording, nodes = arguments(a=a, b=b)
     return Value(recording, recording.node("maximum", *nodes))
@@ -204,6 +298,11 @@ def minimum(a: Number, b: Number) -> Value:
     ----------
     a, b : value or float
         One at least is a value. Where they are equal the gradient goes to `b`.
+
+    Raises
+    ------
+    TypeError
+        If one is neither a value of the cell nor a number; the line is named.
     """
     recording, nodes = arguments(a=a, b=b)
     return Value(recording, recording.node("minimum", *nodes))
@@ -221,6 +320,11 @@ def where(condition: Condition | bool, yes: Number, no: Number) -> Value:
         ``!=``. A flag, of settings say, takes one side for all.
     yes, no : value or float
         What to return where the condition holds, and where it does not.
+
+    Raises
+    ------
+    TypeError
+        If one is neither a value of the cell nor a number; the line is named.
     """
     if isinstance(condition, Condition):
         recording = condition._recording
@@ -236,80 +340,3 @@ def where(condition: Condition | bool, yes: Number, no: Number) -> Value:
         raise TypeError(f"condition: expected a comparison of values, as c > 1.0, got {kind_of(condition)}{at_here()}")
     recording, nodes = arguments(yes=yes, no=no)
     return Value(recording, nodes[0] if condition else nodes[1])
-
-
-# ---- composites ----------------------------------------------------------------------------------
-
-
-def clip(value: Value, low: Number, high: Number) -> Value:
-    """Return minimum(maximum(value, low), high); the slope at both limits is 0.
-
-    Parameters
-    ----------
-    value : value
-    low, high : float or value
-    """
-    _, (_, low_node, high_node) = arguments(value=value, low=low, high=high)
-    if low_node.operation == high_node.operation == "constant" and float(low) > float(high):
-        raise ValueError(f"low: expected at most high, {high}, got {low}{at_here()}")
-    return minimum(maximum(value, low), high)
-
-
-def softplus(value: Value) -> Value:
-    """Return log(1 + exp(value)), as -log_sigmoid(-value): finite wherever the value is."""
-    return -_unary("log_sigmoid", _unary("neg", value))
-
-
-def silu(value: Value) -> Value:
-    """Return value * sigmoid(value)."""
-    return value * sigmoid(value)
-
-
-def softsign(value: Value) -> Value:
-    """Return value / (1 + abs(value))."""
-    magnitude = abs(value)
-    return value / (1.0 + magnitude)
-
-
-def hard_sigmoid(value: Value, slope: Number = 1.0 / 6.0, offset: Number = 0.5) -> Value:
-    """Return minimum(maximum(slope * value + offset, 0), 1); the slope at both limits is 0.
-
-    Parameters
-    ----------
-    value : value
-    slope : float or value, default 1/6
-        PyTorch's and ONNX's HardSwish have 1/6, Keras before version 3 and ONNX's HardSigmoid 0.2.
-    offset : float or value, default 0.5
-    """
-    arguments(value=value, slope=slope, offset=offset)
-    return minimum(maximum(slope * value + offset, 0.0), 1.0)
-
-
-def elu(value: Value, alpha: Number = 1.0) -> Value:
-    """Return the value where it is above 0, alpha * (exp(value) - 1) elsewhere.
-
-    Parameters
-    ----------
-    value : value
-    alpha : float or value, default 1
-    """
-    arguments(value=value, alpha=alpha)
-    # Above 0 the exponential is that of 0: its gradient, which is not taken, is no 0 times infinity.
-    return where(value > 0.0, value, alpha * expm1(minimum(0.0, value)))
-
-
-def gelu(value: Value, approximate: str = "none") -> Value:
-    """Return value * Φ(value), Φ the normal distribution.
-
-    Parameters
-    ----------
-    value : value
-    approximate : {"none", "tanh"}
-        ``"none"``: 0.5 value (1 + erf(value / √2)). ``"tanh"``: 0.5 value (1 + tanh(√(2/π) (value + 0.044715 value³))).
-    """
-    kind = as_choice("approximate", approximate, ("none", "tanh"))
-    half = 0.5 * _value(value)
-    if kind == "none":
-        return half * (1.0 + erf(value * math.sqrt(0.5)))
-    cubic = fma(0.044715 * value, value * value, value)
-    return half * (1.0 + tanh(math.sqrt(2.0 / math.pi) * cubic))

@@ -227,8 +227,11 @@ def lower(equations: Equations) -> Lowered:
     Raises
     ------
     ValueError
-        If the cell has more gradients or keeps more values than the kernels have room for.
+        If no gate reads x through a weight, or the cell has more gradients or keeps more values than the kernels have
+        room for.
     """
+    if not equations.inputs:
+        raise ValueError(f"{equations.name}: expected a gate that reads x through a weight, as x.g does, got none")
     equations = simplified(equations)
     backward = derive(equations)
     kept = find_kept(equations, backward)

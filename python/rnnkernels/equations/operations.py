@@ -19,17 +19,41 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
     from .graph import Node
-    from .simplify import Builder
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 # The gradients of the arguments from that of the output, None where there is none: (build, d, y, *arguments).
 Derivative: TypeAlias = "Callable[..., tuple[Node | None, ...]]"
+
+
+class Build(Protocol):
+    """What makes a rule's nodes: `rnnkernels.equations.simplify.Builder`.
+
+    Attributes
+    ----------
+    clipped
+        For a node inside of a clip, what says the same of its bounds: the clip's own output.
+    """
+
+    clipped: dict[Node, Node]
+
+    def __call__(self, operation: str, *arguments: Node) -> Node:
+        """Return the node of an operation."""
+        ...
+
+    def constant(self, value: float) -> Node:
+        """Return the node of a number."""
+        ...
+
+    def value(self, node: Node) -> float:
+        """Return the number of a constant."""
+        ...
+
 
 # How tightly what is written binds, loosest first.
 SUM, TERM, SIGN, ATOM = range(4)
@@ -141,35 +165,35 @@ def _where_eq(a: Array, b: Array, yes: Array, no: Array) -> Array:
 Gradients: TypeAlias = "tuple[Node | None, ...]"
 
 
-def _d_add(_: Builder, d: Node, *__: Node) -> Gradients:
+def _d_add(_: Build, d: Node, *__: Node) -> Gradients:
     return d, d
 
 
-def _d_sub(build: Builder, d: Node, *_: Node) -> Gradients:
+def _d_sub(build: Build, d: Node, *_: Node) -> Gradients:
     return d, build("neg", d)
 
 
-def _d_mul(build: Builder, d: Node, _: Node, a: Node, b: Node) -> Gradients:
+def _d_mul(build: Build, d: Node, _: Node, a: Node, b: Node) -> Gradients:
     return build("mul", d, b), build("mul", d, a)
 
 
-def _d_div(build: Builder, d: Node, y: Node, _: Node, b: Node) -> Gradients:
+def _d_div(build: Build, d: Node, y: Node, _: Node, b: Node) -> Gradients:
     quotient = build("div", d, b)
     return quotient, build("neg", build("mul", quotient, y))
 
 
-def _d_neg(build: Builder, d: Node, *_: Node) -> Gradients:
+def _d_neg(build: Build, d: Node, *_: Node) -> Gradients:
     return (build("neg", d),)
 
 
-def _d_fma(build: Builder, d: Node, _: Node, a: Node, b: Node, __: Node) -> Gradients:
+def _d_fma(build: Build, d: Node, _: Node, a: Node, b: Node, __: Node) -> Gradients:
     return build("mul", d, b), build("mul", d, a), d
 
 
 def _d_extreme(name: str) -> Derivative:
     """Return the rule of maximum or minimum."""
 
-    def rule(build: Builder, d: Node, y: Node, a: Node, b: Node) -> Gradients:
+    def rule(build: Build, d: Node, y: Node, a: Node, b: Node) -> Gradients:
         # y > b says what a > b says, and of two clips in a row the outer one's output says it for the inner one.
         shown = build.clipped.get(y, y) if b.operation == "constant" else a
         if b.operation == "constant" and a.operation in ("maximum", "minimum") and a.operation != name:
@@ -183,46 +207,46 @@ def _d_extreme(name: str) -> Derivative:
     return rule
 
 
-def _d_abs(build: Builder, d: Node, _: Node, a: Node) -> Gradients:
+def _d_abs(build: Build, d: Node, _: Node, a: Node) -> Gradients:
     zero = build.constant(0.0)
     return (build("where_gt", a, zero, d, build("where_gt", zero, a, build("neg", d), zero)),)
 
 
-def _d_sqrt(build: Builder, d: Node, y: Node, _: Node) -> Gradients:
+def _d_sqrt(build: Build, d: Node, y: Node, _: Node) -> Gradients:
     return (build("div", build("mul", d, build.constant(0.5)), y),)
 
 
-def _d_exp(build: Builder, d: Node, y: Node, _: Node) -> Gradients:
+def _d_exp(build: Build, d: Node, y: Node, _: Node) -> Gradients:
     return (build("mul", d, y),)
 
 
-def _d_expm1(build: Builder, d: Node, y: Node, _: Node) -> Gradients:
+def _d_expm1(build: Build, d: Node, y: Node, _: Node) -> Gradients:
     return (build("fma", d, y, d),)
 
 
-def _d_log(build: Builder, d: Node, _: Node, a: Node) -> Gradients:
+def _d_log(build: Build, d: Node, _: Node, a: Node) -> Gradients:
     return (build("div", d, a),)
 
 
-def _d_sigmoid(build: Builder, d: Node, y: Node, _: Node) -> Gradients:
+def _d_sigmoid(build: Build, d: Node, y: Node, _: Node) -> Gradients:
     return (build("mul", d, build("mul", y, build("sub", build.constant(1.0), y))),)
 
 
-def _d_tanh(build: Builder, d: Node, y: Node, _: Node) -> Gradients:
+def _d_tanh(build: Build, d: Node, y: Node, _: Node) -> Gradients:
     return (build("mul", d, build("fma", build("neg", y), y, build.constant(1.0))),)
 
 
-def _d_log_sigmoid(build: Builder, d: Node, y: Node, _: Node) -> Gradients:
+def _d_log_sigmoid(build: Build, d: Node, y: Node, _: Node) -> Gradients:
     # 1 - e^y, without the cancellation where y is small.
     return (build("neg", build("mul", d, build("expm1", y))),)
 
 
-def _d_erf(build: Builder, d: Node, _: Node, a: Node) -> Gradients:
+def _d_erf(build: Build, d: Node, _: Node, a: Node) -> Gradients:
     density = build("exp", build("neg", build("mul", a, a)))
     return (build("mul", d, build("mul", density, build.constant(_ERF_SLOPE))),)
 
 
-def _d_relu(build: Builder, d: Node, y: Node, _: Node) -> Gradients:
+def _d_relu(build: Build, d: Node, y: Node, _: Node) -> Gradients:
     zero = build.constant(0.0)
     return (build("where_gt", y, zero, d, zero),)
 
@@ -230,7 +254,7 @@ def _d_relu(build: Builder, d: Node, y: Node, _: Node) -> Gradients:
 def _d_where(name: str) -> Derivative:
     """Return the rule of a choice."""
 
-    def rule(build: Builder, d: Node, _: Node, a: Node, b: Node, __: Node, ___: Node) -> Gradients:
+    def rule(build: Build, d: Node, _: Node, a: Node, b: Node, __: Node, ___: Node) -> Gradients:
         zero = build.constant(0.0)
         return None, None, build(name, a, b, d, zero), build(name, a, b, zero, d)
 
