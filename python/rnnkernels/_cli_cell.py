@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from rnnkernels import charlm, zoo
 from rnnkernels.equations.cell import Cell
+from rnnkernels.parameters import listed
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -38,9 +39,12 @@ def cell_named(text: str) -> str:
         found = getattr(zoo, text)
     else:
         found = text
+    if isinstance(found, Cell) and found.equations.steps:
+        reads = ", ".join(found.equations.steps)
+        raise ArgumentTypeError(f"expected a cell that reads characters alone, got {found:s}, which reads {reads} too")
     if found not in charlm.CELLS:
-        names = ", ".join((*charlm.CELLS, *zoo.cells()))
-        raise ArgumentTypeError(f"invalid choice: {found!r} (choose from {names}, or FILE.py:NAME, a cell of your own)")
+        names = listed([*charlm.CELLS, *zoo.cells()], 200)
+        raise ArgumentTypeError(f"invalid choice: {text!r} (choose from {names}; FILE.py:NAME is a cell of your own)")
     return found
 
 
@@ -56,7 +60,9 @@ def _of_file(path: Path, name: str) -> Cell:
     there = f"its cells are {', '.join(cells)}" if cells else "it has no cells"
     if found is None:
         raise ArgumentTypeError(f"{path}: expected a cell of the name {name!r}, found nothing of that name; {there}")
-    raise ArgumentTypeError(f"{path}: expected {name} to be a cell, made by @rnnkernels.cell, got {found!r:.60}; {there}")
+    raise ArgumentTypeError(
+        f"{path}: expected {name} to be a cell, made by @rnnkernels.cell, got {found!r:.60}; {there}"
+    )
 
 
 def _run(path: Path) -> ModuleType:
