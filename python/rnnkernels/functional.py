@@ -28,6 +28,7 @@ from ._arguments import (
     fits_shape,
     kind_of_array,
     of_step,
+    settled,
     x_shape,
 )
 from ._arrays import frame_of
@@ -148,6 +149,8 @@ def forward(
         is out of range. The message names the argument, what was expected and what came.
     """
     training = as_flag("training", training)
+    if cell_clip is not None:
+        cell, cell_clip = settled(cell, cell_clip)
     check_noise(noise)
     drawn = None if noise is None else noise._drawn(cell, expected=not training)
     reverse, all_states = as_flag("reverse", reverse), as_flag("all_states", all_states)
@@ -268,6 +271,7 @@ def forward_layers(
     TypeError, ValueError
         As `forward`.
     """
+    cell, cell_clip = settled(cell, cell_clip)
     info = cell_info(cell)
     arrays = [as_parameters(cell, params) for params in layers]
     dtype = kind_of_array("params['weight_ih']", arrays[0]["weight_ih"])
@@ -420,6 +424,8 @@ def step(
     TypeError, ValueError
         As `forward`.
     """
+    if cell_clip is not None:
+        cell, cell_clip = settled(cell, cell_clip)
     info = cell_info(cell)
     arrays = as_parameters(cell, params)
     dtype = kind_of_array("params['weight_ih']", arrays["weight_ih"])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from rnnkernels import _serve
-from rnnkernels._arguments import as_settings, as_states, fits_rows, kind_of_array
+from rnnkernels._arguments import as_settings, as_states, fits_rows, kind_of_array, settled
 from rnnkernels._arrays import frame_of
 from rnnkernels._asked import Asked
 from rnnkernels._call import Ahead, Attention, Call
@@ -186,6 +186,7 @@ def forward(
     check_noise(noise)
     if check_memory(memory) != "all":
         raise ValueError(f"memory: expected 'all', the only choice of an attending recurrence yet, got {memory!r}")
+    cell, cell_clip = settled(cell, cell_clip)
     given = take(cell, features, params, mask, as_settings(cell, cell_clip), hard)
     inputs = as_steps(x, given)
     names, widths, batch = cell_info(cell)["states"], given.widths, given.batch

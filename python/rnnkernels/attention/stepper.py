@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnkernels import _serve
-from rnnkernels._arguments import as_settings, as_states, as_step, fits_rows, of_step
+from rnnkernels._arguments import as_settings, as_states, as_step, fits_rows, of_step, settled
 from rnnkernels._arrays import frame_of
 from rnnkernels._call import Call
 from rnnkernels.noise import check_noise
@@ -79,6 +79,7 @@ class Stepper:
         noise: Noise | None = None,
     ) -> None:
         check_noise(noise)
+        cell, cell_clip = settled(cell, cell_clip)
         self._given = take(cell, features, params, mask, as_settings(cell, cell_clip), hard)
         self._noise = None if noise is None else noise._drawn(cell, self._given.batch, expected=True)
         self.reset(state)

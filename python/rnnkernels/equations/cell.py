@@ -206,6 +206,11 @@ def equations_of(name: str) -> Equations | None:
     return None if found is None else found.equations
 
 
+def with_settings(name: str, **settings: float) -> Cell:
+    """Return the cell of this name with other settings, as calling it does."""
+    return _cells[name](**settings)
+
+
 def _registered(equations: Equations, function: Function | None, initial: Initial | None) -> Cell:
     """Return the cell of these equations, an old one where there is one of that name."""
     from .registering import register

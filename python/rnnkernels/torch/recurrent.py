@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
+from rnnkernels._arguments import settled
 from rnnkernels._asked import Asked
 from rnnkernels._initial import check_initial, set_initial
 from rnnkernels._scalars import as_flag, as_integer, as_items, as_number, shown
@@ -50,6 +51,7 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
         forget_bias: float | None = None,
     ) -> None:
         super().__init__()
+        cell, cell_clip = settled(cell, cell_clip)
         info = cell_info(cell)
         self.cell = cell  # a cell of equations stays one; where PyTorch writes it down it is its name, cell[:]
         self.input_size = input_size
