@@ -65,6 +65,7 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
             )
         self.state_names: tuple[str, ...] = info["states"]
         self._shapes(input_size)  # raises where there is no such layer
+        self._beside = x_width(cell, 0, hidden_size)  # numbers of a row of x that weight_ih does not multiply
         self._initial = check_initial(
             *(info, recurrent, forget_bias), bias=self.bias, width=self.proj_size or hidden_size, hidden=hidden_size
         )
@@ -117,7 +118,7 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
             raise TypeError(f"{name}: expected dtype {dtype}, the parameters', or int64 tokens; got {x.dtype}")
         if dtype not in FLOATS:
             raise TypeError(f"parameters: expected float32, float64, bfloat16 or float16, got {dtype}")
-        size = x_width(self.cell, self.input_size, self.hidden_size)
+        size = self.input_size + self._beside
         if x.dim() + tokens not in dims or (not tokens and x.shape[-1] != size):
             raise ValueError(
                 f"{name}: expected {' or '.join(str(d) for d in dims)} dimensions, the last of {size} "
