@@ -118,7 +118,9 @@ def read(name: str, alphas: Constants, betas: Constants) -> Activation:
     """
     known = _KNOWN.get(name.lower())
     if known is None:
-        raise ValueError(f"activations: ONNX has no function {name!r}; it has {', '.join(a.name for a in _KNOWN.values())}")
+        raise ValueError(
+            f"activations: ONNX has no function {name!r}; it has {', '.join(a.name for a in _KNOWN.values())}"
+        )
     constants = tuple(
         source.take(known.name, default) for source, default in zip((alphas, betas), known.constants, strict=False)
     )

@@ -59,7 +59,7 @@ class Form(NamedTuple):
         """Return the name of its cell: ``onnx_gru(HardSigmoid(0.2, 0.5), Tanh, clip=3.0)``."""
         said = [str(function) for function in self.functions]
         if self.clip is not None:
-            said.append(f"clip={np.float32(self.clip)}")
+            said.append("clip=" + str(np.float32(self.clip)))
         said += [flag for flag in ("linear_before_reset", "input_forget", "peepholes") if getattr(self, flag)]
         return f"onnx_{self.operator.lower()}({', '.join(said)})"
 

@@ -63,7 +63,12 @@ class Attributes:
         return tuple(
             cell_of(
                 Form(
-                    self.operator, functions, self.clip, self.linear_before_reset, self.input_forget, peepholes=peepholes
+                    self.operator,
+                    functions,
+                    self.clip,
+                    self.linear_before_reset,
+                    self.input_forget,
+                    peepholes=peepholes,
                 )
             )
             for functions in self.functions
@@ -127,9 +132,7 @@ def _functions(operator: str, directions: int, given: Mapping[str, Any]) -> tupl
         names = names[:directions]
     if len(names) != len(each) * directions:
         raise ValueError(f"activations: expected {len(each)} for each of {directions} directions, got {len(names)}")
-    alphas, betas = (
-        Constants(name, list(given.get(name) or ())) for name in ("activation_alpha", "activation_beta")
-    )
+    alphas, betas = (Constants(name, list(given.get(name) or ())) for name in ("activation_alpha", "activation_beta"))
     found = [read(name, alphas, betas) for name in names]
     alphas.check_end()
     betas.check_end()
