@@ -20,6 +20,7 @@ from onnx_nodes import (
     WEIGHTS,
     Array,
     Node,
+    amplification,
     check,
     draw,
     draw_functions,
@@ -90,7 +91,8 @@ def test_any_combination(operator: str, dtype: str) -> None:
     for _ in range(30):
         node = drawn(rng, operator, dtype, clip=None if rng.random() < 0.3 else float(rng.uniform(0.05, 1.5)))
         assert ro.is_compatible(node.model())
-        check(ro.run_model(node.model(), node.feeds()), expected(node), node)
+        wanted = expected(node)
+        check(ro.run_model(node.model(), node.feeds()), wanted, node, amplification(node, wanted))
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
@@ -124,8 +126,8 @@ def test_clip_holds_what_functions_take_and_not_the_state() -> None:
     ones = {"activation_alpha": [1.0] * 3, "activation_beta": [0.0] * 3, "activations": ["Affine"] * 3}
     B = np.zeros((1, 8), np.float32)
     B[0, :4] = 1.0
-    arrays = {"X": np.zeros((4, 1, 1), np.float32), "W": np.zeros((1, 4, 1), np.float32)}
-    arrays |= {"R": np.zeros((1, 4, 1), np.float32), "B": B}
+    X, W = np.zeros((4, 1, 1), np.float32), np.zeros((1, 4, 1), np.float32)
+    arrays: dict[str, Array] = {"X": X, "W": W, "R": W, "B": B}
     node = Node("LSTM", {**ones, "clip": 2.5}, arrays)
     Y, _, Y_c = ro.run_model(node.model(), node.feeds())  # noqa: N806
     np.testing.assert_array_equal(Y.ravel(), [1.0, 2.0, 2.5, 2.5])
@@ -185,7 +187,7 @@ def test_onnx_runtime(operator: str) -> None:
         proto = node.model()
         found = ro.run_model(proto, node.feeds())
         if max(np.abs(array).max() for array in found) < 50:  # their Softplus overflows
-            check(found, runtime_values(proto, node, found)[0], node)
+            check(found, runtime_values(proto, node, found)[0], node, 2 * amplification(node, expected(node)))
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse"])

@@ -16,7 +16,7 @@ from onnx.reference import ReferenceEvaluator
 
 from rnnkernels._scalars import as_items, as_text
 
-from .nodes import UnsupportedError
+from .cells import UnsupportedError
 from .operators import ops
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from rnnkernels._arguments import as_parameters
 from rnnkernels._scalars import as_items, as_text, check_mapping
 from rnnkernels.parameters import Array, Params, parameter_shapes
 
-from .cells import BUILT_IN, DEFAULTS, form_of
+from .cells import BUILT_IN, DEFAULTS, UnsupportedError, form_of
 from .constants import Constants
-from .nodes import Attributes, UnsupportedError, of_node, read_attributes
+from .nodes import Attributes, of_node, read_attributes
 from .weights import check_shapes, from_params, to_params
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from onnx.reference.op_run import OpRun
 from rnnkernels.parameters import Array, Params
 from rnnkernels.prepared import Prepared
 
-from .nodes import FIRST_OPSET, Attributes, UnsupportedError, of_node, read_attributes
+from .cells import UnsupportedError
+from .nodes import FIRST_OPSET, Attributes, of_node, read_attributes
 from .weights import check_shapes, to_params
 
 if TYPE_CHECKING:
