@@ -126,7 +126,7 @@ def test_clip_holds_what_functions_take_and_not_the_state() -> None:
     ones = {"activation_alpha": [1.0] * 3, "activation_beta": [0.0] * 3, "activations": ["Affine"] * 3}
     B = np.zeros((1, 8), np.float32)
     B[0, :4] = 1.0
-    X, W = np.zeros((4, 1, 1), np.float32), np.zeros((1, 4, 1), np.float32)
+    X, W = np.zeros((4, 1, 1), np.float32), np.zeros((1, 4, 1), np.float32)  # noqa: N806
     arrays: dict[str, Array] = {"X": X, "W": W, "R": W, "B": B}
     node = Node("LSTM", {**ones, "clip": 2.5}, arrays)
     Y, _, Y_c = ro.run_model(node.model(), node.feeds())  # noqa: N806

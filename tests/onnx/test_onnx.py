@@ -213,7 +213,7 @@ WRONG = [
         {"activations": ["Elu"], "activation_alpha": [np.nan]},
         "activation_alpha: expected finite numbers, got nan",
     ),
-    ("RNN", {"activation_beta": [-np.inf]}, "activation_beta: expected finite numbers, got -inf"),
+    ("GRU", {"activations": ["HardSigmoid", "Tanh"], "activation_beta": [-np.inf]}, "activation_beta: .* got -inf"),
     ("RNN", {"direction": "backward"}, "direction: expected one of forward, reverse, bidirectional; got 'backward'"),
     ("GRU", {"layout": 2}, "layout: expected 0 or 1, got 2"),
     ("LSTM", {"input_forget": 2}, "input_forget: expected 0 or 1, got 2"),
@@ -245,6 +245,7 @@ SAME = [
     ("RNN", {"activations": ["ThresholdedRelu"], "activation_alpha": [0.0]}, "Relu"),
     ("RNN", {"activations": ["Elu"], "activation_alpha": [0.0]}, "Relu"),
     ("RNN", {"activations": ["Relu"], "activation_alpha": [7.0]}, "Relu"),  # nobody takes it
+    ("RNN", {"activations": ["Relu"], "activation_beta": [np.inf]}, "Relu"),
 ]
 
 

@@ -89,16 +89,17 @@ class Constants:
 
     def __init__(self, name: str, values: list[float]) -> None:
         self.name, self.values, self.taken = name, [_float32(value) for value in values], 0
-        if wrong := [value for value in self.values if not math.isfinite(value)]:
-            raise ValueError(f"{name}: expected finite numbers, got {wrong[0]}")
 
     def take(self, function: str, default: float) -> float:
         """Return the next number, or the default where there is none."""
         at, self.taken = self.taken, self.taken + 1
-        value = self.values[at] if at < len(self.values) else default
-        if math.isnan(value):
-            raise ValueError(f"{self.name}: expected one for {function}, which has no default, got none")
-        return value
+        if at >= len(self.values):
+            if math.isnan(default):
+                raise ValueError(f"{self.name}: expected one for {function}, which has no default, got none")
+            return default
+        if not math.isfinite(self.values[at]):
+            raise ValueError(f"{self.name}: expected finite numbers, got {self.values[at]}")
+        return self.values[at]
 
     def check_end(self) -> None:
         """Raise where some are taken and some are left: whose they are cannot be known."""

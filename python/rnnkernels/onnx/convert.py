@@ -186,7 +186,7 @@ def _settings(layer: Layer) -> tuple[Attributes, list[dict[str, Array]]]:
         form = form_of(direction.cell)
         if form is None:
             raise UnsupportedError(
-                f"cell: ONNX has no operator for {str.__repr__(direction.cell)}; it has for "
+                f"cell: ONNX has no operator for {direction.cell!r}; it has for "
                 f"{', '.join(BUILT_IN.values())}, and for what from_node returned in this process"
             )
         forms.append(form)
