@@ -13,17 +13,20 @@ struct AttentionArrays {
     static constexpr int lanes = Vec<T>::lanes;
     const Attention* call = nullptr;  // null: the recurrence does not attend
     T* score = nullptr;               // (query_row(A))
+    T score_sum = T(0);               // of its values
+    T* exp_keys = nullptr;            // (B, L, A): what additive_scores.h reads in every step
     T* location = nullptr;            // (C, K, query_row(A))
     Index feature_blocks = 0, query_blocks = 0;
 
-    void take(Workspace& workspace, const Attention& attention) {
+    void take(Workspace& workspace, const Attention& attention, Index steps) {
         call = &attention;
         const Index size = attention.size, row = query_row(size), lines = attention.channels * attention.taps;
         feature_blocks = blocks_of<T>(attention.features);
         query_blocks = blocks_of<T>(size);
         if (attention.score) {
             score = take_zeros<T>(workspace, row);
-            for (Index i = 0; i < size; ++i) score[i] = static_cast<const T*>(attention.score)[i];
+            for (Index i = 0; i < size; ++i) score_sum += score[i] = static_cast<const T*>(attention.score)[i];
+            if (steps > 1 && lines == 0) exp_keys = workspace.take<T>(attention.batch * attention.places * size);
         }
         if (lines == 0) return;
         location = take_zeros<T>(workspace, lines * row);
@@ -31,14 +34,21 @@ struct AttentionArrays {
             for (Index line = 0; line < lines; ++line)
                 location[line * row + i] = static_cast<const T*>(attention.weight_location)[i * lines + line];
     }
+    // A share of what is made of the keys once.
+    void put_exp_keys(int share, int shares) const {
+        if (!exp_keys) return;
+        const Range mine = split_range(call->batch * call->places, 1, shares, share);
+        for (Index i = mine.first * call->size; i < mine.last * call->size; i += call->size)
+            AdditiveScores<T>::put_exp_keys(static_cast<const T*>(call->keys) + i, call->size, exp_keys + i);
+    }
     // Of row b of the batch; before: (C, tapped_row).
     AttentionRow<T> row(Index b, const T* before) const {
         const Attention& a = *call;
         const auto at = [&](const void* array, Index size) {
             return array ? static_cast<const T*>(array) + b * a.places * size : nullptr;
         };
-        return AttentionRow<T>(
-            {call, at(a.keys, a.size), at(a.values, a.features), at(a.mask, 1), score, location, before});
+        return AttentionRow<T>({call, at(a.keys, a.size), at(exp_keys, a.size), at(a.values, a.features), at(a.mask, 1),
+                                score, score_sum, location, before});
     }
     Index feature_row() const { return feature_blocks * lanes; }
     Index before_size() const { return call->channels * tapped_row(*call); }
@@ -63,7 +73,7 @@ struct AttendingForward : AttentionArrays<T> {
     void take(Workspace& workspace, const CellTable& table, const ForwardCall& call, Index width, T* kept) {
         const Attention& a = *call.in.attention;
         const Index batch = call.in.shape.batch, hidden = call.in.shape.hidden;
-        AttentionArrays<T>::take(workspace, a);
+        AttentionArrays<T>::take(workspace, a, call.in.shape.steps);
         // What a call of few rows uses once is read where it stands (ItemProduct).
         const bool all = call.in.shape.steps != 1 || batch > kDirectRows;
         const T* const of_context = static_cast<const T*>(call.in.weight_ih) + call.in.shape.input;
@@ -89,6 +99,7 @@ struct AttendingForward : AttentionArrays<T> {
     void pack(int share, int shares) const {
         query.pack_share(share, shares);
         context.pack_share(share, shares);
+        this->put_exp_keys(share, shares);
     }
 };
 
@@ -111,7 +122,7 @@ struct AttendingBackward : AttentionArrays<T> {
               Index width, const T* kept) {
         const Attention& a = *in.attention;
         const Index batch = in.shape.batch;
-        AttentionArrays<T>::take(workspace, a);
+        AttentionArrays<T>::take(workspace, a, in.shape.steps);
         w_query = take_panels<T>(workspace, a.size, 1, blocks_of<T>(width));
         w_context = take_panels<T>(workspace, table.input.count * in.shape.hidden, 1, this->feature_blocks);
         q = kept;
@@ -132,7 +143,7 @@ template <class T>
 struct AttendingScratch {
     T* alpha;    // (place_row(L))
     T* de;       // (place_row(L))
-    T* made;     // (query_row(A))
+    T* made;     // (3, query_row(A)): what a row makes of its query
     T* before;   // (C, tapped_row)
     T* dbefore;  // (C, tapped_row)
 
@@ -140,7 +151,7 @@ struct AttendingScratch {
         const Attention& a = *arrays.call;
         alpha = take_zeros<T>(workspace, place_row(a.places));
         de = take_zeros<T>(workspace, place_row(a.places));
-        made = workspace.take<T>(query_row(a.size));
+        made = workspace.take<T>(3 * query_row(a.size));
         before = take_zeros<T>(workspace, arrays.before_size());
         dbefore = take_zeros<T>(workspace, arrays.before_size());
     }

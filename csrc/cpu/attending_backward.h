@@ -26,6 +26,7 @@ void BackwardEngine<T>::begin_attending(int share, int shares) {
     };
     clear(d.keys, a.size);
     clear(d.values, a.features);
+    shared.put_exp_keys(share, shares);
     if (!shared.sums) return;
     const T* const weights = static_cast<const T*>(shared_.call.attended.weights);
     const Range mine = split_range(shape_.batch, 1, shares, share);
@@ -95,7 +96,8 @@ void BackwardEngine<T>::attend_backward(Index t, Index row) {
         dbeta = of_row.look_at_place_backward(shared_.call.attended.places[at], beta, dcontext, dvalues);
         for (Index i = 0; i < count; ++i) de[i] = T(0);
     } else {
-        of_row.look_backward(alpha, beta, dcontext, de, dvalues);
+        of_row.look_backward(dcontext, de);
+        for (Index i = 0; i < count; ++i) AttentionRow<T>::add_scaled(beta * alpha[i], dcontext, a.features, dvalues + i * a.features);
         dbeta = of_row.of_places(alpha, de);
         for (Index i = 0; i < count; ++i) de[i] = beta * de[i];
     }
