@@ -26,9 +26,8 @@ public:
     // e^2key of one place, or -1 first where the place is out of range.
     static void put_exp_keys(const T* key, Index size, T* to) {
         if (in_range(key, size))
-            each_vector<T>(size, [&](Index k, Index valid) RNNKERNELS_INLINED {
-                twice_exp(V::load(key + k, valid)).store(to + k, valid);
-            });
+            each_vector<T>(size, [&](Index k, Index valid)
+                                     RNNKERNELS_INLINED { twice_exp(V::load(key + k, valid)).store(to + k, valid); });
         else
             to[0] = T(-1);
     }
@@ -85,17 +84,30 @@ private:
     }
     template <int count, bool made>
     RNNKERNELS_INLINE void sums(const Index* at, const T* exp_q, T* to) const {
+        if constexpr (count > 1)
+            if (!side_by_side<T>(size_)) {
+                for (int p = 0; p < count; ++p) sums<1, made>(at + p, exp_q, to + p);
+                return;
+            }
         V sum[count];
         for (V& s : sum) s = V(T(0));
         each_vector<T>(size_, [&](Index k, Index valid) RNNKERNELS_INLINED {
             const V of_q = V::load(exp_q + k), score = V::load(score_ + k);
 #pragma GCC unroll 4
-            for (int p = 0; p < count; ++p) sum[p] = fma(score, u<made>(at[p], k, valid, of_q), sum[p]);
+            for (int p = 0; p < count; ++p) {
+                if constexpr (made && count > 1) ask_for(exp_keys_ + (at[p] + count) * size_ + k);
+                sum[p] = fma(score, u<made>(at[p], k, valid, of_q), sum[p]);
+            }
         });
         sums_of_lanes<T>(sum, to);
     }
     template <int count, bool made>
     RNNKERNELS_INLINE void backward(const Index* at, const T* d, const T* exp_q, T* dslope, T* du, T* dkeys) const {
+        if constexpr (count > 1)
+            if (!side_by_side<T>(size_)) {
+                for (int p = 0; p < count; ++p) backward<1, made>(at + p, d + p, exp_q, dslope, du, dkeys);
+                return;
+            }
         each_vector<T>(size_, [&](Index k, Index valid) RNNKERNELS_INLINED {
             const V of_q = V::load(exp_q + k), four = V(T(4)) * V::load(score_ + k);
             V slope = V::load(dslope + k), all = V::load(du + k);

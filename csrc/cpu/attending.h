@@ -4,6 +4,7 @@
 
 #include "attention_row.h"
 #include "dropped_weights.h"
+#include "weight_gradients.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -107,7 +108,7 @@ template <class T>
 struct AttendingBackward : AttentionArrays<T> {
     Panels<T> w_query{}, w_context{};  // transposed
     const T* q = nullptr;              // (rows, query_row(A)), the forward's
-    T* contexts = nullptr;             // (B, feature_row): dL/dcontext of the step at work
+    T* contexts = nullptr;             // (chunk*B, feature_row): dL/dcontext, then dL/d(sum_i alpha_i value_i)
     T* dq = nullptr;                   // (chunk*B, dq_row): dL/dq, then dL/d(w_b . h + b_b)
     T* dq_sums = nullptr;              // (dq_row)
     T* carried = nullptr;              // (B, C, tapped_row): dL/ds on its way to the step before
@@ -126,7 +127,7 @@ struct AttendingBackward : AttentionArrays<T> {
         w_query = take_panels<T>(workspace, a.size, 1, blocks_of<T>(width));
         w_context = take_panels<T>(workspace, table.input.count * in.shape.hidden, 1, this->feature_blocks);
         q = kept;
-        contexts = workspace.take<T>(batch * this->feature_row());
+        contexts = workspace.take<T>(chunk * this->feature_row());
         // A row more than there are: the last tile of a sum reads beyond the units it needs.
         dq = workspace.take<T>((chunk + 1) * dq_row());
         dq_sums = take_zeros<T>(workspace, dq_row());
@@ -141,12 +142,23 @@ struct AttendingBackward : AttentionArrays<T> {
 // Scratch memory of one thread.
 template <class T>
 struct AttendingScratch {
+    static constexpr Index kRows = OuterProduct<T>::kRowBlock;
     T* alpha;    // (place_row(L))
     T* de;       // (place_row(L))
     T* made;     // (3, query_row(A)): what a row makes of its query
     T* before;   // (C, tapped_row)
     T* dbefore;  // (C, tapped_row)
+    // A backward's, for the gradient of a row's features:
+    T* weights;              // (kRows + 1, place_row(L)): alpha of several steps
+    OuterProduct<T> values;  // of these and of dL/dcontext
 
+    void take_sums(Workspace& workspace, const AttentionArrays<T>& arrays) {
+        const Attention& a = *arrays.call;
+        if (a.hard) return;
+        // A row more than there are: the last tile of a sum reads beyond the places it needs.
+        weights = workspace.take<T>((kRows + 1) * place_row(a.places));
+        values = take_outer_product<T>(workspace, a.features);
+    }
     void take(Workspace& workspace, const AttentionArrays<T>& arrays) {
         const Attention& a = *arrays.call;
         alpha = take_zeros<T>(workspace, place_row(a.places));

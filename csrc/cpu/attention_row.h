@@ -43,7 +43,8 @@ public:
 
     // alpha, zeros behind L. q: (query_row(A)); exp_q likewise: scratch.
     void weigh(const T* q, T* exp_q, T* alpha) const {
-        for (Index i = 0; i < place_row(a_.places); i += lanes) V(static_cast<T>(-__builtin_huge_val())).store(alpha + i);
+        for (Index i = 0; i < place_row(a_.places); i += lanes)
+            V(static_cast<T>(-__builtin_huge_val())).store(alpha + i);
         score(q, exp_q, alpha);
         const T most = greatest(alpha);
         V sum(T(0));
@@ -122,17 +123,7 @@ public:
 
     // A sum over `count` values that follow each other.
     static RNNKERNELS_INLINE T dot(const T* x, const T* y, Index count) {
-        constexpr int together = 4;
-        V sum[together];
-        for (V& s : sum) s = V(T(0));
-        Index at = 0;
-        for (; at + together * lanes <= count; at += together * lanes)
-#pragma GCC unroll 4
-            for (int k = 0; k < together; ++k)
-                sum[k] = fma(V::load(x + at + k * lanes), V::load(y + at + k * lanes), sum[k]);
-        for (int k = 0; at < count; at += lanes, ++k)
-            sum[k] = fma(V::load(x + at, count - at), V::load(y + at, count - at), sum[k]);
-        return sum_of_lanes((sum[0] + sum[1]) + (sum[2] + sum[3])).first_lane();
+        return sum_of_lanes(dot_in_lanes(x, y, count)).first_lane();
     }
     static RNNKERNELS_INLINE void add_scaled(T factor, const T* x, Index count, T* to) {
         for (Index at = 0; at < count; at += lanes)
