@@ -108,9 +108,9 @@ def main(arguments: Sequence[str]) -> int:
             line |= {"shape": [steps, BATCH, *shape[1:]], "threads": args.threads}
             line |= {"instruction_set": rk.instruction_set(), "medians": medians, "ratio": ratios[-1]}
             lines.append(line)
+            if args.out:
+                results.merge(args.out, lines)
             print(f"{text}: " + "  ".join(f"{name} {ratio:.2f}" for name, ratio in over.items()), flush=True)
     best = math.exp(sum(map(math.log, ratios)) / len(ratios))
     print(f"the fastest of them: {best:.2f} (geometric mean), {min(ratios):.2f} at least")
-    if args.out:
-        results.merge(args.out, lines)
     return 0
