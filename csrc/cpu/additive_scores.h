@@ -44,14 +44,17 @@ public:
     // to[p] = sum over the units of score u, at place at[p].
     template <int count>
     RNNKERNELS_INLINE void sums(const Index* at, const T* exp_q, T* to) const {
-        exp_keys_ ? sums<count, true>(at, exp_q, to) : sums<count, false>(at, exp_q, to);
+        if constexpr (count > 1)
+            if (together()) return sums_together<count>(at, exp_q, to);
+        for (int p = 0; p < count; ++p) to[p] = sum(at[p], exp_q);
     }
-    // With d[p] = dL/de of place at[p]: dkeys (L, A) is added to; so are, for scores_backward, dslope and du
+    // With d[p] = dL/de of place at[p]: dkeys (L, A) is added to; so are, for finish_backward, dslope and du
     // (query_row(A)), sums over the places of d (u - u^2) and of d u.
     template <int count>
     RNNKERNELS_INLINE void backward(const Index* at, const T* d, const T* exp_q, T* dslope, T* du, T* dkeys) const {
-        exp_keys_ ? backward<count, true>(at, d, exp_q, dslope, du, dkeys)
-                  : backward<count, false>(at, d, exp_q, dslope, du, dkeys);
+        if constexpr (count > 1)
+            if (together()) return backward_together<count>(at, d, exp_q, dslope, du, dkeys);
+        for (int p = 0; p < count; ++p) backward_alone(at + p, d + p, exp_q, dslope, du, dkeys);
     }
     // dq and dscore (query_row(A)) += what these sums and d_sum, that of d, say.
     void finish_backward(T d_sum, const T* dslope, const T* du, T* dq, T* dscore) const {
@@ -72,53 +75,67 @@ private:
         });
         return sum_of_lanes(beyond).first_lane() == T(0);
     }
-    template <bool made>
-    RNNKERNELS_INLINE V u(Index place, Index k, Index valid, V exp_q) const {
-        const Index at = place * size_ + k;
-        V exp_key;
-        if constexpr (made)
-            exp_key = V::load(exp_keys_ + at, valid);
-        else
-            exp_key = twice_exp(V::load(keys_ + at, valid));
-        return V(T(1)) / fma(exp_key, exp_q, V(T(1)));
+    bool together() const { return exp_keys_ && side_by_side<T>(size_); }
+    static RNNKERNELS_INLINE V u(V exp_key, V exp_q) { return V(T(1)) / fma(exp_key, exp_q, V(T(1))); }
+    // use(k, how many, e^2key) for the vectors of a place.
+    template <class Use>
+    RNNKERNELS_INLINE void each_exp_key(Index place, Use use) const {
+        const Index first = place * size_;
+        for (Index k = 0; k < size_; k += V::lanes) {
+            const Index valid = size_ - k;
+            use(k, valid,
+                exp_keys_ ? V::load(exp_keys_ + first + k, valid) : twice_exp(V::load(keys_ + first + k, valid)));
+        }
     }
-    template <int count, bool made>
-    RNNKERNELS_INLINE void sums(const Index* at, const T* exp_q, T* to) const {
-        if constexpr (count > 1)
-            if (!side_by_side<T>(size_)) {
-                for (int p = 0; p < count; ++p) sums<1, made>(at + p, exp_q, to + p);
-                return;
-            }
+    __attribute__((noinline)) T sum(Index place, const T* exp_q) const {
+        V all(T(0));
+        each_exp_key(place, [&](Index k, Index, V exp_key) RNNKERNELS_INLINED {
+            all = fma(V::load(score_ + k), u(exp_key, V::load(exp_q + k)), all);
+        });
+        return sum_of_lanes(all).first_lane();
+    }
+    template <int count>
+    RNNKERNELS_INLINE void sums_together(const Index* at, const T* exp_q, T* to) const {
         V sum[count];
         for (V& s : sum) s = V(T(0));
         each_vector<T>(size_, [&](Index k, Index valid) RNNKERNELS_INLINED {
             const V of_q = V::load(exp_q + k), score = V::load(score_ + k);
 #pragma GCC unroll 4
             for (int p = 0; p < count; ++p) {
-                if constexpr (made && count > 1) ask_for(exp_keys_ + (at[p] + count) * size_ + k);
-                sum[p] = fma(score, u<made>(at[p], k, valid, of_q), sum[p]);
+                const T* const exp_key = exp_keys_ + at[p] * size_ + k;
+                ask_for(exp_key + count * size_);
+                sum[p] = fma(score, u(V::load(exp_key, valid), of_q), sum[p]);
             }
         });
         sums_of_lanes<T>(sum, to);
     }
-    template <int count, bool made>
-    RNNKERNELS_INLINE void backward(const Index* at, const T* d, const T* exp_q, T* dslope, T* du, T* dkeys) const {
-        if constexpr (count > 1)
-            if (!side_by_side<T>(size_)) {
-                for (int p = 0; p < count; ++p) backward<1, made>(at + p, d + p, exp_q, dslope, du, dkeys);
-                return;
-            }
+    // A vector of a place: what it adds to `slope` and `all`, and to the gradient of its keys.
+    static RNNKERNELS_INLINE void add(V d, V here, V four, V& slope, V& all, T* dkeys, Index valid) {
+        const V of_place = d * fma(-here, here, here);
+        all = fma(d, here, all);
+        slope = slope + of_place;
+        fma(four, of_place, V::load(dkeys, valid)).store(dkeys, valid);
+    }
+    __attribute__((noinline)) void backward_alone(const Index* at, const T* d, const T* exp_q, T* dslope, T* du,
+                                                  T* dkeys) const {
+        T* const to = dkeys + *at * size_;
+        each_exp_key(*at, [&](Index k, Index valid, V exp_key) RNNKERNELS_INLINED {
+            V slope = V::load(dslope + k), all = V::load(du + k);
+            add(V(*d), u(exp_key, V::load(exp_q + k)), V(T(4)) * V::load(score_ + k), slope, all, to + k, valid);
+            slope.store(dslope + k);
+            all.store(du + k);
+        });
+    }
+    template <int count>
+    RNNKERNELS_INLINE void backward_together(const Index* at, const T* d, const T* exp_q, T* dslope, T* du,
+                                             T* dkeys) const {
         each_vector<T>(size_, [&](Index k, Index valid) RNNKERNELS_INLINED {
             const V of_q = V::load(exp_q + k), four = V(T(4)) * V::load(score_ + k);
             V slope = V::load(dslope + k), all = V::load(du + k);
 #pragma GCC unroll 4
             for (int p = 0; p < count; ++p) {
-                const V here = u<made>(at[p], k, valid, of_q), di(d[p]);
-                const V of_place = di * fma(-here, here, here);
-                all = fma(di, here, all);
-                slope = slope + of_place;
-                T* const to = dkeys + at[p] * size_ + k;
-                fma(four, of_place, V::load(to, valid)).store(to, valid);
+                const Index place = at[p] * size_ + k;
+                add(V(d[p]), u(V::load(exp_keys_ + place, valid), of_q), four, slope, all, dkeys + place, valid);
             }
             slope.store(dslope + k);
             all.store(du + k);
