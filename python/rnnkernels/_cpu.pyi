@@ -4,7 +4,7 @@
 # Shapes: T steps, B batch, I input size, H hidden size; Gx, Gh, Gf gates with rows in weight_ih, weight_hh, weight_gg,
 # F feedback vectors, D element-wise weights. A `state` is one (B, H) array per state of the cell; None: zeros.
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, TypedDict, final, overload, type_check_only
 
 import numpy as np

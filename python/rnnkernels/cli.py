@@ -22,8 +22,8 @@ from typing import Any
 import rnnkernels as rk
 from rnnkernels import _threads, charlm
 from rnnkernels._blas import shared_blas
-from rnnkernels._cli_cell import cell_named
 from rnnkernels._cli_cell import SAID as CELLS_SAID
+from rnnkernels._cli_cell import cell_named
 from rnnkernels._cli_diagnose import add_diagnose
 from rnnkernels._cli_inspect import add_inspect
 from rnnkernels._cli_machine import add_machine, move, set_machine

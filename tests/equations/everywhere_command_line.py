@@ -156,7 +156,7 @@ def _metadata(path: Path) -> dict[str, str]:
     [
         (lambda text: text.replace('"sigmoid"', '"tanh"', 1), "equations"),
         (lambda text: text[:-20], "equations"),
-        (lambda text: "{}", "equations"),
+        (lambda _: "{}", "equations"),
     ],
 )
 def test_changed_equations_are_refused(folder: Path, capsys: Any, change: Any, word: str) -> None:
