@@ -1,3 +1,4 @@
+// Python's records of a program become plain data, which the backend checks.
 #include "programs.h"
 
 #include <array>

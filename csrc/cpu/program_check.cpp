@@ -1,3 +1,4 @@
+// The checks, phase after phase: what is there to be read, and what an instruction may write.
 #include "program_check.h"
 
 #include <cmath>

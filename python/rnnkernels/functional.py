@@ -231,7 +231,7 @@ def _run(
     elif reserve is not None:
         kept = Whole(call, output, reserve, schedule)
     ended = final if schedule is None else schedule.end(final, state)
-    return Run(output, ended, cell, states if asked.all_states else None, kept)
+    return Run(output, ended, cell, states if asked.all_states else None, _kept=kept)
 
 
 def forward_layers(
@@ -293,7 +293,7 @@ def forward_layers(
     runs: list[Run] = []
     for (output, final, reserve, _), layer, begun, masks in zip(results, layered, initial, drawn, strict=True):
         call = Call(cell, runs[-1].output if runs else inputs, layer, begun, None, None, masks, settings)
-        runs.append(Run(output, final, cell, None, None if reserve is None else Whole(call, output, reserve)))
+        runs.append(Run(output, final, cell, _kept=None if reserve is None else Whole(call, output, reserve)))
     return runs
 
 

@@ -37,6 +37,20 @@ BREAKS = [
         f"{T} -k zoo",
     ),
     Break(
+        "zoo: whoever lists its names registers its cells",
+        f"{Z}/__init__.py",
+        "return sorted({*globals(), *_FILE_OF, *_FAMILIES})",
+        "return sorted({*globals(), *(str.lower(__getattr__(name)) for name in _FAMILIES['minimal'])})",
+        "tests/equations/test_zoo.py",
+    ),
+    Break(
+        "reference: a cell from equations needs a weight of its state",
+        "python/rnnkernels/reference/arguments.py",
+        "recurrent = equations_of(cell) is None",
+        "recurrent = bool(cell)",
+        f"{T} -k zoo",
+    ),
+    Break(
         "reference: a gate of equations reads the rows of the first gate",
         R,
         "place = equations.rows.index(gate)",

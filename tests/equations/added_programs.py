@@ -125,6 +125,53 @@ def test_one_step_at_a_time(isa: str, name: str) -> None:
         np.testing.assert_array_equal(steppers[0](row).copy(), steppers[1](row))
 
 
+WEIGHTED = cell(  # mgu, whose f sees w h too
+    [("f", "projected", "hidden", 0, 0), ("n", "projected", "gated", 1, 1)],
+    saved=2,
+    slots=3,
+    weights=[("f", "drawn", 2)],
+    forward="""
+        saved.0 = sigmoid_add_fma input.0 hidden.0 weight.0 state.0
+        made.0 = mul saved.0 state.0
+    """,
+    forward_state="""
+        saved.1 = tanh_add input.1 gated.0
+        new.0 = lerp saved.0 saved.1 state.0
+    """,
+    backward="""
+        slot.0 = sub_mul saved.1 state.0 d_new.0
+        register.0 = mul d_new.0 saved.0
+        slot.1 = times_tanh_slope register.0 saved.1
+        d_state.0 = one_minus_mul saved.0 d_new.0
+    """,
+    backward_gates="""
+        register.0 = fma d_made.0 state.0 slot.0
+        slot.0 = times_sigmoid_slope register.0 saved.0
+        slot.2 = mul slot.0 state.0
+        register.0 = fma d_made.0 saved.0 d_state.0
+        d_state.0 = fma slot.0 weight.0 register.0
+        made.0 = mul saved.0 state.0
+    """,
+)
+
+
+def test_a_weight_in_a_cell_of_two_products(isa: str) -> None:
+    """No built-in cell has one: its gradients against differences."""
+    if "weighted" not in rk.cells():
+        _cpu.add_program("weighted", **WEIGHTED)
+    x, params, rng = problem("weighted", 4, 3, 5, np.float64)
+    d_output = rng.standard_normal((4, 3, 5))
+    gradients = rk.backward(rk.forward("weighted", x, params), d_output).params
+    for name, values in params.items():
+        for at in rng.integers(0, values.size, 4):
+            losses = []
+            for step in (1e-6, -1e-6):
+                moved = {**params, name: values.copy()}
+                moved[name].flat[at] += step
+                losses.append(np.sum(rk.forward("weighted", x, moved).output * d_output))
+            np.testing.assert_allclose(gradients[name].flat[at], (losses[0] - losses[1]) / 2e-6, rtol=1e-6, atol=1e-8)
+
+
 # ---- operations
 
 

@@ -64,17 +64,20 @@ def test_random_layers(hidden: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("equations", [lstm(), lstm(peepholes=True)], ids=lambda equations: equations.name)
-def test_the_bits_of_the_built_in_cell(equations: Equations, dtype: type[np.floating[Any]]) -> None:
-    name = f"{equations.name}_of_{dtype.__name__}"
+@pytest.mark.parametrize("clip", [None, 0.2])
+@pytest.mark.parametrize("peepholes", [False, True])
+def test_the_bits_of_the_built_in_cell(peepholes: bool, clip: float | None, dtype: type[np.floating[Any]]) -> None:
+    equations = lstm(peepholes=peepholes, clip=clip)
+    name = f"{equations.name}_of_{dtype.__name__}_held_at_{clip}"
     add(replace(equations, name=name))
     for batch, hidden in ((1, 7), (4, 16), (30, 33)):
         draw = np.random.default_rng(hidden)
         params = rk.init_params(equations.name, 3, hidden, rng=draw, dtype=dtype)
-        x = draw.normal(size=(T, batch, 3)).astype(dtype)
+        x = 3 * draw.normal(size=(T, batch, 3)).astype(dtype)
         d_output = draw.normal(size=(T, batch, hidden)).astype(dtype)
-        runs = [rk.forward(cell, x, params) for cell in (equations.name, name)]
+        runs = [rk.forward(equations.name, x, params, cell_clip=clip), rk.forward(name, x, params)]
         np.testing.assert_array_equal(runs[0].output, runs[1].output)
+        assert (np.abs(runs[1].state[1]) == dtype(clip or 0.0)).any() == (clip is not None)
         built_in, own = (rk.backward(run, d_output) for run in runs)
         np.testing.assert_array_equal(np.asarray(built_in.x), np.asarray(own.x))
         for key, gradient in built_in.params.items():

@@ -9,6 +9,7 @@ own.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import expected
@@ -20,7 +21,8 @@ from tolerances import assert_close, forward_length, gradient_length
 import rnnkernels as rk
 from rnnkernels import reference, zoo
 from rnnkernels.equations import registering
-from rnnkernels.reference.cells import CELLS
+from rnnkernels.reference.cells import CELLS, Cell
+from tests.equations import references
 from tests.equations.references import REFERENCES
 
 
@@ -103,6 +105,31 @@ def test_lengths_resets_and_less_memory(cell: str) -> None:
             assert_close(less[name], value, "gradient", gradient_length(*shape), name)
         else:
             assert value.tobytes() == less[name].tobytes(), name
+
+
+def test_settings_are_those_of_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keras' hard sigmoid before version 3, and DreamerV3's GRU without its bias."""
+
+    def hard(z: Array) -> Array:
+        return np.clip(0.2 * z + 0.5, 0, 1)
+
+    def without_bias(x: Array, states: Any, p: Any) -> Any:
+        """Its sums of z moved by what the bias would take away."""
+        rows = np.repeat([0.0, 0.0, 1.0], states[0].shape[-1])
+        moved = SimpleNamespace(**{**vars(p), "bias_ih": p.bias_ih + rows})
+        return REFERENCES["dreamer_gru"].step(x, states, moved)
+
+    steps: dict[str, Any] = {
+        zoo.gru_hard_sigmoid(slope=0.2): lambda x, states, p: references._gru(x, states, p, hard, np.tanh),
+        zoo.lstm_hard_sigmoid(slope=0.2): lambda x, states, p: references._lstm(x, states, p, hard, np.tanh),
+        zoo.dreamer_gru(update_bias=0.0): without_bias,
+    }
+    for name, step in steps.items():
+        p = make(name, (4, 3, 5, 17))
+        monkeypatch.setitem(CELLS, name, Cell(rk.cell_info(name)["states"], step))
+        wanted, _ = reference.forward(name, 3 * p.x, p.params, p.state)
+        found = rk.forward(name, 3 * p.x, p.params, p.state).output
+        assert_close(found, wanted, "output", forward_length(4, 5, 17))
 
 
 # ---- element-wise inputs of a step ----------------------------------------------------------------

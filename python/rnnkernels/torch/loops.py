@@ -23,6 +23,9 @@ Tensors = tuple[torch.Tensor, ...]
 Given = tuple[torch.Tensor | None, ...]
 
 
+MASKED = "rnnkernels: a run with masks (`Noise`) has reverse mode and first derivatives alone"
+
+
 def _linear(a: Any, weight: Any, bias: Any) -> Any:
     if bias is None:
         return a @ weight
@@ -100,7 +103,7 @@ def transposed(params: dict[str, Any]) -> dict[str, Any]:
 def check(spec: Spec) -> None:
     """Raise NotImplementedError where a call has no loop."""
     if spec.asked.noise is not None and spec.asked.noise.masks:
-        raise NotImplementedError("rnnkernels: a run with masks (`Noise`) has reverse mode and first derivatives alone")
+        raise NotImplementedError(MASKED)
 
 
 def run(spec: Spec, x: torch.Tensor, tensors: Tensors) -> Tensors:
