@@ -49,6 +49,14 @@ def assert_near(found: dict[str, Any], wanted: dict[str, Any], dtype: str) -> No
         np.testing.assert_allclose(found[name], value, **CLOSE[dtype], err_msg=name)
 
 
+@rk.cell
+def gated_alone(x: Any, h: Any, c: Any) -> Any:
+    """Nothing of dL/dh is made in the first half of the backward."""
+    q = rk.product(rk.sigmoid(x.r + rk.product(h).r) * h)
+    d = c * rk.sigmoid(x.f) + rk.tanh(x.n + q.n)
+    return rk.tanh(d), d
+
+
 # ---- layers on layers ----------------------------------------------------------------------------
 
 
@@ -166,6 +174,31 @@ def test_bytes_of_training() -> None:
             run = rk.forward(cell, x, params, state, memory=memory)
             assert run.reserve_bytes <= most, memory
             assert run.reserve_bytes > 0 or memory == "states", memory  # of one state, which is the output
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"zoneout": 0.3},
+        {"recurrent_dropout": 0.3},
+        {"weight_dropout": 0.3},
+        {"zoneout": 0.3, "recurrent_dropout": 0.3, "per_step": True},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("cell", [*OWN, gated_alone])
+def test_gradients_under_masks(cell: str, options: dict[str, Any]) -> None:
+    x, params, state = numbers(cell)
+    noise = rk.Noise(3, **options)
+    d_output = np.random.default_rng(2).standard_normal((T, B, H))
+
+    def loss() -> float:
+        return float(np.sum(rk.forward(cell, x, params, state, noise=noise).output * d_output))
+
+    grads = rk.backward(rk.forward(cell, x, params, state, noise=noise), d_output)
+    states = {f"state {k}": array for k, array in enumerate(state)}
+    d_states = {f"state {k}": array for k, array in enumerate(grads.state)}
+    check_slopes(loss, {**params, "x": x, **states}, {**grads.params, "x": grads.x, **d_states})
 
 
 # ---- settings ------------------------------------------------------------------------------------

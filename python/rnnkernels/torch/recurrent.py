@@ -20,7 +20,7 @@ from rnnkernels._initial import check_initial, set_initial
 from rnnkernels._scalars import as_flag, as_integer, as_items, as_number, shown
 from rnnkernels.memory import check_memory
 from rnnkernels.noise import Drawn, Noise, check_rate
-from rnnkernels.parameters import cell_info, check_layers, parameter_shapes, x_width
+from rnnkernels.parameters import cell_info, check_layers, parameter_shapes
 
 from . import autocast
 from .graphs import Whole, leaf
@@ -38,6 +38,7 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
     """Parameters of one cell under torch.nn's names, and the checks that layers and cells share."""
 
     batch_first: bool = False
+    _elements: int = 0  # inputs that act unit by unit; a module that was stored before there were any has none
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
                 f"cell_clip: expected a number above 0, for a cell that has it; got {cell_clip} for {cell}"
             )
         self.state_names: tuple[str, ...] = info["states"]
+        self._elements = len(info["elements"])  # a compiled call cannot ask for the table
         self._shapes(input_size)  # raises where there is no such layer
         self._initial = check_initial(
             *(info, recurrent, forget_bias), bias=self.bias, width=self.proj_size or hidden_size, hidden=hidden_size
@@ -117,7 +119,7 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
             raise TypeError(f"{name}: expected dtype {dtype}, the parameters', or int64 tokens; got {x.dtype}")
         if dtype not in FLOATS:
             raise TypeError(f"parameters: expected float32, float64, bfloat16 or float16, got {dtype}")
-        size = x_width(self.cell, self.input_size, self.hidden_size)
+        size = self.input_size + self._elements * self.hidden_size
         if x.dim() + tokens not in dims or (not tokens and x.shape[-1] != size):
             raise ValueError(
                 f"{name}: expected {' or '.join(str(d) for d in dims)} dimensions, the last of {size} "
