@@ -131,6 +131,34 @@ def test_second_derivatives_are_slopes_of_the_gradients(cell: str) -> None:
     assert torch.autograd.gradgradcheck(run, (x, *parameters), nondet_tol=1e-12)
 
 
+@rk.cell
+def kinks(x: Any, h: Any) -> Any:
+    """At x = 0 and h = 0 every function stands at its kink."""
+    larger, smaller = rk.maximum(x.a, x.b), rk.minimum(x.a, x.b)
+    clipped = rk.clip(x.a, 0.0, 1.0) + rk.hard_sigmoid(x.b, 1.0, 0.0)
+    chosen = rk.where(x.a >= x.b, 2.0 * x.a, 3.0 * x.b)
+    return larger + 2.0 * smaller + rk.abs(x.a) + rk.relu(x.b) + clipped + chosen + rk.product(h).a
+
+
+def test_kinks_are_those_of_the_kernels() -> None:
+    from rnnkernels._asked import Asked
+    from rnnkernels.torch import loops
+    from rnnkernels.torch.spec import make_spec
+
+    layer = rnn.Recurrent(kinks, I, H, dtype=F64)
+    with torch.no_grad():
+        layer.bias_ih_l0.zero_()
+        layer.bias_hh_l0.zero_()
+    x = torch.zeros(2, B, I, dtype=F64, requires_grad=True)
+    names = tuple(name.removesuffix("_l0") for name, _ in layer.named_parameters())
+    spec = make_spec(Asked(kinks[:]), names, (False, False, False))
+    looped = loops.run(spec, x, tuple(layer.parameters()))[0]
+    wanted = [x, *layer.parameters()]
+    found = torch.autograd.grad(layer(x)[0].sum(), wanted)
+    assert any(grad.any() for grad in found)
+    assert_near(torch.autograd.grad(looped.sum(), wanted), found)
+
+
 @each_own
 def test_transforms(cell: str) -> None:
     layer, x = layer_of(cell), input_of(cell)
@@ -237,7 +265,7 @@ def test_cell_clip_is_an_argument() -> None:
 
 
 @each_own
-def test_copies_and_files(cell: str, tmp_path: Path) -> None:
+def test_copies_and_files(cell: str) -> None:
     layer, x = layer_of(cell, torch.float32), input_of(cell, torch.float32)
     output = layer(x)[0]
     assert torch.equal(copy.deepcopy(layer)(x)[0], output)
@@ -248,18 +276,25 @@ def test_copies_and_files(cell: str, tmp_path: Path) -> None:
     torch.save(layer, whole)
     whole.seek(0)
     assert torch.equal(torch.load(whole, weights_only=False)(x)[0], output)
-    path = tmp_path / "layer.pt"
-    torch.save((layer, x, output), path)
+    assert f"<cell {cell:s}>, {I}, {H}" in repr(layer)
+
+
+def test_files_are_read_where_the_functions_are_not(tmp_path: Path) -> None:
+    path = tmp_path / "layers.pt"
+    stored = []
+    for cell in OWN:
+        layer, x = layer_of(cell, torch.float32), input_of(cell, torch.float32)
+        stored.append((layer, x, layer(x)[0].detach()))
+    torch.save(stored, path)
     code = """
 import sys, torch
 import rnnkernels as rk
-layer, x, output = torch.load(sys.argv[1], weights_only=False)
-assert torch.equal(layer(x)[0], output)
-assert layer.cell in rk.cells()
+for layer, x, output in torch.load(sys.argv[1], weights_only=False):
+    assert torch.equal(layer(x)[0], output)
+    assert layer.cell in rk.cells()
 """
     done = python(code, str(path))
     assert done.returncode == 0, done.stderr
-    assert f"<cell {cell:s}>, {I}, {H}" in repr(layer)
 
 
 @each_own
@@ -338,7 +373,7 @@ def test_results_are_numpys() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
-def test_onnx_has_no_node(tmp_path: Path) -> None:
+def test_onnx_has_no_node() -> None:
     pytest.importorskip("onnxscript")
     layer, x = layer_of(keeper, torch.float32).eval(), input_of(keeper, torch.float32)
     with pytest.raises(Exception) as caught:
