@@ -233,9 +233,12 @@ def test_attention(cell: str) -> None:
     assert_near(results[1][2], results[0][2])
 
 
-def test_attention_of_a_cell_that_has_no_peer() -> None:
-    layer, x, features = attending(keeper)
-    x = x.detach()[:2].requires_grad_()
+@pytest.mark.parametrize("cell", [keeper, decayed])
+def test_attention_of_a_cell_that_has_no_peer(cell: str) -> None:
+    layer, x, features = attending(cell)
+    more = torch.randn(2, B, len(rk.cell_info(cell)["elements"]) * H, dtype=F64)
+    x = torch.cat([x.detach()[:2], more], 2)[:, :2].requires_grad_()
+    features = features.detach()[:2].requires_grad_()
 
     def run(x: Any, features: Any) -> Any:
         return layer(x, features)[0]
@@ -376,7 +379,7 @@ def test_results_are_numpys() -> None:
 def test_onnx_has_no_node() -> None:
     pytest.importorskip("onnxscript")
     layer, x = layer_of(keeper, torch.float32).eval(), input_of(keeper, torch.float32)
-    with pytest.raises(Exception) as caught:
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - of PyTorch's exporter, which hides the cause
         torch.onnx.export(layer, (x,), dynamo=True, verbose=False)
     told: Any = caught.value
     while told.__cause__ is not None:
