@@ -16,7 +16,7 @@ from rnnkernels import charlm, cli
 pytest.importorskip("safetensors")
 pytest.importorskip("tqdm")
 
-from rnnkernels.charlm import checkpoint as files
+from rnnkernels.charlm.digests import digests_of
 
 TEXT = "".join(f"def f{i % 7}(x):\n    return x + {i % 5}\n\n\n" for i in range(300))
 SMALL = ["--text", "text.py", "--hidden", "12", "--batch", "4", "--seq-length", "10", "--min-count", "1"]
@@ -184,7 +184,7 @@ def test_equations_that_are_none_are_refused(folder: Path, capsys: Any, text: st
     path = folder / "charlm.safetensors"
     tensors = safetensors.numpy.load_file(path)
     texts = {name: value for name, value in _metadata(path).items() if name != "digests"} | {"equations": text}
-    digests = json.dumps(files.digests_of({**texts, **tensors}))
+    digests = json.dumps(digests_of({**texts, **tensors}))
     safetensors.numpy.save_file(tensors, path, {**texts, "digests": digests})
     code, _, err = run(capsys, "sample", str(path))
     assert code == 2
