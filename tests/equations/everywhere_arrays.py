@@ -57,6 +57,14 @@ def gated_alone(x: Any, h: Any, c: Any) -> Any:
     return rk.tanh(d), d
 
 
+@rk.cell
+def gate_of_both(x: Any, h: Any, c: Any) -> Any:
+    """A part of dL/dr is made in the first half of the backward, and waits for the second; of dL/dh nothing is."""
+    r = rk.sigmoid(x.r + rk.product(h).r)
+    d = r * c + rk.tanh(x.n + rk.product(r * h).n)
+    return rk.tanh(d), d
+
+
 # ---- layers on layers ----------------------------------------------------------------------------
 
 
@@ -186,7 +194,7 @@ def test_bytes_of_training() -> None:
     ],
     ids=str,
 )
-@pytest.mark.parametrize("cell", [*OWN, gated_alone])
+@pytest.mark.parametrize("cell", [*OWN, gated_alone, gate_of_both])
 def test_gradients_under_masks(cell: str, options: dict[str, Any]) -> None:
     x, params, state = numbers(cell)
     noise = rk.Noise(3, **options)
