@@ -58,7 +58,7 @@ BREAKS = [
     Break(
         "everywhere: PyTorch takes no inputs of every step",
         f"{R}/torch/recurrent.py",
-        "size = self.input_size + self._elements * self.hidden_size",
+        "size = self.input_size + self._beside",
         "size = self.input_size",
         f"{T}/everywhere_torch.py -k results_are_numpys",
     ),

@@ -193,6 +193,15 @@ def cell(
     return _registered(trace(function, called, initial), function, initial)
 
 
+def named(function: Function, name: str) -> Cell:
+    """Return the cell of a function under a name that may say its numbers, ``base(numbers)``; else as `cell`."""
+    from .text import check_name
+    from .tracing import trace
+
+    check_name("name", name)
+    return _registered(trace(function, name), function, None)
+
+
 def load(text: str) -> Cell:
     """Return the cell that a pickle or a checkpoint carries, registered under its name as `cell` does."""
     from .text import loads

@@ -38,7 +38,7 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
     """Parameters of one cell under torch.nn's names, and the checks that layers and cells share."""
 
     batch_first: bool = False
-    _elements: int = 0  # inputs that act unit by unit; a module that was stored before there were any has none
+    _beside: int = 0  # a module that was stored before a cell could have such inputs has no number of its own
 
     def __init__(
         self,
@@ -65,8 +65,8 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
                 f"cell_clip: expected a number above 0, for a cell that has it; got {cell_clip} for {cell}"
             )
         self.state_names: tuple[str, ...] = info["states"]
-        self._elements = len(info["elements"])  # a compiled call cannot ask for the table
         self._shapes(input_size)  # raises where there is no such layer
+        self._beside = x_width(cell, 0, hidden_size)  # numbers of a row of x that weight_ih does not multiply
         self._initial = check_initial(
             *(info, recurrent, forget_bias), bias=self.bias, width=self.proj_size or hidden_size, hidden=hidden_size
         )
@@ -119,7 +119,7 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
             raise TypeError(f"{name}: expected dtype {dtype}, the parameters', or int64 tokens; got {x.dtype}")
         if dtype not in FLOATS:
             raise TypeError(f"parameters: expected float32, float64, bfloat16 or float16, got {dtype}")
-        size = self.input_size + self._elements * self.hidden_size
+        size = self.input_size + self._beside
         if x.dim() + tokens not in dims or (not tokens and x.shape[-1] != size):
             raise ValueError(
                 f"{name}: expected {' or '.join(str(d) for d in dims)} dimensions, the last of {size} "
