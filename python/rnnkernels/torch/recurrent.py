@@ -20,7 +20,7 @@ from rnnkernels._initial import check_initial, set_initial
 from rnnkernels._scalars import as_flag, as_integer, as_items, as_number, shown
 from rnnkernels.memory import check_memory
 from rnnkernels.noise import Drawn, Noise, check_rate
-from rnnkernels.parameters import cell_info, check_layers, parameter_shapes
+from rnnkernels.parameters import cell_info, check_layers, parameter_shapes, x_width
 
 from . import autocast
 from .graphs import Whole, leaf
