@@ -174,6 +174,31 @@ def test_all_states_and_norms(cell: str, dtype: str) -> None:
         np.testing.assert_allclose(a, b, **CLOSE[dtype])
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"weights": "bfloat16"}, {"tokens": True}, {"noise": rk.Noise(0, 0.2, 0.3)}],
+    ids=["bfloat16", "tokens", "noise"],
+)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cell", SAME)
+def test_prepared_layers(cell: str, dtype: str, options: dict[str, Any]) -> None:
+    if cell == "indrnn" and "noise" in options:
+        pytest.skip("it has no recurrent matrix")
+    if dtype == "float64" and "weights" in options:
+        pytest.skip("weights of halves are of float32")
+    x, params, state = numbers(cell, dtype)
+    given: Any = np.random.default_rng(0).integers(0, I, (T, B)) if "tokens" in options else x
+    term = np.random.default_rng(5).standard_normal((B, len(params["weight_ih"]))).astype(dtype)
+    lengths = np.array([T, 2, 0])
+    found, right = (rk.Prepared(name, params, **options) for name in (CELLS[cell], cell))
+    for more in ({}, {"term": term}, {"lengths": lengths, "reverse": True}):
+        assert_same(found.forward(given, state, **more), right.forward(given, state, **more))
+    one, other = (rk.Stepper(layer, B, state, term=term) for layer in (found, right))
+    for x_t in given:
+        assert_same(one(x_t), other(x_t))
+    assert_same(one.state, other.state)
+
+
 def test_bytes_of_training() -> None:
     for cell in OWN:
         x, params, state = numbers(cell, "float32")
