@@ -12,7 +12,7 @@ from .evaluating import reached
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .graph import Equations
+    from .graph import Equations, Node
 
     State = tuple[Any, ...]
 
@@ -23,10 +23,26 @@ def step_of(equations: Equations) -> Callable[[Any, Any, Any, State, dict[str, A
     The library's `operations` are what nodes are computed by. All nodes are computed in their order in the graph, in
     which a product's rows stand behind its operands.
     """
-    operands = [operand for product in equations.products for operand in product.operands]
-    nodes = reached([*equations.new, *operands])
+    values_of = evaluator(equations)
 
     def step(o: Any, x: Any, part: Any, state: State, w: dict[str, Any]) -> State:
+        values = values_of(o, x, part, state, w)
+        return tuple(_filled(o, values[node.number], before) for node, before in zip(equations.new, state, strict=True))
+
+    return step
+
+
+def nodes_of(equations: Equations) -> list[Node]:
+    """Return all nodes of a cell's forward, arguments first."""
+    operands = [operand for product in equations.products for operand in product.operands]
+    return reached([*equations.new, *operands])
+
+
+def evaluator(equations: Equations) -> Callable[[Any, Any, Any, State, dict[str, Any]], dict[int, Any]]:
+    """Return what `step_of` does with its arguments, up to the value of every node, by its number."""
+    nodes = nodes_of(equations)
+
+    def values_of(o: Any, x: Any, part: Any, state: State, w: dict[str, Any]) -> dict[int, Any]:
         size = state[0].shape[-1]
         values: dict[int, Any] = {}
 
@@ -68,9 +84,9 @@ def step_of(equations: Equations) -> Callable[[Any, Any, Any, State, dict[str, A
                 values[node.number] = o.operations[node.operation](*made_of)
             else:
                 values[node.number] = leaf(node.operation, node.attribute)
-        return tuple(_filled(o, values[node.number], before) for node, before in zip(equations.new, state, strict=True))
+        return values
 
-    return step
+    return values_of
 
 
 def _filled(o: Any, value: Any, like: Any) -> Any:
