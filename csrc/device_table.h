@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <stdexcept>
+#include <string>
 
 #include "recurrence/problem.h"
 
@@ -65,6 +66,15 @@ struct CublasInfo {
     int version;
 };
 CublasInfo cublas_info();
+
+// The CUDA C++ that a cell which is a program becomes (cuda/program_source.h), a backend's number: what stands before
+// it, and the cell's own text, whose functions' names begin with `prefix`. Throws std::invalid_argument of a built-in
+// cell.
+struct ProgramSource {
+    const char* prelude;
+    std::string text;
+};
+ProgramSource program_source(int cell, Dtype dtype, const std::string& prefix);
 
 // The set of backend_table.h that stands for whichever kernel is best for a call.
 inline constexpr int kAutomatic = -1;

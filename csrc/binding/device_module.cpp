@@ -4,6 +4,7 @@
 #include "../device_table.h"
 #include "arguments.h"
 #include "calls.h"
+#include "programs.h"
 #include "released.h"
 
 namespace rnnkernels::binding {
@@ -130,6 +131,12 @@ std::string choose_kernel(Index steps, Index batch, Index input, Index hidden, c
     return cuda::kernel_for({steps, batch, input, hidden, hidden}, read_dtype(dtype), capability, processors);
 }
 
+// The prelude and the source of a cell that is a program.
+py::tuple program_source(const std::string& cell, const std::string& dtype, const std::string& prefix) {
+    const cuda::ProgramSource source = cuda::program_source(find_cell(cell), read_dtype(dtype), prefix);
+    return py::make_tuple(source.prelude, source.text);
+}
+
 py::tuple graph_counts() {
     const cuda::GraphCounts found = cuda::graph_counts();
     return py::make_tuple(found.made, found.runs);
@@ -176,6 +183,7 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
     bind_errors(m);
     bind_device_array(m);
     bind_calls(m);
+    bind_programs(m);
     py::class_<Memory>(m, "Memory", "Memory of a device.")
         .def(py::init<int, rnnkernels::Index>(), py::arg("device"), py::arg("nbytes"))
         .def_property_readonly("pointer", &Memory::pointer);
@@ -193,6 +201,7 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
             rnnkernels::cuda::set_cublas_folders(names.data(), static_cast<int>(names.size()));
         },
         py::arg("folders"));
+    m.def("program_source", &program_source, py::arg("cell"), py::arg("dtype"), py::arg("prefix") = "");
     m.def("kernels", &set_names);
     m.def("kernel", [] { return backend().set_name(backend().current_set()); });
     m.def(

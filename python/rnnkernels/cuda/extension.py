@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from rnnkernels import _added
 from rnnkernels._scalars import as_choice, as_flag, as_integer, as_text, shown
 from rnnkernels.parameters import cell_info
 
@@ -51,6 +52,7 @@ def _import() -> ModuleType | str:
     _cuda.set_errors(CudaError, CudaMemoryError, CudaUnavailableError)
     _cuda.set_cublas_folders(_folders())
     module: ModuleType = _cuda
+    _added.tell(module)
     return module
 
 
