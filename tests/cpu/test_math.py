@@ -208,7 +208,9 @@ def test_every_length(dtype: str, isa: str) -> None:
 
 
 def test_bad_arguments() -> None:
-    with pytest.raises(ValueError, match="exp, sigmoid, tanh, log_sigmoid, expm1, log, erf or sqrt, got 'sin'"):
+    with pytest.raises(
+        ValueError, match="exp, sigmoid, tanh, log_sigmoid, expm1, log, erf or sqrt, got 'sin'"
+    ):
         _cpu.evaluate("sin", np.zeros(3))
     with pytest.raises(TypeError, match="x: expected dtype"):
         _cpu.evaluate("exp", np.zeros(3, np.int32))

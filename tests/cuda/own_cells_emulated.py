@@ -5,18 +5,26 @@ What was added stays for as long as its process lives: test_cuda_own_cells.py ru
 
 from __future__ import annotations
 
-from typing import Any
+import ctypes
+import os
+import shutil
+import subprocess
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from hand_programs import CELLS
-from problems import make, on_device, zoneout_of
+from problems import Problem, make, on_device, zoneout_of
 from random_equations import random_equations
 
 import rnnkernels as rk
 from rnnkernels import _added
 from rnnkernels.cuda import extension
 from rnnkernels.equations.registering import register
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SHAPE = (5, 6, 4, 17)
 LENGTHS = [5, 0, 2, 5, 1, 3]
@@ -122,12 +130,18 @@ def test_rows_of_a_product_that_do_not_follow_each_other(emulated: Any) -> None:
     check_against_the_cpu(rk.cell(both, name="interleaved"))
 
 
+def make_with_elements(name: str, dtype: str) -> Problem:
+    p = make(name, SHAPE, dtype)
+    steps, batch, _, hidden = SHAPE
+    elements = len(rk.cell_info(name)["elements"])
+    more = np.random.default_rng(3).standard_normal((steps, batch, elements * hidden)).astype(dtype)
+    p.x = np.concatenate([p.x, more], axis=2)
+    return p
+
+
 def check_against_the_cpu(name: str, **options: Any) -> None:
     """float64, where rounding says little."""
-    p = make(name, SHAPE)
-    elements = len(rk.cell_info(name)["elements"])
-    if elements:
-        p.x = np.concatenate([p.x, np.random.default_rng(3).standard_normal((5, 6, elements * 17))], axis=2)
+    p = make_with_elements(name, "float64")
     expected = p.results(**options)
     rk.set_backend("cuda")
     try:
@@ -161,11 +175,66 @@ def test_inputs_of_every_step(emulated: Any, function: Any, options: str) -> Non
 
 @pytest.mark.parametrize("seed", range(10))
 def test_random_equations(emulated: Any, seed: int) -> None:
-    from dataclasses import replace
-
     name = f"random_{seed}"
     register(replace(random_equations(seed), name=name))
     check_against_the_cpu(name)
+
+
+PHASES = ("forward", "forward_state", "backward", "backward_gates", "feedback", "feedback_backward")
+
+
+def compile_for_the_host(module: Any, names: list[str], folder: Path) -> ctypes.CDLL:
+    """Compile the source of some cells, all in one file."""
+    compiler = shutil.which(os.environ.get("CXX", "c++"))
+    if compiler is None:
+        pytest.skip("no C++ compiler")
+    text = [module.program_source(names[0], "float32")[0]]
+    for number, name in enumerate(names):
+        text += [module.program_source(name, dtype, f"{dtype}_{number}_")[1] for dtype in ("float32", "float64")]
+    (folder / "cells.cpp").write_text("\n".join(text), encoding="utf-8")
+    flags = ["-std=c++20", "-O1", "-shared", "-fPIC", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
+    command = [compiler, *flags, "-Wno-unused-function", "-o", "cells.so", "cells.cpp"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr[:5000]
+    return ctypes.CDLL(str(folder / "cells.so"))
+
+
+@pytest.fixture(scope="module")
+def sources() -> list[str]:
+    """Names of cells: the built-in ones once more, and random ones."""
+    for seed in range(12):
+        register(replace(random_equations(seed), name=f"source_{seed}"))
+    return [*map(added, CELLS), *(f"source_{seed}" for seed in range(12))]
+
+
+def test_the_source_of_a_program_computes_its_bits(emulated: Any, sources: list[str], tmp_path: Path) -> None:
+    compiled = compile_for_the_host(emulated, sources, tmp_path)
+    put = ctypes.CDLL(emulated.__file__).emulated_compiled
+    put.argtypes = (ctypes.c_char_p, ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
+    rk.set_backend("cuda")
+    try:
+        for number, name in enumerate(sources):
+            for wide, dtype in enumerate(("float32", "float64")):
+                p = make_with_elements(name, dtype)
+                functions = [getattr(compiled, f"{dtype}_{number}_{phase}", None) for phase in PHASES]
+                assert sum(function is not None for function in functions) >= 2
+                for options in OPTIONS.values():
+                    interpreted = p.results(**options)
+                    for phase, function in enumerate(functions):
+                        assert put(name.encode(), wide, phase, function and ctypes.cast(function, ctypes.c_void_p))
+                    compare(interpreted, p.results(**options))
+                    for phase in range(len(PHASES)):
+                        put(name.encode(), wide, phase, None)
+    finally:
+        rk.set_backend("cpu")
+
+
+def test_equal_programs_have_equal_sources(emulated: Any) -> None:
+    """A name is no part of it: what was compiled is found again."""
+    _added.add({"name": "lstm\n#error", **CELLS["lstm"]})
+    assert emulated.program_source("lstm\n#error", "float32") == emulated.program_source(added("lstm"), "float32")
+    with pytest.raises(ValueError, match="cell: expected one that is a program, got lstm, which is built in"):
+        emulated.program_source("lstm", "float32")
 
 
 def test_a_lost_cell_is_named(on_cuda: Any) -> None:

@@ -11,17 +11,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import emulated_module
+from cuda_emulated import file
 
 TESTS = Path(__file__).parents[1]
-IN_THE_CPUS_PLACE = ("equations/added_programs.py", "equations/random_layers.py", "equations/test_step_inputs.py")
+IN_THE_CPUS_PLACE = {  # which of a file's tests: those of prepared layers are the CPU's, others would take minutes
+    "equations/random_layers.py": "random or near",
+    "equations/test_step_inputs.py": "outputs or ragged or no_gradient",
+}
 
 
 def run(*arguments: str, **variables: str) -> None:
-    path = emulated_module()
-    if path is None:
-        pytest.skip("no emulated CUDA backend: cmake --preset cuda-emulated and --build")
-    environment = {**os.environ, "RNNKERNELS_CUDA_EMULATED": path, "RNNKERNELS_ISA": "scalar", **variables}
+    environment = {**os.environ, "RNNKERNELS_CUDA_EMULATED": file(), "RNNKERNELS_ISA": "scalar", **variables}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     found = subprocess.run(
         command, cwd=TESTS.parent, env=environment, capture_output=True, text=True, timeout=900, check=False
@@ -33,7 +33,7 @@ def test_own_cells() -> None:
     run(str(TESTS / "cuda/own_cells_emulated.py"))
 
 
-@pytest.mark.parametrize("file", IN_THE_CPUS_PLACE)
-def test_in_the_cpus_place(file: str) -> None:
+@pytest.mark.parametrize("tests", IN_THE_CPUS_PLACE)
+def test_in_the_cpus_place(tests: str) -> None:
     path = os.pathsep.join([str(TESTS / "support"), *filter(None, [os.environ.get("PYTHONPATH")])])
-    run("-p", "cuda_emulated", str(TESTS / file), "-k", "not one_step and not side_by_side", PYTHONPATH=path)
+    run("-p", "cuda_emulated", str(TESTS / tests), "-k", IN_THE_CPUS_PLACE[tests], PYTHONPATH=path)

@@ -2,6 +2,7 @@
 // csrc/cuda/program_bodies.h. A test may put source that was made of a program and compiled for the host in its place
 // (emulated_compiled).
 #include <cstdlib>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <vector>
@@ -234,9 +235,16 @@ void make_ready(const OwnProgram&, Dtype) {}
 
 }  // namespace rnnkernels::cuda
 
-// A phase of the number-th program, compiled for the host: run in its place from now on; null: no longer.
-extern "C" __attribute__((visibility("default"))) void emulated_compiled(int number, int wide, int phase,
+// A phase of a program, compiled for the host: run in its place from now on; null: no longer. Whether there is such a
+// program.
+extern "C" __attribute__((visibility("default"))) bool emulated_compiled(const char* name, int wide, int phase,
                                                                          rnnkernels::cuda::Compiled compiled) {
     using namespace rnnkernels::cuda;
-    interpreted(program_of(number)).compiled[wide != 0][phase] = compiled;
+    for (int number = 0; number < program_count(); ++number) {
+        const OwnProgram& program = program_of(number);
+        if (std::strcmp(program.table().info.name, name) != 0) continue;
+        interpreted(program).compiled[wide != 0][phase] = compiled;
+        return true;
+    }
+    return false;
 }

@@ -200,9 +200,7 @@ class _Lowering:
                 zeroth = {} if self.backward.fed_back else {0: d_new(graph, 0)}  # nothing varies with a state
                 fed_back = self.backward.fed_back | zeroth
                 back: Results = [(("d_new", state), node) for state, node in fed_back.items()]
-                back += [
-                    (("d_step", equations.steps.index(step)), node) for step, node in self.backward.fed_steps.items()
-                ]
+                back += [(("d_step", equations.steps.index(step)), node) for step, node in self.backward.fed_steps.items()]
                 self.phase("feedback_backward", back, found, gradients)
 
 
