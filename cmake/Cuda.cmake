@@ -35,7 +35,7 @@ add_custom_command(
   DEPENDS cmake/flatten_headers.py ${rnnkernels_prelude_headers}
   VERBATIM)
 set(rnnkernels_cuda_programs
-  csrc/cuda/program_cells.cpp csrc/cuda/program_source.cpp ${rnnkernels_run_time_cells} "${rnnkernels_prelude}")
+  csrc/cuda/nvrtc.cpp csrc/cuda/program_cells.cpp csrc/cuda/program_source.cpp ${rnnkernels_run_time_cells} "${rnnkernels_prelude}")
 
 set(rnnkernels_has_gpu FALSE)
 if(EXISTS /proc/driver/nvidia/version OR EXISTS /dev/nvidiactl OR EXISTS /dev/dxg)
@@ -92,7 +92,7 @@ if(rnnkernels_build_cuda)
     "$<$<COMPILE_LANGUAGE:CUDA>:${rnnkernels_cuda_flags}>")
 
   add_library(rnnkernels_cuda OBJECT
-    csrc/cuda/backend.cpp csrc/cuda/check.cpp csrc/cuda/cublas.cpp csrc/cuda/device.cpp csrc/cuda/drop.cu
+    csrc/cuda/backend.cpp csrc/cuda/check.cpp csrc/cuda/compiled_programs.cu csrc/cuda/cublas.cpp csrc/cuda/device.cpp csrc/cuda/drop.cu
     csrc/cuda/engines.cu csrc/cuda/graph.cpp csrc/cuda/graph_cache.cpp csrc/cuda/plan.cpp csrc/cuda/reference.cu
     ${rnnkernels_cuda_programs})
   target_link_libraries(rnnkernels_cuda PRIVATE rnnkernels_cuda_options)
@@ -140,6 +140,6 @@ if(RNNKERNELS_CUDA_EMULATED)
     # Nobody times it: compiled in half the time.
     target_compile_options(${library} PRIVATE -O1)
   endforeach()
-  target_link_libraries(_cuda_emulated PRIVATE ${rnnkernels_emulated_libraries})
+  target_link_libraries(_cuda_emulated PRIVATE ${rnnkernels_emulated_libraries} ${CMAKE_DL_LIBS})
   rnnkernels_together(_cuda_emulated)
 endif()

@@ -76,6 +76,17 @@ struct ProgramSource {
 };
 ProgramSource program_source(int cell, Dtype dtype, const std::string& prefix);
 
+// The machine code of its forward or its backward for a GPU of this capability, by NVRTC, which is found as cuBLAS is.
+std::string compile_program(int cell, Dtype dtype, bool backward, int capability);
+
+// As of cuBLAS. It needs no GPU.
+void set_nvrtc_folders(const char* const* folders, int count);
+struct NvrtcInfo {
+    const char* file;
+    int major, minor;
+};
+NvrtcInfo nvrtc_info();
+
 // The set of backend_table.h that stands for whichever kernel is best for a call.
 inline constexpr int kAutomatic = -1;
 // Which kernel (a set) that is, for a problem on a card: cuda/plan.h.

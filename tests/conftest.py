@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-
 @pytest.fixture(autouse=True)
 def _settings() -> Iterator[None]:
     """Every test runs with poisoned memory: outputs, reserves and workspaces start as NaN.

@@ -137,6 +137,22 @@ py::tuple program_source(const std::string& cell, const std::string& dtype, cons
     return py::make_tuple(source.prelude, source.text);
 }
 
+py::bytes compile_program(const std::string& cell, const std::string& dtype, bool backward, int capability) {
+    const int number = find_cell(cell);
+    const Dtype kind = read_dtype(dtype);
+    std::string code;
+    {
+        const Released released;
+        code = cuda::compile_program(number, kind, backward, capability);
+    }
+    return py::bytes(code);
+}
+
+py::tuple nvrtc() {
+    const cuda::NvrtcInfo info = cuda::nvrtc_info();
+    return py::make_tuple(info.file, info.major, info.minor);
+}
+
 py::tuple graph_counts() {
     const cuda::GraphCounts found = cuda::graph_counts();
     return py::make_tuple(found.made, found.runs);
@@ -194,14 +210,18 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
     m.def("versions", &versions);
     m.def("cublas", &cublas);
     m.def(
-        "set_cublas_folders",
+        "set_library_folders",
         [](const std::vector<std::string>& folders) {
             std::vector<const char*> names;
             for (const std::string& folder : folders) names.push_back(folder.c_str());
             rnnkernels::cuda::set_cublas_folders(names.data(), static_cast<int>(names.size()));
+            rnnkernels::cuda::set_nvrtc_folders(names.data(), static_cast<int>(names.size()));
         },
         py::arg("folders"));
     m.def("program_source", &program_source, py::arg("cell"), py::arg("dtype"), py::arg("prefix") = "");
+    m.def("compile_program", &compile_program, py::arg("cell"), py::arg("dtype"), py::arg("backward"),
+          py::arg("capability"));
+    m.def("nvrtc", &nvrtc);
     m.def("kernels", &set_names);
     m.def("kernel", [] { return backend().set_name(backend().current_set()); });
     m.def(

@@ -17,6 +17,7 @@
 #include "cublas.h"
 #include "engines.h"
 #include "graph_cache.h"
+#include "nvrtc.h"
 #include "on_device.h"
 #include "plan.h"
 #include "program_cells.h"
@@ -124,7 +125,8 @@ void run(Put<Call> put, int set, int cell, const Call& given, Dtype dtype) {
         throw cuda::Error("workspace: expected at least " + std::to_string(wanted) + " bytes, got " +
                           std::to_string(where.workspace_bytes));
     const cuda::OnDevice device(where.device);
-    if (cell >= kBuiltIn) cuda::make_ready(cuda::program_of(cell - kBuiltIn), dtype);
+    if (cell >= kBuiltIn)
+        cuda::make_ready(cuda::program_of(cell - kBuiltIn), dtype, std::is_same_v<Call, BackwardCall>);
     auto* own = static_cast<char*>(where.workspace);
     const auto record = [&](void* stream) {
         if (kernel == Kernel::products) {
@@ -209,7 +211,13 @@ ProgramSource program_source(int cell, Dtype dtype, const std::string& prefix) {
     if (cell < kBuiltIn)
         throw std::invalid_argument(std::string("cell: expected one that is a program, got ") +
                                     at(cell).table->info.name + ", which is built in");
-    return {kProgramPrelude, program_source(program_of(cell - kBuiltIn), dtype, prefix)};
+    return {kProgramPrelude, program_source(program_of(cell - kBuiltIn), dtype, prefix, Phases::both)};
+}
+
+std::string compile_program(int cell, Dtype dtype, bool backward, int capability) {
+    if (cell < kBuiltIn) return {};
+    const Phases phases = backward ? Phases::backward : Phases::forward;
+    return compile_source(kProgramPrelude + program_source(program_of(cell - kBuiltIn), dtype, "", phases), capability);
 }
 
 GraphCounts graph_counts() { return graph_cache().counts(); }

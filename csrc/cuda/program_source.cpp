@@ -27,8 +27,12 @@ std::string list(Numbers... numbers) {
 
 class Source {
 public:
-    Source(const OwnProgram& program, bool wide, const std::string& prefix)
-        : program_(program), table_(program.table()), type_(wide ? "double" : "float"), prefix_(prefix) {}
+    Source(const OwnProgram& program, bool wide, const std::string& prefix, Phases phases)
+        : program_(program),
+          table_(program.table()),
+          type_(wide ? "double" : "float"),
+          prefix_(prefix),
+          phases_(phases) {}
 
     std::string write() {
         text_ = "namespace rnnkernels::cuda {\nnamespace {\n";
@@ -41,7 +45,11 @@ public:
     }
 
 private:
-    bool has(int phase) const { return !program_.phases[phase].instructions.empty(); }
+    bool has(int phase) const {
+        if (program_.phases[phase].instructions.empty()) return false;
+        return phases_ == Phases::both ||
+               (phases_ == Phases::backward) == is_backward(static_cast<ProgramPhase>(phase));
+    }
     static bool is_backward(ProgramPhase phase) {
         return phase == ProgramPhase::backward || phase == ProgramPhase::backward_gates ||
                phase == ProgramPhase::feedback_backward;
@@ -135,13 +143,14 @@ private:
     const OwnProgram& program_;
     const CellTable& table_;
     const std::string type_, prefix_;
+    const Phases phases_;
     std::string text_;
 };
 
 }  // namespace
 
-std::string program_source(const OwnProgram& program, Dtype dtype, const std::string& prefix) {
-    return Source(program, dtype == Dtype::float64, prefix).write();
+std::string program_source(const OwnProgram& program, Dtype dtype, const std::string& prefix, Phases phases) {
+    return Source(program, dtype == Dtype::float64, prefix, phases).write();
 }
 
 }  // namespace rnnkernels::cuda

@@ -9,9 +9,13 @@
 
 namespace rnnkernels::cuda {
 
+// A forward and a backward are compiled one by one, each when it is first called: together they take longer than one
+// wants to wait for a first result.
+enum class Phases { both, forward, backward };
+
 // For arithmetic in float64 or, for every other dtype, float32. Names of functions begin with `prefix`, so that several
 // cells go into one file.
-std::string program_source(const OwnProgram& program, Dtype dtype, const std::string& prefix);
+std::string program_source(const OwnProgram& program, Dtype dtype, const std::string& prefix, Phases phases);
 
 // What stands before it: program_kernels.h and all that it includes, one text that includes nothing but, for a compiler
 // that has one, the standard library. Made when this backend is built (cmake/flatten_headers.py), so that the maths

@@ -19,7 +19,7 @@ from problems import Problem, make, on_device, zoneout_of
 from random_equations import random_equations
 
 import rnnkernels as rk
-from rnnkernels import _added
+from rnnkernels import _added, cuda
 from rnnkernels.cuda import extension
 from rnnkernels.equations.registering import register
 
@@ -235,6 +235,30 @@ def test_equal_programs_have_equal_sources(emulated: Any) -> None:
     assert emulated.program_source("lstm\n#error", "float32") == emulated.program_source(added("lstm"), "float32")
     with pytest.raises(ValueError, match="cell: expected one that is a program, got lstm, which is built in"):
         emulated.program_source("lstm", "float32")
+
+
+def test_nvrtc(emulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It needs no GPU; a file that is none is looked for again."""
+    name = added("lstm")
+    with monkeypatch.context() as patch:
+        patch.setenv("RNNKERNELS_NVRTC", "/nowhere/libnvrtc.so.13")
+        with pytest.raises(
+            cuda.CudaUnavailableError, match=r"was not found \(/nowhere.*pip install 'rnnkernels\[cuda13\]'"
+        ):
+            emulated.compile_program(name, "float32", backward=False, capability=90)
+    try:
+        emulated.nvrtc()
+    except cuda.CudaUnavailableError as error:
+        pytest.skip(str(error))
+    for one in CELLS:
+        for dtype in ("float32", "float64"):
+            for backward in (False, True):
+                code = emulated.compile_program(added(one), dtype, backward, 90)
+                assert code.startswith(b"\x7fELF"), "machine code"
+                assert (b"backward" in code) == backward
+    assert b".target sm_" in emulated.compile_program(name, "float32", backward=False, capability=9990), "PTX"
+    with pytest.raises(cuda.CudaUnavailableError, match=r"compiles for no GPU of capability 1\.1"):
+        emulated.compile_program(name, "float32", backward=False, capability=11)
 
 
 def test_a_lost_cell_is_named(on_cuda: Any) -> None:

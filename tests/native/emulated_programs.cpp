@@ -231,7 +231,7 @@ CellLaunches<T> launches_of(const OwnProgram& program) {
 template CellLaunches<float> launches_of(const OwnProgram&);
 template CellLaunches<double> launches_of(const OwnProgram&);
 
-void make_ready(const OwnProgram&, Dtype) {}
+void make_ready(const OwnProgram&, Dtype, bool) {}
 
 }  // namespace rnnkernels::cuda
 

@@ -50,7 +50,7 @@ def _import() -> ModuleType | str:
             return "not built: install rnnkernels where nvcc and a GPU are, or with -C cmake.define.RNNKERNELS_CUDA=ON"
         return f"cannot be loaded: {error}"
     _cuda.set_errors(CudaError, CudaMemoryError, CudaUnavailableError)
-    _cuda.set_cublas_folders(_folders())
+    _cuda.set_library_folders(_folders())
     module: ModuleType = _cuda
     _added.tell(module)
     return module
