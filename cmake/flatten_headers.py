@@ -2,9 +2,9 @@
 
     python flatten_headers.py HEADER NAMESPACE NAME TARGET TO
 
-The text defines RNNKERNELS_TARGET as TARGET, and includes nothing of the project's: each header stands in it once, in the
-place of its first #include, without its comments. What it includes of the standard library stays only in standard.h. So a
-compiler that is called at run time needs no files.
+The text defines RNNKERNELS_TARGET as TARGET, and includes nothing of the project's: each header stands in it once, in
+the place of its first #include, without lines of comments. What is included of the standard library stays in standard.h
+only. So a compiler that is called at run time needs no files.
 """
 
 import re

@@ -2,8 +2,8 @@
 
     python compile_programs.py _cuda*.so FOLDER
 
-No GPU is needed. The built-in cells as programs, in both dtypes: what spills registers, or gives a warning, is an error,
-as for the kernels that are compiled when the backend is built.
+No GPU is needed. The built-in cells as programs, in both dtypes: what spills registers, or gives a warning, is an
+error, as for the kernels that are compiled when the backend is built.
 """
 
 from __future__ import annotations
