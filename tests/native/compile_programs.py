@@ -38,7 +38,7 @@ def main(file: str, folder: str) -> None:
         raise SystemExit(f"compile_programs: expected a module, got {file}")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    text = []
+    text: list[str] = []
     for number, (name, record) in enumerate(CELLS.items()):
         module.add_program(**{"name": f"{name}_program", **record})
         for dtype in ("float32", "float64"):
