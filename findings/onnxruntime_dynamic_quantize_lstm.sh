@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# onnxruntime 1.32.0 (CPU), models by onnx 1.23.2: DynamicQuantizeLSTM reads the future, and the other rows of the batch.
+# onnxruntime 1.32.0 (CPU), models by onnx 1.23.2: DynamicQuantizeLSTM reads the future and the batch's other rows.
 #
 # A forward LSTM is causal, and rows of a batch have nothing to do with each other.
 # Guessed: so with 8-bit weights and activations quantised as they come; a row alone and a row in a batch agree.
-# Seen: the input is quantised with one scale over all frames and rows, so a louder last frame changes the outputs before
-# it, and a louder second row changes the first row's. 6 frames, 8 inputs within ±1, 8 units; largest change of an output
-# that should not change at all:
+# Seen: the input is quantised with one scale over all frames and rows, so a louder last frame changes the outputs
+# before it, and a louder second row changes the first row's. 6 frames, 8 inputs within ±1, 8 units; largest change of
+# an output that should not change at all:
 #
 #     the same run again               0
 #     a second row like the first      0
@@ -50,6 +50,7 @@ graph = helper.make_graph(
 )
 opsets = [helper.make_opsetid("", 22), helper.make_opsetid("com.microsoft", 1)]
 model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+onnx.checker.check_model(model)
 session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# onnxruntime 1.32.0 (CPU), models by onnx 1.23.2: a NaN in the input of a recurrent node can leave no trace in its output.
+# onnxruntime 1.32.0 (CPU), models by onnx 1.23.2: a NaN in a recurrent node's input can leave no trace in its output.
 #
 # Guessed: a NaN in frame t makes Y[t] and all later frames NaN, as it does with Tanh and as ONNX Runtime's own
 # operators Relu and HardSigmoid hand a NaN on.
