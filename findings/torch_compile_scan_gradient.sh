@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # torch 2.13.0 (CPU; wants a C++ compiler): torch.compile over two chained `scan`s gives a wrong gradient, silently.
 #
-# Two tanh layers, each a scan over time, in one compiled function; the carry and the emitted state are clones, as scan's
-# rules against aliasing ask. torch._dynamo.config.capture_scalar_outputs is on: without it the compiler refuses.
+# Two tanh layers, each a scan over time, in one compiled function; the carry and the emitted state are clones, as the
+# rules of scan against aliasing ask. torch._dynamo.config.capture_scalar_outputs is on: the compiler refuses without.
 # Guessed: where the compiled loss is the Python loop's, so are its gradients, to rounding.
 # Seen: the loss is, the gradient of the last layer's recurrent weight is, that of the first layer's is not; with
-# backend="aot_eager" all are. T 4, B 2, H 3, float32; norm of the gradient's error over the norm of the loop's gradient:
+# backend="aot_eager" all are. T 4, B 2, H 3, float32; norm of the gradient's error over the norm of the gradient of
+# the loop:
 #
 #     aot_eager  first layer 0, last layer 0
 #     inductor   first layer 0.27, last layer 1e-07
