@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-COMMANDS = ("roofline", "scaling", "ragged", "options", "layers", "attention", "models", "draw", "compare")
+COMMANDS = ("roofline", "scaling", "ragged", "options", "layers", "attention", "equations", "models", "draw", "compare")
 
 
 def main(arguments: list[str]) -> int:

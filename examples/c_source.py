@@ -8,15 +8,16 @@ partner.
 from __future__ import annotations
 
 import os
-import sysconfig
-from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from rnnkernels import charlm
 
 from .figures import Figure
 from .source_model import compare
+from .sources import headers
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ROWS = ("samples that look like the source",)
 
@@ -24,10 +25,7 @@ ROWS = ("samples that look like the source",)
 def corpus() -> charlm.Corpus:
     """Return the text to learn from."""
     named = os.environ.get("EXAMPLES_C")
-    if named:
-        return charlm.read_path(named, "*.[ch]")
-    headers = Path(sysconfig.get_paths()["include"])
-    return charlm.read_folder(headers if (headers / "Python.h").exists() else np.get_include(), "*.h")
+    return charlm.read_path(named, "*.[ch]") if named else headers()
 
 
 def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:

@@ -24,9 +24,9 @@ import torch
 import rnnkernels.torch as rnn
 
 from .figures import Figure
-from .progress import bar
 from .scenes import COLOURS, COLUMNS, PLACES, SHAPES, SIDE, Array, Scenes, draw
 from .scenes import ROWS as LINES
+from .training import fit
 from .vision import FEATURES, features, trained
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ class Captioner(torch.nn.Module):  # type: ignore[misc]
 
     def write(self, grid: torch.Tensor) -> list[list[str]]:
         """Return captions, written word by word; of hard attention with places drawn by one seed."""
-        seed = {"seed": 0} if self.look == "hard" else {}
-        step = self.recurrence.stepper(self.places(grid).detach(), **seed)
+        seed = 0 if self.look == "hard" else None
+        step = self.recurrence.stepper(self.places(grid).detach(), seed=seed)
         word, said = torch.full((len(grid),), START), []
         for _ in range(EACH * MOST):
             word = self.readout(step(word)).argmax(1)
@@ -117,15 +117,14 @@ class Data(NamedTuple):
         return cls(scenes, features(encoder, scenes), torch.from_numpy(words), lengths)
 
 
-def train(look: str, data: Data, steps: int, most: int, lr: float = 5e-3) -> Captioner:
+def train(look: str, data: Data, steps: int, most: int) -> Captioner:
     """Return a model that has learnt to write captions; in the first third scenes of few objects come first."""
     torch.manual_seed(1)
     rng = np.random.default_rng(1)
     model, reinforce = Captioner(look), rnn.Reinforce(EACH * MOST)
-    optimizer = torch.optim.Adam(model.parameters(), lr)
-    for k in bar(range(steps), f"captions, {look}"):
-        done = k / steps
-        optimizer.param_groups[0]["lr"] = lr * min(1, 2 * (1 - done))
+
+    def loss(step: int) -> torch.Tensor:
+        done = step / steps
         objects = min(most, 1 + int(3 * done * most))
         share = data.scenes.number * (data.scenes.number <= objects)  # as often as it has objects
         rows = rng.choice(len(share), BATCH, p=share / share.sum())
@@ -136,10 +135,9 @@ def train(look: str, data: Data, steps: int, most: int, lr: float = 5e-3) -> Cap
         gain = (log_p * there).sum()
         if model.recurrence.hard:
             gain = gain - reinforce(attention, log_p, entropy=0.01 * (1 - done), mask=there)
-        optimizer.zero_grad()
-        (-gain / there.sum()).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        return -gain / there.sum()
+
+    fit(model, loss, steps, f"captions, {look}", lr=5e-3)
     model.recurrence.hard = look == "hard"
     return model
 
@@ -167,7 +165,7 @@ def pointing(model: Captioner, data: Data) -> tuple[float, float]:
 
 def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
     """Train all four and compare; in quick form soft attention alone, on scenes of one or two objects."""
-    most, steps = (2, 500) if quick else (MOST, 3000)
+    most, steps = (2, 300) if quick else (MOST, 3000)
     encoder = trained(100 if quick else 200)
     data = Data.of(draw(np.random.default_rng(2), 1024 if quick else 24576, 1, most), encoder)
     fresh = Data.of(draw(np.random.default_rng(3), 512 if quick else 1024, 1, most), encoder)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnnkernels import charlm
 
+from . import sources
 from .figures import Figure
 from .progress import bar
 
@@ -31,7 +32,7 @@ def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
     else:
         config = charlm.Config(limit=3_000_000, valid_fraction=0.02, hidden=256, epochs=1.2, valid_every=0.3)
     order, wanted, length = (2, 2.4, 4_000) if quick else (6, 1.51, 8_000)
-    trainer = charlm.train(config=config, observer=Drawn())
+    trainer = charlm.train(sources.python(), config, observer=Drawn())
     grams = charlm.NGram(trainer.train_tokens, trainer.vocabulary.size, order)
     print(
         f"validation, nats per character: {trainer.best_loss:.3f}; {order}-gram {grams.loss(trainer.valid_tokens):.3f}"

@@ -24,7 +24,7 @@ import rnnkernels.torch as rnn
 
 from . import glyphs
 from .figures import Figure
-from .progress import bar
+from .training import fit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -138,18 +138,10 @@ def loss_of(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> tor
     return cross.mean() - (advantage * seen.log_probs).mean() - 0.02 * seen.entropies.mean()
 
 
-def train(model: nn.Module, steps: int, name: str) -> nn.Module:
+def train(model: nn.Module, steps: int, title: str) -> nn.Module:
     """Train a model on pictures that are made as they are needed; return it."""
     rng = np.random.default_rng(1)
-    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1, 2 - 2 * step / steps))
-    for _ in bar(range(steps), name):
-        optimizer.zero_grad()
-        loss_of(model, *pictures_of(rng, BATCH)).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 5)
-        optimizer.step()
-        schedule.step()
-    return model.eval()
+    return fit(model, lambda _: loss_of(model, *pictures_of(rng, BATCH)), steps, title, clip=5).eval()
 
 
 def right(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:

@@ -1,6 +1,7 @@
 """min-char-rnn twice: on rnnkernels and on plain NumPy, side by side.
 
-    python -m examples.min_char_rnn [--text FILE] [--iterations N] [--apart]
+    python -m examples min_char_rnn                                             # on this file, and on four letters
+    python -m examples.min_char_rnn [--text FILE] [--iterations N] [--apart]    # on any text, with losses as they fall
 
 The setting is that of Andrej Karpathy's min-char-rnn ("The Unreasonable Effectiveness of Recurrent
 Neural Networks", 2015): a vanilla network of 100 units reads a text character by character, 25 at a
@@ -35,8 +36,9 @@ import numpy as np
 import numpy.typing as npt
 
 import rnnkernels as rk
-from examples.figures import Figure
 from rnnkernels import optim
+
+from .figures import Figure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,7 @@ import torch
 import rnnkernels.torch as rnn
 
 from .figures import Figure
-from .progress import bar
+from .training import fit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ LETTERS = " abcdefghijklmnopqrstuvwxyz0123456789-,."
 SIGNS = "-0123456789"
 START = len(SIGNS)
 PARTS = "yyyy-mm-dd"  # what each sign of the ISO form is of
-HIDDEN, BATCH = 64, 64
+HIDDEN = 64
 
 MONTHS: tuple[str, ...] = ("january", "february", "march", "april", "may", "june")
 MONTHS += ("july", "august", "september", "october", "november", "december")
@@ -149,22 +149,18 @@ class Translator(torch.nn.Module):  # type: ignore[misc]
         return torch.stack(signs)
 
 
-def train(attends: bool, steps: int, lr: float = 5e-3) -> Translator:
-    """Return a model that has learnt from `steps` batches of new dates."""
+def train(attends: bool, steps: int, batch: int) -> Translator:
+    """Return a model that has learnt from `steps` batches of so many new dates."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     model = Translator(attends)
-    optimizer = torch.optim.Adam(model.parameters(), lr)
-    for k in bar(range(steps), f"dates, {'with' if attends else 'without'} attention"):
-        optimizer.param_groups[0]["lr"] = lr * min(1, 2 * (1 - k / steps))
-        batch = dates(rng, BATCH, fresh=False)
-        logits, _ = model(batch)
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.iso.flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-    return model
+
+    def loss(_: int) -> torch.Tensor:
+        given = dates(rng, batch, fresh=False)
+        logits, _ = model(given)
+        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), given.iso.flatten())
+
+    return fit(model, loss, steps, f"dates, {'with' if attends else 'without'} attention", lr=5e-3)
 
 
 def pointing(model: Translator, asked: Dates) -> float:
@@ -177,9 +173,9 @@ def pointing(model: Translator, asked: Dates) -> float:
 
 def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
     """Train the decoder with attention, and without; in quick form with attention alone."""
-    asked = dates(np.random.default_rng(1), 1000, fresh=True)
-    steps = 250 if quick else 400
-    models = {attends: train(attends, steps) for attends in ((True,) if quick else (True, False))}
+    asked = dates(np.random.default_rng(1), 300 if quick else 1000, fresh=True)
+    steps, batch = (250, 32) if quick else (400, 64)
+    models = {attends: train(attends, steps, batch) for attends in ((True,) if quick else (True, False))}
     right = {
         attends: float((model.write(asked) == asked.iso).all(0).float().mean()) for attends, model in models.items()
     }

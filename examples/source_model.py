@@ -52,14 +52,14 @@ def compare(corpus: charlm.Corpus, language: str, *, quick: bool, order: int) ->
     order : int
         Of the n-gram model: a character is predicted from the order - 1 before it.
     """
-    hidden, limit, epochs, batch = (128, 150_000, 5, 8) if quick else (256, 500_000, 5, 16)
+    hidden, limit, batch, lr = (64, 150_000, 8, 1e-2) if quick else (256, 500_000, 16, 6e-3)
     config = charlm.Config(
-        hidden=hidden, limit=limit, epochs=epochs, batch=batch, min_count=5, valid_fraction=0.1, valid_every=epochs
+        hidden=hidden, limit=limit, batch=batch, lr=lr, epochs=5, min_count=5, valid_fraction=0.1, valid_every=5
     )
     trainer = charlm.train(corpus, config, observer=Shown(f"{charlm.LANGUAGES[language].title}, LSTM"))
     vocabulary, valid = trainer.vocabulary, trainer.valid_tokens
     ngram = charlm.NGram(trainer.train_tokens, vocabulary.size, order)
-    length = 3_000 if quick else 20_000
+    length = 2_000 if quick else 20_000
     prime = vocabulary.decode(valid[:order]).replace(charlm.UNKNOWN, "") or None
     written = charlm.sample(trainer.model, prime, temperature=TEMPERATURE, length=length, seed=0)
     by_ngram = vocabulary.decode(ngram.sample(valid[:order], temperature=TEMPERATURE, length=length, seed=0))

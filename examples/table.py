@@ -29,6 +29,7 @@ TABLE = (
         "min-char-rnn: hidden 100, 25 steps, learning rate 0.1, Adagrad, ±5 clip, state kept, reset at the end of data",
         "loss traces agree with plain NumPy's to 1e-9 in float64 for 1,000 iterations; the first loss is 25·ln V; the "
         "speed-up is printed",
+        ("python -m examples.min_char_rnn --text FILE",),
     ),
     Row(
         "character language model: layers, cell of choice, dropout, temperature, prime text, checkpoint and resume",

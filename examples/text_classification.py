@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import io
 import re
-import sysconfig
 import tokenize
-from pathlib import Path
 from pydoc_data.topics import topics
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,11 +20,14 @@ from torch import nn
 from torch.nn import functional
 
 import rnnkernels.torch as rnn
-from rnnkernels import charlm
 
+from . import sources
 from .figures import Figure
 from .latex_writer import latex
-from .progress import bar
+from .training import fit
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NEEDS = ("torch",)
 ROWS = ()
@@ -53,12 +55,6 @@ def python_lines(text: str) -> Lines:
     return [line for number, line in enumerate(text.splitlines(), start=1) if number not in prose]
 
 
-def headers() -> charlm.Corpus:
-    """Return the headers of this Python, or of NumPy where they are not installed."""
-    here = Path(sysconfig.get_paths()["include"])
-    return charlm.read_folder(here if (here / "Python.h").exists() else np.get_include(), "*.h")
-
-
 def c_lines(text: str) -> Lines:
     """Return lines of C without comments."""
     return re.sub(r"/\*.*?\*/|//[^\n]*", "", text, flags=re.DOTALL).splitlines()
@@ -69,12 +65,12 @@ def english_lines(text: str) -> Lines:
     return [line for line in text.splitlines() if line[:1].isalpha() and len(line.split()) > 4]
 
 
-def sources() -> list[list[Lines]]:
-    """Return, for each language, the lines of each of its files."""
-    library = [document.text for document in charlm.standard_library().documents if len(document.text) < 40_000]
+def files(every: int) -> list[list[Lines]]:
+    """Return, for each language, the lines of each of its files; of Python's files one of so many."""
+    library = [document.text for document in sources.python().documents if len(document.text) < 40_000]
     return [
-        [python_lines(text) for text in library[::4]],
-        [c_lines(document.text) for document in headers().documents],
+        [python_lines(text) for text in library[::every]],
+        [c_lines(document.text) for document in sources.headers().documents],
         [latex(seed, 20_000).splitlines() for seed in range(20)],
         [english_lines(text) for text in topics.values()],
     ]
@@ -123,22 +119,19 @@ class Bag(nn.Module):  # type: ignore[misc]
         return self.name((functional.one_hot(tokens, VOCABULARY) * there).sum(0) / lengths[:, None])
 
 
-def train(model: nn.Module, lines: Lines, labels: torch.Tensor, epochs: int, name: str) -> nn.Module:
+def train(model: nn.Module, lines: Lines, labels: torch.Tensor, epochs: int, title: str) -> nn.Module:
     """Train a model on lines and their languages (N,); return it."""
     tokens, lengths = encoded(lines)
     generator = torch.Generator().manual_seed(0)
     orders = [torch.randperm(len(lines), generator=generator) for _ in range(epochs)]
     batches = [batch for order in orders for batch in order.split(BATCH)]
-    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1, 2 - 2 * step / len(batches)))
-    for batch in bar(batches, name):
-        optimizer.zero_grad()
+
+    def loss(step: int) -> torch.Tensor:
+        batch = batches[step]
         longest = int(lengths[batch].max())
-        functional.cross_entropy(model(tokens[:longest, batch], lengths[batch]), labels[batch]).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1)
-        optimizer.step()
-        schedule.step()
-    return model
+        return functional.cross_entropy(model(tokens[:longest, batch], lengths[batch]), labels[batch])
+
+    return fit(model, loss, len(batches), title, lr=5e-3)
 
 
 def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
@@ -151,8 +144,8 @@ def run(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
     test_lines: Lines = []
     train_labels: list[int] = []
     test_labels: list[int] = []
-    for label, files in enumerate(sources()):
-        new, known = drawn(rng, files[::4], EACH), drawn(rng, [f for i, f in enumerate(files) if i % 4], each)
+    for label, each_file in enumerate(files(16 if quick else 4)):
+        new, known = drawn(rng, each_file[::4], EACH), drawn(rng, [f for i, f in enumerate(each_file) if i % 4], each)
         train_lines, train_labels = train_lines + known, train_labels + [label] * len(known)
         test_lines, test_labels = test_lines + new, test_labels + [label] * len(new)
     labels = torch.tensor(train_labels)

@@ -6,6 +6,8 @@ is, so that all models that look at its features look at the same.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 
@@ -42,10 +44,11 @@ class Encoder(torch.nn.Module):  # type: ignore[misc]
         return torch.cat([what, self.where.expand(len(what), -1, -1)], dim=2)
 
 
-def trained(steps: int, seed: int = 0) -> Encoder:
+@functools.cache  # two examples look at its features
+def trained(steps: int) -> Encoder:
     """Return an encoder that has learnt to say what stands at each place: nothing, or which shape of which colour."""
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
     encoder, readout = Encoder(), torch.nn.Linear(FEATURES, 1 + len(COLOURS) * len(SHAPES))
     optimizer = torch.optim.Adam([*encoder.parameters(), *readout.parameters()], 5e-3)
     for _ in bar(range(steps), "encoder"):

@@ -18,9 +18,9 @@ import torch
 import rnnkernels.torch as rnn
 
 from .figures import Figure
-from .progress import bar
 from .scenes import COLOURS, COLUMNS, SHAPES, SIDE, Array, Scenes, draw
 from .scenes import ROWS as LINES
+from .training import fit
 from .vision import FEATURES, features, trained
 
 if TYPE_CHECKING:
@@ -113,24 +113,20 @@ class Reader(torch.nn.Module):  # type: ignore[misc]
         return (self.answers(questions.choices) @ h.unsqueeze(2)).squeeze(2), attention
 
 
-def train(title: str, scenes: Scenes, grid: torch.Tensor, steps: int, lr: float = 5e-3) -> Reader:
+def train(title: str, scenes: Scenes, grid: torch.Tensor, steps: int) -> Reader:
     """Return a model that has learnt to answer questions; in the first half scenes of few objects come first."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     model, most = Reader(), scenes.number.max()
-    optimizer = torch.optim.Adam(model.parameters(), lr)
-    for k in bar(range(steps), f"questions, {title}"):
-        optimizer.param_groups[0]["lr"] = lr * min(1, 2 * (1 - k / steps))
-        objects = min(most, 1 + int(2 * k / steps * most))
+
+    def loss(step: int) -> torch.Tensor:
+        objects = min(most, 1 + int(2 * step / steps * most))
         rows = rng.choice(np.flatnonzero(scenes.number <= objects), BATCH)
         questions = ask(Scenes(*(part[rows] for part in scenes)), rng)
         logits, _ = model(questions, grid[rows])
-        loss = torch.nn.functional.cross_entropy(logits, questions.right)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-    return model
+        return torch.nn.functional.cross_entropy(logits, questions.right)
+
+    return fit(model, loss, steps, f"questions, {title}", lr=5e-3)
 
 
 def judge(model: Reader, questions: Questions, grid: torch.Tensor) -> tuple[float, float]:

@@ -47,7 +47,10 @@ void read_attention(Problem& problem, const OptionalAttention& given, Attention&
     }
     to.scale = in.scale;
     to.hard = in.hard.has_value();
-    if (in.hard) std::tie(to.seed, to.first_step) = *in.hard;
+    if (in.hard) {
+        const auto& [seed, first_step] = *in.hard;
+        to.greedy = !seed, to.seed = seed.value_or(0), to.first_step = first_step;
+    }
     const Index inputs = problem.in.shape.input - to.features;
     if (inputs < 0)
         throw py::value_error("params['weight_ih']: expected shape (G*H, I+D) with D = " + std::to_string(to.features) +

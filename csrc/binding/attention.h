@@ -6,8 +6,8 @@
 
 namespace rnnkernels::binding {
 
-// The seed of the places that are drawn, and the number of the call's first step.
-using Draws = std::optional<std::tuple<std::uint64_t, Index>>;
+// The seed of the places that are drawn, none for the likeliest place, and the number of the call's first step.
+using Draws = std::optional<std::tuple<std::optional<std::uint64_t>, Index>>;
 
 struct AttentionRecord {
     Array keys, features;  // (B, L, A), (B, L, D)

@@ -16,14 +16,16 @@
 namespace rnnkernels::binding {
 namespace {
 
+// Bytes of the queries of an attending recurrence with A units, which stand behind a reserve: (rows, query_row(A)), in
+// the dtype of the arithmetic.
+Index query_bytes(Dtype dtype, Index size) { return query_row(size) * (dtype == Dtype::float64 ? 8 : 4); }
+
 Index reserve_bytes(int set, const Problem& p) {
     Index bytes = 0;
     if (__builtin_mul_overflow(backend().reserve_size(set, p.cell, p.dtype, p.in.shape.hidden, p.in.noise.zones),
                                p.rows(), &bytes))
         throw std::bad_alloc();
-    // Of an attending recurrence the queries stand behind, (rows, query_row(A)).
-    if (p.in.attention)
-        bytes += kBehindReserve + p.rows() * query_row(p.in.attention->size) * (p.dtype == Dtype::float64 ? 8 : 4);
+    if (p.in.attention) bytes += kBehindReserve + p.rows() * query_bytes(p.dtype, p.in.attention->size);
     return bytes;
 }
 
@@ -253,6 +255,14 @@ Index reserve_size(const std::string& cell, Index hidden, const std::string& dty
     return backend().reserve_size(backend().current_set(), find_cell(cell), read_dtype(dtype), hidden, zones);
 }
 
+// Of an attending recurrence with A units: bytes per row of a step, and behind all of them.
+py::tuple attending_reserve_size(const std::string& cell, Index hidden, const std::string& dtype, bool zones,
+                                 Index size) {
+    if (size < 1) throw py::value_error("size: expected at least 1, got " + std::to_string(size));
+    return py::make_tuple(reserve_size(cell, hidden, dtype, zones) + query_bytes(read_dtype(dtype), size),
+                          kBehindReserve);
+}
+
 // A function of the module: of a call's place and its arguments, or of these alone where there is one place only.
 template <class Result, class... Arguments, class... Names>
 void define(py::module_& m, const char* name, Result (*function)(const Place&, Arguments...), const Names&... names) {
@@ -298,6 +308,8 @@ void bind_calls(py::module_& m) {
            py::arg("attended") = std::nullopt, py::arg("d_attended") = std::nullopt);
     m.def("reserve_size", &reserve_size, py::arg("cell"), py::arg("hidden"), py::arg("dtype"),
           py::arg("zones") = false);
+    m.def("attending_reserve_size", &attending_reserve_size, py::arg("cell"), py::arg("hidden"), py::arg("dtype"),
+          py::arg("zones"), py::arg("size"));
     m.def("set_poison", [](bool poison) { backend().set_poison(poison); }, py::arg("poison"));
 }
 

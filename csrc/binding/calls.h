@@ -1,4 +1,4 @@
-// The functions that every backend's module has: cells, forward, forward_layers, backward, reserve_size.
+// The functions that every backend's module has: cells, forward, forward_layers, backward, sizes of reserves.
 #pragma once
 
 #include "array.h"

@@ -7,7 +7,7 @@
 //   context = beta sum_i alpha_i value_i, beta = sigmoid(w_b . h + b_b) or 1  (D)
 //
 // and the cell's input is x and, behind it, the context. s_0 is alpha of the step before, s_1 the sum of all before.
-// Hard: one place s is drawn from alpha, and the context is beta value_s.
+// Hard: one place s is drawn from alpha, and the context is beta value_s. Greedy: s is the likeliest place.
 // Bahdanau et al. 2015 (additive), Luong et al. 2015 (products), Xu et al. 2015 (beta, hard), Chorowski et al. 2015
 // (location). Not here: how a backend does it (cpu/attention_row.h).
 #pragma once
@@ -28,6 +28,7 @@ struct Attention {
     std::int64_t batch, places, features, size;  // B, L, D, A
     double scale;
     bool rows_shared;  // whether sequences share a row of the batch: those between whose steps a state is reset
+    bool greedy;       // whether hard attention takes the likeliest place instead
     bool hard;
     std::uint64_t seed;           // of the places that are drawn
     std::int64_t first_step;      // the number of the call's first, for them

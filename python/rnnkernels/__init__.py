@@ -20,10 +20,10 @@ steps in `rnnkernels.prepared`, layers on layers in `rnnkernels.stack`, a recurr
 to features in `rnnkernels.attention`, drivers for backpropagation through time in
 `rnnkernels.bptt`, the last layer and its loss in `rnnkernels.readout`, optimisers in
 `rnnkernels.optim`, the character language model in
-`rnnkernels.charlm`. GPUs are in `rnnkernels.cuda`.
+`rnnkernels.charlm`, published cells as equations in `rnnkernels.zoo`. GPUs are in `rnnkernels.cuda`.
 """
 
-from . import attention, bptt, optim
+from . import attention, bptt, optim, zoo
 from ._blas import share_blas, unshare_blas
 from ._executor import on_executor
 from ._runtime import (
@@ -123,4 +123,5 @@ __all__ = [
     "training_bytes",
     "unshare_blas",
     "where",
+    "zoo",
 ]

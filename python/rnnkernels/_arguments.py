@@ -15,6 +15,7 @@ import numpy as np
 
 from ._arrays import FLOATS, INT64, adopt, device_frame, frame_of, in_place, readable
 from ._scalars import as_items, as_number, check_mapping
+from .equations.cell import equations_of, with_settings
 from .parameters import (
     BIASES,
     NAMES,
@@ -160,6 +161,31 @@ def x_shape(cell: str, weight_ih: Array) -> Shape:
     if not info["elements"] or weight_ih.ndim != 2:
         return weight_ih.shape[1:]
     return (x_width(cell, weight_ih.shape[1], len(weight_ih) // info["rows"][0]),)
+
+
+_clipped: dict[tuple[str, float], tuple[str, None]] = {}  # what `settled` has found
+
+
+def settled(cell: str, cell_clip: float | None) -> tuple[str, float | None]:
+    """Return a cell and the limit that is left to ask of it: a cell from equations is another one for each limit.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If such a cell cannot have the limit.
+    """
+    if cell_clip is None or not isinstance(cell, str):
+        return cell, cell_clip
+    equations = equations_of(cell)
+    if equations is None or "cell_clip" not in dict(equations.settings):
+        return cell, cell_clip
+    limit = as_number("cell_clip", cell_clip)
+    if not limit > 0:
+        raise ValueError(f"cell_clip: expected a number above 0, got {cell_clip}")
+    found = _clipped.get((cell, limit))
+    if found is None:  # traced once
+        found = _clipped[cell, limit] = with_settings(cell, cell_clip=limit), None
+    return found
 
 
 def as_settings(cell: str, cell_clip: float | None) -> tuple[float, ...]:

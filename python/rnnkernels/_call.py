@@ -85,7 +85,8 @@ class Attention(NamedTuple):
     weight_location: Array | None = None  # (A, C, K)
     location: Array | None = None  # (B, C, L): what was looked at before the first step
     scale: float = 1.0  # of every score
-    hard: tuple[int, int] | None = None  # the seed of the draws, and the number of the first step
+    # The seed of the draws, None where the likeliest place is taken instead; and the number of the first step.
+    hard: tuple[int | None, int] | None = None
 
 
 class Attended(NamedTuple):

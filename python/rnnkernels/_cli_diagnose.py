@@ -6,6 +6,8 @@ import argparse
 from typing import Any
 
 from rnnkernels import charlm, diagnose
+from rnnkernels._cli_cell import SAID as CELLS_SAID
+from rnnkernels._cli_cell import cell_named
 from rnnkernels._cli_machine import add_machine, argument, set_machine
 from rnnkernels.charlm.command_line import as_output, text_of, whole
 
@@ -29,7 +31,9 @@ def add_diagnose(commands: Any) -> None:
     )
     command.add_argument("--last", action="store_true", help="the last parameters, not those of the best validation")
     fresh = command.add_argument_group("a fresh cell")
-    fresh.add_argument("--cell", choices=charlm.CELLS, default=None, help=f"(default: {FRESH['cell']})")
+    fresh.add_argument(
+        "--cell", type=cell_named, default=None, metavar="CELL", help=f"{CELLS_SAID} (default: {FRESH['cell']})"
+    )
     for name, text in (("hidden", "units"), ("layers", "layers"), ("seed", "seed of the parameters and the input")):
         fresh.add_argument(f"--{name}", type=whole, default=None, metavar="N", help=f"{text} (default: {FRESH[name]})")
     command.add_argument("--steps", type=whole, default=100, metavar="T", help="of the sequences (default: 100)")

@@ -37,7 +37,7 @@ _Attention: TypeAlias = tuple[
     _Float | None,
     _Float | None,
     float,
-    tuple[int, int] | None,
+    tuple[int | None, int] | None,
 ]
 # rnnkernels._call.Attended and AttentionFound.
 _Attended: TypeAlias = tuple[_Float, _Float, NDArray[np.int64] | None, _Float | None]
@@ -238,6 +238,9 @@ def evaluate(function: str, x: _Float) -> _Float: ...
 
 # Bytes per row of a step; `keeps_units`: the noise has rates with which states keep their units.
 def reserve_size(cell: str, hidden: int, dtype: str, keeps_units: bool = False, /) -> int: ...
+
+# The same of an attending recurrence with `size` units, and the bytes behind all rows.
+def attending_reserve_size(cell: str, hidden: int, dtype: str, keeps_units: bool, size: int, /) -> tuple[int, int]: ...
 def xla_ffi_handlers() -> dict[str, Any]: ...  # capsules by "forward" and "backward", for jax.ffi
 def plan(  # how a call is cut: threads, row_groups, unit_groups, pieces, forward_chunk, backward_chunk
     cell: str, steps: int, batch: int, input: int, hidden: int, dtype: str, threads: int

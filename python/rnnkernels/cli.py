@@ -22,6 +22,8 @@ from typing import Any
 import rnnkernels as rk
 from rnnkernels import _threads, charlm
 from rnnkernels._blas import shared_blas
+from rnnkernels._cli_cell import SAID as CELLS_SAID
+from rnnkernels._cli_cell import cell_named
 from rnnkernels._cli_diagnose import add_diagnose
 from rnnkernels._cli_inspect import add_inspect
 from rnnkernels._cli_machine import add_machine, move, set_machine
@@ -47,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
         return code
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, NotImplementedError) as error:  # a GPU has not every cell
         return _fail(named(error, vars(options)), 2)
     except MemoryError as error:  # of a GPU too
         return _fail(f"out of memory{_sizes(options)}: {error}", 1)
@@ -128,7 +130,7 @@ def _add_train(commands: Any) -> None:
     add(text, "--min-count", whole, "rarer characters become 'unknown'", metavar="N")
 
     model = train.add_argument_group("model")
-    add(model, "--cell", str, "recurrent cell", choices=charlm.CELLS)
+    add(model, "--cell", cell_named, f"recurrent cell: {CELLS_SAID}", metavar="CELL")
     add(model, "--layers", whole, "recurrent layers", metavar="N")
     add(model, "--hidden", whole, "units in a layer", metavar="N")
     add(model, "--dropout", number, "dropout between layers", metavar="X")

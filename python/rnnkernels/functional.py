@@ -28,6 +28,7 @@ from ._arguments import (
     fits_shape,
     kind_of_array,
     of_step,
+    settled,
     x_shape,
 )
 from ._arrays import frame_of
@@ -148,6 +149,8 @@ def forward(
         is out of range. The message names the argument, what was expected and what came.
     """
     training = as_flag("training", training)
+    if cell_clip is not None:
+        cell, cell_clip = settled(cell, cell_clip)
     check_noise(noise)
     drawn = None if noise is None else noise._drawn(cell, expected=not training)
     reverse, all_states = as_flag("reverse", reverse), as_flag("all_states", all_states)
@@ -228,7 +231,7 @@ def _run(
     elif reserve is not None:
         kept = Whole(call, output, reserve, schedule)
     ended = final if schedule is None else schedule.end(final, state)
-    return Run(output, ended, cell, states if asked.all_states else None, kept)
+    return Run(output, ended, cell, states if asked.all_states else None, _kept=kept)
 
 
 def forward_layers(
@@ -268,6 +271,7 @@ def forward_layers(
     TypeError, ValueError
         As `forward`.
     """
+    cell, cell_clip = settled(cell, cell_clip)
     info = cell_info(cell)
     arrays = [as_parameters(cell, params) for params in layers]
     dtype = kind_of_array("params['weight_ih']", arrays[0]["weight_ih"])
@@ -289,7 +293,7 @@ def forward_layers(
     runs: list[Run] = []
     for (output, final, reserve, _), layer, begun, masks in zip(results, layered, initial, drawn, strict=True):
         call = Call(cell, runs[-1].output if runs else inputs, layer, begun, None, None, masks, settings)
-        runs.append(Run(output, final, cell, None, None if reserve is None else Whole(call, output, reserve)))
+        runs.append(Run(output, final, cell, _kept=None if reserve is None else Whole(call, output, reserve)))
     return runs
 
 
@@ -420,6 +424,8 @@ def step(
     TypeError, ValueError
         As `forward`.
     """
+    if cell_clip is not None:
+        cell, cell_clip = settled(cell, cell_clip)
     info = cell_info(cell)
     arrays = as_parameters(cell, params)
     dtype = kind_of_array("params['weight_ih']", arrays["weight_ih"])

@@ -46,6 +46,10 @@ class Drawn(NamedTuple):
         """Whether any rate is above 0."""
         return self.keeps_units or self.recurrent_dropout > 0 or self.weight_dropout > 0
 
+    def mixed(self, before: Sequence[Any], after: Sequence[Any]) -> tuple[Any, ...]:
+        """Return the states after a step under the masks' expectation; `before` it, and `after` it without masks."""
+        return tuple(rate * old + (1 - rate) * new for rate, old, new in zip(self.zoneout, before, after, strict=True))
+
     def settled(self, cell: str) -> Drawn:
         """Return it with a number as its seed, and a rate for each state."""
         rates = tuple(self.zoneout) or (0.0,) * len(cell_info(cell)["states"])

@@ -94,11 +94,11 @@ def cell_info(cell: str) -> Mapping[str, Any]:
         raise TypeError(f"cell: expected a string, got {type(cell).__name__}")
     found = _tables.get(cell) or _read_tables().get(cell)
     if found is None:
-        raise ValueError(f"cell: expected one of {_listed(list(_tables))}; got {cell!r}")
+        raise ValueError(f"cell: expected one of {listed(list(_tables))}; got {cell!r}")
     return found
 
 
-def _listed(names: list[str], most: int = 450) -> str:
+def listed(names: list[str], most: int = 450) -> str:
     """Return names as an error has them: as many as there is room for, in characters."""
     shown_names: list[str] = []
     while len(shown_names) < len(names) and sum(map(len, shown_names)) + 2 * len(shown_names) < most:

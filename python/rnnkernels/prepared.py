@@ -24,6 +24,7 @@ from ._arguments import (
     fits_rows,
     fits_shape,
     of_step,
+    settled,
 )
 from ._asked import Asked
 from ._pickled import check_version, version
@@ -113,6 +114,7 @@ class Prepared:
         noise: Noise | None = None,
         cell_clip: float | None = None,
     ) -> None:
+        cell, cell_clip = settled(cell, cell_clip)
         cell_info(cell)  # raises where there is no such cell
         arrays = as_parameters(cell, params)
         as_choice("weights", weights, ("full", "bfloat16"))

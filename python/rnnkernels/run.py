@@ -7,7 +7,7 @@ What a run keeps has three forms, each with the backward that belongs to it: `Wh
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from . import _pickled, _serve  # noqa: F401 - _pickled: reserves can be copied
 from ._described import described
@@ -23,19 +23,54 @@ __all__ = ["Gradients", "Run"]
 State = tuple[Array, ...]
 
 
-class Kept(Protocol):
-    """What a run keeps for its backward."""
+class Sized(Protocol):
+    """What any forward pass keeps for its backward."""
 
     @property
     def nbytes(self) -> int:
-        """Memory beside the output."""
+        """Memory beside what is returned."""
+
+
+class Kept(Sized, Protocol):
+    """What a run keeps for its backward."""
 
     def backward(self, ahead: Ahead, *, need_x: bool, norms: bool) -> Gradients:
         """Return the gradients; as often as it is asked."""
 
 
+K = TypeVar("K", bound=Sized)
+
+
 @dataclass(frozen=True, eq=False)
-class Run:
+class Ran(Generic[K]):
+    """What every forward pass gives, that of an attending recurrence too; `Run` says what its fields are."""
+
+    output: Array
+    state: State
+    cell: str
+    _kept: K | None = field(default=None, repr=False, kw_only=True)
+
+    @property
+    def reserve_bytes(self) -> int:
+        """Memory kept for the backward, beside what is returned; 0 after inference."""
+        return 0 if self._kept is None else self._kept.nbytes
+
+
+@dataclass(frozen=True, eq=False)
+class GradientsOfAll:
+    """What every backward finds, that of an attending recurrence too; `Gradients` says what the fields are."""
+
+    x: Array | None
+    params: Params
+    state: State
+    reset_state: State | None = None
+
+    def __repr__(self) -> str:
+        return described(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Run(Ran[Kept]):
     """A forward pass: its results, and what its backward needs.
 
     It refers to the arrays it was called with and does not copy them: change the parameters (an
@@ -54,29 +89,20 @@ class Run:
         The states after every step, h (`output` itself) first, where ``all_states`` asked for them.
     """
 
-    output: Array
-    state: State
-    cell: str
-    states: State | None = field(default=None, repr=False)
-    _kept: Kept | None = field(default=None, repr=False)
+    states: State | None = None
 
     @property
     def _widths(self) -> tuple[int, ...]:
         """Units of each state."""
         return tuple(s.shape[1] for s in self.state)
 
-    @property
-    def reserve_bytes(self) -> int:
-        """Memory kept for the backward, beside ``output``; 0 after inference."""
-        return 0 if self._kept is None else self._kept.nbytes
-
     def __repr__(self) -> str:
         steps, batch, hidden = self.output.shape
         return f"Run(cell={self.cell!r}, T={steps}, B={batch}, H={hidden}, reserve_bytes={self.reserve_bytes})"
 
 
-@dataclass(frozen=True, eq=False)
-class Gradients:
+@dataclass(frozen=True, eq=False, repr=False)
+class Gradients(GradientsOfAll):
     """What `backward` found.
 
     Attributes
@@ -96,15 +122,8 @@ class Gradients:
         them: how far back the gradient flows. Zeros for steps that a row does not have.
     """
 
-    x: Array | None
-    params: Params
-    state: State
-    reset_state: State | None = None
     term: Array | None = None
     norms: State | None = None
-
-    def __repr__(self) -> str:
-        return described(self)
 
 
 class Whole(NamedTuple):

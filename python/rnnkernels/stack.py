@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import functional
-from ._arguments import DeviceKind, as_floats, as_settings, fits_shape, kind_of_array
+from ._arguments import DeviceKind, as_floats, as_settings, fits_shape, kind_of_array, settled
 from ._arrays import frame_at, frame_of
 from ._scalars import as_flag, as_integer, as_items, shown
 from ._serve import drop
@@ -106,6 +106,7 @@ class Stack:
         forget_bias: float | None = None,
         rng: int | np.random.Generator | None = None,
     ) -> None:
+        cell, cell_clip = settled(cell, cell_clip)
         self.cell = cell
         self.input_size = input_size
         self.hidden_size = hidden_size

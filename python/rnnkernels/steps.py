@@ -10,11 +10,13 @@ split before the loop into what h, what the gated state and what fed-back vector
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from . import parameters
+from .equations import stepping
+from .equations.cell import equations_of
 from .parameters import cell_info
 
 State = tuple[Any, ...]
@@ -26,6 +28,8 @@ class Library:
     """The calls. `linear`: a @ w + b, b may be None. `split`: the last axis in so many equal pieces.
 
     `clip`: into [-limit, limit]. `layer_norm`: of a, gain and shift, over the last axis, 1e-5 added to the variance.
+    `operations`: what a cell from equations is made of, by the names in its graph; ``"constant"``, of a number and an
+    array, is the number in the array's dtype, ``"zeros"`` of an array one like it.
     """
 
     sigmoid: Callable[[Any], Any]
@@ -39,6 +43,7 @@ class Library:
     split: Callable[[Any, int], tuple[Any, ...]]
     join: Callable[[tuple[Any, ...]], Any]
     layer_norm: Callable[[Any, Any, Any], Any]
+    operations: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
 
 # (library, x, the input's part (B, G*H), state, weights) → state, h first
@@ -47,6 +52,8 @@ Step = Callable[[Library, Any, Any, State, Arrays], State]
 
 def _merged(cell: str) -> bool:
     """Whether both biases can be added to the input's part: each gate that x feeds adds a recurrent product to it."""
+    if equations_of(cell) is not None:
+        return False
     gates = [(of_x, operand) for _, of_x, operand in cell_info(cell)["gates"] if of_x != "none"]
     sums = all(of_x == "projected" and operand != "none" for of_x, operand in gates)
     return sums and all(cell_info(cell)["merged"]) and not _normalised(cell)
@@ -58,6 +65,8 @@ def _normalised(cell: str) -> bool:
 
 def input_part(library: Library, cell: str, x: Any, params: Mapping[str, Any]) -> Any:
     """W_ih x for all steps at once, with the biases that can be added before the loop; weights (in, out)."""
+    if cell_info(cell)["elements"]:
+        x = x[..., : params["weight_ih"].shape[0]]
     if _normalised(cell):
         sums = library.linear(x, params["weight_ih"], None)
         return library.layer_norm(sums, params["weight_diagonal"][: sums.shape[-1]], params["bias_ih"])
@@ -70,22 +79,29 @@ def weights(library: Library, cell: str, params: Mapping[str, Any]) -> Arrays:
     found: Arrays = {}
     operands = [operand for _, _, operand in cell_info(cell)["gates"] if operand != "none"]
     if "weight_gg" in params:
-        found["feedback"] = params["weight_gg"]
+        found["vectors"] = params["weight_gg"]
         operands = [operand for operand in operands if operand != "feedback"]
     hidden = params["weight_ih"].shape[1] // input_gates(cell)
-    at = 0
     for operand in dict.fromkeys(operands):
-        end = at + operands.count(operand) * hidden
-        found[operand] = params["weight_hh"][:, at:end]
-        found[f"bias {operand}"] = None if _merged(cell) else params["bias_hh"][at:end]
-        at = end
+        found[operand] = _rows_of(library, params["weight_hh"], operands, operand, hidden)
+        bias = None if _merged(cell) else _rows_of(library, params["bias_hh"], operands, operand, hidden)
+        found[f"bias {operand}"] = bias
     if "weight_hr" in params:
         found["projection"] = params["weight_hr"]
     if _normalised(cell):
-        found["gain"] = params["weight_diagonal"][params["weight_ih"].shape[1] :][:at]
+        found["gain"] = params["weight_diagonal"][params["weight_ih"].shape[1] :][: len(operands) * hidden]
     if "weight_diagonal" in params:
         found["diagonal"] = library.split(params["weight_diagonal"], len(cell_info(cell)["diagonals"]))
     return found
+
+
+def _rows_of(library: Library, array: Any, operands: list[str], operand: str, hidden: int) -> Any:
+    """Return what belongs to one operand; `operands` of all gates in their order, H numbers of the last axis each."""
+    places = [k for k, each in enumerate(operands) if each == operand]
+    first, last = places[0], places[-1] + 1
+    if last - first == len(places):
+        return array[..., first * hidden : last * hidden]
+    return library.join(tuple(array[..., k * hidden : (k + 1) * hidden] for k in places))
 
 
 def _hidden(o: Library, h: Any, w: Arrays) -> Any:
@@ -207,7 +223,7 @@ def _lstm_family(cell: str) -> Step:
         h, c = state[:2]
         a = dict(zip(names, o.split(part + _hidden(o, h, w), len(names)), strict=True))
         if cell == "lstm_fgr":
-            fed = o.split(o.linear(o.join(state[2:]), w["feedback"], None), 3)
+            fed = o.split(o.linear(o.join(state[2:]), w["vectors"], None), 3)
             a |= {name: a[name] + more for name, more in zip("ifo", fed, strict=True)}
         p = dict(zip(peepholes, w.get("diagonal", ()), strict=True))
 
@@ -268,6 +284,9 @@ def step_of(cell: str) -> Step:
         return _STEPS[cell]
     if cell in _LSTMS:
         return _lstm_family(cell)
+    equations = equations_of(cell)
+    if equations is not None:
+        return stepping.step_of(equations)
     raise NotImplementedError(
         f"rnnkernels.steps: {cell}'s step is written in the kernels alone, which have first derivatives in reverse "
         f"mode; expected one of {', '.join(cells())}"
@@ -275,7 +294,7 @@ def step_of(cell: str) -> Step:
 
 
 def cells() -> tuple[str, ...]:
-    """Return the cells that have a step here."""
+    """Return the built-in cells that have a step here; beside them every cell from equations has one."""
     return tuple(cell for cell in parameters.cells() if cell in _STEPS or cell in _LSTMS)
 
 

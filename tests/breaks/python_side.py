@@ -4,6 +4,7 @@ from .record import Break
 
 P = "python/rnnkernels"
 N = "benchmarks/neighbours"
+TERM = "tests/torch/test_torch_term.py"
 
 BREAKS = [
     # ---- schedule, ragged, memory
@@ -151,6 +152,34 @@ BREAKS = [
         "        if k < _FIRST - 1:\n"
         "            return samples.movedim(0, axis + 1).flatten(axis, axis + 1)",
         "tests/torch/test_torch_recurrent.py tests/torch/test_torch_func.py",
+    ),
+    Break(
+        "torch: a term of a packed batch is in the order of the caller's rows",
+        f"{P}/torch/recurrent.py",
+        "t.index_select(0, input.sorted_indices) for t in terms",
+        "t for t in terms",
+        f"{TERM} -k packed",
+    ),
+    Break(
+        "torch: every layer has the first one's term",
+        f"{P}/torch/recurrent.py",
+        "terms = (term, *[None] * (count - 1))",
+        "terms = (term,) * count",
+        f"{TERM} -k own",
+    ),
+    Break(
+        "torch: a direction has the other's term",
+        f"{P}/torch/sequence.py",
+        "None if terms is None else terms[k]",
+        "None if terms is None else terms[k - k % directions]",
+        f"{TERM} -k own",
+    ),
+    Break(
+        "torch: a cell forgets its term",
+        f"{P}/torch/sequence.py",
+        "return run(asked, x, weights, state, None, term, seen=False)",
+        "return run(asked, x, weights, state, seen=False)",
+        f"{TERM} -k steps",
     ),
     Break(
         "torch: a mode does not see a call",

@@ -1,9 +1,14 @@
 """Breaks of `rnnkernels.torch.AttentionRecurrent`: its call, its derivatives, its loop."""
 
-from .record import EMULATED, Break
+from .record import CPU, EMULATED, Break
 
 P = "python/rnnkernels/torch"
 TESTS = "tests/torch/test_torch_attention.py"
+DERIVATIVES = "tests/torch/test_torch_attention_derivatives.py"
+MODELS = "tests/torch/test_torch_attention_models.py"
+MANNERS = "tests/torch/test_torch_attention_manners.py"
+NOISE = "tests/torch/test_torch_attention_noise.py"
+STEPS = "tests/torch/test_torch_attention_steps.py"
 ON_GPU = "tests/cuda/test_cuda_attention_torch.py"
 
 BREAKS = [
@@ -26,14 +31,14 @@ BREAKS = [
         f"{P}/attention_autograd.py",
         "ctx.save_for_backward(*tensors, results[0], *results[-2:], *places)",
         "ctx.save_for_backward(*tensors, *(r.data for r in (results[0], *results[-2:])), *places)",
-        f"{TESTS} -k in_place",
+        f"{DERIVATIVES} -k in_place",
     ),
     Break(
         "torch: attention: a stepper draws the first step's place again and again",
-        f"{P}/attention.py",
-        "done = layer._attend(given, self._count)",
-        "done = layer._attend(given, 0)",
-        f"{TESTS} -k stepper",
+        f"{P}/attention_stepper.py",
+        "asked._replace(first_step=self._count)",
+        "asked",
+        f"{STEPS} -k stepper",
     ),
     Break(
         "torch: attention: a step that a row does not have has the logarithm of 0",
@@ -45,9 +50,9 @@ BREAKS = [
     Break(
         "torch: attention: a mask without a place runs",
         f"{P}/attention_kernels.py",
-        "if mask is not None and not bool(mask.any(1).all()):",
+        "if mask is not None and not kernels._on_gpu(mask) and not bool(mask.any(1).all()):",
         "if False:",
-        f"{TESTS} -k words",
+        f"{MANNERS} -k words",
     ),
     Break(
         "torch: attention: resets leave the weights of earlier steps in the loop",
@@ -68,37 +73,133 @@ BREAKS = [
         f"{P}/attention_autograd.py",
         "                if batched\n",
         "                if batched or transforms.at_work()\n",
-        f"{TESTS} -k transforms",
+        f"{DERIVATIVES} -k transforms",
     ),
     Break(
         "torch: attention: second derivatives draw again",
         f"{P}/attention_autograd.py",
         'layout._replace(options=(*layout.options, "places"))',
         'layout._replace(asked=layout.asked._replace(hard=False), options=(*layout.options, "places"))',
-        f"{TESTS} -k second",
+        f"{DERIVATIVES} -k second",
     ),
     Break(
         "torch: attention: a compiled layer forgets the mask",
         f"{P}/attention_operators.py",
-        "options = (given.mask, given.lengths,",
-        "options = (None, given.lengths,",
-        f"{TESTS} -k compiled",
+        "options = (getattr(given, name) for name in _OPTIONS)",
+        'options = (None if name == "mask" else getattr(given, name) for name in _OPTIONS)',
+        f"{MODELS} -k compiled",
     ),
     Break(
         "torch: attention: an operator's size is another than its fake's",
         f"{P}/attention_kernels.py",
-        "return of_cell + query * size, _BEHIND_CELL + behind",
-        "return of_cell + 2 * query * size, _BEHIND_CELL + behind",
-        f"{TESTS} -k whole",
+        "return of_row, behind + owner",
+        "return of_row + 8, behind + owner",
+        f"{MODELS} -k whole",
     ),
     Break(
         "torch: attention: contexts are not counted",
         f"{P}/attention_operators.py",
         "+ count * width * (not asked.hard)",
         "",
-        f"{TESTS} -k counted",
+        f"{MODELS} -k counted",
+    ),
+    Break(
+        "torch: attention: what stands where nobody looks reaches the gradient of weight_key",
+        f"{P}/attention.py",
+        "torch.where(mask.unsqueeze(2), features, 0.0)",
+        "features",
+        f"{MANNERS} -k nobody_looks",
+    ),
+    Break(
+        "torch: attention: a gradient of weights that are 0 reaches the scores in the loop",
+        f"{P}/attention_loop.py",
+        ", 1).masked_fill(self.forbidden, 0.0)",
+        ", 1)",
+        f"{MANNERS} -k second",
+    ),
+    # ---- masks inside the recurrence
+    Break(
+        "torch: attention: the kernels draw no masks",
+        f"{P}/attention_kernels.py",
+        "noise = None if asked.noise is None else _settled(asked, given)",
+        "noise = None",
+        f"{NOISE} -k numpy_side",
+    ),
+    Break(
+        "torch: attention: a stepper's masks are the first step's",
+        f"{P}/attention_kernels.py",
+        "first_step=asked.first_step, batch",
+        "first_step=0, batch",
+        f"{NOISE} -k stepper",
+    ),
+    Break(
+        "torch: attention: the loop has no expectation of masks",
+        f"{P}/attention_loop.py",
+        "return made if self.noise is None else",
+        "return made if True else",
+        f"{NOISE} -k derivatives",
+    ),
+    Break(
+        "torch: attention: the loop leaves masks out",
+        f"{P}/attention_loop.py",
+        "if asked.noise is not None and not asked.noise.expected:",
+        "if False:",
+        f"{NOISE} -k derivatives",
+    ),
+    Break(
+        "torch: attention: an operator does not see that units keep their value",
+        f"{P}/attention_kernels.py",
+        "zones = asked.noise is not None and asked.noise.keeps_units",
+        "zones = False",
+        f"{NOISE} -k whole",
+    ),
+    Break(
+        "attention: the bytes of a row leave out what units that keep their value need",
+        "csrc/binding/calls.cpp",
+        "reserve_size(cell, hidden, dtype, zones) + query_bytes",
+        "reserve_size(cell, hidden, dtype, false) + query_bytes",
+        f"{NOISE} -k whole",
+        CPU,
+    ),
+    Break(
+        "torch: attention: a compiled layer forgets its rates",
+        f"{P}/attention_operators.py",
+        "noise=None if given.noise_seed is None else noise",
+        "noise=None",
+        f"{NOISE} -k compiled",
+    ),
+    # ---- greedy, seeds
+    Break(
+        "torch: attention: greedy attention draws",
+        f"{P}/attention_kernels.py",
+        "seed = None if asked.greedy else",
+        "seed = 0 if asked.greedy else",
+        f"{STEPS} -k greedy",
+    ),
+    Break(
+        "torch: attention: the upper half of the seeds is the lower",
+        f"{P}/attention.py",
+        "number - (number >> 63 << 64)",
+        "number % 2**63",
+        f"{STEPS} -k numpy_sides",
     ),
     # ---- on a GPU
+    Break(
+        "torch: attention: a call waits for a GPU to see its mask",
+        f"{P}/attention_kernels.py",
+        "not kernels._on_gpu(mask) and not bool",
+        "not bool",
+        f"{ON_GPU} -k nobody_waits",
+        EMULATED,
+    ),
+    Break(
+        "torch: attention: a row of a GPU's mask without a place gives a number",
+        f"{P}/attention.py",
+        "if _waited_for(features):",
+        "if False:",
+        f"{ON_GPU} -k nobody_waits",
+        EMULATED,
+    ),
     Break(
         "torch: attention: a GPU's halves are computed in float32",
         f"{P}/attention.py",
@@ -113,14 +214,6 @@ BREAKS = [
         "like = Like(widths, len(weight), weight.dtype, frame_of(weight))",
         "like = Like(widths, len(weight), weight.dtype)",
         f"{ON_GPU} -k loop_agrees",
-        EMULATED,
-    ),
-    Break(
-        "torch: attention: the queries of halves are as large as halves",
-        f"{P}/attention_kernels.py",
-        "size = 8 if like.dtype == torch.float64 else 4",
-        "size = like.element_size()",
-        f"{ON_GPU} -k whole",
         EMULATED,
     ),
     Break(

@@ -12,110 +12,89 @@ from rnnkernels import charlm
 from rnnkernels.charlm.brackets import Bracket, lines_unmatched
 
 
-def judged(text: str, language: str) -> list[tuple[bool, bool]]:
-    return charlm.LANGUAGES[language].judge(text)
+def judged(text: str, language: str) -> str:
+    """Return a sign for each line: "." is good, "r" does not read, "b" does not balance, "x" does neither."""
+    signs = {(True, True): ".", (False, True): "r", (True, False): "b", (False, False): "x"}
+    return "".join(signs[verdict] for verdict in charlm.LANGUAGES[language].judge(text))
 
 
 # ---- one line ----
 
-
-@pytest.mark.parametrize(
-    ("line", "tokenizes", "balances"),
-    [
-        ("x = foo(a, [b], {c: d})", True, True),
-        ("x = '(' + \"]\"  # )", True, True),
-        ("return foo(a, [b)]", True, False),
-        ("call(a,", True, False),
-        ("b)", True, False),
-        ("x = 'open", False, True),
-        ("don't", False, True),
-        ("a $ b", False, True),
-        ("a ? b", False, True),
-        ("x = 1 + \\", True, True),
-        ('"""Opened here.', False, True),
-        ('"""One line."""', True, True),
-        ("the quick brown fox", True, True),
+LINES = {
+    ("python", "."): [
+        "x = foo(a, [b], {c: d})",
+        "x = '(' + \"]\"  # )",
+        "x = 1 + \\",
+        '"""One line."""',
+        "the quick brown fox",
     ],
-)
-def test_one_line_of_python(line: str, tokenizes: bool, balances: bool) -> None:
-    shares = charlm.python_lines(f"{line}\n")
-    assert (shares.lines, shares.tokenize, shares.balance) == (1, tokenizes, balances)
-    assert shares.both == (tokenizes and balances)
-
-
-@pytest.mark.parametrize(
-    ("line", "tokenizes", "balances"),
-    [
-        ("if (x[0] == '{') { y->z++; }", True, True),
-        ("#include <sys/types.h>", True, True),
-        ('#define A(x) "(" L"]\\"" #x', True, True),
-        ("x = 0x1p-3f + .5e+7L + 1'000;", False, True),  # a digit separator is C23's
-        ("x = 0x1p-3f + .5e+7L;", True, True),
-        ("x = 'open;", False, True),
-        ('puts("open);', False, True),  # the bracket in it is none
-        ("int a; /* closed ( */ int b; // open (", True, True),
-        ("int a; /* open", False, True),
-        ("closed */ int a;", False, True),
-        ("a @ b", False, True),
-        ("a $ b", False, True),
-        ("ä = 1;", False, True),
-        ("foo(a, [b)];", True, False),
-        ("foo(a;", True, False),
-        ("}", True, False),
-        ("f(a\\\n, b);", True, True),
+    ("python", "r"): ["x = 'open", "don't", "a $ b", "a ? b", '"""Opened here.'],
+    ("python", "b"): ["return foo(a, [b)]", "call(a,", "b)"],
+    ("c", "."): [
+        "if (x[0] == '{') { y->z++; }",
+        "#include <sys/types.h>",
+        '#define A(x) "(" L"]\\"" #x',
+        "x = 0x1p-3f + .5e+7L;",
+        "int a; /* closed ( */ int b; // open (",
     ],
-)
-def test_one_line_of_c(line: str, tokenizes: bool, balances: bool) -> None:
-    verdicts = judged(f"{line}\n", "c")
-    assert all(verdict[0] for verdict in verdicts) == tokenizes
-    assert all(verdict[1] for verdict in verdicts) == balances
+    ("c", "r"): [
+        "x = 0x1p-3f + .5e+7L + 1'000;",  # a digit separator is C23's
+        "x = 'open;",
+        'puts("open);',  # the bracket in it is none
+        "int a; /* open",
+        "closed */ int a;",
+        "a @ b",
+        "a $ b",
+        "ä = 1;",
+    ],
+    ("c", "b"): ["foo(a, [b)];", "foo(a;", "}"],
+    ("latex", "."): [
+        r"Let $x_{1}^2$ be \emph{a {b} c} \{ 50\% \_.",
+        r"\[ \left( x_1 \right] \]",  # \left's partner is \right, whatever it looks like
+        r"\( x^2 \) and $$ y^2 $$",
+        r"\begin{align*} a_1 &= b \\[2pt] \end{align*}",
+        r"\begin{itemize} \item a \end{itemize}",
+        r"see \ref{eq:a_b} and \cite[p.~2]{a_b} % not x_1 {",
+        r"\beginning{a}",
+        r"\begin{verbatim} { x_1 $ \end{verbatim}",
+    ],
+    ("latex", "r"): [r"x_1", r"\begin{itemize} x_1 \end{itemize}", r"\begin itemize", "a \\"],
+    ("latex", "b"): [r"{a", r"a}", r"\[ a", r"a $x_1", r"\begin{proof}", r"\begin{proof} \end{prof}"],
+}
 
 
 @pytest.mark.parametrize(
-    ("line", "reads", "balances"),
-    [
-        (r"Let $x_{1}^2$ be \emph{a {b} c} \{ 50\% \_.", True, True),
-        (r"\[ \left( x_1 \right] \]", True, True),  # \left's partner is \right, whatever it looks like
-        (r"\( x^2 \) and $$ y^2 $$", True, True),
-        (r"\begin{align*} a_1 &= b \\[2pt] \end{align*}", True, True),
-        (r"\begin{itemize} \item a \end{itemize}", True, True),
-        (r"see \ref{eq:a_b} and \cite[p.~2]{a_b} % not x_1 {", True, True),
-        (r"x_1", False, True),
-        (r"\begin{itemize} x_1 \end{itemize}", False, True),
-        (r"\begin itemize", False, True),
-        (r"\beginning{a}", True, True),
-        ("a \\", False, True),
-        (r"{a", True, False),
-        (r"a}", True, False),
-        (r"\[ a", True, False),
-        (r"a $x_1", True, False),
-        (r"\begin{proof}", True, False),
-        (r"\begin{proof} \end{prof}", True, False),
-        (r"\begin{verbatim} { x_1 $ \end{verbatim}", True, True),
-    ],
+    ("language", "line", "sign"),
+    [(language, line, sign) for (language, sign), lines in LINES.items() for line in lines],
 )
-def test_one_line_of_latex(line: str, reads: bool, balances: bool) -> None:
-    assert judged(f"{line}\n", "latex") == [(reads, balances)]
+def test_one_line(language: str, line: str, sign: str) -> None:
+    assert judged(f"{line}\n", language) == sign
 
 
 # ---- several lines ----
 
 
-def test_partners_on_other_lines() -> None:
-    text = "int f(int a,\n      int b)\n{\n  return a;\n}\n"
-    assert judged(text, "c") == [(True, True)] * 5
-    text = "\\begin{theorem}\n  A $x_1$ {\\em\n  b}.\n\\end{theorem}\n"
-    assert judged(text, "latex") == [(True, True)] * 4
-
-
-def test_a_bracket_that_is_missing_spoils_its_line_alone() -> None:
-    assert judged("int f(int a\n{\n  g(1);\n}\nint h(void)\n{\n}\n", "c") == [(True, False)] + [(True, True)] * 6
-    assert (
-        judged("void f(void)\n{\n  g((1);\n}\nint a;\n", "c")
-        == [(True, True)] * 2 + [(True, False)] + [(True, True)] * 2
-    )
-    text = "\\begin{proof}\n\\emph{a\n\\end{proof}\nb\n"
-    assert judged(text, "latex") == [(True, True), (True, False), (True, True), (True, True)]
+@pytest.mark.parametrize(
+    ("language", "text", "signs"),
+    [
+        # partners on other lines
+        ("c", "int f(int a,\n      int b)\n{\n  return a;\n}\n", "....."),
+        ("c", "f(a\\\n, b);\n", ".."),
+        ("latex", "\\begin{theorem}\n  A $x_1$ {\\em\n  b}.\n\\end{theorem}\n", "...."),
+        # a bracket that is missing spoils its line alone
+        ("c", "int f(int a\n{\n  g(1);\n}\nint h(void)\n{\n}\n", "b......"),
+        ("c", "void f(void)\n{\n  g((1);\n}\nint a;\n", "..b.."),
+        ("latex", "\\begin{proof}\n\\emph{a\n\\end{proof}\nb\n", ".b.."),
+        # comments are no lines
+        ("c", "/* it's\n   prose ( */\nint a;\n// don't\n\n", "."),
+        ("latex", "% x_1\n\na\n  % {\n", "."),
+        # a dollar ends with its paragraph
+        ("latex", "a $x_1\n= y_2$ b\n", ".."),
+        ("latex", "a $x_1\nb\n \nc $y_1$ d\n", "b.."),
+    ],
+)
+def test_several_lines(language: str, text: str, signs: str) -> None:
+    assert judged(text, language) == signs
 
 
 def test_a_weaker_bracket_does_not_close_over_a_stronger_one() -> None:
@@ -123,16 +102,6 @@ def test_a_weaker_bracket_does_not_close_over_a_stronger_one() -> None:
         [Bracket(0, "(", True), Bracket(1, "{", True), Bracket(2, "(", False), Bracket(3, "{", False)],
         {"(": 0, "{": 1},
     ) == {0, 2}
-
-
-def test_comments_are_no_lines() -> None:
-    assert judged("/* it's\n   prose ( */\nint a;\n// don't\n\n", "c") == [(True, True)]
-    assert judged("% x_1\n\na\n  % {\n", "latex") == [(True, True)]
-
-
-def test_a_dollar_ends_with_its_paragraph() -> None:
-    assert judged("a $x_1\n= y_2$ b\n", "latex") == [(True, True)] * 2
-    assert judged("a $x_1\nb\n \nc $y_1$ d\n", "latex") == [(True, False), (True, True), (True, True)]
 
 
 def test_shares_of_several_lines() -> None:

@@ -6,7 +6,6 @@ together only window by window. On a calm one they are left alone and still agre
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import random
 import sys
@@ -16,19 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "min_char_rnn.py"
+from examples import min_char_rnn as example
+
 CALM = "".join(random.Random(0).choices("acgt", k=20_001))  # shorter than 1,000 windows: the state is reset once
-
-
-@pytest.fixture(scope="module")
-def example() -> Any:
-    spec = importlib.util.spec_from_file_location("min_char_rnn", EXAMPLE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where its annotations are looked up
-    spec.loader.exec_module(module)
-    return module
 
 
 def gaps(pairs: list[Any]) -> tuple[float, float]:
@@ -36,13 +25,13 @@ def gaps(pairs: list[Any]) -> tuple[float, float]:
     return max(abs(p.kernels.loss - p.plain.loss) for p in pairs), max(p.gap for p in pairs)
 
 
-def test_the_setting(example: Any) -> None:
+def test_the_setting() -> None:
     assert (example.UNITS, example.STEPS, example.RATE, example.CLIP) == (100, 25, 0.1, 5.0)
     assert example.OnKernels(7, seed=0).params["weight_hh"].dtype == np.float64
 
 
 @pytest.mark.parametrize("seed", [1, 6])
-def test_left_alone_on_a_calm_text_the_losses_agree(example: Any, seed: int) -> None:
+def test_left_alone_on_a_calm_text_the_losses_agree(seed: int) -> None:
     pairs = list(example.race(CALM, 1000, apart=True, seed=seed))
     losses, weights = gaps(pairs)
     assert losses <= 1e-9
@@ -51,8 +40,8 @@ def test_left_alone_on_a_calm_text_the_losses_agree(example: Any, seed: int) -> 
     assert np.mean([p.kernels.loss for p in pairs[-200:]]) < 1.05 * 25 * math.log(4)  # all there is to know
 
 
-def test_window_by_window_on_natural_text_losses_and_steps_agree(example: Any) -> None:
-    text = EXAMPLE.read_text(encoding="utf-8")  # read to its end several times
+def test_window_by_window_on_natural_text_losses_and_steps_agree() -> None:
+    text = Path(example.__file__).read_text(encoding="utf-8")  # read to its end several times
     pairs = list(example.race(text, 1000))
     losses, weights = gaps(pairs)
     assert losses <= 1e-9
@@ -62,7 +51,7 @@ def test_window_by_window_on_natural_text_losses_and_steps_agree(example: Any) -
     assert np.mean([p.kernels.loss for p in pairs[-200:]]) < 0.75 * first
 
 
-def test_a_wrong_gradient_would_be_seen(example: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_gradient_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     right = example.OnKernels._backward
 
     def wrong(self: Any, d_h: np.ndarray) -> dict[str, np.ndarray]:
@@ -75,7 +64,7 @@ def test_a_wrong_gradient_would_be_seen(example: Any, monkeypatch: pytest.Monkey
 
 
 def test_the_command_prints_losses_and_speeds(
-    example: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = tmp_path / "text"
     text.write_text("hello world\n" * 20, encoding="utf-8")

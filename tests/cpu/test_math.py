@@ -6,7 +6,6 @@ And the errors of what cells from equations compose of them (softplus, silu, gel
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,11 +28,11 @@ def _log_sigmoid(x: Any) -> Any:
 
 
 def _erf(x: Any) -> Any:
-    """Its series of positive terms, 2 / sqrt(pi) e^-x^2 (x + 2 x^3 / 3 + 4 x^5 / 15 + ...); beyond 7 it is 1."""
-    x = np.clip(x, -7, 7)
+    """Its series of positive terms, 2 / sqrt(pi) e^-x^2 (x + 2 x^3 / 3 + 4 x^5 / 15 + ...); beyond 6.5 it is 1."""
+    x = np.clip(x, -6.5, 6.5)
     term = x * np.exp(-x * x) / np.sqrt(np.arctan(np.longdouble(1)))
     total = term.copy()
-    for n in range(1, 200):
+    for n in range(1, 140):
         term = term * (2 * x * x / (2 * n + 1))
         total += term
     return total
@@ -60,13 +59,12 @@ def sample(dtype: str, low: float, high: float, count: int = 1_000_003) -> Any:
     return values[(values >= low) & (values <= high)].astype(dtype)
 
 
-@lru_cache(maxsize=1)
 def _sample_of(function: str, dtype: str) -> tuple[Any, Any]:
     """Numbers of the function's whole range, and its exact values there."""
     low, high = -LIMIT[dtype], LIMIT[dtype]
     if function == "log":
         low, high = float(np.finfo(dtype).tiny), float(np.finfo(dtype).max) / 2
-    x = sample(dtype, low, high, 100_003 if function == "erf" else 1_000_003)
+    x = sample(dtype, low, high, 50_003 if function == "erf" else 1_000_003)
     return x, EXACT[function](x.astype(np.longdouble))
 
 
@@ -208,9 +206,7 @@ def test_every_length(dtype: str, isa: str) -> None:
 
 
 def test_bad_arguments() -> None:
-    with pytest.raises(
-        ValueError, match="exp, sigmoid, tanh, log_sigmoid, expm1, log, erf or sqrt, got 'sin'"
-    ):
+    with pytest.raises(ValueError, match="exp, sigmoid, tanh, log_sigmoid, expm1, log, erf or sqrt, got 'sin'"):
         _cpu.evaluate("sin", np.zeros(3))
     with pytest.raises(TypeError, match="x: expected dtype"):
         _cpu.evaluate("exp", np.zeros(3, np.int32))

@@ -1,6 +1,6 @@
 """`AttentionRecurrent` on tensors of a GPU, emulated, against the loop in PyTorch's operations, which no kernel runs.
 
-What the layer does on the CPU: tests/torch/test_torch_attention.py. The numbers of the kernels behind it, for every
+What the layer does on the CPU: tests/torch/test_torch_attention*.py. The numbers of the kernels behind it, for every
 cell: tests/kernels/test_attention.py, which the emulated backend runs, too.
 """
 
@@ -28,6 +28,7 @@ def torch(tensors: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     from rnnkernels.torch import attention
 
     monkeypatch.setattr(attention, "_widened", lambda _: False)
+    monkeypatch.setattr(attention, "_waited_for", lambda _: True)
     return tensors
 
 
@@ -168,6 +169,39 @@ def test_halves_are_storage(torch: Any, dtype: str, hard: bool) -> None:
         close(found, exact, 30)
 
 
+@pytest.mark.parametrize("hard", [False, True])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_row_without_a_place_is_nan_and_nobody_waits(
+    torch: Any, form: str, hard: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its results and the gradients that it reaches, the other rows' as ever: no value of the mask is asked for."""
+    layer = make(torch, hard=hard, **FORMS[form])
+    given = dense(arrays(layer)) | seeded(layer)
+    expected, _ = call(layer, given)
+    mask = given["mask"].clone()
+    mask[1] = False
+
+    def waits(*_: Any) -> None:
+        pytest.fail("a value was asked for")
+
+    with monkeypatch.context() as patched:
+        for name in ("__bool__", "item", "nonzero", "tolist", "numpy"):
+            patched.setattr(torch.Tensor, name, waits)
+        results, grads = call(layer, given | {"mask": mask})
+        step = layer.stepper(given["features"], given["state"], mask, **seeded(layer))
+        h = step(given["x"][0])
+    # output, state h and c, weights, contexts, and of hard attention log_probs
+    axes = [1, 0, 0, 1, 1, 1]
+    for found, wanted, axis in zip(results, expected, axes[: 5 + hard], strict=False):
+        rows, others = found.movedim(axis, 0), wanted.movedim(axis, 0)
+        assert rows[1].isnan().all()
+        assert torch.equal(rows[0::2], others[0::2])
+    assert h[1].isnan().all()
+    assert not h[0::2].isnan().any()
+    assert (grads[1][~mask] == 0).all()  # of features
+    assert all(g.isnan().any() for g in grads[-len(list(layer.parameters())) :])
+
+
 # ---- one step at a time ------------------------------------------------------------------------------
 
 
@@ -234,6 +268,7 @@ def test_a_compiled_layer_is_the_eager_one(torch: Any, form: str, dtype: str, ra
     layer = make(torch, "lstm", dtype, hard=form == "hard", **FORMS.get(form, {}))
     given = arrays(layer)
     given = (given | {"lengths": torch.tensor(RAGGED)} if ragged else dense(given)) | seeded(layer)
+    torch._dynamo.reset()  # there is a limit of how often one piece of code is compiled
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     for found, wanted in zip(call(compiled, given), call(layer, given), strict=True):
         torch.testing.assert_close(found, wanted, rtol=0, atol=0)
@@ -359,8 +394,6 @@ def test_misfits(torch: Any) -> None:
     for name, value in {"resets": meta["resets"], "lengths": torch.tensor(RAGGED).to("meta")}.items():
         with pytest.raises(TypeError, match=f"^{name}: {host}"):
             layer(**dense(given) | {name: value})
-    with pytest.raises(ValueError, match="mask: expected at least one place to look at in each row, got none in row 1"):
-        layer(given["x"], given["features"], mask=torch.tensor([[True], [False], [True]]).expand(B, L))
 
 
 def test_no_backend(tensors: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -314,8 +314,8 @@ REFUSED: list[tuple[Any, str]] = [
     (with_line("gru", "forward", "register.0 = copy gated.0"), "got gated 0"),
     (with_line("gru", "forward", "register.0 = copy weight.0"), "got weight 0"),
     (with_line("gru", "backward", "slot.4 = copy d_new.0"), "got slot 4"),
-    (with_line("gru", "forward", "register.0 = copy step.0"), "element-wise inputs of a step are not yet there"),
-    (with_line("gru", "backward", "d_step.0 = copy d_new.0"), "element-wise inputs of a step are not yet there"),
+    (with_line("gru", "forward", "register.0 = copy step.0"), "expected one of 0 operands of this kind, got step 0"),
+    (with_line("gru", "backward", "d_step.0 = copy d_new.0"), "expected one of 0 operands of this kind, got d_step 0"),
     # what a phase has not
     (with_line("gru", "forward", "register.0 = copy d_new.0"), "expected what this phase reads, got d_new 0"),
     (with_line("gru", "forward", "slot.0 = copy input.0"), "expected what this phase writes, got slot 0"),
@@ -354,7 +354,8 @@ REFUSED: list[tuple[Any, str]] = [
     (changed("gru", feedback="vector.0 = copy state.0"), r"programs\['feedback'\]: expected none"),
     (changed("gru", sideways="new.0 = copy state.0"), "programs: expected names of phases, got 'sideways'"),
     # the table
-    (having("rnn_relu", steps=["gamma"]), "steps: element-wise inputs of a step are not yet there, got 'gamma'"),
+    (having("rnn_relu", steps=["gamma"]), "programs: expected the backward to write d_step 0, which it never does"),
+    (having("rnn_relu", steps=list("abcde")), "steps: expected at most 4, got 5"),
     (
         having("rnn_relu", gates=[("a", "sent", "hidden", 0, 0)]),
         "gates: a: input: expected one of none, projected, direct",

@@ -58,6 +58,8 @@ def check(equations: Equations, seed: int) -> None:
                 same(("vector", vector), operand)
             for state in range(len(equations.states)):
                 same(("fed back", state), backward.fed_back.get(state, d_new(graph, state)))
+            for step, node in backward.fed_steps.items():
+                same(("fed back step", equations.steps.index(step)), node)
 
 
 @pytest.mark.parametrize("block", range(10))

@@ -105,7 +105,7 @@ def test_a_cell_of_two_products_and_an_input_of_every_step() -> None:
         text.index("= d(r * k) *"),
     )
     assert made < through < read
-    assert text.endswith("    d(k) = weight_hh[r z]ᵀ du\n    dh += d(k) * gamma")
+    assert text.endswith("    d(k) = weight_hh[r z]ᵀ du\n    dh += d(k) * gamma\n    dgamma += d(k) * h")
     assert "\n    dgamma = " in text
     assert "\n    dx.z = du.z = dh' * (k - n) * (z * (1 - z))\n" in text
 

@@ -5,6 +5,7 @@ The reference is written here, in NumPy, of equations that have each of these; g
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -119,7 +120,7 @@ def test_ragged_rows_are_those_of_sequences_alone(cell: str, elements: int) -> N
         for row, steps in enumerate(lengths):
             # Before a step: behind it where time runs backwards.
             cuts = sorted({0, *(np.flatnonzero(resets[:steps, row]) + reverse), steps})
-            for begin, end in zip(cuts, cuts[1:], strict=False):
+            for begin, end in itertools.pairwise(cuts):
                 begins = end == steps if reverse else begin == 0
                 first = (h[row : row + 1],) if begins else None
                 alone = rk.forward(cell, x[begin:end, row : row + 1], params, first, reverse=reverse)

@@ -55,6 +55,7 @@ def without(*names: str) -> dict[str, Array]:
         ({"lengths": [1, 2, 5]}, ValueError, r"lengths: expected 0 to T = 4, got 5 at \[2\]"),
         ({"hard": -1}, ValueError, "hard: expected at least 0, got -1"),
         ({"hard": True}, TypeError, "hard: expected an integer, got True"),
+        ({"hard": "best"}, ValueError, "hard: expected a seed or 'greedy', got 'best'"),
         ({"memory": "states"}, ValueError, "memory: expected 'all', the only choice"),
         ({"params": without("weight_query")}, ValueError, "params: expected weight_query beside the cell's, got none"),
         ({"params": without("weight_hh")}, ValueError, "params: expected weight_ih, weight_hh .* got no weight_hh"),

@@ -55,6 +55,16 @@ class Form:
         return " ".join([self.scores, *extras, *([] if self.bias else ["no bias"])])
 
 
+KINDS = [
+    Form(),
+    Form("bilinear", gated=True),
+    Form("dot", gated=True, bias=False),
+    Form(location=(1, 3)),
+    Form(gated=True, location=(2, 5), attention_size=18),
+]
+TWO = ("lstm", "gru_reset_before")  # one product with h, two
+
+
 @dataclass(frozen=True)
 class Sizes:
     """T, B, I, H, L, D."""

@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from onnx import helper, numpy_helper
+from tolerances import assert_close, error, forward_length
 
 Array = npt.NDArray[Any]
 
@@ -119,6 +121,71 @@ def runtime_values(proto: Any, node: Node, found: Any) -> tuple[Any, bool]:
     return wanted, bool(rows.any())
 
 
+def draw_functions(rng: np.random.Generator, operator: str, directions: int) -> dict[str, Any]:
+    """Attributes of random functions; constants near the defaults, which some of the last functions are left to."""
+    names = [str(name) for name in rng.choice(list(FUNCTIONS), len(DEFAULTS[operator]) * directions)]
+    found: dict[str, Any] = {"activations": names}
+    needed = [name for name in names if name in ("Affine", "ScaledTanh")]
+    for at, of in enumerate(("alpha", "beta")):
+        have = [name for name in names if len(FUNCTIONS[name][1]) > at]
+        last = max((k + 1 for k, name in enumerate(have) if name in needed), default=0)
+        count = int(rng.integers(last, len(have) + 1))
+        if count:
+            found[f"activation_{of}"] = [float(np.float32(number)) for number in rng.uniform(0.1, 0.7, count)]
+    return found
+
+
+def check(found: Any, wanted: Any, node: Node, amplified: float = 1.0) -> None:
+    T, _, I, H = node.sizes  # noqa: E741
+    assert len(found) == len(wanted)
+    for name, mine, theirs in zip(("output", "state", "state"), found, wanted, strict=False):
+        assert mine.dtype == node.arrays["X"].dtype
+        assert_close(mine, theirs, name, forward_length(T, I, H), amplified=amplified)
+
+
+def amplification(node: Node, wanted: Any) -> float:
+    """How much larger than a small relative change of all arrays that of the results is, at least 1.
+
+    Functions without a bound, such as Softplus, make a recurrence that amplifies rounding, and a threshold jumps.
+    """
+    small, rng = 1e-7, np.random.default_rng(0)
+    changed = {
+        name: array if array.dtype.kind in "iu" else array * (1 + small * rng.uniform(-1, 1, array.shape))
+        for name, array in node.arrays.items()
+    }
+    found = expected(Node(node.operator, node.attributes, changed))
+    return max(1.0, *(error(mine, theirs) / small for mine, theirs in zip(found, wanted, strict=True)))
+
+
+def in_function(node: Node) -> Any:
+    """A model whose node stands in a local function, which is told the direction."""
+    inner = node.proto()
+    attribute = next(a for a in inner.attribute if a.name == "direction")
+    attribute.ClearField("s")
+    attribute.ref_attr_name = "way"
+    names = [n for n in inner.input if n]
+    function = helper.make_function(
+        "local", "Recur", names, list(inner.output), [inner], [helper.make_opsetid("", 14)], ["way"]
+    )
+    call = helper.make_node("Recur", names, list(inner.output), domain="local", way=node.attributes["direction"])
+    graph = node.model().graph
+    del graph.node[:]
+    graph.node.append(call)
+    imports = [helper.make_opsetid("", 14), helper.make_opsetid("local", 1)]
+    return helper.make_model(graph, opset_imports=imports, functions=[function], ir_version=8)
+
+
+def in_branch(node: Node) -> Any:
+    """A model whose node stands in a branch."""
+    graph = node.model().graph
+    branch = helper.make_graph(list(graph.node), "branch", [], list(graph.output))
+    condition = numpy_helper.from_array(np.array(True), "condition")
+    choose = helper.make_node(
+        "If", ["condition"], [o.name for o in graph.output], then_branch=branch, else_branch=branch
+    )
+    return wrap(helper.make_graph([choose], "if", list(graph.input), list(graph.output), [condition]))
+
+
 # ---- the equations of https://onnx.ai/onnx/operators/, in float64 ----------------------------------------------------
 
 
@@ -126,8 +193,39 @@ def _sigmoid(x: Array) -> Array:
     return np.asarray(1 / (1 + np.exp(-x)))
 
 
-_FUNCTIONS = {"Tanh": np.tanh, "Relu": lambda x: np.maximum(x, 0), "Sigmoid": _sigmoid, "Affine": lambda x: x}
-_DEFAULTS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
+# By the standard's text, each with the defaults of its constants; those of Affine and ScaledTanh are always given here.
+FUNCTIONS: dict[str, tuple[Any, tuple[float, ...]]] = {
+    "Relu": (lambda x: np.maximum(0, x), ()),
+    "Tanh": (np.tanh, ()),
+    "Sigmoid": (_sigmoid, ()),
+    "Affine": (lambda x, alpha, beta: alpha * x + beta, (np.nan, np.nan)),
+    "LeakyRelu": (lambda x, alpha: np.where(x >= 0, x, alpha * x), (0.01,)),
+    "ThresholdedRelu": (lambda x, alpha: np.where(x >= alpha, x, 0), (1.0,)),
+    "ScaledTanh": (lambda x, alpha, beta: alpha * np.tanh(beta * x), (np.nan, np.nan)),
+    "HardSigmoid": (lambda x, alpha, beta: np.minimum(np.maximum(alpha * x + beta, 0), 1), (0.2, 0.5)),
+    "Elu": (lambda x, alpha: np.where(x >= 0, x, alpha * np.expm1(np.minimum(x, 0))), (1.0,)),
+    "Softsign": (lambda x: x / (1 + np.abs(x)), ()),
+    "Softplus": (lambda x: np.logaddexp(0, x), ()),
+}
+DEFAULTS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
+
+
+def _functions(node: Node, directions: int) -> list[Any]:
+    """The functions of all directions, one after the other: their constants are given in that order."""
+    left = {name: list(node.attributes.get(f"activation_{name}", ())) for name in ("alpha", "beta")}
+    found = []
+    for name in node.attributes.get("activations") or DEFAULTS[node.operator] * directions:
+        function, defaults = FUNCTIONS[name]
+        constants = [
+            np.float64(np.float32(left[of].pop(0) if left[of] else default))
+            for of, default in zip(("alpha", "beta"), defaults, strict=False)
+        ]
+        found.append(partial(_with, function, constants))
+    return found
+
+
+def _with(function: Any, constants: list[Any], x: Array) -> Array:
+    return np.asarray(function(x, *constants))
 
 
 def expected(node: Node) -> tuple[Array, ...]:
@@ -139,18 +237,17 @@ def expected(node: Node) -> tuple[Array, ...]:
     T, B, _ = a["X"].shape
     D, _, H = a["R"].shape
     direction = node.attributes.get("direction", "forward")
-    each = _DEFAULTS[node.operator]
-    names = node.attributes.get("activations") or each * D
+    each = len(DEFAULTS[node.operator])
+    functions = _functions(node, D)
     Y, Y_h, Y_c = np.zeros((T, D, B, H)), np.zeros((D, B, H)), np.zeros((D, B, H))
     for d in range(D):
-        functions = [_FUNCTIONS[name] for name in names[d * len(each) : (d + 1) * len(each)]]
         for b in range(B):
             h = a["initial_h"][d, b] if "initial_h" in a else np.zeros(H)
             c = a["initial_c"][d, b] if "initial_c" in a else np.zeros(H)
             length = int(a["sequence_lens"][b]) if "sequence_lens" in a else T
             times = range(length)
             for t in reversed(times) if direction == "reverse" or d == 1 else times:
-                h, c = _step(node, a, d, a["X"][t, b], h, c, functions)
+                h, c = _step(node, a, d, a["X"][t, b], h, c, functions[d * each : (d + 1) * each])
                 Y[t, d, b] = h
             Y_h[d, b], Y_c[d, b] = h, c
     if layout:
@@ -161,7 +258,7 @@ def expected(node: Node) -> tuple[Array, ...]:
 def _step(
     node: Node, a: dict[str, Array], d: int, x: Array, h: Array, c: Array, functions: list[Any]
 ) -> tuple[Array, Array]:
-    clip = node.attributes.get("clip", np.inf)
+    clip = np.float64(np.float32(node.attributes.get("clip", np.inf)))
 
     def f(x: Array, which: int = 0) -> Array:
         return np.asarray(functions[which](np.clip(x, -clip, clip)))

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 import rnnkernels as rk
 from rnnkernels.noise import zonable_states
+from rnnkernels.parameters import x_width
 
 Array = npt.NDArray[Any]
 State = tuple[Array, ...]
@@ -187,7 +188,7 @@ def make(
         diagonal[...] = np.random.default_rng([seed, 1]).uniform(0.25, 0.75, diagonal.shape)
     return Problem(
         cell,
-        rng.integers(0, inputs, (steps, batch)) if tokens else normal(steps, batch, inputs),
+        rng.integers(0, inputs, (steps, batch)) if tokens else normal(steps, batch, x_width(cell, inputs, hidden)),
         params,
         random_states(cell, rng, batch, hidden, dtype, proj_size),
         normal(steps, batch, widths[0]),

@@ -53,7 +53,7 @@ WRITES = {
     "backward": "slot d_state d_step",
     "backward_gates": "slot d_state d_step made",
     "feedback": "vector",
-    "feedback_backward": "d_new",
+    "feedback_backward": "d_new d_step",
 }
 _SAME_MEMORY = {"forward": ("new", "state"), "backward": ("d_state", "d_new")}
 
@@ -143,4 +143,5 @@ def run_step(lowered: Lowered, leaves: Leaves) -> dict[Operand, Array]:
         result |= kinds(run_phase(lowered, "feedback", found | shape), "vector")
         after = run_phase(lowered, "feedback_backward", found | come | d_vectors | shape)
         result |= {("fed back", place): value for (_, place), value in kinds(after, "d_state").items()}
+        result |= {("fed back step", place): value for (_, place), value in kinds(after, "d_step").items()}
     return result

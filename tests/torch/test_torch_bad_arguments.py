@@ -13,8 +13,10 @@ LAYER = rnn.Recurrent("lstm", I, H)
 CELL = rnn.RecurrentCell("lstm", I, H)
 X, RESETS = torch.zeros(T, B, I), torch.zeros(T, B, dtype=torch.bool)
 STATE = (torch.zeros(1, B, H), torch.zeros(1, B, H))
+TERM = torch.zeros(B, 4 * H)
 SIZES = {"cell": "lstm", "input_size": I, "hidden_size": H, "bias": True, "proj_size": 0, "cell_clip": 1.0}
 INITIAL = {"recurrent": "identity", "forget_bias": 1.0}
+MASKS = {"zoneout": 0.1, "recurrent_dropout": 0.1, "per_step": False, "weight_dropout": 0.1}
 DEFAULTS = {"cell_clip": "none", "forget_bias": "none negative"}
 
 LOOKING = rnn.AttentionRecurrent("lstm", I, 2, H, hard=True)
@@ -31,25 +33,30 @@ ROWS = [
         batch_first=False,
         dropout=0.1,
         bidirectional=False,
-        zoneout=0.1,
-        recurrent_dropout=0.1,
-        per_step=False,
-        weight_dropout=0.1,
+        **MASKS,
         memory="all",
     ),
     row("RecurrentCell", rnn.RecurrentCell, DEFAULTS, **SIZES, **INITIAL),
     row(
         "Recurrent.forward",
         LAYER.forward,
-        dict.fromkeys(("state", "lengths", "resets", "reset_state"), "none"),
+        dict.fromkeys(("state", "lengths", "resets", "reset_state", "term"), "none"),
         input=X,
         state=STATE,
         lengths=[T, 2],
         resets=RESETS,
         reset_state=STATE,
+        term=TERM,
         all_states=False,
     ),
-    row("RecurrentCell.forward", CELL.forward, {"state": "none"}, input=X[0], state=tuple(s[0] for s in STATE)),
+    row(
+        "RecurrentCell.forward",
+        CELL.forward,
+        dict.fromkeys(("state", "term"), "none"),
+        input=X[0],
+        state=tuple(s[0] for s in STATE),
+        term=TERM,
+    ),
     row(
         "AttentionRecurrent",
         rnn.AttentionRecurrent,
@@ -63,6 +70,7 @@ ROWS = [
         location=(1, 3),
         batch_first=False,
         hard=False,
+        **MASKS,
     ),
     row(
         "AttentionRecurrent.forward",
@@ -76,6 +84,7 @@ ROWS = [
         resets=RESETS,
         reset_state=SEEN,
         seed=1,
+        greedy=False,
     ),
     row(
         "AttentionRecurrent.stepper",
@@ -85,6 +94,7 @@ ROWS = [
         state=SEEN,
         mask=MASK,
         seed=1,
+        greedy=False,
     ),
     row("AttentionStepper", LOOKING.stepper(FEATURES), x_t=X[0]),
     row("AttentionStepper.reset", LOOKING.stepper(FEATURES).reset, {"state": "none"}, state=SEEN),

@@ -21,7 +21,8 @@ states, and a_i = features[b, i]:
 f_i = Σ_c Σ_k weight_location[:, c, k] s_c[i + k - K//2], with s_0 the α of the step before and, where C = 2, s_1 the
 sum of all α before (Shen et al. 2018). Beyond the ends, and before the first step, s is 0.
 
-Hard attention (Xu et al. 2015), ``hard=seed``: one place s is drawn from α, and context = β a_s. No derivative goes
+Hard attention (Xu et al. 2015), ``hard=seed``: one place s is drawn from α, and context = β a_s; with
+``hard="greedy"`` s is the likeliest place. No derivative goes
 through the draw: the gradient of the context goes to a_s and β alone. What REINFORCE adds goes through the weights:
 ``d_weights[t, b, s] = (dL/d log p) / α_s`` at the drawn place.
 

@@ -72,7 +72,7 @@ def take(
     params: Mapping[str, npt.ArrayLike],
     mask: npt.ArrayLike | None,
     settings: tuple[float, ...],
-    hard: int | None,
+    hard: int | str | None,
 ) -> Given:
     """Check and settle what does not change from step to step; the keys are made here."""
     check_cell(cell)
@@ -98,9 +98,18 @@ def take(
         bias_beta=found.get("bias_beta"),
         weight_location=found.get("weight_location"),
         scale=1.0 if key is None or "score" in found else 1.0 / math.sqrt(len(key)),
-        hard=None if hard is None else (as_integer("hard", hard, 0, 2**64 - 1), 0),
+        hard=None if hard is None else (_as_seed(hard), 0),
     )
     return Given(cell, layer, settings, attention, found, columns - places.shape[2], dtype)
+
+
+def _as_seed(hard: int | str) -> int | None:
+    """Return the seed of what hard attention draws, None where it takes the likeliest place."""
+    if not isinstance(hard, str):
+        return as_integer("hard", hard, 0, 2**64 - 1)
+    if hard != "greedy":
+        raise ValueError(f"hard: expected a seed or 'greedy', got {shown(hard)}")
+    return None
 
 
 def product(rows: Array, weight: Array) -> Array:

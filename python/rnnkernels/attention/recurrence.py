@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from rnnkernels import _serve
-from rnnkernels._arguments import as_settings, as_states, fits_rows, kind_of_array
+from rnnkernels._arguments import as_settings, as_states, fits_rows, kind_of_array, settled
 from rnnkernels._arrays import frame_of
 from rnnkernels._asked import Asked
 from rnnkernels._call import Ahead, Attention, Call
@@ -20,7 +20,7 @@ from rnnkernels._scalars import as_flag
 from rnnkernels.memory import check_memory
 from rnnkernels.noise import check_noise
 from rnnkernels.parameters import cell_info
-from rnnkernels.run import gradients, of_sequences
+from rnnkernels.run import GradientsOfAll, Ran, gradients, of_sequences
 from rnnkernels.schedule import Like, begin, check_reset_state, check_states
 
 from .arguments import as_sequence, as_steps, product, take
@@ -48,9 +48,15 @@ class _Kept(NamedTuple):
     reserve: Any  # of the backend that ran it
     schedule: Schedule | None  # None: dense
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of the reserve."""
+        size: int = self.reserve.nbytes
+        return size
+
 
 @dataclass(frozen=True, eq=False)
-class AttendingRun:
+class AttendingRun(Ran[_Kept]):
     """A forward pass of an attending recurrence: its results, and what its backward needs.
 
     It refers to the arrays it was called with and does not copy them, as `rnnkernels.Run`. It can be copied and
@@ -58,36 +64,23 @@ class AttendingRun:
 
     Attributes
     ----------
-    output : ndarray, (T, B, H)
-        h after every step.
-    state : tuple of ndarray, each (B, H)
-        The states after each row's last step, h first; the initial states where it has none.
-    cell : str
-        The cell's name.
+    output, state, cell
+        As of `rnnkernels.Run`.
     weights : ndarray, (T, B, L)
         α of every step: not negative, 0 where the mask forbids, and they sum to 1.
     contexts : ndarray, (T, B, D)
         What the cell saw beside x.
     places : ndarray of int64, (T, B), or None
-        The places that hard attention drew.
+        The places that hard attention drew, or took.
 
     Notes
     -----
     In steps that a row does not have everything is 0, and `places` -1.
     """
 
-    output: Array
-    state: State
-    cell: str
     weights: Array
     contexts: Array
     places: Places | None = None
-    _kept: _Kept | None = field(default=None, repr=False)
-
-    @property
-    def reserve_bytes(self) -> int:
-        """Memory kept for the backward, beside what is returned; 0 after inference."""
-        return 0 if self._kept is None else int(self._kept.reserve.nbytes)
 
     def __repr__(self) -> str:
         steps, batch, hidden = self.output.shape
@@ -96,29 +89,19 @@ class AttendingRun:
         return f"AttendingRun(cell={self.cell!r}, {sizes}{hard}, reserve_bytes={self.reserve_bytes})"
 
 
-@dataclass(frozen=True, eq=False)
-class AttendingGradients:
+@dataclass(frozen=True, eq=False, repr=False)
+class AttendingGradients(GradientsOfAll):
     """What `backward` found.
 
     Attributes
     ----------
-    x : ndarray, (T, B, I), or None
-        dL/dx; None where the input was tokens.
+    x, params, state, reset_state
+        As of `rnnkernels.Gradients`.
     features : ndarray, (B, L, D)
         dL/dfeatures.
-    params : dict of str to ndarray
-        dL/dparameter, the same keys and shapes as the parameters.
-    state : tuple of ndarray, each (B, H)
-        dL/d(initial state), one per state of the cell.
-    reset_state : tuple of ndarray, each (B, H), or None
-        dL/d(reset state), where the run had lengths, resets or ran in reverse; zeros where nothing was reset.
     """
 
-    x: Array | None
-    features: Array
-    params: Params
-    state: State
-    reset_state: State | None = None
+    features: Array = field(kw_only=True)
 
 
 def forward(
@@ -136,21 +119,12 @@ def forward(
     reverse: bool = False,
     noise: Noise | None = None,
     cell_clip: float | None = None,
-    hard: int | None = None,
+    hard: int | str | None = None,
     memory: str = "all",
 ) -> AttendingRun:
     """Run one layer over a sequence, in every step on x and on what its state asks of the features.
 
-    With h = h_{t-1} and a_i = features[b, i] a step is
-
-    - q = W_query h + b_query, key_i = W_key a_i
-    - e_i = score · tanh(key_i + q + f_i), "additive" (Bahdanau, Cho, Bengio 2015), f_i of `weight_location` (Chorowski
-      et al. 2015; Shen et al. 2018); or q · a_i, "bilinear" (Luong, Pham, Manning 2015); or q · key_i / √A, "dot"
-      (Vaswani et al. 2017)
-    - α = softmax(e), context = β Σ_i α_i a_i, β = σ(w_beta · h + b_beta) or 1 (Xu et al. 2015)
-    - the cell's own, on the input (x_t, context): see `rnnkernels.forward`
-
-    The module's docstring has them in full, and docs/attention.md an example.
+    `rnnkernels.attention` has the equations of a step, and docs/attention.md an example.
 
     Parameters
     ----------
@@ -183,9 +157,10 @@ def forward(
         Random masks inside the recurrence, as in `rnnkernels.forward`.
     cell_clip : float, optional
         For the cells that have it: c is kept in [-cell_clip, cell_clip].
-    hard : int, optional
+    hard : int or "greedy", optional
         A seed in [0, 2⁶⁴): draw one place from α in each step, and take its features for the context. The same seed
-        draws the same numbers, for any number of threads, whatever else is in the batch. Default: the average of all.
+        draws the same numbers, for any number of threads, whatever else is in the batch: give every call another one.
+        "greedy": take the likeliest place, the first of several, for decoding. Default: the average of all.
     memory : {"all"}
         What a training run keeps: everything. `rnnkernels.forward` has other choices, which this has not yet.
 
@@ -211,6 +186,7 @@ def forward(
     check_noise(noise)
     if check_memory(memory) != "all":
         raise ValueError(f"memory: expected 'all', the only choice of an attending recurrence yet, got {memory!r}")
+    cell, cell_clip = settled(cell, cell_clip)
     given = take(cell, features, params, mask, as_settings(cell, cell_clip), hard)
     inputs = as_steps(x, given)
     names, widths, batch = cell_info(cell)["states"], given.widths, given.batch
@@ -228,7 +204,7 @@ def forward(
     (output, final, reserve, _), attended = _serve.attend(call, given.attention, training)
     ended = final if begun.schedule is None else begun.schedule.end(final, initial)
     kept = None if reserve is None else _Kept(call, given.attention, given.params, reserve, begun.schedule)
-    return AttendingRun(output, ended, cell, attended.weights, attended.contexts, attended.places, kept)
+    return AttendingRun(output, ended, cell, attended.weights, attended.contexts, attended.places, _kept=kept)
 
 
 def backward(
@@ -305,4 +281,4 @@ def backward(
         d_features = d.features + product(d.keys, key)
         of_attention["weight_key"] = d.keys.reshape(-1, len(key)).T @ places.reshape(-1, places.shape[2])
     params = grads.params | {name: value for name in kept.params if (value := of_attention[name]) is not None}
-    return AttendingGradients(grads.x, d_features, params, grads.state, grads.reset_state)
+    return AttendingGradients(grads.x, params, grads.state, grads.reset_state, features=d_features)

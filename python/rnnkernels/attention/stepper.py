@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnkernels import _serve
-from rnnkernels._arguments import as_settings, as_states, as_step, fits_rows, of_step
+from rnnkernels._arguments import as_settings, as_states, as_step, fits_rows, of_step, settled
 from rnnkernels._arrays import frame_of
 from rnnkernels._call import Call
+from rnnkernels.noise import check_noise
 from rnnkernels.parameters import cell_info
 from rnnkernels.schedule import check_states
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from rnnkernels.noise import Noise
     from rnnkernels.parameters import Array
 
 State = tuple[Any, ...]
@@ -36,7 +38,9 @@ class Stepper:
     Parameters
     ----------
     cell, features, params, mask, cell_clip, hard
-        As in `forward`.
+        As in `forward`; the draws of one seed go on from step to step. "greedy" for decoding.
+    noise : Noise, optional
+        Its expectation is taken.
     state : sequence of array_like, each (B, H), optional
         The states to start from. Default: zeros.
 
@@ -49,7 +53,7 @@ class Stepper:
     context : ndarray, (B, D)
         What the cell saw beside x_t in the last step; zeros before the first.
     place : ndarray of int64, (B,), or None
-        What hard attention drew in the last step; -1 before the first.
+        What hard attention drew, or took, in the last step; -1 before the first.
 
     Raises
     ------
@@ -71,9 +75,13 @@ class Stepper:
         *,
         mask: npt.ArrayLike | None = None,
         cell_clip: float | None = None,
-        hard: int | None = None,
+        hard: int | str | None = None,
+        noise: Noise | None = None,
     ) -> None:
+        check_noise(noise)
+        cell, cell_clip = settled(cell, cell_clip)
         self._given = take(cell, features, params, mask, as_settings(cell, cell_clip), hard)
+        self._noise = None if noise is None else noise._drawn(cell, self._given.batch, expected=True)
         self.reset(state)
 
     def reset(self, state: Sequence[npt.ArrayLike] | None = None) -> None:
@@ -125,7 +133,7 @@ class Stepper:
             raise ValueError(f"x_t: expected B = {given.batch}, that of the features, got shape {inputs.shape[1:]}")
         hard = given.attention.hard
         attention = given.attention._replace(location=self._location, hard=hard and (hard[0], self._steps))
-        call = Call(given.cell, inputs, given.layer, self.state, None, None, None, given.settings)
+        call = Call(given.cell, inputs, given.layer, self.state, None, None, self._noise, given.settings)
         try:
             (_, state, _, _), attended = _serve.attend(call, attention, keep=False)
         except (TypeError, ValueError) as error:

@@ -2,10 +2,10 @@
 
 Tensors, by prefix: `model.` the parameters, `best.` those with the lowest validation loss (absent while that is the
 present ones), `optimizer.` the optimiser's state, `state.<layer>.<i>` the carried recurrent state. Metadata: texts in
-JSON (vocabulary, config, progress with the generator's state, history), the mark of this one save (`save`), and a
-digest of every tensor and of every other text (`digests`). So the file is enough to continue a run bit for bit, or to
-write text, and a bit that has changed since is found; safetensors holds arrays and text only, and loading one runs no
-code.
+JSON (vocabulary, config, progress with the generator's state, history; the equations of a cell that was made of some),
+the mark of this one save (`save`), and a digest of every tensor and of every other text (`digests`). So the file is
+enough to continue a run bit for bit, or to write text, and a bit that has changed since is found; safetensors holds
+arrays and text only, and loading one runs no code.
 
 What the pieces mean is known to `training.py`; this file moves them and refuses what is not a checkpoint. How a file
 takes the place of the one before it, and that no other run's does, is in `claim.py`.
@@ -24,6 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnkernels._scalars import as_flag, as_text
+from rnnkernels.equations.cell import equations_of, load
+from rnnkernels.equations.text import dumps
 
 from .checks import as_path, check_kind
 from .claim import Claim
@@ -77,7 +79,7 @@ class Checkpoint:
         params = (self.select("best.") if best else {}) or self.select("model.")
         # Before anything is allocated: the sizes must be those of arrays that are there.
         shape = params["readout.weight"].shape if "readout.weight" in params else None
-        layers = sum(name.startswith("weight_hh_l") for name in params)
+        layers = sum(name.startswith("weight_ih_l") for name in params)
         if shape != (self.vocabulary.size, config.hidden) or layers != config.layers:
             raise ValueError(
                 f"expected a readout of shape {(self.vocabulary.size, config.hidden)} over {config.layers} layers, "
@@ -156,6 +158,9 @@ def save(claimed: Claim, checkpoint: Checkpoint) -> None:
         "progress": json.dumps(checkpoint.progress),
         "save": mark,
     }
+    equations = equations_of(checkpoint.config.cell)
+    if equations is not None:
+        texts["equations"] = dumps(equations)
     tensors = {name: np.asarray(array, order="C") for name, array in checkpoint.tensors.items()}
     digests = json.dumps(digests_of({**texts, **tensors}))
     data = _safetensors().numpy.save(tensors, {**texts, "digests": digests})
@@ -209,12 +214,23 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{name}: {error}; the file is damaged, or was altered") from error
     try:
-        config = Config.from_dict(json.loads(metadata["config"]))
+        config = _config(metadata)
         vocabulary = Vocabulary(json.loads(metadata["vocabulary"]))
         progress = dict(json.loads(metadata["progress"]).items())
         return Checkpoint(config, vocabulary, progress, tensors, name)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{name}: expected a checkpoint, got one with a damaged header: {error!r}") from error
+
+
+def _config(metadata: dict[str, str]) -> Config:
+    """Return the configuration; a cell whose equations are there is registered."""
+    values = json.loads(metadata["config"])
+    if "equations" in metadata:
+        name = json.loads(metadata["equations"])["name"]
+        if name != values["cell"]:
+            raise ValueError(f"expected the equations of {values['cell']}, got those of {name}")
+        values["cell"] = load(metadata["equations"])
+    return Config.from_dict(values)
 
 
 def _verify(metadata: dict[str, str], tensors: dict[str, Array]) -> None:

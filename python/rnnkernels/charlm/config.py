@@ -28,8 +28,12 @@ LONGEST = 1e12
 
 
 def model_cells() -> tuple[str, ...]:
-    """Return the cells that a model may have: it has one number of units, and a projected cell needs two."""
-    return tuple(cell for cell in cells() if not cell_info(cell)["projected"])
+    """Return the cells that a model may have.
+
+    A projected cell needs two numbers of units, and one with element-wise inputs more than a token.
+    """
+    infos = {cell: cell_info(cell) for cell in cells()}
+    return tuple(cell for cell, info in infos.items() if not info["projected"] and not info["elements"])
 
 
 @dataclass(frozen=True)

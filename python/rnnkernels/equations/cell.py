@@ -193,11 +193,31 @@ def cell(
     return _registered(trace(function, called, initial), function, initial)
 
 
+def named(function: Function, name: str) -> Cell:
+    """Return the cell of a function under a name that may say its numbers, ``base(numbers)``; else as `cell`."""
+    from .text import check_name
+    from .tracing import trace
+
+    check_name("name", name)
+    return _registered(trace(function, name), function, None)
+
+
 def load(text: str) -> Cell:
     """Return the cell that a pickle or a checkpoint carries, registered under its name as `cell` does."""
     from .text import loads
 
     return _registered(loads(text), None, None)
+
+
+def equations_of(name: str) -> Equations | None:
+    """Return the equations of the cell of this name; None where it was not made here."""
+    found = _cells.get(name)
+    return None if found is None else found.equations
+
+
+def with_settings(name: str, **settings: float) -> Cell:
+    """Return the cell of this name with other settings, as calling it does."""
+    return _cells[name](**settings)
 
 
 def _registered(equations: Equations, function: Function | None, initial: Initial | None) -> Cell:

@@ -113,7 +113,9 @@ def forward(run: Callable[[Asked, Array, State | None, bool], Run], asked: Asked
         kept.append(Piece(part, state, mine))
         state = done.state
     done = present(done, "a piece")
-    return Run(whole[0], done.state, asked.cell, None if done.states is None else whole, Pieces(run, x, tuple(kept)))
+    return Run(
+        whole[0], done.state, asked.cell, None if done.states is None else whole, _kept=Pieces(run, x, tuple(kept))
+    )
 
 
 def _sum(later: Gradients, earlier: Gradients) -> Gradients:

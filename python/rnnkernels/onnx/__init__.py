@@ -15,8 +15,8 @@ except ImportError as error:
     raise ImportError("rnnkernels.onnx needs onnx: pip install 'rnnkernels[onnx]'") from error
 
 from .backend import Backend, BackendRep, is_compatible, prepare, run_model, run_node, supports_device
+from .cells import UnsupportedError
 from .convert import Direction, Layer, from_node, to_node
-from .nodes import UnsupportedError
 from .operators import ops
 
 __all__ = [

@@ -16,7 +16,7 @@ from onnx.reference import ReferenceEvaluator
 
 from rnnkernels._scalars import as_items, as_text
 
-from .nodes import UnsupportedError
+from .cells import UnsupportedError
 from .operators import ops
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class BackendRep(base.BackendRep):  # type: ignore[misc]  # onnx is not followed
         Raises
         ------
         UnsupportedError
-            If an attribute asks, for these inputs, for what the kernels do not do.
+            If a node asks for one cell more than a process may have.
         TypeError, ValueError
             If inputs are missing, unknown or of a wrong type, dtype or shape.
         """
@@ -85,7 +85,7 @@ class Backend(base.Backend):  # type: ignore[misc]  # onnx is not followed
 
     @classmethod
     def is_compatible(cls, model: Any, device: str = "CPU", **kwargs: Any) -> bool:
-        """Whether `prepare` takes a valid model; what depends on the inputs (``clip``) is not looked at."""
+        """Whether `prepare` takes a valid model."""
         try:
             cls.prepare(model, device, **kwargs)
         except UnsupportedError:
@@ -105,7 +105,7 @@ class Backend(base.Backend):  # type: ignore[misc]  # onnx is not followed
         Raises
         ------
         UnsupportedError
-            If it holds what is not served: a device, an opset, an attribute's value, an operator.
+            If it holds what is not served: a device, an opset, an operator.
         onnx.checker.ValidationError
             If it is no valid model.
         """

@@ -15,8 +15,9 @@ from rnnkernels._arguments import as_parameters
 from rnnkernels._scalars import as_items, as_text, check_mapping
 from rnnkernels.parameters import Array, Params, parameter_shapes
 
+from .cells import BUILT_IN, DEFAULTS, UnsupportedError, form_of
 from .constants import Constants
-from .nodes import CELLS, DEFAULTS, Attributes, UnsupportedError, of_node, read_attributes
+from .nodes import Attributes, of_node, read_attributes
 from .weights import check_shapes, from_params, to_params
 
 if TYPE_CHECKING:
@@ -27,11 +28,6 @@ __all__ = ["Direction", "Layer", "from_node", "to_node"]
 _INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
 _OUTPUTS = ("Y", "Y_h", "Y_c")
 _WEIGHTS = ("W", "R", "B", "P")
-
-# The operator of each cell and its activation functions.
-_OPERATORS = {cell: key for key, cell in CELLS.items()}
-_OPERATORS["gru_reset_before"] = _OPERATORS["gru"]
-_OPERATORS["lstm_peephole"] = _OPERATORS["lstm_cifg"] = _OPERATORS["lstm"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,13 +81,13 @@ def from_node(node: Any, initializers: Any) -> Layer:
     Returns
     -------
     Layer
+        Its cells are built-in ones where these compute the same, else cells made of the node's equations.
         float32 or float64 as the initializers are; half precisions become float32, exactly.
 
     Raises
     ------
     UnsupportedError
-        If no cell computes what the node's attributes ask for. ``clip`` is among them: the kernels do not clip what
-        the activation functions are applied to.
+        If the node asks for one cell more than a process may have.
     TypeError, ValueError
         If the node is of another operator, an initializer is missing or depends on an input of the model, or shapes or
         dtypes do not fit.
@@ -99,24 +95,19 @@ def from_node(node: Any, initializers: Any) -> Layer:
     operator = getattr(node, "op_type", None)
     if operator not in DEFAULTS or node.domain not in ("", "ai.onnx"):
         raise ValueError(f"node: expected an RNN, GRU or LSTM, got {operator or type(node).__name__}")
-    try:
-        settings = read_attributes(operator, {a.name: helper.get_attribute_value(a) for a in node.attribute})
-        if settings.clip is not None:
-            raise UnsupportedError(
-                f"clip: the kernels do not clip what the activation functions are applied to, got {settings.clip:g}"
-            )
-    except UnsupportedError as error:
-        raise of_node(error, node) from None
+    settings = read_attributes(operator, {a.name: helper.get_attribute_value(a) for a in node.attribute})
     constants = Constants(initializers, node)
     given: dict[str, Array | None] = dict.fromkeys(_WEIGHTS)
     for role, name in zip(_INPUTS, node.input, strict=False):
         if role in _WEIGHTS and name:
             given[role] = _wide(constants.find(role, name))
     check_shapes(settings, given)
+    try:
+        cells = settings.cells(peepholes=given["P"] is not None)
+    except UnsupportedError as error:
+        raise of_node(error, node) from None
     directions = []
-    for at, (cell, reverse) in enumerate(
-        zip(settings.cells(peepholes=given["P"] is not None), settings.reverse, strict=True)
-    ):
+    for at, (cell, reverse) in enumerate(zip(cells, settings.reverse, strict=True)):
         one = {name: None if array is None else array[at] for name, array in given.items()}
         directions.append(Direction(cell, to_params(operator, cell, one), reverse))
     return Layer(tuple(directions), settings.layout)
@@ -135,7 +126,8 @@ def to_node(
     ----------
     layer : Layer
         Of the cells `rnn_tanh`, `rnn_relu`, `gru`, `gru_reset_before`, `lstm`, `lstm_peephole`, `lstm_cifg`,
-        `lstm_niaf` and `lstm_noaf`. Two directions may differ in their activation functions only.
+        `lstm_niaf` and `lstm_noaf`, and of those that `from_node` made in this process. Two directions may differ in
+        their activation functions only.
     name : str
         Of the node; the initializers are called ``{name}.W`` and so on, ``W`` where it is empty.
     inputs : mapping of str to str, optional
@@ -189,18 +181,20 @@ def _settings(layer: Layer) -> tuple[Attributes, list[dict[str, Array]]]:
         raise ValueError(f"layer: expected one direction, or one forward and one in reverse, got {len(reverse)}")
     if layer.layout not in (0, 1):
         raise ValueError(f"layer: expected layout 0 or 1, got {layer.layout!r}")
-    cells = [direction.cell for direction in layer.directions]
-    parameters = []
+    forms, parameters = [], []
     for direction in layer.directions:
-        if direction.cell not in _OPERATORS:
+        form = form_of(direction.cell)
+        if form is None:
             raise UnsupportedError(
-                f"cell: ONNX has no operator for {direction.cell!r}; it has for {', '.join(_OPERATORS)}"
+                f"cell: ONNX has no operator for {direction.cell!r}; it has for "
+                f"{', '.join(BUILT_IN.values())}, and for what from_node returned in this process"
             )
+        forms.append(form)
         parameters.append(_checked(direction))
-    operator, _ = _OPERATORS[cells[0]]
-    kinds = {_kind(cell) for cell in cells}
-    if len(kinds) > 1:
-        raise UnsupportedError(f"layer: one node cannot have a direction of {cells[0]} and one of {cells[1]}")
+    operator = forms[0].operator
+    if len({form._replace(functions=()) for form in forms}) > 1:
+        one, other = (direction.cell for direction in layer.directions)
+        raise UnsupportedError(f"layer: one node cannot have a direction of {one:s} and one of {other:s}")
     parts = [from_params(operator, d.cell, p) for d, p in zip(layer.directions, parameters, strict=True)]
     if any("B" in part for part in parts):
         for part in parts:
@@ -215,22 +209,14 @@ def _settings(layer: Layer) -> tuple[Attributes, list[dict[str, Array]]]:
     settings = Attributes(
         operator,
         reverse,
-        tuple(_OPERATORS[cell][1] for cell in cells),
+        tuple(form.functions for form in forms),
         parts[0]["R"].shape[-1],
-        None,
+        forms[0].clip,
         layer.layout,
-        cells[0] == "gru",
-        cells[0] == "lstm_cifg",
+        forms[0].linear_before_reset,
+        forms[0].input_forget,
     )
     return settings, parts
-
-
-def _kind(cell: str) -> tuple[str, ...]:
-    """Return what all directions of a node share: the operator, its form, whether there is P."""
-    operator, _ = _OPERATORS[cell]
-    if operator == "LSTM":
-        return operator, "lstm_cifg" if cell == "lstm_cifg" else "", "" if cell == "lstm" else "P"
-    return operator, cell if operator == "GRU" else ""
 
 
 def _attributes(settings: Attributes) -> dict[str, Any]:
@@ -238,12 +224,15 @@ def _attributes(settings: Attributes) -> dict[str, Any]:
     found: dict[str, Any] = {"hidden_size": settings.hidden_size}
     if settings.reverse != (False,):
         found["direction"] = "reverse" if settings.reverse == (True,) else "bidirectional"
-    functions = [name for names in settings.functions for name in names]
+    functions = [function for each in settings.functions for function in each]
     if functions != [*DEFAULTS[settings.operator]] * len(settings.reverse):
-        found["activations"] = functions
-        count = functions.count("Affine")
-        if count:
-            found |= {"activation_alpha": [1.0] * count, "activation_beta": [0.0] * count}
+        found["activations"] = [function.name for function in functions]
+        for at, name in enumerate(("activation_alpha", "activation_beta")):
+            constants = [function.constants[at] for function in functions if len(function.constants) > at]
+            if constants:
+                found[name] = constants
+    if settings.clip is not None:
+        found["clip"] = settings.clip
     flags = ("layout", "linear_before_reset", "input_forget")
     return found | {flag: 1 for flag in flags if getattr(settings, flag)}
 

@@ -12,13 +12,11 @@ import numpy as np
 import onnx.defs
 from onnx.reference.op_run import OpRun
 
-from rnnkernels import functional
-from rnnkernels._call import present
 from rnnkernels.parameters import Array, Params
 from rnnkernels.prepared import Prepared
 
-from .clip import reach
-from .nodes import FIRST_OPSET, Attributes, UnsupportedError, of_node, read_attributes
+from .cells import UnsupportedError
+from .nodes import FIRST_OPSET, Attributes, of_node, read_attributes
 from .weights import check_shapes, to_params
 
 if TYPE_CHECKING:
@@ -54,10 +52,7 @@ class _Recurrent(OpRun):  # type: ignore[misc]  # onnx is not followed
         self._settings: Attributes | None = None  # None: of a function that is told some by its caller
         self._kept: _Kept | None = None
         if not self.has_linked_attribute:
-            try:
-                self._settings = read_attributes(self.operator, {name: getattr(self, name) for name in self._given})
-            except UnsupportedError as error:
-                raise of_node(error, onnx_node) from None
+            self._settings = read_attributes(self.operator, {name: getattr(self, name) for name in self._given})
 
     def run(self, *args: Any, **kwargs: Any) -> tuple[Array | None, ...]:
         """Run the node: an evaluator calls this.
@@ -100,14 +95,10 @@ class _Recurrent(OpRun):  # type: ignore[misc]  # onnx is not followed
             x = x.swapaxes(0, 1)
             initial_h, initial_c = (None if a is None else a.swapaxes(0, 1) for a in (initial_h, initial_c))
         states = [_states(self.operator, initial_h, initial_c, at) for at in range(len(settings.reverse))]
-        if settings.clip is None:
-            layers = self._layers(settings, weights)
-            runs = [
-                layer.forward(x, state, lengths=sequence_lens, reverse=reverse)
-                for layer, state, reverse in zip(layers, states, settings.reverse, strict=True)
-            ]
-        else:
-            runs = _held(settings, weights, x, states, sequence_lens)
+        runs = [
+            layer.forward(x, state, lengths=sequence_lens, reverse=reverse)
+            for layer, state, reverse in zip(self._layers(settings, weights), states, settings.reverse, strict=True)
+        ]
         Y = _together([output for output, _ in runs], 1)  # (T, directions, B, H)
         ends = [_together(parts, 0) for parts in zip(*(state for _, state in runs), strict=True)]  # (directions, B, H)
         if settings.layout:
@@ -146,34 +137,6 @@ def _cells(settings: Attributes, weights: Mapping[str, Array | None]) -> list[tu
     for at, cell in enumerate(settings.cells(peepholes=weights["P"] is not None)):
         one = {name: None if array is None else _compute(array[at]) for name, array in weights.items()}
         found.append((cell, to_params(settings.operator, cell, one)))
-    return found
-
-
-def _held(
-    settings: Attributes,
-    weights: Mapping[str, Array | None],
-    x: Array,
-    states: list[State | None],
-    lengths: Array | None,
-) -> list[tuple[Array, State]]:
-    """Run with ``clip``, or raise where it may change something."""
-    clip = present(settings.clip, "a limit")
-    steps = np.arange(len(x))[:, None]  # (T, 1)
-    read = x.reshape(-1, x.shape[2]) if lengths is None else x[steps < lengths]  # (N, I), without padding
-    found = []
-    for (cell, params), state, reverse in zip(_cells(settings, weights), states, settings.reverse, strict=True):
-        run = functional.forward(
-            cell, x, params, state, training=False, lengths=lengths, reverse=reverse, all_states=True
-        )
-        states_after = present(run.states, "all states")
-        begun = tuple(np.zeros_like(end) for end in run.state) if state is None else state
-        bound = reach(cell, params, read, begun, states_after)
-        if not bound <= clip:
-            raise UnsupportedError(
-                f"clip: the kernels do not clip what the activation functions are applied to; served is what stays "
-                f"inside, got clip {clip:g} and values of up to {bound:.4g}"
-            )
-        found.append((run.output, run.state))
     return found
 
 

@@ -20,7 +20,8 @@ copies at once); ``p.weight_*`` are called, ``p.bias_*`` are added:
     p.weight_diagonal (..., 1, D*H)    element-wise weights: an array, not called
     p.cell_clip       a number, or infinity
 
-The functions are in `rnnkernels.reference.cells`, random masks in `rnnkernels.reference.masks`.
+The functions are in `rnnkernels.reference.cells`, random masks in `rnnkernels.reference.masks`. A cell from equations
+(``rk.cell``) needs no function: its graph is one, which `rnnkernels.reference.equations` evaluates.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnkernels._scalars import as_flag, check_mapping
+from rnnkernels.equations.cell import equations_of
 from rnnkernels.noise import check_noise
 
-from .arguments import as_input, as_parameters, as_positive, as_states, check_cell, exact
+from .arguments import as_input, as_parameters, as_positive, as_states, exact, find_cell, state_widths
 from .cells import CELLS, Array, State, StepFunction, relu, sigmoid, tanh
 from .masks import Masks
 
@@ -57,7 +59,7 @@ BLOCK_BYTES = 32 << 20
 
 
 def cells() -> tuple[str, ...]:
-    """Names of the cells that have a reference."""
+    """Names of the cells that have a function here; beside them every cell from equations has a reference."""
     return tuple(CELLS)
 
 
@@ -76,7 +78,7 @@ def forward(
     Parameters
     ----------
     cell : str
-        One of `cells`.
+        One of `cells`, or a cell from equations (``rk.cell``), whose graph is evaluated.
     x : array_like, (..., T, B, I) of floats or complex numbers, or (T, B) of integer tokens
         A token k is the unit vector e_k.
     params : mapping of str to array_like
@@ -372,12 +374,12 @@ def _prepare(
     state: Sequence[npt.ArrayLike] | None,
 ) -> tuple[StepFunction, Array, dict[str, Array], State]:
     """Arrays of float64 or complex128, tokens as unit vectors, the initial state."""
-    check_cell(name)
-    states, step = CELLS[name]
-    arrays = as_parameters(params)
-    hidden = arrays["weight_hh" if "weight_hh" in arrays else "weight_diagonal"].shape[-1]
-    widths = [hidden, *[arrays["weight_hr"].shape[-1] if "weight_hr" in arrays else hidden] * (len(states) - 1)]
-    vectors = as_input(x, arrays["weight_ih"].shape[-1])
+    states, step = find_cell(name)
+    arrays = as_parameters(name, params)
+    widths = state_widths(name, arrays)
+    equations = equations_of(name)
+    behind = 0 if equations is None else len(equations.steps) * widths[0]
+    vectors = as_input(x, arrays["weight_ih"].shape[-1] + behind)
     return step, vectors, arrays, as_states("state", state, states, vectors.shape[-2], widths)
 
 
@@ -387,5 +389,5 @@ def _ahead(
     """Return what multiplies the output and the states after the last step."""
     widths = [s.shape[-1] for s in state]
     steps, batch = x.shape[-3:-1]
-    d_states = as_states("d_state", d_state, CELLS[cell][0], batch, widths)
+    d_states = as_states("d_state", d_state, find_cell(cell).states, batch, widths)
     return exact("d_output", d_output, (steps, batch, widths[0])), d_states

@@ -10,21 +10,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnkernels._scalars import as_items, as_number, as_text, check_mapping, shown
+from rnnkernels.equations.cell import equations_of
 
-from .cells import CELLS, Array, State
+from .cells import CELLS, Array, Cell, State
+from .equations import cell_of, hidden_size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
-__all__ = ["as_input", "as_parameters", "as_positive", "as_states", "check_cell", "exact"]
+__all__ = ["as_input", "as_parameters", "as_positive", "as_states", "exact", "find_cell", "state_widths"]
 
 
-def check_cell(cell: Any) -> None:
-    """Raise TypeError or ValueError where a cell has no reference."""
-    if as_text("cell", cell) not in CELLS:
-        raise ValueError(f"cell: expected one of {', '.join(CELLS)}, got {shown(cell)}")
+def find_cell(cell: Any) -> Cell:
+    """Return a cell's states and its function: that of `rnnkernels.reference.cells`, or what its equations say.
+
+    Raises TypeError or ValueError where a cell has neither.
+    """
+    if as_text("cell", cell) in CELLS:
+        return CELLS[cell]
+    equations = equations_of(cell)
+    if equations is None:
+        raise ValueError(f"cell: expected one of {', '.join(CELLS)}, or a cell from equations, got {shown(cell)}")
+    return cell_of(equations)
 
 
 def exact(name: str, value: Any, shape: tuple[int, ...] = ()) -> Array:
@@ -45,12 +54,12 @@ def _numbers(name: str, value: Any) -> npt.NDArray[Any]:
     return array
 
 
-def as_parameters(params: Any) -> dict[str, Array]:
-    """Return parameters (..., rows, columns) and (..., rows)."""
+def as_parameters(cell: str, params: Any) -> dict[str, Array]:
+    """Return a cell's parameters, (..., rows, columns) and (..., rows)."""
     check_mapping("params", params)
+    recurrent = equations_of(cell) is None  # equations need not have a weight of the state
     arrays = {name: exact(f"params[{name!r}]", value) for name, value in params.items()}
-    recurrent = [name for name in ("weight_hh", "weight_diagonal") if name in arrays]
-    if "weight_ih" not in arrays or not recurrent:
+    if "weight_ih" not in arrays or (recurrent and not {"weight_hh", "weight_diagonal"} & set(arrays)):
         raise ValueError(
             f"params: expected weight_ih and what the cell has beside it, got {', '.join(map(str, arrays))}"
         )
@@ -58,6 +67,16 @@ def as_parameters(params: Any) -> dict[str, Array]:
         if array.ndim < 1 + (name.startswith("weight_") and name != "weight_diagonal"):
             raise ValueError(f"params[{name!r}]: expected a matrix, or a vector of a bias, got shape {array.shape}")
     return arrays
+
+
+def state_widths(cell: str, arrays: Mapping[str, Array]) -> list[int]:
+    """Return the units of each of a cell's states, by its parameters."""
+    equations = equations_of(cell)
+    if equations is not None:
+        return [hidden_size(equations, arrays)] * len(equations.states)
+    first = arrays["weight_hh" if "weight_hh" in arrays else "weight_diagonal"].shape[-1]
+    others = arrays["weight_hr"].shape[-1] if "weight_hr" in arrays else first
+    return [first, *[others] * (len(find_cell(cell).states) - 1)]
 
 
 def as_input(x: Any, size: int) -> Array:

@@ -29,8 +29,8 @@ from rnnkernels.noise import check_noise
 from rnnkernels.parameters import NAMES
 
 from . import BLOCK_BYTES, STEP, _namespace, _Product, _Steps
-from .arguments import as_input, as_parameters, as_positive, as_states, check_cell, exact
-from .cells import CELLS, Array, State, sigmoid, tanh
+from .arguments import as_input, as_parameters, as_positive, as_states, exact, find_cell, state_widths
+from .cells import Array, State, sigmoid, tanh
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -170,7 +170,7 @@ def gradients(
     call = _call(cell, arrays, mask, lengths, resets, places, reverse, noise, cell_clip, training=True)
     tokens = np.asarray(x).dtype.kind in "iu"
     steps, batch = arrays["x"].shape[:2]
-    states = range(len(CELLS[cell].states))
+    states = range(len(find_cell(cell).states))
     widths = [arrays[f"state{k}"].shape[-1] for k in states]
     sizes = {"output": widths[0], "weights": arrays["features"].shape[1], "contexts": arrays["features"].shape[2]}
     given = {"output": d_output, "weights": d_weights, "contexts": d_contexts}
@@ -179,7 +179,7 @@ def gradients(
         for name, size in sizes.items()
         if given[name] is not None
     }
-    d_final = as_states("d_state", d_state, CELLS[cell].states, batch, widths)
+    d_final = as_states("d_state", d_state, find_cell(cell).states, batch, widths)
 
     def slopes(name: str, unit: Array) -> Array:
         """Im f / h of each row (P, B), where the array `name` is moved by `unit` (P, ...)."""
@@ -282,7 +282,7 @@ class _Call(NamedTuple):
         """Run row after row."""
         (steps, batch), features = self.resets.shape, arrays["features"]
         initial, reset = (_states(self.cell, arrays, name) for name in ("state", "reset_state"))
-        take = _Steps(CELLS[self.cell].step, self.noise, initial, training=self.training)
+        take = _Steps(find_cell(self.cell).step, self.noise, initial, training=self.training)
         own = {name: value for name, value in arrays.items() if name in NAMES}
         p = _namespace(take.weights(own), clip=self.cell_clip)
         a = {name: value for name, value in arrays.items() if name in ATTENTION}
@@ -319,7 +319,7 @@ class _Call(NamedTuple):
 
 
 def _states(cell: str, arrays: Mapping[str, Array], name: str) -> State:
-    return tuple(arrays[f"{name}{k}"] for k in range(len(CELLS[cell].states)))
+    return tuple(arrays[f"{name}{k}"] for k in range(len(find_cell(cell).states)))
 
 
 def _axes(name: str) -> int:
@@ -349,9 +349,8 @@ def _units(shape: tuple[int, ...], arrays: Mapping[str, Array]) -> Iterator[Arra
 
 def _arrays(cell: str, x: Any, features: Any, params: Any, state: Any, reset_state: Any) -> dict[str, Array]:
     """Return every array that a derivative can be taken of, by its name."""
-    check_cell(cell)
-    names = CELLS[cell].states
-    a = as_parameters(params)
+    names = find_cell(cell).states
+    a = as_parameters(cell, params)
     missing = [name for name in ("weight_query",) if name not in a]
     unknown = sorted(set(a) - {*NAMES, *ATTENTION})
     if missing or unknown:
@@ -364,8 +363,7 @@ def _arrays(cell: str, x: Any, features: Any, params: Any, state: Any, reset_sta
     batch = vectors.shape[-2]
     if places.shape[-3] != batch:
         raise ValueError(f"features: expected shape (..., B = {batch}, L, D), got {places.shape}")
-    hidden = a["weight_hh" if "weight_hh" in a else "weight_diagonal"].shape[-1]
-    widths = [hidden, *[a["weight_hr"].shape[-1] if "weight_hr" in a else hidden] * (len(names) - 1)]
+    widths = state_widths(cell, a)
     found = {"x": vectors, "features": places, **a}
     for name, given in (("state", state), ("reset_state", reset_state)):
         found |= {f"{name}{k}": s for k, s in enumerate(as_states(name, given, names, batch, widths))}

@@ -10,10 +10,11 @@
     report = rnn.unswap(model)                                 # and back
 
 `RNN`, `LSTM`, `GRU` and the cells `RNNCell`, `LSTMCell`, `GRUCell` are subclasses of PyTorch's own (`layers`);
-`Recurrent` and `RecurrentCell` have every cell of `rnnkernels.cells` and what PyTorch lacks (`recurrent`);
-`AttentionRecurrent` looks at features (`attention`), `Reinforce` is hard attention's loss (`reinforce`). Gradients and
-the transforms of `torch.func` are in `autograd`, the operators that `torch.compile` and `torch.export` see in
-`operators`, what `torch.onnx.export` makes of them in `export`, what torch.fx and TorchScript meet in `graphs`.
+`Recurrent` and `RecurrentCell` have every cell of `rnnkernels.cells` and what PyTorch lacks (`recurrent`,
+`recurrent_cell`); `AttentionRecurrent` looks at features (`attention`), `Reinforce` is hard attention's loss
+(`reinforce`). Gradients and the transforms of `torch.func` are in `autograd`, the operators that `torch.compile` and
+`torch.export` see in `operators`, what `torch.onnx.export` makes of them in `export`, what torch.fx and TorchScript
+meet in `graphs`.
 """
 
 try:
@@ -27,7 +28,8 @@ from . import export as _export  # noqa: F401  # the operators' rule for torch.o
 from . import operators
 from .attention import Attention, AttentionRecurrent
 from .layers import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
-from .recurrent import Recurrent, RecurrentCell
+from .recurrent import Recurrent
+from .recurrent_cell import RecurrentCell
 from .reinforce import Reinforce
 from .swapping import Swapped, swap, unswap
 

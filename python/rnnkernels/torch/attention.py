@@ -1,26 +1,32 @@
 """The attending recurrence as a layer: a cell that looks at a set of features before each of its steps.
 
-`AttentionRecurrent` and what it returns, with the checks of arguments, and a stepper for decoding. Not here: who runs a
-call (`attention_autograd`), on the kernels (`attention_kernels`) or step by step in PyTorch (`attention_loop`).
+`AttentionRecurrent` and what it returns, with the checks of arguments. Not here: one step after another
+(`attention_stepper`), who runs a call (`attention_autograd`), on the kernels (`attention_kernels`) or step by step in
+PyTorch (`attention_loop`).
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from rnnkernels._arguments import of_step
 from rnnkernels._scalars import as_flag, as_integer, shown
 from rnnkernels.attention import parameter_shapes
+from rnnkernels.noise import Noise
 
 from . import autocast, kernels
 from .attention_autograd import attend
-from .attention_call import Attended, Attending, Given
+from .attention_call import Attended, Attending, Drawing, Given, Prepared
 from .attention_kernels import check_mask
+from .attention_stepper import AttentionStepper
 from .graphs import leaf
 from .recurrent import States, _Base
 from .sequence import _HALVES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Attention(NamedTuple):
@@ -47,59 +53,31 @@ class Attention(NamedTuple):
 class AttentionRecurrent(_Base):
     """A layer of any cell that looks at features in every step.
 
-    In step t the state h = h_{t-1} asks each place a_i of a row's features, and the answer is fed to the cell with the
-    input:
-
-    - q = weight_query h + bias_query; key_i = weight_key a_i
-    - additive scores (Bahdanau et al. 2015): e_i = score . tanh(key_i + q); dot: e_i = q . key_i / sqrt(A);
-      bilinear (Luong et al. 2015): e_i = q . a_i
-    - alpha = softmax(e), context = sum_i alpha_i a_i, times beta = sigmoid(weight_beta h + bias_beta) where gated
-      (Xu et al. 2015)
-    - the cell takes its step on (x_t, context)
+    In every step the state asks each place of a row's features, and the answer is fed to the cell with the input:
+    `rnnkernels.attention` has the equations.
 
     Hard attention (Xu et al. 2015) draws one place from alpha in each step, and context is what stands there. The
     gradient through context then goes to that place alone; `Attention.log_probs` is what REINFORCE differentiates.
 
     Parameters
     ----------
-    cell : str
-        One of `rnnkernels.cells`, but for those that add x itself to a gate or project h.
-    input_size, feature_size, hidden_size : int
-        I, which may be 0; D; H.
-    scores : {"additive", "bilinear", "dot"}
-    attention_size : int, optional
-        A: units of queries and keys. Default: H, of bilinear scores D.
-    gated : bool, default False
-        Whether there is beta.
-    location : (int, int), optional
-        (C, K): additive scores see, at each place, K weights around it (K odd), those of the step before (C = 1) and
-        the sums of all steps before, too (C = 2); Chorowski et al. 2015.
-    bias : bool, default True
-        Whether the cell, q and beta have biases.
+    cell, input_size, feature_size, hidden_size, scores, attention_size, gated, location, bias
+        As in `rnnkernels.attention.parameter_shapes`.
     batch_first : bool, default False
         Whether x and what is returned for each step are (B, T, ...).
     hard : bool, default False
         Whether a place is drawn.
-    cell_clip : float, optional
-        For the cells that have it: c is kept in [-cell_clip, cell_clip].
-    recurrent, forget_bias
+    zoneout, recurrent_dropout, per_step, weight_dropout, cell_clip, recurrent, forget_bias
         As in `Recurrent`.
     device, dtype
         As in torch.nn.LSTM.
 
     Attributes
     ----------
-    weight_ih : Parameter (G*H, I + D)
-        The columns of x first. With it what else the cell has: `rnnkernels.parameter_shapes`.
-    weight_query, bias_query : Parameter (A, H), (A,)
-    weight_key : Parameter (A, D)
-        But for bilinear scores.
-    score : Parameter (A,)
-        For additive scores.
-    weight_location : Parameter (A, C, K)
-    weight_beta, bias_beta : Parameter (1, H), (1,)
+    weight_ih, weight_query, ... : Parameter
+        Named and shaped as `rnnkernels.attention.parameter_shapes` says.
     cell, input_size, feature_size, hidden_size, scores, attention_size, gated, location, bias, batch_first, hard, \
-cell_clip
+zoneout, recurrent_dropout, per_step, weight_dropout, cell_clip
 
     Raises
     ------
@@ -121,6 +99,10 @@ cell_clip
         bias: bool = True,
         batch_first: bool = False,
         hard: bool = False,
+        zoneout: float | Sequence[float] = 0.0,
+        recurrent_dropout: float = 0.0,
+        per_step: bool = False,
+        weight_dropout: float = 0.0,
         cell_clip: float | None = None,
         recurrent: str = "uniform",
         forget_bias: float | None = None,
@@ -148,6 +130,7 @@ cell_clip
         self.location = shapes["weight_location"][1:] if "weight_location" in shapes else None
         self.batch_first = as_flag("batch_first", batch_first)
         self.hard = as_flag("hard", hard)
+        self._set_noise(Noise(0, zoneout, recurrent_dropout, per_step, weight_dropout))
         self._names = tuple(name for name in shapes if name != "weight_key")
         for name, shape in shapes.items():
             self.register_parameter(name, torch.nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
@@ -156,16 +139,9 @@ cell_clip
     def extra_repr(self) -> str:
         """Return the arguments that say what is inside."""
         text = f"{self.cell!r}, {self.input_size}, {self.feature_size}, {self.hidden_size}, scores={self.scores!r}"
-        defaults: dict[str, Any] = {
-            "attention_size": self.feature_size if self.scores == "bilinear" else self.hidden_size,
-            "gated": False,
-            "location": None,
-            "bias": True,
-            "batch_first": False,
-            "hard": False,
-            "cell_clip": None,
-        }
-        return text + "".join(f", {k}={getattr(self, k)!r}" for k, v in defaults.items() if getattr(self, k) != v)
+        size = self.feature_size if self.scores == "bilinear" else self.hidden_size
+        defaults = {"attention_size": size, "location": None, "bias": True}
+        return text + self._repr_of(defaults | dict.fromkeys(("gated", "batch_first", "hard"), False))
 
     def forward(
         self,
@@ -178,6 +154,7 @@ cell_clip
         resets: torch.Tensor | None = None,
         reset_state: States = None,
         seed: int | torch.Tensor | None = None,
+        greedy: bool = False,
     ) -> tuple[torch.Tensor, States, Attention]:
         """Run the layer over a batch of sequences, each with features of its own.
 
@@ -190,8 +167,9 @@ cell_clip
         state : Tensor (B, H), of a cell with several states a tuple of them, optional
             Default: zeros.
         mask : Tensor of bool (B, L), optional
-            True where a place may be looked at, one in each row at least. The others' weights are 0. To see that there
-            is one, a call on a GPU waits for it.
+            True where a place may be looked at, one in each row at least. The others' weights are 0, and what stands
+            there is not read. A row without one is an error on the CPU; on a GPU, which no call waits for, all that it
+            gives is NaN.
         lengths : Tensor of int (B,) or sequence of int, optional
             Steps of each row, 0 to T; what is returned for steps beyond is zero, the state is that after the last.
             On the CPU, as `resets`, also where the other tensors are on a GPU.
@@ -199,9 +177,12 @@ cell_clip
             Before which steps a row's state is replaced. Location-aware scores then see zeros, as in the first step.
         reset_state : as `state`, optional
             What by. Default: zeros.
-        seed : int in [0, 2**63) or Tensor of int64 (), optional
-            Of hard attention: the same seed draws the same numbers for the same steps and rows. Default: drawn from
-            PyTorch's generator, so `torch.manual_seed` makes it repeat.
+        seed : int in [0, 2**64) or Tensor of int64 (), optional
+            Of hard attention, as ``hard`` of `rnnkernels.attention.forward`: the same seed draws the same numbers for
+            the same steps and rows. Default: each call draws one from PyTorch's generator of the CPU, so
+            `torch.manual_seed` makes it repeat.
+        greedy : bool, default False
+            Of hard attention: take the likeliest place in each step, the first of several, and draw none.
 
         Returns
         -------
@@ -220,8 +201,8 @@ cell_clip
             If a tensor is on a device that there are no kernels for.
         """
         if not isinstance(x, torch.Tensor):
-            options = {"mask": mask, "lengths": lengths, "resets": resets, "reset_state": reset_state, "seed": seed}
-            node = leaf(self, x, features, state, **options)
+            options = {"mask": mask, "lengths": lengths, "resets": resets, "reset_state": reset_state}
+            node = leaf(self, x, features, state, **options, seed=seed, greedy=greedy)
             if node is None:
                 raise TypeError(f"x: expected a tensor, got {shown(x)}")
             return node  # type: ignore[no-any-return]
@@ -235,6 +216,7 @@ cell_clip
         initial = self._rows("state", state, batch)
         if reset_state is not None and resets is None:
             raise ValueError("reset_state: expected resets with it, got none")
+        drawn = self._drawing(seed, greedy)
         given = Given(
             x,
             features,
@@ -245,9 +227,10 @@ cell_clip
             mask,
             _of_shape("lengths", self._lengths(lengths, True), (batch,), "(B,)"),
             _of_shape("resets", self._resets(resets, True), (steps, batch), "(T, B)"),
-            self._seed(seed),
+            drawn.seed,
+            drawn.noise_seed,
         )
-        return self._returned(self._attend(given))
+        return self._returned(self._run(self._prepare_and_attend, drawn.asked, *given))
 
     def stepper(
         self,
@@ -256,12 +239,16 @@ cell_clip
         mask: torch.Tensor | None = None,
         *,
         seed: int | torch.Tensor | None = None,
+        greedy: bool = False,
     ) -> AttentionStepper:
         """Return what takes one step after another, for decoding; it makes the keys once and records no gradients.
 
+        It draws as a call does, from one seed for all of its steps: places, and in training masks; in evaluation the
+        masks' expectation is taken. What the layer's mode is when the stepper is made, holds.
+
         Parameters
         ----------
-        features, state, mask, seed
+        features, state, mask, seed, greedy
             As in `forward`.
 
         Returns
@@ -283,7 +270,8 @@ cell_clip
             raise NotImplementedError(f"features: expected a tensor on the CPU, got {features.device}: {why}")
         self._check_features(features, features.shape[0] if features.dim() else 0, mask)
         check_mask(mask)
-        return AttentionStepper(self, features, self._rows("state", state, len(features)), mask, self._seed(seed))
+        initial = self._rows("state", state, len(features))
+        return AttentionStepper(self, features, initial, mask, self._drawing(seed, greedy))
 
     # ---- checks --------------------------------------------------------------------------------------
 
@@ -315,11 +303,25 @@ cell_clip
             self._check_device(f"{name} {part}", state)
         return states
 
-    def _seed(self, seed: Any) -> torch.Tensor | None:
+    def _drawing(self, seed: Any, greedy: Any) -> Drawing:
+        """Return what a call is asked for and the seeds of what it draws."""
+        greedy = as_flag("greedy", greedy)
+        if greedy and not self.hard:
+            raise ValueError("greedy: expected False without hard attention, which hard=True makes a layer have")
+        if greedy and seed is not None:
+            raise ValueError(f"greedy: expected False where there is a seed, got True and {shown(seed)}")
+        noise = self._drawn()
+        asked = Attending(self.cell[:], self.hard, self.cell_clip, greedy)
+        if noise is None:
+            return Drawing(asked, self._seed(seed, greedy), None)
+        return Drawing(asked._replace(noise=noise._replace(seed=None)), self._seed(seed, greedy), noise.seed)
+
+    def _seed(self, seed: Any, greedy: bool) -> torch.Tensor | None:
         """Return a seed as a tensor, as a number would be a constant of a compiled graph."""
-        if not self.hard:
+        if not self.hard or greedy:
             if seed is not None:
-                raise ValueError(f"seed: expected none without hard attention, got {shown(seed)}")
+                why = "without hard attention, which hard=True makes a layer have"
+                raise ValueError(f"seed: expected none {why}; got {shown(seed)}")
             return None
         if seed is None:
             return torch.randint(0, 2**63 - 1, (), dtype=torch.int64)
@@ -327,33 +329,41 @@ cell_clip
             if seed.dtype != torch.int64 or seed.dim() != 0:
                 raise TypeError(f"seed: expected an integer or a tensor () of int64, got one {tuple(seed.shape)}")
             return seed
-        return torch.tensor(as_integer("seed", seed, 0), dtype=torch.int64)
+        number = as_integer("seed", seed, 0, 2**64 - 1)
+        return torch.tensor(number - (number >> 63 << 64), dtype=torch.int64)
 
     # ---- the call ------------------------------------------------------------------------------------
 
-    def _attend(self, given: Given, first_step: int = 0) -> Attended:
+    def _prepare_and_attend(self, asked: Attending, *tensors: Any) -> Attended:
         """Run a call whose keys are yet to be made."""
-        asked = Attending(self.cell[:], self.hard, self.cell_clip, first_step)
-        done: Attended = self._run(self._serve, asked, *given)
-        return done
+        given = Given(*tensors)
+        features, keys, mask = self._prepared(given.features, given.mask)
+        return self._attend(asked, *given._replace(features=features, keys=keys, mask=mask))
 
-    def _serve(self, asked: Attending, *tensors: Any) -> Attended:
+    def _attend(self, asked: Attending, *tensors: Any) -> Attended:
         """Run a call on tensors of one dtype, whatever the layer's."""
         given = Given(*tensors)
         dtype = given.weights["weight_ih"].dtype
-        widened = _widened(given.features)
-        if widened:
-            given = Given(*(autocast.to(part, torch.float32) for part in given))
-        if given.keys is None:
-            given = given._replace(keys=self._keys(given.features))
-        done = attend(asked, given)
-        return Attended(*(autocast.to(part, dtype) for part in done)) if widened else done
+        if not _widened(given.weights["weight_ih"]):
+            return attend(asked, given)
+        done = attend(asked, Given(*(autocast.to(part, torch.float32) for part in given)))
+        return Attended(*(autocast.to(part, dtype) for part in done))
 
-    def _keys(self, features: torch.Tensor) -> torch.Tensor | None:
-        """Return what the places are known by (B, L, A), of features in the dtype of the arithmetic."""
+    def _prepared(self, features: torch.Tensor, mask: torch.Tensor | None) -> Prepared:
+        """Return what is looked at, in the dtype of the arithmetic."""
+        if _widened(features):
+            features = features.float()
+        if mask is not None:
+            # What stands where nobody looks may be NaN: as a zero it reaches neither the products that make the keys
+            # nor their gradients.
+            features = torch.where(mask.unsqueeze(2), features, 0.0)
+            if _waited_for(features):
+                # No place at all: the answer is NaN, which a GPU finds without being asked.
+                nowhere = mask.any(1, keepdim=True).logical_not()
+                features, mask = features.masked_fill(nowhere.unsqueeze(2), math.nan), mask | nowhere
         if self.scores == "bilinear":
-            return None
-        return torch.nn.functional.linear(features, self.weight_key.to(features.dtype))
+            return Prepared(features, None, mask)
+        return Prepared(features, torch.nn.functional.linear(features, self.weight_key.to(features.dtype)), mask)
 
     def _returned(self, done: Attended) -> tuple[torch.Tensor, States, Attention]:
         log_probs = None
@@ -367,94 +377,14 @@ cell_clip
         return output, self._given_back(done.final), Attention(*parts)
 
 
-class AttentionStepper:
-    """One step after another of an `AttentionRecurrent`, which makes it: `AttentionRecurrent.stepper`.
-
-    Attributes
-    ----------
-    state : Tensor (B, H), of a cell with several states a tuple of them
-    weights : Tensor (B, L), or None before the first step
-    context : Tensor (B, D), or None before the first step
-    place : Tensor of int64 (B,), or None without hard attention and before the first step
-    """
-
-    def __init__(
-        self,
-        layer: AttentionRecurrent,
-        features: torch.Tensor,
-        state: Any,
-        mask: torch.Tensor | None,
-        seed: torch.Tensor | None,
-    ) -> None:
-        self._layer, self._features, self._mask, self._seed = layer, features, mask, seed
-        with torch.no_grad():  # once: later changes of weight_key are not seen
-            self._keys = layer._keys(features.float() if _widened(features) else features)
-        self._begin(state)
-
-    def _begin(self, state: Any) -> None:
-        features = self._features
-        shapes = [(len(features), width) for width in self._layer._widths]
-        self._states = tuple(map(features.new_zeros, shapes)) if state is None else tuple(s.detach() for s in state)
-        self._location: torch.Tensor | None = None
-        self._count = 0
-        self.weights: torch.Tensor | None = None
-        self.context: torch.Tensor | None = None
-        self.place: torch.Tensor | None = None
-
-    @property
-    def state(self) -> States:
-        """The states after the last step."""
-        return self._layer._given_back(self._states)
-
-    def reset(self, state: States = None) -> None:
-        """Begin again, from `state` or zeros; the seed stays.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If `state` does not fit.
-        """
-        self._begin(self._layer._rows("state", state, len(self._features)))
-
-    def __call__(self, x_t: torch.Tensor) -> torch.Tensor:
-        """Take one step, on x_t (B, I) or tokens (B,); return h (B, H).
-
-        Raises
-        ------
-        TypeError, ValueError
-            If `x_t` does not fit. The states are then as before.
-        """
-        layer = self._layer
-        if not isinstance(x_t, torch.Tensor):
-            raise TypeError(f"x_t: expected a tensor, got {shown(x_t)}")
-        layer._check_input("x_t", x_t, (2,))
-        layer._check_device("x_t", x_t)
-        _of_shape("x_t", x_t, (len(self._features), *x_t.shape[1:]), "(B, I)")
-        given = Given(
-            x_t.unsqueeze(0),
-            self._features,
-            self._keys,
-            {name: getattr(layer, name) for name in layer._names},
-            self._states,
-            mask=self._mask,
-            seed=self._seed,
-            location=self._location,
-        )
-        try:
-            with torch.no_grad():
-                done = layer._attend(given, self._count)
-        except (TypeError, ValueError) as error:
-            raise of_step(error) from None
-        self._states, self._location = done.final, done.location
-        self._count += 1
-        self.weights, self.context = done.weights[0], done.contexts[0]
-        self.place = None if done.places is None else done.places[0]
-        return done.final[0]
-
-
 def _widened(features: torch.Tensor) -> bool:
     """Whether a call is run in float32: one of halves, but for a GPU's, whose kernels read and write halves."""
     return features.dtype in _HALVES and not features.is_cuda
+
+
+def _waited_for(tensor: torch.Tensor) -> bool:
+    """Whether to read a value would be to wait for a GPU."""
+    return bool(tensor.is_cuda)
 
 
 def _of_shape(name: str, tensor: Any, shape: tuple[int, ...], symbols: str) -> Any:

@@ -104,6 +104,8 @@ class _Attend(torch.autograd.Function):  # type: ignore[misc]
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, layout: Layout, *tensors: Any) -> Any:  # noqa: ARG004
+        if layout.asked.noise is not None and not layout.asked.noise.expected:
+            raise NotImplementedError("vmap: rnnkernels' masks (`Noise`) belong to rows, expected none")
         if layout.asked.hard:
             raise NotImplementedError("vmap: what hard attention draws belongs to rows, expected soft attention")
         results = torch.vmap(lambda *given: loop.results(layout, given), in_dims[1:])(*tensors)

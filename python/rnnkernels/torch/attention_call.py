@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from rnnkernels._arguments import as_settings
+from rnnkernels.noise import Drawn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +28,9 @@ class Attending(NamedTuple):
     cell: str
     hard: bool = False
     cell_clip: float | None = None
-    first_step: int = 0  # the number of the call's first step, for what hard attention draws
+    greedy: bool = False  # hard attention takes the likeliest place, and draws none
+    first_step: int = 0  # the number of the call's first step, for what is drawn
+    noise: Drawn | None = None  # masks inside the recurrence; their seed is a tensor of `Given`
 
     @property
     def settings(self) -> tuple[float, ...]:
@@ -48,6 +51,7 @@ class Given(NamedTuple):
     lengths: torch.Tensor | None = None  # (B,) of int64
     resets: torch.Tensor | None = None  # (T, B) of bool
     seed: torch.Tensor | None = None  # () of int64: hard attention draws by it
+    noise_seed: torch.Tensor | None = None  # () of int64: masks inside the recurrence are drawn by it
     location: torch.Tensor | None = None  # (B, C, L): what location-aware scores see before the first step
     places: torch.Tensor | None = None  # (T, B) of int64: what hard attention drew, for the loop to take again
 
@@ -58,7 +62,23 @@ class Given(NamedTuple):
 
 
 # What is given without derivatives.
-OPTIONS = ("mask", "lengths", "resets", "seed", "location", "places")
+OPTIONS = ("mask", "lengths", "resets", "seed", "noise_seed", "location", "places")
+
+
+class Drawing(NamedTuple):
+    """What a call is asked for, and the seeds of what it draws."""
+
+    asked: Attending
+    seed: torch.Tensor | None
+    noise_seed: torch.Tensor | None
+
+
+class Prepared(NamedTuple):
+    """What a call looks at."""
+
+    features: torch.Tensor  # (B, L, D)
+    keys: torch.Tensor | None  # (B, L, A): what the places are known by; None: the features themselves
+    mask: torch.Tensor | None  # (B, L)
 
 
 class Attended(NamedTuple):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from rnnkernels import _serve
+from rnnkernels import _cpu, _serve, cuda
 from rnnkernels._arguments import as_layer
 from rnnkernels._arrays import frame_of
 from rnnkernels._asked import Asked
@@ -25,14 +25,14 @@ from .kernels import _tensor, _tensors, array
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_BEHIND_CELL = 16  # bytes between what a cell keeps and the queries: csrc/recurrence/attention.h
+    from rnnkernels.noise import Drawn
 
 _profiler = torch.autograd.profiler  # where it is on, calls have a name in it
 
 
 def check_mask(mask: torch.Tensor | None) -> None:
-    """Raise ValueError where a row of a mask (B, L) has no place to look at; this waits for a GPU."""
-    if mask is not None and not bool(mask.any(1).all()):
+    """Raise ValueError where a row of a mask (B, L) has no place to look at. A GPU is not asked, nor waited for."""
+    if mask is not None and not kernels._on_gpu(mask) and not bool(mask.any(1).all()):
         row = int((~mask.any(1)).nonzero()[0])
         raise ValueError(f"mask: expected at least one place to look at in each row, got none in row {row}")
 
@@ -156,8 +156,15 @@ def _make_call(asked: Attending, given: Given) -> _Made:
         weight = layer.weight_ih
         like = Like(widths, len(weight), weight.dtype, frame_of(weight))
         begun = begin(Asked(asked.cell, lengths=lengths, resets=resets), x, initial, reset, None, like)
-    call = Call(asked.cell, x, layer, begun.state, begun.rows, None, None, asked.settings)
+    noise = None if asked.noise is None else _settled(asked, given)
+    call = Call(asked.cell, x, layer, begun.state, begun.rows, None, noise, asked.settings)
     return _Made(call, _attention(asked, given, weights), begun.schedule, initial, widths)
+
+
+def _settled(asked: Attending, given: Given) -> Drawn:
+    """Return the masks as a backend takes them."""
+    noise, seed = present(asked.noise, "noise"), present(given.noise_seed, "a seed")
+    return noise._replace(seed=seed, first_step=asked.first_step, batch=given.x.shape[1]).settled(asked.cell)
 
 
 def _on_host(name: str, tensor: torch.Tensor | None) -> Any:
@@ -177,7 +184,10 @@ def _attention(asked: Attending, given: Given, weights: dict[str, Any]) -> Atten
     of_attention: dict[str, Any] = {name: weights.get(name) for name in NAMES}
     if of_attention["weight_beta"] is not None:
         of_attention["weight_beta"] = of_attention["weight_beta"][0]
-    hard = (int(present(given.seed, "a seed")) & (2**64 - 1), asked.first_step) if asked.hard else None
+    hard: tuple[int | None, int] | None = None
+    if asked.hard:
+        seed = None if asked.greedy else int(present(given.seed, "a seed")) & (2**64 - 1)
+        hard = (seed, asked.first_step)
     return Attention(
         keys,
         features,
@@ -189,9 +199,9 @@ def _attention(asked: Attending, given: Given, weights: dict[str, Any]) -> Atten
     )
 
 
-def reserve_size(cell: str, hidden: int, attention: int, like: torch.Tensor) -> tuple[int, int]:
+def reserve_size(asked: Attending, hidden: int, attention: int, like: torch.Tensor) -> tuple[int, int]:
     """Return the bytes of a reserve for each row of a step, and behind them all; `attention`: A, `like`: a weight."""
-    of_cell, behind = kernels.reserve_size(cell, hidden, like, False)
-    query = (attention + 15) // 16 * 16  # csrc/recurrence/attention.h: query_row
-    size = 8 if like.dtype == torch.float64 else 4  # queries are in the arithmetic's dtype, of halves float32
-    return of_cell + query * size, _BEHIND_CELL + behind
+    module, owner = (cuda.extension.load(), 0) if kernels._on_gpu(like) else (_cpu, kernels.BEHIND)
+    zones = asked.noise is not None and asked.noise.keeps_units
+    of_row, behind = module.attending_reserve_size(asked.cell, hidden, str(like.dtype)[6:], zones, attention)
+    return of_row, behind + owner

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 def run(asked: Attending, given: Given) -> Attended:
     """Run a call."""
+    if asked.noise is not None and not asked.noise.expected:
+        raise NotImplementedError(loops.MASKED)
     x = given.x
     count, batch = x.shape[:2]
     # The kernels read these two on the host.
@@ -129,11 +131,15 @@ class _Look:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
         """Return weights (B, L), context (B, D), place (B,) of hard attention, what the next look sees (B, C, L)."""
         scores = self._scores(h, seen)
-        if self.forbidden is not None:
-            scores = scores.masked_fill(self.forbidden, -math.inf)
-        alpha = torch.softmax(scores, 1)
+        if self.forbidden is None:
+            alpha = torch.softmax(scores, 1)
+        else:  # nor does a gradient of their weights reach anything
+            alpha = torch.softmax(scores.masked_fill(self.forbidden, -math.inf), 1).masked_fill(self.forbidden, 0.0)
         if self.hard:
-            place = _draw(alpha.detach(), uniform) if place is None else place.clamp(min=0)
+            if place is None:
+                place = alpha.detach().argmax(1) if uniform is None else _draw(alpha.detach(), uniform)
+            else:
+                place = place.clamp(min=0)
             context = self.features[self.rows, place]
         else:
             context = torch.bmm(alpha.unsqueeze(1), self.features).squeeze(1)
@@ -168,8 +174,10 @@ class _CellStep:
             self.gain, self.shift = matrices["weight_diagonal"][: self.part.shape[-1]], matrices["bias_ih"]
         else:
             self.part = steps.input_part(LIBRARY, cell, x, {**matrices, "weight_ih": of_x})
-        self.x = x if cell_info(cell)["direct"] else None
+        self.inputs = inputs
+        self.x = x if cell_info(cell)["direct"] or cell_info(cell)["elements"] else None
         self.like = params["weight_ih"]
+        self.noise = None if asked.noise is None or not asked.noise.keeps_units else asked.noise
 
     def zeros(self, batch: int) -> Tensors:
         """Return states of zeros."""
@@ -179,8 +187,12 @@ class _CellStep:
         part = torch.addmm(self.part[t], context, self.of_context)
         if self.normalised:
             part = LIBRARY.layer_norm(part, self.gain, self.shift)
-        whole = None if self.x is None else torch.cat((self.x[t], context), 1)  # what gates that take x itself do
-        return tuple(self.step(LIBRARY, whole, part, state, self.weights))
+        whole = None
+        if self.x is not None:  # for gates that take x itself, and element-wise inputs, which stand behind it
+            x = self.x[t]
+            whole = torch.cat((x[:, : self.inputs], context, x[:, self.inputs :]), 1)
+        made = tuple(self.step(LIBRARY, whole, part, state, self.weights))
+        return made if self.noise is None else self.noise.mixed(state, made)
 
 
 # ---- hard attention ----------------------------------------------------------------------------------
@@ -197,7 +209,7 @@ def _draw(alpha: torch.Tensor, uniform: Any) -> torch.Tensor:
 
 def _uniforms(asked: Attending, given: Given) -> torch.Tensor | None:
     """Return a number for each step and row (T, B) in [0, 1); None where nothing is to be drawn."""
-    if not asked.hard or given.places is not None:
+    if not asked.hard or asked.greedy or given.places is not None:
         return None
     seed = present(given.seed, "a seed")
     count, batch = given.x.shape[:2]

@@ -13,21 +13,26 @@ import torch
 from torch.utils.flop_counter import register_flop_formula
 
 from rnnkernels._call import present
+from rnnkernels.noise import Drawn
 
 from . import attention_kernels as kernels
-from .attention_call import Attended, Attending, Given, Layout, Tensors, flatten, restore
+from .attention_call import OPTIONS, Attended, Attending, Given, Layout, Tensors, flatten, restore
 from .kernels import BEHIND, bytes_of, reserve_of
 from .operators import _TYPES, _hidden, _untraced, _widths
 
-_KINDS = get_type_hints(Attending)
+# What is asked for is flat in a schema: the fields of `Attending`, then those of its noise that nothing else says.
+_ASKED = tuple(name for name in Attending._fields if name != "noise")
+_NOISE = tuple(name for name in Drawn._fields if name not in ("seed", "layer", "first_step", "batch", "places"))
+_NO_NOISE = Drawn()
+_KINDS = get_type_hints(Attending) | get_type_hints(Drawn)
+_OPTIONS = tuple(name for name in OPTIONS if name != "places")  # those are the loop's
 _SCHEMA = (
-    ", ".join(f"{_TYPES[_KINDS[name]]} {name}" for name in Attending._fields)
-    + ", str[] names, Tensor x, Tensor features, Tensor? keys, "
-    "Tensor[] weights, Tensor[]? state, Tensor[]? reset_state, Tensor? mask, Tensor? lengths, Tensor? resets, "
-    "Tensor? seed, Tensor? location"
+    ", ".join(f"{_TYPES[_KINDS[name]]} {name}" for name in _ASKED + _NOISE)
+    + ", str[] names, Tensor x, Tensor features, Tensor? keys, Tensor[] weights, Tensor[]? state, Tensor[]? reset_state"
+    + "".join(f", Tensor? {name}" for name in _OPTIONS)
 )
 _COUNT = _SCHEMA.count(",") + 1
-_FIRST = len(Attending._fields) + 1  # where the tensors begin
+_FIRST = len(_ASKED + _NOISE) + 1  # where the tensors begin
 
 torch.library.define(
     "rnnkernels::attend",
@@ -48,17 +53,22 @@ def _pack(asked: Attending, given: Given) -> list[Any]:
     """Return a call as the operators take it."""
     state, reset = (list(s) if s else None for s in (given.state, given.reset_state))
     weights = list(given.weights.values())
-    options = (given.mask, given.lengths, given.resets, given.seed, given.location)
-    return [*asked, list(given.weights), given.x, given.features, given.keys, weights, state, reset, *options]
+    noise = asked.noise or _NO_NOISE
+    flat = [*(getattr(asked, name) for name in _ASKED), *(getattr(noise, name) for name in _NOISE)]
+    flat = [list(value) if isinstance(value, tuple) else value for value in flat]
+    options = (getattr(given, name) for name in _OPTIONS)
+    return [*flat, list(given.weights), given.x, given.features, given.keys, weights, state, reset, *options]
 
 
 def _read(arguments: tuple[Any, ...]) -> tuple[Attending, Given, tuple[Any, ...]]:
     """Return what is asked for, the tensors, and what else an operator was given."""
-    asked = Attending(*arguments[: _FIRST - 1])
+    values = dict(zip(_ASKED + _NOISE, arguments[: _FIRST - 1], strict=True))
     names, x, features, keys, weights, state, reset, *options = arguments[_FIRST - 1 : _COUNT]
     named = dict(zip(names, weights, strict=True))
     states = (tuple(s) if s else None for s in (state, reset))
-    return asked, Given(x, features, keys, named, *states, *options), arguments[_COUNT:]
+    given = Given(x, features, keys, named, *states, **dict(zip(_OPTIONS, options, strict=True)))
+    noise = Drawn(None, **{name: values.pop(name) for name in _NOISE})
+    return Attending(**values, noise=None if given.noise_seed is None else noise), given, arguments[_COUNT:]
 
 
 # ---- calls -------------------------------------------------------------------------------------------
@@ -154,7 +164,7 @@ def _forward_fake(*arguments: Any) -> Any:
     size: Any = 0
     if keep and not given.ragged:
         units = int(given.weights["weight_query"].shape[0])
-        per_row, behind = kernels.reserve_size(asked.cell, _hidden(asked.cell, given.weights), units, like)
+        per_row, behind = kernels.reserve_size(asked, _hidden(asked.cell, given.weights), units, like)
         size = per_row * steps * batch + behind
     return (
         like.new_empty(steps, batch, widths[0]),
@@ -213,6 +223,7 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     out, _, alpha, contexts, places, _, reserve = output
     layout, tensors = flatten(asked, given)
     ctx.layout = layout
+    ctx.options = [[] if option == [] else None for option in inputs[: _FIRST - 1]]
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*tensors, out, alpha, contexts, places, reserve)
 
@@ -229,7 +240,8 @@ def _derivative(ctx: Any, d_output: Any, d_final: Any, d_alpha: Any, d_contexts:
     for count in (len(layout.names), layout.state, layout.reset_state):
         lists.append(list(rest[:count]) or None)
         del rest[:count]
-    return (*[None] * _FIRST, d_x, d_features, d_keys, *lists, *[None] * 6)
+    # A list of numbers that is empty looks like one of no tensors, and wants as many gradients.
+    return (*ctx.options, None, d_x, d_features, d_keys, *lists, *[None] * (len(_OPTIONS) + 1))
 
 
 torch.library.register_autograd("rnnkernels::attend", _derivative, setup_context=_setup)

@@ -6,8 +6,9 @@ those of `rnnkernels.steps`; the rows of each step come from the same schedules 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,11 +19,11 @@ from rnnkernels.schedule import Schedule, make_schedule
 
 from .spec import Spec
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 Tensors = tuple[torch.Tensor, ...]
 Given = tuple[torch.Tensor | None, ...]
+
+
+MASKED = "rnnkernels: a run with masks (`Noise`) has reverse mode and first derivatives alone"
 
 
 def _linear(a: Any, weight: Any, bias: Any) -> Any:
@@ -30,6 +31,42 @@ def _linear(a: Any, weight: Any, bias: Any) -> Any:
         return a @ weight
     return torch.addmm(bias, a, weight) if a.dim() == 2 else torch.nn.functional.linear(a, weight.T, bias)
 
+
+def _maximum(a: Any, b: Any) -> Any:
+    """Return the larger; where both are equal the gradient goes to b, as in the kernels, and NaN stays NaN."""
+    return torch.where((a > b) | a.isnan(), a, b)
+
+
+def _minimum(a: Any, b: Any) -> Any:
+    return torch.where((a < b) | a.isnan(), a, b)
+
+
+# Of a cell from equations, by their names in a graph. At a kink their derivatives are those of the kernels.
+_OPERATIONS: dict[str, Callable[..., Any]] = {
+    "constant": lambda value, like: like.new_full((), value),
+    "zeros": torch.zeros_like,
+    "add": torch.add,
+    "sub": torch.sub,
+    "mul": torch.mul,
+    "div": torch.div,
+    "neg": torch.neg,
+    "fma": lambda a, b, c: a * b + c,
+    "maximum": _maximum,
+    "minimum": _minimum,
+    "abs": torch.abs,
+    "sqrt": torch.sqrt,
+    "exp": torch.exp,
+    "expm1": torch.expm1,
+    "log": torch.log,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "log_sigmoid": torch.nn.functional.logsigmoid,
+    "erf": torch.erf,
+    "relu": torch.relu,
+    "where_gt": lambda a, b, yes, no: torch.where(a > b, yes, no),
+    "where_ge": lambda a, b, yes, no: torch.where(a >= b, yes, no),
+    "where_eq": lambda a, b, yes, no: torch.where(a == b, yes, no),
+}
 
 LIBRARY = steps.Library(
     sigmoid=torch.sigmoid,
@@ -43,6 +80,7 @@ LIBRARY = steps.Library(
     split=lambda a, count: a.chunk(count, dim=-1),
     join=lambda pieces: torch.cat(pieces, dim=-1),
     layer_norm=lambda a, gain, shift: torch.nn.functional.layer_norm(a, a.shape[-1:], gain, shift),
+    operations=_OPERATIONS,
 )
 
 
@@ -65,7 +103,7 @@ def transposed(params: dict[str, Any]) -> dict[str, Any]:
 def check(spec: Spec) -> None:
     """Raise NotImplementedError where a call has no loop."""
     if spec.asked.noise is not None and spec.asked.noise.masks:
-        raise NotImplementedError("rnnkernels: a run with masks (`Noise`) has reverse mode and first derivatives alone")
+        raise NotImplementedError(MASKED)
 
 
 def run(spec: Spec, x: torch.Tensor, tensors: Tensors) -> Tensors:

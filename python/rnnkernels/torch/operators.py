@@ -276,6 +276,8 @@ def _forward_fake(*arguments: Any) -> tuple[Tensor, Tensors, Tensors, Tensor]:
         rows, sequences = steps * batch, batch
     elif given.state:
         rows, sequences = steps, given.state[0].shape[0]
+    elif given.term is not None:
+        rows, sequences = steps, given.term.shape[0]
     else:
         # How many sequences there are stands in the data.
         rows, sequences = steps, torch.library.get_ctx().new_dynamic_size()

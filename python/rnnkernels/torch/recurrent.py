@@ -1,7 +1,8 @@
-"""Layers and cells for every recurrence of `rnnkernels.cells`, with the manners of torch.nn and what it lacks.
+"""Layers for every recurrence of `rnnkernels.cells`, with the manners of torch.nn and what it lacks.
 
 Lengths and resets instead of packing, masks inside the recurrence, all states of every step, training in less memory.
-For drop-in replacements of torch.nn's own classes see `layers`.
+Here is, too, what single steps (`recurrent_cell`) and the layer that attends (`attention`) share with them. For drop-in
+replacements of torch.nn's own classes see `layers`.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
+from rnnkernels._arguments import settled
 from rnnkernels._asked import Asked
 from rnnkernels._initial import check_initial, set_initial
-from rnnkernels._scalars import as_flag, as_integer, as_number, shown
+from rnnkernels._scalars import as_flag, as_integer, as_items, as_number, shown
 from rnnkernels.memory import check_memory
 from rnnkernels.noise import Drawn, Noise, check_rate
 from rnnkernels.parameters import cell_info, check_layers, parameter_shapes, x_width
@@ -24,7 +26,7 @@ from . import autocast
 from .graphs import Whole, leaf
 from .kernels import no_kernels, serves
 from .layers import FLOATS
-from .sequence import packed_batch, run_layers, step
+from .sequence import packed_batch, run_layers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +38,7 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
     """Parameters of one cell under torch.nn's names, and the checks that layers and cells share."""
 
     batch_first: bool = False
+    _beside: int = 0  # a module that was stored before a cell could have such inputs has no number of its own
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
         forget_bias: float | None = None,
     ) -> None:
         super().__init__()
+        cell, cell_clip = settled(cell, cell_clip)
         info = cell_info(cell)
         self.cell = cell  # a cell of equations stays one; where PyTorch writes it down it is its name, cell[:]
         self.input_size = input_size
@@ -62,6 +66,7 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
             )
         self.state_names: tuple[str, ...] = info["states"]
         self._shapes(input_size)  # raises where there is no such layer
+        self._beside = x_width(cell, 0, hidden_size)  # numbers of a row of x that weight_ih does not multiply
         self._initial = check_initial(
             *(info, recurrent, forget_bias), bias=self.bias, width=self.proj_size or hidden_size, hidden=hidden_size
         )
@@ -114,7 +119,7 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
             raise TypeError(f"{name}: expected dtype {dtype}, the parameters', or int64 tokens; got {x.dtype}")
         if dtype not in FLOATS:
             raise TypeError(f"parameters: expected float32, float64, bfloat16 or float16, got {dtype}")
-        size = x_width(self.cell, self.input_size, self.hidden_size)
+        size = self.input_size + self._beside
         if x.dim() + tokens not in dims or (not tokens and x.shape[-1] != size):
             raise ValueError(
                 f"{name}: expected {' or '.join(str(d) for d in dims)} dimensions, the last of {size} "
@@ -170,6 +175,41 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
         with region.outside():
             done = serve(asked, *map(region.cast, tensors))
         return type(done)(*(autocast.to(part, region.low) for part in done))
+
+    def _set_noise(self, noise: Noise) -> None:
+        """Take the rates of the masks inside the recurrence."""
+        self.zoneout = tuple(noise.rates(self.cell))
+        self.recurrent_dropout = float(noise.recurrent_dropout)
+        self.per_step = bool(noise.per_step)
+        self.weight_dropout = float(noise.weight_dropout)
+        self._masked = noise.masks
+
+    def _drawn(self) -> Drawn | None:
+        """Return a call's masks: drawn in training, and their expectation in evaluation, where no seed is read."""
+        if not self._masked:
+            return None
+        return Drawn(
+            torch.randint(0, 2**63 - 1, (), dtype=torch.int64) if self.training else torch.zeros((), dtype=int),
+            expected=not self.training,
+            per_step=self.per_step,
+            zoneout=self.zoneout,
+            recurrent_dropout=self.recurrent_dropout,
+            weight_dropout=self.weight_dropout,
+        )
+
+    def _repr_of(self, defaults: dict[str, Any]) -> str:
+        """Return the arguments, and rates, that are not their defaults."""
+        defaults = defaults | {"recurrent_dropout": 0.0, "per_step": False, "weight_dropout": 0.0, "cell_clip": None}
+        text = f", zoneout={self.zoneout}" if any(self.zoneout) else ""
+        return text + "".join(f", {k}={getattr(self, k)!r}" for k, v in defaults.items() if getattr(self, k) != v)
+
+    def _term(self, term: Any, batched: bool, batch: Any) -> torch.Tensor:
+        """Return what is added to the gates (B, G*H); raise where it does not fit."""
+        if batched and batch is None and isinstance(term, torch.Tensor) and term.dim() == 2:
+            batch = term.shape[0]  # which the kernels compare when they run
+        gates = int(next(self.parameters()).shape[0])  # of weight_ih
+        self._check("term", term, (batch, gates) if batched else (gates,), "(B, G*H)" if batched else "(G*H,)")
+        return term if batched else term.unsqueeze(0)
 
     def _given_back(self, states: Sequence[torch.Tensor]) -> States:
         return states[0] if len(self.state_names) == 1 else tuple(states)
@@ -254,12 +294,7 @@ class Recurrent(_Base):
         self.dropout = check_rate("dropout", dropout)
         self.bidirectional = as_flag("bidirectional", bidirectional)
         self.memory = check_memory(memory)
-        noise = Noise(0, zoneout, recurrent_dropout, per_step, weight_dropout)  # checks the rates
-        self.zoneout = tuple(noise.rates(cell))
-        self.recurrent_dropout = float(recurrent_dropout)
-        self.per_step = bool(per_step)
-        self.weight_dropout = float(weight_dropout)
-        self._masked = noise.masks
+        self._set_noise(Noise(0, zoneout, recurrent_dropout, per_step, weight_dropout))
 
         ways = 2 if bidirectional else 1
         self._all_weights: list[dict[str, str]] = []  # of each layer and direction: the kernels' name → the attribute
@@ -275,19 +310,9 @@ class Recurrent(_Base):
 
     def extra_repr(self) -> str:
         """Return the arguments that say what is inside."""
+        defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
         text = f"{self.cell!r}, {self.input_size}, {self.hidden_size}"
-        defaults: dict[str, Any] = {
-            "num_layers": 1,
-            "bias": True,
-            "batch_first": False,
-            "dropout": 0.0,
-            "bidirectional": False,
-        }
-        defaults |= {"proj_size": 0, "recurrent_dropout": 0.0, "per_step": False, "weight_dropout": 0.0}
-        defaults |= {"cell_clip": None, "memory": "all"}
-        if any(self.zoneout):
-            text += f", zoneout={self.zoneout}"
-        return text + "".join(f", {k}={getattr(self, k)!r}" for k, v in defaults.items() if getattr(self, k) != v)
+        return text + self._repr_of(defaults | {"proj_size": 0, "memory": "all"})
 
     def forward(
         self,
@@ -297,6 +322,7 @@ class Recurrent(_Base):
         lengths: Any = None,
         resets: torch.Tensor | None = None,
         reset_state: States = None,
+        term: Any = None,
         all_states: bool = False,
     ) -> Any:
         """Run the layers over a batch of sequences.
@@ -313,6 +339,10 @@ class Recurrent(_Base):
             Before which steps a row's state is replaced.
         reset_state : as `state`, optional
             What by. Default: zeros.
+        term : Tensor (B, G*H), or sequence over layers and directions of (Tensor or None), optional
+            Added in every step to what `weight_ih` (G*H, I) gives, the product of an image, say; see
+            `rnnkernels.forward`. One tensor is the first layer's, where there is one direction. For an unbatched input
+            without B.
         all_states : bool, default False
             Return every state after every step, too.
 
@@ -335,8 +365,8 @@ class Recurrent(_Base):
         packed = isinstance(input, PackedSequence)
         x: Any = input.data if packed else input
         if not isinstance(x, torch.Tensor):
-            options = {"lengths": lengths, "resets": resets, "reset_state": reset_state, "all_states": all_states}
-            return self._no_tensor(x, input, state, **options)
+            options = {"lengths": lengths, "resets": resets, "reset_state": reset_state, "term": term}
+            return self._no_tensor(x, input, state, **options, all_states=all_states)
         all_states = as_flag("all_states", all_states)
         tokens = self._check_input("input", x, (2,) if packed else (2, 3))
         batched = packed or x.dim() + tokens == 3
@@ -360,6 +390,9 @@ class Recurrent(_Base):
         initial = as_states("state", state)
         if packed and initial is not None and input.sorted_indices is not None:
             initial = tuple(s.index_select(1, input.sorted_indices) for s in initial)
+        terms = None if term is None else self._terms(term, batched, batch)
+        if packed and terms is not None and input.sorted_indices is not None:
+            terms = tuple(t if t is None else t.index_select(0, input.sorted_indices) for t in terms)
         if reset_state is not None and resets is None:
             raise ValueError("reset_state: expected resets with it, got none")
         asked = self._asked(batch_sizes, self._lengths(lengths, batched), self._resets(resets, batched))
@@ -375,6 +408,7 @@ class Recurrent(_Base):
             [{name: getattr(self, attribute) for name, attribute in named.items()} for named in self._all_weights],
             initial,
             as_states("reset_state", reset_state),
+            terms,
         )
         output, final = done.output, done.final
         if packed:
@@ -388,107 +422,22 @@ class Recurrent(_Base):
         results = (output, self._given_back(final))
         return (*results, done.sequences) if all_states else results
 
+    def _terms(self, term: Any, batched: bool, batch: Any) -> tuple[torch.Tensor | None, ...]:
+        """Return what each layer and direction adds, (B, G*H) or None; `batch`: B, None where nothing says it."""
+        count = len(self._all_weights)
+        terms: tuple[Any, ...]
+        if isinstance(term, torch.Tensor):
+            if self.bidirectional:
+                raise TypeError(f"term: expected a tensor or None for each of {count} layers and directions, got one")
+            terms = (term, *[None] * (count - 1))
+        else:
+            terms = as_items("term", term, f"a tensor or None for each of {count} layers and directions")
+            if len(terms) != count:
+                raise ValueError(f"term: expected {count}, one for each layer and direction, got {len(terms)}")
+        return tuple(None if each is None else self._term(each, batched, batch) for each in terms)
+
     def _asked(self, batch_sizes: Any, lengths: Any, resets: Any) -> Asked:
-        noise = None
-        if self._masked:
-            # In evaluation the seed is not read: the masks' expectation takes their place.
-            seed = torch.randint(0, 2**63 - 1, (), dtype=torch.int64) if self.training else torch.zeros((), dtype=int)
-            noise = Drawn(
-                seed,
-                expected=not self.training,
-                per_step=self.per_step,
-                zoneout=self.zoneout,
-                recurrent_dropout=self.recurrent_dropout,
-                weight_dropout=self.weight_dropout,
-            )
+        noise = self._drawn()
         return Asked(
             self.cell[:], False, batch_sizes, lengths, resets, noise, cell_clip=self.cell_clip, memory=self.memory
         )
-
-
-class RecurrentCell(_Base):
-    """One step of any cell, with the manners of torch.nn.LSTMCell.
-
-    Parameters
-    ----------
-    cell : str
-        One of `rnnkernels.cells`.
-    input_size, hidden_size : int
-        I and H.
-    bias, device, dtype
-        As in torch.nn.LSTMCell.
-    proj_size : int, default 0
-        For the projected cells, and needed there.
-    cell_clip : float, optional
-        For the cells that have it: c is kept in [-cell_clip, cell_clip].
-    recurrent, forget_bias
-        As in `Recurrent`.
-
-    Attributes
-    ----------
-    weight_ih, weight_hh, bias_ih, bias_hh, ...
-        See `rnnkernels.parameter_shapes`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        An argument is not what is said here.
-    """
-
-    def __init__(
-        self,
-        cell: str,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        *,
-        proj_size: int = 0,
-        cell_clip: float | None = None,
-        recurrent: str = "uniform",
-        forget_bias: float | None = None,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(cell, input_size, hidden_size, bias, proj_size, cell_clip, recurrent, forget_bias)
-        self._names = tuple(self._shapes(input_size))
-        for name, shape in self._shapes(input_size).items():
-            self.register_parameter(name, torch.nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
-        self.reset_parameters()
-
-    def extra_repr(self) -> str:
-        """Return the arguments that say what is inside."""
-        text = f"{self.cell!r}, {self.input_size}, {self.hidden_size}"
-        return text + ("" if self.bias else ", bias=False") + (f", proj_size={self.proj_size}" * bool(self.proj_size))
-
-    def forward(self, input: torch.Tensor, state: States = None) -> States:
-        """Run one step.
-
-        Parameters
-        ----------
-        input : Tensor (B, I) or (I,), or tokens of int64 without the last dimension
-        state : Tensor (B, H), of a cell with several states a tuple of them, optional
-            For an unbatched input without B. Default: zeros.
-
-        Returns
-        -------
-        Tensor (B, H), or tuple of them
-            The states after the step, h first.
-
-        Raises
-        ------
-        TypeError, ValueError, NotImplementedError
-            As `Recurrent.forward`.
-        """
-        if not isinstance(input, torch.Tensor):
-            return self._no_tensor(input, input, state)
-        tokens = self._check_input("input", input, (1, 2))
-        batched = input.dim() + tokens == 2
-        rows = (input.shape[0],) if batched else ()
-        symbols = "(B, H)" if batched else "(H,)"
-        initial = self._as_states("state", state, [(*rows, width) for width in self._widths], symbols)
-        x = input.unsqueeze(0) if batched else input.unsqueeze(0).unsqueeze(0)
-        if initial is not None and not batched:
-            initial = tuple(s.unsqueeze(0) for s in initial)
-        asked = Asked(self.cell[:], cell_clip=self.cell_clip)
-        final = self._run(step, asked, x, {name: getattr(self, name) for name in self._names}, initial).final
-        return self._given_back(final if batched else tuple(s.squeeze(0) for s in final))

@@ -72,9 +72,11 @@ def run(
     return Result(results[0], results[1 : states + 1], results[states + 1 :])
 
 
-def step(asked: Asked, x: torch.Tensor, weights: Mapping[str, torch.Tensor], state: Any = None) -> Result:
+def step(
+    asked: Asked, x: torch.Tensor, weights: Mapping[str, torch.Tensor], state: Any = None, term: Any = None
+) -> Result:
     """Run one step (1, B, I), of which the caller takes the final states alone."""
-    return run(asked, x, weights, state, seen=False)
+    return run(asked, x, weights, state, None, term, seen=False)
 
 
 def _in_float32(asked: Asked, x: Any, weights: Any, state: Any, reset_state: Any, term: Any) -> Result:
@@ -122,11 +124,12 @@ def run_layers(
     layers: Sequence[Mapping[str, torch.Tensor]],
     state: Sequence[torch.Tensor] | None,
     reset_state: Sequence[torch.Tensor] | None = None,
+    terms: Sequence[torch.Tensor | None] | None = None,
     *,
     directions: int,
     dropout: float,
 ) -> Stacked:
-    """Run layers on layers, `dropout` between them; of each state in `state` (L·D, B, H)."""
+    """Run layers on layers, `dropout` between them; of each state in `state` (L·D, B, H), of each layer a term."""
     finals: list[Tensors] = []
     sequences = []
     count = len(layers)
@@ -142,6 +145,7 @@ def run_layers(
             weights,
             None if state is None else tuple(s[k] for s in state),
             None if reset_state is None else tuple(s[k] for s in reset_state),
+            None if terms is None else terms[k],
             seen=asked.all_states or (directions == 1 and k == count - 1),  # else joined, or read by the layer above
         )
         outputs.append(done.output)

@@ -10,7 +10,8 @@ import torch
 from rnnkernels._scalars import as_flag
 
 from . import kernels, layers
-from .recurrent import Recurrent, RecurrentCell
+from .recurrent import Recurrent
+from .recurrent_cell import RecurrentCell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
