@@ -255,7 +255,7 @@ def test_nvrtc(emulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
             for backward in (False, True):
                 code = emulated.compile_program(added(one), dtype, backward, 90)
                 assert code.startswith(b"\x7fELF"), "machine code"
-                assert (b"backward" in code) == backward
+                assert (b".text.backward" in code, b".text.forward" in code) == (backward, not backward)
     assert b".target sm_" in emulated.compile_program(name, "float32", backward=False, capability=9990), "PTX"
     with pytest.raises(cuda.CudaUnavailableError, match=r"compiles for no GPU of capability 1\.1"):
         emulated.compile_program(name, "float32", backward=False, capability=11)
