@@ -73,7 +73,7 @@ def dual(equations: Equations) -> Equations:
         raise ValueError(f"{equations.name}: expected a cell of one product, of h, and of few states and gates")
     equations = simplified(equations)
     primes = tangent_name
-    recurrent = tuple(gate for product in equations.products for gate in product.gates)
+    recurrent = equations.rows
     steps = (*([DIRECT] if equations.direct else []), *equations.steps)
     growing = _Dual(len(equations.states))
     values, tangents = growing.grow(equations.graph.nodes)

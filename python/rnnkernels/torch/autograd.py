@@ -61,4 +61,5 @@ class _Recurrence(torch.autograd.Function):  # type: ignore[misc]
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
-        return loops.forward_derivative(ctx.spec, ctx.saved_tensors, tangents[1:])
+        loops.check(ctx.spec)
+        return transforms.forward_derivative(ctx.spec, ctx.saved_tensors, tangents[1:])
