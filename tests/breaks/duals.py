@@ -47,7 +47,7 @@ BREAKS = [
         "python/rnnkernels/steps.py",
         'plain if "cell_clip" not in w else',
         "plain if w else",
-        f"{DERIVATIVES} -k clip",
+        f"{TESTS} -k holds",
     ),
     Break(
         "steps: of the gates' sums, x's part stands in each alone",

@@ -82,6 +82,27 @@ def test_every_option(options: str) -> None:
             compare(*make("lstm_peephole", options, states=states, tokens=tokens, bias=states))
 
 
+@pytest.mark.parametrize("cell", ["lstm", "lstm_cifg", "lstm_projected"])
+def test_the_loop_holds_a_state(cell: str) -> None:
+    """`cell_clip` has no dual; the loop has it in its equations, with the kernels' gradients where it holds."""
+    projected = {"proj_size": H} if cell.endswith("projected") else {}
+    params = rk.init_params(cell, H, H, rng=0, dtype="float64", **projected)
+    x, d_output = (torch.randn(T, B, H, dtype=torch.float64) for _ in range(2))
+    spec, given = (
+        make_spec(Asked(cell, cell_clip=0.05), tuple(params), (False,) * 3),
+        map(torch.from_numpy, params.values()),
+    )
+    tensors = (x, *given)
+    assert not duals.serves(spec, tensors)
+    run = rk.forward(cell, x.numpy(), params, cell_clip=0.05)
+    output, *final = loops.run(spec, x, tensors[1:])
+    assert (final[1].abs() == 0.05).any()
+    torch.testing.assert_close(output, torch.from_numpy(run.output))
+    found = loops.gradient(spec, tensors, (d_output, *[None] * len(final)))
+    for one, name in zip(found[1:], params, strict=True):
+        torch.testing.assert_close(one, torch.from_numpy(rk.backward(run, d_output.numpy()).params[name]))
+
+
 def test_a_call_with_its_options_as_tensors_is_the_same() -> None:
     spec = make("gru", "ragged")[0]
     again = with_tensors(spec)
