@@ -16,20 +16,24 @@ def parse(
     *,
     cells: Iterable[str] | None = None,
     what: Sequence[str] | None = None,
+    shapes: int | None = None,
     threads: str | None = None,
     seconds: str = "per participant and line",
     default_seconds: float = 0.5,
 ) -> argparse.Namespace:
     """Read the arguments of `python -m benchmarks <command>`.
 
-    `cells` and `what` are the choices of those two, None: there is no such argument; `threads` and `seconds` say what
-    those two mean.
+    `cells` and `what` are the choices of those two, `shapes` how many there are to choose from, None: there is no such
+    argument; `threads` and `seconds` say what those two mean.
     """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks {command}", description=description)
     if cells is not None:
         parser.add_argument("--cells", nargs="+", default=["lstm", "gru"], choices=list(cells))
     if what is not None:
         parser.add_argument("--what", nargs="+", default=list(what), choices=list(what))
+    if shapes is not None:
+        numbers = range(shapes)
+        parser.add_argument("--shapes", nargs="+", type=int, default=list(numbers), choices=numbers, help="by number")
     parser.add_argument("--threads", type=int, default=rk.num_threads(), help=threads)
     parser.add_argument("--seconds", type=float, default=default_seconds, help=seconds)
     parser.add_argument("--out", type=Path, help="JSON lines; lines of other kinds in it are kept")

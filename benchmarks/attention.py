@@ -1,6 +1,7 @@
 """Training of an attending recurrence: the time of others over that of rnnkernels.torch.AttentionRecurrent.
 
-`python -m benchmarks attention [--cells lstm gru] [--threads N] [--what loop cells compile jax] [--out FILE.jsonl]`
+`python -m benchmarks attention [--cells lstm gru] [--threads N] [--what loop cells compile jax] [--shapes 0 1 ...]
+ [--out FILE.jsonl]`
 
 A call is a forward and a backward to x, features and all parameters, at B 32, with additive scores. Gradients are
 compared with those of the loop in float64 before a time is printed. `--what`: the peers (peers/attending.py).
@@ -79,7 +80,8 @@ def calls_of(problem: Problem, line: str, peers: Sequence[str]) -> dict[str, Cal
 
 
 def main(arguments: Sequence[str]) -> int:
-    args = parse("attention", "An attending recurrence, others' and ours.", arguments, cells=CELLS, what=tuple(PEERS))
+    about = "An attending recurrence, others' and ours."
+    args = parse("attention", about, arguments, cells=CELLS, what=tuple(PEERS), shapes=len(SHAPES))
     pin = machine.pin(args.threads)
     if pin is not None:  # before JAX is imported, whose threads are as many as there are processors
         pin()
@@ -95,7 +97,7 @@ def main(arguments: Sequence[str]) -> int:
     ratios: list[float] = []
     print("the others' time over ours, training")
     for cell in args.cells:
-        for shape in SHAPES:
+        for shape in (SHAPES[number] for number in args.shapes):
             steps, inputs, places, width, hidden = shape
             text = f"{cell:4} T{steps} B{BATCH} I{inputs} L{places} D{width} H{hidden}"
             timings = alternate(calls_of(problem_of(cell, shape), text, peers), seconds=args.seconds)
@@ -106,9 +108,9 @@ def main(arguments: Sequence[str]) -> int:
             line |= {"shape": [steps, BATCH, *shape[1:]], "threads": args.threads}
             line |= {"instruction_set": rk.instruction_set(), "medians": medians, "ratio": ratios[-1]}
             lines.append(line)
+            if args.out:
+                results.merge(args.out, lines)
             print(f"{text}: " + "  ".join(f"{name} {ratio:.2f}" for name, ratio in over.items()), flush=True)
     best = math.exp(sum(map(math.log, ratios)) / len(ratios))
     print(f"the fastest of them: {best:.2f} (geometric mean), {min(ratios):.2f} at least")
-    if args.out:
-        results.merge(args.out, lines)
     return 0

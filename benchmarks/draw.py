@@ -1,4 +1,5 @@
-"""The pictures in docs/, from a file of results: ratios.svg, variants.svg, roofline.svg, scaling.svg, latency.svg.
+"""The pictures in docs/, from a file of results: ratios.svg, variants.svg, roofline.svg, scaling.svg, latency.svg,
+attention.svg.
 
 `python -m benchmarks draw [FILE.jsonl]`
 
@@ -210,12 +211,55 @@ def latency(lines: Sequence[Line]) -> Any:
     return figure
 
 
+ATTENDING = {
+    "loop": "PyTorch loop",
+    "cells": "loop of PyTorch's cells",
+    "compile": "compiled loop",
+    "jax": "jax lax.scan",
+}
+
+
+def attention(lines: Sequence[Line]) -> Any:
+    """Training of an attending LSTM: the others' time over ours, for each shape and number of threads."""
+    from matplotlib import pyplot as plt
+
+    found = [x for x in results.of_kind(lines, "attention") if x["cell"] == "lstm"]
+    if not found:
+        return None
+    counts = sorted({x["threads"] for x in found})
+    shapes = sorted({tuple(x["shape"]) for x in found})
+    peers = [name for name in ATTENDING if any(name in x["medians"] for x in found)]
+    figure, axes = plt.subplots(len(counts), 1, figsize=(9, 2.4 * len(counts)), sharex=True, squeeze=False)
+    width = 0.8 / len(peers)
+    for axis, threads in zip(axes[:, 0], counts, strict=True):
+        mine = [x for x in found if x["threads"] == threads]
+        values = []
+        for i, peer in enumerate(peers):
+            of_peer = [x for x in mine if peer in x["medians"]]
+            places = [shapes.index(tuple(x["shape"])) + (i - (len(peers) - 1) / 2) * width for x in of_peer]
+            ratios = [x["medians"][peer] / x["medians"]["ours"] for x in of_peer]
+            values += ratios
+            heights = [ratio - 1 for ratio in ratios]
+            axis.bar(places, heights, 0.92 * width, bottom=1, label=ATTENDING[peer], color=COLORS[i])
+        axis.set_yscale("log")
+        _times(axis, values)
+        axis.axhline(1, color="black", linewidth=0.8)
+        axis.grid(axis="y", color="#e0e0e0", linewidth=0.6)
+        axis.set_title(f"training, {_threads(threads)}: the others' time over ours", loc="left")
+    names = ["T{} L{}\nD{} H{}".format(shape[0], *shape[3:]) for shape in shapes]
+    axes[-1][0].set_xticks(range(len(shapes)), names)
+    axes[0][0].legend(ncols=len(peers), loc="upper right", bbox_to_anchor=(1, 1.2), columnspacing=1, handlelength=1)
+    _footnote(figure, lines, found[0], "LSTM, additive scores, batch 32; medians of alternated calls")
+    return figure
+
+
 PICTURES: dict[str, Callable[[Sequence[Line]], Any]] = {
     "ratios": ratios,
     "variants": variants,
     "roofline": roofline,
     "scaling": scaling,
     "latency": latency,
+    "attention": attention,
 }
 
 

@@ -24,6 +24,19 @@ math(EXPR rnnkernels_last_cuda_part "${rnnkernels_cuda_parts} - 1")
 set(rnnkernels_device_binding
   ${rnnkernels_binding} csrc/binding/device_array.cpp csrc/binding/device_module.cpp)
 
+# Cells that are programs, and the source that what is made of them stands on, as a string (csrc/cuda/program_source.h).
+set(rnnkernels_prelude "${CMAKE_CURRENT_BINARY_DIR}/program_prelude.cpp")
+file(GLOB rnnkernels_prelude_headers CONFIGURE_DEPENDS
+  csrc/math/*.h csrc/recurrence/*.h csrc/passes/*.h csrc/cuda/*.h)
+add_custom_command(
+  OUTPUT "${rnnkernels_prelude}"
+  COMMAND "${Python_EXECUTABLE}" "${PROJECT_SOURCE_DIR}/cmake/flatten_headers.py"
+    "${PROJECT_SOURCE_DIR}/csrc/cuda/program_kernels.h" rnnkernels::cuda kProgramPrelude cuda "${rnnkernels_prelude}"
+  DEPENDS cmake/flatten_headers.py ${rnnkernels_prelude_headers}
+  VERBATIM)
+set(rnnkernels_cuda_programs
+  csrc/cuda/nvrtc.cpp csrc/cuda/program_cells.cpp csrc/cuda/program_source.cpp ${rnnkernels_run_time_cells} "${rnnkernels_prelude}")
+
 set(rnnkernels_has_gpu FALSE)
 if(EXISTS /proc/driver/nvidia/version OR EXISTS /dev/nvidiactl OR EXISTS /dev/dxg)
   set(rnnkernels_has_gpu TRUE)
@@ -79,8 +92,9 @@ if(rnnkernels_build_cuda)
     "$<$<COMPILE_LANGUAGE:CUDA>:${rnnkernels_cuda_flags}>")
 
   add_library(rnnkernels_cuda OBJECT
-    csrc/cuda/backend.cpp csrc/cuda/check.cpp csrc/cuda/cublas.cpp csrc/cuda/device.cpp csrc/cuda/drop.cu
-    csrc/cuda/engines.cu csrc/cuda/graph.cpp csrc/cuda/graph_cache.cpp csrc/cuda/plan.cpp csrc/cuda/reference.cu)
+    csrc/cuda/backend.cpp csrc/cuda/check.cpp csrc/cuda/compiled_programs.cu csrc/cuda/cublas.cpp csrc/cuda/device.cpp csrc/cuda/drop.cu
+    csrc/cuda/engines.cu csrc/cuda/graph.cpp csrc/cuda/graph_cache.cpp csrc/cuda/plan.cpp csrc/cuda/reference.cu
+    ${rnnkernels_cuda_programs})
   target_link_libraries(rnnkernels_cuda PRIVATE rnnkernels_cuda_options)
   set(rnnkernels_cuda_libraries rnnkernels_cuda)
   foreach(part RANGE ${rnnkernels_last_cuda_part})
@@ -107,7 +121,8 @@ else()
 endif()
 
 if(RNNKERNELS_CUDA_EMULATED)
-  add_library(rnnkernels_cuda_emulated OBJECT tests/native/emulated_engines.cpp)
+  add_library(rnnkernels_cuda_emulated OBJECT
+    ${rnnkernels_cuda_programs} tests/native/emulated_engines.cpp tests/native/emulated_programs.cpp)
   set(rnnkernels_emulated_libraries rnnkernels_cuda_emulated)
   foreach(part RANGE ${rnnkernels_last_cuda_part})
     add_library(rnnkernels_cuda_emulated_${part} OBJECT tests/native/emulated_cells.cpp)
@@ -125,6 +140,6 @@ if(RNNKERNELS_CUDA_EMULATED)
     # Nobody times it: compiled in half the time.
     target_compile_options(${library} PRIVATE -O1)
   endforeach()
-  target_link_libraries(_cuda_emulated PRIVATE ${rnnkernels_emulated_libraries})
+  target_link_libraries(_cuda_emulated PRIVATE ${rnnkernels_emulated_libraries} ${CMAKE_DL_LIBS})
   rnnkernels_together(_cuda_emulated)
 endif()

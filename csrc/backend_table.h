@@ -67,8 +67,8 @@ struct Backend {
     // entry has another version, a name that is taken or a table that cannot be; a call of a cell on a set that it has
     // no passes for throws it, too.
     int (*add_cell)(const CellEntry& entry);
-    // The same of a cell that is a program (recurrence/program.h), which is checked as a whole and copied. Null: this
-    // backend runs none.
+    // The same of a cell that is a program (recurrence/program.h), which is checked as a whole and copied. Backends
+    // number such cells in the order in which they came to each: what is the same everywhere is the name.
     int (*add_program)(const ProgramCell& cell);
     // The operations that a program may have: a name and its operands; null behind the last.
     const char* (*program_operation)(int number, int& operands);

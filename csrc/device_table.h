@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <stdexcept>
+#include <string>
 
 #include "recurrence/problem.h"
 
@@ -65,6 +66,26 @@ struct CublasInfo {
     int version;
 };
 CublasInfo cublas_info();
+
+// The CUDA C++ that a cell which is a program becomes (cuda/program_source.h), a backend's number: what stands before
+// it, and the cell's own text, whose functions' names begin with `prefix`. Throws std::invalid_argument of a built-in
+// cell.
+struct ProgramSource {
+    const char* prelude;
+    std::string text;
+};
+ProgramSource program_source(int cell, Dtype dtype, const std::string& prefix);
+
+// The machine code of its forward or its backward for a GPU of this capability, by NVRTC, which is found as cuBLAS is.
+std::string compile_program(int cell, Dtype dtype, bool backward, int capability);
+
+// As of cuBLAS. It needs no GPU.
+void set_nvrtc_folders(const char* const* folders, int count);
+struct NvrtcInfo {
+    const char* file;
+    int major, minor;
+};
+NvrtcInfo nvrtc_info();
 
 // The set of backend_table.h that stands for whichever kernel is best for a call.
 inline constexpr int kAutomatic = -1;

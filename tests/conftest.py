@@ -8,9 +8,7 @@ Folders: kernels (what the kernels of every backend give), cpu (what the CPU's p
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,8 +20,6 @@ from rnnkernels.cuda import arrays, extension
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -48,21 +44,12 @@ def isa(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def emulated_module() -> str | None:
-    named = os.environ.get("RNNKERNELS_CUDA_EMULATED")
-    built = sorted(ROOT.glob("build/cuda-emulated/_cuda_emulated*.so"), key=lambda file: file.stat().st_mtime)
-    return named or (str(built[-1]) if built else None)
-
-
 @pytest.fixture
 def emulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The backend on the host's memory; tensors of the CPU are taken for a GPU's."""
-    path = emulated_module()
-    if path is None:
-        pytest.skip("no emulated CUDA backend: cmake --preset cuda-emulated and --build")
     import cuda_emulated
 
-    monkeypatch.setitem(sys.modules, "rnnkernels._cuda", cuda_emulated.load(path))
+    monkeypatch.setitem(sys.modules, "rnnkernels._cuda", cuda_emulated.load(cuda_emulated.file()))
     extension._import.cache_clear()
     module = extension.load()
     module.set_poison(True)

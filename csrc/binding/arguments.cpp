@@ -71,7 +71,7 @@ int find_cell(const std::string& name) {
         if (name == backend().cell(i).name) return i;
         known += (i ? ", " : "") + std::string(backend().cell(i).name);
     }
-    const char* const hint = backend().add_program ? "" : "; a cell that was added runs on a CPU only";
+    const char* const hint = kDeviceArrays ? "; a cell that was added with passes of its own runs on a CPU only" : "";
     throw py::value_error("cell: expected one of " + known + ", got '" + name + "'" + hint);
 }
 

@@ -4,6 +4,7 @@
 #include "../device_table.h"
 #include "arguments.h"
 #include "calls.h"
+#include "programs.h"
 #include "released.h"
 
 namespace rnnkernels::binding {
@@ -130,6 +131,28 @@ std::string choose_kernel(Index steps, Index batch, Index input, Index hidden, c
     return cuda::kernel_for({steps, batch, input, hidden, hidden}, read_dtype(dtype), capability, processors);
 }
 
+// The prelude and the source of a cell that is a program.
+py::tuple program_source(const std::string& cell, const std::string& dtype, const std::string& prefix) {
+    const cuda::ProgramSource source = cuda::program_source(find_cell(cell), read_dtype(dtype), prefix);
+    return py::make_tuple(source.prelude, source.text);
+}
+
+py::bytes compile_program(const std::string& cell, const std::string& dtype, bool backward, int capability) {
+    const int number = find_cell(cell);
+    const Dtype kind = read_dtype(dtype);
+    std::string code;
+    {
+        const Released released;
+        code = cuda::compile_program(number, kind, backward, capability);
+    }
+    return py::bytes(code);
+}
+
+py::tuple nvrtc() {
+    const cuda::NvrtcInfo info = cuda::nvrtc_info();
+    return py::make_tuple(info.file, info.major, info.minor);
+}
+
 py::tuple graph_counts() {
     const cuda::GraphCounts found = cuda::graph_counts();
     return py::make_tuple(found.made, found.runs);
@@ -176,6 +199,7 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
     bind_errors(m);
     bind_device_array(m);
     bind_calls(m);
+    bind_programs(m);
     py::class_<Memory>(m, "Memory", "Memory of a device.")
         .def(py::init<int, rnnkernels::Index>(), py::arg("device"), py::arg("nbytes"))
         .def_property_readonly("pointer", &Memory::pointer);
@@ -186,13 +210,18 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
     m.def("versions", &versions);
     m.def("cublas", &cublas);
     m.def(
-        "set_cublas_folders",
+        "set_library_folders",
         [](const std::vector<std::string>& folders) {
             std::vector<const char*> names;
             for (const std::string& folder : folders) names.push_back(folder.c_str());
             rnnkernels::cuda::set_cublas_folders(names.data(), static_cast<int>(names.size()));
+            rnnkernels::cuda::set_nvrtc_folders(names.data(), static_cast<int>(names.size()));
         },
         py::arg("folders"));
+    m.def("program_source", &program_source, py::arg("cell"), py::arg("dtype"), py::arg("prefix") = "");
+    m.def("compile_program", &compile_program, py::arg("cell"), py::arg("dtype"), py::arg("backward"),
+          py::arg("capability"));
+    m.def("nvrtc", &nvrtc);
     m.def("kernels", &set_names);
     m.def("kernel", [] { return backend().set_name(backend().current_set()); });
     m.def(

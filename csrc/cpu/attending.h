@@ -4,6 +4,7 @@
 
 #include "attention_row.h"
 #include "dropped_weights.h"
+#include "weight_gradients.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -13,17 +14,20 @@ struct AttentionArrays {
     static constexpr int lanes = Vec<T>::lanes;
     const Attention* call = nullptr;  // null: the recurrence does not attend
     T* score = nullptr;               // (query_row(A))
+    T score_sum = T(0);               // of its values
+    T* exp_keys = nullptr;            // (B, L, A): what additive_scores.h reads in every step
     T* location = nullptr;            // (C, K, query_row(A))
     Index feature_blocks = 0, query_blocks = 0;
 
-    void take(Workspace& workspace, const Attention& attention) {
+    void take(Workspace& workspace, const Attention& attention, Index steps) {
         call = &attention;
         const Index size = attention.size, row = query_row(size), lines = attention.channels * attention.taps;
         feature_blocks = blocks_of<T>(attention.features);
         query_blocks = blocks_of<T>(size);
         if (attention.score) {
             score = take_zeros<T>(workspace, row);
-            for (Index i = 0; i < size; ++i) score[i] = static_cast<const T*>(attention.score)[i];
+            for (Index i = 0; i < size; ++i) score_sum += score[i] = static_cast<const T*>(attention.score)[i];
+            if (steps > 1 && lines == 0) exp_keys = workspace.take<T>(attention.batch * attention.places * size);
         }
         if (lines == 0) return;
         location = take_zeros<T>(workspace, lines * row);
@@ -31,14 +35,21 @@ struct AttentionArrays {
             for (Index line = 0; line < lines; ++line)
                 location[line * row + i] = static_cast<const T*>(attention.weight_location)[i * lines + line];
     }
+    // A share of what is made of the keys once.
+    void put_exp_keys(int share, int shares) const {
+        if (!exp_keys) return;
+        const Range mine = split_range(call->batch * call->places, 1, shares, share);
+        for (Index i = mine.first * call->size; i < mine.last * call->size; i += call->size)
+            AdditiveScores<T>::put_exp_keys(static_cast<const T*>(call->keys) + i, call->size, exp_keys + i);
+    }
     // Of row b of the batch; before: (C, tapped_row).
     AttentionRow<T> row(Index b, const T* before) const {
         const Attention& a = *call;
         const auto at = [&](const void* array, Index size) {
             return array ? static_cast<const T*>(array) + b * a.places * size : nullptr;
         };
-        return AttentionRow<T>(
-            {call, at(a.keys, a.size), at(a.values, a.features), at(a.mask, 1), score, location, before});
+        return AttentionRow<T>({call, at(a.keys, a.size), at(exp_keys, a.size), at(a.values, a.features), at(a.mask, 1),
+                                score, score_sum, location, before});
     }
     Index feature_row() const { return feature_blocks * lanes; }
     Index before_size() const { return call->channels * tapped_row(*call); }
@@ -63,7 +74,7 @@ struct AttendingForward : AttentionArrays<T> {
     void take(Workspace& workspace, const CellTable& table, const ForwardCall& call, Index width, T* kept) {
         const Attention& a = *call.in.attention;
         const Index batch = call.in.shape.batch, hidden = call.in.shape.hidden;
-        AttentionArrays<T>::take(workspace, a);
+        AttentionArrays<T>::take(workspace, a, call.in.shape.steps);
         // What a call of few rows uses once is read where it stands (ItemProduct).
         const bool all = call.in.shape.steps != 1 || batch > kDirectRows;
         const T* const of_context = static_cast<const T*>(call.in.weight_ih) + call.in.shape.input;
@@ -89,6 +100,7 @@ struct AttendingForward : AttentionArrays<T> {
     void pack(int share, int shares) const {
         query.pack_share(share, shares);
         context.pack_share(share, shares);
+        this->put_exp_keys(share, shares);
     }
 };
 
@@ -96,7 +108,7 @@ template <class T>
 struct AttendingBackward : AttentionArrays<T> {
     Panels<T> w_query{}, w_context{};  // transposed
     const T* q = nullptr;              // (rows, query_row(A)), the forward's
-    T* contexts = nullptr;             // (B, feature_row): dL/dcontext of the step at work
+    T* contexts = nullptr;             // (chunk*B, feature_row): dL/dcontext, then dL/d(sum_i alpha_i value_i)
     T* dq = nullptr;                   // (chunk*B, dq_row): dL/dq, then dL/d(w_b . h + b_b)
     T* dq_sums = nullptr;              // (dq_row)
     T* carried = nullptr;              // (B, C, tapped_row): dL/ds on its way to the step before
@@ -111,11 +123,11 @@ struct AttendingBackward : AttentionArrays<T> {
               Index width, const T* kept) {
         const Attention& a = *in.attention;
         const Index batch = in.shape.batch;
-        AttentionArrays<T>::take(workspace, a);
+        AttentionArrays<T>::take(workspace, a, in.shape.steps);
         w_query = take_panels<T>(workspace, a.size, 1, blocks_of<T>(width));
         w_context = take_panels<T>(workspace, table.input.count * in.shape.hidden, 1, this->feature_blocks);
         q = kept;
-        contexts = workspace.take<T>(batch * this->feature_row());
+        contexts = workspace.take<T>(chunk * this->feature_row());
         // A row more than there are: the last tile of a sum reads beyond the units it needs.
         dq = workspace.take<T>((chunk + 1) * dq_row());
         dq_sums = take_zeros<T>(workspace, dq_row());
@@ -130,17 +142,28 @@ struct AttendingBackward : AttentionArrays<T> {
 // Scratch memory of one thread.
 template <class T>
 struct AttendingScratch {
+    static constexpr Index kRows = OuterProduct<T>::kRowBlock;
     T* alpha;    // (place_row(L))
     T* de;       // (place_row(L))
-    T* made;     // (query_row(A))
+    T* made;     // (3, query_row(A)): what a row makes of its query
     T* before;   // (C, tapped_row)
     T* dbefore;  // (C, tapped_row)
+    // A backward's, for the gradient of a row's features:
+    T* weights;              // (kRows + 1, place_row(L)): alpha of several steps
+    OuterProduct<T> values;  // of these and of dL/dcontext
 
+    void take_sums(Workspace& workspace, const AttentionArrays<T>& arrays) {
+        const Attention& a = *arrays.call;
+        if (a.hard) return;
+        // A row more than there are: the last tile of a sum reads beyond the places it needs.
+        weights = workspace.take<T>((kRows + 1) * place_row(a.places));
+        values = take_outer_product<T>(workspace, a.features);
+    }
     void take(Workspace& workspace, const AttentionArrays<T>& arrays) {
         const Attention& a = *arrays.call;
         alpha = take_zeros<T>(workspace, place_row(a.places));
         de = take_zeros<T>(workspace, place_row(a.places));
-        made = workspace.take<T>(query_row(a.size));
+        made = workspace.take<T>(3 * query_row(a.size));
         before = take_zeros<T>(workspace, arrays.before_size());
         dbefore = take_zeros<T>(workspace, arrays.before_size());
     }

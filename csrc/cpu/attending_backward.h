@@ -4,7 +4,8 @@
 // The parts of a row group divide the features (context_gradient: dL/dcontext from the gradients of the cell's input),
 // meet, divide the rows (weigh_backward), meet, and divide the units of h (ask_backward: what came through the query
 // joins dL/dh of the step before). A row of the batch belongs to one part in all steps, since its sequences add to the
-// same gradients of keys and features, in the order of steps and rows.
+// same gradient of keys, in the order of steps and rows. The gradient of a row's features is a product over the steps
+// of a chunk, made at its end (sum_features).
 // Scores are made again, and not kept: T B L A values would be the largest array of the call.
 #pragma once
 
@@ -25,7 +26,8 @@ void BackwardEngine<T>::begin_attending(int share, int shares) {
                         static_cast<std::size_t>((mine.last - mine.first) * size) * sizeof(T));
     };
     clear(d.keys, a.size);
-    clear(d.values, a.features);
+    if (a.hard || shape_.steps == 0) clear(d.values, a.features);
+    shared.put_exp_keys(share, shares);
     if (!shared.sums) return;
     const T* const weights = static_cast<const T*>(shared_.call.attended.weights);
     const Range mine = split_range(shape_.batch, 1, shares, share);
@@ -52,7 +54,7 @@ void BackwardEngine<T>::context_gradient(Index t) {
                 for (Index i = 0; i < rows.count; ++i)
                     for (Index block = blocks.first; block < blocks.last; ++block)
                         V::load(scratch_.product + (i * kStripBlocks + block - blocks.first) * lanes)
-                            .store(a.contexts + rows.at(i) * a.feature_row() + block * lanes);
+                            .store(dcontext(t, rows.at(i)) + block * lanes);
             });
     });
 }
@@ -82,22 +84,24 @@ void BackwardEngine<T>::attend_backward(Index t, Index row) {
     std::memcpy(alpha, static_cast<const T*>(shared_.call.attended.weights) + at * count,
                 static_cast<std::size_t>(count) * sizeof(T));
 
-    T* const dcontext = shared.contexts + row * shared.feature_row();
+    T* const d_looked = dcontext(t, row);
     if (d.contexts) {
         const T* const given = static_cast<const T*>(d.contexts) + at * a.features;
         for (Index i = 0; i < a.features; i += lanes)
-            (V::load(dcontext + i) + V::load(given + i, a.features - i)).store(dcontext + i);
+            (V::load(d_looked + i) + V::load(given + i, a.features - i)).store(d_looked + i);
     }
     const T beta = shared.beta(h_before(t, row), width());
-    T* const dvalues = static_cast<T*>(d.values) + b * count * a.features;
     T dbeta = T(0);
     if (a.hard) {
-        dbeta = of_row.look_at_place_backward(shared_.call.attended.places[at], beta, dcontext, dvalues);
+        T* const dvalues = static_cast<T*>(d.values) + b * count * a.features;
+        dbeta = of_row.look_at_place_backward(shared_.call.attended.places[at], beta, d_looked, dvalues);
         for (Index i = 0; i < count; ++i) de[i] = T(0);
     } else {
-        of_row.look_backward(alpha, beta, dcontext, de, dvalues);
+        of_row.look_backward(d_looked, de);
         dbeta = of_row.of_places(alpha, de);
         for (Index i = 0; i < count; ++i) de[i] = beta * de[i];
+        if (a.weight_gate)
+            for (Index i = 0; i < a.features; i += lanes) (V(beta) * V::load(d_looked + i)).store(d_looked + i);
     }
     const T* const given = d.weights ? static_cast<const T*>(d.weights) + at * count : nullptr;
     T* const carried = shared.carried ? shared.carried + row * shared.before_size() : nullptr;
@@ -167,6 +171,11 @@ void BackwardEngine<T>::sum_attending(Index first, Index last) {
     const AttendedGradients& d = shared_.call.d_attended;
     const Index begin = rows_.first(first), count = rows_.first(last) - begin;
     const bool begins = last == shape_.steps;
+    if (!a.hard)
+        phases_.everyone([&](int share, int shares) {
+            const Range mine = split_range(a.batch, 1, shares, share);
+            for (Index b = mine.first; b < mine.last; ++b) sum_features(first, last, b);
+        });
     const GradientRows<T> queries{shared.dq, shared.dq_row(), count};
     phases_.everyone(
         [&](int share, int shares) { sum_slots(queries, shared.dq_row() / lanes, shared.dq_sums, share, shares); });
@@ -182,6 +191,40 @@ void BackwardEngine<T>::sum_attending(Index first, Index last) {
         GradientRows<T>{shared_.gradient, shared_.gradient_row(), count}, shared_.input_slots, table_.input.row,
         table_.input.count, shape_.hidden, [&](Index row) { return contexts + rows_.place(begin + row) * a.features; },
         a.features, static_cast<T*>(shared_.call.dweight_ih) + shape_.input, input_row(shared_.in), begins, phases_);
+}
+
+// The gradient of the features of row b of the batch: what the rows of a chunk that look at it give, as products of
+// alpha and dL/dcontext, in the order of the backward's steps. So it is one chain, wherever chunks end.
+template <class T>
+void BackwardEngine<T>::sum_features(Index first, Index last, Index b) {
+    const Attention& a = *shared_.attending.call;
+    const AttendingScratch<T>& scratch = scratch_.attending;
+    const Index size = place_row(a.places);
+    T* const to = static_cast<T*>(shared_.call.d_attended.values) + b * a.places * a.features;
+    const T* contexts[AttendingScratch<T>::kRows];
+    Index count = 0;
+    bool set = last == shape_.steps;
+    const auto add = [&] {
+        scratch.values.go_on(
+            {scratch.weights, size, count}, a.places, [&](Index row) { return contexts[row]; }, a.features, to, set);
+        set = false;
+        count = 0;
+        cpu::look(shared_.watch);
+    };
+    // A row of the batch is one row of all steps, unless sequences share it.
+    Index begin = 0;
+    if (!a.rows_shared)
+        while (begin < rows_.count(first) && place(0, begin) % a.batch != b) ++begin;
+    for (Index t = last - 1; t >= first; --t)
+        for (Index row = begin; row < rows_.count(t) && (a.rows_shared || row == begin); ++row) {
+            if (place(t, row) % a.batch != b) continue;
+            std::memcpy(scratch.weights + count * size,
+                        static_cast<const T*>(shared_.call.attended.weights) + place(t, row) * a.places,
+                        static_cast<std::size_t>(a.places) * sizeof(T));
+            contexts[count] = dcontext(t, row);
+            if (++count == AttendingScratch<T>::kRows) add();
+        }
+    if (count > 0 || set) add();
 }
 
 template <class T>

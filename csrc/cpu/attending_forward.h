@@ -45,7 +45,7 @@ void ForwardEngine<T>::attend(const Step& now, Index row) {
     const AttentionRow<T> of_row = shared.row(place % a.batch, before);
     T* const alpha = scratch_.attending.alpha;
     T* const context = shared.contexts + row * shared.feature_row();
-    of_row.weigh(shared.q_of(now.first, row), alpha);
+    of_row.weigh(shared.q_of(now.first, row), scratch_.attending.made, alpha);
     const T beta = shared.beta(now.h + row * width(), width());
     if (a.hard) {
         const Index drawn = of_row.draw(alpha, uniform_of<T>(a, place));

@@ -1,11 +1,11 @@
 // Attention of one row in one step, forward and backward: scores, their softmax, the context (recurrence/attention.h
 // has the equations). Sums run in one fixed order, which depends on the vector's width alone.
-// Not here: the products with h and with the context, who does which row (attending_forward.h, attending_backward.h).
+// Not here: the products with h and with the context, who does which row (attending_forward.h, attending_backward.h),
+// the gradient of the features (features_gradient.h).
 #pragma once
 
-#include "../math/functions.h"
 #include "../recurrence/draw.h"
-#include "geometry.h"
+#include "additive_scores.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -14,9 +14,11 @@ template <class T>
 struct AttentionOfRow {
     const Attention* call;
     const T* keys;      // (L, A)
+    const T* exp_keys;  // (L, A): as AdditiveScores has them, or null
     const T* values;    // (L, D)
     const T* mask;      // (L) or null
     const T* score;     // (query_row(A)), zeros behind A; null: products
+    T score_sum;        // of its values
     const T* location;  // (C, K, query_row(A)): weight_location, turned; null: none
     const T* before;    // (C, L padded on both sides): s before the step
 };
@@ -33,19 +35,18 @@ class AttentionRow {
 
 public:
     explicit AttentionRow(const AttentionOfRow<T>& of)
-        : of_(of), a_(*of.call), size_(a_.size), scale_(static_cast<T>(a_.scale)) {}
+        : of_(of),
+          a_(*of.call),
+          size_(a_.size),
+          scale_(static_cast<T>(a_.scale)),
+          additive_(of.keys, of.exp_keys, of.score, size_) {}
 
-    // alpha, zeros behind L. q: (query_row(A)).
-    void weigh(const T* q, T* alpha) const {
-        T most = T(0);
-        bool any = false;
-        if (of_.mask)
-            for (Index i = 0; i < a_.places; ++i) alpha[i] = T(0);
-        each_place([&](Index i) RNNKERNELS_INLINED {
-            alpha[i] = of_.score ? additive(q, i) : dot(of_.keys + i * size_, q, size_) * scale_;
-            most = !any || alpha[i] > most ? alpha[i] : most;
-            any = true;
-        });
+    // alpha, zeros behind L. q: (query_row(A)); exp_q likewise: scratch.
+    void weigh(const T* q, T* exp_q, T* alpha) const {
+        for (Index i = 0; i < place_row(a_.places); i += lanes)
+            V(static_cast<T>(-__builtin_huge_val())).store(alpha + i);
+        score(q, exp_q, alpha);
+        const T most = greatest(alpha);
         V sum(T(0));
         for (Index i = 0; i < place_row(a_.places); i += lanes) {
             V e = first_lanes(exp(V::load(alpha + i) - V(most)), a_.places - i);
@@ -66,11 +67,10 @@ public:
     void look(const T* alpha, T beta, T* context) const {
         const Index width = a_.features;
         for (Index at = 0; at < width; at += lanes) V(T(0)).store(context + at);
-        each_place([&](Index i) RNNKERNELS_INLINED {
-            const V weight(alpha[i]);
-            const T* value = of_.values + i * width;
-            for (Index at = 0; at < width; at += lanes)
-                fma(weight, V::load(value + at, width - at), V::load(context + at)).store(context + at);
+        each_group([&](auto together, const Index* at) RNNKERNELS_INLINED {
+            T weights[together];
+            for (int p = 0; p < together; ++p) weights[p] = alpha[at[p]];
+            add_rows<together>(of_.values, width, at, weights, context);
         });
         for (Index at = 0; at < width; at += lanes) (V(beta) * V::load(context + at)).store(context + at);
     }
@@ -80,12 +80,12 @@ public:
             (V(beta) * V::load(of_.values + place * width + at, width - at)).store(context + at);
     }
 
-    // dvalues (L, D) += beta alpha_i dcontext; given[i] = value_i . dcontext, what sum_i alpha_i value_i has of it.
-    void look_backward(const T* alpha, T beta, const T* dcontext, T* given, T* dvalues) const {
-        const Index width = a_.features;
-        each_place([&](Index i) RNNKERNELS_INLINED {
-            given[i] = dot(of_.values + i * width, dcontext, width);
-            add_scaled(beta * alpha[i], dcontext, width, dvalues + i * width);
+    // given[i] = value_i . dcontext, what sum_i alpha_i value_i has of it.
+    void look_backward(const T* dcontext, T* given) const {
+        each_group([&](auto together, const Index* at) RNNKERNELS_INLINED {
+            T sums[together];
+            dots<together>(of_.values, a_.features, at, dcontext, sums);
+            for (int p = 0; p < together; ++p) given[at[p]] = sums[p];
         });
     }
     T look_at_place_backward(Index place, T beta, const T* dcontext, T* dvalues) const {
@@ -95,51 +95,35 @@ public:
 
     // The sum over the places of x[i] y[i].
     T of_places(const T* x, const T* y) const {
+        if (!of_.mask) return dot(x, y, a_.places);
         T sum = T(0);
         each_place([&](Index i) RNNKERNELS_INLINED { sum += x[i] * y[i]; });
         return sum;
     }
 
     // What the scores pass on. de (L): dL/dalpha, then dL/de; dq (query_row(A)), dscore likewise and dkeys (L, A) are
-    // added to. made (query_row(A)): scratch; dlocation and dbefore as `location` and `before`, added to.
-    void weigh_backward(const T* q, const T* alpha, T* de, T* dq, T* dkeys, T* dscore, T* made, T* dlocation,
+    // added to. scratch (3, query_row(A)); dlocation and dbefore as `location` and `before`, added to.
+    void weigh_backward(const T* q, const T* alpha, T* de, T* dq, T* dkeys, T* dscore, T* scratch, T* dlocation,
                         T* dbefore) const {
         const T sum = of_places(alpha, de);
-        each_place([&](Index i) RNNKERNELS_INLINED {
-            de[i] = alpha[i] * (de[i] - sum) * scale_;
-            if (!of_.score) {
+        each_place([&](Index i) RNNKERNELS_INLINED { de[i] = alpha[i] * (de[i] - sum) * scale_; });
+        if (!of_.score)
+            each_place([&](Index i) RNNKERNELS_INLINED {
                 add_scaled(de[i], of_.keys + i * size_, size_, dq);
                 add_scaled(de[i], q, size_, dkeys + i * size_);
-                return;
-            }
-            const V d(de[i]);
-            for (Index at = 0; at < size_; at += lanes) {
-                const V th = V::load(of_.keys + i * size_ + at, size_ - at), v = V::load(of_.score + at);
-                const V y = tanh(located(th + V::load(q + at), i, at));
-                const V p = d * v * fma(-y, y, V(T(1)));
-                fma(d, y, V::load(dscore + at)).store(dscore + at);
-                (V::load(dq + at) + p).store(dq + at);
-                T* const to = dkeys + i * size_ + at;
-                (V::load(to, size_ - at) + p).store(to, size_ - at);
-                if (of_.location) p.store(made + at);
-            }
-            if (of_.location) locate_backward(i, made, dlocation, dbefore);
-        });
+            });
+        else if (by_exponentials(q, scratch))
+            additive_backward(q, de, dq, dkeys, dscore, scratch);
+        else
+            each_place([&](Index i) RNNKERNELS_INLINED {
+                tanh_backward(q, i, de[i], dq, dkeys, dscore, scratch);
+                if (of_.location) locate_backward(i, scratch, dlocation, dbefore);
+            });
     }
 
     // A sum over `count` values that follow each other.
     static RNNKERNELS_INLINE T dot(const T* x, const T* y, Index count) {
-        constexpr int together = 4;
-        V sum[together];
-        for (V& s : sum) s = V(T(0));
-        Index at = 0;
-        for (; at + together * lanes <= count; at += together * lanes)
-#pragma GCC unroll 4
-            for (int k = 0; k < together; ++k)
-                sum[k] = fma(V::load(x + at + k * lanes), V::load(y + at + k * lanes), sum[k]);
-        for (int k = 0; at < count; at += lanes, ++k)
-            sum[k] = fma(V::load(x + at, count - at), V::load(y + at, count - at), sum[k]);
-        return sum_of_lanes((sum[0] + sum[1]) + (sum[2] + sum[3])).first_lane();
+        return sum_of_lanes(dot_in_lanes(x, y, count)).first_lane();
     }
     static RNNKERNELS_INLINE void add_scaled(T factor, const T* x, Index count, T* to) {
         for (Index at = 0; at < count; at += lanes)
@@ -153,13 +137,86 @@ private:
         for (Index i = 0; i < a_.places; ++i)
             if (looks(i)) use(i);
     }
-    RNNKERNELS_INLINE T additive(const T* q, Index i) const {
+    template <class Use>
+    RNNKERNELS_INLINE void each_group(Use use) const {
+        each_group_of_places(a_.places, [&](Index i) RNNKERNELS_INLINED { return looks(i); }, use);
+    }
+    // The same of additive scores; out_of_range(i) for the places whose keys are.
+    template <class Use, class OutOfRange>
+    RNNKERNELS_INLINE void each_group_in_range(Use use, OutOfRange out_of_range) const {
+        const auto usual = [&](Index i) RNNKERNELS_INLINED {
+            if (!looks(i)) return false;
+            if (additive_.in_range(i)) return true;
+            out_of_range(i);
+            return false;
+        };
+        each_group_of_places(a_.places, usual, use);
+    }
+    T greatest(const T* of_places) const {
+        V most = V::load(of_places);
+        for (Index i = lanes; i < place_row(a_.places); i += lanes) most = max(most, V::load(of_places + i));
+        T lane[lanes];
+        most.store(lane);
+        T all = lane[0];
+        for (const T one : lane) all = one > all ? one : all;
+        return all;
+    }
+
+    void score(const T* q, T* exp_q, T* e) const {
+        if (!of_.score)
+            each_group([&](auto together, const Index* at) RNNKERNELS_INLINED {
+                T sums[together];
+                dots<together>(of_.keys, size_, at, q, sums);
+                for (int p = 0; p < together; ++p) e[at[p]] = sums[p] * scale_;
+            });
+        else if (by_exponentials(q, exp_q))
+            each_group_in_range(
+                [&](auto together, const Index* at) RNNKERNELS_INLINED {
+                    T sums[together];
+                    additive_.template sums<together>(at, exp_q, sums);
+                    for (int p = 0; p < together; ++p) e[at[p]] = (of_.score_sum - T(2) * sums[p]) * scale_;
+                },
+                [&](Index i) { e[i] = by_tanh(q, i); });
+        else
+            each_place([&](Index i) { e[i] = by_tanh(q, i); });
+    }
+    bool by_exponentials(const T* q, T* exp_q) const { return !of_.location && additive_.put_exp_query(q, exp_q); }
+    // scratch (3, query_row(A)): e^2q, then what places add to each other.
+    void additive_backward(const T* q, const T* de, T* dq, T* dkeys, T* dscore, T* scratch) const {
+        T *const dslope = scratch + query_row(size_), *const du = dslope + query_row(size_);
+        std::memset(dslope, 0, static_cast<std::size_t>(2 * query_row(size_)) * sizeof(T));
+        T sum = T(0);
+        each_group_in_range(
+            [&](auto together, const Index* at) RNNKERNELS_INLINED {
+                T d[together];
+                for (int p = 0; p < together; ++p) sum += d[p] = de[at[p]];
+                additive_.template backward<together>(at, d, scratch, dslope, du, dkeys);
+            },
+            [&](Index i) { tanh_backward(q, i, de[i], dq, dkeys, dscore, nullptr); });
+        additive_.finish_backward(sum, dslope, du, dq, dscore);
+    }
+    // Where locations count, or keys or the query are large.
+    T by_tanh(const T* q, Index i) const {
         V sum(T(0));
         const T* const key = of_.keys + i * size_;
         for (Index at = 0; at < size_; at += lanes)
             sum = fma(V::load(of_.score + at), tanh(located(V::load(key + at, size_ - at) + V::load(q + at), i, at)),
                       sum);
         return sum_of_lanes(sum).first_lane() * scale_;
+    }
+    // made (query_row(A)), or null: dL/d(the tanh's argument).
+    void tanh_backward(const T* q, Index i, T de, T* dq, T* dkeys, T* dscore, T* made) const {
+        const V d(de);
+        for (Index at = 0; at < size_; at += lanes) {
+            const V key = V::load(of_.keys + i * size_ + at, size_ - at), v = V::load(of_.score + at);
+            const V y = tanh(located(key + V::load(q + at), i, at));
+            const V p = d * v * fma(-y, y, V(T(1)));
+            fma(d, y, V::load(dscore + at)).store(dscore + at);
+            (V::load(dq + at) + p).store(dq + at);
+            T* const to = dkeys + i * size_ + at;
+            (V::load(to, size_ - at) + p).store(to, size_ - at);
+            if (made) p.store(made + at);
+        }
     }
     // And what the places that were looked at before add.
     RNNKERNELS_INLINE V located(V sum, Index i, Index at) const {
@@ -185,6 +242,7 @@ private:
     const Attention& a_;
     const Index size_;
     const T scale_;
+    const AdditiveScores<T> additive_;
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

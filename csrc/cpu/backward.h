@@ -364,7 +364,11 @@ private:
     void attend_backward(Index t, Index row);
     void put_before(Index t, Index row);
     void sum_attending(Index first, Index last);
+    void sum_features(Index first, Index last, Index b);
     void write_attending();
+    T* dcontext(Index t, Index row) const {
+        return in_chunk(shared_.attending.contexts, shared_.attending.feature_row(), t, row);
+    }
     T* dq(Index t, Index row) const { return in_chunk(shared_.attending.dq, shared_.attending.dq_row(), t, row); }
 
     void finish_part();  // backward_sums.h

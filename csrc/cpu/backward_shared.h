@@ -218,7 +218,10 @@ private:
         Index strip = cell.strip_blocks(Pass::backward);
         const bool in_strips = table.form == Form::projected || in.attention;
         if (in_strips && strip < kMostRows * kStripBlocks) strip = kMostRows * kStripBlocks;
-        if (in.attention) of.attending.take(workspace, attending);
+        if (in.attention) {
+            of.attending.take(workspace, attending);
+            of.attending.take_sums(workspace, attending);
+        }
         of.product = workspace.take<T>(strip * (1 + table.vectors) * lanes);
         if (table.norms > 0) {
             of.normal = workspace.take<T>(padded());

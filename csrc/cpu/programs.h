@@ -1,5 +1,5 @@
-// Cells that are programs (recurrence/program.h), on the CPU: their tables, and their way into the list of cells
-// (cells.h). Not here: what a program may do (program_check.h), how it runs (passes/program_pass.h).
+// Cells that are programs (recurrence/program.h), on the CPU: their way into the list of cells (cells.h).
+// Not here: what a program may do (recurrence/program_check.h), how it runs (passes/program_pass.h).
 #pragma once
 
 #include <vector>

@@ -55,6 +55,26 @@ struct OuterProduct {
         }
     }
 
+    // By one thread alone: out (units, columns) += the sum over at most kRowBlock rows, or = it. Every element is one
+    // chain of multiply-adds, which goes on from what stands there.
+    template <class MatrixRow>
+    void go_on(const GradientRows<T>& rows, Index units, MatrixRow matrix_row, Index columns, T* out, bool set) const {
+        const Index vectors = blocks_of<T>(columns), panels = (vectors + width - 1) / width;
+        for (Index panel0 = 0; panel0 < panels; panel0 += kColumnPanels) {
+            const Range here{panel0, least(panels, panel0 + kColumnPanels)};
+            for (Index p = here.first; p < here.last; ++p)
+                pack_matrix(matrix_row, 0, rows.count, p * width, vectors, columns, panel_at(p - here.first));
+            for (Index unit = 0; unit < units; unit += tile_height)
+                for (Index p = here.first; p < here.last; ++p) {
+                    const Index vector = p * width;
+                    const RowBlock<T> left{rows.data + unit, rows.stride, kNoOffset, 1, rows.count};
+                    go_on_tile(left, panel_at(p - here.first), width_at(vector, vectors),
+                               least(units - unit, Index{tile_height}), columns - vector * lanes,
+                               out + unit * columns + vector * lanes, columns, set);
+                }
+        }
+    }
+
 private:
     // These panels' columns of a share of the weight's rows.
     void add_tiles(const GradientRows<T>& rows, const Index* slots, const int* weight_rows, int gates, Index units,
@@ -79,6 +99,22 @@ private:
                     add_row(strip + r * wide * lanes, wide, columns - vector * lanes, set, to);
             }
         }
+    }
+
+    // Of `height` rows and `valid` columns; those that a tile has beyond them are made aside.
+    void go_on_tile(const RowBlock<T>& left, const T* panel, int wide, Index height, Index valid, T* out, Index out_row,
+                    bool set) const {
+        alignas(64) T strip[tile_height * width * lanes] = {};
+        const bool whole = height == tile_height && valid >= wide * lanes;
+        T* const to = whole ? out : strip;
+        const Index row = whole ? out_row : wide * lanes;
+        if (!whole && !set)
+            for (Index r = 0; r < height; ++r)
+                for (int v = 0; v < wide; ++v)
+                    Vec<T>::load(out + r * out_row + v * lanes, valid - v * lanes).store(strip + r * row + v * lanes);
+        tile_of(wide)(left, panel, 0, set ? zeros : to, set ? 0 : row, to, row);
+        if (!whole)
+            for (Index r = 0; r < height; ++r) add_row(strip + r * row, wide, valid, true, out + r * out_row);
     }
 
     T* panel_at(Index p) const { return packed + p * kRowBlock * width * lanes; }

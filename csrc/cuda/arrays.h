@@ -2,7 +2,7 @@
 // the step's first row; what a call or a cell has no use for is null. The engines (forward.h, backward.h) fill them in.
 #pragma once
 
-#include "queue.h"
+#include "storage.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -13,8 +13,10 @@ struct StepArrays {
     Index next{};             // rows of the step after it
     Index hidden{}, width{};  // units, and those of h
     Dtype storage{};
-    const Index* places{};  // of all rows: where they stand in the caller's arrays; null: each its own
-    const T* diagonal{};    // (D, H)
+    const Index* places{};   // of all rows: where they stand in the caller's arrays; null: each its own
+    const T* diagonal{};     // (D, H)
+    const void* x{};         // (T*B, I and E*H), the caller's
+    Index input{}, x_row{};  // I, and numbers of a row of x
     T settings[kMaxSettings]{};
 
     RNNKERNELS_INLINE Vec<T> load(const void* array, Index at) const { return Vec<T>(load_as<T>(array, storage, at)); }
@@ -30,16 +32,14 @@ struct ForwardArrays : StepArrays<T> {
     const T* x_part{};             // (rows, inputs*H)
     const T* table{};              // (I, inputs*H), instead: a row for each token
     const std::int64_t* tokens{};  // (T*B), the caller's
-    const void* x{};               // (T*B, I), the caller's
-    Index input{};
-    const T* bias_x{};      // (inputs*H)
-    const T* term{};        // (B, inputs*H)
-    const T* u_part{};      // (B, hiddens*H)
-    const T* bias_u{};      // (hiddens*H)
-    const T* fed_part{};    // (B, feedbacks*H)
-    const T* bias_fed{};    // (feedbacks*H)
-    const T* gated_part{};  // (B, gateds*H)
-    const T* bias_gated{};  // (gateds*H)
+    const T* bias_x{};             // (inputs*H)
+    const T* term{};               // (B, inputs*H)
+    const T* u_part{};             // (B, hiddens*H)
+    const T* bias_u{};             // (hiddens*H)
+    const T* fed_part{};           // (B, feedbacks*H)
+    const T* bias_fed{};           // (feedbacks*H)
+    const T* gated_part{};         // (B, gateds*H)
+    const T* bias_gated{};         // (gateds*H)
 
     T* states[kMaxStates]{};  // each (B, H), h (B, P): after the last step that a row has had
     T* made_states{};         // (rows, states, H), `made_row` apart: where the cell's states go instead, for options.h
@@ -88,6 +88,7 @@ struct BackwardArrays : StepArrays<T> {
     void* made{};           // (rows, H): what was multiplied again; the gradient of what was normalised inside the cell
     Dtype made_dtype{};
     const T* fed_part{};  // (rows, vectors*H): what comes to what was fed back
+    void* dx{};           // (T*B, I and E*H), the caller's: where gradients of element-wise inputs go; null: not wanted
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -6,6 +6,7 @@
 
 #include "../recurrence/draw.h"
 #include "arrays.h"
+#include "queue.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <map>
 #include <mutex>
+#include <stdexcept>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -16,8 +17,12 @@
 #include "cublas.h"
 #include "engines.h"
 #include "graph_cache.h"
+#include "nvrtc.h"
 #include "on_device.h"
 #include "plan.h"
+#include "program_cells.h"
+#include "program_launches.h"
+#include "program_source.h"
 
 namespace rnnkernels {
 namespace {
@@ -33,7 +38,10 @@ constexpr Parts make_parts(std::integer_sequence<int, part...>) {
     return {{cuda::cell_of_part<part>...}};
 }
 constexpr Parts parts = make_parts(std::make_integer_sequence<int, RNNKERNELS_PARTS>{});
-const Cell& at(int cell) { return parts.cell[cell % RNNKERNELS_PARTS](cell); }
+constexpr int kBuiltIn = cuda::cell_count<cuda::AllCells>;
+const Cell& at(int cell) {
+    return cell < kBuiltIn ? parts.cell[cell % RNNKERNELS_PARTS](cell) : cuda::program_cell(cell - kBuiltIn);
+}
 
 template <class Call>
 using Put = Index (*)(const Cell& cell, const Call& call, Dtype dtype, const cuda::Queue& queue, void* workspace);
@@ -117,6 +125,8 @@ void run(Put<Call> put, int set, int cell, const Call& given, Dtype dtype) {
         throw cuda::Error("workspace: expected at least " + std::to_string(wanted) + " bytes, got " +
                           std::to_string(where.workspace_bytes));
     const cuda::OnDevice device(where.device);
+    if (cell >= kBuiltIn)
+        cuda::make_ready(cuda::program_of(cell - kBuiltIn), dtype, std::is_same_v<Call, BackwardCall>);
     auto* own = static_cast<char*>(where.workspace);
     const auto record = [&](void* stream) {
         if (kernel == Kernel::products) {
@@ -140,11 +150,11 @@ void forward(int set, int cell, Dtype dtype, const ForwardCall& call) {
 
 const Backend table{
     "cuda",
-    [] { return cuda::cell_count<cuda::AllCells>; },
+    [] { return kBuiltIn + cuda::program_count(); },
     [](int cell) -> const CellInfo& { return at(cell).table->info; },
-    [](const CellEntry&) -> int { not_here("cells from elsewhere"); },
-    nullptr,
-    nullptr,
+    [](const CellEntry&) -> int { not_here("cells with passes of their own"); },
+    [](const ProgramCell& cell) { return kBuiltIn + cuda::add_program(cell); },
+    cuda::program_operation,
     [] { return cuda::kKernels; },
     [](int set) { return set == cuda::kAutomatic ? "auto" : cuda::name_of(static_cast<Kernel>(set)); },
     [] { return chosen.load(); },
@@ -196,6 +206,20 @@ void set_graphs(bool on) {
     with_graphs.store(on);
     graph_cache().clear();
 }
+
+ProgramSource program_source(int cell, Dtype dtype, const std::string& prefix) {
+    if (cell < kBuiltIn)
+        throw std::invalid_argument(std::string("cell: expected one that is a program, got ") +
+                                    at(cell).table->info.name + ", which is built in");
+    return {kProgramPrelude, program_source(program_of(cell - kBuiltIn), dtype, prefix, Phases::both)};
+}
+
+std::string compile_program(int cell, Dtype dtype, bool backward, int capability) {
+    if (cell < kBuiltIn) return {};
+    const Phases phases = backward ? Phases::backward : Phases::forward;
+    return compile_source(kProgramPrelude + program_source(program_of(cell - kBuiltIn), dtype, "", phases), capability);
+}
+
 GraphCounts graph_counts() { return graph_cache().counts(); }
 
 }  // namespace cuda

@@ -46,6 +46,7 @@ public:
         made_ = reserve.made_of(call.reserve);
         Base::set_call(a_);
         a_.output = call.output, a_.d_output = call.d_output;
+        if (table_.elements > 0) a_.dx = call.dx;
         h_part_ = arena.take<T>(batch * width);
         a_.fed_part = fed_part_ = arena.take<T>(batch * table_.vectors * hidden);
         if (Base::two_products()) a_.gated_part = gated_part_ = arena.take<T>(batch * hidden);
@@ -101,12 +102,11 @@ public:
     void gates(Index t) {
         const StepRows now = at_step(t);
         const Index hidden = shape_.hidden;
-        multiply(now.count, hidden, table_.gated.count * hidden, gradients(now, layout_.gated), columns_,
-                 Base::weight_of_gated(), gated_part_, hidden);
+        multiply(now, table_.gated, layout_.gated, gated_part_);
         if (masks_.drops)
             Base::mask(now.first, now.count, hidden, 1, gated_part_, dtype_of<T>, gated_part_, dtype_of<T>);
-        const BackwardArrays<T> a = arrays(t);
-        launches_.backward_gates(queue_, now.count, a);
+        const BackwardArrays<T> a = past_comes_late() ? with_past(arrays(t)) : arrays(t);
+        run(launches_.backward_gates, now.count, a);
         if (unmasked_)
             Base::mask(now.first, now.count, hidden, 1, unmasked_, dtype_of<T>,
                        offset(Base::gated_, storage_, now.in_chunk * hidden), storage_);
@@ -123,7 +123,7 @@ public:
             const int dy = layout_.columns.of(table_.diagonal_slot[inputs + hiddens + 1]);  // of the shift, dy itself
             normalise(now, a, 1, dy, 0, inputs + hiddens, 2, d_inner_);
             a.past = past_;
-            launches_.backward_gates(queue_, now.count, a);
+            run(launches_.backward_gates, now.count, a);
         }
         normalise(now, a, inputs, layout_.input_bias, layout_.input, 0, 0, nullptr);
         normalise(now, a, hiddens, layout_.hidden_bias, layout_.hidden, inputs, 1, nullptr);
@@ -205,10 +205,14 @@ private:
             a.product = nullptr, a.d_output = nullptr;
         }
         if (masks_.zones) each(queue_, now.count, shape_.hidden, Unzone<T>{with_past(a), first, table_.states, masks_});
-        // What goes past a cell is added where its maths makes dL/ds: in the state's half of two products, else at
-        // last.
-        launches_.backward(queue_, now.count, Base::inner() ? a : with_past(a));
+        run(launches_.backward, now.count, past_comes_late() ? a : with_past(a));
         return a;
+    }
+    // What goes past a cell is added where its maths makes dL/ds: in the state's half of two products, else at last. Of
+    // a program the first half may leave something else in the place of dL/ds.
+    bool past_comes_late() const { return Base::inner() || (Base::two_products() && launches_.program); }
+    void run(typename CellLaunches<T>::Backward launch, Index rows, const BackwardArrays<T>& a) const {
+        launch(queue_, rows, a, launches_.program);
     }
     BackwardArrays<T> with_past(BackwardArrays<T> a) const {
         a.past = past_;
@@ -235,27 +239,34 @@ private:
             Base::put(
                 Product{m, n, k, a, stride, false, weight, weight_stride, false, to, n, false, storage_, dtype_of<T>});
     }
+    // to (rows, columns) = the gradients of a product of the table's, from a column on, times its weight.
+    void multiply(const StepRows& now, const ProductGates& product, int column, T* to) const {
+        const Index hidden = shape_.hidden, n = Base::columns_of(product);
+        if (now.count > 0)
+            each_run(product, [&](int first, int gates, int row) {
+                Base::put(Product{now.count, n, gates * hidden, gradients(now, column + first), columns_, false,
+                                  Base::weight_of(product, row), n, false, to, n, first > 0, storage_, dtype_of<T>});
+            });
+    }
     // What a step's gate gradients give back to the states before it. The step before adds it to what is carried, where
     // nothing else has to do with it.
     void multiply_recurrent(Index t) const {
         const StepRows now = at_step(t);
         const Index hidden = shape_.hidden, width = Base::width(), size = table_.vectors * hidden;
         if (table_.hidden.count > 0) {
-            multiply(now.count, width, table_.hidden.count * hidden, gradients(now, layout_.hidden), columns_,
-                     Base::weight_of_h(), h_part_, width);
+            multiply(now, table_.hidden, layout_.hidden, h_part_);
             if (masks_.drops && Base::projected())
                 Base::mask(now.first, now.count, width, 1, h_part_, dtype_of<T>, h_part_, dtype_of<T>);
             else if (masks_.drops)
                 each(queue_, now.count, hidden, CarryDropped<T>{h_part_, a_.carried[0], now.first, hidden, masks_});
         }
         if (size == 0) return;
-        multiply(now.count, size, table_.feedback.count * hidden, gradients(now, layout_.feedback), columns_,
-                 Base::weight_of_fed(), fed_part_, size);
+        multiply(now, table_.feedback, layout_.feedback, fed_part_);
         if (masks_.drops)
             Base::mask(now.first, now.count, hidden, table_.vectors, fed_part_, dtype_of<T>, fed_part_, dtype_of<T>);
         BackwardArrays<T> a = arrays(t);
         a.product = masks_.drops || table_.hidden.count == 0 ? nullptr : h_part_;
-        launches_.feedback_backward(queue_, now.count, a);
+        run(launches_.feedback_backward, now.count, a);
     }
 
     BackwardArrays<T> a_;

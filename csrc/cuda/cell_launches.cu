@@ -6,12 +6,13 @@
 #include "../cells/all.h"
 #include "backward_bodies.h"
 #include "forward_bodies.h"
+#include "queue.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 namespace {
 
 template <class Body, class Arrays>
-void launch(const Queue& queue, Index rows, const Arrays& arrays) {
+void launch(const Queue& queue, Index rows, const Arrays& arrays, const void*) {
     each(queue, rows, arrays.hidden, Body{arrays});
 }
 

@@ -15,8 +15,8 @@ struct BackwardArrays;
 // Each puts a body into a queue, for the units of so many rows. Null: the cell has no such phase.
 template <class T>
 struct CellLaunches {
-    using Forward = void (*)(const Queue& queue, Index rows, const ForwardArrays<T>& arrays);
-    using Backward = void (*)(const Queue& queue, Index rows, const BackwardArrays<T>& arrays);
+    using Forward = void (*)(const Queue& queue, Index rows, const ForwardArrays<T>& arrays, const void* program);
+    using Backward = void (*)(const Queue& queue, Index rows, const BackwardArrays<T>& arrays, const void* program);
 
     Forward forward;        // of a cell with two halves: the gates
     Forward forward_state;  // the second half
@@ -24,6 +24,7 @@ struct CellLaunches {
     Backward backward;        // of a cell with two halves: the state
     Backward backward_gates;  // the second half
     Backward feedback_backward;
+    const void* program;  // handed to each; null for a built-in cell
 };
 
 struct Cell {

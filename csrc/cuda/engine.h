@@ -69,15 +69,19 @@ protected:
         a.storage = storage_;
         a.places = rows_.of_rows;
         a.diagonal = layer_.diagonal();
+        a.x = in_.x, a.input = shape_.input, a.x_row = x_row(shape_);
         for (int k = 0; k < table_.settings; ++k) a.settings[k] = static_cast<T>(in_.settings[k]);
     }
 
-    // The recurrent weights of h, of what is fed back, and of the gated state.
-    const void* weight_of_h() const { return weight_rows(layout_.first_hidden_row, width()); }
-    const void* weight_of_fed() const {
-        return table_.own_feedback_weight ? in_.weight_gg : weight_rows(layout_.first_feedback_row, shape_.hidden);
+    // Columns of the weight that a product of the table's multiplies with, and that weight from a row on.
+    Index columns_of(const ProductGates& product) const {
+        if (&product == &table_.hidden) return width();
+        return &product == &table_.feedback ? table_.vectors * shape_.hidden : shape_.hidden;
     }
-    const void* weight_of_gated() const { return weight_rows(layout_.first_gated_row, shape_.hidden); }
+    const void* weight_of(const ProductGates& product, int row) const {
+        const bool own = &product == &table_.feedback && table_.own_feedback_weight;
+        return offset(own ? in_.weight_gg : in_.weight_hh, storage_, row * shape_.hidden * columns_of(product));
+    }
 
     void put(const Product& product) const { queue_.products->multiply(queue_, product); }
     // to = from times the masks of recurrent dropout, in rows of `vectors` vectors of so many units.
@@ -99,11 +103,6 @@ protected:
     LayerArrays<T> layer_;
     Index chunk_ = 0;      // rows
     Index chunk_row_ = 0;  // the first of the chunk at work
-
-private:
-    const void* weight_rows(int row, Index columns) const {
-        return offset(in_.weight_hh, storage_, row * shape_.hidden * columns);
-    }
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -41,13 +41,12 @@ public:
           inputs_(table_.input.count * shape_.hidden) {
         const Index batch = shape_.batch, hidden = shape_.hidden, width = Base::width();
         Base::set_call(a_);
-        a_.input = shape_.input;
-        a_.x = in_.x, a_.tokens = in_.tokens;
+        a_.tokens = in_.tokens;
         makes_table_ = in_.tokens && shape_.input <= rows_.total() && !Base::attending();
         if (makes_table_) token_table_ = arena.take<T>(shape_.input * inputs_);
         if (!makes_table_ || Base::normalised()) x_part_ = arena.take<T>(chunk_ * inputs_);
         if (!Base::normalised()) a_.table = token_table_;
-        if (in_.x && rows_.of_rows) x_rows_ = arena.take(chunk_ * shape_.input, storage);
+        if (in_.x && rows_.of_rows) x_rows_ = arena.take(chunk_ * x_row(shape_), storage);
         a_.u_part = u_part_ = arena.take<T>(batch * table_.hidden.count * hidden);
         a_.fed_part = fed_part_ = arena.take<T>(batch * table_.feedback.count * hidden);
         a_.gated_part = gated_part_ = arena.take<T>(batch * table_.gated.count * hidden);
@@ -82,19 +81,19 @@ public:
     void begin_chunk(Index, Index) {}
     void project(Index first, Index last) {
         chunk_row_ = rows_.first(first);
-        const Index count = rows_.first(last) - chunk_row_, input = shape_.input;
+        const Index count = rows_.first(last) - chunk_row_, input = shape_.input, row = x_row(shape_);
         if (makes_table_) {
         } else if (in_.tokens) {
             each(queue_, count, inputs_,
                  GatherTokens<T>{in_.weight_ih, storage_, in_.tokens, rows_, chunk_row_, input, Base::input_row(),
                                  inputs_, x_part_});
         } else {
-            if (x_rows_) each(queue_, count, input, GatherRows<T>{in_.x, x_rows_, storage_, rows_, chunk_row_, input});
-            const void* x = x_rows_ ? x_rows_ : offset(in_.x, storage_, chunk_row_ * input);
+            if (x_rows_) each(queue_, count, row, GatherRows<T>{in_.x, x_rows_, storage_, rows_, chunk_row_, row});
+            const void* x = x_rows_ ? x_rows_ : offset(in_.x, storage_, chunk_row_ * row);
             if (input == 0)
                 clear(queue_, x_part_, count * inputs_ * Index{sizeof(T)});
             else if (count > 0)
-                put(Product{count, inputs_, input, x, input, false, in_.weight_ih, Base::input_row(), true, x_part_,
+                put(Product{count, inputs_, input, x, row, false, in_.weight_ih, Base::input_row(), true, x_part_,
                             inputs_, false, storage_, dtype_of<T>});
         }
         // With a context it is whole in each step only.
@@ -111,21 +110,20 @@ public:
         const StepRows now = at_step(t);
         multiply_recurrent(now);
         const ForwardArrays<T> a = arrays(now);
-        launches_.forward(queue_, now.count, a);
+        run(launches_.forward, now.count, a);
         if (!Base::projected()) finish_step(now, a);
     }
 
     void gates(Index t) {
         const StepRows now = at_step(t);
         multiply_recurrent(now);
-        launches_.forward(queue_, now.count, arrays(now));
+        run(launches_.forward, now.count, arrays(now));
         if (unmasked_) Base::mask(now.first, now.count, shape_.hidden, 1, unmasked_, dtype_of<T>, gated_, storage_);
     }
 
     void state(Index t) {
         const StepRows now = at_step(t);
-        multiply(now.count, table_.gated.count * shape_.hidden, shape_.hidden, gated_, shape_.hidden,
-                 Base::weight_of_gated(), gated_part_);
+        multiply(now.count, table_.gated, gated_, gated_part_);
         second_half(now);
     }
 
@@ -144,7 +142,7 @@ public:
         const int inputs = table_.input.count, hiddens = table_.hidden.count;
         normalise_rows(now.count, normalised(now.first, u_part_, inputs, hiddens, layer_.bias_hh(), 1));
         const ForwardArrays<T> a = arrays(now);
-        launches_.forward(queue_, now.count, a);
+        run(launches_.forward, now.count, a);
         if (!Base::inner()) return finish_step(now, a);
         Normalised<T> of = normalised(now.first, inner_, inputs + hiddens, 1, nullptr, 2);
         of.shift = of.gain + shape_.hidden;  // the last of the element-wise weights
@@ -202,6 +200,9 @@ private:
         if (masks_.zones && !reserve_) zoned_ = arena.take<T>(batch * table_.states * hidden);
     }
 
+    void run(typename CellLaunches<T>::Forward launch, Index rows, const ForwardArrays<T>& a) const {
+        launch(queue_, rows, a, launches_.program);
+    }
     // The arrays of a step.
     ForwardArrays<T> arrays(const StepRows& now) const {
         const Index hidden = shape_.hidden, first = reserve_ ? now.first : 0;  // of rows that are kept
@@ -230,7 +231,7 @@ private:
     void second_half(const StepRows& now) const {
         ForwardArrays<T> a = arrays(now);
         if (!reserve_) a.to_save = nullptr;
-        launches_.forward_state(queue_, now.count, a);
+        run(launches_.forward_state, now.count, a);
         finish_step(now, a);
     }
     // What a call's options do behind the cell.
@@ -248,19 +249,27 @@ private:
         if (m > 0 && n > 0)
             put(Product{m, n, k, a, stride, false, weight, k, true, to, n, false, storage_, dtype_of<T>});
     }
+    // to (rows, gates*H) = a times the weight of a product of the table's.
+    void multiply(Index rows, const ProductGates& product, const void* a, T* to) const {
+        const Index hidden = shape_.hidden, k = Base::columns_of(product);
+        if (rows > 0)
+            each_run(product, [&](int first, int gates, int row) {
+                put(Product{rows, gates * hidden, k, a, k, false, Base::weight_of(product, row), k, true,
+                            to + first * hidden, product.count * hidden, false, storage_, dtype_of<T>});
+            });
+    }
     void multiply_recurrent(const StepRows& now) const {
         const Index hidden = shape_.hidden, width = Base::width(), fed = table_.vectors * hidden;
         if (operand_ && !a_.operand)
             Base::mask(now.first, now.count, width, 1, a_.states[0], dtype_of<T>, operand_, storage_);
-        multiply(now.count, table_.hidden.count * hidden, width, operand_ ? operand_ : a_.states[0], width,
-                 Base::weight_of_h(), u_part_);
+        multiply(now.count, table_.hidden, operand_ ? operand_ : a_.states[0], u_part_);
         if (fed == 0) return;
         const ForwardArrays<T> a = arrays(now);
         void* operand = offset(fed_, storage_, reserve_ ? now.first * fed : 0);
-        launches_.feedback(queue_, now.count, a);
+        run(launches_.feedback, now.count, a);
         if (unmasked_fed_)
             Base::mask(now.first, now.count, hidden, table_.vectors, a.fed, a.fed_dtype, operand, storage_);
-        multiply(now.count, table_.feedback.count * hidden, fed, operand, fed, Base::weight_of_fed(), fed_part_);
+        multiply(now.count, table_.feedback, operand, fed_part_);
     }
 
     // Of rows from `row` on, in place: `count` vectors, of which the first is the first-th that is normalised; whose
@@ -283,7 +292,7 @@ private:
     bool makes_table_ = false, has_sequences_ = false;
     T* token_table_ = nullptr;  // (I, inputs*H): a row for each token
     T* x_part_ = nullptr;       // (rows of a chunk, inputs*H)
-    void* x_rows_ = nullptr;    // (rows of a chunk, I): the caller's x, packed
+    void* x_rows_ = nullptr;    // (rows of a chunk, I and E*H): the caller's x, packed
     T *u_part_ = nullptr, *fed_part_ = nullptr, *gated_part_ = nullptr;
     T* projection_part_ = nullptr;  // (B, P)
     void* operand_ = nullptr;       // (B, width): h as the recurrent weight sees it, where it is not the state

@@ -100,7 +100,7 @@ private:
     // x itself; of a token the vector that is 1 at its place.
     RNNKERNELS_INLINE V direct_x() const {
         const Index place = a.place(row);
-        if (a.x) return a.load(a.x, place * a.input + unit);
+        if (a.x) return a.load(a.x, place * a.x_row + unit);
         return V(T(a.tokens[place] == unit ? 1 : 0));
     }
     // Lists as types: nvcc's front end takes no empty one as a value.

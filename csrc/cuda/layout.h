@@ -19,7 +19,7 @@
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-inline constexpr int kMostColumns = 32;
+inline constexpr int kMostColumns = 128;  // a cell's slots, and each once more in company
 
 struct Columns {
     int count = 0;
@@ -69,7 +69,18 @@ constexpr Layout layout_of(const CellTable& table) {
     return layout;
 }
 
-// Whether the rows of weight_hh that one product multiplies follow each other, as they must.
+// use(first gate, gates, row) for gates of a product whose rows of the weight follow each other: those are one product
+// of matrices. A built-in cell's are all of them (rows_follow).
+template <class Use>
+void each_run(const ProductGates& product, Use use) {
+    for (int first = 0, next = 0; first < product.count; first = next) {
+        next = first + 1;
+        while (next < product.count && product.row[next] == product.row[next - 1] + 1) ++next;
+        use(first, next - first, product.row[first]);
+    }
+}
+
+// Whether the rows of weight_hh that one product multiplies follow each other.
 constexpr bool rows_follow(const CellTable& table) {
     for (const ProductGates* product : {&table.hidden, &table.feedback, &table.gated})
         for (int i = 1; i < product->count; ++i)

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "arrays.h"
+#include "queue.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "../math/functions.h"
+#include "kernel.h"
 #include "products.h"
 
 #if defined(__CUDACC__)
@@ -24,7 +25,6 @@
 namespace rnnkernels::RNNKERNELS_TARGET {
 
 inline constexpr int kTeam = 128;  // threads of a team
-inline constexpr int kWarp = 32;
 
 // The threads that work on a row together. What a thread writes of element i it alone reads again as element i.
 class Team {
@@ -81,19 +81,10 @@ private:
 
 #if defined(__CUDACC__)
 
-inline constexpr int kBlock = 128;            // threads of a block
-inline constexpr int kBlocks = 4;             // on a processor at least: registers enough that none spills
-inline constexpr Index kMostBlocks = 0xffff;  // of a grid, downwards
-
 template <class Body>
 __global__ void __launch_bounds__(kBlock, kBlocks)
     run_each(Index rows, Index units, const __grid_constant__ Body body) {
-    const Index unit = static_cast<Index>(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (unit >= units) return;
-    const Index step = static_cast<Index>(gridDim.y) * blockDim.y;
-#pragma unroll 1  // most threads have one row: more copies of the body would only be code
-    for (Index row = static_cast<Index>(blockIdx.y) * blockDim.y + threadIdx.y; row < rows; row += step)
-        body(row, unit);
+    run_thread(rows, units, body);
 }
 
 template <class Body>
@@ -102,16 +93,25 @@ __global__ void __launch_bounds__(kTeam, kBlocks) run_each_row(Index rows, const
     for (Index row = blockIdx.x; row < rows; row += gridDim.x) body(row, Team{});
 }
 
+// The threads for so many units of rows.
+struct Places {
+    dim3 block, grid;
+
+    Places(Index rows, Index units) {
+        const Index wide = units >= kBlock ? kBlock : (units + kWarp - 1) / kWarp * kWarp;
+        const Index high = kBlock / wide, down = (rows + high - 1) / high;
+        block = dim3(static_cast<unsigned>(wide), static_cast<unsigned>(high));
+        grid = dim3(static_cast<unsigned>((units + wide - 1) / wide),
+                    static_cast<unsigned>(down < kMostBlocks ? down : kMostBlocks));
+    }
+};
+
 // body(row, unit) for all of them, in any order.
 template <class Body>
 void each(const Queue& queue, Index rows, Index units, const Body& body) {
     if (rows <= 0 || units <= 0) return;
-    const Index wide = units >= kBlock ? kBlock : (units + kWarp - 1) / kWarp * kWarp;
-    const Index high = kBlock / wide, down = (rows + high - 1) / high;
-    const dim3 block(static_cast<unsigned>(wide), static_cast<unsigned>(high));
-    const dim3 grid(static_cast<unsigned>((units + wide - 1) / wide),
-                    static_cast<unsigned>(down < kMostBlocks ? down : kMostBlocks));
-    run_each<<<grid, block, 0, static_cast<cudaStream_t>(queue.stream)>>>(rows, units, body);
+    const Places places(rows, units);
+    run_each<<<places.grid, places.block, 0, static_cast<cudaStream_t>(queue.stream)>>>(rows, units, body);
     RNNKERNELS_CHECK(cudaGetLastError());
 }
 

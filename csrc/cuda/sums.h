@@ -127,15 +127,15 @@ struct ScatterInputGradient {
     const void* gradient;
     Dtype storage;
     Rows rows;
-    Index first, input, stride;
-    void* to;
+    Index first, input, to_row, stride;
+    void* to;  // (T*B, I and what stands behind it), rows `to_row` apart
     int directs;
     int column[kMaxGates];  // each direct gate's, I = H wide
 
     RNNKERNELS_INLINE void operator()(Index row, Index unit) const {
         T sum = dx[row * input + unit];
         for (int i = 0; i < directs; ++i) sum += load_as<T>(gradient, storage, row * stride + column[i] * input + unit);
-        store_as<T>(to, storage, rows.place(first + row) * input + unit, sum);
+        store_as<T>(to, storage, rows.place(first + row) * to_row + unit, sum);
     }
 };
 

@@ -42,7 +42,7 @@ protected:
         parts_ = arena.take<T>((chunk_ + kSumRows - 1) / kSumRows * columns_);
         if (call.dterm) terms_ = arena.take<T>(batch * table_.input.count * hidden);
         if (call.dx && (rows_.of_rows || table_.directs > 0)) dx_ = arena.take<T>(chunk_ * input);
-        if (in_.x && rows_.of_rows) x_rows_ = arena.take(chunk_ * input, storage);
+        if (in_.x && rows_.of_rows) x_rows_ = arena.take(chunk_ * x_row(shape_), storage);
         if (in_.tokens) of_tokens_ = {arena.take<Index>(input + 1), arena.take<Index>(chunk_)};
         d_ih_ = take_sum(arena, call.dweight_ih, table_.input.count * hidden * Base::input_row());
         d_hh_ = take_sum(arena, call.dweight_hh, table_.recurrents * hidden * width);
@@ -72,10 +72,8 @@ protected:
         add_input(begin, count, more);
         add_hidden(first, begin, count, more);
         const Index size = table_.vectors * hidden;
-        add(layout_.feedback, table_.feedback.count, count, 0, offset(fed, storage_, begin * size), size,
-            table_.own_feedback_weight ? d_gg_.to : d_hh_.to + layout_.first_feedback_row * hidden * hidden, more);
-        add(layout_.gated, table_.gated.count, count, 0, gated_, hidden,
-            d_hh_.to + layout_.first_gated_row * hidden * hidden, more);
+        add(table_.feedback, layout_.feedback, count, 0, offset(fed, storage_, begin * size), more);
+        add(table_.gated, layout_.gated, count, 0, gated_, more);
         if (Base::projected())
             put(Product{width, hidden, count, dh_, width, true, offset(made, storage_, begin * hidden), hidden, false,
                         d_hr_.to, hidden, more, storage_, dtype_of<T>});
@@ -91,10 +89,9 @@ protected:
         for (const Sum* sum : {&d_ih_, &d_hh_, &d_gg_, &d_hr_})
             if (sum->to != sum->caller) write(sum->to, sum->caller, sum->count);
         write_bias(call_.dbias_ih, 0, layout_.input_bias, table_.input.count);
-        write_bias(call_.dbias_hh, layout_.first_hidden_row, layout_.hidden_bias, table_.hidden.count);
-        write_bias(call_.dbias_hh, layout_.first_gated_row, layout_.gated, table_.gated.count);
-        if (!table_.own_feedback_weight)
-            write_bias(call_.dbias_hh, layout_.first_feedback_row, layout_.feedback, table_.feedback.count);
+        write_biases(table_.hidden, layout_.hidden_bias);
+        write_biases(table_.gated, layout_.gated);
+        if (!table_.own_feedback_weight) write_biases(table_.feedback, layout_.feedback);
         for (int k = 0; k < table_.diagonals; ++k)
             write_bias(call_.dweight_diagonal, k, layout_.columns.of(table_.diagonal_slot[k]), 1);
         if (terms_) write(terms_, call_.dterm, shape_.batch * table_.input.count * shape_.hidden);
@@ -102,8 +99,8 @@ protected:
 
     // The context's columns of dW_ih.
     void add_context(Index count, const void* contexts, Index features, bool more) const {
-        add(layout_.input, table_.input.count, count, 0, contexts, features, d_ih_.to + shape_.input, Base::input_row(),
-            more);
+        add(layout_.input, table_.input.count, count, 0, contexts, features, features, d_ih_.to + shape_.input,
+            Base::input_row(), more);
     }
 
     const BackwardCall& call_;
@@ -127,19 +124,24 @@ private:
         return {storage_ == dtype_of<T> ? static_cast<T*>(caller) : arena.take<T>(count), caller, count};
     }
 
-    // dW (gates*H, columns) (+)= the gradients of these gates, transposed, times the rows of a matrix, from row `skip`
-    // of the chunk on.
-    void add(int column, int gates, Index count, Index skip, const void* matrix, Index columns, T* to,
+    // The gradient of a recurrent weight: its rows of a product of the table's, whose gates begin at a column.
+    void add(const ProductGates& product, int column, Index count, Index skip, const void* matrix,
              bool accumulate) const {
-        add(column, gates, count, skip, matrix, columns, to, columns, accumulate);
+        const bool own = &product == &table_.feedback && table_.own_feedback_weight;
+        const Index columns = Base::columns_of(product);
+        each_run(product, [&](int first, int gates, int row) {
+            add(column + first, gates, count, skip, matrix, columns, columns,
+                (own ? d_gg_.to : d_hh_.to) + row * shape_.hidden * columns, columns, accumulate);
+        });
     }
-    // The same with rows of dW `stride` apart.
-    void add(int column, int gates, Index count, Index skip, const void* matrix, Index columns, T* to, Index stride,
-             bool accumulate) const {
+    // dW (gates*H, columns) (+)= the gradients of these gates, transposed, times the rows of a matrix, from row `skip`
+    // of the chunk on. Rows of the matrix are `matrix_row` apart, those of dW `stride`.
+    void add(int column, int gates, Index count, Index skip, const void* matrix, Index columns, Index matrix_row, T* to,
+             Index stride, bool accumulate) const {
         const Index hidden = shape_.hidden;
         if (gates > 0 && columns > 0)
             put(Product{gates * hidden, columns, count, offset(gradient_, storage_, skip * columns_ + column * hidden),
-                        columns_, true, matrix, columns, false, to, stride, accumulate, storage_, dtype_of<T>});
+                        columns_, true, matrix, matrix_row, false, to, stride, accumulate, storage_, dtype_of<T>});
     }
     void add_input(Index begin, Index count, bool more) const {
         const Index input = shape_.input, hidden = shape_.hidden;
@@ -152,17 +154,16 @@ private:
                  AddTokens<T>{from, storage_, columns_, Base::input_row(), of_tokens_, more, d_ih_.to});
             return;
         }
-        if (x_rows_) each(queue_, count, input, GatherRows<T>{in_.x, x_rows_, storage_, rows_, begin, input});
-        add(layout_.input, table_.input.count, count, 0, x_rows_ ? x_rows_ : offset(in_.x, storage_, begin * input),
-            input, d_ih_.to, Base::input_row(), more);
+        const Index row = x_row(shape_);
+        if (x_rows_) each(queue_, count, row, GatherRows<T>{in_.x, x_rows_, storage_, rows_, begin, row});
+        add(layout_.input, table_.input.count, count, 0, x_rows_ ? x_rows_ : offset(in_.x, storage_, begin * row),
+            input, row, d_ih_.to, Base::input_row(), more);
     }
     void add_hidden(Index first, Index begin, Index count, bool more) const {
         const Index hidden = shape_.hidden, width = Base::width();
-        const int hiddens = table_.hidden.count;
-        if (hiddens == 0) return;
-        T* to = d_hh_.to + layout_.first_hidden_row * hidden * width;
+        if (table_.hidden.count == 0) return;
         const auto add_rows = [&](Index skip, Index rows, const void* matrix, bool accumulate) {
-            add(layout_.hidden, hiddens, rows, skip, matrix, width, to, accumulate);
+            add(table_.hidden, layout_.hidden, rows, skip, matrix, accumulate);
         };
         if (operand_) {
             add_rows(0, count, operand_, more);
@@ -172,7 +173,9 @@ private:
         const Index at_start = first == 0 ? shape_.batch : 0;
         if (at_start > 0 && in_.state[0]) add_rows(0, at_start, in_.state[0], more);
         if (at_start > 0 && !in_.state[0] && !more)  // zeros: no product
-            clear(queue_, to, hiddens * hidden * width * Index{sizeof(T)});
+            each_run(table_.hidden, [&](int, int gates, int row) {
+                clear(queue_, d_hh_.to + row * hidden * width, gates * hidden * width * Index{sizeof(T)});
+            });
         const void* from = offset(call_.output, storage_, (begin + at_start - shape_.batch) * width);
         if (count > at_start) add_rows(at_start, count - at_start, from, more || at_start > 0);
     }
@@ -186,18 +189,23 @@ private:
     void write_dx(Index begin, Index count) const {
         const Index input = shape_.input, hidden = shape_.hidden;
         const void* from = offset(gradient_, storage_, layout_.input * hidden);
-        void* to = dx_ ? dx_ : offset(call_.dx, storage_, begin * input);
+        const Index row = dx_ ? input : x_row(shape_);
+        void* to = dx_ ? dx_ : offset(call_.dx, storage_, begin * row);
         put(Product{count, input, table_.input.count * hidden, from, columns_, false, in_.weight_ih, Base::input_row(),
-                    false, to, input, false, storage_, dx_ ? dtype_of<T> : storage_});
+                    false, to, row, false, storage_, dx_ ? dtype_of<T> : storage_});
         if (!dx_) return;
-        ScatterInputGradient<T> body{dx_,   gradient_, storage_, rows_,          begin,
-                                     input, columns_,  call_.dx, table_.directs, {}};
+        ScatterInputGradient<T> body{dx_,           gradient_, storage_, rows_,          begin, input,
+                                     x_row(shape_), columns_,  call_.dx, table_.directs, {}};
         for (int i = 0; i < table_.directs; ++i) body.column[i] = layout_.columns.of(table_.direct_slot[i]);
         each(queue_, count, input, body);
     }
 
     void write(const T* from, void* to, Index count) const {
         each(queue_, 1, count, Convert<T>{from, dtype_of<T>, to, storage_});
+    }
+    void write_biases(const ProductGates& product, int column) const {
+        each_run(product,
+                 [&](int first, int gates, int row) { write_bias(call_.dbias_hh, row, column + first, gates); });
     }
     void write_bias(void* to, int row, int column, int gates) const {
         const Index hidden = shape_.hidden;
@@ -208,7 +216,7 @@ private:
     T* parts_ = nullptr;
     T* terms_ = nullptr;      // (B, inputs*H)
     T* dx_ = nullptr;         // (rows of a chunk, I)
-    void* x_rows_ = nullptr;  // (rows of a chunk, I): the caller's x, packed
+    void* x_rows_ = nullptr;  // (rows of a chunk, I and E*H): the caller's x, packed
     RowsOfTokens of_tokens_{};
     Sum d_ih_{}, d_hh_{}, d_gg_{}, d_hr_{};
 };

@@ -1,5 +1,5 @@
 // Passes that run programs over strips (recurrence/program.h), compiled once for all cells that are programs. Not here:
-// what an operation computes (operations.h), whether a program is right (cpu/program_check.cpp).
+// what an operation computes (operations.h), whether a program is right (recurrence/program_check.h).
 #pragma once
 
 #include "../math/target.h"

@@ -1,7 +1,7 @@
 // A cell as data: its gates, and its maths as programs of vector operations. Whoever makes one hands it to
 // Backend::add_program, which makes a CellTable of the gates and passes of the programs, so that it is a cell as the
-// built-in ones are. Not here: what an operation computes (passes/operations.h), how a program runs
-// (passes/program_pass.cpp), what one may do (cpu/program_check.cpp).
+// built-in ones are. Not here: what an operation computes (passes/operation_list.h), how a program runs
+// (passes/program_pass.cpp, cuda/program_launches.h), what one may do (program_check.h).
 #pragma once
 
 #include "problem.h"

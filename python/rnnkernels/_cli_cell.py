@@ -33,6 +33,7 @@ def cell_named(text: str) -> str:
         If there is none: no such name, no such file, a file that does not run, or nothing of that name in it.
     """
     file, colon, name = text.rpartition(":")
+    found: str
     if colon and file.endswith(".py"):
         found = _of_file(Path(file), name)
     elif text in zoo.cells():

@@ -97,6 +97,22 @@ BREAKS = [
         CPU,
     ),
     Break(
+        "attention: exponentials of large keys and queries are cut",
+        f"{C}/additive_scores.h",
+        "V(ExpTable<T>::limit / 2)",
+        "V(ExpTable<T>::limit * 20)",
+        T,
+        CPU,
+    ),
+    Break(
+        "attention: the gradient of the features is another where a chunk ends elsewhere",
+        f"{C}/attending_backward.h",
+        "for (Index t = last - 1; t >= first; --t)\n        for (Index row = begin;",
+        "for (Index t = first; t < last; ++t)\n        for (Index row = begin;",
+        T,
+        CPU,
+    ),
+    Break(
         "attention: places that a mask forbids have a weight",
         f"{C}/attention_row.h",
         "if (of_.mask) e = e * V::load(of_.mask + i, a_.places - i);",

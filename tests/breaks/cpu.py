@@ -386,7 +386,7 @@ BREAKS = [
     ),
     Break(
         "programs: a state is read where the new one stands",
-        "csrc/cpu/program_check.cpp",
+        "csrc/recurrence/program_check.cpp",
         "written_now({new_, operand.index})",
         "false",
         "tests/equations/test_added_programs.py",
@@ -394,7 +394,7 @@ BREAKS = [
     ),
     Break(
         "programs: a lerp goes the other way",
-        "csrc/passes/operations.h",
+        "csrc/passes/operation_list.h",
         "fma(a, b - c, c)",
         "fma(a, c - b, b)",
         "tests/equations/test_added_programs.py",

@@ -14,7 +14,7 @@ import pytest
 from hand_programs import CELLS, cell, program
 
 import rnnkernels as rk
-from rnnkernels import _cpu
+from rnnkernels import _added, _cpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ def added(name: str) -> str:
     """The built-in cell `name` as a program."""
     as_program = f"{name}_program"
     if as_program not in rk.cells():
-        _cpu.add_program(as_program, **CELLS[name])
+        _added.add({"name": as_program, **CELLS[name]})
     return as_program
 
 
@@ -158,7 +158,7 @@ WEIGHTED = cell(  # mgu, whose f sees w h too
 def test_a_weight_in_a_cell_of_two_products(isa: str) -> None:
     """No built-in cell has one: its gradients against differences."""
     if "weighted" not in rk.cells():
-        _cpu.add_program("weighted", **WEIGHTED)
+        _added.add({"name": "weighted", **WEIGHTED})
     x, params, rng = problem("weighted", 4, 3, 5, np.float64)
     d_output = rng.standard_normal((4, 3, 5))
     gradients = rk.backward(rk.forward("weighted", x, params), d_output).params
@@ -244,7 +244,7 @@ def test_an_operation_is_what_its_name_says(isa: str, name: str) -> None:
         zeros = "\n".join([*(f"slot.{g} = copy constant.0" for g in range(4)), "d_state.0 = copy constant.0"])
         forward = f"new.0 = {name} " + " ".join(f"input.{g}" for g in range(count))
         gates = [(gate, "projected", "none", slot, -1) for slot, gate in enumerate("abcd")]
-        _cpu.add_program(of_operation, **cell(gates, slots=4, forward=forward, backward=zeros))
+        _added.add({"name": of_operation, **cell(gates, slots=4, forward=forward, backward=zeros)})
     x = np.random.default_rng(0).uniform(-3, 3, (1, 30, 4))
     x[0, ::5, 1] = x[0, ::5, 0]
     if name in ("sqrt", "log"):

@@ -49,6 +49,22 @@ def assert_near(found: dict[str, Any], wanted: dict[str, Any], dtype: str) -> No
         np.testing.assert_allclose(found[name], value, **CLOSE[dtype], err_msg=name)
 
 
+@rk.cell
+def gated_alone(x: Any, h: Any, c: Any) -> Any:
+    """Nothing of dL/dh is made in the first half of the backward."""
+    q = rk.product(rk.sigmoid(x.r + rk.product(h).r) * h)
+    d = c * rk.sigmoid(x.f) + rk.tanh(x.n + q.n)
+    return rk.tanh(d), d
+
+
+@rk.cell
+def gate_of_both(x: Any, h: Any, c: Any) -> Any:
+    """A part of dL/dr is made in the first half of the backward, and waits for the second; of dL/dh nothing is."""
+    r = rk.sigmoid(x.r + rk.product(h).r)
+    d = r * c + rk.tanh(x.n + rk.product(r * h).n)
+    return rk.tanh(d), d
+
+
 # ---- layers on layers ----------------------------------------------------------------------------
 
 
@@ -158,13 +174,64 @@ def test_all_states_and_norms(cell: str, dtype: str) -> None:
         np.testing.assert_allclose(a, b, **CLOSE[dtype])
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"weights": "bfloat16"}, {"tokens": True}, {"noise": rk.Noise(0, 0.2, 0.3)}],
+    ids=["bfloat16", "tokens", "noise"],
+)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cell", SAME)
+def test_prepared_layers(cell: str, dtype: str, options: dict[str, Any]) -> None:
+    if cell == "indrnn" and "noise" in options:
+        pytest.skip("it has no recurrent matrix")
+    if dtype == "float64" and "weights" in options:
+        pytest.skip("weights of halves are of float32")
+    x, params, state = numbers(cell, dtype)
+    given: Any = np.random.default_rng(0).integers(0, I, (T, B)) if "tokens" in options else x
+    term = np.random.default_rng(5).standard_normal((B, len(params["weight_ih"]))).astype(dtype)
+    lengths = np.array([T, 2, 0])
+    found, right = (rk.Prepared(name, params, **options) for name in (CELLS[cell], cell))
+    for more in ({}, {"term": term}, {"lengths": lengths, "reverse": True}):
+        assert_same(found.forward(given, state, **more), right.forward(given, state, **more))
+    one, other = (rk.Stepper(layer, B, state, term=term) for layer in (found, right))
+    for x_t in given:
+        assert_same(one(x_t), other(x_t))
+    assert_same(one.state, other.state)
+
+
 def test_bytes_of_training() -> None:
     for cell in OWN:
         x, params, state = numbers(cell, "float32")
         told = {memory: rk.training_bytes(cell, T, B, H, memory=memory) for memory in ("all", "states", "replay")}
         for memory, most in told.items():
             run = rk.forward(cell, x, params, state, memory=memory)
-            assert 0 < run.reserve_bytes <= most, memory
+            assert run.reserve_bytes <= most, memory
+            assert run.reserve_bytes > 0 or memory == "states", memory  # of one state, which is the output
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"zoneout": 0.3},
+        {"recurrent_dropout": 0.3},
+        {"weight_dropout": 0.3},
+        {"zoneout": 0.3, "recurrent_dropout": 0.3, "per_step": True},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("cell", [*OWN, gated_alone, gate_of_both])
+def test_gradients_under_masks(cell: str, options: dict[str, Any]) -> None:
+    x, params, state = numbers(cell)
+    noise = rk.Noise(3, **options)
+    d_output = np.random.default_rng(2).standard_normal((T, B, H))
+
+    def loss() -> float:
+        return float(np.sum(rk.forward(cell, x, params, state, noise=noise).output * d_output))
+
+    grads = rk.backward(rk.forward(cell, x, params, state, noise=noise), d_output)
+    states = {f"state {k}": array for k, array in enumerate(state)}
+    d_states = {f"state {k}": array for k, array in enumerate(grads.state)}
+    check_slopes(loss, {**params, "x": x, **states}, {**grads.params, "x": grads.x, **d_states})
 
 
 # ---- settings ------------------------------------------------------------------------------------

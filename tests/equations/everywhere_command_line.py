@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 import rnnkernels as rk
-from rnnkernels import charlm, cli
+from rnnkernels import _runtime, charlm, cli
 
 pytest.importorskip("safetensors")
 pytest.importorskip("tqdm")
 
-from rnnkernels.charlm import checkpoint as files
+from rnnkernels.charlm.digests import digests_of
 
 TEXT = "".join(f"def f{i % 7}(x):\n    return x + {i % 5}\n\n\n" for i in range(300))
 SMALL = ["--text", "text.py", "--hidden", "12", "--batch", "4", "--seq-length", "10", "--min-count", "1"]
@@ -156,7 +156,7 @@ def _metadata(path: Path) -> dict[str, str]:
     [
         (lambda text: text.replace('"sigmoid"', '"tanh"', 1), "equations"),
         (lambda text: text[:-20], "equations"),
-        (lambda text: "{}", "equations"),
+        (lambda _: "{}", "equations"),
     ],
 )
 def test_changed_equations_are_refused(folder: Path, capsys: Any, change: Any, word: str) -> None:
@@ -184,7 +184,7 @@ def test_equations_that_are_none_are_refused(folder: Path, capsys: Any, text: st
     path = folder / "charlm.safetensors"
     tensors = safetensors.numpy.load_file(path)
     texts = {name: value for name, value in _metadata(path).items() if name != "digests"} | {"equations": text}
-    digests = json.dumps(files.digests_of({**texts, **tensors}))
+    digests = json.dumps(digests_of({**texts, **tensors}))
     safetensors.numpy.save_file(tensors, path, {**texts, "digests": digests})
     code, _, err = run(capsys, "sample", str(path))
     assert code == 2
@@ -240,6 +240,16 @@ def test_what_is_no_cell_is_one_line(folder: Path, capsys: Any, cell: str, word:
         assert len(err) < 500
     assert sys.path == path_before
     assert not (folder / "charlm.safetensors").exists()
+
+
+def test_a_gpu_is_one_line(folder: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained(capsys)
+    monkeypatch.setattr(_runtime, "on_cuda", True)
+    for command in (("train", "--resume", "--epochs", "0.7"), ("sample", "charlm.safetensors")):
+        code, _, err = run(capsys, *command)
+        assert code == 2
+        assert "expected a built-in cell on a GPU, got mine, which is made of equations" in err.splitlines()[-1]
+        assert "Traceback" not in err
 
 
 def test_a_name_in_the_file_may_be_another_than_the_cells(folder: Path, capsys: Any) -> None:

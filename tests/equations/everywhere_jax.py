@@ -64,6 +64,7 @@ def test_vmap(cell: str) -> None:
         run = rk.forward(cell, each, params, state)
         np.testing.assert_allclose(found[k], run.output, rtol=1e-12, atol=1e-13)
         right = rk.backward(run, 2 * run.output, tuple(np.ones_like(s) for s in run.state)).x
+        assert right is not None
         np.testing.assert_allclose(slopes[k], right, rtol=1e-11, atol=1e-12)
 
 

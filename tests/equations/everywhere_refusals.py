@@ -10,7 +10,7 @@ from own_layers import B, H, T, keeper, numbers
 
 import rnnkernels as rk
 from rnnkernels import _runtime, attention, convert
-from rnnkernels.cuda import calls
+from rnnkernels.cuda import extension
 from tests.equations.builtin import CELLS
 
 GPU = r"^cell: expected a built-in cell on a GPU, got keeper, which is made of equations: these run on a CPU"
@@ -56,7 +56,7 @@ def test_a_gpu_has_no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
         rk.Prepared(keeper, params)
     features = np.ones((B, 4, 3), np.float32)
     of_attention = attention.init_params(keeper, 4, 3, H, rng=0)
-    monkeypatch.setattr(calls.extension, "load", lambda: pytest.fail("looked for a GPU"))
+    monkeypatch.setattr(extension, "load", lambda: pytest.fail("looked for a GPU"))
     with pytest.raises(NotImplementedError, match=GPU):
         attention.forward(keeper, x, features, of_attention)
     monkeypatch.setattr(_runtime, "on_cuda", False)

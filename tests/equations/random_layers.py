@@ -15,7 +15,7 @@ from loop_of_equations import Loop
 from random_equations import FORMS, random_equations
 
 import rnnkernels as rk
-from rnnkernels import _cpu
+from rnnkernels import _added, _cpu
 from rnnkernels.equations.lowering import lower
 from rnnkernels.equations.tangent import dual, has_dual
 
@@ -29,7 +29,7 @@ T, B = 4, 3
 def add(equations: Equations) -> Lowered:
     """Make the kernels know a cell."""
     lowered = lower(equations)
-    _cpu.add_program(**lowered.record(_cpu.program_operations(), _cpu.program_operands()))
+    _added.add(lowered.record(_cpu.program_operations(), _cpu.program_operands()))
     return lowered
 
 

@@ -13,7 +13,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-SUBJECTS = ("arrays", "command_line", "jax", "refusals", "torch")
+SUBJECTS = ("arrays", "command_line", "diagnose", "jax", "refusals", "torch")
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)

@@ -319,8 +319,11 @@ def test_pictures(tmp_path: Path) -> None:
     lines.append(
         {**finished({}), "kind": "scaling", "axis": "T", "shape": [0, 1, 2, 3], "points": points, "slope": 1.0}
     )
+    of_attention = {"shape": [20, 32, 8, 49, 16, 16], "medians": {"ours": 1.0, "loop": 4.0, "jax": 3.0}}
+    lines.append({**finished({}), "kind": "attention", "cell": "lstm", **of_attention})
     drawn = draw.draw(lines, tmp_path)
-    assert [file.name for file in drawn] == ["ratios.svg", "variants.svg", "roofline.svg", "scaling.svg", "latency.svg"]
+    names = ["ratios.svg", "variants.svg", "roofline.svg", "scaling.svg", "latency.svg", "attention.svg"]
+    assert [file.name for file in drawn] == names
     first = [file.read_bytes() for file in drawn]
     assert all(ET.fromstring(text).tag.endswith("svg") for text in first)
     assert [file.read_bytes() for file in draw.draw(lines, tmp_path)] == first

@@ -163,6 +163,27 @@ def test_scores_of_any_size(sign: float, dtype: str, isa: str) -> None:
     assert all(np.isfinite(value).all() for value in p.results().values())
 
 
+@pytest.mark.parametrize("which", ["keys", "queries", "both"])
+def test_additive_scores_whose_exponentials_overflow(which: str) -> None:
+    """Keys of some places are large, or the query, or both, which end each other: exactly, of eighths."""
+    for dtype, most in zip(DTYPES, (100, 1000), strict=True):
+        p = make("lstm", Form(attention_size=18), Sizes(3, 3, 1, 5, 7, 4), dtype)
+        far = np.linspace(-most, most, 18, dtype=dtype).round()
+        for array in (p.features, p.params["weight_key"], p.params["bias_query"]):
+            array[...] = (8 * array).round() / 8
+        if which != "queries":
+            p.features[..., 0] = 0
+            p.features[:, ::2, 0] = 1
+            p.params["weight_key"][:, 0] = far
+        if which != "keys":
+            p.params["bias_query"] -= far
+            p.params["weight_query"][...] = 0
+        expected = wanted(p)
+        for isa in sets():
+            rk.set_instruction_set(isa)
+            check(p, p.results(), expected, Form(attention_size=18))
+
+
 def test_nan_stays_in_its_row_and_where_nobody_looks_it_is_not_read(isa: str) -> None:
     for form in KINDS:
         p = make("lstm", form, Sizes(4, 4, 2, 5, 6, 3), "float32")

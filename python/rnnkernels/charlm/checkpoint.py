@@ -2,10 +2,10 @@
 
 Tensors, by prefix: `model.` the parameters, `best.` those with the lowest validation loss (absent while that is the
 present ones), `optimizer.` the optimiser's state, `state.<layer>.<i>` the carried recurrent state. Metadata: texts in
-JSON (vocabulary, config, progress with the generator's state, history; of a cell from equations these, too: no file of
-Python is needed), the mark of this one save (`save`), and a digest of every tensor and of every other text (`digests`). So the file is enough to continue a run bit for bit, or to
-write text, and a bit that has changed since is found; safetensors holds arrays and text only, and loading one runs no
-code.
+JSON (vocabulary, config, progress with the generator's state, history; the equations of a cell that was made of some),
+the mark of this one save (`save`), and a digest of every tensor and of every other text (`digests`). So the file is
+enough to continue a run bit for bit, or to write text, and a bit that has changed since is found; safetensors holds
+arrays and text only, and loading one runs no code.
 
 What the pieces mean is known to `training.py`; this file moves them and refuses what is not a checkpoint. How a file
 takes the place of the one before it, and that no other run's does, is in `claim.py`.

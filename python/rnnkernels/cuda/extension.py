@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from rnnkernels import _added
 from rnnkernels._scalars import as_choice, as_flag, as_integer, as_text, shown
 from rnnkernels.parameters import cell_info
 
@@ -49,8 +50,9 @@ def _import() -> ModuleType | str:
             return "not built: install rnnkernels where nvcc and a GPU are, or with -C cmake.define.RNNKERNELS_CUDA=ON"
         return f"cannot be loaded: {error}"
     _cuda.set_errors(CudaError, CudaMemoryError, CudaUnavailableError)
-    _cuda.set_cublas_folders(_folders())
+    _cuda.set_library_folders(_folders())
     module: ModuleType = _cuda
+    _added.tell(module)
     return module
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from rnnkernels._arrays import frame_of
 from rnnkernels._scalars import as_integer, shown
-from rnnkernels.parameters import as_generator, cell_info
+from rnnkernels.parameters import as_generator, cell_info, x_width
 from rnnkernels.stack import Stack
 
 from .gates import gate_values
@@ -161,7 +161,7 @@ def of_cell(
     steps, batch = as_integer("steps", steps, 1, 2**31 - 1), as_integer("batch", batch, 1, 2**31 - 1)
     generator = as_generator("rng", rng)
     stack = Stack(cell, hidden, hidden, num_layers, rng=generator)
-    return of_stack(stack, generator.standard_normal((steps, batch, hidden), np.float32))
+    return of_stack(stack, generator.standard_normal((steps, batch, x_width(cell, hidden, hidden)), np.float32))
 
 
 def step_factor(norms: npt.ArrayLike) -> float:

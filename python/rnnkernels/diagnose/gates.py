@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rnnkernels.equations.cell import equations_of
 from rnnkernels.functional import forward
 from rnnkernels.parameters import cell_info
+
+from . import of_equations
 
 __all__ = ["gate_values", "sigmoid_gates"]
 
@@ -28,7 +31,7 @@ EPSILON = 1e-5  # added to the variance of a normalised row, as in the kernels
 
 
 def sigmoid_gates(cell: str) -> tuple[str, ...]:
-    """Return the names of a cell's sigmoid gates, in the order of its table.
+    """Return the names of a cell's sigmoid gates, in the order of its table; of one from equations, of its equations.
 
     Parameters
     ----------
@@ -41,6 +44,9 @@ def sigmoid_gates(cell: str) -> tuple[str, ...]:
         If there is no such cell.
     """
     names = [name for name, _, _ in cell_info(cell)["gates"]]
+    equations = equations_of(cell)
+    if equations is not None:
+        return tuple(of_equations.sigmoids(equations))
     return tuple(dict.fromkeys(name for name in names if name in SIGMOID and name not in EXCEPT.get(cell, ())))
 
 
@@ -75,6 +81,9 @@ def gate_values(
         first = np.zeros_like(array[:1]) if state is None else np.asarray(state[k], array.dtype)[None]
         before[name] = np.concatenate([first, array])[:-1]  # (T, B, H)
     arrays = {name: np.asarray(array, run.output.dtype) for name, array in params.items()}
+    equations = equations_of(cell)
+    if equations is not None:
+        return of_equations.gate_values(equations, np.asarray(x), arrays, tuple(before.values()))
     sums = _sums(cell, np.asarray(x), arrays, before, after)
     return {name: _sigmoid(sums[name]) for name in sigmoid_gates(cell)}
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnkernels._arguments import as_parameters
+from rnnkernels.equations.cell import equations_of
 from rnnkernels.parameters import cell_info
 
 __all__ = ["singular_values"]
@@ -54,6 +55,9 @@ def singular_values(cell: str, params: Mapping[str, npt.ArrayLike]) -> dict[str,
     blocks = dict(zip(of_h, _blocks(arrays.get("weight_hh"), hidden), strict=True))
     of_gates = [f"{name} of gates" for name, operand in seeing if fed and operand == "feedback"]
     blocks |= dict(zip(of_gates, _blocks(arrays.get("weight_gg"), hidden), strict=True))
+    if not blocks and equations_of(cell) is not None:  # each weight has a name; there may be none
+        rows = arrays.get("weight_diagonal", np.empty(0)).reshape(-1, hidden)
+        return {name: np.sort(np.abs(row))[::-1] for name, row in zip(info["diagonals"], rows, strict=True)}
     if not blocks:
         return {info["gates"][0][0]: np.sort(np.abs(arrays["weight_diagonal"]))[::-1]}
     return {name: np.linalg.svd(block, compute_uv=False) for name, block in blocks.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -163,6 +164,13 @@ class _Lowering:
         late_results = [(operand, node) for operand, node in results if late(node)]
         second: Have = {**common, operand_gradient: ("d_made", 0)}
         carried = self.carry(early_results, late_results, second, late)
+        for place, (operand, node) in enumerate(late_results):
+            if operand[0] == "d_state" and operand not in carried.values():
+                # What the kernels add to dL/d(the state) between the halves has to stay: that of kept units.
+                between = graph.node("d_new", attribute=("between the halves", operand[1]))
+                second[between] = operand
+                early_results.append((operand, zero))
+                late_results[place] = operand, graph.node("add", node, between)
         early_results += [(operand, node) for node, operand in carried.items() if (operand, node) not in early_results]
         late_results.append((("made", 0), equations.products[number].operands[0]))
         self.phase("backward", early_results, common, first)
@@ -174,10 +182,17 @@ class _Lowering:
         nodes = demanded([node for _, node in late], second)
         makes = find_second_half(nodes, is_late, is_early)
         crossing = [node for node in nodes if node not in makes and any(node in other.arguments for other in makes)]
-        left = {node: operand for operand, node in reversed(early) if operand[0] in ("slot", "d_state")}
+        left = {node: operand for operand, node in reversed(early) if operand[0] == "slot"}
         carried = {node: left[node] for node in crossing if node in left}
-        # Where a result of the second half will stand, a value may wait: a part of that sum, more often than not.
-        free = [operand for kind in ("d_state", "slot") for operand, _ in late if operand[0] == kind]
+        uses = Counter(argument for node in makes for argument in node.arguments)
+        uses.update(node for _, node in late)
+        for operand, node in late:
+            if operand[0] == "d_state":
+                part = next((each for each in crossing if each not in carried and _is_summand(each, node, uses)), None)
+                if part is not None:
+                    carried[part] = operand
+        # Where a result of the second half will stand, a value may wait.
+        free = [operand for operand, _ in late if operand[0] == "slot"]
         for node in crossing:
             if node not in carried:
                 carried[node] = free.pop(0) if free else ("slot", self.slots.add(None))
@@ -204,6 +219,24 @@ class _Lowering:
                     (("d_step", equations.steps.index(step)), node) for step, node in self.backward.fed_steps.items()
                 ]
                 self.phase("feedback_backward", back, found, gradients)
+
+
+def _is_summand(part: Node, whole: Node, uses: Counter[Node]) -> bool:
+    """Whether `whole` is `part` and something else: what is added to the one is then added to the other, only."""
+    waiting = [whole]
+    while waiting:
+        node = waiting.pop()
+        if uses[node] != 1:
+            continue
+        if node is part:
+            return True
+        if node.operation == "add":
+            waiting += node.arguments
+        elif node.operation == "fma":
+            waiting.append(node.arguments[2])
+        elif node.operation == "sub":
+            waiting.append(node.arguments[0])
+    return False
 
 
 def _check_count(equations: Equations, what: str, count: int, most: int) -> None:

@@ -1,10 +1,10 @@
-"""From equations to a cell of the kernels: differentiated, checked, lowered, and handed to the extension."""
+"""From equations to a cell of the kernels: differentiated, checked, lowered, and handed to the extensions."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rnnkernels import _cpu
+from rnnkernels import _added, _cpu
 
 from .checking import check
 from .lowering import lower
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def register(equations: Equations) -> Lowered:
-    """Add a cell to the extension's list, under the name of the equations.
+    """Add a cell to the extensions' lists, under the name of the equations.
 
     Raises
     ------
@@ -24,17 +24,5 @@ def register(equations: Equations) -> Lowered:
     """
     lowered = lower(equations)
     check(equations, lowered.backward)
-    operations, operands = _cpu.program_operations(), _cpu.program_operands()
-    _cpu.add_program(
-        lowered.name,
-        lowered.states,
-        lowered.gates,
-        lowered.weights,
-        lowered.steps,
-        lowered.saved,
-        lowered.slots,
-        lowered.vectors,
-        lowered.constants,
-        {phase: program.encode(operations, operands) for phase, program in lowered.programs.items()},
-    )
+    _added.add(lowered.record(_cpu.program_operations(), _cpu.program_operands()))
     return lowered

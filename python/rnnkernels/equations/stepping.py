@@ -23,12 +23,31 @@ def step_of(equations: Equations) -> Callable[[Any, Any, Any, State, dict[str, A
     The library's `operations` are what nodes are computed by. All nodes are computed in their order in the graph, in
     which a product's rows stand behind its operands.
     """
+    values_of = evaluator(equations)
+
+    def step(o: Any, x: Any, part: Any, state: State, w: dict[str, Any]) -> State:
+        values = values_of(o, x, part, state, w)
+        return tuple(_filled(o, values[node.number], state[-1]) for node in equations.new)  # h may have another width
+
+    return step
+
+
+def nodes_of(equations: Equations) -> list[Node]:
+    """Return all nodes of a cell's forward, arguments first."""
     operands = [operand for product in equations.products for operand in product.operands]
-    nodes = reached([*equations.new, *operands])
+    return reached([*equations.new, *operands])
+
+
+def evaluator(equations: Equations) -> Callable[[Any, Any, Any, State, dict[str, Any]], dict[int, Any]]:
+    """Return what `step_of` does with its arguments, up to the value of every node, by its number.
+
+    Leaves that stand in a sum of all gates (`_merged`) have no values of their own.
+    """
+    nodes = nodes_of(equations)
     merged = _merged(equations, nodes)
     hidden = {leaf for node in merged for leaf in node.arguments}  # in sums alone
 
-    def step(o: Any, x: Any, part: Any, state: State, w: dict[str, Any]) -> State:
+    def values_of(o: Any, x: Any, part: Any, state: State, w: dict[str, Any]) -> dict[int, Any]:
         size = state[0].shape[-1]
         values: dict[int, Any] = {}
 
@@ -78,9 +97,9 @@ def step_of(equations: Equations) -> Callable[[Any, Any, Any, State, dict[str, A
                 values[node.number] = o.operations[node.operation](*made_of)
             else:
                 values[node.number] = leaf(node.operation, node.attribute)
-        return tuple(_filled(o, values[node.number], state[-1]) for node in equations.new)  # h may have another width
+        return values
 
-    return step
+    return values_of
 
 
 def _filled(o: Any, value: Any, like: Any) -> Any:

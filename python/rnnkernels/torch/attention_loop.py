@@ -174,7 +174,8 @@ class _CellStep:
             self.gain, self.shift = matrices["weight_diagonal"][: self.part.shape[-1]], matrices["bias_ih"]
         else:
             self.part = steps.input_part(LIBRARY, cell, x, {**matrices, "weight_ih": of_x})
-        self.x = x if cell_info(cell)["direct"] else None
+        self.inputs = inputs
+        self.x = x if cell_info(cell)["direct"] or cell_info(cell)["elements"] else None
         self.like = params["weight_ih"]
         self.noise = None if asked.noise is None or not asked.noise.keeps_units else asked.noise
 
@@ -186,7 +187,10 @@ class _CellStep:
         part = torch.addmm(self.part[t], context, self.of_context)
         if self.normalised:
             part = LIBRARY.layer_norm(part, self.gain, self.shift)
-        whole = None if self.x is None else torch.cat((self.x[t], context), 1)  # what gates that take x itself do
+        whole = None
+        if self.x is not None:  # for gates that take x itself, and element-wise inputs, which stand behind it
+            x = self.x[t]
+            whole = torch.cat((x[:, : self.inputs], context, x[:, self.inputs :]), 1)
         made = tuple(self.step(LIBRARY, whole, part, state, self.weights))
         return made if self.noise is None else self.noise.mixed(state, made)
 

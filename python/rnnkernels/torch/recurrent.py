@@ -38,6 +38,7 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
     """Parameters of one cell under torch.nn's names, and the checks that layers and cells share."""
 
     batch_first: bool = False
+    _beside: int = 0  # a module that was stored before a cell could have such inputs has no number of its own
 
     def __init__(
         self,

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace rnnkernels::cpu {
+namespace rnnkernels {
 namespace {
 
 using enum OperandKind;
@@ -52,7 +52,8 @@ Access access_of(ProgramPhase phase, bool two_products) {
         case ProgramPhase::forward:
             return {of_step | bits(hidden, fed), two_products ? bits(saved, made) : bits(saved, new_)};
         case ProgramPhase::forward_state: return {of_step | bits(gated, saved), bits(saved, new_)};
-        case ProgramPhase::backward: return {bits(saved, state, new_, d_new, weight, step), bits(slot, d_state, d_step)};
+        case ProgramPhase::backward:
+            return {bits(saved, state, new_, d_new, weight, step), bits(slot, d_state, d_step)};
         case ProgramPhase::backward_gates:
             return {bits(saved, state, slot, d_state, d_made, weight, step), bits(slot, d_state, made, d_step)};
         case ProgramPhase::feedback: return {bits(state, new_, step), bits(vector)};
@@ -63,28 +64,13 @@ Access access_of(ProgramPhase phase, bool two_products) {
 // Programs of one cell, phase after phase.
 class Check {
 public:
-    Check(const SetKernels& kernels, const CellTable& table, const ProgramCell& cell)
-        : kernels_(kernels), table_(table), cell_(cell) {
-        const int counts[kKinds] = {kMostRegisters,
-                                    cell.constant_count,
-                                    table.input.count,
-                                    table.directs > 0,
-                                    table.hidden.count,
-                                    table.feedback.count,
-                                    table.gated.count,
-                                    table.diagonals,
-                                    table.elements,
-                                    table.states,
-                                    table.states,
-                                    table.saved,
-                                    table.states,
-                                    table.states,
-                                    table.slots,
-                                    table.gated.count > 0,
-                                    table.gated.count > 0,
-                                    table.vectors,
-                                    table.vectors,
-                                    table.elements};
+    Check(ProgramOperation operation, const CellTable& table, const ProgramCell& cell)
+        : operation_(operation), table_(table), cell_(cell) {
+        const int counts[kKinds] = {
+            kMostRegisters,        cell.constant_count,   table.input.count, table.directs > 0, table.hidden.count,
+            table.feedback.count,  table.gated.count,     table.diagonals,   table.elements,    table.states,
+            table.states,          table.saved,           table.states,      table.states,      table.slots,
+            table.gated.count > 0, table.gated.count > 0, table.vectors,     table.vectors,     table.elements};
         for (int kind = 0; kind < kKinds; ++kind) {
             count_[kind] = counts[kind];
             written_[kind].resize(static_cast<std::size_t>(counts[kind]));
@@ -128,7 +114,7 @@ private:
 
     void instruction(const Instruction& instruction, int number, std::vector<bool>* places) {
         int operands = 0;
-        const char* const name = kernels_.program_operation(instruction.operation, operands);
+        const char* const name = operation_(instruction.operation, operands);
         const std::string where = program_ + ", instruction " + std::to_string(number);
         if (!name)
             refuse(where + ": expected the number of an operation, got " + std::to_string(instruction.operation));
@@ -203,7 +189,7 @@ private:
             if ((kinds >> kind & 1U) != 0) written_[kind].assign(written_[kind].size(), false);
     }
 
-    const SetKernels& kernels_;
+    const ProgramOperation operation_;
     const CellTable& table_;
     const ProgramCell& cell_;
     std::string program_, where_;
@@ -246,8 +232,8 @@ void check_gates(const ProgramCell& cell) {
         if (std::isnan(cell.constants[i])) refuse("constants: expected numbers, got a NaN");
 }
 
-void check_programs(const SetKernels& kernels, const CellTable& table, const ProgramCell& cell) {
-    Check(kernels, table, cell).run();
+void check_programs(ProgramOperation operation, const CellTable& table, const ProgramCell& cell) {
+    Check(operation, table, cell).run();
 }
 
-}  // namespace rnnkernels::cpu
+}  // namespace rnnkernels

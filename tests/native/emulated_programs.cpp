@@ -1,0 +1,250 @@
+// Cells that are programs, where there is no GPU: each is run instruction by instruction, with the loads and stores of
+// csrc/cuda/program_bodies.h. A test may put source that was made of a program and compiled for the host in its place
+// (emulated_compiled).
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "cuda/program_bodies.h"
+#include "cuda/program_launches.h"
+#include "cuda/queue.h"
+
+namespace rnnkernels::cuda {
+namespace {
+
+using enum OperandKind;
+
+template <class T>
+using Operate = Vec<T> (*)(const Vec<T>* in);
+
+#define RNNKERNELS_1(name, ...) \
+    [](const V* in) {           \
+        const V a = in[0];      \
+        return V(__VA_ARGS__);  \
+    },
+#define RNNKERNELS_2(name, ...)       \
+    [](const V* in) {                 \
+        const V a = in[0], b = in[1]; \
+        return V(__VA_ARGS__);        \
+    },
+#define RNNKERNELS_3(name, ...)                  \
+    [](const V* in) {                            \
+        const V a = in[0], b = in[1], c = in[2]; \
+        return V(__VA_ARGS__);                   \
+    },
+#define RNNKERNELS_4(name, ...)                             \
+    [](const V* in) {                                       \
+        const V a = in[0], b = in[1], c = in[2], d = in[3]; \
+        return V(__VA_ARGS__);                              \
+    },
+template <class T, class V = Vec<T>>
+constexpr Operate<T> kOperate[] = {RNNKERNELS_OPERATIONS(RNNKERNELS_1, RNNKERNELS_2, RNNKERNELS_3, RNNKERNELS_4)};
+#undef RNNKERNELS_1
+#undef RNNKERNELS_2
+#undef RNNKERNELS_3
+#undef RNNKERNELS_4
+
+// A phase with a place for each of its values.
+struct Plan {
+    struct Step {
+        int operation, operands, out, in[kMostOperands];
+    };
+    struct Place {
+        ProgramOperand operand;
+        int value;
+    };
+    std::vector<Step> steps;
+    std::vector<Place> reads, writes, constants;
+    int values = 0;
+};
+
+Plan make_plan(const OwnPhase& phase) {
+    Plan plan;
+    std::map<std::pair<OperandKind, int>, int> value;
+    const auto of = [&](const ProgramOperand& operand) {
+        const auto [found, is_new] = value.try_emplace({operand.kind, operand.index}, plan.values);
+        if (is_new) {
+            ++plan.values;
+            if (operand.kind == constant) plan.constants.push_back({operand, found->second});
+        }
+        return found->second;
+    };
+    for (const ProgramOperand& read : phase.reads) plan.reads.push_back({read, of(read)});
+    for (const Instruction& instruction : phase.instructions) {
+        Plan::Step step{};
+        step.operation = instruction.operation;
+        program_operation(instruction.operation, step.operands);
+        for (int k = 0; k < step.operands; ++k) step.in[k] = of(instruction.in[k]);
+        step.out = of(instruction.out);
+        plan.steps.push_back(step);
+    }
+    for (const ProgramOperand& written : phase.writes) plan.writes.push_back({written, of(written)});
+    return plan;
+}
+
+// Source that was compiled for the host.
+using Compiled = void (*)(Index rows, Index units, const void* arrays);
+
+struct Interpreted {
+    const OwnProgram& program;
+    Plan plans[kProgramPhaseCount];
+    Compiled compiled[2][kProgramPhaseCount] = {};  // of float32, of float64; null: none
+
+    explicit Interpreted(const OwnProgram& of) : program(of) {
+        for (int phase = 0; phase < kProgramPhaseCount; ++phase) plans[phase] = make_plan(of.phases[phase]);
+    }
+};
+
+#define GET(kind, ...)                              \
+    case kind:                                      \
+        if constexpr (requires { at.__VA_ARGS__; }) \
+            return at.__VA_ARGS__;                  \
+        else                                        \
+            break
+
+template <class At>
+typename At::V get(const At& at, const OwnProgram& program, const ProgramOperand& operand) {
+    const CellTable& t = program.table();
+    const int i = operand.index, columns = program.layout.columns.count;
+    const auto row = [i](const ProductGates& gates) { return gates.row[i] - gates.row[0]; };
+    switch (operand.kind) {
+        GET(input, get_input(i, t.input.count));
+        GET(direct, get_direct());
+        GET(hidden, get_hidden(i, t.hidden.count, row(t.hidden)));
+        GET(fed, get_fed(i, t.feedback.count, row(t.feedback)));
+        GET(gated, get_gated(i, t.gated.count, row(t.gated)));
+        GET(weight, get_weight(i));
+        GET(step, get_step(i));
+        GET(state, get_state(i));
+        GET(new_, get_new(i));
+        GET(saved, get_saved(i));
+        GET(d_new, get_d_new(i, t.hidden.count));
+        GET(d_state, get_d_state(i));
+        GET(slot, get_slot(program.layout.columns.of(i), columns));
+        GET(d_made, get_d_made());
+        GET(d_vector, get_d_vector(i, t.vectors));
+        default: break;
+    }
+    std::abort();  // no program that was checked reads it
+}
+
+#define SET(kind, ...)                                              \
+    case kind:                                                      \
+        if constexpr (requires { at.__VA_ARGS__; }) at.__VA_ARGS__; \
+        break
+
+template <class At>
+void set(const At& at, const OwnProgram& program, const ProgramOperand& operand, typename At::V value) {
+    const int i = operand.index;
+    const Columns& columns = program.layout.columns;
+    switch (operand.kind) {
+        SET(new_, set_new(i, value));
+        SET(saved, set_saved(i, value));
+        SET(made, set_made(value));
+        SET(vector, set_vector(i, program.table().vectors, value));
+        SET(d_new, set_d_new(i, value));
+        SET(d_state, set_d_state(i, value));
+        SET(d_step, set_d_step(i, value));
+        case slot:
+            if constexpr (requires { at.set_slot(0, 0, value); })
+                for (int column = 0; column < columns.count; ++column)
+                    if (columns.slot[column] == i) at.set_slot(column, columns.count, value);
+            break;
+        default: std::abort();
+    }
+}
+
+template <class At>
+void run(const At& at, const Interpreted& of, ProgramPhase phase) {
+    using V = typename At::V;
+    const Plan& plan = of.plans[static_cast<int>(phase)];
+    V value[kMostPlaces], in[kMostOperands];
+    for (const Plan::Place& place : plan.constants)
+        value[place.value] = V(static_cast<typename V::Lane>(of.program.constants[place.operand.index]));
+    for (const Plan::Place& place : plan.reads) value[place.value] = get(at, of.program, place.operand);
+    for (const Plan::Step& step : plan.steps) {
+        for (int k = 0; k < step.operands; ++k) in[k] = value[step.in[k]];
+        value[step.out] = kOperate<typename V::Lane>[step.operation](in);
+    }
+    for (const Plan::Place& place : plan.writes) set(at, of.program, place.operand, value[place.value]);
+}
+
+template <ProgramPhase phase, class T>
+struct Body {
+    static constexpr bool backwards = phase == ProgramPhase::backward || phase == ProgramPhase::backward_gates ||
+                                      phase == ProgramPhase::feedback_backward;
+    using Arrays = std::conditional_t<backwards, BackwardArrays<T>, ForwardArrays<T>>;
+    const Interpreted& of;
+    Arrays a;
+
+    void operator()(Index row, Index unit) const {
+        if constexpr (!backwards) {
+            run(ProgramForwardAt<T>{a, row, unit}, of, phase);
+        } else {
+            const ProgramBackwardAt<T, phase == ProgramPhase::feedback_backward> at{a, row, unit};
+            if constexpr (phase == ProgramPhase::backward) at.keep_operand();
+            if constexpr (phase == ProgramPhase::feedback_backward) at.join_product();
+            run(at, of, phase);
+            if constexpr (phase != ProgramPhase::feedback_backward) at.add_past(of.program.table().states);
+        }
+    }
+};
+
+template <ProgramPhase phase, class T>
+void launch(const Queue& queue, Index rows, const typename Body<phase, T>::Arrays& a, const void* program) {
+    const Interpreted& of = *static_cast<const Interpreted*>(program);
+    if (const Compiled compiled = of.compiled[sizeof(T) == 8][static_cast<int>(phase)])
+        put(queue, [=] { compiled(rows, a.hidden, &a); });
+    else
+        each(queue, rows, a.hidden, Body<phase, T>{of, a});
+}
+
+// Of each program one, for ever.
+Interpreted& interpreted(const OwnProgram& program) {
+    static auto* all = new std::map<const OwnProgram*, std::unique_ptr<Interpreted>>;
+    std::unique_ptr<Interpreted>& found = (*all)[&program];
+    if (!found) found = std::make_unique<Interpreted>(program);
+    return *found;
+}
+
+}  // namespace
+
+template <class T>
+CellLaunches<T> launches_of(const OwnProgram& program) {
+    using enum ProgramPhase;
+    CellLaunches<T> launches{};
+    launches.forward = launch<forward, T>;
+    launches.backward = launch<backward, T>;
+    if (program.table().form == Form::two_products) {
+        launches.forward_state = launch<forward_state, T>;
+        launches.backward_gates = launch<backward_gates, T>;
+    }
+    if (program.table().vectors > 0) {
+        launches.feedback = launch<feedback, T>;
+        launches.feedback_backward = launch<feedback_backward, T>;
+    }
+    launches.program = &interpreted(program);
+    return launches;
+}
+template CellLaunches<float> launches_of(const OwnProgram&);
+template CellLaunches<double> launches_of(const OwnProgram&);
+
+void make_ready(const OwnProgram&, Dtype, bool) {}
+
+}  // namespace rnnkernels::cuda
+
+// A phase of a program, compiled for the host: run in its place from now on; null: no longer. Whether there is such a
+// program.
+extern "C" __attribute__((visibility("default"))) bool emulated_compiled(const char* name, int wide, int phase,
+                                                                         rnnkernels::cuda::Compiled compiled) {
+    using namespace rnnkernels::cuda;
+    for (int number = 0; number < program_count(); ++number) {
+        const OwnProgram& program = program_of(number);
+        if (std::strcmp(program.table().info.name, name) != 0) continue;
+        interpreted(program).compiled[wide != 0][phase] = compiled;
+        return true;
+    }
+    return false;
+}
