@@ -85,8 +85,8 @@ def test_every_option(options: str) -> None:
 @pytest.mark.parametrize("cell", ["lstm", "lstm_cifg", "lstm_projected"])
 def test_the_loop_holds_a_state(cell: str) -> None:
     """`cell_clip` has no dual; the loop has it in its equations, with the kernels' gradients where it holds."""
-    projected = {"proj_size": H} if cell.endswith("projected") else {}
-    params = rk.init_params(cell, H, H, rng=0, dtype="float64", **projected)
+    size = H if cell.endswith("projected") else None
+    params = rk.init_params(cell, H, H, rng=0, dtype="float64", proj_size=size)
     x, d_output = (torch.randn(T, B, H, dtype=torch.float64) for _ in range(2))
     spec, given = (
         make_spec(Asked(cell, cell_clip=0.05), tuple(params), (False,) * 3),
