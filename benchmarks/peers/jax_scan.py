@@ -56,17 +56,28 @@ def library() -> steps.Library:
     import jax.numpy as jnp
 
     return steps.Library(
-        sigmoid=jax.nn.sigmoid,
-        tanh=jnp.tanh,
-        relu=jax.nn.relu,
-        exp=jnp.exp,
-        log_sigmoid=jax.nn.log_sigmoid,
-        maximum=jnp.maximum,
-        clip=lambda a, limit: jnp.clip(a, -limit, limit),
         linear=lambda a, weight, bias: a @ weight if bias is None else a @ weight + bias,
         split=lambda a, count: tuple(jnp.split(a, count, axis=-1)),
         join=lambda pieces: jnp.concatenate(pieces, axis=-1),
         layer_norm=lambda a, gain, shift: jax.nn.standardize(a, axis=-1, epsilon=1e-5) * gain + shift,
+        operations={
+            "constant": lambda value, like: jnp.full((), value, like.dtype),
+            "zeros": jnp.zeros_like,
+            "add": jnp.add,
+            "sub": jnp.subtract,
+            "mul": jnp.multiply,
+            "div": jnp.divide,
+            "neg": jnp.negative,
+            "maximum": jnp.maximum,
+            "minimum": jnp.minimum,
+            "abs": jnp.abs,
+            "exp": jnp.exp,
+            "sigmoid": jax.nn.sigmoid,
+            "tanh": jnp.tanh,
+            "log_sigmoid": jax.nn.log_sigmoid,
+            "relu": jax.nn.relu,
+            "where_gt": lambda a, b, yes, no: jnp.where(a > b, yes, no),
+        },
     )
 
 

@@ -59,7 +59,7 @@ def _read_tables() -> Mapping[str, Mapping[str, Any]]:
 
 def cells() -> tuple[str, ...]:
     """Return the names of the cells, as every ``cell`` argument takes them."""
-    return tuple(_read_tables())
+    return tuple(name for name in _read_tables() if not name.endswith("'"))  # duals are no one's to ask for
 
 
 def cell_info(cell: str) -> Mapping[str, Any]:

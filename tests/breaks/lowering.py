@@ -8,6 +8,7 @@ LOWERING = "tests/equations/test_lowering.py"
 PROGRAMS = "tests/equations/test_programs.py"
 KEEPING = "tests/equations/test_keeping.py"
 SIMPLIFY = "tests/equations/test_simplify.py"
+TANGENT = "tests/equations/test_tangent.py"
 CHECKING = "tests/equations/test_checking.py"
 
 BREAKS = [
@@ -96,6 +97,28 @@ BREAKS = [
         'state: build("add", d_new(graph, state), fed_gradients[leaf])',
         "state: fed_gradients[leaf]",
         ADJOINT,
+    ),
+    # ---- duals
+    Break(
+        "tangent: the last argument's part is the whole tangent",
+        f"{E}/tangent.py",
+        'total = part if total is None else self.build("add", total, part)',
+        "total = part",
+        TANGENT,
+    ),
+    Break(
+        "tangent: h' is multiplied by nothing",
+        f"{E}/tangent.py",
+        'return make("product", attribute=attribute), self.build("add", *rows)',
+        'return make("product", attribute=attribute), rows[0]',
+        TANGENT,
+    ),
+    Break(
+        "tangent: a cell of two products has a dual",
+        f"{E}/tangent.py",
+        'if any(product.kind != "hidden" for product in products):',
+        'if any(product.kind == "feedback" for product in products):',
+        TANGENT,
     ),
     # ---- what is kept
     Break(

@@ -17,6 +17,7 @@ from random_equations import FORMS, random_equations
 import rnnkernels as rk
 from rnnkernels import _added, _cpu
 from rnnkernels.equations.lowering import lower
+from rnnkernels.equations.tangent import dual, has_dual
 
 if TYPE_CHECKING:
     from rnnkernels.equations.graph import Equations
@@ -32,12 +33,13 @@ def add(equations: Equations) -> Lowered:
     return lowered
 
 
-def check(seed: int, hidden: int) -> bool:
-    """Compare one cell; False where its values overflow, which says nothing."""
-    lowered = add(replace(random_equations(seed, steps=False), name=f"random_{seed}_{hidden}"))
+def check(seed: int, hidden: int, *, of_dual: bool = False) -> bool:
+    """Compare one cell, or its dual; False where its values overflow, which says nothing."""
+    equations = replace(random_equations(seed, steps=False), name=f"random_{seed}_{hidden}")
+    lowered = add(dual(equations) if of_dual else equations)
     draw = np.random.default_rng(seed)
     params = rk.init_params(lowered.name, hidden, hidden, rng=seed, dtype=np.float64)
-    x = draw.normal(size=(T, B, hidden))
+    x = draw.normal(size=(T, B, hidden * (1 + len(lowered.steps))))
     states = [draw.normal(size=(B, hidden)) for _ in lowered.states]
     d_output = draw.normal(size=(T, B, hidden))
 
@@ -61,6 +63,13 @@ def check(seed: int, hidden: int) -> bool:
 def test_random_layers(hidden: int) -> None:
     done = sum(check(seed, hidden) for seed in range(6 * len(FORMS)))
     assert done > 5 * len(FORMS)
+
+
+@pytest.mark.parametrize("hidden", [5, 19])
+def test_random_duals(hidden: int) -> None:
+    seeds = [seed for seed in range(30 * len(FORMS)) if has_dual(random_equations(seed, steps=False))]
+    done = sum(check(seed, hidden, of_dual=True) for seed in seeds)
+    assert done > len(seeds) // 2 > 5
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class Loop:
-    """A layer in float64; `params` as the library has them."""
+    """A layer in float64, or complex throughout; `params` as the library has them."""
 
     def __init__(self, lowered: Lowered, params: dict[str, Array], hidden: int) -> None:
         self.equations, self.backward_of, self.hidden = lowered.equations, lowered.backward, hidden
-        self.params = params
+        self.params, self.width = params, params["weight_ih"].shape[1]
         self.d_params = {name: np.zeros_like(array) for name, array in params.items()}
         self.places: dict[str, dict[str, int]] = {"ih": {}, "hh": {}, "gg": {}}
         gates = self.equations.gates
@@ -53,7 +53,9 @@ class Loop:
         """Return the leaves of a step."""
         equations = self.equations
         leaves: Points = {("state", number): state for number, state in enumerate(states)}
-        leaves["direct", None] = x
+        leaves["direct", None] = x[..., : self.hidden]
+        x, *elements = np.split(x, range(self.width, x.shape[-1], self.hidden), axis=-1)
+        leaves.update({("step", name): element for name, element in zip(equations.steps, elements, strict=True)})
         leaves.update({("input", gate): self.multiply("ih", gate, x) for gate in equations.inputs})
         for place, name in enumerate(equations.weights):
             row = self.params["weight_diagonal"].reshape(-1, self.hidden)[place]
@@ -69,25 +71,25 @@ class Loop:
         parts = evaluate(self.equations.products[number].operands, leaves)
         return np.concatenate([np.broadcast_to(part, shape) for part in parts], axis=-1)
 
-    def forward(self, x: Array, states: list[Array]) -> list[Array]:
-        """Return h after every step (T, B, H)."""
+    def forward(self, x: Array, states: list[Array], output: int = 0) -> list[Array]:
+        """Return a state, h, after every step (T, B, H)."""
         self.steps, outputs = [], []
         for x_t in x:
             leaves = self.step(x_t, states)
             self.steps.append((x_t, leaves))
             states = [np.broadcast_to(state, states[0].shape) for state in evaluate(self.equations.new, leaves)]
-            outputs.append(states[0])
+            outputs.append(states[output])
         return outputs
 
-    def backward(self, d_outputs: Array) -> tuple[Array, list[Array]]:
-        """Return dL/dx and dL/d(initial states); `d_params` holds the parameters'."""
+    def backward(self, d_outputs: Array, output: int = 0) -> tuple[Array, list[Array]]:
+        """Return dL/dx and dL/d(initial states); `d_params` holds the parameters'. Of the output state `d_outputs`."""
         equations, of = self.equations, self.backward_of
         shape = d_outputs[0].shape
         carry = [np.zeros(shape) for _ in equations.states]
         d_x = []
         for (x_t, leaves), d_out in zip(reversed(self.steps), d_outputs[::-1], strict=True):
             leaves.update({("d_new", number): d for number, d in enumerate(carry)})
-            leaves["d_new", 0] = leaves["d_new", 0] + d_out
+            leaves["d_new", output] = leaves["d_new", output] + d_out
 
             def value(node: Node | None, leaves: Points = leaves) -> Array:
                 return np.broadcast_to(evaluate([node], leaves)[0], shape) if node else np.zeros(shape)
@@ -96,16 +98,16 @@ class Loop:
             for number in sorted(range(len(of.products)), key=lambda n: equations.products[n].kind != "gated"):
                 product, vector = equations.products[number], self.operand(number, leaves)
                 matrix = "hh" if len(product.operands) == 1 else "gg"
-                back = np.zeros(vector.shape)
+                back = np.zeros_like(vector)
                 for gate in product.gates:
                     back += self.multiply_back(matrix, gate, vector, value(of.products[number][gate]))
                 received[number] = back
                 for place, part in enumerate(np.split(back, len(product.operands), axis=-1)):
                     leaves["d_operand", (number, place)] = part
-            d_x_t = value(of.direct)
+            d_x_t = value(of.direct) if of.direct else np.zeros_like(x_t[..., : self.width])
             for gate in equations.inputs:
-                d_x_t = d_x_t + self.multiply_back("ih", gate, x_t, value(of.inputs[gate]))
-            d_x.append(d_x_t)
+                d_x_t = d_x_t + self.multiply_back("ih", gate, x_t[..., : self.width], value(of.inputs[gate]))
+            d_x.append(np.concatenate([d_x_t, *(value(of.steps[name]) for name in equations.steps)], axis=-1))
             for place, name in enumerate(equations.weights):
                 d_weight = self.d_params["weight_diagonal"].reshape(-1, self.hidden)
                 d_weight[place] += value(of.weights[name]).sum(axis=0)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _lock = threading.RLock()  # of `_cells`, and of the extension's list as far as it is ours
 _cells: dict[str, Cell] = {}
+_duals: dict[str, Cell | None] = {}  # by the cells' names; None: it has none
 
 
 class Cell(str):
@@ -218,6 +219,21 @@ def equations_of(name: str) -> Equations | None:
 def with_settings(name: str, **settings: float) -> Cell:
     """Return the cell of this name with other settings, as calling it does."""
     return _cells[name](**settings)
+
+
+def dual_of(name: str) -> Cell | None:
+    """Return the dual of the cell of this name, registered once; None where it has none the kernels can run."""
+    from .builtin import equations_of as of_built_in
+    from .tangent import dual, has_dual
+
+    if name not in _duals:
+        equations = equations_of(name) or of_built_in(name)
+        try:
+            found = None if equations is None or not has_dual(equations) else _registered(dual(equations), None, None)
+        except ValueError:  # more values than the kernels have room for
+            found = None
+        _duals[name] = found
+    return _duals[name]
 
 
 def _registered(equations: Equations, function: Function | None, initial: Initial | None) -> Cell:

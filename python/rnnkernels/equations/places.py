@@ -67,7 +67,8 @@ def _file(path: str) -> str:
 
 @cache
 def _is_ours(module: str) -> bool:
-    return any(module == name or module.startswith(f"{name}.") for name in _OURS)
+    ours = any(module == name or module.startswith(f"{name}.") for name in _OURS)
+    return ours and module != "rnnkernels.equations.builtin"  # cells, written as a user's are
 
 
 def at(line: str | None) -> str:

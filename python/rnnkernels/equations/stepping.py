@@ -27,7 +27,7 @@ def step_of(equations: Equations) -> Callable[[Any, Any, Any, State, dict[str, A
 
     def step(o: Any, x: Any, part: Any, state: State, w: dict[str, Any]) -> State:
         values = values_of(o, x, part, state, w)
-        return tuple(_filled(o, values[node.number], before) for node, before in zip(equations.new, state, strict=True))
+        return tuple(_filled(o, values[node.number], state[-1]) for node in equations.new)  # h may have another width
 
     return step
 
@@ -39,8 +39,13 @@ def nodes_of(equations: Equations) -> list[Node]:
 
 
 def evaluator(equations: Equations) -> Callable[[Any, Any, Any, State, dict[str, Any]], dict[int, Any]]:
-    """Return what `step_of` does with its arguments, up to the value of every node, by its number."""
+    """Return what `step_of` does with its arguments, up to the value of every node, by its number.
+
+    Leaves that stand in a sum of all gates (`_merged`) have no values of their own.
+    """
     nodes = nodes_of(equations)
+    merged = _merged(equations, nodes)
+    hidden = {leaf for node in merged for leaf in node.arguments}  # in sums alone
 
     def values_of(o: Any, x: Any, part: Any, state: State, w: dict[str, Any]) -> dict[int, Any]:
         size = state[0].shape[-1]
@@ -54,14 +59,20 @@ def evaluator(equations: Equations) -> Callable[[Any, Any, Any, State, dict[str,
             rows = o.linear(vector, w[of], w.get(f"bias {of}"))
             return dict(zip(product.gates, o.split(rows, len(product.gates)), strict=True))
 
-        inputs = dict(zip(equations.inputs, o.split(part, len(equations.inputs)), strict=True))
         weights = dict(zip(equations.weights, w.get("diagonal", ()), strict=True))
+        if merged:
+            rows = o.linear(state[0], w["hidden"], w["bias hidden"])
+            sums = o.split(o.operations["add"](part, rows), len(merged))
+            values |= {node.number: value for node, value in zip(merged, sums, strict=True)}
+        inputs = {} if merged else dict(zip(equations.inputs, o.split(part, len(equations.inputs)), strict=True))
+        known = w.get("constants", {})
         products: dict[int, dict[str, Any]] = {}
         behind = 0 if x is None else x.shape[-1] - len(equations.steps) * size  # where the inputs of every step begin
 
         def leaf(operation: str, attribute: Any) -> Any:
             if operation == "constant":
-                return o.operations["constant"](attribute, state[0])
+                shown = repr(attribute)  # 0.0 and -0.0 are equal
+                return known[shown] if shown in known else o.operations["constant"](attribute, state[0])
             if operation == "state":
                 return state[attribute]
             if operation == "input":
@@ -79,6 +90,8 @@ def evaluator(equations: Equations) -> Callable[[Any, Any, Any, State, dict[str,
             return products[number][gate]
 
         for node in nodes:
+            if node.number in values or node in hidden:
+                continue
             if node.arguments:
                 made_of = (values[argument.number] for argument in node.arguments)
                 values[node.number] = o.operations[node.operation](*made_of)
@@ -92,3 +105,27 @@ def evaluator(equations: Equations) -> Callable[[Any, Any, Any, State, dict[str,
 def _filled(o: Any, value: Any, like: Any) -> Any:
     """Return a value of every row and unit: that of a constant or a weight has no rows yet."""
     return value if value.shape == like.shape else o.operations["add"](value, o.operations["zeros"](like))
+
+
+def _merged(equations: Equations, nodes: list[Node]) -> list[Node]:
+    """Return the sums of x's rows and h's, gate by gate, of a cell that reads nothing else of either; else none.
+
+    They are one sum of all gates, as one writes them by hand.
+    """
+    sums: dict[str, Node] = {}
+    for node in nodes:
+        kinds = [argument.operation for argument in node.arguments]
+        if "input" not in kinds and "product" not in kinds:
+            continue
+        if node.operation != "add" or kinds != ["input", "product"]:
+            return []
+        gate = str(node.arguments[0].attribute)
+        if node.arguments[1].attribute != (0, gate):
+            return []
+        sums[gate] = node
+    products, inputs = equations.products, equations.inputs
+    alone = [(product.kind, product.gates) for product in products] == [("hidden", inputs)] and sums.keys() == set(
+        inputs
+    )
+    returned = any(node.operation in ("input", "product") for node in equations.new)
+    return [sums[gate] for gate in inputs] if alone and not returned else []

@@ -1,8 +1,9 @@
 """Gradients of eager calls: the kernels as a function of PyTorch's autograd.
 
-First derivatives come from the fused backward. What else can be asked for (derivatives of gradients, forward mode) is
-taken through `loops`, the same cell written in PyTorch's own operations. Not here: calls inside a transform of
-`torch.func` or under a dispatch mode (`transforms`), and what `torch.compile` sees (`operators`).
+First derivatives come from the fused backward. What else can be asked for (derivatives of gradients, forward mode)
+comes from the kernels again, by the cell's dual (`duals`), or from `loops`, the cell in PyTorch's own operations. Not
+here: calls inside a transform of `torch.func` or under a dispatch mode (`transforms`), and what `torch.compile` sees
+(`operators`).
 """
 
 from __future__ import annotations
@@ -61,4 +62,5 @@ class _Recurrence(torch.autograd.Function):  # type: ignore[misc]
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
-        return loops.forward_derivative(ctx.spec, ctx.saved_tensors, tangents[1:])
+        loops.check(ctx.spec)
+        return transforms.forward_derivative(ctx.spec, ctx.saved_tensors, tangents[1:])

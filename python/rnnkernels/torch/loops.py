@@ -1,6 +1,6 @@
 """Every cell in PyTorch's own operations, a loop over the steps: slow, and differentiable as often as one likes.
 
-What autograd takes where the fused backward has no derivative: gradients of gradients, forward mode. The steps are
+What autograd takes where neither the fused backward nor a cell's dual (`duals`) has a derivative. The steps are
 those of `rnnkernels.steps`; the rows of each step come from the same schedules as the kernels'.
 """
 
@@ -41,7 +41,7 @@ def _minimum(a: Any, b: Any) -> Any:
     return torch.where((a < b) | a.isnan(), a, b)
 
 
-# Of a cell from equations, by their names in a graph. At a kink their derivatives are those of the kernels.
+# By their names in a graph of equations. At a kink their derivatives are those of the kernels.
 _OPERATIONS: dict[str, Callable[..., Any]] = {
     "constant": lambda value, like: like.new_full((), value),
     "zeros": torch.zeros_like,
@@ -69,13 +69,6 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
 }
 
 LIBRARY = steps.Library(
-    sigmoid=torch.sigmoid,
-    tanh=torch.tanh,
-    relu=torch.relu,
-    exp=torch.exp,
-    log_sigmoid=torch.nn.functional.logsigmoid,
-    maximum=torch.maximum,
-    clip=lambda a, limit: a.clamp(-limit, limit),
     linear=_linear,
     split=lambda a, count: a.chunk(count, dim=-1),
     join=lambda pieces: torch.cat(pieces, dim=-1),

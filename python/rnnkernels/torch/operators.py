@@ -212,10 +212,10 @@ def kept_of(kept: Any, given: Sequence[Tensor]) -> Kept:
         weights = spec.split(tensors).weights
         output = tensors[0].new_empty((*x.shape[:2], _widths(spec.asked.cell, weights)[0]))
         reserve = x.new_empty(0, dtype=torch.uint8)
-    return Kept(spec, _as_tensors(spec), given, output, reserve)
+    return Kept(spec, with_tensors(spec), given, output, reserve)
 
 
-def _as_tensors(spec: Spec) -> Asked:
+def with_tensors(spec: Spec) -> Asked:
     """Return what is asked for with its options as tensors again."""
     asked, walk = spec.asked, spec.walk
     seed = 0 if asked.noise is None else asked.noise.seed

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from . import kernels, loops, operators
+from . import duals, kernels, loops, operators
 from .spec import Options, Spec, make_spec, take_options, with_options
 
 if TYPE_CHECKING:
@@ -88,6 +88,17 @@ def gradient(ctx: Any, options: Options, given: Tensors, d_results: Any, need_x:
     return (grads[0] if need_x else None, *grads[1:])
 
 
+def forward_derivative(spec: Spec, given: Tensors, tangents: Any) -> Tensors:
+    """Return the tangents of a call's results."""
+    found: Tensors = _through(spec, given).forward_derivative(spec, given, tangents)
+    return found
+
+
+def _through(spec: Spec, given: Tensors) -> Any:
+    """Return what has the derivatives of a call that the fused backward has not."""
+    return duals if duals.serves(spec, given) else loops
+
+
 class _Recurrence(torch.autograd.Function):  # type: ignore[misc]
     """(spec, *options, x, *tensors) → (*outputs, what the backward needs); the spec's options are empty."""
 
@@ -122,7 +133,7 @@ class _Recurrence(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
         options, given = _saved(ctx)
-        return (*loops.forward_derivative(_looped(ctx.spec, options), given, tangents[_FIRST:]), None)
+        return (*forward_derivative(_looped(ctx.spec, options), given, tangents[_FIRST:]), None)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, spec: Spec, *arguments: Any) -> Any:
@@ -167,7 +178,8 @@ class _Gradient(torch.autograd.Function):  # type: ignore[misc]
     def backward(ctx: Any, *dd: Any) -> Any:
         options, saved = _saved(ctx)
         given, d_results = saved[: ctx.count], saved[ctx.count :]
-        found = loops.second_derivative(_looped(ctx.spec, options), given, d_results, dd)
+        spec = _looped(ctx.spec, options)
+        found = _through(spec, given).second_derivative(spec, given, d_results, dd[-ctx.count :])
         return (*[None] * (3 + _FIRST), *found)
 
     @staticmethod
@@ -175,7 +187,7 @@ class _Gradient(torch.autograd.Function):  # type: ignore[misc]
         options, saved = _saved(ctx)
         spec = _looped(ctx.spec, options)
         given, d_results = saved[: ctx.count], saved[ctx.count :]
-        found = loops.forward_second_derivative(spec, given, d_results, tangents[3 + _FIRST :])
+        found = _through(spec, given).forward_second_derivative(spec, given, d_results, tangents[3 + _FIRST :])
         return (found[0] if ctx.need_x else found[0].new_empty(0), *found[1:])
 
     @staticmethod

@@ -1,0 +1,145 @@
+"""The dual of a cell: a cell whose states are those of another and their tangents.
+
+`dual` differentiates forward what `adjoint` differentiates backward, and the result is a cell again, which every engine
+runs. Its forward is forward mode: J v stands in the second half of its states. Its backward is the derivative of the
+first cell's backward, since the gradient of <dᵀJ, v> is that of <d, J v>. Not here: the dual's arrays, which are
+arranged from those of the two (`rnnkernels.torch.duals`).
+
+Primes mark what belongs to tangents, which no name of a user's has. A gate g of a recurrent product becomes three:
+
+=======  =====================  ==================
+gate     row of x, x'           recurrent row
+=======  =====================  ==================
+``g``    W x + b                U h + b
+``g'``   W x' + W' x + b'       U' h + b'
+``g''``                         U h'
+=======  =====================  ==================
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from .graph import Graph, Product
+from .operations import OPERATIONS
+from .simplify import Builder, simplified
+
+if TYPE_CHECKING:
+    from .graph import Equations, Node
+
+MOST_STATES, MOST_GATES, MOST_STEPS = 8, 16, 4  # that the kernels have room for
+
+DIRECT = "x itself"  # x is wider than H in a dual, so what reads x itself has inputs of every step
+
+
+def tangent_name(name: str) -> str:
+    """Return the name of a state's, weight's or gate's tangent."""
+    return f"{name}'"
+
+
+def has_dual(equations: Equations) -> bool:
+    """Whether the kernels can run a cell's dual: one product, of h alone, and room for twice the states."""
+    products = equations.products
+    if any(product.kind != "hidden" for product in products):
+        return False
+    gates = 2 * len(equations.gates) + sum(len(product.gates) for product in products)
+    steps = 2 * (len(equations.steps) + equations.direct)
+    counts = ((2 * len(equations.states), MOST_STATES), (gates, MOST_GATES), (steps, MOST_STEPS))
+    return all(count <= most for count, most in (*counts, (2 * len(equations.weights), MOST_GATES)))
+
+
+def dual(equations: Equations) -> Equations:
+    """Return a cell's states and their tangents as the equations of one cell.
+
+    Parameters
+    ----------
+    equations
+        Of a cell that `has_dual`.
+
+    Returns
+    -------
+    Equations
+        States, weights and inputs of every step: the cell's, then their tangents. Gates: the cell's, then the ``g'`` in
+        the same order, then the ``g''`` of those that multiply h. x is (..., 2·I): x, then x'. Of a cell that reads x
+        itself, x and x' are inputs of every step: the first of the cell's and the first of the tangents.
+
+    Raises
+    ------
+    ValueError
+        If the cell has no dual.
+    """
+    if not has_dual(equations):
+        raise ValueError(f"{equations.name}: expected a cell of one product, of h, and of few states and gates")
+    equations = simplified(equations)
+    primes = tangent_name
+    recurrent = equations.rows
+    steps = (*([DIRECT] if equations.direct else []), *equations.steps)
+    growing = _Dual(len(equations.states))
+    values, tangents = growing.grow(equations.graph.nodes)
+    of_products: tuple[Product, ...] = ()
+    if recurrent:
+        vectors = [growing.graph.node("state", attribute=state) for state in (0, len(equations.states))]
+        of_h = (*recurrent, *map(primes, recurrent))
+        of_tangent = tuple(primes(primes(gate)) for gate in recurrent)
+        of_products = (Product((vectors[0],), of_h, "hidden"), Product((vectors[1],), of_tangent, "feedback"))
+    return replace(
+        equations,
+        name=primes(equations.name),
+        states=(*equations.states, *map(primes, equations.states)),
+        gates=(*equations.gates, *map(primes, equations.gates), *(primes(primes(gate)) for gate in recurrent)),
+        inputs=(*equations.inputs, *map(primes, equations.inputs)),
+        direct=False,
+        products=of_products,
+        weights=(*equations.weights, *map(primes, equations.weights)),
+        initial=(*equations.initial, *equations.initial),
+        steps=(*steps, *map(primes, steps)),
+        new=(*(values[node] for node in equations.new), *(tangents[node] for node in equations.new)),
+        graph=growing.graph,
+        names=(),
+    )
+
+
+class _Dual:
+    """The graph of a dual while it is made."""
+
+    def __init__(self, states: int) -> None:
+        self.graph, self.states = Graph(), states
+        self.build = Builder(self.graph)
+
+    def grow(self, nodes: list[Node]) -> tuple[dict[Node, Node], dict[Node, Node]]:
+        """Return every node's value and its tangent, 0 where it has none."""
+        values: dict[Node, Node] = {}
+        tangents: dict[Node, Node] = {}
+        zero = self.graph.constant(0.0)
+        for node in nodes:
+            if not node.arguments:
+                values[node], tangents[node] = self.leaf(node)
+                continue
+            arguments = [values[argument] for argument in node.arguments]
+            value = values[node] = self.graph.node(node.operation, *arguments, line=node.line)
+            total: Node | None = None
+            # A rule is linear in the gradient that comes: given the tangent of an argument instead, it gives its part.
+            for place, argument in enumerate(node.arguments):
+                come = tangents[argument]
+                if come is not zero:
+                    part = OPERATIONS[node.operation].derivative(self.build, come, value, *arguments)[place]
+                    if part is not None:
+                        total = part if total is None else self.build("add", total, part)
+            tangents[node] = zero if total is None else total
+        return values, tangents
+
+    def leaf(self, node: Node) -> tuple[Node, Node]:
+        """Return a leaf of the dual, and its tangent."""
+        make, attribute = self.graph.node, node.attribute
+        if node.operation == "constant":
+            return make("constant", attribute=attribute), self.graph.constant(0.0)
+        if node.operation == "state" and isinstance(attribute, int):
+            return make("state", attribute=attribute), make("state", attribute=attribute + self.states)
+        if node.operation == "direct":
+            return make("step", attribute=DIRECT), make("step", attribute=tangent_name(DIRECT))
+        if node.operation == "product" and isinstance(attribute, tuple):
+            prime = tangent_name(str(attribute[1]))
+            rows = make("product", attribute=(0, prime)), make("product", attribute=(1, tangent_name(prime)))
+            return make("product", attribute=attribute), self.build("add", *rows)
+        return make(node.operation, attribute=attribute), make(node.operation, attribute=tangent_name(str(attribute)))
