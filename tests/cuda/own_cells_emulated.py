@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from hand_programs import CELLS
-from problems import Problem, make, on_device, zoneout_of
+from problems import make, on_device, zoneout_of
 from random_equations import random_equations
 
 import rnnkernels as rk
@@ -146,18 +146,9 @@ def test_rows_of_a_product_that_do_not_follow_each_other(emulated: Any) -> None:
     check_against_the_cpu(rk.cell(both, name="interleaved"))
 
 
-def make_with_elements(name: str, dtype: str) -> Problem:
-    p = make(name, SHAPE, dtype)
-    steps, batch, _, hidden = SHAPE
-    elements = len(rk.cell_info(name)["elements"])
-    more = np.random.default_rng(3).standard_normal((steps, batch, elements * hidden)).astype(dtype)
-    p.x = np.concatenate([p.x, more], axis=2)
-    return p
-
-
 def check_against_the_cpu(name: str, **options: Any) -> None:
     """float64, where rounding says little."""
-    p = make_with_elements(name, "float64")
+    p = make(name, SHAPE)
     expected = p.results(**options)
     rk.set_backend("cuda")
     try:
@@ -231,7 +222,7 @@ def test_the_source_of_a_program_computes_its_bits(emulated: Any, sources: list[
     try:
         for number, name in enumerate(sources):
             for wide, dtype in enumerate(("float32", "float64")):
-                p = make_with_elements(name, dtype)
+                p = make(name, SHAPE, dtype)
                 functions = [getattr(compiled, f"{dtype}_{number}_{phase}", None) for phase in PHASES]
                 assert sum(function is not None for function in functions) >= 2
                 for options in OPTIONS.values():
