@@ -6,7 +6,8 @@
 // over its rows (weights, biases, x) are made as large products (weight_gradients.h).
 // The forward's arrays are only read: a run can be differentiated again.
 // Not here: the cells' maths (cells/), their passes (passes/), what options do to a strip (strip_options.h), a chunk's
-// sums (backward_sums.h), the phases of projected and normalised cells (projected_backward.h, normalised_backward.h).
+// sums (backward_sums.h), what options want of a step (backward_options.h), the phases of projected and normalised
+// cells (projected_backward.h, normalised_backward.h).
 #pragma once
 
 #include "../recurrence/order.h"
@@ -279,32 +280,10 @@ private:
         // Where the value inside the cell is normalised, the maths makes dL/ds in its second half only (run_row).
         if (masks_.zones && table_.form != Form::normalised_inner) add_past(strip_, states, scratch_.past);
     }
-    // dL/d(states after step t) is whole after it: a reading is taken where it is wanted.
-    void take_in_states(Index t, RowSet rows, int first_state) {
-        const BackwardCall& call = shared_.call;
-        for (int k = first_state; k < table_.states; ++k) {
-            const auto* given = static_cast<const T*>(k == 0 ? call.d_output : call.d_sequence[k]);
-            if (given)
-                take_in(strip_, table_.states, k,
-                        [&](Index i) RNNKERNELS_INLINED { return given + place(t, rows.at(i)) * shape_.hidden; });
-            if (call.norms[0]) note_norms(strip_, table_.states, k, shared_.norms, of_chunk(t, rows));
-        }
-    }
-    // h before step t as the recurrent weight saw it, for the sums. `h`: each row's.
-    void mask_h(Index t, RowSet rows, Range blocks, const T* const* h) const {
-        FeedbackStrip<T> p{};
-        p.rows = static_cast<int>(rows.count), p.blocks = static_cast<int>(blocks.last - blocks.first);
-        p.first = blocks.first, p.hidden = width(), p.h = h;
-        mask_operands(p, 0, masks_, of_all_steps(t, rows), in_chunk(shared_.masked, shared_.h_padded(), t, rows.first),
-                      shared_.h_padded() * rows.step);
-    }
-    // In a zoned call the states that the maths made are others than those that stood after the step.
-    void put_own_states() {
-        const T* const own = strip_.saved + table_.first_own * lanes;
-        for (Index i = 0; i < strip_.rows; ++i) out_rows_[i] = own + i * strip_.reserve_row;
-        for (int k = 1; k < table_.states; ++k) strip_.after[k] = own + k * lanes;
-        strip_.out_block = strip_.after_block = strip_.reserve_block, strip_.after_row = strip_.reserve_row;
-    }
+    // What options want of a step's strip (backward_options.h).
+    void take_in_states(Index t, RowSet rows, int first_state);
+    void mask_h(Index t, RowSet rows, Range blocks, const T* const* h) const;
+    void put_own_states();
 
     // What gradient rows are multiplied with: a weight, and the slots of its gates.
     struct Factor {

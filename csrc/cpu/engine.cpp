@@ -5,6 +5,7 @@
 #include "../recurrence/table_of.h"
 #include "attending_backward.h"
 #include "attending_forward.h"
+#include "backward_options.h"
 #include "backward_sums.h"
 #include "normalised_backward.h"
 #include "normalised_forward.h"

@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
         return code
-    except (ValueError, TypeError, NotImplementedError) as error:  # a GPU has not every cell
+    except (ValueError, TypeError, NotImplementedError) as error:  # a GPU has not everything
         return _fail(named(error, vars(options)), 2)
     except MemoryError as error:  # of a GPU too
         return _fail(f"out of memory{_sizes(options)}: {error}", 1)

@@ -246,8 +246,8 @@ BREAKS = [
     Break(
         "ragged: dx goes where dense rows stand",
         "csrc/cpu/backward_sums.h",
-        "return static_cast<T*>(call.dx) + rows_.place(begin + row) * shape_.input; }",
-        "return static_cast<T*>(call.dx) + (begin + row) * shape_.input; }",
+        "return static_cast<T*>(call.dx) + rows_.place(begin + row) * x_row(shape_); }",
+        "return static_cast<T*>(call.dx) + (begin + row) * x_row(shape_); }",
         "tests/kernels/test_ragged.py",
         CPU,
     ),

@@ -98,18 +98,4 @@ BREAKS = [
         "pass",
         f"{T}/everywhere_command_line.py -k one_line",
     ),
-    Break(
-        "everywhere: what a GPU has not is a traceback",
-        f"{R}/cli.py",
-        "except (ValueError, TypeError, NotImplementedError) as error:",
-        "except (ValueError, TypeError) as error:",
-        f"{T}/everywhere_command_line.py -k gpu",
-    ),
-    Break(
-        "everywhere: a GPU is asked for a cell from equations",
-        f"{R}/cuda/calls.py",
-        "if equations_of(cell) is not None:",
-        "if False:",
-        f"{T}/everywhere_refusals.py -k gpu",
-    ),
 ]

@@ -120,6 +120,22 @@ def test_halves(tensors: Any, name: str, dtype: str) -> None:
         assert torch.equal(one, two)
 
 
+def test_a_layer_of_pytorch(tensors: Any) -> None:
+    import torch
+
+    from rnnkernels.torch import Recurrent
+
+    torch.manual_seed(0)
+    x = torch.randn(5, 6, 4)
+    layer, same = Recurrent("gru", 4, 17), Recurrent(added("gru"), 4, 17)
+    same.load_state_dict(layer.state_dict())
+    for one in (layer, same):
+        one(x)[0].square().sum().backward()
+    assert torch.equal(layer(x)[0], same(x)[0])
+    for parameter, other in zip(layer.parameters(), same.parameters(), strict=True):
+        assert torch.equal(parameter.grad, other.grad)
+
+
 def test_rows_of_a_product_that_do_not_follow_each_other(emulated: Any) -> None:
     def both(x: Any, h: Any, s: Any) -> Any:
         u, v = rk.product(h), rk.product(s)
@@ -255,7 +271,7 @@ def test_nvrtc(emulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
             for backward in (False, True):
                 code = emulated.compile_program(added(one), dtype, backward, 90)
                 assert code.startswith(b"\x7fELF"), "machine code"
-                assert (b"backward" in code) == backward
+                assert (b".text.backward" in code, b".text.forward" in code) == (backward, not backward)
     assert b".target sm_" in emulated.compile_program(name, "float32", backward=False, capability=9990), "PTX"
     with pytest.raises(cuda.CudaUnavailableError, match=r"compiles for no GPU of capability 1\.1"):
         emulated.compile_program(name, "float32", backward=False, capability=11)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import rnnkernels as rk
-from rnnkernels import _runtime, charlm, cli
+from rnnkernels import charlm, cli
 
 pytest.importorskip("safetensors")
 pytest.importorskip("tqdm")
@@ -240,16 +240,6 @@ def test_what_is_no_cell_is_one_line(folder: Path, capsys: Any, cell: str, word:
         assert len(err) < 500
     assert sys.path == path_before
     assert not (folder / "charlm.safetensors").exists()
-
-
-def test_a_gpu_is_one_line(folder: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    trained(capsys)
-    monkeypatch.setattr(_runtime, "on_cuda", True)
-    for command in (("train", "--resume", "--epochs", "0.7"), ("sample", "charlm.safetensors")):
-        code, _, err = run(capsys, *command)
-        assert code == 2
-        assert "expected a built-in cell on a GPU, got mine, which is made of equations" in err.splitlines()[-1]
-        assert "Traceback" not in err
 
 
 def test_a_name_in_the_file_may_be_another_than_the_cells(folder: Path, capsys: Any) -> None:

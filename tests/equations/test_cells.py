@@ -15,7 +15,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 
 
-@pytest.mark.parametrize("tests", ["benchmark_cells.py", "builtin_cells.py", "page.py", "zoo_cells.py"])
+@pytest.mark.parametrize(
+    "tests", ["benchmark_cells.py", "builtin_cells.py", "page.py", "step_inputs.py", "zoo_cells.py"]
+)
 def test_cells_from_equations(tests: str) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / tests)]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800, check=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rnnkernels._arrays import COPIES, CopyFrame, CupyFrame, TorchFrame, device_frame
-from rnnkernels.equations.cell import equations_of
 
 from . import extension
 from .copies import can_be_copied
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 def forward(call: Call, keep: bool, all_states: bool) -> tuple[Any, Any, Any, Any]:
     """Run; return what the CPU's extension does."""
-    check_cell(call.cell)
     frame = device_frame(call.x) or COPIES
     cell, x, layer, state, rows, term, noise, settings = _views(frame, call)
     module = extension.load()
@@ -43,7 +41,6 @@ def backward(call: Call, output: Any, reserve: Any, ahead: Ahead, need_x: bool, 
 
 def attend(call: Call, attention: Attention, keep: bool) -> tuple[Any, ...]:
     """Run an attending recurrence; return what the CPU's extension does."""
-    check_cell(call.cell)
     frame = device_frame(call.x) or COPIES
     cell, x, layer, state, rows, term, noise, settings = _views(frame, call)
     module = extension.load()
@@ -82,15 +79,6 @@ def drop(x: Any, rate: float, seed: int, layer: int) -> Any:
     """Return a copy with elements dropped, bit for bit that of the CPU's extension."""
     frame = device_frame(x) or COPIES
     return _take(frame, extension.load().drop(_place(frame), frame.view(x), rate, seed, layer))
-
-
-def check_cell(cell: str) -> None:
-    """Raise NotImplementedError where a cell was made of equations: a GPU has no kernels of it."""
-    if equations_of(cell) is not None:
-        raise NotImplementedError(
-            f"cell: expected a built-in cell on a GPU, got {cell:s}, which is made of equations: these run on a CPU, "
-            f"with arrays there and rnnkernels.set_backend('cpu')"
-        )
 
 
 def _place(frame: DeviceFrame) -> Any:

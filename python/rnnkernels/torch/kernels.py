@@ -239,7 +239,6 @@ def reserve_size(cell: str, hidden: int, like: torch.Tensor, keeps_units: bool) 
     """Return the bytes of a reserve for each row of a step, and behind them all; `like`: a weight."""
     name = str(like.dtype)[6:]
     if _on_gpu(like):
-        cuda.calls.check_cell(cell)
         return cuda.extension.load().reserve_size(cell, hidden, name, keeps_units), 0
     return _cpu.reserve_size(cell, hidden, name, keeps_units), BEHIND
 
