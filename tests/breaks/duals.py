@@ -31,7 +31,7 @@ BREAKS = [
     Break(
         "duals: the loop is run where there is a dual",
         "python/rnnkernels/torch/transforms.py",
-        "return duals if duals.serves(spec, given) else loops",
+        "return DUALS if duals.serves(spec, given) else loops",
         "return loops",
         f"{TESTS} -k not_run",
     ),

@@ -14,9 +14,10 @@ from rnnkernels.equations.cell import dual_of
 from rnnkernels.torch import duals, loops
 from rnnkernels.torch.operators import with_tensors
 from rnnkernels.torch.spec import Spec, make_spec
+from rnnkernels.torch.transforms import DUALS
 
 T, B, H = 5, 3, 4
-DUALS = (
+CELLS = (
     *("rnn_tanh", "rnn_relu", "lstm", "lstm_peephole", "lstm_nig", "lstm_nfg", "lstm_nog", "lstm_niaf", "lstm_noaf"),
     *("lstm_cifg", "gru", "ligru", "janet", "indrnn", "slstm", "slstm_exp"),
 )
@@ -59,18 +60,18 @@ def compare(spec: Spec, given: Tensors, d_results: Tensors, v: Tensors, v_d: Ten
         ("second_derivative", (d_results, (None, *v[1:]))),
         ("forward_second_derivative", (d_results, (*v, *v_d))),
     ):
-        found, right = (getattr(module, name)(spec, given, *arguments) for module in (duals, loops))
+        found, right = (getattr(module, name)(spec, given, *arguments) for module in (DUALS, loops))
         for one, other in zip(found, right, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-10, msg=lambda text, name=name: f"{name}: {text}")
 
 
 def test_which_cells_have_a_dual() -> None:
     """Of two products none has, nor what has more than four states; a dual is on no list."""
-    assert {cell for cell in steps.cells() if dual_of(cell)} == set(DUALS)
+    assert {cell for cell in steps.cells() if dual_of(cell)} == set(CELLS)
     assert not [cell for cell in rk.cells() if cell.endswith("'")]
 
 
-@pytest.mark.parametrize("cell", DUALS)
+@pytest.mark.parametrize("cell", CELLS)
 def test_every_cell(cell: str) -> None:
     compare(*make(cell, "all states"))
 

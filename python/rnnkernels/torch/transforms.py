@@ -70,6 +70,9 @@ def recurrence(
     return _Recurrence.apply(Spec(rest, names, *present, seen=seen), *options, x, *tensors)[:-1]  # type: ignore[no-any-return]
 
 
+DUALS = duals.Duals(recurrence)
+
+
 def backward(kept: Kept, given: Tensors, d_results: Any, shapes: Any, need_x: bool) -> kernels.Backward:
     """Return the gradients of a call, by the operator where a mode is to see it; `shapes` of the final states."""
     found = kept.following(given)
@@ -96,7 +99,7 @@ def forward_derivative(spec: Spec, given: Tensors, tangents: Any) -> Tensors:
 
 def _through(spec: Spec, given: Tensors) -> Any:
     """Return what has the derivatives of a call that the fused backward has not."""
-    return duals if duals.serves(spec, given) else loops
+    return DUALS if duals.serves(spec, given) else loops
 
 
 class _Recurrence(torch.autograd.Function):  # type: ignore[misc]
