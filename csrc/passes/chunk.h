@@ -105,8 +105,8 @@ struct Chunk {
     // Of the caller's rows, each of which has units side by side from `rows.rows[row]` on.
     RNNKERNELS_INLINE Line<T> read(const RowPointers<T>& rows, Index offset = 0) {
         if (!partial() && is_line(rows)) return line(rows, offset + at, lanes);
-        return copied(
-            [&](Index i) RNNKERNELS_INLINED { return V::load(rows.rows[row_of(i)] + offset + at_of(i), units); });
+        return copied([&](Index i)
+                          RNNKERNELS_INLINED { return V::load(rows.rows[row_of(i)] + offset + at_of(i), units); });
     }
     // store(value, i) for every vector of a line.
     template <class Store>
