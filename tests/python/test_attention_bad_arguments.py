@@ -34,7 +34,7 @@ STEPPER = attention.Stepper("lstm", FEATURES, PARAMS)
 
 CHOICES = dict.fromkeys(("attention_size", "location"), "none")
 OPTIONAL = dict.fromkeys(("state", "mask", "lengths", "resets", "reset_state", "noise", "cell_clip", "hard"), "none")
-FEW = dict.fromkeys(("state", "mask", "cell_clip", "hard"), "none")
+FEW = dict.fromkeys(("state", "mask", "cell_clip", "hard", "noise"), "none")
 GRADIENTS = dict.fromkeys(("d_output", "d_state", "d_weights", "d_contexts"), "none")
 
 ROWS = [
@@ -68,7 +68,7 @@ ROWS = [
         d_weights=RUN.weights,
         d_contexts=RUN.contexts,
     ),
-    row("attention.Stepper", attention.Stepper, FEW, **GIVEN, cell_clip=1.0, hard=1),
+    row("attention.Stepper", attention.Stepper, FEW, **GIVEN, cell_clip=1.0, hard=1, noise=rk.Noise(1)),
     row("attention.Stepper()", STEPPER.__call__, x_t=X[0]),
     row("attention.Stepper.reset", STEPPER.reset, {"state": "none"}, state=STATE),
 ]

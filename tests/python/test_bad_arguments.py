@@ -300,7 +300,10 @@ def test_the_table_has_every_public_function() -> None:
         name
         for module in (rk, bptt, optim, convert)
         for name in module.__all__
-        if callable(getattr(module, name, None)) and not inspect.ismodule(getattr(module, name))
+        if callable(getattr(module, name, None))
+        and not inspect.ismodule(getattr(module, name))
+        # What a cell is written with has rows of its own: tests/equations/test_equations_bad_arguments.py.
+        and not getattr(module, name).__module__.startswith("rnnkernels.equations.")
     }
     assert public - {each.name for each in ROWS} == (NO_ARGUMENTS | TYPES) & public
 
