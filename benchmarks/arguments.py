@@ -17,14 +17,15 @@ def parse(
     cells: Iterable[str] | None = None,
     what: Sequence[str] | None = None,
     shapes: int | None = None,
+    peers: Sequence[str] | None = None,
     threads: str | None = None,
     seconds: str = "per participant and line",
     default_seconds: float = 0.5,
 ) -> argparse.Namespace:
     """Read the arguments of `python -m benchmarks <command>`.
 
-    `cells` and `what` are the choices of those two, `shapes` how many there are to choose from, None: there is no such
-    argument; `threads` and `seconds` say what those two mean.
+    `cells`, `what` and `peers` are the choices of those, `shapes` how many there are to choose from, None: there is no
+    such argument; `threads` and `seconds` say what those two mean.
     """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks {command}", description=description)
     if cells is not None:
@@ -34,6 +35,8 @@ def parse(
     if shapes is not None:
         numbers = range(shapes)
         parser.add_argument("--shapes", nargs="+", type=int, default=list(numbers), choices=numbers, help="by number")
+    if peers is not None:
+        parser.add_argument("--peers", nargs="+", default=list(peers), choices=list(peers))
     parser.add_argument("--threads", type=int, default=rk.num_threads(), help=threads)
     parser.add_argument("--seconds", type=float, default=default_seconds, help=seconds)
     parser.add_argument("--out", type=Path, help="JSON lines; lines of other kinds in it are kept")

@@ -1,6 +1,6 @@
 """Cells from equations: over the built-in cells of the same equations, against others' loops, and how soon they run.
 
-`python -m benchmarks equations [--what builtin peers first] [--threads N] [--seconds S] [--out FILE.jsonl]`
+`python -m benchmarks equations [--what builtin peers first] [--peers NAME ...] [--threads N] [--out FILE.jsonl]`
 
 builtin  the compiled cell's time over that of the same equations, training and inference
 peers    the others' time over ours, for eight cells that nobody has a kernel of: PyTorch's loop, that loop compiled
@@ -64,7 +64,7 @@ def checked(work: Workload, peer: Peer, threads: int) -> Callable[[], object]:
     return prepared.call
 
 
-def builtin(threads: int, seconds: float) -> Iterator[Line]:
+def builtin(threads: int, seconds: float, _: Sequence[str]) -> Iterator[Line]:
     """Time each of `SAME` as equations and as it is built in."""
     ratios = []
     print("the built-in cell's time over that of its equations")
@@ -82,15 +82,15 @@ def builtin(threads: int, seconds: float) -> Iterator[Line]:
     print(summary(ratios))
 
 
-def peers(threads: int, seconds: float) -> Iterator[Line]:
-    """Time each of `UNFUSED`, ours and the others'."""
+def peers(threads: int, seconds: float, names: Sequence[str]) -> Iterator[Line]:
+    """Time each of `UNFUSED`, ours and those of the others' that are named."""
     ratios = []
     print("the others' time over ours")
     for name, function in UNFUSED.items():
         for mode in MODES:
             for shape in PEER_SHAPES:
                 work = Workload(own(function), mode, shape)
-                there = [peer for peer in PEERS.values() if not peer.missing() and peer.supports(work)]
+                there = [PEERS[one] for one in names if not PEERS[one].missing() and PEERS[one].supports(work)]
                 calls = {peer.name: checked(work, peer, threads) for peer in (Ours(), *there)}
                 medians = medians_of(calls, seconds)
                 over = {peer.name: medians[peer.name] / medians[Ours.name] for peer in there}
@@ -101,13 +101,13 @@ def peers(threads: int, seconds: float) -> Iterator[Line]:
     print(f"the fastest of them: {summary(ratios)}")
 
 
-def first(threads: int, seconds: float) -> Iterator[Line]:  # noqa: ARG001 - each is made once, or a fixed number of times
+def first(threads: int, _: float, names: Sequence[str]) -> Iterator[Line]:
     """Time each of `UNFUSED` from its definition on, in milliseconds."""
     rk.set_num_threads(threads)
     print("milliseconds from a definition to the first result, and to the first gradient")
     for name, function in UNFUSED.items():
         found = {"ours": ours_first(name, function)}
-        for peer in PEERS.values():
+        for peer in map(PEERS.__getitem__, names):
             if peer.name != "loop" and not peer.missing():  # a loop is not compiled
                 found[peer.name] = peer_first(own(function), peer, threads)
         shown = "  ".join(f"{who} {ms['result']:.1f}, {ms['gradient']:.1f}" for who, ms in found.items())
@@ -165,14 +165,14 @@ PARTS = {"builtin": builtin, "peers": peers, "first": first}
 
 
 def main(arguments: Sequence[str]) -> int:
-    args = parse("equations", "Cells from equations.", arguments, what=tuple(PARTS))
+    args = parse("equations", "Cells from equations.", arguments, what=tuple(PARTS), peers=tuple(PEERS))
     if "first" in args.what:  # what a new cell costs: PyTorch's compiler keeps what it made on the disk
         os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"
         warnings.filterwarnings("ignore", "dynamo_pgo force disabled")
     pin = machine.pin(args.threads)
     if pin is not None:  # before JAX is imported, whose threads are as many as there are processors
         pin()
-    for peer in PEERS.values():
+    for peer in map(PEERS.__getitem__, args.peers):
         if why := peer.missing():
             print(f"left out: {peer.name}: {why}")
     run = results.new_run(machine.describe())
@@ -180,7 +180,7 @@ def main(arguments: Sequence[str]) -> int:
     common = {"kind": "equations", "run": run["run"], "threads": args.threads}
     common["instruction_set"] = rk.instruction_set()
     for what in args.what:
-        lines += [common | line for line in PARTS[what](args.threads, args.seconds)]
+        lines += [common | line for line in PARTS[what](args.threads, args.seconds, args.peers)]
     if args.out:
         results.merge(args.out, lines)
     return 0
