@@ -137,7 +137,7 @@ Problem<T> one_step(const Problem<T>& p, Index t, const std::vector<Array<T>>& b
 // Row b of the batch alone.
 template <class T>
 Problem<T> one_row(const Problem<T>& p, Index b) {
-    const auto& [steps, batch, input, hidden, projection] = p.shape;
+    const auto& [steps, batch, input, hidden, projection, elements] = p.shape;
     Problem<T> row = p;
     row.shape.batch = 1;
     row.x = Array<T>(steps * input);
@@ -212,7 +212,7 @@ void check_prepared(const Where& where, const char* way, int set, const Problem<
 
 template <class T>
 void check_forward_promises(const Where& where, int set, const Problem<T>& p, const Results<T>& whole) {
-    const auto& [steps, batch, input, hidden, projection] = p.shape;
+    const auto& [steps, batch, input, hidden, projection, elements] = p.shape;
     same_bits(where, "in inference", whole, infer(set, p));
     check_prepared(where, "prepared", set, p, rnnkernels::WeightStorage::full, whole);
     if constexpr (std::is_same_v<T, float>) {

@@ -170,7 +170,7 @@ Problem<T> make_problem(int cell, Shape shape, const Options& options,
     const CellInfo& info = backend().cell(cell);
     if (info.direct) shape.input = shape.hidden;
     if (info.projected) shape.projection = shape.hidden * 2 / 3 + 1;
-    const auto& [steps, batch, input, hidden, projection] = shape;
+    const auto& [steps, batch, input, hidden, projection, elements] = shape;
     const Index width = info.projected ? projection : hidden;
     const Index input_rows = info.input_rows * hidden, recurrent_rows = info.hidden_rows * hidden;
     Random random(static_cast<std::uint64_t>((((cell * 1009 + steps) * 1009 + batch) * 1009 + input) * 1009 + hidden));
