@@ -16,7 +16,7 @@ from cuda_emulated import file
 TESTS = Path(__file__).parents[1]
 IN_THE_CPUS_PLACE = {  # which of a file's tests: those of prepared layers are the CPU's, others would take minutes
     "equations/random_layers.py": "random or near",
-    "equations/test_step_inputs.py": "outputs or ragged or no_gradient",
+    "equations/step_inputs.py": "outputs or ragged or no_gradient",
 }
 
 
