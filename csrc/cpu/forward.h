@@ -219,6 +219,7 @@ private:
         strip_.program = shared_.cell.passes.program;
         strip_.hidden = shape_.hidden;
         strip_.x = x_rows_, strip_.direct = direct_rows_, strip_.elements = element_rows_, strip_.out = out_rows_;
+        reads_x_ = table_.directs > 0 || table_.elements > 0;
         strip_.term_row = table_.input.count * shape_.hidden * step;
         strip_.diagonal = weights_.diagonal, strip_.diagonal_row = shared_.blocks * lanes;
         strip_.settings = shared_.held ? shared_.settings : nullptr;
@@ -247,9 +248,7 @@ private:
             x_rows_[i] = x_part(now, rows.at(i));
             out_rows_[i] = projected() ? unprojected(now, rows.at(i)) : output(at);
         }
-        if (table_.directs > 0)
-            for (Index i = 0; i < rows.count; ++i) direct_rows_[i] = x_.direct(now.first + rows.at(i));
-        if (table_.elements > 0) put_elements(now.t, rows, element_rows_);
+        if (reads_x_) put_x(now, rows);
         if (call.in.term) strip_.term = static_cast<const T*>(call.in.term) + row * table_.input.count * shape_.hidden;
         strip_.h = now.h + row * width();
         strip_.others = others(row);
@@ -263,6 +262,12 @@ private:
         }
     }
 
+    // What few cells read of x itself: apart, so that the steps of all others are not longer for it.
+    [[gnu::noinline]] void put_x(const Step& now, RowSet rows) {
+        if (table_.directs > 0)
+            for (Index i = 0; i < rows.count; ++i) direct_rows_[i] = x_.direct(now.first + rows.at(i));
+        if (table_.elements > 0) put_elements(now.t, rows, element_rows_);
+    }
     void put_elements(Index t, RowSet rows, const T** to) const {
         for (Index i = 0; i < rows.count; ++i) to[i] = x_.elements(rows_.first(t) + rows.at(i));
     }
@@ -376,6 +381,7 @@ private:
     int piece_ = 0;  // at work
     Part part_{};
     Index item_ = 0;
+    bool reads_x_ = false;  // whether the cell has gates or inputs that are numbers of x
     bool options_ = false;  // whether the call or the cell asks for anything after the pass
     ForwardStrip<T> strip_{};
     Index put_row_ = -1;  // the first of the rows whose arrays the strip points at; -1: none yet in this phase
