@@ -64,6 +64,58 @@ def test_train_prints_losses_and_samples_and_saves(folder: Path, capsys: pytest.
     assert (config.hidden, config.text, config.cell) == (12, "text.py", "lstm")
 
 
+def test_without_a_terminal_a_training_is_silent_for_ten_seconds_at_most(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del folder
+    options = ("train", "--text", "text.py", *SMALL, "--epochs", "1", "--sample-length", "0")
+    assert progress.QUIET_SECONDS == 10
+    now = [0.0]
+    monkeypatch.setattr(progress, "monotonic", lambda: now[0])
+    stepped = progress.Bar.stepped
+
+    def later(bar: progress.Bar, trainer: Any, loss: float) -> None:  # three seconds for a window
+        now[0] += 3
+        stepped(bar, trainer, loss)
+
+    monkeypatch.setattr(progress.Bar, "stepped", later)
+    code, _, err = run(capsys, *options)
+    assert code == 0
+    lines = [line for line in err.splitlines() if re.match(r"\d+%  ", line)]
+    windows = charlm.read_checkpoint("charlm.safetensors").progress["step"]
+    assert windows // 8 <= len(lines) <= windows // 4  # validations in between are signs of life, too
+    form = r"\d+%  0\.\d\dM of 0\.\d\dM characters  \d+ s(, \d+ s left)?  train \d\.\d{3}(  valid \d\.\d{4})?"
+    assert all(re.fullmatch(form, line) for line in lines), lines
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs pseudo-terminals")
+@pytest.mark.parametrize("size", [(0, 0), (24, 80)])
+def test_a_terminal_has_a_bar_even_one_of_unknown_size(folder: Path, size: tuple[int, int]) -> None:
+    import fcntl
+    import struct
+    import termios
+
+    command = [sys.executable, "-m", "rnnkernels", "train", "--text", "text.py", *SMALL, "--epochs", "1"]
+    controller, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+    package = str(Path(rk.__file__).parent.parent)
+    environment = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
+    with subprocess.Popen(
+        command, cwd=folder, stderr=terminal, stdout=subprocess.DEVNULL, env=environment | {"PYTHONPATH": package}
+    ) as process:
+        os.close(terminal)
+        shown = b""
+        try:
+            while part := os.read(controller, 65536):
+                shown += part
+        except OSError:  # Linux' word for: nobody has the other end any more
+            pass
+        finally:
+            os.close(controller)
+    assert process.returncode == 0
+    assert re.search(rb"\d+%\|.+\|", shown), shown[-500:]
+
+
 def test_train_takes_every_option(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "texts").mkdir()
     (folder / "texts" / "a.py").write_text(TEXT, encoding="utf-8")

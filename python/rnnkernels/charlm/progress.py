@@ -1,7 +1,8 @@
-"""What a terminal shows of a training run: a bar, a line and a sample per validation; and how Ctrl-C ends it.
+"""What a training run shows: a bar, a line and a sample per validation; and how Ctrl-C ends it.
 
-Lines and samples go to standard output, the bar and notes to standard error; the bar is drawn on terminals only. A
-stream that cannot be written any more ends no run: it goes on without it, and saves (`output.py`).
+Lines and samples go to standard output, the bar and notes to standard error. The bar is drawn on terminals only; a pipe
+or a file (`nohup`, a container's log) gets a line every ten seconds in its place. A stream that cannot be written any
+more ends no run: it goes on without it, and saves (`output.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from time import monotonic
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +42,10 @@ __all__ = ["Bar", "Stop"]
 
 # Ctrl-C, `kill`, and a terminal that is closed; Windows lacks the last.
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+QUIET_SECONDS = 10.0  # without a terminal: how long a run says nothing
+UNKNOWN_COLUMNS, UNKNOWN_ROWS = 100, 20  # of a terminal that does not know its own
 
 
 class Stop:
@@ -102,6 +108,7 @@ class Bar(Observer):
         self._valid = ""
         self._output, self._errors = Output("stdout"), Output("stderr")
         self._without_output = False  # whether that has been said
+        self._spoke = monotonic()  # when something was last written
 
     def __enter__(self) -> Self:
         return self
@@ -154,13 +161,17 @@ class Bar(Observer):
                 unit_scale=True,
                 smoothing=0.05,
                 disable=not self._errors.is_terminal,
-                dynamic_ncols=True,
+                **_size(),
             )
 
     def stepped(self, trainer: Trainer, loss: float) -> None:
         """Move the bar."""
         del loss
         if self._bar is None:
+            return
+        if self._bar.disable:
+            if monotonic() - self._spoke >= QUIET_SECONDS:
+                self._note(self._state(trainer))
             return
         with self._drawing():
             self._bar.set_postfix_str(f"train {trainer.train_loss:.3f}{self._valid}", refresh=False)
@@ -186,6 +197,15 @@ class Bar(Observer):
             )
             self._print("\n".join(f"    | {line}" for line in text.strip("\n").split("\n")) + "\n")
 
+    def _state(self, trainer: Trainer) -> str:
+        """Return where the run is: what the bar says, as a line."""
+        share, total = trainer.fraction, self._total(trainer)
+        left = f", {trainer.seconds / share - trainer.seconds:.0f} s left" if share else ""
+        return (
+            f"{share:.0%}  {trainer.characters / 1e6:.2f}M of {total / 1e6:.2f}M characters  "
+            f"{trainer.seconds:.0f} s{left}  train {trainer.train_loss:.3f}{self._valid}"
+        )
+
     def _total(self, trainer: Trainer) -> float:
         """Characters in the whole run: known, or what the share of the time limit that is used lets expect."""
         window = trainer.config.batch * trainer.config.seq_length
@@ -194,6 +214,7 @@ class Bar(Observer):
         return trainer.characters / trainer.fraction
 
     def _print(self, text: str) -> None:
+        self._spoke = monotonic()
         with self._drawing(sys.stdout):
             self._output.write(f"{text}\n")
         if self._output.fault is not None and not self._without_output:
@@ -203,6 +224,7 @@ class Bar(Observer):
             )
 
     def _note(self, text: str) -> None:
+        self._spoke = monotonic()
         with self._drawing(sys.stderr):
             self._errors.write(f"{text}\n")
 
@@ -216,3 +238,12 @@ class Bar(Observer):
             self._errors.drop(error)
             if self._bar is not None:
                 self._bar.disable = True
+
+
+def _size() -> dict[str, Any]:
+    """Return tqdm's arguments of a terminal's size: to ask it; numbers where it says 0, and tqdm would draw nothing."""
+    try:
+        known = all(os.get_terminal_size(sys.stderr.fileno()))
+    except (AttributeError, OSError, ValueError):
+        known = False
+    return {"dynamic_ncols": True} if known else {"ncols": UNKNOWN_COLUMNS, "nrows": UNKNOWN_ROWS}
