@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,10 @@ STACK_RUN = STACK.forward(X)
 GRADS = STACK.backward(STACK_RUN, D).params
 RESETS = np.zeros((T, B), bool)
 TREE = convert.to_flax("lstm", P)
+LASAGNE = {"W_in_to_hid": np.ones((I, H)), "W_hid_to_hid": np.ones((H, H)), "b": np.ones(H)}
+MADMOM = SimpleNamespace(  # what a RecurrentLayer of madmom holds
+    weights=LASAGNE["W_in_to_hid"], recurrent_weights=LASAGNE["W_hid_to_hid"], bias=LASAGNE["b"], activation_fn=np.tanh
+)
 READOUT = rk.Readout(H, 3, rng=0)
 
 
@@ -275,12 +280,49 @@ ROWS = [
     row("from_flax", convert.from_flax, cell="lstm", tree=TREE, stacked=False),
     row("to_flax", convert.to_flax, cell="lstm", params=P, form="linen"),
     row("from_haste", convert.from_haste, cell="lstm", arrays=convert.to_haste("lstm", P), stacked=False),
+    row(
+        "gates",
+        convert.gates,
+        flags("bias_ih", "bias_hh") | {"forget_bias": "negative"},
+        cell="lstm",
+        weight_ih=P["weight_ih"],
+        weight_hh=P["weight_hh"],
+        bias_ih=P["bias_ih"],
+        bias_hh=P["bias_hh"],
+        order="ifgo",
+        transposed=False,
+        z_keeps=True,
+        forget_bias=0.0,
+    ),
+    row(
+        "from_haiku",
+        convert.from_haiku,
+        cell="lstm",
+        params={"lstm/linear": {"w": np.concatenate([P["weight_ih"], P["weight_hh"]], axis=1).T, "b": P["bias_ih"]}},
+        stacked=False,
+    ),
+    row(
+        "from_keras_cudnn",
+        convert.from_keras_cudnn,
+        cell="lstm",
+        weights=[P["weight_ih"].T, P["weight_hh"].T, np.concatenate([P["bias_ih"], P["bias_hh"]])],
+        stacked=False,
+    ),
+    row(
+        "from_dynet",
+        convert.from_dynet,
+        layers=[[P["weight_ih"], P["weight_hh"], P["bias_ih"]]],
+        stacked=False,
+    ),
+    row("from_lasagne", convert.from_lasagne, cell="rnn_tanh", arrays=LASAGNE, stacked=False),
+    row("from_madmom", convert.from_madmom, layer=MADMOM),
     row("from_onnx", convert.from_onnx, cell="lstm", arrays=convert.to_onnx("lstm", P), stacked=False),
     *(row(f.__name__, f, cell="lstm", params=P) for f in (convert.to_keras, convert.to_haste, convert.to_onnx)),
 ]
 
 # Public, and without arguments that a caller passes.
 NO_ARGUMENTS = {
+    "FromMadmom",
     "Gradients",
     "Run",
     "backend",

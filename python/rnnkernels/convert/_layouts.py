@@ -1,8 +1,8 @@
 """How each library lays out each cell, as one table, and the reordering that follows from it.
 
-A `Layout` says all that matters of a library's cell: the order of its gates, whether its matrices are transposed, and
-which gates have a bias beside W_ih x and which beside W_hh h. The update gate needs no entry: z keeps the old state in
-every library of the table, h' = (1-z) n + z h, as in ours (tests/test_convert.py runs them).
+A `Layout` says all that matters of a library's cell: the order of its gates, how its matrices are transposed, which
+gates have a bias beside W_ih x and which beside W_hh h, whether z keeps the old state, h' = (1-z) n + z h, as ours
+does, or the new one, and what the library adds to the forget gate's bias when it runs (tests/convert runs them).
 
 Not here: names and bundles of arrays, which each library's module knows.
 """
@@ -10,7 +10,7 @@ Not here: names and bundles of arrays, which each library's module knows.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -30,19 +30,26 @@ class Layout:
     ----------
     gates : str
         In the library's order, a letter each.
-    transposed : bool
-        Matrices are (I, G·H) and (H, G·H), not (G·H, I) and (G·H, H).
+    transposed : bool or "blocks"
+        Matrices are (I, G·H) and (H, G·H), not (G·H, I) and (G·H, H). "blocks": so are their shapes, but each gate's
+        block of H columns, read row by row, holds our H rows of it.
     bias_ih, bias_hh : str
         The gates, in the library's order, with a bias beside W_ih x and beside W_hh h.
+    z_keeps : bool
+        Whether h' = (1-z) n + z h; else z and 1 - z have changed places.
+    forget_bias : float
+        What the library adds to the forget gate when it runs: no part of its arrays, but of ours.
     """
 
     gates: str
-    transposed: bool
+    transposed: bool | Literal["blocks"]
     bias_ih: str
     bias_hh: str
+    z_keeps: bool = True
+    forget_bias: float = 0.0
 
 
-def _both(gates: str, *, transposed: bool) -> Layout:
+def _both(gates: str, *, transposed: bool | Literal["blocks"]) -> Layout:
     return Layout(gates, transposed, gates, gates)
 
 
@@ -82,6 +89,23 @@ LAYOUTS: Mapping[str, Mapping[str, Layout]] = {
         "gru": _both("zrn", transposed=True),
         "lstm_layer_norm": Layout("igfo", True, "igfo", ""),
         "gru_layer_norm": _both("zrn", transposed=True),
+    },
+    "Haiku": {
+        "rnn_relu": _both("a", transposed=True),
+        "lstm": Layout("igfo", True, "igfo", "", forget_bias=1.0),
+        "gru_reset_before": Layout("zrn", True, "zrn", "", z_keeps=False),
+    },
+    "cuDNN's layers in Keras 2": {
+        "lstm": _both("ifgo", transposed="blocks"),
+        "gru": _both("zrn", transposed="blocks"),
+    },
+    "DyNet": {"lstm": Layout("ifog", False, "ifog", "", forget_bias=1.0)},
+    "Lasagne": {
+        "rnn_tanh": _KERAS_SIMPLE,
+        "rnn_relu": _KERAS_SIMPLE,
+        "lstm": Layout("ifgo", True, "ifgo", ""),
+        "lstm_peephole": Layout("ifgo", True, "ifgo", ""),
+        "gru": Layout("rzn", True, "rzn", "", z_keeps=False),
     },
     "ONNX": {
         "rnn_tanh": _both("a", transposed=False),
@@ -171,17 +195,54 @@ def to_layout(cell: str, layout: Layout, params: Mapping[str, Array]) -> Arrays:
 def from_layout(cell: str, layout: Layout, arrays: Arrays) -> Params:
     """Return our parameters from a library's, whose shapes fit."""
     ours = gates_of(cell)
-    turned = [a.T if layout.transposed else a for a in arrays[:2]]
+    turned = [_rows(layout, a) for a in arrays[:2]]
     params = {
         name: np.ascontiguousarray(reorder(a, layout.gates, ours))
         for name, a in zip(("weight_ih", "weight_hh"), turned, strict=True)
     }
-    if arrays.bias_ih is None and arrays.bias_hh is None:
-        return params
-    zeros = np.zeros(len(params["weight_ih"]), params["weight_ih"].dtype)
-    for name, bias, gates in (("bias_ih", arrays.bias_ih, layout.bias_ih), ("bias_hh", arrays.bias_hh, layout.bias_hh)):
-        params[name] = zeros.copy() if bias is None else reorder(bias, gates, ours)
+    if arrays.bias_ih is not None or arrays.bias_hh is not None or layout.forget_bias:
+        zeros = np.zeros(len(params["weight_ih"]), params["weight_ih"].dtype)
+        for name, bias, gates in (
+            ("bias_ih", arrays.bias_ih, layout.bias_ih),
+            ("bias_hh", arrays.bias_hh, layout.bias_hh),
+        ):
+            params[name] = zeros.copy() if bias is None else reorder(bias, gates, ours)
+    hidden = params["weight_hh"].shape[1]
+    if layout.forget_bias:
+        params["bias_ih"][rows_of(ours, "f", hidden)] += layout.forget_bias
+    if not layout.z_keeps:  # 1 - sigmoid(a) is sigmoid(-a)
+        for array in params.values():
+            array[rows_of(ours, "z", hidden)] *= -1
     return params
+
+
+def fitting(cell: str, layout: Layout, arrays: Arrays, what: str) -> Params:
+    """Return our parameters from a library's, or raise ValueError where shapes do not fit each other."""
+    found = sizes(layout, arrays.weight_ih.shape, arrays.weight_hh.shape)
+    rows = f"{len(layout.gates)}*H"
+    if found is None:
+        wanted = f"(I, {rows}) and (H, {rows})" if layout.transposed else f"({rows}, I) and ({rows}, H)"
+        raise ValueError(
+            f"{what}: expected matrices of shapes {wanted}, got {arrays.weight_ih.shape} and {arrays.weight_hh.shape}"
+        )
+    count = len(layout.gates) * found[1]
+    for bias in arrays[2:]:
+        if bias is not None and bias.shape != (count,):
+            raise ValueError(f"{what}: expected a bias of shape ({rows},) = ({count},), got {bias.shape}")
+    return from_layout(cell, layout, arrays)
+
+
+def rows_of(gates: str, gate: str, hidden: int) -> slice:
+    """Return the rows of a gate."""
+    return slice(gates.index(gate) * hidden, (gates.index(gate) + 1) * hidden)
+
+
+def _rows(layout: Layout, array: Array) -> Array:
+    """Return a library's matrix with the gates in its rows, (G·H, K)."""
+    if layout.transposed == "blocks":
+        blocks = np.split(array, max(1, len(layout.gates)), axis=1)
+        return np.concatenate([block.reshape(block.shape[::-1]) for block in blocks])
+    return array.T if layout.transposed else array
 
 
 def sizes(layout: Layout, kernel: Sequence[int], recurrent: Sequence[int]) -> tuple[int, int] | None:
