@@ -142,6 +142,27 @@ BREAKS = [
         "return output",
         "tests/convert -k go_backwards",
     ),
+    Break(
+        "convert: a gate that lets the new state in is taken as it is",
+        f"{P}/convert/_layouts.py",
+        'array[rows_of(ours, "z", hidden)] *= -1',
+        'array[rows_of(ours, "z", hidden)] *= 1',
+        "tests/convert/test_gates.py -k 'haiku or lasagne or negated'",
+    ),
+    Break(
+        "convert: what a library adds to the forget gate is lost",
+        f"{P}/convert/_layouts.py",
+        "+= layout.forget_bias",
+        "+= 0 * layout.forget_bias",
+        "tests/convert/test_gates.py -k 'haiku or dynet or run_time'",
+    ),
+    Break(
+        "convert: blocks that hold a gate transposed are read as they look",
+        f"{P}/convert/_layouts.py",
+        "block.reshape(block.shape[::-1])",
+        "block.T",
+        "tests/convert/test_gates.py -k 'cudnn or blocks'",
+    ),
     # ---- what random calls find
     Break(
         "schedule: resets of a reversed row are read forwards",

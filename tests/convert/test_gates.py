@@ -97,9 +97,10 @@ def test_what_is_added_at_run_time_becomes_a_bias(bias: bool) -> None:
         ({"z_keeps": False}, "z_keeps: expected True, for lstm has no gate z"),
         ({"cell": "gru", "order": "rzn", "forget_bias": 1.0}, "forget_bias: expected 0"),
         ({"transposed": "twice"}, "transposed"),
+        ({"transposed": True}, "transposed: expected False for matrices of shapes"),
         ({"weight_ih": np.ones((8, 3))}, "expected matrices of shapes"),
         ({"bias_ih": np.ones(3)}, "expected a bias of shape"),
-        ({"bias_hh": np.ones(4 * H, np.float32)}, "bias_hh: expected arrays of one dtype"),
+        ({"bias_hh": np.ones(4 * H, np.float32)}, "bias_hh beside the others: expected arrays of one dtype"),
         ({"weight_hh": None}, "weight_hh: expected an array"),
     ],
 )

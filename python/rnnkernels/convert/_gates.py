@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from rnnkernels._scalars import as_choice, as_flag, as_number, as_text, shown
 from rnnkernels.parameters import cell_info
 
 from ._layers import as_array, of_one_dtype
-from ._layouts import Arrays, Layout, fitting, gates_of
+from ._layouts import Arrays, Layout, fitting, gates_of, sizes
 
 if TYPE_CHECKING:
     from rnnkernels.parameters import Params
@@ -86,10 +87,15 @@ def gates(
         raise ValueError(f"forget_bias: expected 0, for {cell:s} has no gate f; got {forget_bias}")
     named = {"weight_ih": weight_ih, "weight_hh": weight_hh, "bias_ih": bias_ih, "bias_hh": bias_hh}
     arrays = {name: as_array(name, value) for name, value in named.items() if value is not None or name.startswith("w")}
-    of_one_dtype(arrays, ", ".join(arrays))
+    kinds = [array.dtype for array in arrays.values()]
+    other = min(arrays, key=lambda name: kinds.count(arrays[name].dtype))
+    of_one_dtype(arrays, f"{other} beside the others")
     given = Arrays(arrays["weight_ih"], arrays["weight_hh"], arrays.get("bias_ih"), arrays.get("bias_hh"))
     layout = Layout(order, transposed, order, order, z_keeps, forget_bias)
-    return fitting(cell, layout, given, ", ".join([*arrays, "transposed"]))
+    shapes = given.weight_ih.shape, given.weight_hh.shape
+    if sizes(layout, *shapes) is None and sizes(replace(layout, transposed=not transposed), *shapes) is not None:
+        raise ValueError(f"transposed: expected {not transposed} for matrices of shapes {shapes}, got {transposed!r}")
+    return fitting(cell, layout, given, ", ".join(arrays))
 
 
 def _plain_gates(cell: str) -> str:
