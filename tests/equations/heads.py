@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -84,8 +85,8 @@ def test_outputs_and_gradients(cell: Any, dtype: str, isa: str) -> None:
 
 @each_cell
 def test_tokens_and_no_biases(cell: Any) -> None:
-    for options in ({"tokens": True}, {"bias": False}):
-        p = make(cell(heads=3), (3, 4, 7, 15), **options)
+    for tokens, bias in ((True, True), (False, False)):
+        p = make(cell(heads=3), (3, 4, 7, 15), tokens=tokens, bias=bias)
         found, wanted = p.results(), expected(p)
         for name, value in found.items():
             np.testing.assert_allclose(value, wanted[name], rtol=1e-10, atol=1e-12, err_msg=name)
@@ -165,8 +166,11 @@ def _as_bfloat16(array: Array) -> Array:
 def test_masks(cell: Any) -> None:
     """Drawn for what stands there: an element of a block, a unit of the operand."""
     p = of(cell, 3, (4, 3, 5), 5)
-    for options in ({"weight_dropout": 0.3}, {"recurrent_dropout": 0.4}, {"recurrent_dropout": 0.4, "per_step": True}):
-        noise = rk.Noise(3, **options)
+    for noise in (
+        rk.Noise(3, weight_dropout=0.3),
+        rk.Noise(3, recurrent_dropout=0.4),
+        rk.Noise(3, recurrent_dropout=0.4, per_step=True),
+    ):
         found, wanted = p.results(noise=noise), expected(p, noise)
         for name, value in found.items():
             np.testing.assert_allclose(value, wanted[name], rtol=1e-9, atol=1e-11, err_msg=name)
@@ -258,10 +262,14 @@ def test_units_that_heads_cannot_share(where: str) -> None:
 
 def test_calls_of_layers_that_heads_cannot_share() -> None:
     """Parameters that no `init_params` made."""
-    params = {"weight_ih": np.ones((30, 5)), "weight_hh": np.ones((30, 2)), "bias_ih": np.ones(30), "bias_hh": np.ones(30)}
+    params = {"weight_ih": np.ones((30, 5)), "weight_hh": np.ones((30, 2)), "bias_ih": np.ones(30)}
+    params["bias_hh"] = np.ones(30)
     x = np.ones((3, 2, 5))
-    calls = [lambda: rk.forward(blocked, x, params), lambda: rk.Prepared(blocked, params)]
-    calls += [lambda: rk.step(blocked, x[0], params, (np.ones((2, 10)),))]
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: rk.forward(blocked, x, params),
+        lambda: rk.Prepared(blocked, params),
+        lambda: rk.step(blocked, x[0], params, (np.ones((2, 10)),)),
+    )
     for call in calls:
         with pytest.raises(ValueError, match=r"hidden_size: expected a multiple of (the cell's heads, )?4"):
             call()

@@ -171,8 +171,12 @@ def gru_relu(x: Array, states: State, p: Any) -> State:
 
 
 @cell(states="h")
-def dreamer_gru(x: Array, states: State, p: Any, blocks: int = 8) -> State:
+def dreamer_gru(x: Array, states: State, p: Any) -> State:
     """DreamerV3, arXiv 2301.04104, as in its authors' code; eight blocks, no normalisation."""
+    return _dreamer(x, states, p, 8)
+
+
+def _dreamer(x: Array, states: State, p: Any, blocks: int) -> State:
     (h,) = states
     reset, candidate, update = parts(p.weight_ih(x) + p.bias_ih + by_head(p, h, blocks), 3)
     update = sigmoid(update - 1)
@@ -189,8 +193,12 @@ def m2rnn(x: Array, states: State, p: Any) -> State:
 
 
 @cell(states="h c n m")
-def slstm_heads(x: Array, states: State, p: Any, heads: int = 4) -> State:
-    """Beck et al., arXiv 2405.04517: the sLSTM, f = sigmoid, with its four heads of recurrent weights."""
+def slstm_heads(x: Array, states: State, p: Any) -> State:
+    """Beck et al., arXiv 2405.04517: the sLSTM, f = sigmoid, with four heads of recurrent weights."""
+    return _slstm(x, states, p, 4)
+
+
+def _slstm(x: Array, states: State, p: Any, heads: int) -> State:
     h, c, n, m = states
     i, f, z, o = parts(p.weight_ih(x) + p.bias_ih + by_head(p, h, heads), 4)
     log_f = log_sigmoid(f)

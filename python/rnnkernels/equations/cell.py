@@ -239,7 +239,7 @@ def dual_of(name: str) -> Cell | None:
             except ValueError as error:  # more gradient slots or kept values than the kernels have room for
                 excess = str(error).partition(": ")[2]
         _duals[name] = found
-        if excess:
+        if excess and not name.endswith("'"):  # a dual's own dual is asked for by derivatives of a higher order
             warnings.warn(
                 f"{name}: its second derivatives and forward mode are taken through a loop over the steps in PyTorch's "
                 f"operations, as the kernels have no room for the cell of its states and their tangents: {excess}",

@@ -118,16 +118,16 @@ class Recording:
         several = max([vectors, *(len(product.operands) for product in self.products)])
         if several > 1 and max([heads, *(product.heads for product in self.products)]) > 1:
             raise refused(
-                "heads beside a product of several vectors: its weights, weight_gg, have none, and a cell has one number "
-                "of heads",
+                "heads beside a product of several vectors: its weights, weight_gg, have none, and all products of a cell "
+                "have the same",
                 line,
                 ValueError,
             )
         for product in self.products:
             if product.heads != heads:
                 raise refused(
-                    f"a product of {_said(heads)} and one of {_said(product.heads)}, at {product.line}: all rows of "
-                    f"weight_hh are as long",
+                    f"a product of {_said(heads)} beside one of {_said(product.heads)}: all rows of weight_hh are as "
+                    f"long; the first is at {product.line}",
                     line,
                     ValueError,
                 )

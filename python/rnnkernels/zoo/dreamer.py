@@ -11,8 +11,8 @@ import rnnkernels as rk
 def dreamer_gru(x, h, *, blocks=8, update_bias=-1.0):
     """Hafner et al., Mastering diverse domains through world models, arXiv 2301.04104, as its authors' code has it.
 
-    The recurrent weights U are block-diagonal, of 8 blocks as in the paper: ``weight_hh`` is (3·H, H / blocks). Those of
-    x are dense; the block-linear layers that the authors put between the state and its gates are no part of it.
+    The recurrent weights U are block-diagonal, of 8 blocks as in the paper: ``weight_hh`` is (3·H, H / blocks). Those
+    of x are dense; the block-linear layers that the authors put between the state and its gates are no part of it.
 
     The reset gate multiplies the whole sum of the candidate, input and state. The bias makes the state keep what it
     has at first. z keeps the NEW state; rows of the weights in the order r, n, z.
