@@ -64,7 +64,7 @@ def by_head(p: Any, h: Array, heads: int) -> Array:
     for first in firsts:
         units = slice(first % hidden, first % hidden + size)
         sums.append(p.weight_hh(h[..., units], slice(first, first + size)))
-    return np.concatenate(sums, axis=-1) + p.bias_hh
+    return np.asarray(np.concatenate(sums, axis=-1) + p.bias_hh)
 
 
 # --- the cells ------------------------------------------------------------------------------------

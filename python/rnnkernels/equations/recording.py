@@ -118,8 +118,8 @@ class Recording:
         several = max([vectors, *(len(product.operands) for product in self.products)])
         if several > 1 and max([heads, *(product.heads for product in self.products)]) > 1:
             raise refused(
-                "heads beside a product of several vectors: its weights, weight_gg, have none, and all products of a cell "
-                "have the same",
+                "heads beside a product of several vectors: its weights, weight_gg, have none, and all products of a "
+                "cell have the same",
                 line,
                 ValueError,
             )
