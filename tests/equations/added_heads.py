@@ -225,7 +225,7 @@ def test_options_of_a_call(isa: str, name: str) -> None:
     dense_case = given.dense_results
     drawn = (7, 0, False, False, 0, 7, None, (0.3,) * len(given.state), 0.2, 0.0)
     assert_all_close(given.results(noise=drawn), dense_case(noise=drawn), (20, *shape[1:4]))  # masks scale up
-    lengths = np.array([5, 4, 3, 3, 2, 1, 0])
+    lengths = np.array([5, 4, 3, 3, 2, 1, 1])
     starts = np.concatenate([[0], np.cumsum([(lengths > t).sum() for t in range(5)])])
     places = np.concatenate([t * 7 + np.arange((lengths > t).sum()) for t in range(5)])
     rows = (starts.astype(np.int64), places.astype(np.int64))
