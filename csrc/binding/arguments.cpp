@@ -9,6 +9,9 @@ namespace {
 
 constexpr Index kMostUnits = Index{1} << 31;
 
+// Units of h, of a weight_hh of so many columns.
+Index width_of(const CellInfo& info, Index columns) { return columns > kMostUnits ? columns : columns * info.heads; }
+
 std::string text_of(const Dims& shape) {
     std::string text = "(";
     for (std::size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
@@ -84,6 +87,13 @@ int find_set(const std::string& name) {
     throw py::value_error("instruction set: this machine and build have " + known + "; got '" + name + "'");
 }
 
+void check_hidden(int cell, Index hidden) {
+    const CellInfo& info = backend().cell(cell);
+    if (hidden % info.heads != 0)
+        throw py::value_error("hidden_size: expected a multiple of " + std::to_string(info.heads) + ", the heads of " +
+                              info.name + ", got " + std::to_string(hidden));
+}
+
 Problem read_parameters(const Place& place, const std::string& cell, const Layer& layer) {
     const auto& [weight_ih, weight_hh, bias_ih, bias_hh, weight_gg, weight_diagonal, weight_hr] = layer;
     Problem p{place};
@@ -101,7 +111,7 @@ Problem read_parameters(const Place& place, const std::string& cell, const Layer
     if (weight_hr && (weight_hr->ndim() != 2 || weight_hr->shape(1) < 1))
         throw py::value_error("params['weight_hr']: expected shape (P, H) with H at least 1, got " +
                               text_of(shape_of(*weight_hr)));
-    const Index width = weight_hh.shape(1), input = weight_ih.shape(1);
+    const Index input = weight_ih.shape(1), columns = weight_hh.shape(1), width = width_of(info, columns);
     const Index hidden = weight_hr ? weight_hr->shape(1) : width;
     if (hidden > kMostUnits ||
         width > kMostUnits)  // an empty array can have any width; products of sizes below must not overflow
@@ -110,8 +120,10 @@ Problem read_parameters(const Place& place, const std::string& cell, const Layer
     p.in.shape = {0, 0, input, hidden, info.projected ? width : 0, info.element_count * hidden};
     const Index input_rows = info.input_rows * hidden, hidden_rows = info.hidden_rows * hidden;
     p.in.weight_ih = checked(p.place, weight_ih, "params['weight_ih']", p.dtype, {input_rows, input}, "(G*H, I)");
-    p.in.weight_hh = checked(p.place, weight_hh, "params['weight_hh']", p.dtype, {hidden_rows, width},
-                             info.projected ? "(G*H, P)" : "(G*H, H)");
+    p.in.weight_hh = checked(p.place, weight_hh, "params['weight_hh']", p.dtype, {hidden_rows, columns},
+                             info.projected   ? "(G*H, P)"
+                             : info.heads > 1 ? "(G*H, H/heads)"
+                                              : "(G*H, H)");
     p.in.weight_hr = checked(p.place, weight_hr, "params['weight_hr']", p.dtype, {width, hidden}, "(P, H)");
     p.in.bias_ih = checked(p.place, bias_ih, "params['bias_ih']", p.dtype, {input_rows}, "(G*H,)");
     p.in.bias_hh = checked(p.place, bias_hh, "params['bias_hh']", p.dtype, {hidden_rows}, "(G*H,)");

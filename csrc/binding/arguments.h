@@ -29,6 +29,9 @@ const void* checked(const Place& place, const OptionalArray& array, const char* 
 int find_cell(const std::string& name);
 int find_set(const std::string& name);
 
+// That so many units are whole heads of the cell.
+void check_hidden(int cell, Index hidden);
+
 // A layer and what it is given, as a backend reads it. The readers below fill it part by part.
 struct Problem {
     Place place{};

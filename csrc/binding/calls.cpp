@@ -244,6 +244,7 @@ py::list cells() {
         cell["normalisation"] = info.normalisation;
         cell["direct"] = info.direct;
         cell["rows"] = py::make_tuple(info.input_rows, info.hidden_rows, info.gate_rows, info.gate_columns);
+        cell["heads"] = info.heads;
         list.append(cell);
     }
     return list;
@@ -252,7 +253,9 @@ py::list cells() {
 // Bytes of reserve per row of a step.
 Index reserve_size(const std::string& cell, Index hidden, const std::string& dtype, bool zones) {
     if (hidden < 1) throw py::value_error("hidden: expected at least 1, got " + std::to_string(hidden));
-    return backend().reserve_size(backend().current_set(), find_cell(cell), read_dtype(dtype), hidden, zones);
+    const int number = find_cell(cell);
+    check_hidden(number, hidden);
+    return backend().reserve_size(backend().current_set(), number, read_dtype(dtype), hidden, zones);
 }
 
 // Of an attending recurrence with A units: bytes per row of a step, and behind all of them.

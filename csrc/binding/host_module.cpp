@@ -103,7 +103,9 @@ py::dict plan(const std::string& cell, Index steps, Index batch, Index input, In
               int threads) {
     if (steps < 0 || batch < 0 || input < 1 || hidden < 1 || threads < 1)
         throw py::value_error("plan: expected T, B >= 0 and I, H, threads >= 1");
-    const PlanInfo info = backend().plan(backend().current_set(), find_cell(cell), read_dtype(dtype),
+    const int number = find_cell(cell);
+    check_hidden(number, hidden);
+    const PlanInfo info = backend().plan(backend().current_set(), number, read_dtype(dtype),
                                          {steps, batch, input, hidden, hidden}, threads);
     py::dict out;
     out["threads"] = info.threads;

@@ -46,7 +46,8 @@ int counted(const char* what, const Records& records, int most) {
 
 void add_program(const std::string& name, const Names& states, const std::vector<GateRecord>& gates,
                  const std::vector<WeightRecord>& weights, const Names& steps, int saved, int slots, int vectors,
-                 const std::vector<double>& constants, const std::map<std::string, ProgramRecord>& programs) {
+                 const std::vector<double>& constants, const std::map<std::string, ProgramRecord>& programs,
+                 int heads) {
     ProgramCell cell{};
     cell.name = name.c_str();
     cell.state_count = counted("states", states, kMaxStates);
@@ -63,7 +64,7 @@ void add_program(const std::string& name, const Names& states, const std::vector
     }
     cell.element_count = counted("steps", steps, kMaxElements);
     for (std::size_t k = 0; k < steps.size(); ++k) cell.elements[k] = steps[k].c_str();
-    cell.saved = saved, cell.slots = slots, cell.vectors = vectors;
+    cell.saved = saved, cell.slots = slots, cell.vectors = vectors, cell.heads = heads;
     cell.constant_count = counted("constants", constants, kMostConstants);
     cell.constants = constants.data();
     std::vector<Instruction> instructions[kProgramPhaseCount];
@@ -100,7 +101,7 @@ py::tuple operands() {
 void bind_programs(py::module_& m) {
     m.def("add_program", &add_program, py::arg("name"), py::arg("states"), py::arg("gates"), py::arg("weights"),
           py::arg("steps"), py::arg("saved"), py::arg("slots"), py::arg("vectors"), py::arg("constants"),
-          py::arg("programs"));
+          py::arg("programs"), py::arg("heads") = 1);
     m.def("program_operations", &operations);
     m.def("program_operands", &operands);
 }

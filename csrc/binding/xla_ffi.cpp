@@ -143,11 +143,11 @@ void read_layer(Layered& call, Reader& from) {
     }
     const Dims &ih = call.parameters[0], &hh = call.parameters[1], &hr = call.parameters[6];
     if (ih.size() != 2) throw std::logic_error("weight_ih: expected two dimensions, got " + text_of(ih));
-    const Index hidden = hr.size() == 2 ? hr[1] : hh.size() == 2 ? hh[1] : ih[0] / info.input_rows;
+    const Index hidden = hr.size() == 2 ? hr[1] : hh.size() == 2 ? hh[1] * info.heads : ih[0] / info.input_rows;
     const Index width = info.projected && hr.size() == 2 ? hr[0] : hidden;
     p.in.shape = {0, 0, ih[1], hidden, info.projected ? width : 0, info.element_count * hidden};
     const Dims wanted[kParameters] = {{info.input_rows * hidden, ih[1]},
-                                      {info.hidden_rows * hidden, width},
+                                      {info.hidden_rows * hidden, width / info.heads},
                                       {info.input_rows * hidden},
                                       {info.hidden_rows * hidden},
                                       {info.gate_rows * hidden, info.gate_columns * hidden},

@@ -5,9 +5,10 @@
 // so one meeting per step is enough. Gate gradients live for one chunk of steps; at a chunk's end the sums
 // over its rows (weights, biases, x) are made as large products (weight_gradients.h).
 // The forward's arrays are only read: a run can be differentiated again.
-// Not here: the cells' maths (cells/), their passes (passes/), what options do to a strip (strip_options.h), a chunk's
-// sums (backward_sums.h), what options want of a step (backward_options.h), the phases of projected and normalised
-// cells (projected_backward.h, normalised_backward.h).
+// Not here: the cells' maths (cells/), their passes (passes/), what options do to a strip (strip_options.h), what comes
+// before the steps (backward_begin.h), a chunk's sums (backward_sums.h), what options want of a step
+// (backward_options.h), the phases of projected and normalised cells (projected_backward.h, normalised_backward.h), the
+// products of those with heads (head_backward.h).
 #pragma once
 
 #include "../recurrence/order.h"
@@ -30,23 +31,14 @@ public:
           shape_(shared.call.in.shape),
           rows_(shared.rows),
           masks_(shared.masks),
-          scratch_(shared.scratch[member.number]) {
+          scratch_(shared.scratch[member.number]),
+          apart_(table_.form == Form::projected || table_.heads > 1) {
         describe_strip();
         take(0);
     }
 
     // Packs the weights and takes over the gradients of the final states.
-    void begin() {
-        if (shared_.dropped.any() || attends())
-            phases_.everyone([&](int share, int shares) {
-                shared_.dropped.fill(share, shares);
-                if (attends()) begin_attending(share, shares);
-            });
-        phases_.everyone([&](int share, int shares) {
-            shared_.pack_weights(share, shares);
-            begin_rows(split_range(shape_.batch, 1, shares, share));
-        });
-    }
+    void begin();
 
     void begin_chunk(Index first, Index) { chunk_row_ = rows_.first(first); }
     template <class Run>
@@ -54,54 +46,25 @@ public:
         phases_.each_row_group(each, run);
     }
     // The first step of the chunk above stands at the buffer's start; it becomes the step after this chunk.
-    void begin_steps(Index first, Index last) {
-        if (last == shape_.steps) return;
-        const Index behind = rows_.first(last) - rows_.first(first), size = shared_.gradient_row();
-        each_part(0, [&] {
-            part_.rows_of_step(rows_, last).each([&](Index row) {
-                for (int i = 0; i < table_.slots; ++i)
-                    for (Index block = part_.blocks.first; block < part_.blocks.last; ++block) {
-                        T* const at = shared_.gradient + row * size + i * shared_.padded() + block * lanes;
-                        V::load(at).store(at + behind * size);
-                    }
-            });
-        });
-    }
+    void begin_steps(Index first, Index last);
 
     // Also the first phase of a cell of two products (state).
     void step(Index t) {
-        if (projected()) return step_projected(t);
+        if (apart_) return step_apart(t);
         each_part(t, [&]() RNNKERNELS_INLINED {
-            carry_to(t, [&](RowSet rows, Range blocks, T* product) RNNKERNELS_INLINED {
-                put_step(t, rows, blocks);
-                strip_.product = product;
-                if (shared_.options || table_.vectors > 0) {
-                    join_products(t, rows);
-                    run_with_options(t, rows, 0);
-                } else {
-                    put_d_output(t, rows);
-                    shared_.cell.passes.backward(strip_);
-                }
-            });
+            carry_to(t, [&](RowSet rows, Range blocks, T* product)
+                            RNNKERNELS_INLINED { run_step(t, rows, blocks, product); });
         });
     }
     void state(Index t) { step(t); }
 
     void gates(Index t) {
+        if (apart_) return gates_of_heads(t);
         const Factor gated_only{&shared_.w_gated, shared_.gated_slots, table_.gated.count};
         each_part(t, [&]() RNNKERNELS_INLINED {
             multiply(&gated_only, 1, t, part_.rows_of_step(rows_, t),
-                     [&](RowSet rows, Range blocks, T* product) RNNKERNELS_INLINED {
-                         put_step(t, rows, blocks);
-                         strip_.product = product;
-                         strip_.made = in_chunk(shared_.gated, shared_.padded(), t, rows.first);
-                         strip_.made_row = shared_.padded() * rows.step;
-                         const RowSet of_all = of_all_steps(t, rows);
-                         if (masks_.drops) mask_rows(masks_, of_all, blocks, product, strip_.product_row);
-                         shared_.cell.passes.backward_gates(strip_);
-                         if (masks_.drops)
-                             mask_rows(masks_, of_all, blocks, strip_.made + blocks.first * lanes, strip_.made_row);
-                     });
+                     [&](RowSet rows, Range blocks, T* product)
+                         RNNKERNELS_INLINED { run_gates(t, rows, blocks, product); });
         });
     }
 
@@ -140,16 +103,7 @@ private:
     }
 
     // dL/d(final states) of these rows.
-    void begin_rows(Range rows) {
-        for (Index row = rows.first; row < rows.last; ++row)
-            for (int k = projected() ? 1 : 0; k < table_.states; ++k) {
-                const T* from = static_cast<const T*>(shared_.call.d_final_state[k]);
-                for (Index block = 0; block < shared_.blocks; ++block) {
-                    const V d = from ? V::load(from + row * shape_.hidden + block * lanes, valid(block)) : V(T(0));
-                    d.store(carried(row) + (block * table_.states + k) * lanes);
-                }
-            }
-    }
+    void begin_rows(Range rows);
 
     bool projected() const { return table_.form == Form::projected; }
     // Rows of step t among those of all steps, to which masks belong, and among those of the chunk.
@@ -285,6 +239,36 @@ private:
     void mask_h(Index t, RowSet rows, Range blocks, const T* const* h) const;
     void put_own_states();
 
+    // What follows a product of step t: the pass of these rows and blocks.
+    RNNKERNELS_INLINE void run_step(Index t, RowSet rows, Range blocks, T* product) {
+        put_step(t, rows, blocks);
+        strip_.product = product;
+        if (shared_.options || table_.vectors > 0) {
+            join_products(t, rows);
+            run_with_options(t, rows, 0);
+        } else {
+            put_d_output(t, rows);
+            shared_.cell.passes.backward(strip_);
+        }
+    }
+    // The same of the second product of a cell that has two.
+    RNNKERNELS_INLINE void run_gates(Index t, RowSet rows, Range blocks, T* product) {
+        put_step(t, rows, blocks);
+        strip_.product = product;
+        strip_.made = in_chunk(shared_.gated, shared_.padded(), t, rows.first);
+        strip_.made_row = shared_.padded() * rows.step;
+        const RowSet of_all = of_all_steps(t, rows);
+        if (masks_.drops) mask_rows(masks_, of_all, blocks, product, strip_.product_row);
+        shared_.cell.passes.backward_gates(strip_);
+        if (masks_.drops) mask_rows(masks_, of_all, blocks, strip_.made + blocks.first * lanes, strip_.made_row);
+    }
+    // Of step -1.
+    RNNKERNELS_INLINE void run_first(Index t, RowSet rows, Range blocks, T* product) {
+        put_after(t, rows, blocks);
+        strip_.product = product;
+        join_products(t, rows);
+    }
+
     // What gradient rows are multiplied with: a weight, and the slots of its gates.
     struct Factor {
         const Panels<T>* w;
@@ -323,13 +307,7 @@ private:
     // same bits as one. t = -1: the initial states.
     template <class Use>
     RNNKERNELS_INLINE void carry_to(Index t, Use use) {
-        const RowSet mine = part_.rows_of_step(rows_, t);
-        const RowSet more = part_.rows_of_step(rows_, t + 1), ended = mine.from(more);
-        for (Index first = 0; first < ended.count; first += kStripRows) {
-            const RowSet rows{ended.at(first), least(kStripRows, ended.count - first), ended.step};
-            for (Index block = part_.blocks.first; block < part_.blocks.last; block += item_)
-                use(rows, Range{block, least(block + item_, part_.blocks.last)}, nullptr);
-        }
+        const RowSet more = carry_ended(t, use);
         if (more.count == 0) return;
         Factor factors[1 + kMaxStates];
         factors[0] = {&shared_.w_recurrent[0], shared_.hidden_slots, table_.hidden.count};
@@ -337,6 +315,27 @@ private:
             factors[k] = {&shared_.w_recurrent[k], shared_.feedback_slots, table_.feedback.count};
         multiply(factors, 1 + table_.vectors, t + 1, more, use);
     }
+
+    // Those whose last step is t; the others.
+    template <class Use>
+    RNNKERNELS_INLINE RowSet carry_ended(Index t, Use use) {
+        const RowSet mine = part_.rows_of_step(rows_, t);
+        const RowSet more = part_.rows_of_step(rows_, t + 1), ended = mine.from(more);
+        for (Index first = 0; first < ended.count; first += kStripRows) {
+            const RowSet rows{ended.at(first), least(kStripRows, ended.count - first), ended.step};
+            for (Index block = part_.blocks.first; block < part_.blocks.last; block += item_)
+                use(rows, Range{block, least(block + item_, part_.blocks.last)}, nullptr);
+        }
+        return more;
+    }
+
+    // Cells with heads, and projected ones (head_backward.h).
+    using Run = void (BackwardEngine::*)(Index t, RowSet rows, Range blocks, T* product);
+    void step_apart(Index t);
+    void gates_of_heads(Index t);
+    void carry_heads(Index t, Run run);
+    void multiply_heads(int first, int count, Index of, RowSet rows, Index t, Run run);
+    void sum_heads(Index begin, Index count, bool begins);
 
     // An attending recurrence (attending_backward.h).
     void begin_attending(int share, int shares);
@@ -363,7 +362,7 @@ private:
     // Normalised cells (normalised_backward.h).
     void run_row(Index t, Index row);
     void put_normal();
-    void run_gates(Index t, Index row);
+    void run_inner(Index t, Index row);
     void back_to_sums(Index t, Index row);
     V normal(Index block, int i) const;
     V gain(int k, Index block) const;
@@ -377,7 +376,8 @@ private:
     const Rows& rows_;
     const Masks<T>& masks_;
     const BackwardScratch<T> scratch_;
-    int piece_ = 0;  // at work
+    const bool apart_;  // whether a step is one of step_apart
+    int piece_ = 0;     // at work
     Part part_{};
     Index item_ = 0;
     Index chunk_row_ = 0;  // the first of the chunk at work

@@ -5,7 +5,7 @@
 #include "attending.h"
 #include "geometry.h"
 #include "gradient_norms.h"
-#include "weight_gradients.h"
+#include "head_gradients.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -51,6 +51,8 @@ struct BackwardShared {
     CallClaims claims{};
     // Transposed: k runs over gates and units. The recurrent ones: h's, then the feedback vectors', one for each.
     Panels<T> w_recurrent[1 + kMaxStates] = {}, w_gated{}, w_input{}, w_projection{};
+    // Of a cell with heads: those of h, of what was fed back and of the gated state, in the place of the dense ones.
+    HeadProduct<T> w_heads[3] = {};
     // Offsets, in a gradient row, of the slots that each product sums over, of the biases', and of the element-wise
     // weights'.
     Index hidden_slots[kMaxGates] = {}, feedback_slots[kMaxGates] = {}, gated_slots[kMaxGates] = {};
@@ -125,6 +127,7 @@ struct BackwardShared {
             pack(w_recurrent[1 + k], table.own_feedback_weight ? in.weight_gg : in.weight_hh, k * hidden,
                  table.feedback, hidden, hidden, table.vectors * hidden);
         pack(w_gated, in.weight_hh, 0, table.gated, hidden, hidden, hidden);
+        if (table.heads > 1) pack_heads(share, shares);
         pack(w_input, in.weight_ih, 0, table.input, hidden, inputs, input_row(in));
         if (!in.attention) return;
         const AttendingBackward<T>& a = attending;
@@ -156,9 +159,13 @@ private:
         const auto panels = [&](int gates, Index columns) {
             return take_panels<T>(workspace, gates * shape.hidden, 1, columns);
         };
-        w_recurrent[0] = panels(table.hidden.count, h_blocks);
-        for (int k = 0; k < table.vectors; ++k) w_recurrent[1 + k] = panels(table.feedback.count, blocks);
-        if (table.gated.count > 0) w_gated = panels(table.gated.count, blocks);
+        if (table.heads > 1) {
+            take_heads(shape);
+        } else {
+            w_recurrent[0] = panels(table.hidden.count, h_blocks);
+            for (int k = 0; k < table.vectors; ++k) w_recurrent[1 + k] = panels(table.feedback.count, blocks);
+            if (table.gated.count > 0) w_gated = panels(table.gated.count, blocks);
+        }
         if (table.form == Form::projected) w_projection = take_panels<T>(workspace, width, 1, blocks);
         Index widest = h_blocks > blocks ? h_blocks : blocks;
         if (attending.feature_blocks > widest) widest = attending.feature_blocks;
@@ -167,9 +174,26 @@ private:
             widest = w_input.vectors > widest ? w_input.vectors : widest;
         }
         zeros = take_zeros<T>(workspace, widest * lanes);
-        dropped.take(workspace, in, width, table.recurrents, table.gg_rows, table.gg_columns);
+        dropped.take(workspace, in, recurrent_row(table, shape), table.recurrents, table.gg_rows, table.gg_columns);
         if (table.diagonals > 0)
             diagonal = padded_rows(workspace, static_cast<const T*>(in.weight_diagonal), table.diagonals, shape.hidden);
+    }
+
+    const ProductGates& gates_of_heads(int product) const {
+        return product == 0 ? table.hidden : product == 1 ? table.feedback : table.gated;
+    }
+    [[gnu::noinline]] void take_heads(const Shape& shape) {
+        const Index size = shape.hidden / table.heads;
+        const Panels<T> like{nullptr, 0, blocks, panel_vectors(1), WeightStorage::full};
+        for (int i = 0; i < 3; ++i)
+            if (const int gates = gates_of_heads(i).count; gates > 0 || i == 0)  // without gates h's product is zero
+                w_heads[i] = take_head_product<T>(workspace, like, size, gates * size, 1);
+    }
+    [[gnu::noinline]] void pack_heads(int share, int shares) const {
+        for (int i = 0; i < 3; ++i)
+            if (w_heads[i].head_of)
+                w_heads[i].pack_transposed(static_cast<const T*>(in.weight_hh), gates_of_heads(i).row, in.shape.hidden,
+                                           share, shares);
     }
 
     // What a chunk's steps leave, and what goes from step to step.
@@ -208,8 +232,10 @@ private:
         if (call.in.tokens) token_sums = workspace.take<T>(shape.input * inputs * padded());
         if (call.dterm) term_sums = take_zeros<T>(workspace, shape.batch * inputs * padded());
         const Index own = (table.vectors > 1 ? table.vectors : 1) * shape.hidden, recurrent = own > width ? own : width;
+        const Index of_heads = table.heads > 1 ? head_columns<T>(shape.hidden, table.heads) : 0;
         const Index features = in.attention ? in.attention->features : 0;
-        const Index widest = shape.input > features ? shape.input : features;
+        Index widest = shape.input > features ? shape.input : features;
+        widest = of_heads > widest ? of_heads : widest;
         outer = take_outer_product<T>(workspace, widest > recurrent ? widest : recurrent);
     }
 

@@ -40,24 +40,28 @@ void BackwardEngine<T>::end_chunk(Index first, Index last) {
             shared_.input_slots, table_.input, [&](Index row) { return x + rows_.place(begin + row) * x_row(shape_); },
             shape_.input, call.dweight_ih);
     }
-    add(
-        shared_.hidden_slots, table_.hidden,
-        [&](Index row) -> const T* {
-            if (masks_.drops) return shared_.masked + row * shared_.h_padded();
-            return h_before(begin + row);
-        },
-        width(), call.dweight_hh);
-    if (table_.vectors > 0) {
-        const Index fed_row = table_.vectors * hidden;
-        const T* fed = shared_.feedback + begin * fed_row;
+    if (table_.heads > 1) {
+        sum_heads(begin, count, begins);
+    } else {
         add(
-            shared_.feedback_slots, table_.feedback, [&](Index row) { return fed + row * fed_row; }, fed_row,
-            table_.own_feedback_weight ? call.dweight_gg : call.dweight_hh);
+            shared_.hidden_slots, table_.hidden,
+            [&](Index row) -> const T* {
+                if (masks_.drops) return shared_.masked + row * shared_.h_padded();
+                return h_before(begin + row);
+            },
+            width(), call.dweight_hh);
+        if (table_.vectors > 0) {
+            const Index fed_row = table_.vectors * hidden;
+            const T* fed = shared_.feedback + begin * fed_row;
+            add(
+                shared_.feedback_slots, table_.feedback, [&](Index row) { return fed + row * fed_row; }, fed_row,
+                table_.own_feedback_weight ? call.dweight_gg : call.dweight_hh);
+        }
+        if (table_.gated.count > 0)
+            add(
+                shared_.gated_slots, table_.gated, [&](Index row) { return shared_.gated + row * shared_.padded(); },
+                hidden, call.dweight_hh);
     }
-    if (table_.gated.count > 0)
-        add(
-            shared_.gated_slots, table_.gated, [&](Index row) { return shared_.gated + row * shared_.padded(); },
-            hidden, call.dweight_hh);
     if (projected())
         shared_.outer.add(
             GradientRows<T>{shared_.dh, shared_.h_padded(), count}, kNoOffset, kOneGate.row, 1, width(),
@@ -97,16 +101,15 @@ void BackwardEngine<T>::finish() {
 
 template <class T>
 void BackwardEngine<T>::finish_part() {
-    if (projected()) {
+    if (table_.heads > 1) {
+        carry_heads(-1, &BackwardEngine::run_first);
+    } else if (projected()) {
         T* const to = static_cast<T*>(shared_.call.d_state[0]);
         each_dh(-1, [&](Index row, Index block, V dh)
                         RNNKERNELS_INLINED { dh.store(to + row * width() + block * lanes, width() - block * lanes); });
     } else {
-        carry_to(-1, [&](RowSet rows, Range blocks, T* product) RNNKERNELS_INLINED {
-            put_after(-1, rows, blocks);
-            strip_.product = product;
-            join_products(-1, rows);
-        });
+        carry_to(-1, [&](RowSet rows, Range blocks, T* product)
+                         RNNKERNELS_INLINED { run_first(-1, rows, blocks, product); });
     }
     store_d_states();
 }

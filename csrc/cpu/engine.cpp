@@ -5,8 +5,10 @@
 #include "../recurrence/table_of.h"
 #include "attending_backward.h"
 #include "attending_forward.h"
+#include "backward_begin.h"
 #include "backward_options.h"
 #include "backward_sums.h"
+#include "head_backward.h"
 #include "normalised_backward.h"
 #include "normalised_forward.h"
 #include "projected_backward.h"
@@ -112,7 +114,7 @@ void clear_gradients(const CellTable& table, const BackwardCall& call) {
     };
     const Attention* const a = call.in.attention;
     clear(call.dweight_ih, table.input.count * shape.hidden, shape.input + (a ? a->features : 0));
-    clear(call.dweight_hh, table.recurrents * shape.hidden, width_of(table, shape));
+    clear(call.dweight_hh, table.recurrents * shape.hidden, recurrent_row(table, shape));
     if (table.form == Form::projected) clear(call.dweight_hr, shape.projection, shape.hidden);
     clear(call.dweight_gg, table.gg_rows * shape.hidden, table.gg_columns * shape.hidden);
     if (!a) return;

@@ -94,7 +94,7 @@ struct ForwardShared {
             const bool token_table = call.in.tokens && shape.input <= rows.total();
             Inputs in = call.in;
             if (in.attention) take_attending(shape, width);
-            dropped.take(workspace, in, width, table.recurrents, table.gg_rows, table.gg_columns);
+            dropped.take(workspace, in, recurrent_row(table, shape), table.recurrents, table.gg_rows, table.gg_columns);
             own_weights.take(workspace, table, in,
                              {call.in.x && !input_once, token_table, !recurrent_once, WeightStorage::full});
             if (input_once) {

@@ -1,10 +1,11 @@
 // The product of rows with the weights of a list of gates, for an item of units at a time: with panels packed
-// before, with panels packed now because only this thread will use them, or without packing at all.
+// before, with panels packed now because only this thread will use them, or without packing at all. Those of a weight
+// with heads are packed before, always (head_product.h).
 // Not here: which of the three (weights.h), what is done with the sums (forward.h).
 #pragma once
 
 #include "../recurrence/cell_table.h"
-#include "panels.h"
+#include "head_product.h"
 #include "threads.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
@@ -19,11 +20,15 @@ struct GateProduct {
     const T* bias;     // in the order of the columns
     UnitColumns<T> columns;
     const T* weight;
-    const int* rows;   // of the weight, for each gate, in units of H
-    Index weight_row;  // from one of its rows to the next: k, or more where something else stands behind
+    const int* rows;         // of the weight, for each gate, in units of H
+    Index weight_row;        // from one of its rows to the next: k, or more where something else stands behind
+    HeadProduct<T> heads{};  // of a weight with heads; `panels` is then without data
 
     void pack_share(int thread, int threads) const {
-        if (!panels.data) return;
+        if (!panels.data) {
+            if (heads.panels.data) heads.pack(weight, rows, columns, thread, threads);
+            return;
+        }
         const Index count = panels.count();
         pack_gates(panels, 0, weight, weight_row, rows, columns, count * thread / threads,
                    count * (thread + 1) / threads);
@@ -43,6 +48,14 @@ GateProduct<T> take_gate_product(Workspace& workspace, Index units, const void* 
             gates.row, weight_row};
 }
 
+// Room for all panels of a product that has heads.
+template <class T>
+void take_heads(Workspace& workspace, GateProduct<T>& product) {
+    const Index size = product.panels.k;
+    product.heads = take_head_product<T>(workspace, product.panels, size, size, product.columns.gates);
+    product.panels.width = product.heads.panels.width;
+}
+
 // The columns of the blocks [first, last), times up to `rows` rows.
 template <class T>
 class ItemProduct {
@@ -52,7 +65,7 @@ public:
         : w_(w), first_(w.columns.vector(first)), last_(w.columns.vector(last)), panels_(w.panels) {
         if (panels_.data) {
             panels_ = part_of(panels_, first_, last_);
-        } else if (rows > kDirectRows) {
+        } else if (rows > kDirectRows && !w.heads.panels.data) {
             panels_.vectors = last_ - first_;
             panels_.data = scratch;
             pack_gates(panels_, first_, w.weight, w.weight_row, w.rows, w.columns, 0, panels_.count());
@@ -85,6 +98,11 @@ private:
     void begin_at(const T* init, Index init_stride, const T* a, Index a_stride, int rows, T* out,
                   Index out_stride) const {
         if (!panels_.data) {
+            if (w_.heads.panels.data) {
+                const RowBlock<T> block{a, a_stride, kNoOffset, 1, panels_.k};
+                w_.heads.run(block, rows, first_, last_, init, out, out_stride);
+                return;
+            }
             rows == 1 ? direct<1>(init, init_stride, a, a_stride, out, out_stride)
                       : direct<2>(init, init_stride, a, a_stride, out, out_stride);
             return;

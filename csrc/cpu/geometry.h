@@ -198,7 +198,7 @@ PlanInput plan_input(const EngineCell<T>& cell, Pass pass, const Inputs& in, int
     const int square = table.hidden.count + table.gated.count + table.feedback.count * table.vectors;
     const int matrices = square + (table.form == Form::projected ? 1 : 0);
     const Index of_input = in.x ? table.input.count * shape.hidden * shape.input : 0;
-    const Index of_hidden = matrices * shape.hidden * width_of(table, shape);
+    const Index of_hidden = matrices * shape.hidden * recurrent_row(table, shape);
     // A ragged forward is cut by the rows that its steps have. Not its backward: units divide worse there, where a
     // product has one column for each, than rows do.
     Index rows = shape.batch;
@@ -213,7 +213,8 @@ PlanInput plan_input(const EngineCell<T>& cell, Pass pass, const Inputs& in, int
             cell.item_blocks(pass, kStripRows) * Vec<T>::lanes,
             static_cast<Index>(sizeof(T)),
             in.attention ? beside_of(*in.attention, table, shape) : 0,
-            in.attention && in.attention->rows_shared};
+            in.attention && in.attention->rows_shared,
+            table.heads};
 }
 
 template <class T>

@@ -47,7 +47,7 @@ void BackwardEngine<T>::run_row(Index t, Index row) {
         shared_.cell.passes.backward(strip_);
     }
     if (inner) {
-        run_gates(t, row);
+        run_inner(t, row);
         if (masks_.zones) add_past(strip_, table_.states, scratch_.past);
     }
     back_to_sums(t, row);
@@ -86,7 +86,7 @@ void BackwardEngine<T>::put_normal() {
 
 // Back through the normalisation of the value inside the cell, and the rest of the cell.
 template <class T>
-void BackwardEngine<T>::run_gates(Index t, Index row) {
+void BackwardEngine<T>::run_inner(Index t, Index row) {
     const int number = table_.normals - 1;
     NormalGradient<T> of_inner;
     for (Index block = 0; block < shared_.blocks; ++block) {

@@ -28,6 +28,12 @@ constexpr Index kBackwardBytes = 32 * 1024 * 1024;
 constexpr Index kWavefrontChunk = 8;
 constexpr Index kWavefrontWork = 512 * 1024;
 
+// Multiply-adds of one row's products of a step.
+Index products_of(const PlanInput& in) {
+    const Index dense = in.matrices * in.shape.hidden * in.shape.hidden;
+    return in.heads > 1 ? dense / in.heads : dense;
+}
+
 constexpr Index clamp_index(Index value, Index low, Index high) {
     return value < low ? low : value > high ? high : value;
 }
@@ -40,7 +46,7 @@ Plan make_plan(const PlanInput& in) {
 
     const Index batch = s.batch > 0 ? s.batch : 1;
     const Index steps = s.steps > 0 ? s.steps : 1;
-    const Index weights = in.matrices * s.hidden * s.hidden;  // products of one row and step
+    const Index weights = products_of(in);
     if (in.threads > 1 && (weights + in.beside) * in.rows > kStepWork) {
         const Index most_unit_groups = (s.hidden + in.item_units - 1) / in.item_units;
         const Index most_row_groups = in.one_group || in.rows < kTileRows ? 1 : in.rows / kTileRows;
@@ -75,7 +81,7 @@ Plan make_plan(const PlanInput& in) {
 // divided: 3 layers on 2 threads leave one of them waiting, and the meetings that are saved weigh less.
 Index plan_wavefront(const PlanInput& in, int layers) {
     const Plan alone = make_plan(in);
-    const Index work = in.matrices * in.shape.hidden * in.shape.hidden * in.shape.batch * in.shape.steps;
+    const Index work = products_of(in) * in.shape.batch * in.shape.steps;
     const bool pays = in.threads > 1 && layers > 1 && alone.row_groups * alone.unit_groups == 1 &&
                       work >= kWavefrontWork && in.shape.steps >= 2 * kWavefrontChunk;
     return pays ? kWavefrontChunk : 0;

@@ -32,6 +32,7 @@ struct PlanInput {
     Index element_bytes;
     Index beside = 0;        // multiply-adds of one row and step that no unit of h owns: attention
     bool one_group = false;  // rows must not be divided into groups
+    Index heads = 1;         // of these matrices (recurrence/heads.h)
 };
 
 Plan make_plan(const PlanInput& in);

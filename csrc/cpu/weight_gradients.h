@@ -75,7 +75,6 @@ struct OuterProduct {
         }
     }
 
-private:
     // These panels' columns of a share of the weight's rows.
     void add_tiles(const GradientRows<T>& rows, const Index* slots, const int* weight_rows, int gates, Index units,
                    Range panels, Index columns, T* out, Index out_row, bool set, int share, int shares) const {
@@ -101,6 +100,21 @@ private:
         }
     }
 
+    // [row][vectors of the panel][lanes], zeros beyond the last column.
+    template <class MatrixRow>
+    static void pack_matrix(MatrixRow matrix_row, Index first, Index count, Index vector, Index vectors, Index columns,
+                            T* to) {
+        const int wide = width_at(vector, vectors);
+        for (Index k = 0; k < count; ++k) {
+            const T* from = matrix_row(first + k) + vector * lanes;
+            for (int v = 0; v < wide; ++v, to += lanes)
+                Vec<T>::load(from + v * lanes, columns - (vector + v) * lanes).store(to);
+        }
+    }
+
+    T* panel_at(Index p) const { return packed + p * kRowBlock * width * lanes; }
+
+private:
     // Of `height` rows and `valid` columns; those that a tile has beyond them are made aside.
     void go_on_tile(const RowBlock<T>& left, const T* panel, int wide, Index height, Index valid, T* out, Index out_row,
                     bool set) const {
@@ -117,8 +131,6 @@ private:
             for (Index r = 0; r < height; ++r) add_row(strip + r * row, wide, valid, true, out + r * out_row);
     }
 
-    T* panel_at(Index p) const { return packed + p * kRowBlock * width * lanes; }
-
     // Vectors of the panel that starts at `vector`: the last one may be narrower.
     static int width_at(Index vector, Index vectors) {
         return static_cast<int>(vectors - vector < width ? vectors - vector : width);
@@ -129,18 +141,6 @@ private:
             if (vectors < NV) return tile_of<NV - 1>(vectors);
         }
         return tile<T, tile_height, NV, 1, true>;
-    }
-
-    // [row][vectors of the panel][lanes], zeros beyond the last column.
-    template <class MatrixRow>
-    static void pack_matrix(MatrixRow matrix_row, Index first, Index count, Index vector, Index vectors, Index columns,
-                            T* to) {
-        const int wide = width_at(vector, vectors);
-        for (Index k = 0; k < count; ++k) {
-            const T* from = matrix_row(first + k) + vector * lanes;
-            for (int v = 0; v < wide; ++v, to += lanes)
-                Vec<T>::load(from + v * lanes, columns - (vector + v) * lanes).store(to);
-        }
     }
 
     static void add_row(const T* strip, int vectors, Index valid, bool set, T* out) {

@@ -26,27 +26,32 @@ struct ForwardWeights {
 
     void take(Workspace& workspace, const CellTable& table, const Inputs& in, const Wanted& wanted) {
         const Shape& shape = in.shape;
-        const Index width = width_of(table, shape);
+        const Index row = recurrent_row(table, shape);
+        const bool dense = table.heads == 1, packed = wanted.recurrent && dense;
         const bool normalised = table.norms > 0;
         const void* bias_ih = normalised ? nullptr : in.bias_ih;
         const void* bias_hh = normalised ? nullptr : in.bias_hh;
         input = take_gate_product<T>(workspace, shape.hidden, in.weight_ih, bias_ih, shape.input, table.input,
                                      wanted.input, wanted.storage, input_row(in));
-        hidden = take_gate_product<T>(workspace, shape.hidden, in.weight_hh, bias_hh, width, table.hidden,
-                                      wanted.recurrent, wanted.storage, width);
+        hidden = take_gate_product<T>(workspace, shape.hidden, in.weight_hh, bias_hh, row, table.hidden, packed,
+                                      wanted.storage, row);
         if (normalised) {
             shift[0] = shift_rows(workspace, in.bias_ih, table.input.count, shape.hidden);
             shift[1] = shift_rows(workspace, in.bias_hh, table.hidden.count, shape.hidden);
         }
         if (table.gated.count > 0)
-            gated = take_gate_product<T>(workspace, shape.hidden, in.weight_hh, in.bias_hh, shape.hidden, table.gated,
-                                         wanted.recurrent, wanted.storage, shape.hidden);
+            gated = take_gate_product<T>(workspace, shape.hidden, in.weight_hh, in.bias_hh, row, table.gated, packed,
+                                         wanted.storage, row);
         if (table.vectors > 0) {  // always packed: few cells have it
             const bool own = table.own_feedback_weight;
+            const Index fed_row = own ? table.vectors * shape.hidden : row;
             feedback = take_gate_product<T>(workspace, shape.hidden, own ? in.weight_gg : in.weight_hh,
-                                            own ? nullptr : in.bias_hh, table.vectors * shape.hidden, table.feedback,
-                                            true, wanted.storage, table.vectors * shape.hidden);
+                                            own ? nullptr : in.bias_hh, fed_row, table.feedback, dense, wanted.storage,
+                                            fed_row);
         }
+        if (!dense)
+            for (GateProduct<T>* const product : {&hidden, &feedback, &gated})
+                if (product->columns.gates > 0) take_heads(workspace, *product);
         if (table.form == Form::projected)
             projection = take_gate_product<T>(workspace, shape.projection, in.weight_hr, nullptr, shape.hidden,
                                               kOneGate, true, wanted.storage, shape.hidden);

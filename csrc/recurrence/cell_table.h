@@ -32,6 +32,7 @@ struct CellTable {
     int vectors;                   // fed back to the next step
     bool own_feedback_weight;      // weight_gg, else rows of weight_hh
     int recurrents;                // rows of weight_hh, in units of H
+    int heads;                     // blocks on the diagonal of weight_hh (heads.h); 1: it is dense
     int gg_rows, gg_columns;       // of weight_gg, in units of H; 0: the cell has none
     int diagonals;                 // element-wise weights
     int diagonal_slot[kMaxGates];  // their gradient slots

@@ -1,6 +1,8 @@
 // The checks and copies of own_table.h.
 #include "own_table.h"
 
+#include "heads.h"
+
 #include <stdexcept>
 
 namespace rnnkernels {
@@ -47,6 +49,10 @@ void check_table(const CellTable& t) {
     check_gates("gates of the gated state", t.gated, t.recurrents, t.slots);
     check_slots("gates that take x itself", t.direct_slot, t.directs, t.slots);
     check_slots("element-wise weights", t.diagonal_slot, t.diagonals, t.slots);
+    check_range("heads", t.heads, 1, kMostHeads);
+    if (t.heads > 1 &&
+        ((t.form != Form::one_product && t.form != Form::two_products) || t.own_feedback_weight || t.recurrents == 0))
+        refuse(std::string(info.name) + ": expected 1 head of such a form, got " + std::to_string(t.heads));
     const int normals = t.input.count + t.hidden.count + (t.form == Form::normalised_inner ? 1 : 0);
     const bool normalised = t.form == Form::normalised || t.form == Form::normalised_inner;
     const bool right =
@@ -57,7 +63,7 @@ void check_table(const CellTable& t) {
     if (!right) refuse(std::string(info.name) + ": its table's numbers contradict each other");
     if (info.state_count != t.states || info.diagonal_count != t.diagonals || info.setting_count != t.settings ||
         info.element_count != t.elements || info.input_rows != t.input.count || info.hidden_rows != t.recurrents ||
-        info.gate_rows != t.gg_rows || info.gate_columns != t.gg_columns ||
+        info.gate_rows != t.gg_rows || info.gate_columns != t.gg_columns || info.heads != t.heads ||
         info.projected != (t.form == Form::projected) || info.direct != (t.directs > 0) || info.gate_count < 1 ||
         info.gate_count > kMaxGates)
         refuse(std::string(info.name) + ": what its table says to users is not what it says to engines");

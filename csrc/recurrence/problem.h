@@ -7,6 +7,7 @@
 // and of a projected cell, whose h has P units: weight_hr (P, H) · weight_hh (Gh*H, P) · h (B, P) · output (T, B, P),
 // with Gx the gates that weight_ih feeds, Gh those with a row of weight_hh, Gf those that see all F feedback vectors,
 // rows in the order of the gate table, and D element-wise weights.
+// Of a cell with heads (heads.h) weight_hh is (Gh*H, H/heads).
 // In an attending recurrence (attention.h) weight_ih is (Gx*H, I+D): what of it multiplies the context stands behind.
 // Of a cell with element-wise inputs x is (T, B, I+E*H): E vectors of H behind what weight_ih multiplies.
 // Arrays are float or double, all of one call alike. x == nullptr means tokens. A null bias is zero.
@@ -67,6 +68,7 @@ struct CellInfo {
     int hidden_rows;   // of weight_hh
     int gate_rows;     // of weight_gg; 0: the cell has none
     int gate_columns;  // of weight_gg
+    int heads;         // of weight_hh (heads.h); 1: it is dense
 };
 
 struct Shape {

@@ -93,6 +93,7 @@ struct ProgramCell {
     const char* elements[kMaxElements];  // inputs of a step that act unit by unit
     int saved, slots;
     int vectors;  // fed back to the next step
+    int heads;    // of weight_hh (heads.h); 1: it is dense
     int constant_count;
     const double* constants;
     Program programs[kProgramPhaseCount];

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "heads.h"
+
 namespace rnnkernels {
 namespace {
 
@@ -208,7 +210,8 @@ void check_gates(const ProgramCell& cell) {
     check_range("saved", cell.saved, 0, 64);
     check_range("slots", cell.slots, 1, 64);
     check_range("vectors", cell.vectors, 0, kMaxStates);
-    int feedbacks = 0;
+    check_range("heads", cell.heads, 1, kMostHeads);
+    int feedbacks = 0, products = 0;
     for (int g = 0; g < cell.gate_count; ++g) {
         const ProgramGate& gate = cell.gates[g];
         const std::string name = std::string("gates: ") + gate.name;
@@ -218,11 +221,15 @@ void check_gates(const ProgramCell& cell) {
         if (!has_x && !has_u) refuse(name + ": expected an input or an operand, got neither");
         check_range(name + ": dx_slot", gate.dx, has_x ? 0 : -1, has_x ? cell.slots - 1 : -1);
         check_range(name + ": du_slot", gate.du, has_u ? 0 : -1, has_u ? cell.slots - 1 : -1);
-        feedbacks += is(gate.operand, "feedback");
+        feedbacks += is(gate.operand, "feedback"), products += has_u;
     }
     if ((feedbacks > 0) != (cell.vectors > 0))
         refuse("vectors: expected " + std::string(feedbacks ? "at least 1" : "0") + " of a cell with " +
                std::to_string(feedbacks) + " gates of what is fed back, got " + std::to_string(cell.vectors));
+    if (cell.heads > 1 && (products == 0 || cell.vectors > 1))
+        refuse(std::string("heads: expected 1 of a cell ") +
+               (products == 0 ? "without a product" : "whose products have several vectors") + ", got " +
+               std::to_string(cell.heads));
     for (int k = 0; k < cell.weight_count; ++k) {
         const std::string name = std::string("weights: ") + cell.weights[k].name;
         check_word(name + ": initial", cell.weights[k].initial, initials);

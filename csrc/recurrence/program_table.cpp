@@ -21,6 +21,7 @@ CellTable table_of(const ProgramCell& cell) {
     table.vectors = cell.vectors, table.own_feedback_weight = cell.vectors > 1;
     table.diagonals = cell.weight_count, table.elements = cell.element_count;
     table.cell_slots = table.slots = cell.slots;
+    table.heads = cell.heads;
     CellInfo& info = table.info;
     for (int g = 0; g < cell.gate_count; ++g) {
         const ProgramGate& gate = cell.gates[g];
@@ -51,6 +52,7 @@ CellTable table_of(const ProgramCell& cell) {
     info.direct = table.directs > 0;
     info.input_rows = table.input.count, info.hidden_rows = table.recurrents;
     info.gate_rows = table.gg_rows, info.gate_columns = table.gg_columns;
+    info.heads = table.heads;
     return table;
 }
 

@@ -47,6 +47,11 @@ struct Geometry {
 RNNKERNELS_INLINE Index width_of(const CellTable& table, const Shape& shape) {
     return table.form == Form::projected ? shape.projection : shape.hidden;
 }
+// Columns of weight_hh: h, or one head of it.
+RNNKERNELS_INLINE Index recurrent_row(const CellTable& table, const Shape& shape) {
+    const Index width = width_of(table, shape);
+    return table.heads > 1 ? width / table.heads : width;
+}
 // Numbers of a row of x.
 RNNKERNELS_INLINE Index x_row(const Shape& shape) { return shape.input + shape.elements; }
 // Vectors per block of a reserve.

@@ -44,6 +44,7 @@ constexpr CellInfo info_of() {
     info.hidden_rows = recurrent_gates<Cell>.count;
     info.gate_rows = Geometry<Cell>::gg_rows;
     info.gate_columns = Geometry<Cell>::gg_columns;
+    info.heads = 1;
     return info;
 }
 
@@ -86,6 +87,7 @@ constexpr CellTable table_of() {
     for (int i = 0; i < G::directs; ++i) table.direct_slot[i] = Cell::gates[direct_gates<Cell>.gate[i]].dx;
     table.vectors = G::vectors, table.own_feedback_weight = own_feedback_weight<Cell>;
     table.recurrents = G::recurrents, table.gg_rows = G::gg_rows, table.gg_columns = G::gg_columns;
+    table.heads = 1;
     table.diagonals = G::diagonals, table.settings = G::settings;
     if constexpr (G::diagonals > 0)
         for (int k = 0; k < G::diagonals; ++k) table.diagonal_slot[k] = Cell::diagonals.diagonal[k].slot;

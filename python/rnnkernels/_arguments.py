@@ -79,7 +79,7 @@ def _fits_parameter(cell: str, params: Mapping[str, Any], which: str, name: str,
         if of is not None and (len(of) != 2 or of[1] < 1):
             raise ValueError(f"params[{matrix!r}]: expected two dimensions, the second at least 1, got {of}")
     info = cell_info(cell)
-    hidden = first[0] // info["rows"][0] if second is None else second[1]
+    hidden = first[0] // info["rows"][0] if second is None else second[1] * info["heads"]
     width = second[0] if "weight_hr" in params and second is not None else hidden
     wanted = shapes_of(info, first[1], hidden, width)[which]
     if shape != wanted:
@@ -142,7 +142,9 @@ def host_float(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
 @cache
 def _names(cell: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of a cell's weights, and of its biases."""
-    shapes = parameter_shapes(cell, 1, 1, proj_size=1 if cell_info(cell)["projected"] else None)
+    info = cell_info(cell)
+    least = info["heads"]  # a unit each
+    shapes = parameter_shapes(cell, least, least, proj_size=1 if info["projected"] else None)
     return tuple(name for name in shapes if name not in BIASES), tuple(name for name in shapes if name in BIASES)
 
 

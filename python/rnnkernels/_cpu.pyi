@@ -62,6 +62,7 @@ class _Cell(TypedDict):
     normalisation: str  # "none" "products" "products_and_inner"
     direct: bool  # I = H
     rows: tuple[int, int, int, int]  # Gx, Gh, Gf, F
+    heads: int  # blocks on the diagonal of weight_hh, which is (Gh*H, H/heads)
 
 @final
 class Reserve:  # forward makes one; its bytes are its buffer, and make it again
@@ -121,6 +122,7 @@ def add_program(  # a cell that is a program of vector operations: csrc/recurren
     constants: Sequence[float],
     # phase: registers, and of each instruction operation, kind and index of what it writes, then of what it reads
     programs: Mapping[str, tuple[int, Sequence[Sequence[int]]]],
+    heads: int = 1,  # of weight_hh, which is (Gh*H, H/heads)
 ) -> None: ...
 def program_operations() -> tuple[str, ...]: ...  # a name's place is its number
 def program_operands() -> tuple[str, ...]: ...  # the kinds

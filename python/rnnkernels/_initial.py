@@ -87,18 +87,19 @@ def set_initial(
     chosen : tuple
         Of `check_initial`.
     draw : callable
-        Makes an array (H, H or P) an orthogonal one.
+        Makes an array (H, H or P) an orthogonal one; of several heads (H / heads, H / heads).
     """
     recurrent, forget_bias = chosen
     gate = forget_gate(info)
     if recurrent != "uniform" and name.startswith("weight_hh"):
-        for first in range(0, len(values), hidden):
-            block = values[first : first + hidden]
+        size = hidden // info["heads"]
+        for first in range(0, len(values), size):
+            block = values[first : first + size]
             if recurrent == "orthogonal":
                 draw(block)
             else:
                 block[:] = 0
-                block.reshape(-1)[:: hidden + 1] = 1
+                block.reshape(-1)[:: size + 1] = 1
     elif recurrent == "identity" and name.startswith("bias"):
         values[:] = 0
     elif recurrent == "identity" and name.startswith("weight_diagonal") and not info["rows"][1]:

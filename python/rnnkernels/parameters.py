@@ -29,7 +29,7 @@ class Layer(NamedTuple):
     """A layer's parameters, as the extension takes them; None for what the cell or the layer has not.
 
     I inputs, H units; Gx, Gh, Gf gates with rows in weight_ih, weight_hh, weight_gg; F feedback vectors, D element-wise
-    weights. Of a projected cell h has P units, and weight_hh is (Gh·H, P).
+    weights. Of a projected cell h has P units, and weight_hh is (Gh·H, P); of a cell with N heads it is (Gh·H, H / N).
     """
 
     weight_ih: Array  # (Gx·H, I)
@@ -81,7 +81,8 @@ def cell_info(cell: str) -> Mapping[str, Any]:
         row) or ``"products_and_inner"`` (one value inside the cell too). ``"direct"``: whether some gate takes x
         itself, so that I = H. ``"projected"``: whether h has a size of its own. ``"settings"``: numbers that
         `rnnkernels.forward` takes for the cell by these names. ``"elements"``: inputs of every step that act unit by
-        unit, (T, B, H) each, which stand in x behind the I numbers that ``weight_ih`` multiplies.
+        unit, (T, B, H) each, which stand in x behind the I numbers that ``weight_ih`` multiplies. ``"heads"``: into how
+        many the units are cut, each of which sees its own alone: 1 but for some cells from equations.
 
     Raises
     ------
@@ -130,7 +131,9 @@ def parameter_shapes(
     dict of str to tuple of int
         ``weight_ih`` (Gx·H, I), ``weight_hh`` (Gh·H, H), ``bias_ih`` (Gx·H,), ``bias_hh`` (Gh·H,), with Gx the
         gates that x feeds through a weight and Gh those with a recurrent weight; a cell without any of the latter
-        (``indrnn``) has no ``weight_hh`` and ``bias_hh``. Where the cell has them, ``weight_gg`` (3·H, 3·H), from
+        (``indrnn``) has no ``weight_hh`` and ``bias_hh``; that of a cell with N heads is (Gh·H, H / N), the blocks of
+        block-diagonal matrices: row g·H + j multiplies the units of the head that unit j is in. Where the cell has
+        them, ``weight_gg`` (3·H, 3·H), from
         gates to gates (``lstm_fgr``), and ``weight_diagonal`` (D·H,), element-wise weights such as peepholes or the
         gains of a normalisation, one after the other. A projected cell has ``weight_hh`` (Gh·H, P) and ``weight_hr``
         (P, H).
@@ -139,7 +142,8 @@ def parameter_shapes(
     ------
     TypeError, ValueError
         If a size is not an integer of at least 1, the parameters would not fit in memory that can be addressed, the
-        cell adds x itself to a gate and the sizes differ, or `proj_size` is missing or has no meaning.
+        cell adds x itself to a gate and the sizes differ, `hidden_size` is no multiple of the cell's heads, or
+        `proj_size` is missing or has no meaning.
     """
     info = cell_info(cell)
     inputs = as_integer("input_size", input_size, 1, 2**60)
@@ -154,6 +158,7 @@ def parameter_shapes(
             f"input_size: {cell} adds x itself to a gate: expected hidden_size, {hidden}, got {inputs}; "
             f"{cell}_projected takes any"
         )
+    check_heads("hidden_size", cell, hidden)
     rows_ih, rows_hh, rows_gg, _ = (count * hidden for count in info["rows"])
     if max(rows_ih * inputs, (rows_hh + rows_gg) * max(hidden * 3, width)) >= 2**60:
         raise ValueError(
@@ -168,7 +173,7 @@ def shapes_of(info: Mapping[str, Any], inputs: int, hidden: int, width: int) -> 
     rows_ih, rows_hh, rows_gg, columns_gg = (count * hidden for count in info["rows"])
     return {
         "weight_ih": (rows_ih, inputs),
-        "weight_hh": (rows_hh, width),
+        "weight_hh": (rows_hh, width // info["heads"]),
         "bias_ih": (rows_ih,),
         "bias_hh": (rows_hh,),
         "weight_gg": (rows_gg, columns_gg),
@@ -189,7 +194,7 @@ def init_params(
     recurrent: str = "uniform",
     forget_bias: float | None = None,
 ) -> Params:
-    """Draw the parameters of one layer, each from U(-1/√H, 1/√H) as PyTorch does.
+    """Draw the parameters of one layer, each from U(-1/√H, 1/√H) as PyTorch does, however many heads H has.
 
     The gains and shifts of a normalisation are not drawn: gains are 1, shifts that are no biases 0.
 
@@ -213,7 +218,8 @@ def init_params(
         What ``weight_hh`` is made of, gate by gate. ``"identity"``: each gate's block is the identity, and all biases
         are 0 (Le, Jaitly, Hinton 2015, for ``rnn_relu``); the recurrent weights of ``indrnn`` are 1. ``"orthogonal"``:
         each gate's block is an orthogonal matrix, all of them as likely (Saxe et al. 2014), and of a projected cell
-        one with orthonormal columns. Its last bits may differ from machine to machine.
+        one with orthonormal columns. Its last bits may differ from machine to machine. Of several heads each one's
+        block is such a matrix, and so is the block-diagonal matrix of the gate.
     forget_bias : float, optional
         What the biases of the forget gate f add up to: ``bias_ih`` has it, ``bias_hh`` is 0 (Gers et al. 2000;
         Jozefowicz et al. 2015 advise 1). For the cells that have such a gate: every LSTM but ``lstm_nfg`` and
@@ -256,6 +262,13 @@ def state_widths(cell: str, weight_ih: Any, weight_hh: Any) -> tuple[int, ...]:
 def x_width(cell: str, input_size: int, hidden_size: int) -> int:
     """Return the numbers of a row of x: I, and behind them H for each input of the cell that acts unit by unit."""
     return input_size + len(cell_info(cell)["elements"]) * hidden_size
+
+
+def check_heads(name: str, cell: str, hidden: int) -> None:
+    """Raise ValueError naming argument `name` where a cell's heads cannot share `hidden` units."""
+    heads = cell_info(cell)["heads"]
+    if hidden % heads:
+        raise ValueError(f"{name}: expected a multiple of {heads}, the heads of {cell:s}, got {hidden}")
 
 
 def check_layers(cell: str, num_layers: int) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from . import parameters
 from ._call import present
 from .equations import stepping
+from .equations.blocks import blocks_of
 from .equations.cell import equations_of
 from .parameters import cell_info
 
@@ -73,15 +74,19 @@ def input_part(library: Library, cell: str, x: Any, params: Mapping[str, Any]) -
 
 
 def weights(library: Library, cell: str, params: Mapping[str, Any]) -> Arrays:
-    """Return what the steps of a sequence share, made once before them: weights (in, out), biases not yet added."""
+    """Return what the steps of a sequence share, made once before them: weights (in, out), biases not yet added.
+
+    Recurrent weights of several heads are a matrix each, as `rnnkernels.equations.blocks` has them.
+    """
     found: Arrays = {}
     operands = [operand for _, _, operand in cell_info(cell)["gates"] if operand != "none"]
     if "weight_gg" in params:
         found["vectors"] = params["weight_gg"]
         operands = [operand for operand in operands if operand != "feedback"]
-    hidden = params["weight_ih"].shape[1] // input_gates(cell)
+    hidden, heads = params["weight_ih"].shape[1] // input_gates(cell), cell_info(cell)["heads"]
     for operand in dict.fromkeys(operands):
-        found[operand] = _rows_of(library, params["weight_hh"], operands, operand, hidden)
+        rows = _rows_of(library, params["weight_hh"], operands, operand, hidden)
+        found[operand] = rows if heads == 1 else blocks_of(rows, heads)
         bias = None if _merged(cell) else _rows_of(library, params["bias_hh"], operands, operand, hidden)
         found[f"bias {operand}"] = bias
     if "weight_hr" in params:

@@ -116,8 +116,8 @@ BREAKS = [
     Break(
         "tangent: a cell of two products has a dual",
         f"{E}/tangent.py",
-        'if any(product.kind != "hidden" for product in products):',
-        'if any(product.kind == "feedback" for product in products):',
+        'return all(product.kind == "hidden" for product in equations.products)',
+        'return all(product.kind != "feedback" for product in equations.products)',
         TANGENT,
     ),
     # ---- what is kept

@@ -59,8 +59,8 @@ BREAKS = [
     Break(
         "initial: an orthogonal matrix is one for all gates",
         f"{P}/_initial.py",
-        "block = values[first : first + hidden]",
-        "block = values[:hidden]",
+        "block = values[first : first + size]",
+        "block = values[:size]",
         "tests/python/test_initial.py",
     ),
     Break(

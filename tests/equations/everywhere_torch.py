@@ -132,6 +132,34 @@ def test_second_derivatives_are_slopes_of_the_gradients(cell: str) -> None:
 
 
 @rk.cell
+def six_gates(x: Any, h: Any) -> Any:
+    """Its dual has 18 gates."""
+    u = rk.product(h)
+    return rk.tanh(sum(getattr(x, f"g{k}") * getattr(u, f"g{k}") for k in range(6)))
+
+
+@rk.cell
+def long_chain(x: Any, h: Any) -> Any:
+    """It keeps more than 32 values."""
+    n = x.n + rk.product(h).n
+    for k in range(40):
+        n = rk.tanh(1.25 * n + 0.01 * k)
+    return n
+
+
+@pytest.mark.parametrize(
+    ("cell", "limit"),
+    [(six_gates, "expected at most 16 gates, got 18"), (long_chain, r"expected at most 64 values kept .*, got \d+")],
+)
+def test_a_cell_that_is_too_large_for_a_dual_says_so_once(cell: str, limit: str) -> None:
+    layer, x = layer_of(cell), input_of(cell)[:2, :2].requires_grad_()
+    with pytest.warns(UserWarning, match=rf"^{cell:s}: its second derivatives .* no room for .*: {limit}$"):
+        second_of(layer, x)
+    second_of(layer, x)  # warnings are errors here
+    assert torch.autograd.gradgradcheck(lambda x: layer(x)[0], (x,), nondet_tol=1e-12)
+
+
+@rk.cell
 def kinks(x: Any, h: Any) -> Any:
     """At x = 0 and h = 0 every function stands at its kink."""
     larger, smaller = rk.maximum(x.a, x.b), rk.minimum(x.a, x.b)

@@ -29,7 +29,7 @@ def test_python(capsys: pytest.CaptureFixture[str]) -> None:
         if "import torch" in m[1] and not find_spec("torch"):
             continue
         exec(compile("\n" * text[: m.start(1)].count("\n") + m[1], str(PAGE), "exec"), space)
-    assert len(found) == 11
+    assert len(found) == 12
     said = capsys.readouterr().out
     line = text[: text.index("if u.a > 0:")].count("\n") + 1
     assert f"{PAGE.name}:{line}" in said

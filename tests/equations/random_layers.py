@@ -33,9 +33,9 @@ def add(equations: Equations) -> Lowered:
     return lowered
 
 
-def check(seed: int, hidden: int, *, of_dual: bool = False) -> bool:
+def check(seed: int, hidden: int, *, of_dual: bool = False, heads: int = 1) -> bool:
     """Compare one cell, or its dual; False where its values overflow, which says nothing."""
-    equations = replace(random_equations(seed, steps=False), name=f"random_{seed}_{hidden}")
+    equations = replace(random_equations(seed, steps=False, heads=heads), name=f"random_{seed}_{hidden}_{heads}")
     lowered = add(dual(equations) if of_dual else equations)
     draw = np.random.default_rng(seed)
     params = rk.init_params(lowered.name, hidden, hidden, rng=seed, dtype=np.float64)
@@ -63,6 +63,18 @@ def check(seed: int, hidden: int, *, of_dual: bool = False) -> bool:
 def test_random_layers(hidden: int) -> None:
     done = sum(check(seed, hidden) for seed in range(6 * len(FORMS)))
     assert done > 5 * len(FORMS)
+
+
+@pytest.mark.parametrize(("hidden", "heads"), [(6, 3), (64, 2), (33, 3), (40, 40), (96, 4)])
+def test_random_layers_of_several_heads(hidden: int, heads: int) -> None:
+    done = sum(check(seed, hidden, heads=heads) for seed in range(4 * len(FORMS)))
+    assert done > 3 * len(FORMS)
+
+
+@pytest.mark.parametrize(("hidden", "heads"), [(6, 3), (38, 2)])
+def test_random_duals_of_several_heads(hidden: int, heads: int) -> None:
+    seeds = [seed for seed in range(15 * len(FORMS)) if has_dual(random_equations(seed, steps=False))]
+    assert sum(check(seed, hidden, of_dual=True, heads=heads) for seed in seeds) > len(seeds) // 2 > 2
 
 
 @pytest.mark.parametrize("hidden", [5, 19])

@@ -11,7 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from rnnkernels.reference.cells import Array, Cell, State, StepFunction, relu, sigmoid, tanh
+from rnnkernels.reference.cells import (
+    Array,
+    Cell,
+    State,
+    StepFunction,
+    larger,
+    log_sigmoid,
+    relu,
+    sigmoid,
+    tanh,
+)
 
 REFERENCES: dict[str, Cell] = {}
 
@@ -43,6 +53,18 @@ def softsign(z: Array) -> Array:
 def parts(rows: Array, count: int) -> list[Array]:
     """Split (..., B, count*H) into count arrays (..., B, H)."""
     return np.split(rows, count, axis=-1)
+
+
+def by_head(p: Any, h: Array, heads: int) -> Array:
+    """Every row of weight_hh times the units of its own head, (..., B, G*H); the biases beside."""
+    hidden = h.shape[-1]
+    size = hidden // heads
+    firsts = range(0, p.weight_hh.transposed.shape[-1], size)  # of the rows of a gate and head
+    sums = []
+    for first in firsts:
+        units = slice(first % hidden, first % hidden + size)
+        sums.append(p.weight_hh(h[..., units], slice(first, first + size)))
+    return np.asarray(np.concatenate(sums, axis=-1) + p.bias_hh)
 
 
 # --- the cells ------------------------------------------------------------------------------------
@@ -150,9 +172,13 @@ def gru_relu(x: Array, states: State, p: Any) -> State:
 
 @cell(states="h")
 def dreamer_gru(x: Array, states: State, p: Any) -> State:
-    """DreamerV3, arXiv 2301.04104, as in its authors' code; one block, no normalisation."""
+    """DreamerV3, arXiv 2301.04104, as in its authors' code; eight blocks, no normalisation."""
+    return _dreamer(x, states, p, 8)
+
+
+def _dreamer(x: Array, states: State, p: Any, blocks: int) -> State:
     (h,) = states
-    reset, candidate, update = parts(p.weight_ih(x) + p.bias_ih + p.weight_hh(h) + p.bias_hh, 3)
+    reset, candidate, update = parts(p.weight_ih(x) + p.bias_ih + by_head(p, h, blocks), 3)
     update = sigmoid(update - 1)
     return (update * tanh(sigmoid(reset) * candidate) + (1 - update) * h,)
 
@@ -164,3 +190,19 @@ def m2rnn(x: Array, states: State, p: Any) -> State:
     x, forget = np.split(x, [x.shape[-1] - h.shape[-1]], axis=-1)
     z = tanh(p.weight_hh(h) + p.bias_hh + p.weight_ih(x) + p.bias_ih)
     return (forget * h + (1 - forget) * z,)
+
+
+@cell(states="h c n m")
+def slstm_heads(x: Array, states: State, p: Any) -> State:
+    """Beck et al., arXiv 2405.04517: the sLSTM, f = sigmoid, with four heads of recurrent weights."""
+    return _slstm(x, states, p, 4)
+
+
+def _slstm(x: Array, states: State, p: Any, heads: int) -> State:
+    h, c, n, m = states
+    i, f, z, o = parts(p.weight_ih(x) + p.bias_ih + by_head(p, h, heads), 4)
+    log_f = log_sigmoid(f)
+    m_new = larger(log_f + m, i)
+    c_new = np.exp(log_f + m - m_new) * c + np.exp(i - m_new) * tanh(z)
+    n_new = np.exp(log_f + m - m_new) * n + np.exp(i - m_new)
+    return sigmoid(o) * (c_new / n_new), c_new, n_new, m_new

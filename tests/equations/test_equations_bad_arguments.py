@@ -32,7 +32,7 @@ ROWS = [
     row("maximum", rk.maximum, {"a": "negative", "b": "negative"}, a=H, b=H),
     row("minimum", rk.minimum, {"a": "negative", "b": "negative"}, a=H, b=H),
     row("where", rk.where, {"yes": "negative", "no": "negative"}, condition=H > 0.0, yes=H, no=H),
-    row("product", rk.product, operand=H),
+    row("product", rk.product, operand=H, heads=2),
     row("direct", rk.direct, x=X),
     # Without a function: a row that runs would leave a cell behind, which other tests would see.
     row(

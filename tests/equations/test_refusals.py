@@ -198,6 +198,33 @@ LINES: dict[str, tuple[Any, str]] = {
             "this operand was made from the gates of the second"
         ),
     ),
+    "heads of a part": (
+        lambda x, u, h: rk.product(h, heads=1.5).b,
+        "heads: expected an integer from 1 to 1048576, got 1.5",
+    ),
+    "no head": (lambda x, u, h: rk.product(h, heads=0).b, "heads: expected an integer from 1 to 1048576, got 0"),
+    "more heads than units": (
+        lambda x, u, h: rk.product(h, heads=math.inf).b,
+        "heads: expected an integer from 1 to 1048576, got inf",
+    ),
+    "heads of a value": (lambda x, u, h: rk.product(h, heads=h).b, "heads: expected an integer, got a value (h)"),
+    "heads of a flag": (lambda x, u, h: rk.product(h, heads=True).b, "heads: expected an integer, got True"),
+    "heads of a text": (lambda x, u, h: rk.product(h, heads="2").b, "heads: expected an integer, got '2'"),  # type: ignore[arg-type]
+    "other heads": (
+        lambda x, u, h: rk.product(2.0 * h, heads=2).b,
+        "a product of 2 heads beside one of 1 head: all rows of weight_hh are as long; the first is at",
+    ),
+    "other heads of the same operand": (
+        lambda x, u, h: rk.product(h, heads=3).b,
+        "a product of 3 heads beside one of 1 head: all rows of weight_hh are as long; the first is at",
+    ),
+    "heads of several vectors": (
+        lambda x, u, h: rk.product(h, 2.0 * h, heads=2).b,
+        (
+            "heads beside a product of several vectors: its weights, weight_gg, have none, and all products of a cell "
+            "have the same"
+        ),
+    ),
     "vectors of x": (
         lambda x, u, h: rk.product(h, x.a).b,
         (

@@ -78,7 +78,9 @@ NODES = TEXT["nodes"]
 PRODUCT = next(k for k, node in enumerate(NODES) if node[0] == "product")
 BAD: dict[str, tuple[Any, str]] = {
     "no dict": ([], "equations: expected a dict, as to_json makes it, got list"),
-    "format": (changed(format=2), "equations: expected format 1, got 2"),
+    "format": (changed(format=3), "equations: expected format 1 or 2, got 3"),
+    "heads of the old format": (changed(heads=2), r"equations\['heads'\]: expected none in format 1, got 2"),
+    "no heads": (changed(format=2), r"equations\['heads'\]: expected an integer of at least 2, got 1"),
     "missing": ({k: v for k, v in TEXT.items() if k != "new"}, "equations: expected .*; new missing"),
     "name": (changed(name="a b"), r"equations\['name'\]: expected a name as Python's functions have, got 'a b'"),
     "name's type": (changed(name=3), r"equations\['name'\]: expected a string, got 3"),

@@ -16,6 +16,21 @@ if TYPE_CHECKING:
     from rnnkernels.equations.program import Lowered
 
 
+def block_diagonal(rows: Array, heads: int) -> Array:
+    """Return the square matrix of a gate's blocks (H, H / heads)."""
+    size = len(rows) // heads
+    made = np.zeros((len(rows), len(rows)), rows.dtype)
+    for first in range(0, len(rows), size):
+        made[first : first + size, first : first + size] = rows[first : first + size]
+    return made
+
+
+def blocks_of(square: Array, heads: int) -> Array:
+    """Return the blocks (H, H / heads) of a square matrix, as `block_diagonal` takes them."""
+    size = len(square) // heads
+    return np.concatenate([square[at : at + size, at : at + size] for at in range(0, len(square), size)])
+
+
 class Loop:
     """A layer in float64, or complex throughout; `params` as the library has them."""
 
@@ -37,16 +52,23 @@ class Loop:
 
     def multiply(self, matrix: str, gate: str, vector: Array) -> Array:
         rows, bias = self.rows(matrix, gate), self.params.get(f"bias_{matrix}")
-        result: Array = vector @ self.params[f"weight_{matrix}"][rows].T
+        result: Array = vector @ self.dense(matrix, self.params[f"weight_{matrix}"][rows]).T
         return result if bias is None else result + bias[rows]
+
+    def dense(self, matrix: str, rows: Array) -> Array:
+        """Return a gate's rows, those of several heads as the block-diagonal matrix that they stand for."""
+        heads = self.equations.heads if matrix == "hh" else 1
+        return rows if heads == 1 else block_diagonal(rows, heads)
 
     def multiply_back(self, matrix: str, gate: str, vector: Array, d: Array) -> Array:
         """Add to the matrix's gradient and return the vector's."""
         rows = self.rows(matrix, gate)
-        self.d_params[f"weight_{matrix}"][rows] += d.T @ vector
+        of_dense = d.T @ vector
+        heads = self.equations.heads if matrix == "hh" else 1
+        self.d_params[f"weight_{matrix}"][rows] += of_dense if heads == 1 else blocks_of(of_dense, heads)
         if f"bias_{matrix}" in self.d_params:
             self.d_params[f"bias_{matrix}"][rows] += d.sum(axis=0)
-        back: Array = d @ self.params[f"weight_{matrix}"][rows]
+        back: Array = d @ self.dense(matrix, self.params[f"weight_{matrix}"][rows])
         return back
 
     def step(self, x: Array, states: list[Array]) -> Points:

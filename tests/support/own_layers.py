@@ -44,8 +44,27 @@ def decayed(x: Any, h: Any, gamma: rk.PerStep, p: rk.PerStep) -> Any:
     return z * kept + (1 - z) * rk.tanh(x.n + u.n) + 0.5 * p
 
 
-CELLS = (keeper, mixed, decayed)
-T, B, I, H = 5, 3, 4, 6  # noqa: E741
+@rk.cell
+def headed(x: Any, h: Any, c: Any, w: Any, *, heads: float = 3) -> Any:
+    """One product, block-diagonal."""
+    u = rk.product(h, heads=heads)
+    i, f = rk.sigmoid(x.i + u.i), rk.sigmoid(x.f + u.f + w.f * c)
+    d = f * c + i * rk.tanh(x.g + u.g)
+    return rk.tanh(d) * rk.softsign(x.o), d
+
+
+@rk.cell
+def headed_thrice(x: Any, h: Any, *, heads: float = 2) -> Any:
+    """Three products, rows of one block-diagonal weight between one another: of h, of what is fed back, of a gate."""
+    u, v = rk.product(h, heads=heads), rk.product(rk.tanh(h) - 0.3 * h, heads=heads)
+    z = rk.sigmoid(x.z + v.z)
+    r = rk.sigmoid(x.r + u.r)
+    n = rk.tanh(x.n + rk.product(r * h, heads=heads).n + u.m)
+    return n + z * (h - n)
+
+
+CELLS = (keeper, mixed, decayed, headed, headed_thrice)
+T, B, I, H = 5, 3, 4, 6  # noqa: E741 - H is a multiple of all heads here
 
 
 def numbers(cell: str, dtype: str = "float64", inputs: int = I, seed: int = 0) -> tuple[Any, Any, Any]:

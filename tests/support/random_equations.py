@@ -57,10 +57,14 @@ class _Grower:
             pool.append(node("tanh", new) if self.draw.random() < 0.15 else new)
 
 
-def random_equations(seed: int, *, steps: bool = True) -> Equations:
-    """Return equations of a form that follows from the seed, perhaps with an element-wise input of every step."""
+def random_equations(seed: int, *, steps: bool = True, heads: int = 1) -> Equations:
+    """Return equations of a form that follows from the seed, perhaps with an element-wise input of every step.
+
+    Of `heads` where the form may have them.
+    """
     draw = np.random.default_rng(seed)
     form = FORMS[seed % len(FORMS)]
+    heads = 1 if form == "fed back, several" else heads
     graph = Graph()
     grower = _Grower(graph, draw)
     states = tuple("hcmn"[: int(draw.integers(1, 4))])
@@ -97,7 +101,7 @@ def random_equations(seed: int, *, steps: bool = True) -> Equations:
             grower.grow(pool, int(draw.integers(2, 12)))
             operands = [grower.pick(pool)]
         pool += leaves
-        products.append(Product(tuple(operands), own, kind))
+        products.append(Product(tuple(operands), own, kind, heads))
     grower.grow(pool, int(draw.integers(3, 25)))
     new = tuple(grower.pick(pool if draw.random() < 0.3 else pool[-12:]) for _ in states)
     initial = tuple((None, 0.0, 1.0)[int(draw.integers(3))] for _ in weights)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnnkernels._scalars import as_integer, check_mapping, shown
-from rnnkernels.parameters import cell_info, cells
+from rnnkernels.parameters import cell_info, cells, check_heads
 
 from . import on_host
 
@@ -117,6 +117,7 @@ class Config:
         if not self.pattern:
             raise ValueError("pattern: expected at least one character, got an empty text")
         self._check_choice("cell", model_cells())
+        check_heads("hidden", self.cell, self.hidden)
         self._check_choice("optimizer", OPTIMIZERS)
         self._check_choice("dtype", ("float32", "float64"))
 

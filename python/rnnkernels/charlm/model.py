@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnkernels._scalars import as_integer, shown
-from rnnkernels.parameters import cell_info
+from rnnkernels.parameters import cell_info, check_heads
 from rnnkernels.readout import Readout
 from rnnkernels.stack import Stack
 
@@ -83,6 +83,7 @@ class CharModel:
         check_kind("vocabulary", vocabulary, Vocabulary, "a Vocabulary")
         check_seed("rng", rng)
         hidden, layers = as_integer("hidden", hidden, 1, MOST_HIDDEN), as_integer("layers", layers, 1, MOST_LAYERS)
+        check_heads("hidden", cell, hidden)
         self.vocabulary = vocabulary
         generator = np.random.default_rng(rng)
         self.stack = Stack(cell, vocabulary.size, hidden, layers, dropout=dropout, dtype=dtype, rng=generator)

@@ -34,9 +34,9 @@ def singular_values(cell: str, params: Mapping[str, npt.ArrayLike]) -> dict[str,
     Returns
     -------
     dict of str to ndarray of float64
-        For each gate with rows in ``weight_hh`` the values of its (H, H), of a projected cell (H, P); for those with
-        rows in ``weight_gg``, under the names ``"i of gates"`` and so on, of its (H, 3·H). Of ``indrnn``, whose
-        recurrent weights are element-wise, under ``"a"`` their magnitudes.
+        For each gate with rows in ``weight_hh`` the values of its (H, H), of a projected cell (H, P), of a cell with
+        heads (H, H), block-diagonal; for those with rows in ``weight_gg``, under the names ``"i of gates"`` and so on,
+        of its (H, 3·H). Of ``indrnn``, whose recurrent weights are element-wise, under ``"a"`` their magnitudes.
 
     Raises
     ------
@@ -60,7 +60,13 @@ def singular_values(cell: str, params: Mapping[str, npt.ArrayLike]) -> dict[str,
         return {name: np.sort(np.abs(row))[::-1] for name, row in zip(info["diagonals"], rows, strict=True)}
     if not blocks:
         return {info["gates"][0][0]: np.sort(np.abs(arrays["weight_diagonal"]))[::-1]}
-    return {name: np.linalg.svd(block, compute_uv=False) for name, block in blocks.items()}
+    return {name: _values(block, info["heads"] if name in of_h else 1) for name, block in blocks.items()}
+
+
+def _values(block: Array, heads: int) -> Array:
+    """Return the singular values of a gate's weights, those of a block-diagonal matrix from its blocks' own."""
+    by_head = block.reshape(heads, -1, block.shape[1])
+    return np.sort(np.linalg.svd(by_head, compute_uv=False), axis=None)[::-1]
 
 
 def _blocks(weight: Array | None, hidden: int) -> list[Array]:

@@ -222,17 +222,30 @@ def with_settings(name: str, **settings: float) -> Cell:
 
 
 def dual_of(name: str) -> Cell | None:
-    """Return the dual of the cell of this name, registered once; None where it has none the kernels can run."""
+    """Return the dual of the cell of this name, registered once; None where it has none the kernels can run.
+
+    Where the kernels have no room for it a UserWarning says so, once: derivatives then come from a loop in Python.
+    """
     from .builtin import equations_of as of_built_in
-    from .tangent import dual, has_dual
+    from .tangent import dual, find_excess, has_form
 
     if name not in _duals:
         equations = equations_of(name) or of_built_in(name)
-        try:
-            found = None if equations is None or not has_dual(equations) else _registered(dual(equations), None, None)
-        except ValueError:  # more values than the kernels have room for
-            found = None
+        found, excess = None, None
+        if equations is not None and has_form(equations):
+            excess = find_excess(equations)
+            try:
+                found = None if excess else _registered(dual(equations), None, None)
+            except ValueError as error:  # more gradient slots or kept values than the kernels have room for
+                excess = str(error).partition(": ")[2]
         _duals[name] = found
+        if excess and not name.endswith("'"):  # a dual's own dual is asked for by derivatives of a higher order
+            warnings.warn(
+                f"{name}: its second derivatives and forward mode are taken through a loop over the steps in PyTorch's "
+                f"operations, as the kernels have no room for the cell of its states and their tangents: {excess}",
+                UserWarning,
+                stacklevel=2,
+            )
     return _duals[name]
 
 

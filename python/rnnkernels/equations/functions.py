@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from rnnkernels._scalars import as_number, shown
+
 from .names import Inputs, Names, Rows
 from .places import at_here
 from .refusing import kind_of
@@ -35,11 +39,13 @@ __all__ = [
     "where",
 ]
 
+MOST_HEADS = 2**20
+
 
 # ---- products ------------------------------------------------------------------------------------
 
 
-def product(operand: Value, *more: Value) -> Rows:
+def product(operand: Value, *more: Value, heads: float = 1) -> Rows:
     """Return a recurrent product: ``u = rk.product(h)``, of which u.i, u.f, ... are the rows of ``weight_hh``.
 
     Parameters
@@ -51,6 +57,11 @@ def product(operand: Value, *more: Value) -> Rows:
     *more : value
         Further vectors beside `operand`, each an expression of states: their gates have weights of their own,
         ``weight_gg`` (Gf·H, F·H).
+    heads : int, default 1
+        Into how many heads the units are cut. Each sees its own units of the operand alone, as the weights are
+        block-diagonal: ``weight_hh`` is (Gh·H, H / heads), whose row g·H + j multiplies the units of the head that j is
+        in. H is then a multiple of `heads`. One number for all products of a cell, which may be a setting; products of
+        several vectors have one head.
 
     Returns
     -------
@@ -61,8 +72,9 @@ def product(operand: Value, *more: Value) -> Rows:
     ------
     TypeError, ValueError
         If an operand is no value of the cell, or the cell has such a product already; if it is a third product in a
-        chain. The line is named.
+        chain; if `heads` is no integer of at least 1, or another product's are others. The line is named.
     """
+    count = _as_heads(heads)
     nodes = []
     recording = None
     for name, each in (("operand", operand), *((f"more[{k}]", each) for k, each in enumerate(more))):
@@ -74,7 +86,18 @@ def product(operand: Value, *more: Value) -> Rows:
         nodes.append(each._node)
     if recording is None:
         raise TypeError("operand: expected a value of the cell")
-    return Rows(recording, recording.multiply(tuple(nodes)))
+    return Rows(recording, recording.multiply(tuple(nodes), count))
+
+
+def _as_heads(heads: object) -> int:
+    """Return a number of heads: an integer, or the float of one, as settings are."""
+    try:
+        number = as_number("heads", None if isinstance(heads, (bool, np.bool_)) else heads)
+    except (TypeError, ValueError):
+        raise TypeError(f"heads: expected an integer, got {kind_of(heads)}{at_here()}") from None
+    if not (1 <= number <= MOST_HEADS and number.is_integer()):
+        raise ValueError(f"heads: expected an integer from 1 to {MOST_HEADS}, got {shown(heads)}{at_here()}")
+    return int(number)
 
 
 def direct(x: Inputs) -> Value:

@@ -80,12 +80,14 @@ class Graph:
 class Product:
     """A recurrent product: W_hh's rows of `gates` times the operand.
 
-    One operand vector, or several side by side, whose gates then have weights of their own (``weight_gg``).
+    One operand vector, or several side by side, whose gates then have weights of their own (``weight_gg``). Of several
+    heads each multiplies its own units of the operand alone: W_hh is block-diagonal, and its blocks are all it has.
     """
 
     operands: tuple[Node, ...]
     gates: tuple[str, ...]  # in order of first appearance
     kind: str  # "hidden": h itself · "feedback": of states and step inputs · "gated": of a product's gates
+    heads: int = 1
 
 
 @dataclass(frozen=True)
@@ -116,3 +118,8 @@ class Equations:
         """The gates that have rows in ``weight_hh``, in their order; those of several vectors stand in weight_gg."""
         own = {gate for product in self.products if len(product.operands) == 1 for gate in product.gates}
         return tuple(gate for gate in self.gates if gate in own)
+
+    @property
+    def heads(self) -> int:
+        """The heads of ``weight_hh`` (Gh·H, H / heads): all products with rows in it have as many."""
+        return next((product.heads for product in self.products if len(product.operands) == 1), 1)

@@ -284,6 +284,7 @@ def lower(equations: Equations) -> Lowered:
         saved=len(kept.nodes),
         slots=slots,
         vectors=sum(len(product.operands) for product in equations.products if product.kind == "feedback"),
+        heads=equations.heads,
         constants=tuple(map(float, lowering.constants)),
         programs=lowering.programs,
         equations=equations,

@@ -76,8 +76,8 @@ class Lowered:
     ----------
     gates
         In the order of their rows.
-    saved, slots, vectors
-        Counts: what the forward keeps, gradient slots, vectors that are fed back.
+    saved, slots, vectors, heads
+        Counts: what the forward keeps, gradient slots, vectors that are fed back, heads of the recurrent weights.
     programs
         By phase: ``forward``, ``backward``; where there are two products ``forward_state`` and ``backward_gates``;
         where something is fed back ``feedback`` and ``feedback_backward``.
@@ -93,6 +93,7 @@ class Lowered:
     saved: int
     slots: int
     vectors: int
+    heads: int
     constants: tuple[float, ...]
     programs: Mapping[str, Program]
     equations: Equations
@@ -126,6 +127,7 @@ class Lowered:
             "saved": self.saved,
             "slots": self.slots,
             "vectors": self.vectors,
+            "heads": self.heads,
             "constants": list(self.constants),
             "programs": {phase: program.encode(operations, operands) for phase, program in self.programs.items()},
         }

@@ -24,6 +24,7 @@ class Multiplied:
 
     operands: tuple[Node, ...]
     kind: str  # as in `graph.Product`
+    heads: int
     line: str
 
 
@@ -98,18 +99,38 @@ class Recording:
         self.gates.setdefault(gate, line)
         return line
 
-    def multiply(self, operands: tuple[Node, ...]) -> int:
+    def multiply(self, operands: tuple[Node, ...], heads: int = 1) -> int:
         """Return the number of the product of these operands, an old one where there is one."""
+        line = self.here()
+        self._check_heads(len(operands), heads, line)
         for number, product in enumerate(self.products):
             if product.operands == operands:
                 return number
-        line = self.here()
         kind = self._kind(operands, line)
         for product in self.products:
             if product.kind == kind:
                 raise refused(f"{_SECOND[kind]}; the first is at {product.line}", line, ValueError)
-        self.products.append(Multiplied(operands, kind, line))
+        self.products.append(Multiplied(operands, kind, heads, line))
         return len(self.products) - 1
+
+    def _check_heads(self, vectors: int, heads: int, line: str) -> None:
+        """Raise where a product of so many vectors, of these heads, has no place beside the others."""
+        several = max([vectors, *(len(product.operands) for product in self.products)])
+        if several > 1 and max([heads, *(product.heads for product in self.products)]) > 1:
+            raise refused(
+                "heads beside a product of several vectors: its weights, weight_gg, have none, and all products of a "
+                "cell have the same",
+                line,
+                ValueError,
+            )
+        for product in self.products:
+            if product.heads != heads:
+                raise refused(
+                    f"a product of {_said(heads)} beside one of {_said(product.heads)}: all rows of weight_hh are as "
+                    f"long; the first is at {product.line}",
+                    line,
+                    ValueError,
+                )
 
     def _kind(self, operands: tuple[Node, ...], line: str) -> str:
         """Return which of the three kinds of product this is, or raise where it is none."""
@@ -146,6 +167,10 @@ _SECOND = {
     "feedback": "a second product of an expression of states: a step has one such beside that of h itself",
     "gated": "a second product of what was made from x, weights or another product's gates: a step has one such",
 }
+
+
+def _said(heads: int) -> str:
+    return f"{heads} head{'' if heads == 1 else 's'}"
 
 
 def leaves(nodes: tuple[Node, ...] | list[Node]) -> list[Node]:

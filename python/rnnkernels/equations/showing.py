@@ -76,7 +76,7 @@ def _shapes(equations: Equations) -> dict[str, str]:
     of_x, of_h, own = len(equations.inputs), len(equations.rows), len(equations.weights)
     shapes = {"weight_ih": f"({rows(of_x)}, {'H' if equations.direct else 'I'})"}
     if of_h:
-        shapes["weight_hh"] = f"({rows(of_h)}, H)"
+        shapes["weight_hh"] = f"({rows(of_h)}, {'H' if equations.heads == 1 else f'H/{equations.heads}'})"
     shapes["bias_ih"] = f"({rows(of_x)},)"
     if of_h:
         shapes["bias_hh"] = f"({rows(of_h)},)"
@@ -193,7 +193,9 @@ class _Writer:
                 yield f"{state} = {self.text(node)}"
 
     def _operands(self, number: int) -> str:
-        return ", ".join(self.text(operand) for operand in self.equations.products[number].operands)
+        product = self.equations.products[number]
+        heads = [] if product.heads == 1 else [f"heads={product.heads}"]
+        return ", ".join([*map(self.text, product.operands), *heads])
 
     def backward(self) -> Iterator[str]:
         """Yield the equations of a step's gradients."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from . import blocks
 from .evaluating import reached
 
 if TYPE_CHECKING:
@@ -56,7 +57,12 @@ def evaluator(equations: Equations) -> Callable[[Any, Any, Any, State, dict[str,
             vectors = tuple(_filled(o, values[operand.number], state[0]) for operand in product.operands)
             vector = vectors[0] if len(vectors) == 1 else o.join(vectors)
             of = "vectors" if len(vectors) > 1 else product.kind
-            rows = o.linear(vector, w[of], w.get(f"bias {of}"))
+            bias = w.get(f"bias {of}")
+            if product.heads == 1:
+                rows = o.linear(vector, w[of], bias)
+            else:
+                rows = blocks.multiply(vector, w[of])
+                rows = rows if bias is None else o.operations["add"](rows, bias)
             return dict(zip(product.gates, o.split(rows, len(product.gates)), strict=True))
 
         weights = dict(zip(equations.weights, w.get("diagonal", ()), strict=True))
@@ -124,8 +130,7 @@ def _merged(equations: Equations, nodes: list[Node]) -> list[Node]:
             return []
         sums[gate] = node
     products, inputs = equations.products, equations.inputs
-    alone = [(product.kind, product.gates) for product in products] == [("hidden", inputs)] and sums.keys() == set(
-        inputs
-    )
+    alone = [(product.kind, product.gates, product.heads) for product in products] == [("hidden", inputs, 1)]
+    alone = alone and sums.keys() == set(inputs)
     returned = any(node.operation in ("input", "product") for node in equations.new)
     return [sums[gate] for gate in inputs] if alone and not returned else []

@@ -38,15 +38,25 @@ def tangent_name(name: str) -> str:
     return f"{name}'"
 
 
+def has_form(equations: Equations) -> bool:
+    """Whether a cell has a dual, be it of any size: it has one product, of h alone, or none."""
+    return all(product.kind == "hidden" for product in equations.products)
+
+
+def find_excess(equations: Equations) -> str | None:
+    """Return in words what of a cell's dual the kernels have no room for; None where they have."""
+    counts = (
+        ("states", 2 * len(equations.states), MOST_STATES),
+        ("gates", 2 * len(equations.gates) + sum(len(product.gates) for product in equations.products), MOST_GATES),
+        ("inputs of every step", 2 * (len(equations.steps) + equations.direct), MOST_STEPS),
+        ("element-wise weights", 2 * len(equations.weights), MOST_GATES),
+    )
+    return next((f"expected at most {most} {what}, got {count}" for what, count, most in counts if count > most), None)
+
+
 def has_dual(equations: Equations) -> bool:
-    """Whether the kernels can run a cell's dual: one product, of h alone, and room for twice the states."""
-    products = equations.products
-    if any(product.kind != "hidden" for product in products):
-        return False
-    gates = 2 * len(equations.gates) + sum(len(product.gates) for product in products)
-    steps = 2 * (len(equations.steps) + equations.direct)
-    counts = ((2 * len(equations.states), MOST_STATES), (gates, MOST_GATES), (steps, MOST_STEPS))
-    return all(count <= most for count, most in (*counts, (2 * len(equations.weights), MOST_GATES)))
+    """Whether the kernels can run a cell's dual, as far as states and gates say it."""
+    return has_form(equations) and find_excess(equations) is None
 
 
 def dual(equations: Equations) -> Equations:
@@ -79,10 +89,14 @@ def dual(equations: Equations) -> Equations:
     values, tangents = growing.grow(equations.graph.nodes)
     of_products: tuple[Product, ...] = ()
     if recurrent:
+        heads = equations.heads
         vectors = [growing.graph.node("state", attribute=state) for state in (0, len(equations.states))]
         of_h = (*recurrent, *map(primes, recurrent))
         of_tangent = tuple(primes(primes(gate)) for gate in recurrent)
-        of_products = (Product((vectors[0],), of_h, "hidden"), Product((vectors[1],), of_tangent, "feedback"))
+        of_products = (
+            Product((vectors[0],), of_h, "hidden", heads),
+            Product((vectors[1],), of_tangent, "feedback", heads),
+        )
     return replace(
         equations,
         name=primes(equations.name),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnnkernels._scalars import shown
 
+from .functions import MOST_HEADS
 from .operations import OPERATIONS
 from .recording import Recording, below
 from .tracing import MOST_STATES, Signature, finished
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .graph import Equations, Node
 
 FORMAT = 1
+FORMAT_WITH_HEADS = 2  # who knows nothing of heads would read such a text as a cell of one
 LONGEST_NAME = 200
 _LINE = "the cell's text"
 _FIELDS = frozenset(
@@ -37,7 +39,7 @@ def to_json(equations: Equations) -> dict[str, Any]:
     kept = below((*equations.new, *operands))
     number = {node.number: k for k, node in enumerate(kept)}
     return {
-        "format": FORMAT,
+        **_format(equations.heads),
         "name": str.__str__(equations.name),
         "doc": equations.doc,
         "states": list(equations.states),
@@ -54,6 +56,11 @@ def to_json(equations: Equations) -> dict[str, Any]:
     }
 
 
+def _format(heads: int) -> dict[str, int]:
+    """Return the fields by which a text with heads differs from one without."""
+    return {"format": FORMAT} if heads == 1 else {"format": FORMAT_WITH_HEADS, "heads": heads}
+
+
 def dumps(equations: Equations) -> str:
     """Return equations as one line of JSON."""
     return json.dumps(to_json(equations), allow_nan=False)
@@ -67,7 +74,7 @@ def loads(line: str) -> Equations:
 def meaning(equations: Equations) -> str:
     """Return a text that two cells share if, and only if, they compute the same by the same operations."""
     text = to_json(equations)
-    return json.dumps({key: text[key] for key in sorted(_FIELDS - {"name", "doc", "variables"})})
+    return json.dumps({key: text[key] for key in sorted(text.keys() - {"name", "doc", "variables"})})
 
 
 def _as_text(attribute: Any) -> Any:
@@ -87,8 +94,8 @@ def from_json(text: Mapping[str, Any]) -> Equations:
     """
     if not isinstance(text, dict):
         raise TypeError(f"equations: expected a dict, as to_json makes it, got {shown(text)}")
-    if text.get("format") != FORMAT:
-        raise ValueError(f"equations: expected format {FORMAT}, got {shown(text.get('format'))}")
+    if text.get("format") not in (FORMAT, FORMAT_WITH_HEADS):
+        raise ValueError(f"equations: expected format {FORMAT} or {FORMAT_WITH_HEADS}, got {shown(text.get('format'))}")
     if missing := sorted(_FIELDS - set(text)):
         raise ValueError(f"equations: expected {', '.join(sorted(_FIELDS))}; {', '.join(missing)} missing")
     name, doc = _text("name", text["name"]), _text("doc", text["doc"])
@@ -102,7 +109,8 @@ def from_json(text: Mapping[str, Any]) -> Equations:
         if value not in (None, 0.0, 1.0) or isinstance(value, bool):
             raise ValueError(f"equations['weights'][{each!r}]: expected 0, 1 or None, got {shown(value)}")
     recording = Recording(name, line=_LINE)
-    nodes = _nodes(text, recording, states, steps)
+    heads = _heads(text)
+    nodes = _nodes(text, recording, states, steps, heads)
     new = tuple(_at("new", k, nodes) for k in _list("new", text["new"]))
     if len(new) != len(states):
         raise ValueError(f"equations['new']: expected {len(states)} states, got {len(new)}")
@@ -114,7 +122,10 @@ def from_json(text: Mapping[str, Any]) -> Equations:
         raise ValueError(f"equations['weights']: expected {', '.join(recording.weights)}, got {', '.join(weights)}")
     signature = Signature(_LINE, states, steps, bool(weights), (*states, *steps), settings)
     initial = tuple(None if weights[each] is None else float(weights[each]) for each in recording.weights)
-    return finished(recording, signature, new, initial, settings, doc)
+    found = finished(recording, signature, new, initial, settings, doc)
+    if found.heads != heads:
+        raise ValueError(f"equations['heads']: expected none where weight_hh has no rows, got {heads}")
+    return found
 
 
 def check_name(what: str, name: str) -> None:
@@ -125,8 +136,18 @@ def check_name(what: str, name: str) -> None:
         raise ValueError(f"{what}: expected a name as Python's functions have, got {shown(name)}")
 
 
+def _heads(text: Mapping[str, Any]) -> int:
+    """Return the heads of a text's products: 1 of one that was made before there were any."""
+    heads = text.get("heads", 1)
+    least = 1 if text["format"] == FORMAT else 2
+    if type(heads) is not int or not least <= heads <= (1 if least == 1 else MOST_HEADS):
+        wanted = "none in format 1" if least == 1 else "an integer of at least 2"
+        raise ValueError(f"equations['heads']: expected {wanted}, got {shown(heads)}")
+    return heads
+
+
 def _nodes(
-    text: Mapping[str, Any], recording: Recording, states: tuple[str, ...], steps: tuple[str, ...]
+    text: Mapping[str, Any], recording: Recording, states: tuple[str, ...], steps: tuple[str, ...], heads: int
 ) -> list[Node]:
     """Record the nodes of a text, in its order: an operation's arguments stand before it, and a product's operands."""
     products = [_list(f"products[{k}]", each) for k, each in enumerate(_list("products", text["products"]))]
@@ -151,7 +172,7 @@ def _nodes(
             while len(recording.products) <= product:
                 made = products[len(recording.products)]
                 before = len(recording.products)
-                recording.multiply(tuple(_at("products", number, nodes) for number in made))
+                recording.multiply(tuple(_at("products", number, nodes) for number in made), heads)
                 if len(recording.products) == before:
                     raise ValueError("equations['products']: expected products of different operands")
             node = recording.row(product, gate)

@@ -269,6 +269,7 @@ def _products(recording: Recording) -> tuple[Product, ...]:
             product.operands,
             tuple(gate for gate in recording.gates if recording.rows.get(gate, (-1, ""))[0] == number),
             product.kind,
+            product.heads,
         )
         for number, product in enumerate(recording.products)
     )

@@ -290,16 +290,9 @@ class _Steps:
 
 
 def _masked(p: Any, mask: Array) -> Any:
-    """`p` whose recurrent products multiply mask * v; v may be several vectors side by side."""
-
-    def masked(product: _Product) -> Any:
-        def call(vector: Array, rows: slice = slice(None)) -> Array:
-            return product(vector * np.tile(mask, vector.shape[-1] // mask.shape[-1]), rows)
-
-        return call
-
+    """`p` whose recurrent products multiply mask * v."""
     both = vars(p).copy()
-    both |= {name: masked(both[name]) for name in ("weight_hh", "weight_gg") if name in both}
+    both |= {name: _Masked(both[name], mask) for name in ("weight_hh", "weight_gg") if name in both}
     return SimpleNamespace(**both)
 
 
@@ -314,6 +307,26 @@ class _Product:
         if np.iscomplexobj(vector) and not np.iscomplexobj(transposed):  # half the work of a complex product
             return np.asarray(vector.real @ transposed + 1j * (vector.imag @ transposed))
         return np.asarray(vector @ transposed)
+
+    def of_heads(self, vector: Array, rows: slice, heads: int) -> Array:
+        """Return the product of a gate's rows (R, H / heads), each of which multiplies its own head's units alone."""
+        size = (rows.stop - rows.start) // heads
+        cuts = [slice(head * size, (head + 1) * size) for head in range(heads)]
+        parts = [self(vector[..., cut], slice(rows.start + cut.start, rows.start + cut.stop)) for cut in cuts]
+        return np.concatenate(parts, axis=-1)
+
+
+class _Masked:
+    """A product of mask * v; v may be several vectors side by side."""
+
+    def __init__(self, product: _Product, mask: Array) -> None:
+        self.product, self.mask = product, mask
+
+    def __call__(self, vector: Array, rows: slice = slice(None)) -> Array:
+        return self.product(vector * np.tile(self.mask, vector.shape[-1] // self.mask.shape[-1]), rows)
+
+    def of_heads(self, vector: Array, rows: slice, heads: int) -> Array:
+        return self.product.of_heads(vector * self.mask, rows, heads)
 
 
 class _Probe(_Product):

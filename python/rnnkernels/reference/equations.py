@@ -25,7 +25,7 @@ __all__ = ["cell_of", "hidden_size"]
 
 
 def hidden_size(equations: Equations, params: Mapping[str, Array]) -> int:
-    """Return H by what a layer of these equations has."""
+    """Return H by what a layer of these equations has; raise ValueError where its heads cannot share that."""
     rows = {
         "weight_ih": len(equations.inputs),
         "weight_hh": len(equations.rows),
@@ -33,7 +33,11 @@ def hidden_size(equations: Equations, params: Mapping[str, Array]) -> int:
     }
     for name, count in rows.items():
         if count and name in params:
-            return int(params[name].shape[-1 if name == "weight_diagonal" else -2]) // count
+            hidden = int(params[name].shape[-1 if name == "weight_diagonal" else -2]) // count
+            if hidden % equations.heads:
+                of = f"{equations.heads}, the heads of {equations.name:s}"
+                raise ValueError(f"hidden_size: expected a multiple of {of}, got {hidden}")
+            return hidden
     raise ValueError(f"params: expected what {equations.name} has, {', '.join(rows)}, got {', '.join(params)}")
 
 
@@ -78,5 +82,5 @@ def _multiply(equations: Equations, product: Product, vectors: list[Array], hidd
         place = equations.rows.index(gate)
         rows = slice(place * hidden, (place + 1) * hidden)
         bias = p.bias_hh[..., rows] if isinstance(p.bias_hh, np.ndarray) else 0.0
-        found[gate] = p.weight_hh(vectors[0], rows) + bias
+        found[gate] = p.weight_hh.of_heads(vectors[0], rows, product.heads) + bias
     return found

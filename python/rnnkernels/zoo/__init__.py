@@ -13,16 +13,12 @@ its equations, in the words of docs/cells.md: x is the input, ``W_g x`` has ``bi
 `para_gru`, `para_lstm`                                                 `diagonal`: each unit sees itself alone
 `min_gru`, `min_lstm`                                                   `minimal`: gates of the input alone
 `lstm_hard_sigmoid`, `lstm_softsign`, `lstm_relu`, and the GRU's three  `activations`: other functions of a gate
-`dreamer_gru`                                                           `dreamer`: DreamerV3's GRU
+`dreamer_gru`                                                           `dreamer`: DreamerV3's block GRU
 `m2rnn`                                                                 `matrix`: a matrix for a state, row by row
+`slstm_heads`                                                           `xlstm`: the sLSTM with heads
 ======================================================================  ==============================================
 
-Not yet here:
-
-- The sLSTM with heads (Beck et al. 2024) and DreamerV3's GRU with blocks: their recurrent weights are block-diagonal,
-  which no layer has. With one head the former is the built-in `slstm`, with one block the latter `dreamer_gru`.
-- The layer normalisation of DreamerV3's GRU: a sum over units is no equation of one unit.
-- M²RNN with several heads in one call: each head has recurrent weights of its own. `m2rnn` is one head.
+Not here: the layer normalisation of DreamerV3's GRU, as a sum over units is no equation of one unit.
 """
 
 from __future__ import annotations
@@ -40,6 +36,7 @@ _FAMILIES = {
     "dreamer": ("dreamer_gru",),
     "matrix": ("m2rnn",),
     "minimal": ("min_gru", "min_lstm"),
+    "xlstm": ("slstm_heads",),
 }
 _FILE_OF = {name: family for family, names in _FAMILIES.items() for name in names}
 
