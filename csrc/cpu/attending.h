@@ -67,7 +67,8 @@ struct AttendingForward : AttentionArrays<T> {
     GateProduct<T> query{}, context{};
     T* q = nullptr;         // (B, query_row(A)), or of all rows where a backward will need them
     bool keeps = false;     // of all rows
-    T* contexts = nullptr;  // (B, feature_row): of the step at work
+    Index of_x = 0;         // the last columns of x: their products are made with the context's
+    T* contexts = nullptr;  // (B, context_row): of the step at work, and before each the end of x
     T* x_part = nullptr;    // (B, row of columns): what the cells see of x and of the context
     T* before = nullptr;    // (B, C, tapped_row): s before the next step
 
@@ -77,14 +78,17 @@ struct AttendingForward : AttentionArrays<T> {
         AttentionArrays<T>::take(workspace, a, call.in.shape.steps);
         // What a call of few rows uses once is read where it stands (ItemProduct).
         const bool all = call.in.shape.steps != 1 || batch > kDirectRows;
-        const T* const of_context = static_cast<const T*>(call.in.weight_ih) + call.in.shape.input;
+        of_x = input_apart(call.in);
+        const Index begin = call.in.shape.input - of_x;
+        const T* const of_context = static_cast<const T*>(call.in.weight_ih) + begin;
         query = take_gate_product<T>(workspace, a.size, a.weight_query, a.bias_query, width, kOneGate, all,
                                      WeightStorage::full, width);
-        context = take_gate_product<T>(workspace, hidden, of_context, nullptr, a.features, table.input, all,
+        context = take_gate_product<T>(workspace, hidden, of_context, nullptr, of_x + a.features, table.input, all,
                                        WeightStorage::full, input_row(call.in));
+        context.begin = begin;
         keeps = kept != nullptr;
         q = keeps ? kept : workspace.take<T>(batch * query_row(a.size));
-        contexts = workspace.take<T>(batch * this->feature_row());
+        contexts = workspace.take<T>(batch * context_row());
         x_part = workspace.take<T>(batch * context.columns.row());
         if (a.channels == 0) return;
         before = take_zeros<T>(workspace, batch * this->before_size());
@@ -93,6 +97,9 @@ struct AttendingForward : AttentionArrays<T> {
             std::memcpy(before + line * tapped_row(a) + a.taps / 2, static_cast<const T*>(a.location) + line * a.places,
                         static_cast<std::size_t>(a.places) * sizeof(T));
     }
+    Index context_row() const { return blocks_of<T>(of_x) * Vec<T>::lanes + this->feature_row(); }
+    // Of a row of a step; the end of x stands right before it.
+    T* context_of(Index row) const { return contexts + (row + 1) * context_row() - this->feature_row(); }
     Index q_row() const { return query_row(this->call->size); }
     // Of row `row` of a step, whose first is row `first` of all steps'.
     T* q_of(Index first, Index row) const { return q + ((keeps ? first : 0) + row) * q_row(); }

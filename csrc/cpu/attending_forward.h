@@ -2,8 +2,9 @@
 // equations, attention_row.h a row's).
 //
 // The parts of a row group divide the query's units (ask), meet, divide the rows (weigh), meet, and divide the cell's
-// units (take_context), each of which continues the sums of W_ih x + b_ih with the context's. So a cell's input is one
-// chain over (x, context), and the results are those of a plain recurrence on these, bit for bit.
+// units (take_context), each of which continues the sums of W_ih x + b_ih with the context's. Where the last of x's
+// chains has begun after others and goes on into the context (kChain), all of that chain is made here. So a cell's
+// input is one sum over (x, context), and the results are those of a plain recurrence on these, bit for bit.
 #pragma once
 
 #include "forward.h"
@@ -44,7 +45,8 @@ void ForwardEngine<T>::attend(const Step& now, Index row) {
     T* const before = shared.before ? shared.before + row * shared.before_size() : nullptr;
     const AttentionRow<T> of_row = shared.row(place % a.batch, before);
     T* const alpha = scratch_.attending.alpha;
-    T* const context = shared.contexts + row * shared.feature_row();
+    T* const context = shared.context_of(row);
+    if (shared.of_x > 0) x_.end(at, shared.of_x, context - shared.of_x);
     of_row.weigh(shared.q_of(now.first, row), scratch_.attending.made, alpha);
     const T beta = shared.beta(now.h + row * width(), width());
     if (a.hard) {
@@ -80,8 +82,7 @@ void ForwardEngine<T>::take_context(Index t) {
                 for (int r = 0; r < tile; ++r)
                     std::memcpy(out + r * size * rows.step, x_.part(now.first + rows.at(i + r)) + first * lanes,
                                 static_cast<std::size_t>((last - first) * lanes) * sizeof(T));
-                item.add(a.contexts + rows.at(i) * a.feature_row(), a.feature_row() * rows.step, tile, out,
-                         size * rows.step);
+                item.go_on(a.context_of(rows.at(i)) - a.of_x, a.context_row() * rows.step, tile, out, size * rows.step);
                 i += tile;
                 if (i < rows.count) cpu::look(shared_.watch);
             }

@@ -23,6 +23,7 @@ struct GateProduct {
     const int* rows;         // of the weight, for each gate, in units of H
     Index weight_row;        // from one of its rows to the next: k, or more where something else stands behind
     HeadProduct<T> heads{};  // of a weight with heads; `panels` is then without data
+    Index begin = 0;         // values of k that the sum had before, where this product goes on with one
 
     void pack_share(int thread, int threads) const {
         if (!panels.data) {
@@ -77,11 +78,19 @@ public:
 
     // out[r] = bias + the item's columns of W a[r]
     void run(const T* a, Index a_stride, int rows, T* out, Index out_stride) const {
-        begin_at(w_.bias + first_ * Vec<T>::lanes, 0, a, a_stride, rows, out, out_stride);
+        run({a, a_stride, kNoOffset, 1, panels_.k}, w_.bias + first_ * Vec<T>::lanes, 0, rows, out, out_stride);
     }
-    // out[r] = out[r] + the item's columns of W a[r]
-    void add(const T* a, Index a_stride, int rows, T* out, Index out_stride) const {
-        begin_at(out, out_stride, a, a_stride, rows, out, out_stride);
+    // out[r], a sum over `begin` values of k, goes on with the item's columns of W a[r]: with its only chain, or with
+    // one that begins here, from zero, as the bias of such a product is.
+    void go_on(const T* a, Index a_stride, int rows, T* out, Index out_stride) const {
+        RowBlock<T> block{a, a_stride, kNoOffset, 1, panels_.k};
+        if (w_.begin < kChain) {
+            block.left = kChain - w_.begin;
+            run(block, out, out_stride, rows, out, out_stride);
+        } else {
+            block.begun = true;
+            run(block, w_.bias + first_ * Vec<T>::lanes, 0, rows, out, out_stride);
+        }
     }
 
     // The same for `count` rows, tile after tile.
@@ -95,44 +104,51 @@ public:
     }
 
 private:
-    void begin_at(const T* init, Index init_stride, const T* a, Index a_stride, int rows, T* out,
-                  Index out_stride) const {
-        if (!panels_.data) {
-            if (w_.heads.panels.data) {
-                const RowBlock<T> block{a, a_stride, kNoOffset, 1, panels_.k};
-                w_.heads.run(block, rows, first_, last_, init, out, out_stride);
-                return;
-            }
-            rows == 1 ? direct<1>(init, init_stride, a, a_stride, out, out_stride)
-                      : direct<2>(init, init_stride, a, a_stride, out, out_stride);
-            return;
-        }
-        const RowBlock<T> block{a, a_stride, kNoOffset, 1, panels_.k};
-        product(block, rows, panels_, init, init_stride, out, out_stride);
+    void run(const RowBlock<T>& a, const T* init, Index init_stride, int rows, T* out, Index out_stride) const {
+        if (panels_.data)
+            product(a, rows, panels_, init, init_stride, out, out_stride);
+        else if (w_.heads.panels.data)
+            w_.heads.run(a, rows, first_, last_, init, out, out_stride);
+        else
+            rows == 1 ? direct<1>(a, init, init_stride, out, out_stride)
+                      : direct<2>(a, init, init_stride, out, out_stride);
     }
     // Few rows of a weight that is used once: its rows become columns in registers and are used there. Storing
     // them and reading them back would take longer than the product. The same sums as a tile's, in the same order.
     template <int MR>
-    void direct(const T* init, Index init_stride, const T* a, Index a_stride, T* out, Index out_stride) const {
+    void direct(const RowBlock<T>& a, const T* init, Index init_stride, T* out, Index out_stride) const {
         using V = Vec<T>;
         constexpr int together = kPackedAtOnce<T>;
         for (Index vector = first_; vector < last_; ++vector) {
             const ColumnRows<T> from(w_.columns, vector, w_.weight, w_.rows, w_.weight_row);
             V sum[MR], column[together];
             for (int r = 0; r < MR; ++r) sum[r] = V::load(init + r * init_stride + (vector - first_) * V::lanes);
+            T* const to = out + (vector - first_) * V::lanes;
             const auto add = [&](Index k, int i) RNNKERNELS_INLINED {
 #pragma GCC unroll 2
-                for (int r = 0; r < MR; ++r) sum[r] = fma(V(a[r * a_stride + k + i]), column[i], sum[r]);
+                for (int r = 0; r < MR; ++r) sum[r] = fma(V(a.data[r * a.row_stride + k + i]), column[i], sum[r]);
             };
+            const auto end = [&](bool begun) RNNKERNELS_INLINED {
+                for (int r = 0; r < MR; ++r) {
+                    if (begun) sum[r] = V::load(to + r * out_stride) + sum[r];
+                    sum[r].store(to + r * out_stride);
+                }
+            };
+            bool begun = a.begun;
             Index k = 0;
-            for (; k + together <= panels_.k; k += together) {
-                from.load(k, together, column);
+            for (Index last = least(a.left, a.length);; last = least(k + kChain, a.length)) {
+                for (; k + together <= last; k += together) {
+                    from.load(k, together, column);
 #pragma GCC unroll 16
-                for (int i = 0; i < together; ++i) add(k, i);
+                    for (int i = 0; i < together; ++i) add(k, i);
+                }
+                from.load(k, last - k, column);
+                for (int i = 0; k + i < last; ++i) add(k, i);
+                end(begun);
+                if (last == a.length) break;
+                k = last, begun = true;
+                for (int r = 0; r < MR; ++r) sum[r] = V(T(0));
             }
-            from.load(k, panels_.k - k, column);
-            for (int i = 0; k + i < panels_.k; ++i) add(k, i);
-            for (int r = 0; r < MR; ++r) sum[r].store(out + r * out_stride + (vector - first_) * V::lanes);
         }
     }
 

@@ -29,11 +29,6 @@ using cpu::split_range;
 using cpu::take_claims;
 using cpu::Wait;
 
-template <class N>
-constexpr N least(N a, N b) {
-    return a < b ? a : b;
-}
-
 constexpr int greatest_divisor(int a, int b) { return b == 0 ? a : greatest_divisor(b, a % b); }
 
 constexpr int common_multiple(int a, int b) { return a / greatest_divisor(a, b) * b; }
@@ -182,6 +177,11 @@ struct CallClaims {
 // Columns of weight_ih: those of x, and of the context behind them.
 RNNKERNELS_INLINE Index input_row(const Inputs& in) {
     return in.shape.input + (in.attention ? in.attention->features : 0);
+}
+
+// The last columns of x, whose chain goes on into the context and is not the first of its sum.
+RNNKERNELS_INLINE Index input_apart(const Inputs& in) {
+    return in.attention && in.shape.input > kChain ? in.shape.input % kChain : 0;
 }
 
 // Multiply-adds of a row and step of attention; a tanh takes as long as some 16 of them.

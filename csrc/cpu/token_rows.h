@@ -2,7 +2,9 @@
 //
 // Where the vocabulary is no larger than the tokens of the call, or the weights are prepared for many calls, all
 // columns are laid out once as rows of a table and the cell reads its x part straight from there; else each
-// token's column is gathered per chunk. Both add bias + weight, the sum a product with a one-hot row would give.
+// token's column is gathered per chunk. Both add bias + weight, the sum a product with a one-hot row would give: of
+// its chains one ends with the weight, and the others add nothing. A token beyond the product's k is in another
+// product's (attending.h).
 #pragma once
 
 #include "gate_product.h"
@@ -18,15 +20,15 @@ void gather_token(const GateProduct<T>& input, Index block, Index token, T* row_
     for (int gate = 0; gate < columns.gates; ++gate) {
         const Index at = columns.vector(block) * columns.lanes + gate * units;
         const T* from = input.weight + (input.rows[gate] * columns.units + block * columns.lanes) * weight_row + token;
-        for (Index unit = 0; unit < units; ++unit) row_out[at + unit] = input.bias[at + unit] + from[unit * weight_row];
+        for (Index unit = 0; unit < units; ++unit)
+            row_out[at + unit] = input.bias[at + unit] + (token < input.panels.k ? from[unit * weight_row] : T(0));
     }
 }
 
-// This thread's share of the columns of the table, (I, UnitColumns::row).
+// This thread's share of the columns of the table, (tokens, UnitColumns::row).
 template <class T>
-void fill_token_table(T* table, const GateProduct<T>& input, int thread, int threads) {
+void fill_token_table(T* table, const GateProduct<T>& input, Index tokens, int thread, int threads) {
     using V = Vec<T>;
-    const Index tokens = input.panels.k;
     const Index vectors = input.columns.vectors();
     for (Index vector = vectors * thread / threads; vector < vectors * (thread + 1) / threads; ++vector) {
         const ColumnRows<T> from(input.columns, vector, input.weight, input.rows, input.weight_row);
@@ -36,7 +38,7 @@ void fill_token_table(T* table, const GateProduct<T>& input, int thread, int thr
             const Index here = tokens - token < kPackedAtOnce<T> ? tokens - token : kPackedAtOnce<T>;
             from.load(token, here, column);
             for (Index i = 0; i < here; ++i)
-                (bias + as_stored(input.panels.storage, column[i]))
+                (bias + (token + i < input.panels.k ? as_stored(input.panels.storage, column[i]) : V(T(0))))
                     .store(table + (token + i) * input.columns.row() + vector * V::lanes);
         }
     }

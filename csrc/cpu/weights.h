@@ -13,7 +13,8 @@ struct ForwardWeights {
     GateProduct<T> input{}, hidden{}, feedback{}, gated{}, projection{};
     const T* diagonal = nullptr;  // (D, blocks*lanes)
     const T* shift[2] = {};       // (Gx, blocks*lanes), (Gh, blocks*lanes): biases that stand behind a normalisation
-    T* token_table = nullptr;     // (I, row of columns): a row for each token
+    T* token_table = nullptr;     // (tokens, row of columns): a row for each token
+    Index tokens = 0;             // I
 
     // Which of them get room for all of their panels. A weight that each of its panels is used once of is packed
     // where it is used, an item at a time: it never leaves the cache.
@@ -31,8 +32,8 @@ struct ForwardWeights {
         const bool normalised = table.norms > 0;
         const void* bias_ih = normalised ? nullptr : in.bias_ih;
         const void* bias_hh = normalised ? nullptr : in.bias_hh;
-        input = take_gate_product<T>(workspace, shape.hidden, in.weight_ih, bias_ih, shape.input, table.input,
-                                     wanted.input, wanted.storage, input_row(in));
+        input = take_gate_product<T>(workspace, shape.hidden, in.weight_ih, bias_ih, shape.input - input_apart(in),
+                                     table.input, wanted.input, wanted.storage, input_row(in));
         hidden = take_gate_product<T>(workspace, shape.hidden, in.weight_hh, bias_hh, row, table.hidden, packed,
                                       wanted.storage, row);
         if (normalised) {
@@ -57,12 +58,13 @@ struct ForwardWeights {
                                               kOneGate, true, wanted.storage, shape.hidden);
         if (table.diagonals > 0)
             diagonal = padded_rows(workspace, static_cast<const T*>(in.weight_diagonal), table.diagonals, shape.hidden);
-        if (wanted.tokens) token_table = workspace.take<T>(shape.input * input.columns.row());
+        tokens = shape.input;
+        if (wanted.tokens) token_table = workspace.take<T>(tokens * input.columns.row());
     }
 
     // A share of the packing.
     void pack(int share, int shares) const {
-        if (token_table) fill_token_table(token_table, input, share, shares);
+        if (token_table) fill_token_table(token_table, input, tokens, share, shares);
         const GateProduct<T>* const products[] = {&input, &hidden, &feedback, &gated, &projection};
         for (const GateProduct<T>* product : products) product->pack_share(share, shares);
     }

@@ -63,6 +63,15 @@ public:
     }
     // What stands behind the I numbers of a row of x.
     RNNKERNELS_INLINE const T* elements(Index row) const { return x(row) + shape_.input; }
+    // The last `count` columns of a row of x.
+    void end(Index row, Index count, T* to) const {
+        const Index first = shape_.input - count;
+        if (shared_.tokens) {
+            for (Index i = 0; i < count; ++i) to[i] = T(shared_.tokens[row] == first + i);
+        } else {
+            std::memcpy(to, x(row) + first, static_cast<std::size_t>(count) * sizeof(T));
+        }
+    }
     // A row of x itself, for a gate that takes it as it is; of a token zeros with a one at its place.
     RNNKERNELS_INLINE const T* direct(Index row) const {
         return shared_.one_hot ? shared_.one_hot + shape_.hidden - shared_.tokens[row] : x(row);
