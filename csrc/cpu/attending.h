@@ -81,10 +81,10 @@ struct AttendingForward : AttentionArrays<T> {
         of_x = input_apart(call.in);
         const Index begin = call.in.shape.input - of_x;
         const T* const of_context = static_cast<const T*>(call.in.weight_ih) + begin;
-        query = take_gate_product<T>(workspace, a.size, a.weight_query, a.bias_query, width, kOneGate, all,
-                                     WeightStorage::full, width);
+        query =
+            take_gate_product<T>(workspace, a.size, a.weight_query, a.bias_query, width, kOneGate, all, Kept{}, width);
         context = take_gate_product<T>(workspace, hidden, of_context, nullptr, of_x + a.features, table.input, all,
-                                       WeightStorage::full, input_row(call.in));
+                                       Kept{}, input_row(call.in));
         context.begin = begin;
         keeps = kept != nullptr;
         q = keeps ? kept : workspace.take<T>(batch * query_row(a.size));

@@ -184,7 +184,7 @@ private:
     }
     [[gnu::noinline]] void take_heads(const Shape& shape) {
         const Index size = shape.hidden / table.heads;
-        const Panels<T> like{nullptr, 0, blocks, panel_vectors(1), WeightStorage::full};
+        const Panels<T> like{nullptr, 0, blocks, panel_vectors(1)};
         for (int i = 0; i < 3; ++i)
             if (const int gates = gates_of_heads(i).count; gates > 0 || i == 0)  // without gates h's product is zero
                 w_heads[i] = take_head_product<T>(workspace, like, size, gates * size, 1);
