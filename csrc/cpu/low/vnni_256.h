@@ -12,7 +12,11 @@ namespace {
 
 struct Vnni256 {
     static constexpr int lanes = 8;
-    static constexpr int rows = 2;
+#if defined(__AVX512VL__)
+    static constexpr int rows = 4;  // of 32 registers
+#else
+    static constexpr int rows = 3;
+#endif
     using Int = __m256i;
     using Float = __m256;
     using Weights = __m256i;
