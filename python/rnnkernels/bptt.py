@@ -55,8 +55,7 @@ class Model(Protocol):
     def forward(self, x: Array, state: Any = None, *, training: bool = True) -> Any:
         """Run over x (T, B, ...) from `state`; the result has ``output`` (T, B, H) and ``state``.
 
-        It may take `rng`, `lengths`, `resets`, `memory` and `products` as well, which are passed when the driver is given
-        them.
+        It may take `rng`, `lengths`, `resets`, `memory` and `products` as well: passed when the driver is given them.
         """
 
     def backward(self, run: Any, d_output: Array, d_state: Any = None) -> Any:

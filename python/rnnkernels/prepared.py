@@ -51,9 +51,9 @@ class Prepared:
     """One layer with its weights packed, for inference.
 
     It holds a copy: parameters that change later are not seen; prepare them again. Results are those of
-    `rnnkernels.forward` on the same parameters, bit for bit, but for weights of ``"int8"``. It is never changed by a call, so several threads may use
-    one at the same time, and copies share the weights. It keeps the instruction set it was made under: a pickle has
-    the packed weights and is read where the same version of this package finds that set.
+    `rnnkernels.forward` on the same parameters, bit for bit, but for weights of ``"int8"``. It is never changed by a
+    call, so several threads may use one at the same time, and copies share the weights. It keeps the instruction set it
+    was made under: a pickle has the packed weights and is read where the same version of this package finds that set.
 
     Parameters
     ----------
@@ -233,10 +233,22 @@ class Prepared:
         reset = as_states("reset_state", reset_state, self._states, self.dtype, fits)
         added = None if term is None else self._term(term, inputs.shape[1:2])
         asked = Asked(self.cell, as_flag("reverse", reverse), None, lengths, resets)
-        begun = begin(asked, inputs, initial, reset, added, self._like)
         noise = self._expected(inputs.shape[1] if inputs.ndim > 1 else 0)
-        output, ended = self._layer.forward(inputs, begun.state, begun.rows, begun.term, noise)
-        return output, ended if begun.schedule is None else begun.schedule.end(ended, initial)
+        return self._run(asked, inputs, initial, reset, added, noise)
+
+    def _run(
+        self,
+        asked: Asked,
+        x: Array,
+        state: State | None,
+        reset_state: State | None,
+        term: Array | None,
+        noise: Drawn | None,
+    ) -> tuple[Array, State]:
+        """Run a batch (T, B, ...) of arrays that the kernels can read."""
+        begun = begin(asked, x, state, reset_state, term, self._like)
+        output, ended = self._layer.forward(x, begun.state, begun.rows, begun.term, noise)
+        return output, ended if begun.schedule is None else begun.schedule.end(ended, state)
 
     def _term(self, term: npt.ArrayLike, batch: tuple[int, ...]) -> Array:
         """Return a term as the kernels read it."""

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ._arguments import settled
-from ._scalars import as_items, shown
+from ._scalars import as_flag, as_items, shown
 from ._stacked import join
 from .parameters import cell_info, check_layers
 from .prepared import Prepared, Stepper
@@ -71,10 +71,12 @@ class PreparedStack:
     ) -> None:
         cell, cell_clip = settled(cell, cell_clip)
         cell_info(cell)
+        tokens = as_flag("tokens", tokens)
         of_layers = _in_order(params)
         made: list[Prepared] = []
         for end, layer in of_layers.items():
-            options = {"noise": noise, "cell_clip": cell_clip, "tokens": tokens and end.startswith("_l0")}
+            options: dict[str, Any] = {"noise": noise, "cell_clip": cell_clip}
+            options["tokens"] = tokens and end.startswith("_l0")
             try:
                 made.append(Prepared(cell, layer, weights=weights, products=products, **options))
             except (TypeError, ValueError) as error:
