@@ -13,9 +13,9 @@
 `RNN`, `LSTM`, `GRU` and the cells `RNNCell`, `LSTMCell`, `GRUCell` are subclasses of PyTorch's own (`layers`);
 `Recurrent` and `RecurrentCell` have every cell of `rnnkernels.cells` and what PyTorch lacks (`recurrent`,
 `recurrent_cell`); `AttentionRecurrent` looks at features (`attention`), `Reinforce` is hard attention's loss
-(`reinforce`); layers with weights of 8 bits are in `quantized`. Gradients and the transforms of `torch.func` are in `autograd`, the operators that `torch.compile` and
-`torch.export` see in `operators`, what `torch.onnx.export` makes of them in `export`, what torch.fx and TorchScript
-meet in `graphs`.
+(`reinforce`); layers with weights of 8 bits are in `quantized`, and in the table of `torch.ao.quantization` (`ao`).
+Gradients and the transforms of `torch.func` are in `autograd`, the operators that `torch.compile` and `torch.export`
+see in `operators`, what `torch.onnx.export` makes of them in `export`, what torch.fx and TorchScript meet in `graphs`.
 """
 
 try:

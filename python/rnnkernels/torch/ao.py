@@ -1,8 +1,8 @@
 """`torch.ao.quantization`: `quantize_dynamic` finds these layers beside torch.nn's; what else it is asked for is said.
 
-It writes a `qconfig` into every module of a model, by a dict from classes that knows torch.nn's, and then replaces those
-that have one and stand in its table of classes. Our classes are added to the table, and a layer without a qconfig of
-its own answers with that of the torch.nn class in whose place it is.
+It writes a `qconfig` into every module of a model, by a dict from classes that knows torch.nn's, and then replaces
+those that have one and stand in its table of classes. Our classes are added to the table, and a layer without a qconfig
+of its own answers with that of the torch.nn class in whose place it is.
 """
 
 from __future__ import annotations

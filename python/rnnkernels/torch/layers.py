@@ -27,10 +27,9 @@ _NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 def cell_name(layer: Any) -> str:
     """Return the cell of a layer, or of a cell, of torch.nn."""
     if isinstance(layer, torch.nn.RNNCellBase):
-        kinds = {torch.nn.LSTMCell: "lstm", torch.nn.GRUCell: "gru"}
-        return (
-            next((name for kind, name in kinds.items() if isinstance(layer, kind)), "") or f"rnn_{layer.nonlinearity}"
-        )
+        if isinstance(layer, torch.nn.LSTMCell):
+            return "lstm"
+        return "gru" if isinstance(layer, torch.nn.GRUCell) else f"rnn_{layer.nonlinearity}"
     if layer.mode == "LSTM":
         return "lstm_projected" if layer.proj_size > 0 else "lstm"
     return str(layer.mode).lower()

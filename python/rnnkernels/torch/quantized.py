@@ -202,9 +202,8 @@ def quantize(model: torch.nn.Module, weights: str = "int8") -> Swapped:
     as_choice("weights", weights, WEIGHTS)
     done = Swapped(engine="rnnkernels with int8 weights")
     change(model, done, lambda module: isinstance(module, _Integers), why_not, _replace)
-    done.left |= {
-        path: "it looks at features" for path, of in model.named_modules() if isinstance(of, AttentionRecurrent)
-    }
+    looking = [path for path, module in model.named_modules() if isinstance(module, AttentionRecurrent)]
+    done.left |= dict.fromkeys(looking, "it looks at features")
     return done
 
 
