@@ -213,7 +213,7 @@ def check_products(products: str, dtype: Kind) -> str:
     """Return `products`; raise where it is no choice, or bfloat16 for float64. `_serve` refuses it on a GPU."""
     as_choice("products", products, PRODUCTS)
     if products != "full" and type(dtype) is not DeviceKind and dtype == _FLOAT64:
-        raise ValueError(f"products: expected 'full' for float64 parameters, got {products!r}")
+        raise TypeError(f"products: {products} needs float32 parameters, got float64")
     return products
 
 

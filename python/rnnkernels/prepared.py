@@ -155,7 +155,7 @@ class Prepared:
         `packed`: the scales of quantised weights; or ``instruction_set`` and ``bytes`` of what has been packed, where
         the layer only has the shapes.
         """
-        self._layer = _cpu.prepare(cell, layer, weights, tokens, settings, products, **packed)
+        self._layer = _cpu.prepare(cell, layer, weights, tokens, settings, products=products, **packed)
         self._shapes = tuple(None if array is None else array.shape for array in layer)
         self._settings = settings
         self._states = cell_info(cell)["states"]
