@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ._arguments import settled
-from ._scalars import as_flag, as_items, shown
+from ._scalars import as_flag, as_items, check_mapping, shown
 from ._stacked import join
 from .parameters import cell_info, check_layers
 from .prepared import Prepared, Stepper
@@ -306,6 +306,7 @@ def _stacked(kind: type[PreparedStack], layers: tuple[Prepared, ...], directions
 
 def _in_order(params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return each layer's and direction's parameters, from the first layer on; raise where one is missing."""
+    check_mapping("params", params)
     found = layers_of(params)
     if "" in found:
         raise ValueError("params: expected weight_ih_l0 and what else a Stack has; a layer alone is a Prepared")

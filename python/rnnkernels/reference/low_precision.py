@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnkernels._scalars import as_choice, check_mapping
+from rnnkernels.noise import check_noise
 
 from . import _is_product, _namespace, _prepare, _Product, _Steps
 from .arguments import as_positive
@@ -79,6 +80,7 @@ def forward(
     """
     as_choice("arithmetic", arithmetic, ARITHMETIC)
     check_mapping("params", params)
+    check_noise(noise)
     made = {name: _taken(params, name, arithmetic) for name in params if not str(name).endswith("_scale")}
     step, vectors, arrays, initial = _prepare(cell, x, {name: value for name, (value, _) in made.items()}, state)
     take = _Steps(step, noise, initial, training=False)
