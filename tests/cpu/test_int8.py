@@ -14,7 +14,7 @@ import rnnkernels as rk
 from rnnkernels import _cpu
 from rnnkernels.reference import low_precision
 
-# Off and on the 32 numbers that share a scale, and more than one block of them.
+# Off and on the 8 numbers of x that share a scale and the groups of 4 that an instruction takes, and many blocks.
 WIDE = [(2, 3, 32, 64), (2, 1, 65, 31), (2, 5, 100, 33)]
 
 # A state's last bit may move an integer of the next step by one: about a scale of the weights times one of the state.

@@ -26,21 +26,27 @@ def test_a_matrix_becomes_integers_and_a_scale_for_each_row() -> None:
 
 
 def test_a_vector_has_a_scale_for_each_block() -> None:
-    a = np.zeros(70, np.float32)
-    a[0], a[31], a[32], a[69] = 1.0, -0.5, 100.0, -2.0
-    integers, scale = low_precision.quantize_rows(a)
-    assert integers.shape == (3, low_precision.BLOCK)
+    a = np.zeros(19, np.float32)
+    a[0], a[7], a[8], a[18] = 1.0, -0.5, 100.0, -2.0
+    integers, scale = low_precision.quantize_rows(a, low_precision.INPUT_BLOCK)
+    assert integers.shape == (3, 8)
     np.testing.assert_array_equal(scale, np.array([1.0, 100.0, 2.0], np.float32) / np.float32(127))
-    assert (integers[0, 0], integers[0, 31], integers[1, 0], integers[2, 5]) == (127, -64, 127, -127)
+    assert (integers[0, 0], integers[0, 7], integers[1, 0], integers[2, 2]) == (127, -64, 127, -127)
+    integers, scale = low_precision.quantize_rows(a, low_precision.LONGEST_BLOCK)
+    assert (integers.shape, scale.shape) == ((1, 19), (1,))
+    assert (integers[0, 0], integers[0, 8]) == (1, 127)
 
 
 def test_what_is_no_number_or_next_to_nothing() -> None:
-    a = np.zeros((4, 33), np.float32)
-    a[0, 3], a[1, 32], a[2, :] = np.nan, np.inf, 2.0**-101
-    integers, scale = low_precision.quantize_rows(a)
+    a = np.zeros((4, 9), np.float32)
+    a[0, 3], a[1, 8], a[2, :] = np.nan, np.inf, 2.0**-101
+    integers, scale = low_precision.quantize_rows(a, 8)
     assert not integers.any()
     np.testing.assert_array_equal(np.isnan(scale), [[True, False], [False, True], [False, False], [False, False]])
     np.testing.assert_array_equal(scale[2:], 0)
+    integers, scale = low_precision.quantize(a[2:])
+    assert not integers.any()
+    assert not scale.any()
 
 
 def test_bfloat16_is_rounded_to_nearest_even() -> None:
@@ -50,7 +56,7 @@ def test_bfloat16_is_rounded_to_nearest_even() -> None:
     assert np.isnan(low_precision.round_to_bfloat16([np.nan])).all()
 
 
-@pytest.mark.parametrize("inputs", [1, 31, 32, 33, 70])
+@pytest.mark.parametrize("inputs", [1, 7, 8, 9, 70])
 def test_a_product_is_the_sum_of_its_words(inputs: int) -> None:
     """An rnn_relu of weights on x alone gives its product where that is positive."""
     rng = np.random.default_rng(inputs)
@@ -64,13 +70,13 @@ def test_a_product_is_the_sum_of_its_words(inputs: int) -> None:
 def product(weights: Array, vector: Array) -> float:
     scale = max(map(abs, weights)) / np.float32(127)
     total = Fraction(0)
-    for first in range(0, len(vector), 32):
-        part = vector[first : first + 32]
+    for first in range(0, len(vector), 8):
+        part = vector[first : first + 8]
         most = max(map(abs, part))
         inverse, of_block = np.float32(127) / most, most / np.float32(127)
         whole = sum(
             round(float(a * inverse)) * round(float(w / scale))
-            for a, w in zip(part, weights[first : first + 32], strict=True)
+            for a, w in zip(part, weights[first : first + 8], strict=True)
         )
         total += whole * Fraction(float(of_block))
     return float(total * Fraction(float(scale)))
