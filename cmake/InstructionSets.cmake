@@ -69,3 +69,11 @@ else()
   endif()
 endif()
 message(STATUS "rnnkernels: instruction sets ${RNNKERNELS_SETS}")
+
+# Kernels for products in low precision (csrc/cpu/low/), beside a set's engines: a file each, with the set's flags and its
+# own. Only those that the compiler knows the instructions of.
+include(CheckCXXCompilerFlag)
+set(rnnkernels_low_scalar scalar)
+set(rnnkernels_low_avx2 avx2)
+set(rnnkernels_low_avx512 avx512)
+set(rnnkernels_low_neon neon)

@@ -57,6 +57,13 @@ struct LendingDoor {
     void (*use)(void* pool);  // for calls of the calling thread; null: as usual
 };
 
+// Kernels for products in low precision (cpu/low/kernels.h), by names, of a set.
+struct LowDoor {
+    const char* (*usable)(int set, WeightStorage kind, int number);  // slowest first; null behind the last
+    const char* (*current)(int set, WeightStorage kind);             // null: none
+    bool (*choose)(int set, WeightStorage kind, const char* name);   // null: the fastest; whether there is such a one
+};
+
 struct Backend {
     const char* name;
 
@@ -99,7 +106,7 @@ struct Backend {
     // They are copied: later changes of the arrays are not seen. Of in.shape only the sizes of the weights count;
     // in.x or in.tokens (any non-null pointer, never read) says which kind of input will come. Ended by discard.
     // Not to pack leaves room for the bytes of another that was prepared alike: all that its forward reads.
-    void* (*prepare)(int set, int cell, Dtype dtype, const Inputs& in, WeightStorage storage, bool pack);
+    void* (*prepare)(int set, int cell, Dtype dtype, const Inputs& in, const Preparation& how, bool pack);
     Index (*prepared_bytes)(int set, int cell, Dtype dtype, const void* prepared);
     void (*read_prepared)(int set, int cell, Dtype dtype, const void* prepared, void* to);
     void (*write_prepared)(int set, int cell, Dtype dtype, void* prepared, const void* from);
@@ -115,6 +122,7 @@ struct Backend {
     void (*evaluate)(int set, int function, Dtype dtype, const void* x, void* out, Index count);
     const LendingDoor* lending = nullptr;  // null: a backend without threads
     const BlasDoor* blas = nullptr;        // null: a backend without threads to share
+    const LowDoor* low = nullptr;          // null: a backend without kernels for low precision
 };
 
 const Backend& backend();

@@ -218,6 +218,14 @@ void read_settings(Problem& problem, const Settings& settings) {
     for (std::size_t k = 0; k < settings.size(); ++k) problem.in.settings[k] = settings[k];
 }
 
+void read_products(Problem& problem, Products products) {
+    if (products == Products::full) return;
+    if (kDeviceArrays) throw py::value_error("products: expected full on a GPU, got 'bfloat16'");
+    if (problem.dtype != Dtype::float32)
+        throw py::type_error("products: bfloat16 needs float32 parameters, got float64");
+    problem.in.products = products;
+}
+
 void read_noise(Problem& problem, const OptionalNoise& given) {
     if (!given) return;
     const Drawn& drawn = *given;

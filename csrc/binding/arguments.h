@@ -65,6 +65,9 @@ void read_term(Problem& problem, const OptionalArray& term);
 
 void read_settings(Problem& problem, const Settings& settings);
 
+// How products are made; the dtype is known.
+void read_products(Problem& problem, Products products);
+
 // What is random in a call; x has been read.
 void read_noise(Problem& problem, const OptionalNoise& noise);
 

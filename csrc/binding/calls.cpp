@@ -97,9 +97,10 @@ Outputs make_outputs(const Problem& p, int set, bool training, bool all_states) 
 py::tuple forward(const Place& place, const std::string& cell, const Array& x, const Layer& layer,
                   const OptionalState& state, bool training, const Schedule& schedule, const OptionalArray& term,
                   const OptionalNoise& noise, bool all_states, const Settings& settings,
-                  const OptionalAttention& attention) {
+                  const OptionalAttention& attention, Products products) {
     Attention attends{};
-    const Problem p = read_problem(place, cell, x, layer, state, schedule, term, noise, settings, attention, attends);
+    Problem p = read_problem(place, cell, x, layer, state, schedule, term, noise, settings, attention, attends);
+    read_products(p, products);
     const int set = backend().current_set();
     Outputs made = make_outputs(p, set, training, all_states);
     const Workspace workspace(place, backend().forward_bytes(set, p.cell, p.dtype, made.call), made.call.in.where);
@@ -111,7 +112,7 @@ py::tuple forward(const Place& place, const std::string& cell, const Array& x, c
 
 py::list forward_layers(const Place& place, const std::string& cell, const Array& x, const std::vector<Layer>& layers,
                         const std::vector<OptionalState>& states, bool training,
-                        const std::vector<OptionalNoise>& noises, const Settings& settings) {
+                        const std::vector<OptionalNoise>& noises, const Settings& settings, Products products) {
     if (layers.empty() || states.size() != layers.size() || noises.size() != layers.size())
         throw py::value_error("layers: expected at least one, and as many states and noises");
     const int set = backend().current_set();
@@ -122,8 +123,9 @@ py::list forward_layers(const Place& place, const std::string& cell, const Array
     int number = 0;
     Dtype dtype = Dtype::float32;
     for (std::size_t i = 0; i < layers.size(); ++i) {
-        const Problem p =
+        Problem p =
             read_problem(place, cell, input, layers[i], states[i], std::nullopt, std::nullopt, noises[i], settings);
+        read_products(p, products);
         if (i > 0 && (p.dtype != dtype || p.in.shape.hidden != calls[0].in.shape.hidden))
             throw py::value_error("layers: expected all of one dtype and one H");
         number = p.cell;
@@ -146,9 +148,11 @@ py::tuple backward(const Place& place, const std::string& cell, const Array& x, 
                    const OptionalArray& d_output, const OptionalState& d_state, bool need_dx, const Schedule& schedule,
                    const OptionalArray& term, const OptionalNoise& noise, const std::vector<OptionalArray>& d_sequence,
                    bool norms, const Settings& settings, const OptionalAttention& attention,
-                   const std::optional<AttendedRecord>& attended, const AttendedGradient& d_attended) {
+                   const std::optional<AttendedRecord>& attended, const AttendedGradient& d_attended,
+                   Products products) {
     Attention attends{};
-    const Problem p = read_problem(place, cell, x, layer, state, schedule, term, noise, settings, attention, attends);
+    Problem p = read_problem(place, cell, x, layer, state, schedule, term, noise, settings, attention, attends);
+    read_products(p, products);
     BackwardCall call{};
     call.in = p.in;
     const Dims of_h = p.sequence_shape(0);
@@ -297,15 +301,17 @@ void bind_calls(py::module_& m) {
     define(m, "forward", &forward, py::arg("cell"), py::arg("x"), py::arg("layer"), py::arg("state").none(true),
            py::arg("training"), py::arg("schedule") = std::nullopt, py::arg("term") = std::nullopt,
            py::arg("noise") = std::nullopt, py::arg("all_states") = false, py::arg("settings") = Settings{},
-           py::arg("attention") = std::nullopt);
+           py::arg("attention") = std::nullopt, py::arg("products") = Products::full);
     define(m, "forward_layers", &forward_layers, py::arg("cell"), py::arg("x"), py::arg("layers"), py::arg("states"),
-           py::arg("training"), py::arg("noises"), py::arg("settings") = Settings{});
+           py::arg("training"), py::arg("noises"), py::arg("settings") = Settings{},
+           py::arg("products") = Products::full);
     define(m, "backward", &backward, py::arg("cell"), py::arg("x"), py::arg("layer"), py::arg("state").none(true),
            py::arg("output"), py::arg("reserve"), py::arg("d_output").none(true), py::arg("d_state").none(true),
            py::arg("need_dx") = true, py::arg("schedule") = std::nullopt, py::arg("term") = std::nullopt,
            py::arg("noise") = std::nullopt, py::arg("d_sequence") = std::vector<OptionalArray>{},
            py::arg("norms") = false, py::arg("settings") = Settings{}, py::arg("attention") = std::nullopt,
-           py::arg("attended") = std::nullopt, py::arg("d_attended") = std::nullopt);
+           py::arg("attended") = std::nullopt, py::arg("d_attended") = std::nullopt,
+           py::arg("products") = Products::full);
     m.def("reserve_size", &reserve_size, py::arg("cell"), py::arg("hidden"), py::arg("dtype"),
           py::arg("zones") = false);
     m.def("attending_reserve_size", &attending_reserve_size, py::arg("cell"), py::arg("hidden"), py::arg("dtype"),

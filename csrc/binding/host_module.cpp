@@ -90,6 +90,27 @@ private:
     void* pool_;
 };
 
+WeightStorage low_kind(const std::string& kind) {
+    if (kind == "bfloat16") return WeightStorage::bfloat16;
+    if (kind == "int8") return WeightStorage::int8;
+    throw py::value_error("kind: expected bfloat16 or int8, got '" + kind + "'");
+}
+
+// The kernels that could serve products of a kind, slowest first, and the one that does; None where floats multiply.
+py::tuple low_kernels(const std::string& kind, const std::optional<std::string>& set) {
+    const int number = set ? find_set(*set) : backend().current_set();
+    py::list usable;
+    for (int i = 0; const char* name = backend().low->usable(number, low_kind(kind), i); ++i) usable.append(name);
+    const char* const current = backend().low->current(number, low_kind(kind));
+    return py::make_tuple(usable, current ? py::object(py::str(current)) : py::none());
+}
+
+// Others than the fastest, for tests; None: the fastest. "none": floats, for bfloat16.
+void choose_low_kernels(const std::string& kind, const std::optional<std::string>& name) {
+    if (!backend().low->choose(backend().current_set(), low_kind(kind), name ? name->c_str() : nullptr))
+        throw py::value_error("name: expected kernels of this set for " + kind + ", got '" + *name + "'");
+}
+
 py::list blas() {
     py::list found;
     for (int i = 0;; ++i) {
@@ -181,6 +202,8 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
                 backend().lending->use(nullptr);
         },
         py::arg("threads").none(true));
+    m.def("low_kernels", &low_kernels, py::arg("kind"), py::arg("instruction_set") = std::nullopt);
+    m.def("choose_low_kernels", &choose_low_kernels, py::arg("kind"), py::arg("name").none(true));
     m.def("blas", &blas);
     m.def(
         "set_blas_threads", [](int number, int threads) { backend().blas->set_threads(number, threads); },

@@ -13,6 +13,9 @@
 namespace rnnkernels::binding {
 namespace {
 
+// Of int8 weights: of weight_ih, weight_hh, weight_gg, weight_hr.
+using Scales = std::optional<std::tuple<OptionalArray, OptionalArray, OptionalArray, OptionalArray>>;
+
 // Whether an object is an array of numbers of this dtype, or of tokens, that kernels can read where it lies.
 bool readable(const py::object& x, Dtype dtype) {
     if (!py::isinstance<py::array>(x)) return false;
@@ -25,13 +28,20 @@ class PreparedLayer {
 public:
     // Of weights; or of the bytes of one that was made alike, for this set: the layer then only says its shapes.
     PreparedLayer(const std::string& cell, const Layer& layer, const std::string& weights, bool tokens,
-                  const Settings& settings, int set, const std::optional<py::array>& bytes)
+                  const Settings& settings, int set, const std::optional<py::array>& bytes, Products products,
+                  const Scales& scales)
         : problem_(read_parameters({}, cell, layer)), set_(set), tokens_(tokens) {
-        const bool half = weights == "bfloat16";
-        if (!half && weights != "full")
-            throw py::value_error("weights: expected full or bfloat16, got '" + weights + "'");
-        if (half && problem_.dtype != Dtype::float32)
-            throw py::type_error("weights: bfloat16 needs float32 parameters, got float64");
+        Preparation how{};
+        if (weights == "bfloat16")
+            how.storage = WeightStorage::bfloat16;
+        else if (weights == "int8")
+            how.storage = WeightStorage::int8;
+        else if (weights != "full")
+            throw py::value_error("weights: expected full, bfloat16 or int8, got '" + weights + "'");
+        if (how.storage != WeightStorage::full && problem_.dtype != Dtype::float32)
+            throw py::type_error("weights: " + weights + " needs float32 parameters, got float64");
+        read_products(problem_, products);
+        read_scales(how, layer, scales);
         read_settings(problem_, settings);
         if (tokens) check_takes_tokens(problem_);
         Inputs in = problem_.in;
@@ -43,8 +53,7 @@ public:
         }
         {
             const Released released;
-            packed_ = backend().prepare(set_, problem_.cell, problem_.dtype, in,
-                                        half ? WeightStorage::bfloat16 : WeightStorage::full, !bytes);
+            packed_ = backend().prepare(set_, problem_.cell, problem_.dtype, in, how, !bytes);
         }
         if (bytes) write(*bytes);
         problem_.in.weight_ih = problem_.in.weight_hh = problem_.in.bias_ih = problem_.in.bias_hh = nullptr;
@@ -99,6 +108,24 @@ public:
     }
 
 private:
+    // The scales of int8 weights, one for each row of a matrix; None: by the largest of the row.
+    static void read_scales(Preparation& how, const Layer& layer, const Scales& scales) {
+        if (!scales) return;
+        if (how.storage != WeightStorage::int8) throw py::value_error("scales: expected None but for int8 weights");
+        const auto read = [](const float*& to, const char* name, const OptionalArray& given,
+                             const OptionalArray& weight) {
+            if (!given) return;
+            if (!weight) throw py::value_error(std::string(name) + ": expected None, as the layer has no such matrix");
+            to = static_cast<const float*>(
+                checked({}, *given, name, Dtype::float32, Dims{shape_of(*weight)[0]}, "(rows)"));
+        };
+        const auto& [ih, hh, gg, hr] = *scales;
+        read(how.scale_ih, "scale_ih", ih, layer.weight_ih);
+        read(how.scale_hh, "scale_hh", hh, layer.weight_hh);
+        read(how.scale_gg, "scale_gg", gg, layer.weight_gg);
+        read(how.scale_hr, "scale_hr", hr, layer.weight_hr);
+    }
+
     void discard() { backend().discard(set_, problem_.cell, problem_.dtype, packed_); }
     void write(const py::array& bytes) {
         if (!holds_bytes(bytes) || bytes.size() != this->bytes()) {
@@ -269,11 +296,12 @@ struct StepperHandle {
 
 py::object prepare(const std::string& cell, const Layer& layer, const std::string& weights, bool tokens,
                    const Settings& settings, const std::optional<std::string>& set,
-                   const std::optional<py::array>& bytes) {
+                   const std::optional<py::array>& bytes, Products products, const Scales& scales) {
     py::object made;
     auto& handle = make_owned<PreparedHandle>(made);
-    handle.layer = std::make_shared<PreparedLayer>(cell, layer, weights, tokens, settings,
-                                                   set ? find_set(*set) : backend().current_set(), bytes);
+    handle.layer =
+        std::make_shared<PreparedLayer>(cell, layer, weights, tokens, settings,
+                                        set ? find_set(*set) : backend().current_set(), bytes, products, scales);
     return made;
 }
 
@@ -299,7 +327,8 @@ void bind_prepared(py::module_& m) {
             py::arg("x"), py::arg("state").none(true), py::arg("schedule").none(true), py::arg("term").none(true),
             py::arg("noise").none(true));
     m.def("prepare", &prepare, py::arg("cell"), py::arg("layer"), py::arg("weights"), py::arg("tokens"),
-          py::arg("settings"), py::arg("instruction_set") = std::nullopt, py::arg("bytes") = std::nullopt);
+          py::arg("settings"), py::arg("instruction_set") = std::nullopt, py::arg("bytes") = std::nullopt,
+          py::arg("products") = Products::full, py::arg("scales") = std::nullopt);
     py::class_<StepperHandle>(m, "Stepper", "A prepared layer with its states; opaque. stepper makes one.")
         .def(
             "step", [](StepperHandle& of, const py::object& x) { return of.stepper->step(x); }, py::arg("x"))

@@ -68,6 +68,24 @@ private:
     std::optional<Record> read_;  // an empty array would be one more array to make
 };
 
+// "full" or "bfloat16".
+template <>
+struct type_caster<rnnkernels::Products> {
+    PYBIND11_TYPE_CASTER(rnnkernels::Products, const_name("str"));
+
+    bool load(handle source, bool) {
+        if (!PyUnicode_Check(source.ptr())) return false;
+        const bool full = PyUnicode_CompareWithASCIIString(source.ptr(), "full") == 0;
+        if (!full && PyUnicode_CompareWithASCIIString(source.ptr(), "bfloat16") != 0)
+            throw value_error("products: expected full or bfloat16, got '" + source.cast<std::string>() + "'");
+        value = full ? rnnkernels::Products::full : rnnkernels::Products::bfloat16;
+        return true;
+    }
+    static handle cast(rnnkernels::Products products, return_value_policy, handle) {
+        return str(products == rnnkernels::Products::full ? "full" : "bfloat16").release();
+    }
+};
+
 template <>
 struct type_caster<rnnkernels::binding::Layer> : record_caster<rnnkernels::binding::Layer> {};
 template <>

@@ -78,10 +78,10 @@ struct AttendingForward : AttentionArrays<T> {
         // What a call of few rows uses once is read where it stands (ItemProduct).
         const bool all = call.in.shape.steps != 1 || batch > kDirectRows;
         const T* const of_context = static_cast<const T*>(call.in.weight_ih) + call.in.shape.input;
-        query = take_gate_product<T>(workspace, a.size, a.weight_query, a.bias_query, width, kOneGate, all,
-                                     WeightStorage::full, width);
-        context = take_gate_product<T>(workspace, hidden, of_context, nullptr, a.features, table.input, all,
-                                       WeightStorage::full, input_row(call.in));
+        query =
+            take_gate_product<T>(workspace, a.size, a.weight_query, a.bias_query, width, kOneGate, all, Kept{}, width);
+        context = take_gate_product<T>(workspace, hidden, of_context, nullptr, a.features, table.input, all, Kept{},
+                                       input_row(call.in));
         keeps = kept != nullptr;
         q = keeps ? kept : workspace.take<T>(batch * query_row(a.size));
         contexts = workspace.take<T>(batch * this->feature_row());

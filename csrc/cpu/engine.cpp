@@ -167,13 +167,18 @@ void run_shares(int threads, const Work& work) {
 }
 
 template <class T>
-void* prepare_weights(const EngineCell<T>& cell, const Inputs& in, WeightStorage storage, int threads) {
+void* prepare_weights(const EngineCell<T>& cell, const Inputs& in, const Preparation& how, int threads) {
     using Prepared = PreparedWeights<T>;
     auto* prepared = new Prepared;
+    const ForwardWeights<T>& weights = prepared->weights;
+    const bool int8 = how.storage == WeightStorage::int8;
     try {
         prepared->weights.take(prepared->workspace, cell.table, in,
-                               {in.x != nullptr, in.tokens != nullptr, true, storage});
-        if (threads > 0) run_shares(threads, [&](int share, int shares) { prepared->weights.pack(share, shares); });
+                               {in.x != nullptr, in.tokens != nullptr, true, kept_as(how.storage, in.products)});
+        if (threads > 0)
+            run_shares(threads, [&](int share, int shares) {
+                int8 ? weights.pack_int8(cell.table, how, share, shares) : weights.pack(share, shares);
+            });
     } catch (...) {
         delete prepared;
         throw;
@@ -238,11 +243,8 @@ RNNKERNELS_INLINE auto in_dtype(Dtype dtype, Function function) {
     return dtype == Dtype::float32 ? function(float{}) : function(double{});
 }
 
-#define RNNKERNELS_NAME_(set) #set
-#define RNNKERNELS_NAME(set) RNNKERNELS_NAME_(set)
-
 constexpr SetKernels table{
-    RNNKERNELS_NAME(RNNKERNELS_TARGET),
+    kSetName,
     cell_count<AllCells>,
     Tables<AllCells>::of_cell,
     built_in_cell,
@@ -255,8 +257,8 @@ constexpr SetKernels table{
     [](const SetCell& cell, Dtype dtype, const Shape& shape, int threads) {
         return in_dtype(dtype, [&]<class T>(T) { return forward_plan(engine_cell<T>(cell), shape, threads); });
     },
-    [](const SetCell& cell, Dtype dtype, const Inputs& in, WeightStorage storage, int threads) {
-        return in_dtype(dtype, [&]<class T>(T) { return prepare_weights(engine_cell<T>(cell), in, storage, threads); });
+    [](const SetCell& cell, Dtype dtype, const Inputs& in, const Preparation& how, int threads) {
+        return in_dtype(dtype, [&]<class T>(T) { return prepare_weights(engine_cell<T>(cell), in, how, threads); });
     },
     [](Dtype dtype, void* prepared) -> Workspace& {
         return *in_dtype(dtype, [&]<class T>(T) { return &static_cast<PreparedWeights<T>*>(prepared)->workspace; });

@@ -30,7 +30,7 @@ public:
           rows_(shared.rows),
           masks_(shared.masks),
           scratch_(shared.scratch[member.number]),
-          x_(shared, scratch_.panels) {
+          x_(shared, shared.scratch[member.number]) {
         describe_strip();
         take(0);
     }
@@ -333,7 +333,10 @@ private:
         const bool feeds = table_.vectors > 0 && &w == &weights_.hidden;
         const GateProduct<T>& f = weights_.feedback;
         const Index stride = item_ * w.columns.gates * lanes, fed_stride = item_ * table_.feedback.count * lanes;
-        const Index fed_row = table_.vectors * shape_.hidden;
+        const ProductRows<T> rows_of_a = operand_of(w.panels, a, a_stride, now.rows, scratch_.low);
+        const ProductRows<T> fed =
+            feeds ? fed_operand(w.panels, f.panels, feedback(now.t, 0), now.rows, shape_.batch, scratch_.low)
+                  : ProductRows<T>{};
         strip_.u = scratch_.strip, strip_.u_row = stride;
         strip_.fed = scratch_.fed, strip_.fed_row = fed_stride;
         put_row_ = -1;
@@ -346,11 +349,11 @@ private:
             each_strip(
                 now.rows, shared_.watch, next,
                 [&](Index row, int rows, Index place) {
-                    item.run(a + row * a_stride, a_stride * now.rows.step, rows, scratch_.strip + place * stride,
+                    item.run(rows_of_a.at(row), rows_of_a.stride * now.rows.step, rows, scratch_.strip + place * stride,
                              stride);
                     if (feeds)
                         ItemProduct<T>(f, block, end, rows, nullptr)
-                            .run(feedback(now.t, row), fed_row * now.rows.step, rows, scratch_.fed + place * fed_stride,
+                            .run(fed.at(row), fed.stride * now.rows.step, rows, scratch_.fed + place * fed_stride,
                                  fed_stride);
                 },
                 [&](RowSet rows) RNNKERNELS_INLINED { use(rows, Range{block, end}); });

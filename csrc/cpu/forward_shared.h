@@ -3,6 +3,7 @@
 #pragma once
 
 #include "attending.h"
+#include "low_rows.h"
 #include "weights.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
@@ -17,6 +18,7 @@ struct ForwardScratch {
     T* u_row;   // (blocks, hidden gates, lanes): a row of u, normalised
     T* normal;  // (blocks, lanes): the value inside the cell, normalised
     T* panels;  // panels that are packed where they are used
+    T* low;     // rows of x, or of what a step multiplies, for products in low precision
     AttendingScratch<T> attending;
 };
 
@@ -96,7 +98,7 @@ struct ForwardShared {
             if (in.attention) take_attending(shape, width);
             dropped.take(workspace, in, width, table.recurrents, table.gg_rows, table.gg_columns);
             own_weights.take(workspace, table, in,
-                             {call.in.x && !input_once, token_table, !recurrent_once, WeightStorage::full});
+                             {call.in.x && !input_once, token_table, !recurrent_once, kept_by_call()});
             if (input_once) {
                 const Index of_hidden = width * cell.item_blocks(Pass::forward, shape.batch);
                 const Index of_input = shape.input * cell.item_blocks(Pass::forward, rows.total());
@@ -115,12 +117,26 @@ private:
                             : nullptr;
         attending.take(workspace, table, call, width, kept);
     }
+    Kept kept_by_call() const {
+        if (call.in.products == Products::full) return {};
+        return kept_as(WeightStorage::full, call.in.products);
+    }
+    // Lanes for rows of x in a chunk, or for those of a step's two products.
+    Index low_size(Kept kept) const {
+        const Shape& shape = call.in.shape;
+        const auto rows_of = [&](Index rows, Index k) { return rows * cpu::row_lanes(k, kept.storage); };
+        const Index width = width_of(table, shape), widest = shape.hidden > width ? shape.hidden : width;
+        const Index of_x = call.in.x ? rows_of(plan.forward_chunk * shape.batch, shape.input) : 0;
+        const Index of_step = rows_of(shape.batch, widest) + rows_of(shape.batch, table.vectors * shape.hidden);
+        return of_x > of_step ? of_x : of_step;
+    }
     ForwardScratch<T> take_scratch(Index panels) const {
         const Index strip = cell.strip_blocks(Pass::forward) * lanes, row = blocks * lanes;
         const int widest = table.hidden.count > table.gated.count ? table.hidden.count : table.gated.count;
         ForwardScratch<T> of{};
         if (attending.call) of.attending.take(workspace, attending);
         if (panels > 0) of.panels = workspace.take<T>(panels);
+        if (const Kept kept = weights().hidden.panels.kept; kept.low != 0) of.low = workspace.take<T>(low_size(kept));
         if (table.norms > 0) {
             of.x_row = workspace.take<T>(row * table.input.count);
             of.u_row = workspace.take<T>(row * table.hidden.count);

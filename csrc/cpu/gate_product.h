@@ -4,7 +4,7 @@
 #pragma once
 
 #include "../recurrence/cell_table.h"
-#include "panels.h"
+#include "int8_panels.h"
 #include "threads.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
@@ -28,15 +28,22 @@ struct GateProduct {
         pack_gates(panels, 0, weight, weight_row, rows, columns, count * thread / threads,
                    count * (thread + 1) / threads);
     }
+    // The same of int8 (float only); `scales`: of each row of the weight, or null.
+    void pack_int8_share(const float* scales, int thread, int threads) const {
+        if (!panels.data) return;
+        const Index count = panels.count();
+        pack_int8_gates(panels, weight, weight_row, rows, columns, scales, count * thread / threads,
+                        count * (thread + 1) / threads);
+    }
 };
 
 // Room for the product of rows of k with a weight whose rows are `weight_row` apart. `all`: for all of its panels; else
 // they are packed where they are used, or not at all.
 template <class T>
 GateProduct<T> take_gate_product(Workspace& workspace, Index units, const void* weight, const void* bias, Index k,
-                                 const ProductGates& gates, bool all, WeightStorage storage, Index weight_row) {
+                                 const ProductGates& gates, bool all, Kept kept, Index weight_row) {
     const UnitColumns<T> columns{units, gates.count};
-    Panels<T> panels{nullptr, k, columns.vectors(), panel_vectors(gates.count), storage};
+    Panels<T> panels{nullptr, k, columns.vectors(), panel_vectors(gates.count), kept};
     if (all) panels.data = workspace.take<T>(panels.size());
     return {panels,    pack_bias(workspace, static_cast<const T*>(bias), gates.row, columns),
             columns,   static_cast<const T*>(weight),
@@ -52,7 +59,7 @@ public:
         : w_(w), first_(w.columns.vector(first)), last_(w.columns.vector(last)), panels_(w.panels) {
         if (panels_.data) {
             panels_ = part_of(panels_, first_, last_);
-        } else if (rows > kDirectRows) {
+        } else if (rows > kDirectRows || panels_.kept.low != 0) {
             panels_.vectors = last_ - first_;
             panels_.data = scratch;
             pack_gates(panels_, first_, w.weight, w.weight_row, w.rows, w.columns, 0, panels_.count());

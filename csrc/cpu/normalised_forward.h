@@ -18,9 +18,10 @@ void ForwardEngine<T>::products(Index t) {
         const Step now = at_step(t);
         const GateProduct<T>& w = weights_.hidden;
         const Index count = now.rows.count, row_size = w.columns.row();
+        const ProductRows<T> h = operand_of(w.panels, now.operand, shape_.hidden, now.rows, scratch_.low);
         each_item(t, [&](Index block, Index end) {
             const ItemProduct<T> product(w, block, end, count, scratch_.panels);
-            product.run_all(now.operand + now.rows.first * shape_.hidden, shape_.hidden * now.rows.step, count,
+            product.run_all(h.at(now.rows.first), h.stride * now.rows.step, count,
                             shared_.u + now.rows.first * row_size + w.columns.vector(block) * lanes,
                             row_size * now.rows.step, shared_.watch);
         });

@@ -61,9 +61,9 @@ struct Panels {
     Index k;        // length of the sum
     Index vectors;  // of columns, padding included
     int width;      // vectors per panel (the last may have fewer)
-    WeightStorage storage;
+    Kept kept{};
 
-    Index panel_size() const { return stored_rows(k, storage) * width * Vec<T>::lanes; }
+    Index panel_size() const { return stored_rows(k, kept.storage) * width * Vec<T>::lanes; }
     Index count() const { return (vectors + width - 1) / width; }
     Index size() const { return count() * panel_size(); }
     int width_of(Index panel) const {
@@ -83,7 +83,7 @@ Panels<T> part_of(Panels<T> panels, Index first, Index last) {
 // Room for the panels of a product over k with columns in `vectors` vectors, `gates` of them a block of units.
 template <class T>
 Panels<T> take_panels(Workspace& workspace, Index k, int gates, Index vectors) {
-    Panels<T> panels{nullptr, k, vectors, panel_vectors(gates), WeightStorage::full};
+    Panels<T> panels{nullptr, k, vectors, panel_vectors(gates)};
     panels.data = workspace.take<T>(panels.size());
     return panels;
 }
@@ -134,7 +134,7 @@ void pack_gates(const Panels<T>& to, Index origin, const T* weight, Index weight
                 V column[kPackedAtOnce<T>];
                 const Index here = to.k - k < kPackedAtOnce<T> ? to.k - k : kPackedAtOnce<T>;
                 from.load(k, here, column);
-                target = store_panel_rows(to.storage, column, here, target, width * V::lanes);
+                target = store_panel_rows(to.kept.storage, column, here, target, width * V::lanes);
             }
         }
     }
@@ -179,21 +179,42 @@ T* pack_bias(Workspace& workspace, const T* bias, const int* row, const UnitColu
     return packed;
 }
 
-// out[r][v] for all vectors of the panels. init_stride 0: every row starts from the same values (the bias).
-template <class T>
-void product(const RowBlock<T>& a, int rows, const Panels<T>& w, const T* init, Index init_stride, T* out,
-             Index out_stride) {
+template <WeightStorage storage, class T>
+RNNKERNELS_INLINE void product_of_floats(const RowBlock<T>& a, int rows, const Panels<T>& w, const T* init,
+                                         Index init_stride, T* out, Index out_stride) {
     constexpr int lanes = Vec<T>::lanes;
     for (Index vector = 0; vector < w.vectors;) {
         const Index panel = vector / w.width;
         const int width = w.width_of(panel);
         int together = panels_side_by_side(rows, width);
         if (vector + together * w.width > w.vectors) together = 1;
-        const TileFunction<T> run = find_tile<T>(rows, width, together, w.storage);
+        const TileFunction<T> run = find_vectors<T, storage>(rows, width, together);
         const Index column = vector * lanes;
         run(a, w.data + panel * w.panel_size(), w.panel_size(), init + column, init_stride, out + column, out_stride);
         vector += together * width;
     }
+}
+
+// The same with weights that are not kept as they are. Rows are converted where kernels of low precision multiply them.
+__attribute__((noinline)) inline void product_of_kept(const RowBlock<float>& a, int rows, const Panels<float>& w,
+                                                      const float* init, Index init_stride, float* out,
+                                                      Index out_stride) {
+    if (w.kept.low == 0)
+        return product_of_floats<WeightStorage::bfloat16>(a, rows, w, init, init_stride, out, out_stride);
+    if (w.vectors == 0) return;
+    cpu::low_kernels(w.kept.low)
+        .product({a.data, a.row_stride, rows, w.width, w.data, w.panel_size(), w.k, w.vectors, init, init_stride, out,
+                  out_stride});
+}
+
+// out[r][v] for all vectors of the panels. init_stride 0: every row starts from the same values (the bias).
+template <class T>
+void product(const RowBlock<T>& a, int rows, const Panels<T>& w, const T* init, Index init_stride, T* out,
+             Index out_stride) {
+    if constexpr (sizeof(T) == 4)
+        if (w.kept.storage != WeightStorage::full) [[unlikely]]
+            return product_of_kept(a, rows, w, init, init_stride, out, out_stride);
+    product_of_floats<WeightStorage::full>(a, rows, w, init, init_stride, out, out_stride);
 }
 
 // `rows` cut into tiles of at most `most` rows as evenly as can be: the number of rows of the first tile.

@@ -16,14 +16,15 @@ template <class T>
 void ForwardEngine<T>::project_part(const Step& now) {
     const Range all = part_.h_blocks;
     const Index stride = kStripBlocks * lanes;
+    const ProductRows<T> made =
+        operand_of(weights_.projection.panels, unprojected(now, 0), shape_.hidden, now.rows, scratch_.low);
     alignas(64) T strip[kMostRows * kStripBlocks * lanes];
     for (Index block = all.first; block < all.last; block += kStripBlocks) {
         const Range blocks{block, least(block + kStripBlocks, all.last)};
         const ItemProduct<T> item(weights_.projection, blocks.first, blocks.last, 0, nullptr);
         for (Index i = 0; i < now.rows.count;) {
             const RowSet rows{now.rows.at(i), item.next_rows(now.rows.count - i), now.rows.step};
-            item.run(unprojected(now, rows.first), shape_.hidden * rows.step, static_cast<int>(rows.count), strip,
-                     stride);
+            item.run(made.at(rows.first), made.stride * rows.step, static_cast<int>(rows.count), strip, stride);
             store_h(now, rows, blocks, strip, stride);
             const RowSet going_on = rows.below(rows_.count(now.t + 1));
             if (masks_.drops) put_operands(now.t + 1, going_on, blocks, out_rows_);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cells.h"
+#include "low/kernels.h"
 #include "programs.h"
 #include "shared_blas.h"
 #include "thread_limits.h"
@@ -94,6 +95,15 @@ const LendingDoor lending_door{
     [](void* pool) { cpu::use_lent(static_cast<cpu::Pool*>(pool)); },
 };
 
+const LowDoor low_door{
+    [](int set, WeightStorage kind, int number) { return cpu::usable_low_kernels(set_at(set).name, kind, number); },
+    [](int set, WeightStorage kind) {
+        const int number = cpu::low_kernels_of(set_at(set).name, kind);
+        return number == 0 ? nullptr : cpu::low_kernels(number).name;
+    },
+    [](int set, WeightStorage kind, const char* name) { return cpu::choose_low_kernels(set_at(set).name, kind, name); },
+};
+
 const Backend table{
     "cpu",
     [] { return cpu::cell_count(sets()); },
@@ -123,8 +133,8 @@ const Backend table{
         return PlanInfo{plan.threads, plan.row_groups,    plan.unit_groups,
                         plan.pieces,  plan.forward_chunk, plan.backward_chunk};
     },
-    [](int set, int cell, Dtype dtype, const Inputs& in, WeightStorage storage, bool pack) {
-        return set_at(set).prepare(cell_of(set, cell), dtype, in, storage, pack ? cpu::most_threads() : 0);
+    [](int set, int cell, Dtype dtype, const Inputs& in, const Preparation& how, bool pack) {
+        return set_at(set).prepare(cell_of(set, cell), dtype, in, how, pack ? cpu::most_threads() : 0);
     },
     [](int set, int, Dtype dtype, const void* prepared) -> Index { return memory_of(set, dtype, prepared).bytes(); },
     [](int set, int, Dtype dtype, const void* prepared, void* to) { memory_of(set, dtype, prepared).read(to); },
@@ -147,6 +157,7 @@ const Backend table{
     },
     &lending_door,
     &blas_door,
+    &low_door,
 };
 
 }  // namespace

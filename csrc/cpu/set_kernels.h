@@ -28,7 +28,7 @@ struct SetKernels {
     Plan (*plan)(const SetCell& cell, Dtype dtype, const Shape& shape, int threads);
     // Weights packed once for many forward calls (or room for them: threads 0); ended by discard. Bytes: what they hold
     // in memory.
-    void* (*prepare)(const SetCell& cell, Dtype dtype, const Inputs& in, WeightStorage storage, int threads);
+    void* (*prepare)(const SetCell& cell, Dtype dtype, const Inputs& in, const Preparation& how, int threads);
     Workspace& (*prepared_memory)(Dtype dtype, void* prepared);
     void (*discard)(Dtype dtype, void* prepared);
     void (*forward)(const SetCell& cell, Dtype dtype, const ForwardCall& call, int threads);

@@ -1,18 +1,27 @@
 // How packed weights are stored: as they are, or as bfloat16 (the upper half of a float, rounded to nearest
-// even; Kalamkar et al. 2019), two consecutive k in one 32-bit lane, the first in its lower half.
+// even; Kalamkar et al. 2019), two consecutive k in one 32-bit lane, the first in its lower half; or as int8, four k in
+// a lane (int8_panels.h).
 //
-// Only the memory is smaller: a tile turns each pair back into two floats and sums in float. A product with
-// bfloat16 panels is bit for bit the product with weights that were rounded beforehand.
+// Of bfloat16 only the memory is smaller where floats multiply: a tile turns each pair back into two floats and sums in
+// float. A product with bfloat16 panels is then bit for bit the product with weights that were rounded beforehand.
 #pragma once
 
 #include "../math/vec.h"
 #include "../recurrence/problem.h"
+#include "low/kernels.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-// Rows of a panel in memory.
+// How the weights of a product are kept, and by which kernels of low/kernels.h they are multiplied; 0: as floats.
+struct Kept {
+    WeightStorage storage = WeightStorage::full;
+    std::int16_t low = 0;
+};
+
+// Rows of a panel in memory; the first of int8 holds scales.
 constexpr Index stored_rows(Index k, WeightStorage storage) {
-    return storage == WeightStorage::bfloat16 ? (k + 1) / 2 : k;
+    if (storage == WeightStorage::int8) return 1 + cpu::groups_of(k, storage);
+    return storage == WeightStorage::bfloat16 ? cpu::groups_of(k, storage) : k;
 }
 
 // x rounded to the nearest bfloat16, as a float; a NaN stays a NaN.
@@ -28,6 +37,12 @@ RNNKERNELS_INLINE Vec<float> round_to_bfloat16(Vec<float> x) {
 RNNKERNELS_INLINE Vec<float> first_of_pair(Vec<float> pair) { return Vec<float>::from_bits(pair.bits() << 16); }
 RNNKERNELS_INLINE Vec<float> second_of_pair(Vec<float> pair) {
     return Vec<float>::from_bits(pair.bits() & 0xffff0000U);
+}
+
+RNNKERNELS_INLINE float round_to_bfloat16(float x) {
+    const auto bits = __builtin_bit_cast(std::uint32_t, x);
+    const std::uint32_t rounded = bits + 0x7fffU + ((bits >> 16) & 1U);
+    return __builtin_bit_cast(float, (x == x ? rounded : bits | 0x00400000U) & 0xffff0000U);
 }
 
 // What a weight is worth once it has been stored.

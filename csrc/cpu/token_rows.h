@@ -10,7 +10,7 @@
 namespace rnnkernels::RNNKERNELS_TARGET {
 
 // One token's column for one block of units, at its place in `row_out`.
-template <class T>
+template <bool rounds, class T>
 void gather_token(const GateProduct<T>& input, Index block, Index token, T* row_out) {
     const UnitColumns<T>& columns = input.columns;
     const Index weight_row = input.weight_row;
@@ -18,7 +18,11 @@ void gather_token(const GateProduct<T>& input, Index block, Index token, T* row_
     for (int gate = 0; gate < columns.gates; ++gate) {
         const Index at = columns.vector(block) * columns.lanes + gate * units;
         const T* from = input.weight + (input.rows[gate] * columns.units + block * columns.lanes) * weight_row + token;
-        for (Index unit = 0; unit < units; ++unit) row_out[at + unit] = input.bias[at + unit] + from[unit * weight_row];
+        for (Index unit = 0; unit < units; ++unit) {
+            T weight = from[unit * weight_row];
+            if constexpr (rounds) weight = round_to_bfloat16(weight);
+            row_out[at + unit] = input.bias[at + unit] + weight;
+        }
     }
 }
 
@@ -36,8 +40,30 @@ void fill_token_table(T* table, const GateProduct<T>& input, int thread, int thr
             const Index here = tokens - token < kPackedAtOnce<T> ? tokens - token : kPackedAtOnce<T>;
             from.load(token, here, column);
             for (Index i = 0; i < here; ++i)
-                (bias + as_stored(input.panels.storage, column[i]))
+                (bias + as_stored(input.panels.kept.storage, column[i]))
                     .store(table + (token + i) * input.columns.row() + vector * V::lanes);
+        }
+    }
+}
+
+// The same of weights kept as int8: q * scale of each.
+template <class T>
+void fill_int8_token_table(T* table, const GateProduct<T>& input, const float* scales, int thread, int threads) {
+    if constexpr (sizeof(T) == 4) {
+        using V = Vec<T>;
+        const Index tokens = input.panels.k, vectors = input.columns.vectors();
+        for (Index vector = vectors * thread / threads; vector < vectors * (thread + 1) / threads; ++vector) {
+            const ColumnRows<T> from(input.columns, vector, input.weight, input.rows, input.weight_row);
+            const V bias = V::load(input.bias + vector * V::lanes);
+            const V scale = column_scales(from, input.columns, vector, input.rows, tokens, scales);
+            for (Index token = 0; token < tokens; token += kPackedAtOnce<T>) {
+                V column[kPackedAtOnce<T>];
+                const Index here = tokens - token < kPackedAtOnce<T> ? tokens - token : kPackedAtOnce<T>;
+                from.load(token, here, column);
+                for (Index i = 0; i < here; ++i)
+                    (bias + scale * quantised(column[i], scale))
+                        .store(table + (token + i) * input.columns.row() + vector * V::lanes);
+            }
         }
     }
 }

@@ -21,7 +21,7 @@ struct ForwardWeights {
         bool input;      // weight_ih, for vectors
         bool tokens;     // the table of weight_ih's columns, for tokens
         bool recurrent;  // weight_hh
-        WeightStorage storage;
+        Kept kept;
     };
 
     void take(Workspace& workspace, const CellTable& table, const Inputs& in, const Wanted& wanted) {
@@ -31,25 +31,25 @@ struct ForwardWeights {
         const void* bias_ih = normalised ? nullptr : in.bias_ih;
         const void* bias_hh = normalised ? nullptr : in.bias_hh;
         input = take_gate_product<T>(workspace, shape.hidden, in.weight_ih, bias_ih, shape.input, table.input,
-                                     wanted.input, wanted.storage, input_row(in));
+                                     wanted.input, wanted.kept, input_row(in));
         hidden = take_gate_product<T>(workspace, shape.hidden, in.weight_hh, bias_hh, width, table.hidden,
-                                      wanted.recurrent, wanted.storage, width);
+                                      wanted.recurrent, wanted.kept, width);
         if (normalised) {
             shift[0] = shift_rows(workspace, in.bias_ih, table.input.count, shape.hidden);
             shift[1] = shift_rows(workspace, in.bias_hh, table.hidden.count, shape.hidden);
         }
         if (table.gated.count > 0)
             gated = take_gate_product<T>(workspace, shape.hidden, in.weight_hh, in.bias_hh, shape.hidden, table.gated,
-                                         wanted.recurrent, wanted.storage, shape.hidden);
+                                         wanted.recurrent, wanted.kept, shape.hidden);
         if (table.vectors > 0) {  // always packed: few cells have it
             const bool own = table.own_feedback_weight;
             feedback = take_gate_product<T>(workspace, shape.hidden, own ? in.weight_gg : in.weight_hh,
                                             own ? nullptr : in.bias_hh, table.vectors * shape.hidden, table.feedback,
-                                            true, wanted.storage, table.vectors * shape.hidden);
+                                            true, wanted.kept, table.vectors * shape.hidden);
         }
         if (table.form == Form::projected)
             projection = take_gate_product<T>(workspace, shape.projection, in.weight_hr, nullptr, shape.hidden,
-                                              kOneGate, true, wanted.storage, shape.hidden);
+                                              kOneGate, true, wanted.kept, shape.hidden);
         if (table.diagonals > 0)
             diagonal = padded_rows(workspace, static_cast<const T*>(in.weight_diagonal), table.diagonals, shape.hidden);
         if (wanted.tokens) token_table = workspace.take<T>(shape.input * input.columns.row());
@@ -60,6 +60,16 @@ struct ForwardWeights {
         if (token_table) fill_token_table(token_table, input, share, shares);
         const GateProduct<T>* const products[] = {&input, &hidden, &feedback, &gated, &projection};
         for (const GateProduct<T>* product : products) product->pack_share(share, shares);
+    }
+
+    // The same of weights that are kept as int8; `how` has their scales.
+    void pack_int8(const CellTable& table, const Preparation& how, int share, int shares) const {
+        if (token_table) fill_int8_token_table(token_table, input, how.scale_ih, share, shares);
+        input.pack_int8_share(how.scale_ih, share, shares);
+        hidden.pack_int8_share(how.scale_hh, share, shares);
+        feedback.pack_int8_share(table.own_feedback_weight ? how.scale_gg : how.scale_hh, share, shares);
+        gated.pack_int8_share(how.scale_hh, share, shares);
+        projection.pack_int8_share(how.scale_hr, share, shares);
     }
 
 private:

@@ -11,13 +11,12 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 template <class T>
 class XProjection {
 public:
-    // `panels`: room for panels that are packed where they are used.
-    XProjection(const ForwardShared<T>& shared, T* panels)
+    XProjection(const ForwardShared<T>& shared, const ForwardScratch<T>& scratch)
         : shared_(shared),
           weight_(shared.weights().input),
           shape_(shared.call.in.shape),
           rows_(shared.rows),
-          panels_(panels),
+          scratch_(scratch),
           table_(shared.weights().token_table),
           size_(weight_.columns.row()),
           everyone_(shared.plan.threads > shared.plan.row_groups * shared.plan.unit_groups) {}
@@ -78,6 +77,13 @@ private:
                         static_cast<std::size_t>(shape_.input) * sizeof(T));
     }
 
+    void gather(Index block, Index token, T* out) const {
+        if constexpr (sizeof(T) == 4)
+            if (weight_.panels.kept.storage != WeightStorage::full)
+                return gather_token<true>(weight_, block, token, out);
+        gather_token<false>(weight_, block, token, out);
+    }
+
     // Rows [first, last), in these blocks of units.
     void project_rows(Index first, Index last, Range blocks) {
         const Index count = last - first;
@@ -85,17 +91,18 @@ private:
         if (shared_.tokens) {
             for (Index row = 0; row < count; ++row)
                 for (Index block = blocks.first; block < blocks.last; ++block)
-                    gather_token(weight_, block, shared_.tokens[first + row], out + row * size_);
+                    gather(block, shared_.tokens[first + row], out + row * size_);
             return;
         }
         const T* const x_rows = shared_.x ? shared_.x + (first - chunk_row_) * shape_.input : x(first);
         const Index stride = shared_.x ? shape_.input : x_row(shape_);
+        const ProductRows<T> a = operand_of(weight_.panels, x_rows, stride, RowSet{0, count}, scratch_.low);
         const Index item = shared_.cell.item_blocks(Pass::forward, count);
         for (Index block = blocks.first; block < blocks.last; block += item) {
             const Index end = least(block + item, blocks.last);
-            const ItemProduct<T> product(weight_, block, end, count, panels_);
+            const ItemProduct<T> product(weight_, block, end, count, scratch_.panels);
             const Index column = weight_.columns.vector(block) * Vec<T>::lanes;
-            product.run_all(x_rows, stride, count, out + column, size_, shared_.watch);
+            product.run_all(a.data, a.stride, count, out + column, size_, shared_.watch);
         }
     }
 
@@ -103,7 +110,7 @@ private:
     const GateProduct<T>& weight_;
     const Shape& shape_;
     const Rows& rows_;
-    T* const panels_;
+    const ForwardScratch<T>& scratch_;
     const T* const table_;  // of tokens, or null
     const Index size_;      // of a row
     const bool everyone_;   // those who take no part in the steps too

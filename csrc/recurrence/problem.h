@@ -29,8 +29,22 @@ inline constexpr int kMaxElements = 4;
 
 enum class Dtype { float32, float64, bfloat16, float16 };  // the halves on a GPU only
 
-// How packed weights are kept: in their own dtype, or (float32 only) rounded to bfloat16.
-enum class WeightStorage { full, bfloat16 };
+// How packed weights are kept: in their own dtype, or (float32 only) rounded to bfloat16, or as int8 with a scale for
+// each of their rows.
+enum class WeightStorage : std::int16_t { full, bfloat16, int8 };
+
+// How products of float32 are made: of floats, or of operands rounded to bfloat16, where the processor has an
+// instruction.
+enum class Products : std::int16_t { full, bfloat16 };
+
+// How a layer is prepared. Scales of int8 are a float for each row of a matrix; null: its largest magnitude / 127.
+struct Preparation {
+    WeightStorage storage = WeightStorage::full;
+    const float* scale_ih = nullptr;  // (Gx*H)
+    const float* scale_hh = nullptr;  // (Gh*H)
+    const float* scale_gg = nullptr;  // (Gf*H)
+    const float* scale_hr = nullptr;  // (P)
+};
 
 // A cell's tables (cells/cell.h), for those who know cells at run time only.
 struct GateInfo {
@@ -124,6 +138,7 @@ struct Inputs {
     const Attention* attention = nullptr;  // null: the recurrence does not attend
     Where where{};
     Watch* watch = nullptr;  // null: nothing stops the call
+    Products products = Products::full;
 };
 
 struct ForwardCall {

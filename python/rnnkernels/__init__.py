@@ -16,7 +16,8 @@ A cell of one's own is a function of a few lines (`rnnkernels.equations`):
         return (1 - z) * n + z * h
 
 One layer as functions is in `rnnkernels.functional`, weights packed once for many calls and single
-steps in `rnnkernels.prepared`, layers on layers in `rnnkernels.stack`, a recurrence that attends
+steps in `rnnkernels.prepared` and, of layers on layers, `rnnkernels.prepared_stack`, weights of 8
+bits in `rnnkernels.quantized`, layers on layers in `rnnkernels.stack`, a recurrence that attends
 to features in `rnnkernels.attention`, drivers for backpropagation through time in
 `rnnkernels.bptt`, the last layer and its loss in `rnnkernels.readout`, optimisers in
 `rnnkernels.optim`, the character language model in
@@ -62,6 +63,8 @@ from .memory import training_bytes
 from .noise import Noise
 from .parameters import cell_info, cells, init_params, parameter_shapes
 from .prepared import Prepared, Stepper
+from .prepared_stack import PreparedStack, StackStepper
+from .quantized import quantize_params
 from .readout import Readout
 from .stack import Stack
 
@@ -72,9 +75,11 @@ __all__ = [
     "Noise",
     "PerStep",
     "Prepared",
+    "PreparedStack",
     "Readout",
     "Run",
     "Stack",
+    "StackStepper",
     "Stepper",
     "__version__",
     "abs",
@@ -108,6 +113,7 @@ __all__ = [
     "optim",
     "parameter_shapes",
     "product",
+    "quantize_params",
     "relu",
     "set_backend",
     "set_instruction_set",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from ._arrays import FLOATS, INT64, adopt, device_frame, frame_of, in_place, readable
-from ._scalars import as_items, as_number, check_mapping
+from ._scalars import as_choice, as_items, as_number, check_mapping
 from .equations.cell import equations_of, with_settings
 from .parameters import (
     BIASES,
@@ -84,6 +84,12 @@ def _fits_parameter(cell: str, params: Mapping[str, Any], which: str, name: str,
     wanted = shapes_of(info, first[1], hidden, width)[which]
     if shape != wanted:
         raise ValueError(f"{name}: expected shape {wanted}, by the shapes of the weights, got {shape}")
+
+
+def fits_parameters(cell: str, params: Params) -> None:
+    """Raise ValueError where a parameter's shape is not that of the cell: what the extension says of a call's."""
+    for name, array in params.items():
+        _fits_parameter(cell, params, name, f"params[{name!r}]", tuple(array.shape))
 
 
 class DeviceKind(NamedTuple):
@@ -198,6 +204,17 @@ def as_settings(cell: str, cell_clip: float | None) -> tuple[float, ...]:
     if not limit > 0:
         raise ValueError(f"cell_clip: expected a number above 0, got {cell_clip}")
     return (limit,)
+
+
+PRODUCTS = ("full", "bfloat16")
+
+
+def check_products(products: str, dtype: Kind) -> str:
+    """Return `products`; raise where it is no choice, or bfloat16 for float64. `_serve` refuses it on a GPU."""
+    as_choice("products", products, PRODUCTS)
+    if products != "full" and type(dtype) is not DeviceKind and dtype == _FLOAT64:
+        raise TypeError(f"products: {products} needs float32 parameters, got float64")
+    return products
 
 
 def as_floats(name: str, value: npt.ArrayLike, dtype: Kind, fits: Fits | None = None) -> Array:

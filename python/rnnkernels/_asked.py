@@ -27,6 +27,7 @@ class Asked(NamedTuple):
     cell_clip: float | None = None
     all_states: bool = False
     memory: str = "all"
+    products: str = "full"
 
     @property
     def ragged(self) -> bool:

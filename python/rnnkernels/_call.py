@@ -42,6 +42,7 @@ class Call(NamedTuple):
     term: Array | None = None  # (B, Gx·H)
     noise: Drawn | None = None
     settings: Sequence[float] = ()  # in the cell's order; none: all off
+    products: str = "full"  # or "bfloat16", what products multiply their operands as
 
 
 # What a forward gives: output (T, B, H); final states (B, H), of a ragged batch those of its sequences (S, H); the

@@ -100,11 +100,14 @@ class Stepper:  # stepper makes one, this does not
 def prepare(
     cell: str,
     layer: _Layer,
-    weights: str,  # "full" or "bfloat16"
+    weights: str,  # "full", "bfloat16" or "int8"
     tokens: bool,
     settings: Sequence[float],  # in the cell's order; infinite: off
     instruction_set: str | None = None,  # None: the one in use
     bytes: NDArray[np.uint8] | None = None,  # of one that was made alike; of `layer` only shapes then count
+    products: str = "full",  # or "bfloat16"
+    # of int8 weight_ih, weight_hh, weight_gg, weight_hr, float32 (rows,) each; None: by the largest of each row
+    scales: tuple[_Float | None, _Float | None, _Float | None, _Float | None] | None = None,
 ) -> Prepared: ...
 def stepper(layer: Prepared, batch_size: int, noise: _Noise | None) -> Stepper: ...
 def copy_reserve(bytes: NDArray[np.uint8], instruction_set: str) -> Reserve: ...
@@ -138,6 +141,7 @@ def forward(
     all_states: bool = False,
     settings: Sequence[float] = ...,
     attention: None = None,
+    products: str = "full",  # or "bfloat16"
 ) -> _Forward: ...
 @overload
 def forward(
@@ -153,6 +157,7 @@ def forward(
     settings: Sequence[float] = ...,
     *,
     attention: _Attention,
+    products: str = "full",
 ) -> tuple[_Float, tuple[_Float, ...], Reserve | None, tuple[_Float, ...] | None, _Attended]: ...
 def forward_layers(  # each layer's x is the output of the one before it; the results of forward for each
     cell: str,
@@ -162,6 +167,7 @@ def forward_layers(  # each layer's x is the output of the one before it; the re
     training: bool,
     noises: Sequence[_Noise | None],
     settings: Sequence[float] = ...,
+    products: str = "full",
 ) -> list[_Forward]: ...
 @overload
 def backward(
@@ -183,6 +189,7 @@ def backward(
     attention: None = None,
     attended: None = None,
     d_attended: None = None,
+    products: str = "full",  # the forward's
 ) -> tuple[
     _Float | None,  # dx
     _Layer,
@@ -211,6 +218,7 @@ def backward(
     attention: _Attention,
     attended: tuple[_Float, _Float, NDArray[np.int64] | None],  # weights, contexts, places, as forward gave them
     d_attended: tuple[_Float | None, _Float | None],  # of weights (T, B, L) and contexts (T, B, D)
+    products: str = "full",
 ) -> tuple[_Float | None, _Layer, tuple[_Float, ...], _Float | None, tuple[_Float, ...], _AttentionFound]: ...
 def drop(x: _Float, rate: float, seed: int, layer: int) -> _Float: ...  # a copy with some elements dropped
 def instruction_sets() -> list[str]: ...
@@ -234,6 +242,10 @@ def set_blas_threads(number: int, threads: int) -> None: ...  # of the number-th
 def share_blas(share: bool) -> None: ...
 def share_blas_when_parallel(share: bool) -> None: ...  # in the first call that may use several threads
 def set_poison(poison: bool) -> None: ...
+
+# Kernels for "int8" or "bfloat16" of a set, slowest first, and those that serve; None: products of floats.
+def low_kernels(kind: str, instruction_set: str | None = None) -> tuple[list[str], str | None]: ...
+def choose_low_kernels(kind: str, name: str | None) -> None: ...  # of the set in use; None: the fastest; "none"
 def evaluate(function: str, x: _Float) -> _Float: ...
 
 # Bytes per row of a step; `keeps_units`: the noise has rates with which states keep their units.

@@ -199,19 +199,27 @@ def backends() -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        For example ``{"cpu": "avx512 (of scalar, avx2, avx512), 2 threads (affinity)", "cuda": "not built: ..."}``: in
-        brackets what decides the number of threads (`num_threads`).
+        For example ``{"cpu": "avx512 (of scalar, avx2, avx512; int8 by avx512_vnni, bfloat16 by avx512_bf16), 2 threads
+        (affinity)", "cuda": "not built: ..."}``: the instruction set, of those that are there, which kernels serve
+        products of int8 and of bfloat16 (docs/low_precision.md), and what decides the number of threads
+        (`num_threads`).
     """
     from . import cuda  # noqa: PLC0415 - loads the CUDA backend, if there is one
 
     source, threads = _threads.deciding()
     return {
         "cpu": (
-            f"{instruction_set()} (of {', '.join(instruction_sets())}), "
+            f"{instruction_set()} (of {', '.join(instruction_sets())}; {_low('int8')}, {_low('bfloat16')}), "
             f"{threads} thread{'' if threads == 1 else 's'} ({source})"
         ),
         "cuda": cuda.summary(),
     }
+
+
+def _low(kind: str) -> str:
+    """Return what serves products in low precision."""
+    serving = _cpu.low_kernels(kind)[1]
+    return f"no {kind}" if serving is None else f"{kind} by {serving}"
 
 
 def version() -> str:

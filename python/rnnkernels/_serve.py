@@ -25,18 +25,30 @@ def on_gpu(array: Any) -> bool:
 
 def forward(call: Call, keep: bool, all_states: bool = False) -> Results:
     """Run; `keep` what a backward needs."""
-    cell, x, layer, state, rows, term, noise, settings = call
+    cell, x, layer, state, rows, term, noise, settings, products = call
     if on_gpu(x):
+        check_products_on_gpu(products)
         made: Results = _cuda_calls().forward(call, keep, all_states)
         return made
-    return _cpu.forward(cell, x, layer, state, keep, rows, term, noise, all_states, settings)
+    if products == "full":
+        return _cpu.forward(cell, x, layer, state, keep, rows, term, noise, all_states, settings)
+    return _cpu.forward(cell, x, layer, state, keep, rows, term, noise, all_states, settings, products=products)
+
+
+def check_products_on_gpu(products: str) -> None:
+    """Raise NotImplementedError where a GPU is asked for other products than those of its arrays' dtype."""
+    if products != "full":
+        raise NotImplementedError(
+            f"products: expected 'full' on a GPU, where the arrays themselves may be bfloat16, got {products!r}"
+        )
 
 
 def backward(call: Call, output: Array, reserve: Any, ahead: Ahead, need_x: bool, norms: bool) -> Found:
     """Differentiate what `forward` gave: its output and its reserve."""
     if isinstance(reserve, _cpu.Reserve):
-        cell, x, layer, state, rows, term, noise, settings = call
+        cell, x, layer, state, rows, term, noise, settings, products = call
         d_output, d_state, d_sequences = ahead
+        asked = {} if products == "full" else {"products": products}
         dx, d_layer, d_begun, d_term, readings = _cpu.backward(
             cell,
             x,
@@ -53,6 +65,7 @@ def backward(call: Call, output: Array, reserve: Any, ahead: Ahead, need_x: bool
             d_sequences,
             norms,
             settings,
+            **asked,
         )
     else:
         dx, d_layer, d_begun, d_term, readings = _cuda_calls().backward(call, output, reserve, ahead, need_x, norms)
@@ -69,7 +82,7 @@ def attend(call: Call, attention: Attention, keep: bool) -> tuple[Results, Atten
     if on_gpu(call.x):
         output, final, reserve, later, attended = _cuda_calls().attend(call, attention, keep)
     else:
-        cell, x, layer, state, rows, term, noise, settings = call
+        cell, x, layer, state, rows, term, noise, settings, _ = call
         output, final, reserve, later, attended = _cpu.forward(
             cell, x, layer, state, keep, rows, term, noise, False, settings, attention=attention
         )
@@ -88,7 +101,7 @@ def attend_back(
 ) -> tuple[Found, AttentionFound]:
     """Differentiate what `attend` gave; `attended` and `d_attended`: weights, contexts (and places)."""
     if isinstance(reserve, _cpu.Reserve):
-        cell, x, layer, state, rows, term, noise, settings = call
+        cell, x, layer, state, rows, term, noise, settings, _ = call
         dx, d_layer, d_begun, d_term, _, d_attention = _cpu.backward(
             cell,
             x,

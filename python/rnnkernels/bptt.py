@@ -31,10 +31,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ._arguments import PRODUCTS
 from ._arrays import frame_of
 from ._chunks import check_chunks, copy, join, recut
 from ._described import described
-from ._scalars import as_integer, as_items, as_number, check_mapping, shown
+from ._scalars import as_choice, as_integer, as_items, as_number, check_mapping, shown
 from .memory import check_memory
 from .schedule import check_rows
 
@@ -54,7 +55,7 @@ class Model(Protocol):
     def forward(self, x: Array, state: Any = None, *, training: bool = True) -> Any:
         """Run over x (T, B, ...) from `state`; the result has ``output`` (T, B, H) and ``state``.
 
-        It may take `rng`, `lengths`, `resets` and `memory` as well, which are passed when the driver is given them.
+        It may take `rng`, `lengths`, `resets`, `memory` and `products` as well: passed when the driver is given them.
         """
 
     def backward(self, run: Any, d_output: Array, d_state: Any = None) -> Any:
@@ -101,6 +102,7 @@ def full_bptt(
     lengths: npt.ArrayLike | None = None,
     resets: npt.ArrayLike | None = None,
     memory: str = "all",
+    products: str = "full",
 ) -> Result:
     """Loss and gradients of a whole sequence.
 
@@ -124,6 +126,8 @@ def full_bptt(
         Before which steps a row's state is replaced by zeros, and no error passes.
     memory : {"all", "states", "replay"}
         What the model keeps for the backward; see `rnnkernels.forward`.
+    products : {"full", "bfloat16"}
+        What the model's products multiply, forward and backward; see `rnnkernels.forward`.
 
     Returns
     -------
@@ -136,7 +140,8 @@ def full_bptt(
     """
     _check(model, loss)
     _check_x(x)
-    asked = _Asked(rng, *check_rows(len(x), np.shape(x)[1], lengths, resets), check_memory(memory))
+    rows = check_rows(len(x), np.shape(x)[1], lengths, resets)
+    asked = _Asked(rng, *rows, check_memory(memory), _check_products(products))
     result, _ = _window(model, x, state, len(x), len(x), loss, 0, asked)
     return result
 
@@ -153,6 +158,7 @@ def truncated_bptt(
     lengths: npt.ArrayLike | None = None,
     resets: npt.ArrayLike | None = None,
     memory: str = "all",
+    products: str = "full",
 ) -> Result:
     """Loss and truncated gradient of a whole sequence, summed over its windows.
 
@@ -161,7 +167,7 @@ def truncated_bptt(
 
     Parameters
     ----------
-    model, x, state, rng, lengths, resets, memory
+    model, x, state, rng, lengths, resets, memory, products
         As for `full_bptt`.
     loss : callable
         As for `full_bptt`; called once per window. It should be a sum over steps: a mean over the
@@ -183,10 +189,11 @@ def truncated_bptt(
     _check_x(x)
     k1, k2 = _check_lengths(k1, k2)
     if k2 >= len(x):
-        return full_bptt(model, x, loss, state, rng=rng, lengths=lengths, resets=resets, memory=memory)
+        asked: dict[str, Any] = {"lengths": lengths, "resets": resets, "memory": memory, "products": products}
+        return full_bptt(model, x, loss, state, rng=rng, **asked)
     length, cut = check_rows(len(x), np.shape(x)[1], lengths, resets)
-    cuts = None if cut is None else [cut]
-    parts = windows(model, [x], loss, k1=k1, k2=k2, state=state, rng=rng, lengths=length, resets=cuts, memory=memory)
+    asked = {"lengths": length, "resets": None if cut is None else [cut], "memory": memory, "products": products}
+    parts = windows(model, [x], loss, k1=k1, k2=k2, state=state, rng=rng, **asked)
     total = next(parts)  # there is one, as T > k2 >= 1
     for part in parts:
         d_initial = total.d_initial_state
@@ -208,6 +215,7 @@ def windows(
     lengths: npt.ArrayLike | None = None,
     resets: Iterable[Array] | None = None,
     memory: str = "all",
+    products: str = "full",
 ) -> Iterator[Result]:
     """Loss and gradients of every k1 steps of an endless sequence, one after the other.
 
@@ -216,7 +224,7 @@ def windows(
 
     Parameters
     ----------
-    model, state, rng, memory
+    model, state, rng, memory, products
         As for `full_bptt`.
     chunks : iterable of ndarray, (T_i, B, I) of floats or (T_i, B) of tokens
         The sequence in pieces of any lengths, cut anew into windows of k1 steps; the last window
@@ -249,7 +257,7 @@ def windows(
     check_chunks("chunks", chunks, "x")
     if resets is not None:
         check_chunks("resets", resets, "resets")
-    asked = _Asked(rng, _row_lengths(lengths), None, check_memory(memory))
+    asked = _Asked(rng, _row_lengths(lengths), None, check_memory(memory), _check_products(products))
     k1, k2 = _check_lengths(k1, k2)
     if getattr(model, "num_directions", 1) > 1:
         raise ValueError("model: expected one direction: the reverse one begins at a sequence's end, which never comes")
@@ -339,6 +347,7 @@ class _Asked(NamedTuple):
     lengths: Array | None  # (B,), counted from the first step
     resets: Array | None  # (T, B)
     memory: str
+    products: str
 
     def of_window(self, begin: int, x: Array, resets: Array | None) -> _Asked:
         """Return what is asked over the steps x (T, B, ...) that begin at step `begin`."""
@@ -352,11 +361,17 @@ class _Asked(NamedTuple):
         options: dict[str, Any] = {} if self.rng is None else {"rng": self.rng}
         if self.memory != "all":
             options["memory"] = self.memory
+        if self.products != "full":
+            options["products"] = self.products
         if self.lengths is not None and (self.lengths < stop).any():
             options["lengths"] = np.clip(self.lengths - first, 0, stop - first)
         if self.resets is not None and self.resets[part].any():
             options["resets"] = self.resets[part]
         return options
+
+
+def _check_products(products: str) -> str:
+    return as_choice("products", products, PRODUCTS)
 
 
 def _add(one: Mapping[str, Array], two: Mapping[str, Array]) -> dict[str, Array]:

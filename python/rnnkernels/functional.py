@@ -23,6 +23,7 @@ from ._arguments import (
     as_settings,
     as_states,
     as_step,
+    check_products,
     fits_batch,
     fits_layer,
     fits_shape,
@@ -66,6 +67,7 @@ def forward(
     cell_clip: float | None = None,
     all_states: bool = False,
     memory: str = "all",
+    products: str = "full",
 ) -> Run:
     """Run one layer over a sequence.
 
@@ -134,6 +136,11 @@ def forward(
         makes the gates again, many steps at once. ``"replay"``: the states at every k-th step, k near √T; the backward
         runs the steps between them again. Either costs one more forward. `training_bytes` says beforehand how much
         each keeps.
+    products : {"full", "bfloat16"}
+        What products multiply, in this call and in its `backward`. ``"full"``: operands as they are. ``"bfloat16"``
+        (float32 parameters, on the CPU): both operands are rounded to the nearest bfloat16, sums, states and the cell
+        stay float32; where the processor has no instruction for it, ``"full"`` is what serves. See
+        docs/low_precision.md.
 
     Returns
     -------
@@ -154,7 +161,7 @@ def forward(
     check_noise(noise)
     drawn = None if noise is None else noise._drawn(cell, expected=not training)
     reverse, all_states = as_flag("reverse", reverse), as_flag("all_states", all_states)
-    asked = Asked(cell, reverse, None, lengths, resets, drawn, cell_clip, all_states, memory)
+    asked = Asked(cell, reverse, None, lengths, resets, drawn, cell_clip, all_states, memory, products)
     return run_layer(asked, x, params, state, reset_state, term, training=training)
 
 
@@ -177,6 +184,8 @@ def run_layer(
     check_memory(asked.memory)
     arrays = as_parameters(cell, params)
     dtype = kind_of_array("params['weight_ih']", arrays["weight_ih"])
+    if asked.products != "full":
+        check_products(asked.products, dtype)
     inputs = as_input("x", x, dtype, x_shape(cell, arrays["weight_ih"]))
     initial = reset = added = None
     if state is not None or reset_state is not None:
@@ -221,7 +230,7 @@ def _run(
         rows = start.rows
     if noise is not None:
         noise = noise._replace(batch=x.shape[1] if x.ndim > 1 else 0)
-    call = Call(cell, x, layer, begun, rows, term, noise, settings)
+    call = Call(cell, x, layer, begun, rows, term, noise, settings, asked.products)
     states_alone = keep and asked.memory == "states"
     output, final, reserve, later = _serve.forward(call, keep and not states_alone, asked.all_states or states_alone)
     states = None if later is None else (output, *later)
@@ -243,6 +252,7 @@ def forward_layers(
     training: bool = True,
     noises: Sequence[Noise | None] | None = None,
     cell_clip: float | None = None,
+    products: str = "full",
 ) -> list[Run]:
     """Run layers on layers over a sequence: `forward` for each, on the output of the one before, in one call.
 
@@ -259,6 +269,7 @@ def forward_layers(
     noises : sequence of (Noise or None), optional
         Each layer's.
     cell_clip : float, optional
+    products : {"full", "bfloat16"}
         As in `forward`.
 
     Returns
@@ -276,7 +287,10 @@ def forward_layers(
     arrays = [as_parameters(cell, params) for params in layers]
     dtype = kind_of_array("params['weight_ih']", arrays[0]["weight_ih"])
     inputs = as_input("x", x, dtype, x_shape(cell, arrays[0]["weight_ih"]))
+    if products != "full":
+        check_products(products, dtype)
     if _serve.on_gpu(inputs):
+        _serve.check_products_on_gpu(products)
         return _one_by_one(cell, inputs, layers, states, training, noises, cell_clip)
     initial = [
         as_states("state", state, info["states"], dtype, fits_layer(cell, params, inputs))
@@ -289,10 +303,11 @@ def forward_layers(
     ]
     settings = as_settings(cell, cell_clip)
     layered = [as_layer(cell, params) for params in arrays]
-    results = _cpu.forward_layers(cell, inputs, layered, initial, bool(training), drawn, settings)
+    option = {} if products == "full" else {"products": products}
+    results = _cpu.forward_layers(cell, inputs, layered, initial, bool(training), drawn, settings, **option)
     runs: list[Run] = []
     for (output, final, reserve, _), layer, begun, masks in zip(results, layered, initial, drawn, strict=True):
-        call = Call(cell, runs[-1].output if runs else inputs, layer, begun, None, None, masks, settings)
+        call = Call(cell, runs[-1].output if runs else inputs, layer, begun, None, None, masks, settings, products)
         runs.append(Run(output, final, cell, _kept=None if reserve is None else Whole(call, output, reserve)))
     return runs
 
@@ -402,6 +417,7 @@ def step(
     term: npt.ArrayLike | None = None,
     noise: Noise | None = None,
     cell_clip: float | None = None,
+    products: str = "full",
 ) -> State:
     """Run one layer for one step, for inference.
 
@@ -409,7 +425,7 @@ def step(
 
     Parameters
     ----------
-    cell, params, state, term, noise, cell_clip
+    cell, params, state, term, noise, cell_clip, products
         As in `forward`.
     x_t : array_like, (B, I) of the parameters' dtype, or (B,) of integers
         One step's input.
@@ -437,7 +453,9 @@ def step(
     check_noise(noise)
     drawn = None if noise is None else noise._drawn(cell, inputs.shape[1], expected=True)
     settings = as_settings(cell, cell_clip)
-    call = Call(cell, inputs, as_layer(cell, arrays), initial, None, added, drawn, settings)
+    if products != "full":
+        check_products(products, dtype)
+    call = Call(cell, inputs, as_layer(cell, arrays), initial, None, added, drawn, settings, products)
     try:
         _, after, _, _ = _serve.forward(call, False)
     except (TypeError, ValueError) as error:

@@ -16,10 +16,10 @@ from ._arguments import (
     as_floats,
     as_input,
     as_layer,
-    as_parameters,
     as_settings,
     as_states,
     as_step,
+    check_products,
     fits_batch,
     fits_rows,
     fits_shape,
@@ -30,7 +30,8 @@ from ._asked import Asked
 from ._pickled import check_version, version
 from ._scalars import as_choice, as_flag, as_integer
 from .noise import Noise, check_noise
-from .parameters import Array, Layer, cell_info, state_widths, x_width
+from .parameters import Array, Layer, Params, cell_info, state_widths, x_width
+from .quantized import check_finite, opened
 from .schedule import Like, begin
 
 if TYPE_CHECKING:
@@ -50,20 +51,26 @@ class Prepared:
     """One layer with its weights packed, for inference.
 
     It holds a copy: parameters that change later are not seen; prepare them again. Results are those of
-    `rnnkernels.forward` on the same parameters, bit for bit. It is never changed by a call, so several threads may use
-    one at the same time, and copies share the weights. It keeps the instruction set it was made under: a pickle has
-    the packed weights and is read where the same version of this package finds that set.
+    `rnnkernels.forward` on the same parameters, bit for bit, but for weights of ``"int8"``. It is never changed by a
+    call, so several threads may use one at the same time, and copies share the weights. It keeps the instruction set it
+    was made under: a pickle has the packed weights and is read where the same version of this package finds that set.
 
     Parameters
     ----------
     cell, params
-        As in `rnnkernels.forward`.
-    weights : {"full", "bfloat16"}
+        As in `rnnkernels.forward`; or what `quantize_params` gives, whose `weights` are then ``"int8"``.
+    weights : {"full", "bfloat16", "int8"}
         How the packed weights are stored. ``"full"``: in the parameters' dtype. ``"bfloat16"`` (float32 parameters
         only): the weight matrices are rounded to the nearest bfloat16, 8 significant bits, a relative
         error of at most 2⁻⁹ each, in half the memory; biases, states and all sums stay float32. The results are,
         bit for bit, those of a float32 layer whose weights were rounded so. It pays where reading the weights
-        takes the time: a batch of one or two and weights larger than the caches near the core.
+        takes the time: a batch of one or two and weights larger than the caches near the core. ``"int8"`` (float32
+        parameters only): the matrices are integers of 8 bits with a scale for each row (`quantize_params`), in a
+        quarter of the memory. What they multiply is made integers, too, row by row in every step, and the sums of a
+        product are exact: a row's results depend on no other row and on no later step. docs/low_precision.md has the
+        errors.
+    products : {"full", "bfloat16"}
+        What products multiply, as in `rnnkernels.forward`; ``"full"`` with ``"int8"``.
     tokens : bool, default False
         What the layer will be given: vectors, or tokens (integers). For tokens all columns of ``weight_ih`` are laid
         out as a table of (I, gates·H), biases added.
@@ -78,14 +85,15 @@ class Prepared:
     input_size, hidden_size : int
     dtype : numpy.dtype
         Of inputs, states and results.
-    weights : str
+    weights, products : str
     tokens : bool
     noise : Noise or None
 
     Raises
     ------
     TypeError, ValueError
-        As `rnnkernels.forward`; also where `weights` is unknown or is bfloat16 for float64 parameters.
+        As `rnnkernels.forward`; also where `weights` is unknown or is not full for float64 parameters, where int8 is
+        asked of weights that are not finite, or together with other products than full.
     """
 
     __slots__ = (
@@ -100,6 +108,7 @@ class Prepared:
         "hidden_size",
         "input_size",
         "noise",
+        "products",
         "tokens",
         "weights",
     )
@@ -110,33 +119,43 @@ class Prepared:
         params: Mapping[str, npt.ArrayLike],
         *,
         weights: str = "full",
+        products: str = "full",
         tokens: bool = False,
         noise: Noise | None = None,
         cell_clip: float | None = None,
     ) -> None:
         cell, cell_clip = settled(cell, cell_clip)
         cell_info(cell)  # raises where there is no such cell
-        arrays = as_parameters(cell, params)
-        as_choice("weights", weights, ("full", "bfloat16"))
+        arrays, scales = opened(cell, params)
+        if _serve.on_gpu(arrays["weight_ih"]):
+            raise NotImplementedError("Prepared: there are no prepared layers on a GPU; rnnkernels.forward runs there")
+        weights = _as_weights(weights, arrays, scales is not None)
+        check_products(products, arrays["weight_ih"].dtype)
+        if weights == "int8" and products != "full":
+            raise ValueError(f"products: expected 'full' with weights of int8, got {products!r}")
         tokens = as_flag("tokens", tokens)
         check_noise(noise)
         layer = as_layer(cell, arrays)
-        if _serve.on_gpu(layer.weight_ih):
-            raise NotImplementedError("Prepared: there are no prepared layers on a GPU; rnnkernels.forward runs there")
-        self._take(cell, layer, weights, tokens, as_settings(cell, cell_clip), noise)
+        made_of = (weights, products, tokens, as_settings(cell, cell_clip), noise)
+        self._take(cell, layer, *made_of, packed={"scales": scales})
 
     def _take(
         self,
         cell: str,
         layer: Layer,
         weights: str,
+        products: str,
         tokens: bool,
         settings: tuple[float, ...],
         noise: Noise | None,
-        *packed: Any,
+        packed: Mapping[str, Any],
     ) -> None:
-        """Pack a layer. `packed`, instruction set and bytes, has the weights where the layer only has their shapes."""
-        self._layer = _cpu.prepare(cell, layer, weights, tokens, settings, *packed)
+        """Pack a layer.
+
+        `packed`: the scales of quantised weights; or ``instruction_set`` and ``bytes`` of what has been packed, where
+        the layer only has the shapes.
+        """
+        self._layer = _cpu.prepare(cell, layer, weights, tokens, settings, products=products, **packed)
         self._shapes = tuple(None if array is None else array.shape for array in layer)
         self._settings = settings
         self._states = cell_info(cell)["states"]
@@ -148,6 +167,7 @@ class Prepared:
         self.hidden_size = int(gates // cell_info(cell)["rows"][0])
         self._row = (x_width(cell, self.input_size, self.hidden_size),)
         self.weights = weights
+        self.products = products
         self.tokens = tokens
         self.noise = noise
 
@@ -162,8 +182,8 @@ class Prepared:
         return self.__copy__()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        packed = (self._layer.instruction_set, self._layer.bytes())
-        made_of = (self.weights, self.tokens, self._settings, self.noise, *packed)
+        packed = {"instruction_set": self._layer.instruction_set, "bytes": self._layer.bytes()}
+        made_of = (self.weights, self.products, self.tokens, self._settings, self.noise, packed)
         return _unpickled, (type(self), version(), self.cell, self._shapes, self.dtype.name, made_of)
 
     def _expected(self, batch: int) -> Drawn | None:
@@ -213,10 +233,22 @@ class Prepared:
         reset = as_states("reset_state", reset_state, self._states, self.dtype, fits)
         added = None if term is None else self._term(term, inputs.shape[1:2])
         asked = Asked(self.cell, as_flag("reverse", reverse), None, lengths, resets)
-        begun = begin(asked, inputs, initial, reset, added, self._like)
         noise = self._expected(inputs.shape[1] if inputs.ndim > 1 else 0)
-        output, ended = self._layer.forward(inputs, begun.state, begun.rows, begun.term, noise)
-        return output, ended if begun.schedule is None else begun.schedule.end(ended, initial)
+        return self._run(asked, inputs, initial, reset, added, noise)
+
+    def _run(
+        self,
+        asked: Asked,
+        x: Array,
+        state: State | None,
+        reset_state: State | None,
+        term: Array | None,
+        noise: Drawn | None,
+    ) -> tuple[Array, State]:
+        """Run a batch (T, B, ...) of arrays that the kernels can read."""
+        begun = begin(asked, x, state, reset_state, term, self._like)
+        output, ended = self._layer.forward(x, begun.state, begun.rows, begun.term, noise)
+        return output, ended if begun.schedule is None else begun.schedule.end(ended, state)
 
     def _term(self, term: npt.ArrayLike, batch: tuple[int, ...]) -> Array:
         """Return a term as the kernels read it."""
@@ -276,9 +308,10 @@ class Prepared:
 
     def __repr__(self) -> str:
         kind = "tokens" if self.tokens else "vectors"
+        products = "" if self.products == "full" else f", products={self.products!r}"
         return (
             f"Prepared({self.cell!r}, I={self.input_size}, H={self.hidden_size}, {self.dtype}, "
-            f"weights={self.weights!r}, {kind}, {self.nbytes} bytes)"
+            f"weights={self.weights!r}{products}, {kind}, {self.nbytes} bytes)"
         )
 
 
@@ -291,6 +324,18 @@ def _unpickled(
     made = object.__new__(kind)
     made._take(cell, layer, *made_of)
     return made
+
+
+def _as_weights(weights: str, params: Params, quantized: bool) -> str:
+    """Return how weights are stored; raise where they cannot be stored so."""
+    as_choice("weights", weights, ("full", "bfloat16", "int8"))
+    if quantized:
+        if weights == "bfloat16":
+            raise ValueError(f"weights: expected 'int8' for parameters that are quantised, got {weights!r}")
+        return "int8"
+    if weights == "int8" and params["weight_ih"].dtype == np.float32:
+        check_finite(params)
+    return weights
 
 
 class Stepper:
@@ -393,9 +438,13 @@ class Stepper:
         TypeError, ValueError
             If they do not fit; nothing is changed then.
         """
-        fits = partial(fits_rows, self.layer._like.widths, self.batch_size)
-        states = as_states("state", state, self.layer._states, self.layer.dtype, fits)
+        states = self._checked(state)
         self._stepper.reset(states, None if term is None else self.layer._term(term, (self.batch_size,)))
+
+    def _checked(self, state: Sequence[npt.ArrayLike] | None) -> State | None:
+        """Return states as the kernels read them; raise where they do not fit."""
+        fits = partial(fits_rows, self.layer._like.widths, self.batch_size)
+        return as_states("state", state, self.layer._states, self.layer.dtype, fits)
 
     def __repr__(self) -> str:
         return f"Stepper({self.layer!r}, batch_size={self.batch_size})"

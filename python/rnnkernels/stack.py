@@ -21,6 +21,7 @@ from ._stacked import Array, StackGradients, StackRun, StackState, State, join
 from .memory import check_memory
 from .noise import Noise, check_rate
 from .parameters import as_generator, check_layers, float_dtype, init_params
+from .prepared_stack import PreparedStack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -182,6 +183,7 @@ class Stack:
         term: Sequence[npt.ArrayLike | None] | Array | None = None,
         all_states: bool = False,
         memory: str = "all",
+        products: str = "full",
     ) -> StackRun:
         """Run the layers over a sequence.
 
@@ -202,7 +204,7 @@ class Stack:
         term : sequence over layers of (array_like, (B, Gx·H), or None), or one array, optional
             Added to the product of each layer's input in every step, see `rnnkernels.forward`; one array is the first
             layer's. Of two directions each has its own, in the order of ``StackRun.state``.
-        all_states, memory
+        all_states, memory, products
             As in `rnnkernels.forward`, for every layer.
 
         Returns
@@ -222,7 +224,7 @@ class Stack:
         drops = training and self.dropout > 0 and self.num_layers > 1
         seed = self._seed(rng, needed=training and (drops or self.noise.masks))
         noises = [replace(self.noise, seed=seed, layer=number) for number in range(len(self._ends))]
-        options: dict[str, Any] = {"training": training, "cell_clip": self.cell_clip}
+        options: dict[str, Any] = {"training": training, "cell_clip": self.cell_clip, "products": products}
         ragged = {"lengths": lengths, "resets": resets} if lengths is not None or resets is not None else {}
         plain = not ragged and reset_state is None and term is None and not all_states and memory == "all"
         if not drops and self.num_directions == 1 and plain:
@@ -335,6 +337,7 @@ class Stack:
         state: Sequence[Sequence[npt.ArrayLike] | None] | None = None,
         *,
         term: Sequence[npt.ArrayLike | None] | Array | None = None,
+        products: str = "full",
     ) -> StackState:
         """One step, in inference: no dropout, nothing kept.
 
@@ -343,7 +346,7 @@ class Stack:
         x_t : array_like, (B, I) of the parameters' dtype, or (B,) of integer tokens
         state : sequence over layers of sequence of array_like, (B, H), optional
             Before the step; zeros by default, also for a layer whose entry is None.
-        term
+        term, products
             As in `forward`.
 
         Returns
@@ -361,11 +364,32 @@ class Stack:
             raise ValueError("step: expected a stack of one direction; the reverse one begins with the last step")
         states, terms = self._per_layer("state", state), self._terms(term)
         after: list[State] = []
-        options: dict[str, Any] = {"noise": self.noise, "cell_clip": self.cell_clip}
+        options: dict[str, Any] = {"noise": self.noise, "cell_clip": self.cell_clip, "products": products}
         for end, before, added in zip(self._ends, states, terms, strict=True):
             after.append(functional.step(self.cell, x_t, self._layer(end), before, term=added, **options))
             x_t = after[-1][0]
         return tuple(after)
+
+    def prepare(self, *, weights: str = "full", products: str = "full", tokens: bool = False) -> PreparedStack:
+        """Return the layers with their weights packed, for many calls in inference.
+
+        Parameters
+        ----------
+        weights, products, tokens
+            As in `Prepared`; `tokens`: what the first layer is given.
+
+        Returns
+        -------
+        PreparedStack
+            It holds a copy of the parameters as they are now.
+
+        Raises
+        ------
+        TypeError, ValueError, NotImplementedError
+            As `Prepared`.
+        """
+        options: dict[str, Any] = {"noise": self.noise, "cell_clip": self.cell_clip}
+        return PreparedStack(self.cell, self.params, weights=weights, products=products, tokens=tokens, **options)
 
     def _terms(self, term: Any) -> tuple[npt.ArrayLike | None, ...]:
         """Return what each layer and direction is given as its term."""

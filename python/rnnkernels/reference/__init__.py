@@ -355,7 +355,7 @@ def _is_product(name: str) -> bool:
     return name.startswith("weight_") and name != "weight_diagonal"
 
 
-def _namespace(arrays: Mapping[str, Array], probes: Mapping[str, _Probe] | None = None, clip: float = np.inf) -> Any:
+def _namespace(arrays: Mapping[str, Array], probes: Mapping[str, Any] | None = None, clip: float = np.inf) -> Any:
     """Make the `p` of the cell functions, with some products replaced by probes."""
     probes = probes or {}
     p = SimpleNamespace(bias_ih=0.0, bias_hh=0.0, cell_clip=clip)

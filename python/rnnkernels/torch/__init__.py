@@ -8,13 +8,14 @@
     layer = rnn.Recurrent("mut2_projected", 64, 128)           # any other cell
     report = rnn.swap(model)                                   # every torch.nn.RNN, LSTM and GRU in a model
     report = rnn.unswap(model)                                 # and back
+    report = rnn.quantize(model)                               # weights of 8 bits, for inference
 
 `RNN`, `LSTM`, `GRU` and the cells `RNNCell`, `LSTMCell`, `GRUCell` are subclasses of PyTorch's own (`layers`);
 `Recurrent` and `RecurrentCell` have every cell of `rnnkernels.cells` and what PyTorch lacks (`recurrent`,
 `recurrent_cell`); `AttentionRecurrent` looks at features (`attention`), `Reinforce` is hard attention's loss
-(`reinforce`). Gradients and the transforms of `torch.func` are in `autograd`, the operators that `torch.compile` and
-`torch.export` see in `operators`, what `torch.onnx.export` makes of them in `export`, what torch.fx and TorchScript
-meet in `graphs`.
+(`reinforce`); layers with weights of 8 bits are in `quantized`, and in the table of `torch.ao.quantization` (`ao`).
+Gradients and the transforms of `torch.func` are in `autograd`, the operators that `torch.compile` and `torch.export`
+see in `operators`, what `torch.onnx.export` makes of them in `export`, what torch.fx and TorchScript meet in `graphs`.
 """
 
 try:
@@ -28,6 +29,7 @@ from . import export as _export  # noqa: F401  # the operators' rule for torch.o
 from . import operators
 from .attention import Attention, AttentionRecurrent
 from .layers import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+from .quantized import Quantized, QuantizedCell, quantize
 from .recurrent import Recurrent
 from .recurrent_cell import RecurrentCell
 from .reinforce import Reinforce
@@ -46,12 +48,15 @@ __all__ = [
     "AttentionRecurrent",
     "GRUCell",
     "LSTMCell",
+    "Quantized",
+    "QuantizedCell",
     "RNNCell",
     "Recurrent",
     "RecurrentCell",
     "Reinforce",
     "Swapped",
     "operators",
+    "quantize",
     "swap",
     "unswap",
 ]

@@ -1,7 +1,8 @@
 """Autocast: what torch.nn's layers take and return under `torch.autocast`, which a layer in their place has to as well.
 
 On the CPU PyTorch runs the products of a layer in half precision and returns what its operations promote that to:
-another dtype for each class. The arithmetic here is float32's, rounded at the end. On a GPU all tensors are cast to the
+another dtype for each class. Here a region of bfloat16 has products of bfloat16 operands, everything else is float32's,
+rounded at the end; a region of float16 is float32's alone. On a GPU all tensors are cast to the
 half, which is storage for these kernels: sums and states between steps are float32. There a region of bfloat16 gives
 bfloat16; versions of PyTorch have had cuDNN's layers compute, and return, float16 in it all the same.
 """
@@ -11,6 +12,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
+
+from rnnkernels._asked import Asked
 
 _HALVES = (torch.bfloat16, torch.float16)
 
@@ -29,6 +32,11 @@ class Region(NamedTuple):
     def cast(self, tensors: Any) -> Any:
         """Return tensors as they are computed with."""
         return to(tensors, torch.float32 if self.device == "cpu" else self.low)
+
+    def asked(self, asked: Any) -> Any:
+        """Return what is asked of a call in the region; what an attending one asks has no products to choose."""
+        rounds = self.device == "cpu" and self.low == torch.bfloat16 and isinstance(asked, Asked)
+        return asked._replace(products="bfloat16") if rounds else asked
 
     def outside(self) -> Any:
         """Return a context without autocast."""

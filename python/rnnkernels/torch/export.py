@@ -54,8 +54,9 @@ _INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
 _GATES = {"RNN": "a", "GRU": "zrn", "LSTM": "iofg"}
 _PEEPHOLES = "iof"
 
-# What a call may ask for; anything else has to be what it is by default. Memory is a matter of training.
-_SERVED = {"cell", "reverse", "lengths", "noise", "memory"}
+# What a call may ask for; anything else has to be what it is by default. Memory is a matter of training, products of
+# the machine that the file runs on.
+_SERVED = {"cell", "reverse", "lengths", "noise", "memory", "products"}
 
 
 def to_node(asked: Asked, given: Given) -> tuple[Tensor, Tensors, Tensors, Tensor]:
@@ -125,6 +126,8 @@ def _record(node: Node, reverse: bool, inputs: dict[str, Any], hidden: int, stat
 def _check(asked: Asked, given: Given) -> None:
     if not hasattr(torch.onnx, "ops"):
         raise NotImplementedError(f"torch.onnx.export: expected PyTorch 2.8 or later, got {torch.__version__}")
+    if "weight_ih_scale" in given.names:
+        raise NotImplementedError("torch.onnx.export: expected float weights, got int8; torch.export takes these")
     if asked.cell not in _NODES:
         raise NotImplementedError(
             f"torch.onnx.export: expected a cell that ONNX has an operator for, one of {', '.join(_NODES)}; got "

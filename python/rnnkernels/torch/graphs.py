@@ -1,18 +1,19 @@
-"""Tools that would take a layer apart: torch.fx makes a leaf of it, TorchScript and quantisation say why not.
+"""Tools that would take a layer apart: torch.fx makes a leaf of it, TorchScript says why not.
 
 Each leaves torch.nn's own classes whole and opens every other. Not here: `torch.compile` and `torch.export`, to which a
-call is an operator (`operators`), and ONNX (`export`).
+call is an operator (`operators`), quantisation (`ao`), and ONNX (`export`).
 """
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
 
+from .ao import Quantizable
 
-class Whole:
+
+class Whole(Quantizable):
     """A mixin before PyTorch's class: a layer that TorchScript refuses in words."""
 
     def __prepare_scriptable__(self) -> Any:
@@ -21,32 +22,6 @@ class Whole:
             f"torch.jit.script: expected layers of torch.nn, got rnnkernels.torch.{type(self).__name__}; torch.export "
             "takes these layers, and rnnkernels.torch.unswap(model) puts torch.nn's classes in their places"
         )
-
-
-class InPlaceOfTorch(Whole):
-    """A mixin before PyTorch's class: a layer in the place of one that `torch.ao.quantization` has another for."""
-
-    @property
-    def qconfig(self: Any) -> Any:
-        """What `torch.ao.quantization` wrote; it writes to every module of a model, and replaces those it knows."""
-        try:
-            return self.__dict__["qconfig"]
-        except KeyError:
-            raise AttributeError("qconfig") from None
-
-    @qconfig.setter
-    def qconfig(self: Any, value: Any) -> None:
-        warnings.warn(
-            f"torch.ao.quantization: rnnkernels.torch.{type(self).__name__} stays in floating point, as it knows "
-            "torch.nn's classes alone; rnnkernels.torch.unswap(model) puts those in place",
-            UserWarning,
-            stacklevel=3,
-        )
-        self.__dict__["qconfig"] = value
-
-    @qconfig.deleter
-    def qconfig(self: Any) -> None:
-        del self.__dict__["qconfig"]
 
 
 def leaf(layer: Any, *args: Any, **kwargs: Any) -> Any:

@@ -17,16 +17,23 @@ from rnnkernels._arguments import as_layer, as_settings
 from rnnkernels._call import Ahead, Call, Rows, present
 from rnnkernels.memory.states import States
 from rnnkernels.parameters import NAMES, Layer, cell_info
+from rnnkernels.prepared import Prepared
 from rnnkernels.run import Run, Whole
 
+from . import packed
 from .spec import Spec
 
+SCALE = "weight_ih_scale"  # which the weights of a layer have where they are integers
 BEHIND = 64  # bytes behind a reserve of the CPU's that say whose it is; also its alignment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rnnkernels import run
+    from rnnkernels._asked import Asked
+    from rnnkernels.noise import Drawn
+
+    from .spec import Walk
 
     Tensors = tuple[torch.Tensor, ...]
 
@@ -195,6 +202,8 @@ def forward(spec: Spec, x: torch.Tensor, tensors: Tensors, keep: bool) -> Forwar
 
 
 def _forward(spec: Spec, x: torch.Tensor, tensors: Tensors, keep: bool) -> Forward:
+    if SCALE in spec.names:
+        return _forward_packed(spec, x, tensors, keep)
     inputs, arrays = array(x), list(map(array, tensors))
     if spec.asked.direct or spec.walk is not None:
         output, final, sequences, run = _run_call(spec, _make_call(spec, inputs, arrays), keep)
@@ -210,6 +219,42 @@ def _forward(spec: Spec, x: torch.Tensor, tensors: Tensors, keep: bool) -> Forwa
         if spec.asked.memory != "all":  # then the backward reads these, too
             later = tuple(s.clone() for s in later)
     return Forward(result, _tensors(final), later, Kept(spec, run, (x, *tensors)))
+
+
+def _forward_packed(spec: Spec, x: torch.Tensor, tensors: Tensors, keep: bool) -> Forward:
+    """Run a call whose weights are integers, which has no backward."""
+    asked, walk = spec.asked, spec.walk
+    wrong = "gradients" if keep else "all_states" if asked.all_states else None
+    if wrong is None and asked.noise is not None and not asked.noise.expected:
+        wrong = "masks, which are drawn in training: expected evaluation, model.eval()"
+    if wrong is not None:
+        raise NotImplementedError(f"rnnkernels.torch: a layer with int8 weights is for inference, and has no {wrong}")
+    parts = spec.split(tensors)
+    layer = _packed_layer(asked, parts.weights, tokens=not x.is_floating_point())
+    inputs, term = array(x), None if parts.term is None else array(parts.term)
+    state, reset_state = (None if of is None else tuple(map(array, of)) for of in (parts.state, parts.reset_state))
+    noise = _noise_of(asked, walk, inputs)
+    if walk is None:
+        output, final = layer._run(asked, inputs, state, reset_state, term, noise)
+    else:
+        output, final = layer._layer.forward(inputs, state, Rows(walk.starts, walk.places), term, noise)
+    return Forward(_tensor(output), _tensors(final), (), None)
+
+
+def _packed_layer(asked: Asked, weights: dict[str, torch.Tensor], *, tokens: bool) -> Prepared:
+    """Return a layer of integers, packed once while its tensors stay what they are."""
+
+    def make() -> Prepared:
+        for name, tensor in weights.items():
+            if _on_gpu(tensor) or tensor.dtype not in (torch.int8, torch.float32):
+                raise TypeError(
+                    f"{name}: expected int8 weights, float32 scales and biases, on the CPU, got {tensor.dtype} on "
+                    f"{tensor.device}"
+                )
+        arrays = {name: array(tensor) for name, tensor in weights.items()}
+        return Prepared(asked.cell, arrays, tokens=tokens, cell_clip=asked.cell_clip)
+
+    return packed.layer_of((asked.cell, asked.cell_clip, tokens), tuple(weights.values()), make)
 
 
 def kept_again(spec: Spec, x: torch.Tensor, tensors: Tensors, output: torch.Tensor, reserve: torch.Tensor) -> Kept:
@@ -253,13 +298,17 @@ def _make_call(spec: Spec, x: Any, arrays: list[Any]) -> Call:
         layer = Layer._make([None if k is None else arrays[k] for k in names])
     first = len(spec.names)
     state = tuple(arrays[first : first + states]) if spec.states else None
-    noise, rows = asked.noise, None if walk is None else Rows(walk.starts, walk.places)
-    if noise is not None and walk is None:
-        noise = noise._replace(batch=x.shape[1])
-    elif noise is not None and walk is not None:
-        noise = noise._replace(batch=int(walk.starts[1]) if len(walk.starts) > 1 else 0, places=walk.masks)
+    noise, rows = _noise_of(asked, walk, x), None if walk is None else Rows(walk.starts, walk.places)
     settings = () if asked.cell_clip is None else as_settings(asked.cell, asked.cell_clip)
-    return Call(asked.cell, x, layer, state, rows, arrays[-1] if spec.term else None, noise, settings)
+    return Call(asked.cell, x, layer, state, rows, arrays[-1] if spec.term else None, noise, settings, asked.products)
+
+
+def _noise_of(asked: Asked, walk: Walk | None, x: Any) -> Drawn | None:
+    """Return a call's masks for the rows that it has."""
+    noise = asked.noise
+    if noise is None or walk is None:
+        return None if noise is None else noise._replace(batch=x.shape[1])
+    return noise._replace(batch=int(walk.starts[1]) if len(walk.starts) > 1 else 0, places=walk.masks)
 
 
 @cache

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 from rnnkernels._asked import Asked
 
 from . import autocast
-from .graphs import InPlaceOfTorch, leaf
+from .graphs import Whole, leaf
 from .kernels import no_kernels, serves
 from .sequence import packed_batch, packed_rows_fit, run_layers, step
 
@@ -24,18 +24,24 @@ FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
-def _cell_name(layer: Any) -> str:
-    """Return the cell of a layer of torch.nn."""
+def cell_name(layer: Any) -> str:
+    """Return the cell of a layer, or of a cell, of torch.nn."""
+    if isinstance(layer, torch.nn.RNNCellBase):
+        if isinstance(layer, torch.nn.LSTMCell):
+            return "lstm"
+        return "gru" if isinstance(layer, torch.nn.GRUCell) else f"rnn_{layer.nonlinearity}"
     if layer.mode == "LSTM":
         return "lstm_projected" if layer.proj_size > 0 else "lstm"
     return str(layer.mode).lower()
 
 
-class _Layer(InPlaceOfTorch):
+class _Layer(Whole):
     """What `RNN`, `LSTM` and `GRU` have in common; a mixin before PyTorch's class."""
 
     # Whether a call that these kernels do not serve and PyTorch does is run by PyTorch.
     allow_torch: bool = False
+    # What products multiply, "full" or "bfloat16": see rnnkernels.forward.
+    products: str = "full"
 
     def _run(self: Any, theirs: Any, input: Any, hx: Any) -> Any:
         """Run a call, or hand it to `theirs`, PyTorch's forward."""
@@ -47,14 +53,14 @@ class _Layer(InPlaceOfTorch):
         kinds = autocast.taken(x)
         if not all(_fits(w, x, kinds) for of in weights for w in of.values()):
             return _refuse(self, theirs, input, hx)
-        asked = Asked(_cell_name(self), batch_sizes=batch_sizes)
+        asked = Asked(cell_name(self), batch_sizes=batch_sizes, products=self.products)
         region = autocast.region(x)
         if region is None:
             output, final = self._layers(asked, x, weights, state)
         else:
             dtypes = region.result_dtypes(asked.cell, x, state, batch_sizes is not None)
             with region.outside():
-                output, final = self._layers(asked, *map(region.cast, (x, weights, state)))
+                output, final = self._layers(region.asked(asked), *map(region.cast, (x, weights, state)))
             output, final = output.to(dtypes[0]), tuple(s.to(d) for s, d in zip(final, dtypes, strict=True))
         if isinstance(input, PackedSequence):
             if input.unsorted_indices is not None:
@@ -182,6 +188,8 @@ def _check_unbatched(cell: Any, input: Any, hx: Any) -> None:
 class RNN(_Layer, torch.nn.RNN):  # type: ignore[misc]
     """torch.nn.RNN on these kernels: the same arguments, parameters, results and errors."""
 
+    _in_place_of = (torch.nn.RNN, torch.nn.GRU)
+
     def forward(self, input: Any, hx: Any = None) -> Any:
         """As torch.nn.RNN's."""
         return self._run(super().forward, input, hx)
@@ -189,6 +197,8 @@ class RNN(_Layer, torch.nn.RNN):  # type: ignore[misc]
 
 class LSTM(_Layer, torch.nn.LSTM):  # type: ignore[misc]
     """torch.nn.LSTM on these kernels: the same arguments, parameters, results and errors."""
+
+    _in_place_of = (torch.nn.LSTM,)
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """As torch.nn.LSTM's."""
@@ -198,6 +208,8 @@ class LSTM(_Layer, torch.nn.LSTM):  # type: ignore[misc]
 class GRU(_Layer, torch.nn.GRU):  # type: ignore[misc]
     """torch.nn.GRU on these kernels: the same arguments, parameters, results and errors."""
 
+    _in_place_of = (torch.nn.GRU,)
+
     def forward(self, input: Any, hx: Any = None) -> Any:
         """As torch.nn.GRU's."""
         return self._run(super().forward, input, hx)
@@ -206,10 +218,11 @@ class GRU(_Layer, torch.nn.GRU):  # type: ignore[misc]
 # ---- cells -------------------------------------------------------------------------------------------
 
 
-class _Cell(InPlaceOfTorch):
+class _Cell(Whole):
     """What `RNNCell`, `LSTMCell` and `GRUCell` have in common; a mixin before PyTorch's class."""
 
     allow_torch: bool = False
+    products: str = "full"
 
     def _run(self: Any, theirs: Any, input: Any, hx: Any) -> Any:
         """Run a call, or hand it to `theirs`, PyTorch's forward."""
@@ -223,13 +236,13 @@ class _Cell(InPlaceOfTorch):
         x = input.unsqueeze(0) if batched else input.view(1, 1, -1)
         if state is not None and not batched:
             state = tuple(s.unsqueeze(0) for s in state)
-        cell = "lstm" if several else "gru" if isinstance(self, torch.nn.GRUCell) else f"rnn_{self.nonlinearity}"
-        region = autocast.region(x)
+        cell = cell_name(self)
+        region, asked = autocast.region(x), Asked(cell, products=self.products)
         if region is None:
-            final = step(Asked(cell), x, weights, state).final
+            final = step(asked, x, weights, state).final
         else:
             with region.outside():
-                final = step(Asked(cell), *map(region.cast, (x, weights, state))).final
+                final = step(region.asked(asked), *map(region.cast, (x, weights, state))).final
             dtypes = region.result_dtypes(cell, x, state, True)
             final = tuple(s.to(d) for s, d in zip(final, dtypes, strict=True))
         if not batched:
@@ -259,6 +272,8 @@ def _served(cell: Any, input: Any, state: Any, weights: dict[str, Any]) -> bool:
 class RNNCell(_Cell, torch.nn.RNNCell):  # type: ignore[misc]
     """torch.nn.RNNCell on these kernels: the same arguments, parameters, results and errors."""
 
+    _in_place_of = (torch.nn.RNNCell,)
+
     def forward(self, input: Any, hx: Any = None) -> Any:
         """As torch.nn.RNNCell's."""
         return self._run(super().forward, input, hx)
@@ -267,6 +282,8 @@ class RNNCell(_Cell, torch.nn.RNNCell):  # type: ignore[misc]
 class LSTMCell(_Cell, torch.nn.LSTMCell):  # type: ignore[misc]
     """torch.nn.LSTMCell on these kernels: the same arguments, parameters, results and errors."""
 
+    _in_place_of = (torch.nn.LSTMCell,)
+
     def forward(self, input: Any, hx: Any = None) -> Any:
         """As torch.nn.LSTMCell's."""
         return self._run(super().forward, input, hx)
@@ -274,6 +291,8 @@ class LSTMCell(_Cell, torch.nn.LSTMCell):  # type: ignore[misc]
 
 class GRUCell(_Cell, torch.nn.GRUCell):  # type: ignore[misc]
     """torch.nn.GRUCell on these kernels: the same arguments, parameters, results and errors."""
+
+    _in_place_of = (torch.nn.GRUCell,)
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """As torch.nn.GRUCell's."""

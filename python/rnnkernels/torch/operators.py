@@ -271,7 +271,7 @@ def _forward_fake(*arguments: Any) -> tuple[Tensor, Tensors, Tensors, Tensor]:
     named = dict(zip(given.names, given.weights, strict=True))
     widths = _widths(asked.cell, named)
     steps, batch = given.x.shape[:2]
-    like = given.weights[0]
+    like = next(w for w in given.weights if w.is_floating_point())  # of integers their scales
     if asked.batch_sizes is None:
         rows, sequences = steps * batch, batch
     elif given.state:

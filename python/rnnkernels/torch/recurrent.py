@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnkernels._arguments import settled
+from rnnkernels._arguments import PRODUCTS, settled
 from rnnkernels._asked import Asked
 from rnnkernels._initial import check_initial, set_initial
-from rnnkernels._scalars import as_flag, as_integer, as_items, as_number, shown
+from rnnkernels._scalars import as_choice, as_flag, as_integer, as_items, as_number, shown
 from rnnkernels.memory import check_memory
 from rnnkernels.noise import Drawn, Noise, check_rate
 from rnnkernels.parameters import cell_info, check_layers, parameter_shapes, x_width
@@ -37,7 +37,10 @@ States = Any  # a tensor, of a cell with several states a tuple of them
 class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
     """Parameters of one cell under torch.nn's names, and the checks that layers and cells share."""
 
+    _in_place_of = (torch.nn.GRU,)
+
     batch_first: bool = False
+    products: str = "full"  # as of a module that was stored before there was a choice
     _beside: int = 0  # a module that was stored before a cell could have such inputs has no number of its own
 
     def __init__(
@@ -81,6 +84,11 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
         """Units of each state."""
         return self.proj_size or self.hidden_size, *[self.hidden_size] * (len(self.state_names) - 1)
 
+    @property
+    def _like(self) -> torch.Tensor:
+        """Whose dtype is a call's, and which has the rows (G·H, ...) of ``weight_ih``."""
+        return next(self.parameters())
+
     def reset_parameters(self) -> None:
         """Draw every parameter from U(-1/√H, 1/√H), as torch.nn does; gains are 1, shifts that are no biases 0.
 
@@ -104,7 +112,7 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
             raise TypeError(f"{name}: expected a tensor, got {type(tensor).__name__}")
         if tuple(tensor.shape) != shape:
             raise ValueError(f"{name}: expected shape {symbols} = {shape}, got {tuple(tensor.shape)}")
-        like = next(self.parameters())
+        like = self._like
         if tensor.dtype not in autocast.taken(like):
             raise TypeError(f"{name}: expected dtype {like.dtype}, the parameters', got {tensor.dtype}")
 
@@ -113,7 +121,7 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
         if not serves(x.device):
             raise NotImplementedError(f"{name}: expected a tensor on the CPU, got {x.device}: {no_kernels(x.device)}")
         tokens = not x.is_floating_point()
-        like = next(self.parameters())
+        like = self._like
         dtype = like.dtype
         if x.dtype not in ((torch.int64,) if tokens else autocast.taken(like)):
             raise TypeError(f"{name}: expected dtype {dtype}, the parameters', or int64 tokens; got {x.dtype}")
@@ -169,11 +177,11 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
 
     def _run(self, serve: Any, asked: Any, *tensors: Any) -> Any:
         """Return what `serve` gives for tensors; in an autocast region they are cast, and results are of its half."""
-        region = autocast.region(next(self.parameters()))
+        region = autocast.region(self._like)
         if region is None:
             return serve(asked, *tensors)
         with region.outside():
-            done = serve(asked, *map(region.cast, tensors))
+            done = serve(region.asked(asked), *map(region.cast, tensors))
         return type(done)(*(autocast.to(part, region.low) for part in done))
 
     def _set_noise(self, noise: Noise) -> None:
@@ -207,7 +215,7 @@ class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
         """Return what is added to the gates (B, G*H); raise where it does not fit."""
         if batched and batch is None and isinstance(term, torch.Tensor) and term.dim() == 2:
             batch = term.shape[0]  # which the kernels compare when they run
-        gates = int(next(self.parameters()).shape[0])  # of weight_ih
+        gates = int(self._like.shape[0])  # of weight_ih
         self._check("term", term, (batch, gates) if batched else (gates,), "(B, G*H)" if batched else "(G*H,)")
         return term if batched else term.unsqueeze(0)
 
@@ -244,6 +252,8 @@ class Recurrent(_Base):
         For the cells that have it: c is kept in [-cell_clip, cell_clip].
     memory : {"all", "states", "replay"}
         What training keeps for the backward; see `rnnkernels.forward`.
+    products : {"full", "bfloat16"}
+        What products multiply, in training too; see `rnnkernels.forward`.
     recurrent : {"uniform", "identity", "orthogonal"}
         Initial recurrent weights; see `rnnkernels.init_params` for this and the next.
     forget_bias : float, optional
@@ -252,7 +262,7 @@ class Recurrent(_Base):
     ----------
     weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, ...
         As in torch.nn; shapes and what else a cell has: `rnnkernels.parameter_shapes`.
-    cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, memory
+    cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, memory, products
 
     Raises
     ------
@@ -282,6 +292,7 @@ class Recurrent(_Base):
         weight_dropout: float = 0.0,
         cell_clip: float | None = None,
         memory: str = "all",
+        products: str = "full",
         recurrent: str = "uniform",
         forget_bias: float | None = None,
         device: Any = None,
@@ -294,6 +305,7 @@ class Recurrent(_Base):
         self.dropout = check_rate("dropout", dropout)
         self.bidirectional = as_flag("bidirectional", bidirectional)
         self.memory = check_memory(memory)
+        self.products = as_choice("products", products, PRODUCTS)
         self._set_noise(Noise(0, zoneout, recurrent_dropout, per_step, weight_dropout))
 
         ways = 2 if bidirectional else 1
@@ -312,7 +324,7 @@ class Recurrent(_Base):
         """Return the arguments that say what is inside."""
         defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
         text = f"{self.cell!r}, {self.input_size}, {self.hidden_size}"
-        return text + self._repr_of(defaults | {"proj_size": 0, "memory": "all"})
+        return text + self._repr_of(defaults | {"proj_size": 0, "memory": "all", "products": "full"})
 
     def forward(
         self,
@@ -438,6 +450,5 @@ class Recurrent(_Base):
 
     def _asked(self, batch_sizes: Any, lengths: Any, resets: Any) -> Asked:
         noise = self._drawn()
-        return Asked(
-            self.cell[:], False, batch_sizes, lengths, resets, noise, cell_clip=self.cell_clip, memory=self.memory
-        )
+        options = {"cell_clip": self.cell_clip, "memory": self.memory, "products": self.products}
+        return Asked(self.cell[:], False, batch_sizes, lengths, resets, noise, **options)

@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 
+from rnnkernels._arguments import PRODUCTS
 from rnnkernels._asked import Asked
+from rnnkernels._scalars import as_choice
 
 from .recurrent import States, _Base
 from .sequence import step
@@ -27,7 +29,7 @@ class RecurrentCell(_Base):
         For the projected cells, and needed there.
     cell_clip : float, optional
         For the cells that have it: c is kept in [-cell_clip, cell_clip].
-    recurrent, forget_bias
+    products, recurrent, forget_bias
         As in `Recurrent`.
 
     Attributes
@@ -41,6 +43,8 @@ class RecurrentCell(_Base):
         An argument is not what is said here.
     """
 
+    _in_place_of = (torch.nn.GRUCell,)
+
     def __init__(
         self,
         cell: str,
@@ -50,12 +54,14 @@ class RecurrentCell(_Base):
         *,
         proj_size: int = 0,
         cell_clip: float | None = None,
+        products: str = "full",
         recurrent: str = "uniform",
         forget_bias: float | None = None,
         device: Any = None,
         dtype: Any = None,
     ) -> None:
         super().__init__(cell, input_size, hidden_size, bias, proj_size, cell_clip, recurrent, forget_bias)
+        self.products = as_choice("products", products, PRODUCTS)
         self._names = tuple(self._shapes(input_size))
         for name, shape in self._shapes(input_size).items():
             self.register_parameter(name, torch.nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
@@ -98,7 +104,7 @@ class RecurrentCell(_Base):
         if initial is not None and not batched:
             initial = tuple(s.unsqueeze(0) for s in initial)
         added = None if term is None else self._term(term, batched, input.shape[0])
-        asked = Asked(self.cell[:], cell_clip=self.cell_clip)
+        asked = Asked(self.cell[:], cell_clip=self.cell_clip, products=self.products)
         weights = {name: getattr(self, name) for name in self._names}
         final = self._run(step, asked, x, weights, initial, added).final
         return self._given_back(final if batched else tuple(s.squeeze(0) for s in final))

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
+
+from rnnkernels._arguments import check_products
 
 from . import autocast, autograd, operators, transforms
 from .spec import make_spec
@@ -49,6 +52,8 @@ def run(
     `seen`: whether output and sequences are handed on to the user, who may change them in place before the backward.
     """
     dtype = weights["weight_ih"].dtype
+    if asked.products != "full":
+        check_products(asked.products, np.dtype(np.float64 if dtype == torch.float64 else np.float32))
     if dtype in _HALVES and not x.is_cuda:  # a GPU's kernels read and write halves
         return _in_float32(asked, x, weights, state, reset_state, term)
     tensors = (*weights.values(), *(state or ()), *(reset_state or ()), *(() if term is None else (term,)))

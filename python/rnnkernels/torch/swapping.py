@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rnnkernels._scalars import as_flag
+from rnnkernels._arguments import PRODUCTS
+from rnnkernels._scalars import as_choice, as_flag
 
 from . import kernels, layers
 from .recurrent import Recurrent
@@ -39,8 +40,8 @@ class Swapped:
         The path of each recurrent layer that was left as it is, and why.
     already : dict of str to str
         The path of each layer that ran on the engine before, and its class. Nothing of it was changed.
-    engine : {"rnnkernels", "torch.nn"}
-        Whose classes the layers were given.
+    engine : str
+        Whose classes the layers were given: "rnnkernels", "torch.nn", or what `quantize` says.
     """
 
     replaced: dict[str, str] = field(default_factory=dict)
@@ -57,12 +58,12 @@ class Swapped:
         return "\n".join(lines) or "no recurrent layers"
 
 
-def swap(model: torch.nn.Module, *, allow_torch: bool = False) -> Swapped:
+def swap(model: torch.nn.Module, *, allow_torch: bool = False, products: str = "full") -> Swapped:
     """Put every torch.nn.RNN, LSTM, GRU and cell of a model on these kernels, in place.
 
     A layer stays the same object: its parameters, hooks, parametrizations, training mode and the optimisers that hold
     its parameters are not touched. Only its class becomes the one of `rnnkernels.torch`, a subclass. A layer that runs
-    on these kernels already is left as it is, its `allow_torch` too.
+    on these kernels already is left as it is, its `allow_torch` and `products` too.
 
     Parameters
     ----------
@@ -71,6 +72,8 @@ def swap(model: torch.nn.Module, *, allow_torch: bool = False) -> Swapped:
     allow_torch : bool, default False
         Whether what these kernels do not serve (tensors on another device, say) is run by PyTorch then. False: it
         raises.
+    products : {"full", "bfloat16"}
+        What products of the layers multiply, in training too; see `rnnkernels.forward`.
 
     Returns
     -------
@@ -79,16 +82,17 @@ def swap(model: torch.nn.Module, *, allow_torch: bool = False) -> Swapped:
 
     Raises
     ------
-    TypeError
-        If `model` is no module, or `allow_torch` neither True nor False.
+    TypeError, ValueError
+        If `model` is no module, `allow_torch` neither True nor False, or `products` no choice.
     """
     allow_torch = as_flag("allow_torch", allow_torch)
+    as_choice("products", products, PRODUCTS)
 
     def replace(module: Any) -> None:
         module.__class__ = _on(_OURS, type(module))
-        module.allow_torch = allow_torch
+        module.allow_torch, module.products = allow_torch, products
 
-    return _change(model, Swapped(), _is_ours, lambda module: _why_not(module, allow_torch), replace)
+    return change(model, Swapped(), _is_ours, lambda module: _why_not(module, allow_torch), replace)
 
 
 def unswap(model: torch.nn.Module) -> Swapped:
@@ -115,12 +119,13 @@ def unswap(model: torch.nn.Module) -> Swapped:
 
     def replace(module: Any) -> None:
         module.__class__ = _on(_THEIRS, type(module))
-        module.__dict__.pop("allow_torch", None)
+        for name in ("allow_torch", "products"):
+            module.__dict__.pop(name, None)
 
-    return _change(model, Swapped(engine="torch.nn"), lambda module: not _is_ours(module), _why_not_back, replace)
+    return change(model, Swapped(engine="torch.nn"), lambda module: not _is_ours(module), _why_not_back, replace)
 
 
-def _change(
+def change(
     model: torch.nn.Module,
     done: Swapped,
     is_there: Callable[[torch.nn.Module], bool],
@@ -134,14 +139,14 @@ def _change(
         if not _is_recurrent(module):
             continue
         if is_there(module):
-            done.already[path] = _class(module).__name__
+            done.already[path] = class_of(module).__name__
             continue
         why = why_not(module)
         if why is not None:
             done.left[path] = why
             continue
         replace(module)
-        done.replaced[path] = _class(module).__name__
+        done.replaced[path] = class_of(module).__name__
     return done
 
 
@@ -155,7 +160,7 @@ def _is_ours(module: torch.nn.Module) -> bool:
     return isinstance(module, (*_THEIRS, Recurrent, RecurrentCell))
 
 
-def _class(module: torch.nn.Module) -> type:
+def class_of(module: torch.nn.Module) -> type:
     """Return the class of a layer; a parametrization has put one of its own below it."""
     cls = type(module)
     return cls.__mro__[1] if torch.nn.utils.parametrize.is_parametrized(module) else cls
@@ -165,7 +170,7 @@ def _why_not(module: torch.nn.Module, allow_torch: bool) -> str | None:
     """Return why a layer cannot be replaced by one of ours; None where it can."""
     if isinstance(module, torch.jit.ScriptModule):
         return "it is compiled by TorchScript"
-    cls = _class(module)
+    cls = class_of(module)
     if cls not in _OURS:
         return f"{cls.__module__}.{cls.__qualname__} is a class of its own"
     wrong = {p.device for p in module.parameters() if not kernels.serves(p.device)}
@@ -180,10 +185,10 @@ def _why_not(module: torch.nn.Module, allow_torch: bool) -> str | None:
 
 def _why_not_back(module: torch.nn.Module) -> str | None:
     """Return why a layer of ours cannot be replaced by one of torch.nn; None where it can."""
-    cls = _class(module)
+    cls = class_of(module)
     if cls in _THEIRS:
         return None
-    if cls in (Recurrent, RecurrentCell):
+    if issubclass(cls, (Recurrent, RecurrentCell)):
         return f"torch.nn has no class in the place of {cls.__name__}"
     return f"{cls.__module__}.{cls.__qualname__} is a class of its own"
 
