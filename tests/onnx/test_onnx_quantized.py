@@ -126,6 +126,24 @@ def test_int8_rows_are_computed_with_as_int8(dtype: str, zero: int, columns: boo
             )
             assert found.Y[:, d].tobytes() == output.tobytes()
             assert [found.Y_h[d].tobytes(), found.Y_c[d].tobytes()] == [each.tobytes() for each in ended]
+        assert error_of(found, expected(floats(node, arrays))) < 0.02
+
+
+def test_no_row_and_no_later_step_changes_a_result() -> None:
+    node = draw(np.random.default_rng(11), "LSTM", direction="forward")
+    for name in ("sequence_lens", "initial_h", "initial_c"):
+        node.arrays.pop(name, None)
+    node.arrays["X"] = np.random.default_rng(12).standard_normal((6, 4, node.sizes[2]), dtype=np.float32)
+    arrays = quantized(node)
+    rep = ro.prepare(dynamic_model(arrays, node.attributes))
+    first = rep.run(arrays["X"]).Y
+    for louder in (np.s_[-1], np.s_[:, 1:]):
+        x = arrays["X"].copy()
+        x[louder] *= 100
+        again = rep.run(x).Y
+        assert again.tobytes() != first.tobytes()
+        same = np.s_[:-1] if louder == np.s_[-1] else np.s_[:, :, :1]
+        np.testing.assert_array_equal(again[same], first[same])
 
 
 def error_of(found: Any, wanted: Any) -> float:
@@ -467,11 +485,12 @@ def test_integers_that_are_moved() -> None:
     assert len(ro.prepare(model)._evaluator.rt_nodes_) == 1
 
 
-def test_numbers_that_are_computed_with_are_no_integers() -> None:
+@pytest.mark.parametrize("operator", ["Add", "Ceil"])
+def test_numbers_that_are_computed_with_are_no_integers(operator: str) -> None:
     node = sized("LSTM")
     nodes, tensors = behind(node, "rows")
     nodes[0].output[0] = "W_before"
-    nodes.insert(1, helper.make_node("Add", ["W_before", "W_before"], ["W"]))
+    nodes.insert(1, helper.make_node(operator, ["W_before"] * (1 + (operator == "Add")), ["W"]))
     model = model_of(node, nodes, tensors, 17)
     layer = ro.from_node(model.graph.node[-1], model)
     assert [part.quantized for part in layer.directions] == [None, None]
