@@ -227,7 +227,10 @@ def row(line: Line) -> str:
     return text + "".join(f"\n  {name} {why}" for name, why in line["left_out"].items())
 
 
-def timed_lines(args: Any, peers: Sequence[Participant]) -> Iterator[Line]:
+def _lines(args: Any, peers: Sequence[Participant]) -> Iterator[Line]:
+    """What is asked for, printed."""
+    if set(args.what) & set(MODES):
+        print("ms per call, in brackets the root mean square and the largest error")
     for cell in args.cells:
         for mode in (mode for mode in MODES if mode in args.what):
             for shape in (LOW_PRECISION_SHAPES[number] for number in args.shapes):
@@ -236,6 +239,9 @@ def timed_lines(args: Any, peers: Sequence[Participant]) -> Iterator[Line]:
                 line |= measure(case, peers, args.threads, args.seconds)
                 print(row(line), flush=True)
                 yield line
+    if "nats" in args.what:
+        cells = [cell for cell in low_precision_nats.CELLS if cell in args.cells]
+        yield from low_precision_nats.measure(cells, args.threads)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -258,20 +264,16 @@ def main(arguments: Sequence[str]) -> int:
     run = results.new_run(machine.describe())
     common = {"kind": "low_precision", "run": run["run"], "threads": args.threads}
     common["instruction_set"] = rk.instruction_set()
-    print(f"{rk.backends()['cpu']}\nms per call, in brackets the root mean square and the largest error")
-    lines: list[Line] = []
-    status = 0
+    print(rk.backends()["cpu"])
+    lines = []
     try:
-        for line in timed_lines(args, [peer for peer in everyone if not peer.missing()]):
+        for line in _lines(args, [peer for peer in everyone if not peer.missing()]):
             lines.append(common | line)
             if args.out:
                 results.merge(args.out, [run, *lines])
     except WrongAnswerError as fault:
         print(fault, file=sys.stderr)
-        status = 1
-    print(f"\nthe others' time over ours, and errors\n{summary(lines)}" if lines else "")
-    if status == 0 and "nats" in args.what:
-        nats = [common | line for line in low_precision_nats.measure(args.threads)]
-        if args.out:
-            results.merge(args.out, [run, *lines, *nats])
-    return status
+        return 1
+    if asked := summary([line for line in lines if line["mode"] in MODES]):
+        print(f"\nthe others' time over ours, and errors\n{asked}")
+    return 0

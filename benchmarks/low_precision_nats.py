@@ -10,7 +10,7 @@ characters; a loss that is wanted is that over float32's.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import rnnkernels as rk
@@ -49,11 +49,11 @@ def losses(model: charlm.CharModel, tokens: Any) -> dict[str, float]:
     }
 
 
-def measure(threads: int) -> Iterator[Line]:
+def measure(cells: Sequence[str], threads: int) -> Iterator[Line]:
     """Train, evaluate and print, one cell after the other."""
     rk.set_num_threads(threads)
     print("nats per held-out character of a model trained in float32, and what the others lose")
-    for cell in CELLS:
+    for cell in cells:
         begin = time.monotonic()
         trainer = charlm.train(None, charlm.Config(cell=cell, **CONFIG))  # type: ignore[arg-type]
         found = losses(trainer.model, trainer.valid_tokens[:HELD_OUT])
