@@ -5,13 +5,25 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-COMMANDS = ("roofline", "scaling", "ragged", "options", "layers", "attention", "equations", "models", "draw", "compare")
+COMMANDS = (
+    "roofline",
+    "scaling",
+    "ragged",
+    "options",
+    "layers",
+    "attention",
+    "equations",
+    "low-precision",
+    "models",
+    "draw",
+    "compare",
+)
 
 
 def main(arguments: list[str]) -> int:
     command = arguments.pop(0) if arguments and arguments[0] in COMMANDS else "run"
     try:
-        status: int = import_module(f"benchmarks.{command}").main(arguments)
+        status: int = import_module(f"benchmarks.{command.replace('-', '_')}").main(arguments)
     except ModuleNotFoundError as error:
         print(f"{error}: pip install 'rnnkernels[bench]'", file=sys.stderr)
         return 2

@@ -1,5 +1,5 @@
 """The pictures in docs/, from a file of results: ratios.svg, variants.svg, roofline.svg, scaling.svg, latency.svg,
-attention.svg.
+attention.svg, low_precision.svg.
 
 `python -m benchmarks draw [FILE.jsonl]`
 
@@ -9,6 +9,7 @@ The same file gives the same bytes. What has no lines in the file is not drawn.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -253,6 +254,60 @@ def attention(lines: Sequence[Line]) -> Any:
     return figure
 
 
+LOW_PRECISION = (
+    "ours int8",
+    "ours bfloat16",
+    "ours float32",
+    "onnxruntime int8",
+    "torch int8",
+    "torch bfloat16",
+    "torch autocast",
+)
+
+
+def low_precision(lines: Sequence[Line]) -> Any:
+    """Inference of an LSTM in low precision: times over ours of int8 for each number of threads, and errors."""
+    from matplotlib import pyplot as plt
+
+    found = [x for x in results.of_kind(lines, "low_precision") if (x["cell"], x["mode"]) == ("lstm", "inference")]
+    if not found:
+        return None
+    counts = sorted({x["threads"] for x in found})
+    shapes = sorted({tuple(x["shape"]) for x in found}, key=lambda shape: (shape[1], shape[3]))
+    names = [name for name in LOW_PRECISION if any(name in x["medians"] for x in found)]
+    figure, axes = plt.subplots(len(counts) + 1, 1, figsize=(9, 2.3 * (len(counts) + 1)), sharex=True)
+    width = 0.8 / len(names)
+
+    def bars(axis: Any, mine: Sequence[Line], value: Callable[[Line, str], float], bottom: float) -> list[float]:
+        heights = []
+        for i, name in enumerate(names):
+            there = [x for x in mine if name in x["medians"]]
+            places = [shapes.index(tuple(x["shape"])) + (i - (len(names) - 1) / 2) * width for x in there]
+            values = [value(x, name) for x in there]
+            axis.bar(places, [v - bottom for v in values], 0.92 * width, bottom=bottom, label=name, color=COLORS[i])
+            heights += values
+        axis.set_yscale("log")
+        axis.grid(axis="y", color="#e0e0e0", linewidth=0.6)
+        return heights
+
+    for axis, threads in zip(axes, counts, strict=False):
+        mine = [x for x in found if x["threads"] == threads]
+        _times(axis, bars(axis, mine, lambda x, name: x["medians"][name] / x["medians"]["ours int8"], 1.0))
+        axis.axhline(1, color="black", linewidth=0.8)
+        axis.set_title(f"LSTM inference, {_threads(threads)}: times over that of our int8", loc="left")
+    last = [x for x in found if x["threads"] == counts[-1]]
+    least = min(x["errors"][name]["rms"] for x in last for name in names if name in x["medians"])
+    bars(axes[-1], last, lambda x, name: x["errors"][name]["rms"], 10.0 ** math.floor(math.log10(least) - 0.5))
+    axes[-1].set_title("root mean square error of the outputs, against float64", loc="left")
+    axes[-1].set_xticks(range(len(shapes)), ["T{} B{}\nI{} H{}".format(*shape) for shape in shapes])
+    axes[0].legend(ncols=len(names), loc="lower right", bbox_to_anchor=(1, 1.12), columnspacing=1, handlelength=1)
+    note = (
+        "weights packed or quantised before; medians of alternated calls; ONNX Runtime: DynamicQuantizeLSTM per channel"
+    )
+    _footnote(figure, lines, found[0], note, "float32, bfloat16, int8")
+    return figure
+
+
 PICTURES: dict[str, Callable[[Sequence[Line]], Any]] = {
     "ratios": ratios,
     "variants": variants,
@@ -260,6 +315,7 @@ PICTURES: dict[str, Callable[[Sequence[Line]], Any]] = {
     "scaling": scaling,
     "latency": latency,
     "attention": attention,
+    "low_precision": low_precision,
 }
 
 
@@ -337,13 +393,13 @@ def _log(axis: Any, places: Sequence[int] | None = None) -> None:
     axis.minorticks_off()
 
 
-def _footnote(figure: Any, lines: Sequence[Line], line: Line, note: str) -> None:
+def _footnote(figure: Any, lines: Sequence[Line], line: Line, note: str, precision: str = "float32") -> None:
     run = results.run_of(lines, line)
     versions = ", ".join(f"{n} {v}" for n, v in run["versions"].items() if n not in {"numpy", "jaxlib"})
     figure.text(
         0.01,
         0.01,
-        f"float32, {run['machine']} ({line['instruction_set']}); {versions}\n{note}",
+        f"{precision}, {run['machine']} ({line['instruction_set']}); {versions}\n{note}",
         fontsize=6,
         color="#444444",
     )

@@ -11,6 +11,7 @@
 - ``gpu``: on a GPU, a layer against PyTorch's, or what the parts of a step take (``probe``)
 - ``builds``: two builds of ours, before and after
 - ``cost``: what a build costs to make, and one more cell
+- ``low_precision``: bfloat16 and int8, times and errors of ours and the peers'; or nats (``what``)
 - ``models``: a model that trains with torch.nn's layers, over the same with ours
 - ``neighbours``: calls beside other people's threads over calls alone, ours and the peers'; or a training loop's steps
 """

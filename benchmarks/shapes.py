@@ -62,6 +62,18 @@ STREAMING_SHAPES: tuple[Shape, ...] = tuple((1, 1, size, size) for size in (64, 
 # Where weights do not fit the caches next to a core, and half of them is half of the time.
 BFLOAT16_SHAPES: tuple[Shape, ...] = tuple((100, 1, size, size) for size in (512, 1024))
 
+# Those of `low-precision`: one row and batches, weights that fit the caches near a core and weights that do not.
+LOW_PRECISION_SHAPES: tuple[Shape, ...] = (
+    (50, 1, 256, 256),
+    (50, 1, 512, 512),
+    (30, 1, 1024, 1024),
+    (30, 16, 256, 256),
+    (30, 16, 512, 512),
+    (30, 16, 1024, 1024),
+    (30, 64, 256, 256),
+    (30, 64, 512, 512),
+)
+
 GRIDS: dict[str, tuple[Shape, ...]] = {"core": CORE_SHAPES, "wide": WIDE_SHAPES, "all": CORE_SHAPES + WIDE_SHAPES}
 
 

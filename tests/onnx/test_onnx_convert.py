@@ -167,7 +167,7 @@ def test_what_does_not_fit_is_refused() -> None:
     node, tensors = ro.to_node(ro.Layer((one,)))
     with pytest.raises(ValueError, match="R: expected an initializer named 'R', got none"):
         ro.from_node(node, [t for t in tensors if t.name != "R"])
-    with pytest.raises(ValueError, match="node: expected an RNN, GRU or LSTM, got Add"):
+    with pytest.raises(ValueError, match="node: expected an RNN, GRU, LSTM or DynamicQuantizeLSTM, got Add"):
         ro.from_node(helper.make_node("Add", ["a", "b"], ["c"]), [])
     with pytest.raises(TypeError, match=r"initializers: expected a mapping of names to arrays, a model, .*, got int"):
         ro.from_node(node, 3)

@@ -2,7 +2,8 @@
 
 Exporters write them as initializers, as Constant nodes, or as operators on these (Identity, Cast, Transpose, Reshape,
 Concat, Slice, Unsqueeze, DequantizeLinear, ...), in the graph of the node or in one around it. Each operator is run by
-ONNX's reference evaluator. Not here: values that depend on an input, and operators with graphs of their own.
+ONNX's reference evaluator. Of what DequantizeLinear makes, the integers and their scales are found too. Not here:
+values that depend on an input, and operators with graphs of their own.
 """
 
 from __future__ import annotations
@@ -17,8 +18,16 @@ from onnx.reference import ReferenceEvaluator
 
 from rnnkernels._scalars import shown
 
+from .dequantize import DequantizeLinear
+from .quantized import Stored
+
 if TYPE_CHECKING:
     from rnnkernels.parameters import Array
+
+# What moves numbers and computes none; Concat has several operands, the others one.
+_MOVES = {"Concat", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
+_MOST_MOVES = 32  # behind a DequantizeLinear; of more its integers are not looked for
+_INTEGERS = {"int4", "int8", "uint4", "uint8"}
 
 _RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 
@@ -31,14 +40,17 @@ class Constants:
     given : mapping of str to array, onnx.ModelProto, onnx.GraphProto, or iterable
         Of a model: the graph that `node` is in and those around it. An iterable holds tensors, nodes and graphs; of two
         that have a name the first counts.
-    node : onnx.NodeProto
-        Whose inputs are asked for.
+    node : onnx.NodeProto or None
+        Whose inputs are asked for; of no model it is not looked at.
+    opsets : dict of str to int, optional
+        The versions of operators, by domain. Default: the model's, or the newest.
     """
 
-    def __init__(self, given: Any, node: Any) -> None:
+    def __init__(self, given: Any, node: Any, opsets: dict[str, int] | None = None) -> None:
         self._arrays: dict[str, Array] = {}
         self._nodes: dict[str, Any] = {}
-        self._opsets: dict[str, int] = {}
+        self._opsets = dict(opsets or {})
+        self._parts: dict[str, tuple[str, str] | None] = {}  # of what DequantizeLinear makes
         if isinstance(given, Mapping):
             try:
                 self._arrays = {name: np.asarray(value) for name, value in given.items()}
@@ -81,6 +93,53 @@ class Constants:
             self._compute(role, name, producer)
         return self._arrays[name]
 
+    def stored(self, role: str, name: str) -> Stored | None:
+        """Return the integers that DequantizeLinear makes an input of, and their scales; None of other numbers.
+
+        A row has one scale or many, whatever axis and blocks the scales belong to.
+
+        Raises
+        ------
+        ValueError
+            As `find`.
+        """
+        parts = self._stored(role, name, _MOST_MOVES)
+        if parts is None or self.find(role, name).dtype != np.float32:
+            return None
+        integers, scales = (self.find(role, part) for part in parts)
+        return Stored(integers.astype(np.int16), scales)
+
+    def _stored(self, role: str, name: str, moves: int) -> tuple[str, str] | None:
+        """Return under which names the integers, zero points taken off, and the scales can be found."""
+        if name not in self._parts:
+            self._parts[name] = self._parts_of(role, name, self._nodes.get(name), moves)
+        return self._parts[name]
+
+    def _parts_of(self, role: str, name: str, node: Any, moves: int) -> tuple[str, str] | None:
+        if node is None or moves == 0 or node.domain not in ("", "ai.onnx"):
+            return None
+        integers, scales, ones, one = (f"rnnkernels:{what}:{name}" for what in ("integers", "scales", "ones", "one"))
+        if node.op_type == "DequantizeLinear":
+            q, scale = (self.find(role, given) for given in node.input[:2])
+            if q.dtype.name not in _INTEGERS or scale.dtype != np.float32:
+                return None
+            self._arrays |= {ones: np.ones_like(q), one: np.ones_like(scale)}
+            operands = {integers: [node.input[0], one, *node.input[2:]], scales: [ones, node.input[1]]}
+        elif node.op_type in _MOVES:
+            count = len(node.input) if node.op_type == "Concat" else 1
+            before = [self._stored(role, given, moves - 1) for given in node.input[:count]]
+            pairs = [pair for pair in before if pair is not None]
+            if len(pairs) < len(before):
+                return None
+            operands = {integers: [pair[0] for pair in pairs], scales: [pair[1] for pair in pairs]}
+            operands = {part: [*names, *node.input[count:]] for part, names in operands.items()}
+        else:
+            return None
+        for part, names in operands.items():
+            self._nodes[part] = helper.make_node(node.op_type, names, [part])
+            self._nodes[part].attribute.extend(node.attribute)
+        return integers, scales
+
     def _compute(self, role: str, name: str, node: Any) -> None:
         what = f"{role}: {name!r} is computed by {node.op_type}"
         if node.op_type in _RANDOM or any(a.HasField("g") or a.graphs for a in node.attribute):
@@ -92,7 +151,8 @@ class Constants:
         infos = ([onnx.ValueInfoProto(name=n) for n in names] for names in (given, results))
         graph = helper.make_graph([node], "constants", *infos)
         try:
-            found = ReferenceEvaluator(graph, opsets=domains).run(None, {n: self._arrays[n] for n in given})
+            evaluator = ReferenceEvaluator(graph, opsets=domains, new_ops=[DequantizeLinear])
+            found = evaluator.run(None, {n: self._arrays[n] for n in given})
         except Exception as error:
             raise ValueError(
                 f"{what} from constants, which ONNX's reference evaluator could not do ({type(error).__name__}: "

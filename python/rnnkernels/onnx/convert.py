@@ -17,17 +17,18 @@ from rnnkernels.parameters import Array, Params, parameter_shapes
 
 from .cells import BUILT_IN, DEFAULTS, UnsupportedError, form_of
 from .constants import Constants
-from .nodes import Attributes, of_node, read_attributes
+from .nodes import INPUTS, STORED, WEIGHTS, Attributes, computed_by, of_node, read_attributes
+from .quantized import from_inputs, shapes_of, to_quantized
 from .weights import check_shapes, from_params, to_params
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from .quantized import Stored
+
 __all__ = ["Direction", "Layer", "from_node", "to_node"]
 
-_INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
 _OUTPUTS = ("Y", "Y_h", "Y_c")
-_WEIGHTS = ("W", "R", "B", "P")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +43,16 @@ class Direction:
         See `rnnkernels.parameter_shapes`.
     reverse : bool
         As `rnnkernels.forward` takes it.
+    quantized : dict of str to ndarray, or None
+        The same parameters with the node's own int8 matrices and the scale of each row, as `rnnkernels.Prepared` and
+        `rnnkernels.Stepper` take them. None where the node has no such matrices: it keeps floats, scales that serve
+        less than a row, or zero points that leave more than 127 on one side.
     """
 
     cell: str
     params: Params
     reverse: bool = False
+    quantized: Params | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,22 +73,23 @@ class Layer:
 
 
 def from_node(node: Any, initializers: Any) -> Layer:
-    """Return the cells and parameters of an RNN, GRU or LSTM node.
+    """Return the cells and parameters of an RNN, GRU or LSTM node, or of a DynamicQuantizeLSTM.
 
     Parameters
     ----------
     node : onnx.NodeProto
     initializers : mapping of str to array, onnx.ModelProto, onnx.GraphProto, or iterable
-        What W, R, and B and P where the node names them, are found in: a graph's ``initializer``, say. A model or a
-        graph is searched for what its nodes compute from constants, too, whatever the operators are. Of a node in a
-        branch or a loop, the model, or an iterable of the graph that it is in and those around it. An iterable may hold
-        tensors, nodes and graphs; of two of one name the first counts.
+        What W, R, and B, P, scales and zero points where the node names them, are found in: a graph's ``initializer``,
+        say. A model or a graph is searched for what its nodes compute from constants, too, whatever the operators are.
+        Of a node in a branch or a loop, the model, or an iterable of the graph that it is in and those around it. An
+        iterable may hold tensors, nodes and graphs; of two of one name the first counts.
 
     Returns
     -------
     Layer
         Its cells are built-in ones where these compute the same, else cells made of the node's equations.
-        float32 or float64 as the initializers are; half precisions become float32, exactly.
+        float32 or float64 as the initializers are; half precisions become float32, exactly. Integers become float32
+        as DequantizeLinear makes them; where they are int8 with a scale for each row, `Direction.quantized` has them.
 
     Raises
     ------
@@ -92,15 +99,12 @@ def from_node(node: Any, initializers: Any) -> Layer:
         If the node is of another operator, an initializer is missing or depends on an input of the model, or shapes or
         dtypes do not fit.
     """
-    operator = getattr(node, "op_type", None)
-    if operator not in DEFAULTS or node.domain not in ("", "ai.onnx"):
-        raise ValueError(f"node: expected an RNN, GRU or LSTM, got {operator or type(node).__name__}")
-    settings = read_attributes(operator, {a.name: helper.get_attribute_value(a) for a in node.attribute})
-    constants = Constants(initializers, node)
-    given: dict[str, Array | None] = dict.fromkeys(_WEIGHTS)
-    for role, name in zip(_INPUTS, node.input, strict=False):
-        if role in _WEIGHTS and name:
-            given[role] = _wide(constants.find(role, name))
+    operator = computed_by(node)
+    if operator is None:
+        what = getattr(node, "op_type", None) or type(node).__name__
+        raise ValueError(f"node: expected an RNN, GRU, LSTM or DynamicQuantizeLSTM, got {what}")
+    settings = read_attributes(node.op_type, {a.name: helper.get_attribute_value(a) for a in node.attribute})
+    given, stored = _weights(settings, node, Constants(initializers, node))
     check_shapes(settings, given)
     try:
         cells = settings.cells(peepholes=given["P"] is not None)
@@ -109,8 +113,25 @@ def from_node(node: Any, initializers: Any) -> Layer:
     directions = []
     for at, (cell, reverse) in enumerate(zip(cells, settings.reverse, strict=True)):
         one = {name: None if array is None else array[at] for name, array in given.items()}
-        directions.append(Direction(cell, to_params(operator, cell, one), reverse))
+        params = to_params(operator, cell, one)
+        directions.append(Direction(cell, params, reverse, to_quantized(operator, cell, stored, at, params)))
     return Layer(tuple(directions), settings.layout)
+
+
+def _weights(
+    settings: Attributes, node: Any, constants: Constants
+) -> tuple[dict[str, Array | None], dict[str, Stored | None]]:
+    """Return W, R, B and P as floats, and W and R as integers where a node has them so."""
+    dynamic = node.op_type not in DEFAULTS
+    given: dict[str, Array | None] = dict.fromkeys(STORED if dynamic else WEIGHTS)
+    names = {role: name for role, name in zip(INPUTS, node.input, strict=False) if role in given and name}
+    given |= {role: _wide(constants.find(role, name)) for role, name in names.items()}
+    if not dynamic:
+        return given, {role: constants.stored(role, names[role]) for role in ("W", "R") if role in names}
+    shapes_of(settings, given)
+    stored = from_inputs(given)
+    floats = {role: each.floats() for role, each in stored.items()}
+    return {"W": floats["W"], "R": floats["R"], "B": given["B"], "P": given["P"]}, dict(stored)
 
 
 def to_node(
@@ -162,9 +183,9 @@ def to_node(
     wrong = sorted(set(names) - {"X", "sequence_lens", *states})
     if wrong:
         raise ValueError(f"inputs: {settings.operator} has no input {', '.join(wrong)}")
-    arrays = {role: np.stack([part[role] for part in parts]) for role in _WEIGHTS if role in parts[0]}
+    arrays = {role: np.stack([part[role] for part in parts]) for role in WEIGHTS if role in parts[0]}
     names |= {role: f"{name}.{role}" if name else role for role in arrays}
-    places = [names.get(role, "") for role in _INPUTS[: max(_INPUTS.index(role) for role in names) + 1]]
+    places = [names.get(role, "") for role in INPUTS[: max(INPUTS.index(role) for role in names) + 1]]
     wanted = wanted[: 3 if settings.operator == "LSTM" else 2]
     while wanted and not wanted[-1]:
         wanted.pop()

@@ -1,4 +1,4 @@
-"""The attributes of an RNN, GRU or LSTM node, checked, and the cells that they ask for.
+"""The attributes of an RNN, GRU, LSTM or DynamicQuantizeLSTM node, checked, and the cells that they ask for.
 
 Equations: https://onnx.ai/onnx/operators/ (RNN, GRU, LSTM). Not here: what the functions are (activations.py), cells
 (cells.py), weights (weights.py), and what is done with them (operators.py, convert.py).
@@ -18,11 +18,24 @@ from .cells import DEFAULTS, Form, UnsupportedError, cell_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+MICROSOFT = "com.microsoft"
+
+# What an operator computes, by its domain and name.
+COMPUTES = {**{("", name): name for name in DEFAULTS}, (MICROSOFT, "DynamicQuantizeLSTM"): "LSTM"}
+_DYNAMIC = "DynamicQuantize"  # before the name of what it computes
+
+# The inputs of these nodes in their order, and those of them that are weights. A DynamicQuantizeLSTM has all, an LSTM
+# those before the scales.
+WEIGHTS = ("W", "R", "B", "P")
+SCALES = ("W_scale", "W_zero_point", "R_scale", "R_zero_point")
+STORED = (*WEIGHTS, *SCALES)
+INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P", *SCALES)
+
 FIRST_OPSET = 7  # before it these operators had other attributes and outputs
 
 _REVERSE = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
 
-_COMMON = {"activation_alpha", "activation_beta", "activations", "clip", "direction", "hidden_size", "layout"}
+_COMMON = {"activation_alpha", "activation_beta", "activations", "clip", "direction", "hidden_size"}
 _OWN = {"RNN": set[str](), "GRU": {"linear_before_reset"}, "LSTM": {"input_forget"}}
 
 
@@ -81,12 +94,18 @@ def of_node(error: UnsupportedError, node: Any) -> UnsupportedError:
     return UnsupportedError(f"{error} [{node.op_type} node {named}]")
 
 
-def read_attributes(operator: str, given: Mapping[str, Any]) -> Attributes:
+def computed_by(node: Any) -> str | None:
+    """Return the operator that a node computes, None where it is none of ours."""
+    domain, name = getattr(node, "domain", None), getattr(node, "op_type", None)
+    return COMPUTES.get((str("" if domain == "ai.onnx" else domain), str(name)))
+
+
+def read_attributes(op_type: str, given: Mapping[str, Any]) -> Attributes:
     """Check a node's attributes.
 
     Parameters
     ----------
-    operator : {"RNN", "GRU", "LSTM"}
+    op_type : {"RNN", "GRU", "LSTM", "DynamicQuantizeLSTM"}
     given : mapping of str to value
         Those that the node has, and not the defaults of others.
 
@@ -95,9 +114,11 @@ def read_attributes(operator: str, given: Mapping[str, Any]) -> Attributes:
     ValueError
         If one has a value that ONNX does not allow.
     """
-    unknown = sorted(set(given) - _COMMON - _OWN[operator])
+    operator = op_type.removeprefix(_DYNAMIC)
+    layouts = {"layout"} if operator == op_type else set[str]()
+    unknown = sorted(set(given) - _COMMON - layouts - _OWN[operator])
     if unknown:
-        raise ValueError(f"{unknown[0]}: {operator} has no such attribute from opset {FIRST_OPSET} on")
+        raise ValueError(f"{unknown[0]}: {op_type} has no such attribute from opset {FIRST_OPSET} on")
     direction = _text(given.get("direction", "forward"))
     if direction not in _REVERSE:
         raise ValueError(f"direction: expected one of {', '.join(_REVERSE)}; got {direction!r}")

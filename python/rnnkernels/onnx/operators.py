@@ -1,4 +1,4 @@
-"""The operators RNN, GRU and LSTM for `onnx.reference.ReferenceEvaluator`, on the kernels.
+"""The operators RNN, GRU, LSTM and DynamicQuantizeLSTM for `onnx.reference.ReferenceEvaluator`, on the kernels.
 
 `ops` are the classes that an evaluator takes as ``new_ops=``; the rest of a model runs as it does without them. An
 evaluator does not hand them to a model's local functions; `rnnkernels.onnx.Backend` does.
@@ -16,7 +16,8 @@ from rnnkernels.parameters import Array, Params
 from rnnkernels.prepared import Prepared
 
 from .cells import UnsupportedError
-from .nodes import FIRST_OPSET, Attributes, of_node, read_attributes
+from .nodes import FIRST_OPSET, MICROSOFT, SCALES, Attributes, of_node, read_attributes
+from .quantized import from_inputs, shapes_of, to_quantized
 from .weights import check_shapes, to_params
 
 if TYPE_CHECKING:
@@ -28,6 +29,15 @@ __all__ = ["ops"]
 
 _COMPUTED = (np.dtype(np.float32), np.dtype(np.float64))
 _STATES = {"RNN": ("h",), "GRU": ("h",), "LSTM": ("h", "c")}
+
+
+class _Given(NamedTuple):
+    """What a node is given beside its weights, by ONNX's names."""
+
+    X: Array
+    sequence_lens: Array | None
+    initial_h: Array | None
+    initial_c: Array | None
 
 
 class _Kept(NamedTuple):
@@ -83,18 +93,20 @@ class _Recurrent(OpRun):  # type: ignore[misc]  # onnx is not followed
         P: Array | None = None,
         **attributes: Any,
     ) -> tuple[Array, ...]:
-        settings = self._settings
-        if settings is None:
-            settings = read_attributes(self.operator, {name: attributes[name] for name in self._given})
+        settings = self._asked(attributes)
         weights = {"W": W, "R": R, "B": B, "P": P}
-        others = {"X": X, "sequence_lens": sequence_lens, "initial_h": initial_h, "initial_c": initial_c}
-        check_shapes(settings, {**weights, **others})
-        dtype = W.dtype
+        given = _Given(X, sequence_lens, initial_h, initial_c)
+        check_shapes(settings, {**weights, **given._asdict()})
+        return self._results(settings, weights, given)
+
+    def _results(self, settings: Attributes, weights: Mapping[str, Array | None], given: _Given) -> tuple[Array, ...]:
+        """Return what a node gives for arrays that fit together."""
+        X, sequence_lens, initial_h, initial_c = given
         x = _compute(X)
         if settings.layout:
             x = x.swapaxes(0, 1)
             initial_h, initial_c = (None if a is None else a.swapaxes(0, 1) for a in (initial_h, initial_c))
-        states = [_states(self.operator, initial_h, initial_c, at) for at in range(len(settings.reverse))]
+        states = [_states(settings.operator, initial_h, initial_c, at) for at in range(len(settings.reverse))]
         runs = [
             layer.forward(x, state, lengths=sequence_lens, reverse=reverse)
             for layer, state, reverse in zip(self._layers(settings, weights), states, settings.reverse, strict=True)
@@ -103,17 +115,31 @@ class _Recurrent(OpRun):  # type: ignore[misc]  # onnx is not followed
         ends = [_together(parts, 0) for parts in zip(*(state for _, state in runs), strict=True)]  # (directions, B, H)
         if settings.layout:
             Y, ends = Y.transpose(2, 0, 1, 3), [end.swapaxes(0, 1) for end in ends]
-        return tuple(np.ascontiguousarray(found, dtype) for found in (Y, *ends))
+        return tuple(np.ascontiguousarray(found, X.dtype) for found in (Y, *ends))
+
+    def _asked(self, attributes: Mapping[str, Any]) -> Attributes:
+        """Return the node's settings, those that its caller tells among them."""
+        if self._settings is not None:
+            return self._settings
+        return read_attributes(self.operator, {name: attributes[name] for name in self._given})
 
     def _layers(self, settings: Attributes, weights: Mapping[str, Array | None]) -> list[Prepared]:
         """Return each direction's layer: that of the last call where it must be the same."""
         arrays, kept = tuple(weights.values()), self._kept
         if kept is not None and all(new is old for new, old in zip(arrays, kept.weights, strict=True)):
             return kept.layers
-        layers = [Prepared(cell, params) for cell, params in _cells(settings, weights)]
+        layers = [Prepared(cell, params) for cell, params in self._cells(settings, weights)]
         if self._settings is not None and all(array is None or _constant(array) for array in arrays):
             self._kept = _Kept(arrays, layers)
         return layers
+
+    def _cells(self, settings: Attributes, weights: Mapping[str, Array | None]) -> list[tuple[str, Params]]:
+        """Return each direction's cell and parameters."""
+        found = []
+        for at, cell in enumerate(settings.cells(peepholes=weights["P"] is not None)):
+            one = {name: None if array is None else _compute(array[at]) for name, array in weights.items()}
+            found.append((cell, to_params(settings.operator, cell, one)))
+        return found
 
 
 class RNN(_Recurrent):
@@ -128,16 +154,47 @@ class LSTM(_Recurrent):
     """LSTM, opset 7 and later."""
 
 
-ops = [RNN, GRU, LSTM]
+class DynamicQuantizeLSTM(_Recurrent):
+    """ONNX Runtime's LSTM of integers.
+
+    Weights that are int8 with a scale for each row keep to our own arithmetic of these: activations are quantised for
+    each row of the batch and each step. Others are computed with as floats.
+    """
+
+    op_domain = MICROSOFT
+
+    def _run(
+        self,
+        X: Array,
+        W: Array,
+        R: Array,
+        B: Array | None = None,
+        sequence_lens: Array | None = None,
+        initial_h: Array | None = None,
+        initial_c: Array | None = None,
+        P: Array | None = None,
+        W_scale: Array | None = None,
+        W_zero_point: Array | None = None,
+        R_scale: Array | None = None,
+        R_zero_point: Array | None = None,
+        **attributes: Any,
+    ) -> tuple[Array, ...]:
+        settings = self._asked(attributes)
+        scales = (W_scale, W_zero_point, R_scale, R_zero_point)
+        weights = {"W": W, "R": R, "B": B, "P": P, **dict(zip(SCALES, scales, strict=True))}
+        given = _Given(X, sequence_lens, initial_h, initial_c)
+        check_shapes(settings, {**shapes_of(settings, weights), "B": B, "P": P, **given._asdict()})
+        return self._results(settings, weights, given)
+
+    def _cells(self, settings: Attributes, weights: Mapping[str, Array | None]) -> list[tuple[str, Params]]:
+        stored = from_inputs(weights)
+        floats = {**{name: each.floats() for name, each in stored.items()}, "B": weights["B"], "P": weights["P"]}
+        cells = super()._cells(settings, floats)
+        quantized = (to_quantized("LSTM", cell, stored, at, params) for at, (cell, params) in enumerate(cells))
+        return [(cell, found or params) for (cell, params), found in zip(cells, quantized, strict=True)]
 
 
-def _cells(settings: Attributes, weights: Mapping[str, Array | None]) -> list[tuple[str, Params]]:
-    """Return each direction's cell and parameters."""
-    found = []
-    for at, cell in enumerate(settings.cells(peepholes=weights["P"] is not None)):
-        one = {name: None if array is None else _compute(array[at]) for name, array in weights.items()}
-        found.append((cell, to_params(settings.operator, cell, one)))
-    return found
+ops = [RNN, GRU, LSTM, DynamicQuantizeLSTM]
 
 
 def _states(operator: str, initial_h: Array | None, initial_c: Array | None, at: int) -> State | None:

@@ -35,17 +35,21 @@ def to_params(operator: str, cell: str, weights: Mapping[str, Array | None]) -> 
     """
     W, R, B, P = (weights.get(name) for name in "WRBP")
     W, R = present(W, "W"), present(R, "R")
-    theirs, ours = GATES[operator], gates_of(cell)
-    params = {"weight_ih": reorder(W, theirs, ours), "weight_hh": reorder(R, theirs, ours)}
+    params = {"weight_ih": reorder_rows(operator, cell, W), "weight_hh": reorder_rows(operator, cell, R)}
     if B is not None:
-        of_w, of_r = np.split(B, 2)
-        params |= {"bias_ih": reorder(of_w, theirs, ours), "bias_hh": reorder(of_r, theirs, ours)}
+        of_w, of_r = (reorder_rows(operator, cell, bias) for bias in np.split(B, 2))
+        params |= {"bias_ih": of_w, "bias_hh": of_r}
     diagonals = "".join(cell_info(cell)["diagonals"])
     if diagonals:
         if P is None:
             P = np.zeros(len(PEEPHOLES) * R.shape[-1], R.dtype)
         params["weight_diagonal"] = reorder(P, PEEPHOLES, diagonals)
     return params
+
+
+def reorder_rows(operator: str, cell: str, array: Array) -> Array:
+    """Return rows of an operator's order, (G*H, ...), in a cell's order: a copy."""
+    return reorder(array, GATES[operator], gates_of(cell))
 
 
 def from_params(operator: str, cell: str, params: Mapping[str, Array]) -> dict[str, Array]:
