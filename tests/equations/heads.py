@@ -176,6 +176,33 @@ def test_masks(cell: Any) -> None:
             np.testing.assert_allclose(value, wanted[name], rtol=1e-9, atol=1e-11, err_msg=name)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_attention(cell: Any) -> None:
+    """A layer that attends is one over x and the contexts."""
+    name, rng = cell(heads=3), np.random.default_rng(0)
+    x, features = rng.standard_normal((5, 4, 2)), rng.standard_normal((4, 6, 3))
+    params = attention.init_params(name, 2, 3, 15, rng=0, dtype="float64")
+    run = attention.forward(name, x, features, params)
+    own = {key: params[key] for key in rk.parameter_shapes(name, 5, 15)}
+    plain = rk.forward(name, np.concatenate([x, run.contexts], axis=2), own)
+    np.testing.assert_array_equal(run.output, plain.output)
+    d_output = rng.standard_normal(run.output.shape)
+    found, right = attention.backward(run, d_output).params, rk.backward(plain, d_output).params
+    assert found["weight_hh"].shape == right["weight_hh"].shape == (len(own["weight_hh"]), 5)
+    slope = _slope(lambda moved: attention.forward(name, x, features, moved).output, params, d_output)
+    np.testing.assert_allclose(found["weight_hh"][17, 2], slope, rtol=1e-6, atol=1e-9)
+
+
+def _slope(run: Callable[[dict[str, Array]], Array], params: dict[str, Array], d_output: Array) -> float:
+    """The difference quotient by an element of weight_hh."""
+    sums = []
+    for step in (1e-6, -1e-6):
+        weight = params["weight_hh"].copy()
+        weight[17, 2] += step
+        sums.append(float((run(params | {"weight_hh": weight}) * d_output).sum()))
+    return (sums[0] - sums[1]) / 2e-6
+
+
 # ---- shapes and initial values -------------------------------------------------------------------
 
 
