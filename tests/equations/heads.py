@@ -271,6 +271,7 @@ MISFITS: dict[str, Any] = {
     "init_params": lambda: rk.init_params(blocked, 5, 10),
     "parameter_shapes": lambda: rk.parameter_shapes(blocked, 5, 10),
     "Stack": lambda: rk.Stack(blocked, 5, 10),
+    "training_bytes": lambda: rk.training_bytes(blocked, 3, 2, 10),
     "attention": lambda: attention.init_params(blocked, 5, 3, 10),
     "diagnose": lambda: diagnose.of_cell(blocked, 10),
     "Config": lambda: _charlm("Config"),
