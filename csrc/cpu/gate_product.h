@@ -97,18 +97,20 @@ public:
 private:
     void begin_at(const T* init, Index init_stride, const T* a, Index a_stride, int rows, T* out,
                   Index out_stride) const {
-        if (!panels_.data) {
-            if (w_.heads.panels.data) {
-                const RowBlock<T> block{a, a_stride, kNoOffset, 1, panels_.k};
-                w_.heads.run(block, rows, first_, last_, init, out, out_stride);
-                return;
-            }
-            rows == 1 ? direct<1>(init, init_stride, a, a_stride, out, out_stride)
-                      : direct<2>(init, init_stride, a, a_stride, out, out_stride);
-            return;
-        }
+        if (!panels_.data) return unpacked(init, init_stride, a, a_stride, rows, out, out_stride);
         const RowBlock<T> block{a, a_stride, kNoOffset, 1, panels_.k};
         product(block, rows, panels_, init, init_stride, out, out_stride);
+    }
+    // Apart, so that the products of most calls are no longer for it.
+    [[gnu::noinline]] void unpacked(const T* init, Index init_stride, const T* a, Index a_stride, int rows, T* out,
+                                    Index out_stride) const {
+        if (w_.heads.panels.data) {
+            const RowBlock<T> block{a, a_stride, kNoOffset, 1, panels_.k};
+            w_.heads.run(block, rows, first_, last_, init, out, out_stride);
+        } else {
+            rows == 1 ? direct<1>(init, init_stride, a, a_stride, out, out_stride)
+                      : direct<2>(init, init_stride, a, a_stride, out, out_stride);
+        }
     }
     // Few rows of a weight that is used once: its rows become columns in registers and are used there. Storing
     // them and reading them back would take longer than the product. The same sums as a tile's, in the same order.

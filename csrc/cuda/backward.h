@@ -242,11 +242,20 @@ private:
     // to (rows, columns) = the gradients of a product of the table's, from a column on, times its weight.
     void multiply(const StepRows& now, const ProductGates& product, int column, T* to) const {
         const Index hidden = shape_.hidden, n = Base::columns_of(product);
+        if (table_.heads > 1) return multiply_heads(now, product, column, to);
         if (now.count > 0)
             each_run(product, [&](int first, int gates, int row) {
                 Base::put(Product{now.count, n, gates * hidden, gradients(now, column + first), columns_, false,
                                   Base::weight_of(product, row), n, false, to, n, first > 0, storage_, dtype_of<T>});
             });
+    }
+    // The same of a weight with heads: of a gate the products of all heads at once.
+    void multiply_heads(const StepRows& now, const ProductGates& product, int column, T* to) const {
+        const Index hidden = shape_.hidden, size = Base::head_size();
+        for (int i = 0; now.count > 0 && i < product.count; ++i)
+            Base::put(Product{now.count, size, size, gradients(now, column + i), columns_, false,
+                              Base::weight_of(product, product.row[i]), size, false, to, hidden, i > 0, storage_,
+                              dtype_of<T>, table_.heads, size, size * size, size});
     }
     // What a step's gate gradients give back to the states before it. The step before adds it to what is carried, where
     // nothing else has to do with it.

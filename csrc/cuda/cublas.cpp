@@ -30,6 +30,9 @@ struct Library {
     Status (*set_workspace)(Handle, void*, std::size_t);
     Status (*multiply)(Handle, Operation, Operation, Index, Index, Index, const void*, const void*, DataType, Index,
                        const void*, DataType, Index, const void*, void*, DataType, Index, Compute, int);
+    Status (*multiply_many)(Handle, Operation, Operation, Index, Index, Index, const void*, const void*, DataType,
+                            Index, long long, const void*, DataType, Index, long long, const void*, void*, DataType,
+                            Index, long long, Index, Compute, int);
     Status (*version)(Handle, int*);
     const char* (*sentence)(Status);
     std::string file;
@@ -80,6 +83,7 @@ Library find_library() {
                !take(library, "cublasSetStream_v2", found.set_stream) ||
                !take(library, "cublasSetWorkspace_v2", found.set_workspace) ||
                !take(library, "cublasGemmEx_64", found.multiply) ||
+               !take(library, "cublasGemmStridedBatchedEx_64", found.multiply_many) ||
                !take(library, "cublasGetVersion_v2", found.version) ||
                !take(library, "cublasGetStatusString", found.sentence)) {
         found.missing = found.file + " is no cuBLAS " + std::to_string(kMajor) + ": a function is missing";
@@ -144,14 +148,18 @@ void multiply(const Queue& queue, const Product& p) {
     const void* beta = p.accumulate ? alpha : wide ? static_cast<const void*>(&zero64) : &zero;
     const DataType operands = type_of(p.operands);
     const bool tf32 = queue.products->tf32 && p.operands == Dtype::float32;
-    check(blas.multiply(queue.products->context, p.b_transposed ? kTransposed : kAsItIs,
-                        p.a_transposed ? kTransposed : kAsItIs, p.n, p.m, p.k, alpha, p.b, operands, p.b_stride, p.a,
-                        operands, p.a_stride, beta, p.c, type_of(p.result), p.c_stride,
-                        wide   ? kIn64
-                        : tf32 ? kInTf32
-                               : kIn32,
-                        kDefaultAlgorithm),
-          "cublasGemmEx");
+    const Operation of_b = p.b_transposed ? kTransposed : kAsItIs, of_a = p.a_transposed ? kTransposed : kAsItIs;
+    const Compute compute = wide ? kIn64 : tf32 ? kInTf32 : kIn32;
+    Handle const handle = queue.products->context;
+    if (p.count == 1)
+        check(blas.multiply(handle, of_b, of_a, p.n, p.m, p.k, alpha, p.b, operands, p.b_stride, p.a, operands,
+                            p.a_stride, beta, p.c, type_of(p.result), p.c_stride, compute, kDefaultAlgorithm),
+              "cublasGemmEx");
+    else
+        check(blas.multiply_many(handle, of_b, of_a, p.n, p.m, p.k, alpha, p.b, operands, p.b_stride, p.b_step, p.a,
+                                 operands, p.a_stride, p.a_step, beta, p.c, type_of(p.result), p.c_stride, p.c_step,
+                                 p.count, compute, kDefaultAlgorithm),
+              "cublasGemmStridedBatchedEx");
 }
 
 }  // namespace

@@ -73,8 +73,11 @@ protected:
         for (int k = 0; k < table_.settings; ++k) a.settings[k] = static_cast<T>(in_.settings[k]);
     }
 
+    // Units of a head (recurrence/heads.h).
+    Index head_size() const { return shape_.hidden / table_.heads; }
     // Columns of the weight that a product of the table's multiplies with, and that weight from a row on.
     Index columns_of(const ProductGates& product) const {
+        if (table_.heads > 1) return head_size();
         if (&product == &table_.hidden) return width();
         return &product == &table_.feedback ? table_.vectors * shape_.hidden : shape_.hidden;
     }

@@ -252,11 +252,20 @@ private:
     // to (rows, gates*H) = a times the weight of a product of the table's.
     void multiply(Index rows, const ProductGates& product, const void* a, T* to) const {
         const Index hidden = shape_.hidden, k = Base::columns_of(product);
+        if (table_.heads > 1) return multiply_heads(rows, product, a, to);
         if (rows > 0)
             each_run(product, [&](int first, int gates, int row) {
                 put(Product{rows, gates * hidden, k, a, k, false, Base::weight_of(product, row), k, true,
                             to + first * hidden, product.count * hidden, false, storage_, dtype_of<T>});
             });
+    }
+    // The same of a weight with heads: of a gate the products of all heads at once.
+    void multiply_heads(Index rows, const ProductGates& product, const void* a, T* to) const {
+        const Index hidden = shape_.hidden, size = Base::head_size();
+        for (int i = 0; rows > 0 && i < product.count; ++i)
+            put(Product{rows, size, size, a, hidden, false, Base::weight_of(product, product.row[i]), size, true,
+                        to + i * hidden, product.count * hidden, false, storage_, dtype_of<T>, table_.heads, size,
+                        size * size, size});
     }
     void multiply_recurrent(const StepRows& now) const {
         const Index hidden = shape_.hidden, width = Base::width(), fed = table_.vectors * hidden;

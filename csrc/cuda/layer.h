@@ -15,7 +15,7 @@ public:
     void take(const CellTable& table, Arena& arena, Inputs& in, Dtype storage) {
         storage_ = storage;
         noise_ = in.noise;
-        const Index hidden = in.shape.hidden, width = width_of(table, in.shape);
+        const Index hidden = in.shape.hidden;
         const auto widened = [&](const void* from, Index count) -> Copy {
             if (!from || storage == dtype_of<T>) return {from, static_cast<const T*>(from), nullptr, count};
             T* to = arena.take<T>(count);
@@ -26,7 +26,7 @@ public:
         diagonal_ = widened(in.weight_diagonal, table.diagonals * hidden);
         term_ = widened(in.term, in.shape.batch * table.input.count * hidden);
         if (noise_.weights <= 0 || noise_.expected) return;
-        hh_ = dropped(arena, in.weight_hh, table.recurrents * hidden, width);
+        hh_ = dropped(arena, in.weight_hh, table.recurrents * hidden, recurrent_row(table, in.shape));
         gg_ = dropped(arena, in.weight_gg, table.gg_rows * hidden, table.gg_columns * hidden);
     }
     void fill(const Queue& queue) const {

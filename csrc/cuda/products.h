@@ -14,7 +14,7 @@ struct Queue {
 };
 
 // c (m, n) = a (m, k) b (k, n), or c + a b. Rows of a matrix as it lies in memory are `stride` elements apart; of a
-// transposed one the columns are.
+// transposed one the columns are. Or `count` such products at once: the matrices of the next one begin a step further.
 struct Product {
     Index m, n, k;
     const void* a;
@@ -28,6 +28,8 @@ struct Product {
     bool accumulate;
     Dtype operands;  // of a and b
     Dtype result;    // of c: the arithmetic's, or the operands'
+    Index count = 1;
+    Index a_step = 0, b_step = 0, c_step = 0;  // elements
 };
 
 struct Products {

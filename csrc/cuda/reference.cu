@@ -23,10 +23,16 @@ struct ReferenceProduct {
 };
 
 void multiply_plainly(const Queue& queue, const Product& product) {
-    if (product.operands == Dtype::float64)
-        each(queue, product.m, product.n, ReferenceProduct<double>{product});
-    else
-        each(queue, product.m, product.n, ReferenceProduct<float>{product});
+    for (Index i = 0; i < product.count; ++i) {
+        Product one = product;
+        one.a = offset(product.a, product.operands, i * product.a_step);
+        one.b = offset(product.b, product.operands, i * product.b_step);
+        one.c = offset(product.c, product.result, i * product.c_step);
+        if (product.operands == Dtype::float64)
+            each(queue, product.m, product.n, ReferenceProduct<double>{one});
+        else
+            each(queue, product.m, product.n, ReferenceProduct<float>{one});
+    }
 }
 
 constexpr Products kReference{"reference", multiply_plainly};

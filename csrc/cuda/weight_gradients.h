@@ -45,7 +45,7 @@ protected:
         if (in_.x && rows_.of_rows) x_rows_ = arena.take(chunk_ * x_row(shape_), storage);
         if (in_.tokens) of_tokens_ = {arena.take<Index>(input + 1), arena.take<Index>(chunk_)};
         d_ih_ = take_sum(arena, call.dweight_ih, table_.input.count * hidden * Base::input_row());
-        d_hh_ = take_sum(arena, call.dweight_hh, table_.recurrents * hidden * width);
+        d_hh_ = take_sum(arena, call.dweight_hh, table_.recurrents * hidden * recurrent_row(table_, shape_));
         d_gg_ = take_sum(arena, call.dweight_gg, table_.gg_rows * hidden * table_.gg_columns * hidden);
         d_hr_ = take_sum(arena, call.dweight_hr, Base::projected() ? width * hidden : 0);
     }
@@ -129,10 +129,20 @@ private:
              bool accumulate) const {
         const bool own = &product == &table_.feedback && table_.own_feedback_weight;
         const Index columns = Base::columns_of(product);
+        if (table_.heads > 1) return add_heads(product, column, count, skip, matrix, accumulate);
         each_run(product, [&](int first, int gates, int row) {
             add(column + first, gates, count, skip, matrix, columns, columns,
                 (own ? d_gg_.to : d_hh_.to) + row * shape_.hidden * columns, columns, accumulate);
         });
+    }
+    // The same of a weight with heads: of a gate the products of all heads at once.
+    void add_heads(const ProductGates& product, int column, Index count, Index skip, const void* matrix,
+                   bool accumulate) const {
+        const Index hidden = shape_.hidden, size = Base::head_size();
+        for (int i = 0; i < product.count; ++i)
+            put(Product{size, size, count, offset(gradient_, storage_, skip * columns_ + (column + i) * hidden),
+                        columns_, true, matrix, hidden, false, d_hh_.to + product.row[i] * hidden * size, size,
+                        accumulate, storage_, dtype_of<T>, table_.heads, size, size, size * size});
     }
     // dW (gates*H, columns) (+)= the gradients of these gates, transposed, times the rows of a matrix, from row `skip`
     // of the chunk on. Rows of the matrix are `matrix_row` apart, those of dW `stride`.
@@ -160,7 +170,7 @@ private:
             input, row, d_ih_.to, Base::input_row(), more);
     }
     void add_hidden(Index first, Index begin, Index count, bool more) const {
-        const Index hidden = shape_.hidden, width = Base::width();
+        const Index hidden = shape_.hidden, width = Base::width(), columns = Base::columns_of(table_.hidden);
         if (table_.hidden.count == 0) return;
         const auto add_rows = [&](Index skip, Index rows, const void* matrix, bool accumulate) {
             add(table_.hidden, layout_.hidden, rows, skip, matrix, accumulate);
@@ -174,7 +184,7 @@ private:
         if (at_start > 0 && in_.state[0]) add_rows(0, at_start, in_.state[0], more);
         if (at_start > 0 && !in_.state[0] && !more)  // zeros: no product
             each_run(table_.hidden, [&](int, int gates, int row) {
-                clear(queue_, d_hh_.to + row * hidden * width, gates * hidden * width * Index{sizeof(T)});
+                clear(queue_, d_hh_.to + row * hidden * columns, gates * hidden * columns * Index{sizeof(T)});
             });
         const void* from = offset(call_.output, storage_, (begin + at_start - shape_.batch) * width);
         if (count > at_start) add_rows(at_start, count - at_start, from, more || at_start > 0);

@@ -1,6 +1,6 @@
 """Block-diagonal recurrent weights: a cell with heads is the dense cell whose weight has zeros beside its blocks.
 
-The programs of hand_programs.py with heads, called as the extension has it, against the built-in dense cells: in
+The programs of hand_programs.py with heads, run below what users call, against the built-in dense cells: in
 float64 for all sizes, and against the NumPy reference for some. What was added stays for as long as its process lives:
 test_added_heads.py runs these tests in one of their own.
 """
@@ -15,11 +15,13 @@ from hand_programs import CELLS
 from tolerances import assert_close, forward_length, gradient_length
 
 import rnnkernels as rk
-from rnnkernels import _cpu, reference
+from rnnkernels import _added, _cpu, _serve, reference
+from rnnkernels._call import Ahead, Call, Rows
+from rnnkernels.noise import Drawn
+from rnnkernels.parameters import NAMES
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Layer = tuple[Any, ...]  # weight_ih, weight_hh, bias_ih, bias_hh, weight_gg, weight_diagonal, weight_hr
-NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_gg", "weight_diagonal", "weight_hr")
 ONE_OF_EACH = ("lstm", "lstm_peephole", "gru", "gru_reset_before", "mut3")
 # (T, B, I, H, heads): heads of whole blocks, of parts of one, that lie across blocks; one unit a head.
 SHAPES = [
@@ -41,7 +43,7 @@ def added(name: str, heads: int) -> str:
     """The built-in cell `name` with so many heads."""
     with_heads = f"{name}_of_{heads}"
     if with_heads not in rk.cells():
-        _cpu.add_program(name=with_heads, **CELLS[name], heads=heads)
+        _added.add({"name": with_heads, **CELLS[name], "heads": heads})
     return with_heads
 
 
@@ -127,22 +129,20 @@ def case(name: str, steps: int, batch: int, inputs: int, hidden: int, heads: int
 
 def results(cell: str, layer: Layer, given: Case, **options: Any) -> dict[str, Array]:
     """All that forward and backward give, and the output of a run that keeps nothing, by name."""
-    output, final, reserve, _ = _cpu.forward(cell, given.x, layer, given.state, True, **options)
-    kept_nothing, _, _, _ = _cpu.forward(cell, given.x, layer, given.state, False, **options)
+    call = Call(cell, given.x, layer, given.state, **options)
+    output, final, reserve, _ = _serve.forward(call, True)
+    kept_nothing, _, _, _ = _serve.forward(call, False)
     np.testing.assert_array_equal(kept_nothing, output)
-    ahead = (given.d_output, given.d_state)
-    dx, d_layer, d_initial, _, norms = _cpu.backward(
-        cell, given.x, layer, given.state, output, reserve, *ahead, norms=True, **options
-    )
-    named = {"output": output, "d x": dx}
+    found = _serve.backward(call, output, reserve, Ahead(given.d_output, given.d_state), True, True)
+    named = {"output": output, "d x": found.x}
     named |= {f"state[{k}]": state for k, state in enumerate(final)}
-    named |= {f"d state[{k}]": state for k, state in enumerate(d_initial)}
-    named |= {f"d {part}": d for part, d in zip(NAMES, d_layer, strict=True) if d is not None}
-    return named | {f"norm[{k}]": norm for k, norm in enumerate(norms)}
+    named |= {f"d state[{k}]": state for k, state in enumerate(found.state)}
+    named |= {f"d {part}": d for part, d in found.params.items()}
+    return named | {f"norm[{k}]": norm for k, norm in enumerate(found.norms)}
 
 
 def assert_all_close(found: dict[str, Array], wanted: dict[str, Array], shape: tuple[int, ...]) -> None:
-    steps, batch, inputs, hidden = shape
+    steps, _, inputs, hidden = shape
     for name, array in wanted.items():
         backward = name.startswith(("d ", "norm"))
         length = gradient_length(*shape) if backward else forward_length(steps, inputs, hidden)
@@ -168,9 +168,7 @@ def test_is_the_reference_with_zeros(isa: str, shape: tuple[int, ...]) -> None:
     given = case("lstm", *shape)
     params = {name: part for name, part in zip(NAMES, given.dense_layer(), strict=True) if part is not None}
     output, final = reference.forward("lstm", given.x, params, given.state)
-    dx, d_params, d_initial = reference.gradients(
-        "lstm", given.x, params, given.state, given.d_output, given.d_state
-    )
+    dx, d_params, d_initial = reference.gradients("lstm", given.x, params, given.state, given.d_output, given.d_state)
     wanted = {"output": output, "d x": dx}
     wanted |= {f"state[{k}]": state for k, state in enumerate(final)}
     wanted |= {f"d state[{k}]": state for k, state in enumerate(d_initial)}
@@ -223,18 +221,18 @@ def test_options_of_a_call(isa: str, name: str) -> None:
     shape = (5, 7, 3, 21, 3)
     given = case(name, *shape, np.float32)
     dense_case = given.dense_results
-    drawn = (7, 0, False, False, 0, 7, None, (0.3,) * len(given.state), 0.2, 0.0)
+    drawn = Drawn(7, 0, False, False, 0, 7, None, (0.3,) * len(given.state), 0.2, 0.0)
     assert_all_close(given.results(noise=drawn), dense_case(noise=drawn), (20, *shape[1:4]))  # masks scale up
     lengths = np.array([5, 4, 3, 3, 2, 1, 1])
     starts = np.concatenate([[0], np.cumsum([(lengths > t).sum() for t in range(5)])])
     places = np.concatenate([t * 7 + np.arange((lengths > t).sum()) for t in range(5)])
-    rows = (starts.astype(np.int64), places.astype(np.int64))
-    assert_all_close(given.results(schedule=rows), dense_case(schedule=rows), shape[:4])
+    rows = Rows(starts.astype(np.int64), places.astype(np.int64))
+    assert_all_close(given.results(rows=rows), dense_case(rows=rows), shape[:4])
 
 
 def test_dropped_weights_are_those_of_the_matrix_that_is_kept(isa: str) -> None:
     given = case("lstm", 3, 4, 2, 24, 3, np.float64)
-    drawn = (7, 0, False, False, 0, 4, None, (0.0, 0.0), 0.0, 0.25)
+    drawn = Drawn(7, 0, False, False, 0, 4, None, (0.0, 0.0), 0.0, 0.25)
     found = given.results(noise=drawn)
     kept = found["d weight_hh"] != 0
     assert 0.6 < kept.mean() < 0.9
@@ -307,6 +305,12 @@ def test_layers_side_by_side(isa: str) -> None:
     np.testing.assert_array_equal(layers[1][0], second)
 
 
+def test_a_plan_counts_what_is_multiplied(isa: str) -> None:
+    """A step that is worth a second thread where its weight is dense."""
+    threads = {heads: _cpu.plan(added("lstm", heads), 1, 1, 1, 128, "float32", 2)["threads"] for heads in (1, 4)}
+    assert threads == {1: 2, 4: 1}
+
+
 def test_its_table_says_heads() -> None:
     heads = {cell["name"]: cell["heads"] for cell in _cpu.cells()}
     assert heads["lstm"] == 1
@@ -321,10 +325,10 @@ def test_what_does_not_fit_is_refused() -> None:
         ("lstm_fgr", 2, "heads: expected 1 of a cell whose products have several vectors, got 2"),
     ):
         with pytest.raises(ValueError, match=said):
-            _cpu.add_program(name="refused", **CELLS[name], heads=heads)
+            _added.add({"name": "refused", **CELLS[name], "heads": heads})
     no_product = {**CELLS["rnn_relu"], "gates": [("a", "projected", "none", 0, -1)]}
     with pytest.raises(ValueError, match="heads: expected 1 of a cell without a product, got 2"):
-        _cpu.add_program(name="refused", **no_product, heads=2)
+        _added.add({"name": "refused", **no_product, "heads": 2})
     with_heads = added("lstm", 4)
     with pytest.raises(ValueError, match="hidden_size: expected a multiple of 4, the heads of lstm_of_4, got 10"):
         _cpu.reserve_size(with_heads, 10, "float32")
