@@ -116,7 +116,7 @@ Problem read_parameters(const Place& place, const std::string& cell, const Layer
         width > kMostUnits)  // an empty array can have any width; products of sizes below must not overflow
         throw py::value_error("params['weight_hh']: expected H at most " + std::to_string(kMostUnits) + ", got " +
                               text_of(shape_of(weight_hh)));
-    check_hidden(p.cell, hidden);
+    if (info.heads > 1) check_hidden(p.cell, hidden);
     p.in.shape = {0, 0, input, hidden, info.projected ? width : 0, info.element_count * hidden};
     const Index input_rows = info.input_rows * hidden, hidden_rows = info.hidden_rows * hidden;
     p.in.weight_ih = checked(p.place, weight_ih, "params['weight_ih']", p.dtype, {input_rows, input}, "(G*H, I)");
