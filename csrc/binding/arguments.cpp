@@ -9,9 +9,6 @@ namespace {
 
 constexpr Index kMostUnits = Index{1} << 31;
 
-// Units of h, of a weight_hh of so many columns.
-Index width_of(const CellInfo& info, Index columns) { return columns > kMostUnits ? columns : columns * info.heads; }
-
 std::string text_of(const Dims& shape) {
     std::string text = "(";
     for (std::size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
@@ -111,16 +108,19 @@ Problem read_parameters(const Place& place, const std::string& cell, const Layer
     if (weight_hr && (weight_hr->ndim() != 2 || weight_hr->shape(1) < 1))
         throw py::value_error("params['weight_hr']: expected shape (P, H) with H at least 1, got " +
                               text_of(shape_of(*weight_hr)));
-    const Index input = weight_ih.shape(1), columns = weight_hh.shape(1), width = width_of(info, columns);
+    // The columns of weight_hh are the units of h, but of a cell with heads: its H is what weight_ih has rows for.
+    const Index width = info.heads > 1 ? weight_ih.shape(0) / info.input_rows : weight_hh.shape(1);
+    const Index input = weight_ih.shape(1);
     const Index hidden = weight_hr ? weight_hr->shape(1) : width;
     if (hidden > kMostUnits ||
         width > kMostUnits)  // an empty array can have any width; products of sizes below must not overflow
         throw py::value_error("params['weight_hh']: expected H at most " + std::to_string(kMostUnits) + ", got " +
                               text_of(shape_of(weight_hh)));
+    if (info.heads > 1) check_hidden(p.cell, hidden);
     p.in.shape = {0, 0, input, hidden, info.projected ? width : 0, info.element_count * hidden};
     const Index input_rows = info.input_rows * hidden, hidden_rows = info.hidden_rows * hidden;
     p.in.weight_ih = checked(p.place, weight_ih, "params['weight_ih']", p.dtype, {input_rows, input}, "(G*H, I)");
-    p.in.weight_hh = checked(p.place, weight_hh, "params['weight_hh']", p.dtype, {hidden_rows, columns},
+    p.in.weight_hh = checked(p.place, weight_hh, "params['weight_hh']", p.dtype, {hidden_rows, width / info.heads},
                              info.projected   ? "(G*H, P)"
                              : info.heads > 1 ? "(G*H, H/heads)"
                                               : "(G*H, H)");

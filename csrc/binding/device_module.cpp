@@ -101,6 +101,7 @@ py::dict call_bytes(const std::string& cell, Index steps, Index batch, Index inp
     if (steps < 0 || batch < 0 || input < 1 || hidden < 1 || projection < 1)
         throw py::value_error("call_bytes: expected T, B >= 0 and I, H, P >= 1");
     const int number = find_cell(cell), set = backend().current_set();
+    check_hidden(number, hidden);
     const Dtype kind = read_dtype(dtype);
     static constexpr std::int64_t there = 0;  // only whether a pointer is null is read
     Inputs in{};

@@ -115,7 +115,13 @@ private:
     void run(const RowBlock<T>& a, const T* init, Index init_stride, int rows, T* out, Index out_stride) const {
         if (panels_.data)
             product(a, rows, panels_, init, init_stride, out, out_stride);
-        else if (w_.heads.panels.data)
+        else
+            unpacked(a, init, init_stride, rows, out, out_stride);
+    }
+    // Apart, so that the products of most calls are no longer for it.
+    [[gnu::noinline]] void unpacked(const RowBlock<T>& a, const T* init, Index init_stride, int rows, T* out,
+                                    Index out_stride) const {
+        if (w_.heads.panels.data)
             w_.heads.run(a, rows, first_, last_, init, out, out_stride);
         else
             rows == 1 ? direct<1>(a, init, init_stride, out, out_stride)

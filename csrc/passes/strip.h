@@ -25,7 +25,7 @@
 namespace rnnkernels {
 
 // Changes whenever a field of this file or of CellTable does.
-inline constexpr int kStripVersion = 2;
+inline constexpr int kStripVersion = 3;
 
 // Rows of a strip: as many as leave it in the L1 cache, so that the cell, whose chain of operations is long, has many
 // rows under way.

@@ -23,6 +23,7 @@ from .parameters import (
     Layer,
     Params,
     cell_info,
+    check_heads,
     parameter_shapes,
     shapes_of,
     state_widths,
@@ -79,7 +80,8 @@ def _fits_parameter(cell: str, params: Mapping[str, Any], which: str, name: str,
         if of is not None and (len(of) != 2 or of[1] < 1):
             raise ValueError(f"params[{matrix!r}]: expected two dimensions, the second at least 1, got {of}")
     info = cell_info(cell)
-    hidden = first[0] // info["rows"][0] if second is None else second[1] * info["heads"]
+    hidden = first[0] // info["rows"][0] if second is None or info["heads"] > 1 else second[1]
+    check_heads("hidden_size", cell, hidden)
     width = second[0] if "weight_hr" in params and second is not None else hidden
     wanted = shapes_of(info, first[1], hidden, width)[which]
     if shape != wanted:

@@ -17,6 +17,7 @@ TESTS = Path(__file__).parents[1]
 IN_THE_CPUS_PLACE = {  # which of a file's tests: those of prepared layers are the CPU's, others would take minutes
     "equations/random_layers.py": "random or near",
     "equations/step_inputs.py": "outputs or ragged or no_gradient",
+    "equations/added_heads.py": "reference or options or dropped or nan",
 }
 
 

@@ -1,6 +1,6 @@
 """Block-diagonal recurrent weights: a cell with heads is the dense cell whose weight has zeros beside its blocks.
 
-The programs of hand_programs.py with heads, called below the functions that users call, against the built-in dense cells: in
+The programs of hand_programs.py with heads, run below what users call, against the built-in dense cells: in
 float64 for all sizes, and against the NumPy reference for some. What was added stays for as long as its process lives:
 test_added_heads.py runs these tests in one of their own.
 """
@@ -142,7 +142,7 @@ def results(cell: str, layer: Layer, given: Case, **options: Any) -> dict[str, A
 
 
 def assert_all_close(found: dict[str, Array], wanted: dict[str, Array], shape: tuple[int, ...]) -> None:
-    steps, batch, inputs, hidden = shape
+    steps, _, inputs, hidden = shape
     for name, array in wanted.items():
         backward = name.startswith(("d ", "norm"))
         length = gradient_length(*shape) if backward else forward_length(steps, inputs, hidden)
@@ -303,6 +303,12 @@ def test_layers_side_by_side(isa: str) -> None:
     second = _cpu.forward(with_heads, first, given.layer, given.state, False)[0]
     np.testing.assert_array_equal(layers[0][0], first)
     np.testing.assert_array_equal(layers[1][0], second)
+
+
+def test_a_plan_counts_what_is_multiplied(isa: str) -> None:
+    """A step that is worth a second thread where its weight is dense."""
+    threads = {heads: _cpu.plan(added("lstm", heads), 1, 1, 1, 128, "float32", 2)["threads"] for heads in (1, 4)}
+    assert threads == {1: 2, 4: 1}
 
 
 def test_its_table_says_heads() -> None:

@@ -248,11 +248,16 @@ def test_a_name_in_the_file_may_be_another_than_the_cells(folder: Path, capsys: 
     assert charlm.load_model("charlm.safetensors").stack.cell == "of_another_name"
 
 
-def test_a_cell_of_the_zoo(folder: Path, capsys: Any) -> None:
-    code, _, err = run(capsys, "train", *SMALL, "--epochs", "0.1", "--cell", "min_gru", "--layers", "2")
+@pytest.mark.parametrize("cell", ["min_gru", "slstm_heads"])
+def test_a_cell_of_the_zoo(folder: Path, capsys: Any, cell: str) -> None:
+    code, _, err = run(capsys, "train", *SMALL, "--epochs", "0.1", "--cell", cell, "--layers", "2")
     assert code == 0, err
-    done = elsewhere("sample", "charlm.safetensors", "--length", "10", "--seed", "0")
-    assert done.returncode == 0, done.stderr
+    ours = run(capsys, "sample", "charlm.safetensors", "--length", "40", "--seed", "0")[1]
+    done = elsewhere("sample", "charlm.safetensors", "--length", "40", "--seed", "0")
+    assert (done.returncode, done.stdout) == (0, ours), done.stderr
+
+
+def test_another_cell_of_the_zoo_is_diagnosed(folder: Path, capsys: Any) -> None:
     code, out, err = run(capsys, "diagnose", "--cell", "para_gru", "--hidden", "6", "--steps", "5")
     assert code == 0, err
     assert out.startswith("para_gru, 1 x 6 units")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from own_layers import CELLS as OWN
-from own_layers import B, H, I, T, decayed, keeper, numbers
+from own_layers import B, H, I, T, decayed, headed, keeper, numbers
 from processes import python
 
 import rnnkernels as rk
@@ -261,7 +261,7 @@ def test_attention(cell: str) -> None:
     assert_near(results[1][2], results[0][2])
 
 
-@pytest.mark.parametrize("cell", [keeper, decayed])
+@pytest.mark.parametrize("cell", [keeper, decayed, headed])
 def test_attention_of_a_cell_that_has_no_peer(cell: str) -> None:
     layer, x, features = attending(cell)
     more = torch.randn(2, B, len(rk.cell_info(cell)["elements"]) * H, dtype=F64)

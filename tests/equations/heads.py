@@ -131,8 +131,8 @@ def test_nothing_of_one_head_reaches_another(cell: Any, bad: float, isa: str) ->
                     value, wanted = (a.reshape(-1, len(mine), *a.shape[1:]) for a in (value, wanted))
                     others = (slice(None), ~mine)
                 np.testing.assert_array_equal(value[others], wanted[others], err_msg=name)
-            spoils = found["output"] if forward else found["d state[0]"]
-            assert not np.isfinite(spoils[..., mine]).all()
+            spoilt_name = "output" if forward else "d state[0]"
+            assert not np.array_equal(found[spoilt_name][..., mine], right[spoilt_name][..., mine])
 
 
 @each_cell
@@ -174,6 +174,33 @@ def test_masks(cell: Any) -> None:
         found, wanted = p.results(noise=noise), expected(p, noise)
         for name, value in found.items():
             np.testing.assert_allclose(value, wanted[name], rtol=1e-9, atol=1e-11, err_msg=name)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_attention(cell: Any) -> None:
+    """A layer that attends is one over x and the contexts."""
+    name, rng = cell(heads=3), np.random.default_rng(0)
+    x, features = rng.standard_normal((5, 4, 2)), rng.standard_normal((4, 6, 3))
+    params = attention.init_params(name, 2, 3, 15, rng=0, dtype="float64")
+    run = attention.forward(name, x, features, params)
+    own = {key: params[key] for key in rk.parameter_shapes(name, 5, 15)}
+    plain = rk.forward(name, np.concatenate([x, run.contexts], axis=2), own)
+    np.testing.assert_array_equal(run.output, plain.output)
+    d_output = rng.standard_normal(run.output.shape)
+    found, right = attention.backward(run, d_output).params, rk.backward(plain, d_output).params
+    assert found["weight_hh"].shape == right["weight_hh"].shape == (len(own["weight_hh"]), 5)
+    slope = _slope(lambda moved: attention.forward(name, x, features, moved).output, params, d_output)
+    np.testing.assert_allclose(found["weight_hh"][17, 2], slope, rtol=1e-6, atol=1e-9)
+
+
+def _slope(run: Callable[[dict[str, Array]], Array], params: dict[str, Array], d_output: Array) -> float:
+    """The difference quotient by an element of weight_hh."""
+    sums = []
+    for step in (1e-6, -1e-6):
+        weight = params["weight_hh"].copy()
+        weight[17, 2] += step
+        sums.append(float((run(params | {"weight_hh": weight}) * d_output).sum()))
+    return (sums[0] - sums[1]) / 2e-6
 
 
 # ---- shapes and initial values -------------------------------------------------------------------
@@ -244,6 +271,7 @@ MISFITS: dict[str, Any] = {
     "init_params": lambda: rk.init_params(blocked, 5, 10),
     "parameter_shapes": lambda: rk.parameter_shapes(blocked, 5, 10),
     "Stack": lambda: rk.Stack(blocked, 5, 10),
+    "training_bytes": lambda: rk.training_bytes(blocked, 3, 2, 10),
     "attention": lambda: attention.init_params(blocked, 5, 3, 10),
     "diagnose": lambda: diagnose.of_cell(blocked, 10),
     "Config": lambda: _charlm("Config"),
@@ -271,7 +299,7 @@ def test_calls_of_layers_that_heads_cannot_share() -> None:
         lambda: rk.step(blocked, x[0], params, (np.ones((2, 10)),)),
     )
     for call in calls:
-        with pytest.raises(ValueError, match=r"hidden_size: expected a multiple of (the cell's heads, )?4"):
+        with pytest.raises(ValueError, match=rf"^hidden_size: {MISFIT}$"):
             call()
     with pytest.raises(ValueError, match=rf"^hidden_size: {MISFIT}$"):
         reference.forward(blocked, x, params)
@@ -281,7 +309,7 @@ def test_shapes_that_are_those_of_a_dense_layer() -> None:
     params = rk.init_params(blocked(heads=1), 5, 12, dtype="float64")
     x = np.ones((3, 2, 5))
     for given in (params, {name: array.tolist() for name, array in params.items()}):
-        with pytest.raises(ValueError, match=r"weight_hh.*: expected shape .*\(36, 3\)"):
+        with pytest.raises(ValueError, match=r"^params\['weight_hh'\]: expected shape .*\(36, 3\),.* got \(36, 12\)"):
             rk.forward(blocked, x, given)
 
 
@@ -290,7 +318,10 @@ def test_shapes_in_jax() -> None:
     from rnnkernels import jax as rkj
 
     params = rk.init_params(blocked(heads=1), 5, 12)
-    with pytest.raises(ValueError, match=r"^params\['weight_ih'\]: expected shape \(144, 5\), got \(36, 5\)"):
+    with pytest.raises(ValueError, match=r"^params\['weight_hh'\]: expected shape \(36, 3\), got \(36, 12\)"):
+        rkj.forward(blocked, np.ones((3, 2, 5), np.float32), params)
+    params = {name: np.ones((30, *array.shape[1:]), array.dtype) for name, array in params.items()}
+    with pytest.raises(ValueError, match=rf"^hidden_size: {MISFIT}$"):
         rkj.forward(blocked, np.ones((3, 2, 5), np.float32), params)
 
 

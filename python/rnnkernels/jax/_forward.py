@@ -154,7 +154,7 @@ def _check_shapes(cell: str, weights: Mapping[str, Any], x: Any) -> None:
     if second is not None and (second.ndim != 2 or second.shape[1] < 1):
         name = "weight_hr" if "weight_hr" in weights else "weight_hh"
         raise ValueError(f"params['{name}']: expected two dimensions, H at least 1, got {second.shape}")
-    hidden = first.shape[0] // info["rows"][0] if second is None else second.shape[1] * info["heads"]
+    hidden = first.shape[0] // info["rows"][0] if second is None or info["heads"] > 1 else second.shape[1]
     proj = weights["weight_hr"].shape[0] if info["projected"] else None
     for name, shape in parameter_shapes(cell, first.shape[1], hidden, proj_size=proj).items():
         if name in weights and weights[name].shape != shape:

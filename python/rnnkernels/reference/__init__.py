@@ -82,8 +82,8 @@ def forward(
     x : array_like, (..., T, B, I) of floats or complex numbers, or (T, B) of integer tokens
         A token k is the unit vector e_k.
     params : mapping of str to array_like
-        weight_ih (..., G*H, I), weight_hh (..., G*H, H), and, or not, bias_ih and bias_hh
-        (..., G*H); what else the cell has.
+        weight_ih (..., G*H, I), weight_hh (..., G*H, H), of a cell with heads (..., G*H, H / heads), and, or not,
+        bias_ih and bias_hh (..., G*H); what else the cell has.
     state : sequence of array_like, (..., B, H), optional
         One per state of the cell; zeros by default.
     noise : Noise, optional
