@@ -67,10 +67,10 @@ def _match_fma(node: Node, once: _May, free: _May) -> _Match:
         return "fnma", (a.arguments[0], b, c)
     if c.operation == "neg" and free(c):
         return "fms", (a, b, c.arguments[0])
-    for part, other in ((a, b), (b, a)):
-        if other.operation == "sub" and other.arguments[1] is c and once(other):
-            return "lerp", (part, other.arguments[0], c)
-        slope = _slope(other, free)
+    for part, way in ((a, b), (b, a)):
+        if way.operation == "sub" and way.arguments[1] is c and once(way):
+            return "lerp", (part, way.arguments[0], c)
+        slope = _slope(way, free)
         if slope is not None and slope[0] == "tanh" and _is_plain_product(part, once, free):
             return "fma_tanh_slope", (*part.arguments, slope[1], c)
     return ("fma_mul", (a, b, *c.arguments)) if _is_plain_product(c, once, free) else None
