@@ -61,10 +61,10 @@ def test_more_rows_than_a_chunk(cell: str, dtype: str) -> None:
     check(p.astype(dtype), LONG, dtype, expected(p))
 
 
-@pytest.mark.parametrize("cell", FORMS)
+@pytest.mark.parametrize("cell", ["lstm", "gru", "mut1"])
 def test_gradient_rows_of_whole_pages(cell: str) -> None:
-    """Which the kernels lay a vector further apart."""
-    shape = (3, 3, 2, 512)
+    """Four gradients of 128 units: such rows lie a vector further apart."""
+    shape = (3, 3, 2, 128)
     p = make(cell, shape, "float32")
     check(p.astype("float64"), shape, "float64", expected(p))
 
