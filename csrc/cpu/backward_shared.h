@@ -46,8 +46,9 @@ struct BackwardShared {
     Workspace& workspace;
     Watch* const watch;
     Plan plan{};
-    Index blocks = 0;    // of units
-    Index h_blocks = 0;  // of h
+    Index blocks = 0;           // of units
+    Index h_blocks = 0;         // of h
+    Index gradient_values = 0;  // of a gradient row
     CallClaims claims{};
     // Transposed: k runs over gates and units. The recurrent ones: h's, then the feedback vectors', one for each.
     Panels<T> w_recurrent[1 + kMaxStates] = {}, w_gated{}, w_input{}, w_projection{};
@@ -62,7 +63,7 @@ struct BackwardShared {
     const T* zeros = nullptr;
     const T* initial_h = nullptr;       // (B, width)
     const T* initial[kMaxStates] = {};  // of the states after h, each (B, blocks*lanes)
-    T* gradient = nullptr;              // ((chunk+1)*B, slots, blocks*lanes)
+    T* gradient = nullptr;              // ((chunk+1)*B, gradient_values): (slots, blocks*lanes) of each row
     T* carried = nullptr;               // (B, blocks*states*lanes): dL/ds on its way to the step before
     T* gated = nullptr;                 // (chunk*B, blocks*lanes)
     T* dh = nullptr;                    // (chunk*B, h_blocks*lanes): dL/dh, where h is projected
@@ -86,7 +87,7 @@ struct BackwardShared {
 
     Index padded() const { return blocks * lanes; }
     Index h_padded() const { return h_blocks * lanes; }
-    Index gradient_row() const { return table.slots * padded(); }
+    Index gradient_row() const { return gradient_values; }
 
     // The threads that a call can use at all, so that no other is woken.
     int useful_threads(int threads) {
@@ -102,6 +103,9 @@ struct BackwardShared {
         const Index width = width_of(table, shape);
         blocks = blocks_of<T>(shape.hidden);
         h_blocks = blocks_of<T>(width);
+        // Rows whole pages apart would all be in one set of the L1 cache: these have a vector more, which nobody reads.
+        const Index values = table.slots * padded(), page = 4096 / static_cast<Index>(sizeof(T));
+        gradient_values = values % page == 0 ? values + lanes : values;
         claims.take(workspace, plan);
         find_slots();
         if (in.attention) take_attending(shape, width);

@@ -62,7 +62,13 @@ RNNKERNELS_INLINE V tanh_slope(V t) {
     use_2(times_sigmoid_slope, a * sigmoid_slope(b)) \
     use_2(times_tanh_slope, a * tanh_slope(b)) \
     use_3(mul_sigmoid_slope, (a * b) * sigmoid_slope(c)) \
-    use_3(mul_tanh_slope, (a * b) * tanh_slope(c))
+    use_3(mul_tanh_slope, (a * b) * tanh_slope(c)) \
+    use_2(mul_tanh, a * tanh(b)) \
+    use_4(fma_mul, fma(a, b, c * d)) \
+    use_4(fma_tanh_slope, fma(a * b, tanh_slope(c), d)) \
+    use_4(sub_mul_sigmoid_slope, ((a - b) * c) * sigmoid_slope(d)) \
+    use_4(fnma_sigmoid_slope, fma(-a, b, c) * sigmoid_slope(d)) \
+    use_4(fnma_tanh_slope, fma(-a, b, c) * tanh_slope(d))
 // clang-format on
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -400,4 +400,21 @@ BREAKS = [
         "tests/equations/test_added_programs.py",
         CPU,
     ),
+    Break(
+        "programs: the slope of a tanh is not subtracted",
+        "csrc/passes/operation_list.h",
+        "fma(a * b, tanh_slope(c), d)",
+        "fma(a * b, c * c, d)",
+        "tests/equations/test_added_programs.py",
+        CPU,
+    ),
+    # ---- gradient rows
+    Break(
+        "backward: gradient rows of whole pages are written where shorter ones would stand",
+        "csrc/cpu/backward.h",
+        "strip_.d_row = shared_.gradient_row() * step",
+        "strip_.d_row = table_.slots * shared_.padded() * step",
+        "tests/kernels/test_parity.py",
+        CPU,
+    ),
 ]

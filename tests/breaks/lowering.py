@@ -165,6 +165,27 @@ BREAKS = [
         LOWERING,
     ),
     Break(
+        "selecting: a product that is added changes its factors with another",
+        f"{E}/selecting.py",
+        '("fma_mul", (a, b, *c.arguments))',
+        '("fma_mul", (a, c.arguments[0], b, c.arguments[1]))',
+        LOWERING,
+    ),
+    Break(
+        "selecting: what is subtracted before a slope changes places",
+        f"{E}/selecting.py",
+        "(*way.arguments, factor, value)",
+        "(*way.arguments[::-1], factor, value)",
+        LOWERING,
+    ),
+    Break(
+        "selecting: every product is made where it is added, whatever stands inside of it",
+        f"{E}/selecting.py",
+        "and once(node) and _match_product(node, once, free) is None",
+        "and once(node)",
+        PROGRAMS,
+    ),
+    Break(
         "selecting: 1 - t^2 is s (1 - s)",
         f"{E}/selecting.py",
         'return "tanh", t',

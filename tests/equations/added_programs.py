@@ -223,6 +223,12 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "times_tanh_slope": lambda a, b: a * tanh_slope(b),
     "mul_sigmoid_slope": lambda a, b, c: a * b * (c * (1 - c)),
     "mul_tanh_slope": lambda a, b, c: a * b * tanh_slope(c),
+    "mul_tanh": lambda a, b: a * np.tanh(b),
+    "fma_mul": lambda a, b, c, d: a * b + c * d,
+    "fma_tanh_slope": lambda a, b, c, d: a * b * tanh_slope(c) + d,
+    "sub_mul_sigmoid_slope": lambda a, b, c, d: (a - b) * c * (d * (1 - d)),
+    "fnma_sigmoid_slope": lambda a, b, c, d: (c - a * b) * (d * (1 - d)),
+    "fnma_tanh_slope": lambda a, b, c, d: (c - a * b) * tanh_slope(d),
 }
 
 

@@ -61,6 +61,14 @@ def test_more_rows_than_a_chunk(cell: str, dtype: str) -> None:
     check(p.astype(dtype), LONG, dtype, expected(p))
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru", "mut1"])
+def test_gradient_rows_of_whole_pages(cell: str) -> None:
+    """Four gradients of 128 units: such rows lie a vector further apart."""
+    shape = (3, 3, 2, 128)
+    p = make(cell, shape, "float32")
+    check(p.astype("float64"), shape, "float64", expected(p))
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 2, 40, 7), (5, 6, 4, 17), (2, 13, 9, 33)], ids=str)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("cell", CELLS)

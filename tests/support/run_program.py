@@ -36,6 +36,12 @@ COMPUTE: dict[str, Callable[..., Array]] = {
     "times_tanh_slope": lambda a, t: a * (-t * t + 1),
     "mul_sigmoid_slope": lambda a, b, s: (a * b) * (s * (1 - s)),
     "mul_tanh_slope": lambda a, b, t: (a * b) * (-t * t + 1),
+    "mul_tanh": lambda a, b: a * _tanh(b),
+    "fma_mul": lambda a, b, c, d: a * b + c * d,
+    "fma_tanh_slope": lambda a, b, t, c: (a * b) * (-t * t + 1) + c,
+    "sub_mul_sigmoid_slope": lambda a, b, c, s: ((a - b) * c) * (s * (1 - s)),
+    "fnma_sigmoid_slope": lambda a, b, c, s: (-a * b + c) * (s * (1 - s)),
+    "fnma_tanh_slope": lambda a, b, c, t: (-a * b + c) * (-t * t + 1),
 }
 
 _FOR_ALL = "register constant weight step"

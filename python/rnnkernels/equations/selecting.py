@@ -70,7 +70,30 @@ def _match_fma(node: Node, once: _May, free: _May) -> _Match:
     for part, way in ((a, b), (b, a)):
         if way.operation == "sub" and way.arguments[1] is c and once(way):
             return "lerp", (part, way.arguments[0], c)
-    return None
+        slope = _slope(way, free)
+        if slope is not None and slope[0] == "tanh" and _is_plain_product(part, once, free):
+            return "fma_tanh_slope", (*part.arguments, slope[1], c)
+    return ("fma_mul", (a, b, *c.arguments)) if _is_plain_product(c, once, free) else None
+
+
+def _is_plain_product(node: Node, once: _May, free: _May) -> bool:
+    """Whether a product is read here alone and makes no instruction with what it is made of."""
+    return node.operation == "mul" and once(node) and _match_product(node, once, free) is None
+
+
+def _match_slope(function: str, value: Node, other: Node, once: _May, free: _May) -> _Match:
+    """Match something times a function's slope."""
+    if other.operation == "mul" and once(other):
+        if function == "sigmoid":
+            for way, factor in (other.arguments, other.arguments[::-1]):
+                if way.operation == "sub" and once(way):
+                    return "sub_mul_sigmoid_slope", (*way.arguments, factor, value)
+        return f"mul_{function}_slope", (*other.arguments, value)
+    if other.operation == "fma" and once(other):
+        minus, b, c = other.arguments
+        if minus.operation == "neg" and free(minus):
+            return f"fnma_{function}_slope", (minus.arguments[0], b, c, value)
+    return f"times_{function}_slope", (other, value)
 
 
 def _match_product(node: Node, once: _May, free: _May) -> _Match:
@@ -78,10 +101,7 @@ def _match_product(node: Node, once: _May, free: _May) -> _Match:
     for other, part in pairs:
         slope = _slope(part, free)
         if slope is not None:
-            function, value = slope
-            if other.operation == "mul" and once(other):
-                return f"mul_{function}_slope", (*other.arguments, value)
-            return f"times_{function}_slope", (other, value)
+            return _match_slope(*slope, other, once, free)
     for other, part in pairs:
         rest = _minus_from_one(part, free)
         if rest is not None:
@@ -89,6 +109,9 @@ def _match_product(node: Node, once: _May, free: _May) -> _Match:
     for other, part in pairs:
         if part.operation in ("sub", "mul") and once(part):
             return "sub_mul" if part.operation == "sub" else "mul3", (*part.arguments, other)
+    for other, part in pairs:
+        if part.operation == "tanh" and once(part) and _match_function(part, once) is None:
+            return "mul_tanh", (other, *part.arguments)
     return None
 
 
