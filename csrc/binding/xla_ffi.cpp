@@ -24,7 +24,7 @@ namespace {
 // Bits of the attribute "options"; those below are the parameters that are there.
 constexpr int kParameters = 7;
 constexpr std::int64_t kHasState = 1 << 7, kHasLengths = 1 << 8, kReverse = 1 << 9, kWantsDx = 1 << 10,
-                       kHasResets = 1 << 11, kHasResetState = 1 << 12;
+                       kHasResets = 1 << 11, kHasResetState = 1 << 12, kBfloat16Products = 1 << 13;
 
 constexpr std::uintptr_t kAlignment = 64;  // of a reserve
 
@@ -228,6 +228,7 @@ void read_call(Layered& call, const xla::Frame& frame, Reader& from) {
     if (options.dtype != xla::kS64) throw std::logic_error("attribute options: expected int64");
     call.options = *static_cast<const std::int64_t*>(options.value);
     read_layer(call, from);
+    if (call.has(kBfloat16Products)) read_products(p, Products::bfloat16);
     const xla::Buffer& x = from.peek();
     const bool tokens = x.dtype == xla::kS32 || x.dtype == xla::kS64;
     if (x.rank != (tokens ? 2 : 3)) throw std::logic_error("x: expected (T, B, I) or tokens (T, B)");

@@ -124,10 +124,9 @@ private:
     // Lanes for rows of x in a chunk, or for those of a step's two products.
     Index low_size(Kept kept) const {
         const Shape& shape = call.in.shape;
-        const auto rows_of = [&](Index rows, Index k) { return rows * cpu::row_lanes(k, kept.storage); };
         const Index width = width_of(table, shape), widest = shape.hidden > width ? shape.hidden : width;
-        const Index of_x = call.in.x ? rows_of(plan.forward_chunk * shape.batch, shape.input) : 0;
-        const Index of_step = rows_of(shape.batch, widest) + rows_of(shape.batch, table.vectors * shape.hidden);
+        const Index of_x = !call.in.x ? 0 : plan.forward_chunk * shape.batch * kept.of_input().row_lanes(shape.input);
+        const Index of_step = shape.batch * (kept.row_lanes(widest) + kept.row_lanes(table.vectors * shape.hidden));
         return of_x > of_step ? of_x : of_step;
     }
     ForwardScratch<T> take_scratch(Index panels) const {

@@ -7,7 +7,8 @@
 namespace rnnkernels::RNNKERNELS_TARGET {
 
 // Scales of a vector of columns: those of the weight's rows where they are given, else the largest magnitude / 127. 0
-// where that is no normal number, and then the column counts as zeros; a NaN where the largest is not finite.
+// where the largest is below kLeastScaled or a given one is no normal number, and then the column counts as zeros; a
+// NaN where the largest is not finite.
 inline Vec<float> column_scales(const ColumnRows<float>& from, const UnitColumns<float>& columns, Index vector,
                                 const int* row, Index k, const float* given) {
     using V = Vec<float>;
@@ -25,7 +26,7 @@ inline Vec<float> column_scales(const ColumnRows<float>& from, const UnitColumns
             from.load(first, count, column);
             for (Index i = 0; i < count; ++i) scale = max(scale, abs(column[i]));
         }
-        scale = scale / V(127.0F);
+        scale = where_gt(V(cpu::kLeastScaled), scale, V(0.0F), scale / V(127.0F));
     }
     constexpr float largest = 0x1.fffffep127F, least = 0x1p-126F;
     const V finite = where_gt(scale, V(largest), V(__builtin_nanf("")), scale);  // a NaN stays one

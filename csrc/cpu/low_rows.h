@@ -15,10 +15,10 @@ inline constexpr const char* kSetName = RNNKERNELS_NAME(RNNKERNELS_TARGET);
 // floats, with weights as they are kept.
 inline Kept kept_as(WeightStorage storage, Products products) {
     if (storage == WeightStorage::int8)
-        return {storage, static_cast<std::int16_t>(cpu::low_kernels_of(kSetName, storage))};
+        return {storage, static_cast<std::int8_t>(cpu::low_kernels_of(kSetName, storage))};
     if (products == Products::full) return {storage};
     const int low = cpu::low_kernels_of(kSetName, WeightStorage::bfloat16);
-    return low == 0 ? Kept{storage} : Kept{WeightStorage::bfloat16, static_cast<std::int16_t>(low)};
+    return low == 0 ? Kept{storage} : Kept{WeightStorage::bfloat16, static_cast<std::int8_t>(low)};
 }
 
 template <class T>
@@ -31,11 +31,11 @@ struct ProductRows {
 
 __attribute__((noinline)) inline ProductRows<float> convert_rows(const Panels<float>& w, const float* a, Index stride,
                                                                  RowSet rows, float* room) {
-    const Index lanes = cpu::row_lanes(w.k, w.kept.storage);
+    const Index lanes = w.kept.row_lanes(w.k);
     if (rows.count > 0)
         cpu::low_kernels(w.kept.low)
-            .convert(a + rows.first * stride, rows.step * stride, rows.count, w.k, room + rows.first * lanes,
-                     rows.step * lanes);
+            .convert(a + rows.first * stride, rows.step * stride, rows.count, w.k, w.kept.block(),
+                     room + rows.first * lanes, rows.step * lanes);
     return {room, lanes};
 }
 
@@ -53,7 +53,7 @@ template <class T>
 RNNKERNELS_INLINE ProductRows<T> fed_operand(const Panels<T>& before, const Panels<T>& w, const T* fed, RowSet rows,
                                              Index batch, T* room) {
     if constexpr (sizeof(T) == 4)
-        if (w.kept.low != 0) room += batch * cpu::row_lanes(before.k, before.kept.storage);
+        if (w.kept.low != 0) room += batch * before.kept.row_lanes(before.k);
     return operand_of(w, fed, w.k, rows, room);
 }
 

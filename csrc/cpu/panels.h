@@ -203,8 +203,8 @@ __attribute__((noinline)) inline void product_of_kept(const RowBlock<float>& a, 
         return product_of_floats<WeightStorage::bfloat16>(a, rows, w, init, init_stride, out, out_stride);
     if (w.vectors == 0) return;
     cpu::low_kernels(w.kept.low)
-        .product({a.data, a.row_stride, rows, w.width, w.data, w.panel_size(), w.k, w.vectors, init, init_stride, out,
-                  out_stride});
+        .product({a.data, a.row_stride, rows, w.width, w.data, w.panel_size(), w.k, w.kept.block(), w.vectors, init,
+                  init_stride, out, out_stride});
 }
 
 // out[r][v] for all vectors of the panels. init_stride 0: every row starts from the same values (the bias).

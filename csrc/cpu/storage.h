@@ -15,7 +15,15 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 // How the weights of a product are kept, and by which kernels of low/kernels.h they are multiplied; 0: as floats.
 struct Kept {
     WeightStorage storage = WeightStorage::full;
-    std::int16_t low = 0;
+    std::int8_t low = 0;
+    std::int16_t input_block = 0;  // of W_ih in int8: k that share a scale of x; 0: others, where it is a row
+
+    RNNKERNELS_INLINE Index block() const { return input_block > 0 ? input_block : cpu::kLongestBlock; }
+    // The same for the product with x.
+    RNNKERNELS_INLINE Kept of_input() const {
+        return {storage, low, storage == WeightStorage::int8 ? std::int16_t{cpu::kInputBlock} : std::int16_t{0}};
+    }
+    RNNKERNELS_INLINE Index row_lanes(Index k) const { return cpu::row_lanes(k, storage, block()); }
 };
 
 // Rows of a panel in memory; the first of int8 holds scales.

@@ -31,7 +31,7 @@ struct ForwardWeights {
         const void* bias_ih = normalised ? nullptr : in.bias_ih;
         const void* bias_hh = normalised ? nullptr : in.bias_hh;
         input = take_gate_product<T>(workspace, shape.hidden, in.weight_ih, bias_ih, shape.input, table.input,
-                                     wanted.input, wanted.kept, input_row(in));
+                                     wanted.input, wanted.kept.of_input(), input_row(in));
         hidden = take_gate_product<T>(workspace, shape.hidden, in.weight_hh, bias_hh, width, table.hidden,
                                       wanted.recurrent, wanted.kept, width);
         if (normalised) {

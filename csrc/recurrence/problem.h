@@ -31,11 +31,11 @@ enum class Dtype { float32, float64, bfloat16, float16 };  // the halves on a GP
 
 // How packed weights are kept: in their own dtype, or (float32 only) rounded to bfloat16, or as int8 with a scale for
 // each of their rows.
-enum class WeightStorage : std::int16_t { full, bfloat16, int8 };
+enum class WeightStorage : std::int8_t { full, bfloat16, int8 };
 
 // How products of float32 are made: of floats, or of operands rounded to bfloat16, where the processor has an
 // instruction.
-enum class Products : std::int16_t { full, bfloat16 };
+enum class Products : std::int8_t { full, bfloat16 };
 
 // How a layer is prepared. Scales of int8 are a float for each row of a matrix; null: its largest magnitude / 127.
 struct Preparation {

@@ -206,7 +206,8 @@ def as_settings(cell: str, cell_clip: float | None) -> tuple[float, ...]:
     return (limit,)
 
 
-PRODUCTS = ("full", "bfloat16")
+FULL = "full"  # what most calls ask: `is` tells it from anything else at once
+PRODUCTS = (FULL, "bfloat16")
 
 
 def check_products(products: str, dtype: Kind) -> str:

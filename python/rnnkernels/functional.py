@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _cpu, _serve
 from ._arguments import (
+    FULL,
     as_floats,
     as_input,
     as_layer,
@@ -184,7 +185,7 @@ def run_layer(
     check_memory(asked.memory)
     arrays = as_parameters(cell, params)
     dtype = kind_of_array("params['weight_ih']", arrays["weight_ih"])
-    if asked.products != "full":
+    if asked.products is not FULL:
         check_products(asked.products, dtype)
     inputs = as_input("x", x, dtype, x_shape(cell, arrays["weight_ih"]))
     initial = reset = added = None
@@ -287,7 +288,7 @@ def forward_layers(
     arrays = [as_parameters(cell, params) for params in layers]
     dtype = kind_of_array("params['weight_ih']", arrays[0]["weight_ih"])
     inputs = as_input("x", x, dtype, x_shape(cell, arrays[0]["weight_ih"]))
-    if products != "full":
+    if products is not FULL:
         check_products(products, dtype)
     if _serve.on_gpu(inputs):
         _serve.check_products_on_gpu(products)
@@ -453,7 +454,7 @@ def step(
     check_noise(noise)
     drawn = None if noise is None else noise._drawn(cell, inputs.shape[1], expected=True)
     settings = as_settings(cell, cell_clip)
-    if products != "full":
+    if products is not FULL:
         check_products(products, dtype)
     call = Call(cell, inputs, as_layer(cell, arrays), initial, None, added, drawn, settings, products)
     try:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from ._arguments import settled
-from ._scalars import as_flag, as_items, shown
+from ._arguments import fits_rows, settled
+from ._scalars import as_flag, as_items, check_mapping, shown
 from ._stacked import join
 from .parameters import cell_info, check_layers
 from .prepared import Prepared, Stepper
@@ -283,10 +283,13 @@ class StackStepper:
         Raises
         ------
         TypeError, ValueError
-            If they do not fit.
+            If they do not fit; nothing is changed then.
         """
         states = self.stack._each("state", state)
         checked = [stepper._checked(begun) for stepper, begun in zip(self._steppers, states, strict=True)]
+        for k, (stepper, begun) in enumerate(zip(self._steppers, checked, strict=True)):
+            for i, part in enumerate(begun or ()):  # an array that is taken in place has yet to be looked at
+                fits_rows(stepper.layer._like.widths, stepper.batch_size, i, f"state[{k}][{i}]", part.shape)
         for stepper, begun in zip(self._steppers, checked, strict=True):
             stepper.reset(begun)
 
@@ -306,6 +309,7 @@ def _stacked(kind: type[PreparedStack], layers: tuple[Prepared, ...], directions
 
 def _in_order(params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return each layer's and direction's parameters, from the first layer on; raise where one is missing."""
+    check_mapping("params", params)
     found = layers_of(params)
     if "" in found:
         raise ValueError("params: expected weight_ih_l0 and what else a Stack has; a layer alone is a Prepared")

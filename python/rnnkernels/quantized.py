@@ -26,6 +26,7 @@ __all__ = ["quantize_params"]
 # What is quantised: the matrices, in the order in which the extension takes their scales.
 MATRICES = ("weight_ih", "weight_hh", "weight_gg", "weight_hr")
 LARGEST = 127  # -128 has no opposite, and is not used
+LEAST = np.float32(2.0**-100)  # a row without a larger number counts as zeros
 
 _SCALE = "_scale"
 _END = re.compile(r"_l\d+(_reverse)?(?=$|_scale$)")  # what a name of a stack has behind that of a layer's parameter
@@ -44,7 +45,7 @@ def quantize_params(cell: str, params: Mapping[str, npt.ArrayLike]) -> Params:
     """Return parameters whose weight matrices are integers of 8 bits, with a scale for each row.
 
     With s the largest magnitude in a row of a matrix, divided by 127 in float32, the row's integers are round(w / s),
-    half to even, and w is then about q s, within s / 2. A row of zeros has the scale 0.
+    half to even, and w is then about q s, within s / 2. A row of zeros, of nothing above 2⁻¹⁰⁰, has the scale 0.
 
     Parameters
     ----------
@@ -163,7 +164,8 @@ def _float32(cell: str, params: Mapping[str, Any]) -> Params:
 
 def _quantize(weight: Array) -> tuple[Array, Array]:
     """Return the integers (rows, columns) of a matrix, and the scales (rows,)."""
-    scale = np.abs(weight).max(axis=-1) / np.float32(LARGEST)  # float32
+    most = np.abs(weight).max(axis=-1)
+    scale = np.where(most < LEAST, np.float32(0), most / np.float32(LARGEST))  # float32
     divisor = np.where(scale > 0, scale, np.float32(1))
     integers = np.rint(weight / divisor[:, np.newaxis])
     integers[scale == 0] = 0

@@ -21,7 +21,7 @@ CALL: dict[str, Any] = {"cell": "lstm", "x": X, "params": P, "state": STATE, "le
 CALL |= {"resets": np.zeros((T, B), bool), "reset_state": STATE}
 
 OPTIONAL = dict.fromkeys(("state", "lengths", "resets", "reset_state"), "none")
-ROWS = [row("jax.forward", rkj.forward, OPTIONAL, **CALL, reverse=False)]
+ROWS = [row("jax.forward", rkj.forward, OPTIONAL, **CALL, reverse=False, products="full")]
 
 test_the_call_of_each_row_runs, test_a_bad_argument_is_named, test_an_odd_argument_is_named_or_served = (
     bad_argument_tests(ROWS)

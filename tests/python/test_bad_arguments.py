@@ -27,6 +27,7 @@ D = np.ones((T, B, H), np.float32)
 PREPARED = rk.Prepared("lstm", P)
 STACK = Stack("lstm", I, H, rng=0)
 STACK_RUN = STACK.forward(X)
+PREPARED_STACK = STACK.prepare()
 GRADS = STACK.backward(STACK_RUN, D).params
 RESETS = np.zeros((T, B), bool)
 TREE = convert.to_flax("lstm", P)
@@ -67,7 +68,15 @@ OPTIMISERS: dict[Any, dict[str, Any]] = {
     optim.Adam: {"beta1": 0.9, "beta2": 0.9, "eps": 1e-8},
 }
 ADAM = optim.Adam(STACK.params)
-DRIVER: dict[str, Any] = {"model": STACK, "loss": loss, "state": None, "rng": None, "lengths": None, "memory": "all"}
+DRIVER: dict[str, Any] = {
+    "model": STACK,
+    "loss": loss,
+    "state": None,
+    "rng": None,
+    "lengths": None,
+    "memory": "all",
+    "products": "full",
+}
 DRIVEN = flags("state", "rng", "lengths", "resets")
 WINDOWS = {**DRIVER, "k1": 2, "k2": 3}
 MASKS = {"zoneout": 0.1, "recurrent_dropout": 0.1, "per_step": False, "weight_dropout": 0.1}
@@ -84,6 +93,7 @@ ROWS = [
         cell_clip=1.0,
         all_states=False,
         memory="all",
+        products="full",
     ),
     *(
         row(
@@ -110,6 +120,7 @@ ROWS = [
         state=STATE,
         noise=rk.Noise(1),
         cell_clip=1.0,
+        products="full",
     ),
     row("cell_info", rk.cell_info, cell="lstm"),
     row("parameter_shapes", rk.parameter_shapes, flags("proj_size"), **SIZES),
@@ -153,10 +164,39 @@ ROWS = [
         cell="lstm",
         params=P,
         weights="full",
+        products="full",
         tokens=False,
         noise=rk.Noise(1),
         cell_clip=1.0,
     ),
+    row("quantize_params", rk.quantize_params, cell="lstm", params=P),
+    row(
+        "PreparedStack",
+        rk.PreparedStack,
+        flags("noise", "cell_clip"),
+        cell="lstm",
+        params=STACK.params,
+        weights="full",
+        products="full",
+        tokens=False,
+        noise=rk.Noise(1),
+        cell_clip=1.0,
+    ),
+    row(
+        "PreparedStack.forward",
+        PREPARED_STACK.forward,
+        flags("state", "lengths", "resets", "reset_state", "term"),
+        x=X,
+        term=[TERM],
+        state=(STATE,),
+        lengths=[T, 2],
+        resets=RESETS,
+        reset_state=(STATE,),
+    ),
+    row("PreparedStack.stepper", PREPARED_STACK.stepper, flags("state"), batch_size=B, state=(STATE,)),
+    row("StackStepper", rk.StackStepper, flags("state"), stack=PREPARED_STACK, batch_size=B, state=(STATE,)),
+    row("StackStepper()", PREPARED_STACK.stepper(B).__call__, x_t=X[0]),
+    row("StackStepper.reset", PREPARED_STACK.stepper(B).reset, flags("state"), state=(STATE,)),
     row(
         "Prepared.forward",
         PREPARED.forward,
@@ -198,7 +238,9 @@ ROWS = [
         reset_state=(STATE,),
         all_states=False,
         memory="all",
+        products="full",
     ),
+    row("Stack.prepare", STACK.prepare, weights="full", products="full", tokens=False),
     row(
         "Stack.backward",
         STACK.backward,
@@ -210,7 +252,7 @@ ROWS = [
         need_x=True,
         norms=False,
     ),
-    row("Stack.step", STACK.step, flags("state", "term"), x_t=X[0], state=(STATE,), term=TERM),
+    row("Stack.step", STACK.step, flags("state", "term"), x_t=X[0], state=(STATE,), term=TERM, products="full"),
     row("full_bptt", bptt.full_bptt, DRIVEN, x=X, resets=None, **DRIVER),
     row("truncated_bptt", bptt.truncated_bptt, DRIVEN, x=X, resets=None, **WINDOWS),
     row("windows", bptt.windows, DRIVEN, chunks=[X], resets=[RESETS], **WINDOWS),

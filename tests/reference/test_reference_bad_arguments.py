@@ -10,6 +10,7 @@ from bad_values import bad_argument_tests, row
 
 import rnnkernels as rk
 from rnnkernels import reference
+from rnnkernels.reference import low_precision
 
 T, B, I, H = 3, 2, 3, 4  # noqa: E741
 
@@ -36,6 +37,7 @@ ROWS = [
         direction={"weight_hh": np.ones((4 * H, H))},
         **OPTIONS,
     ),
+    row("reference.low_precision.forward", low_precision.forward, FEW, **CALL, **OPTIONS, arithmetic="int8"),
 ]
 
 test_the_call_of_each_row_runs, test_a_bad_argument_is_named, test_an_odd_argument_is_named_or_served = (

@@ -1,4 +1,4 @@
-"""Tools that take models apart: torch.fx has our layers as leaves; TorchScript and quantisation say why they do not."""
+"""Tools that take models apart: torch.fx has our layers as leaves; TorchScript says why it has not."""
 
 from __future__ import annotations
 
@@ -140,18 +140,6 @@ def test_a_model_that_was_unswapped_is_scripted() -> None:
 
 
 # ---- quantisation ------------------------------------------------------------------------------------
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:torch.quantize_per_tensor")
-@pytest.mark.parametrize("name", NAMES)
-def test_quantisation_says_that_it_leaves_a_layer(name: str) -> None:
-    model = model_of(name)
-    with pytest.warns(UserWarning, match=rf"quantization: rnnkernels\.torch\.{name} stays in floating point"):
-        done = torch.ao.quantization.quantize_dynamic(model)
-    assert type(done.layer) is getattr(rnn, name)
-    assert type(done.head) is not nn.Linear
-    x = input_of(name)
-    assert same(done.layer(x), model.layer(x))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:torch.quantize_per_tensor")

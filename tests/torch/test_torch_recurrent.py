@@ -319,7 +319,7 @@ def test_another_device_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("low", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("cell", ["lstm", "gru", "mut3"])
 def test_autocast_takes_both_and_returns_the_half(cell: str, low: Any) -> None:
-    """Parameters stay float32, and so does the arithmetic; float64 is left alone."""
+    """Parameters stay float32; products are of bfloat16 in its region, full in float16's; float64 is left alone."""
     layer = layer_of(cell, 2, bidirectional=True).float()
     x = torch.randn(T, B, SIZE, generator=torch.Generator().manual_seed(1)).to(low)
     begun = one(tuple(s.to(low) for s in states_of(layer, 4, B)))
@@ -327,6 +327,7 @@ def test_autocast_takes_both_and_returns_the_half(cell: str, low: Any) -> None:
     with torch.autocast("cpu", low):
         output, final, every = layer(x, begun, **options)
         step = rnn.RecurrentCell(cell, SIZE, SIZE)(x[0])
+    layer.products = "bfloat16" if low == torch.bfloat16 else "full"
     wanted = layer(x.float(), one(tuple(s.float() for s in many(begun))), **options)
     found = [output, *many(final), *(s for states in every for s in states)]
     exact = [wanted[0], *many(wanted[1]), *(s for states in wanted[2] for s in states)]

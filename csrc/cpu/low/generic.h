@@ -12,11 +12,11 @@ namespace rnnkernels::cpu {
 namespace {
 
 template <int offset>
-void convert_generic(const float* a, Index a_stride, Index rows, Index k, float* to, Index to_stride) {
+void convert_generic(const float* a, Index a_stride, Index rows, Index k, Index block, float* to, Index to_stride) {
     for (Index row = 0; row < rows; ++row, a += a_stride, to += to_stride) {
-        float* const four = to + 2 * scale_blocks(k);  // of k
-        for (Index first = 0; first < k; first += kScaleBlock) {
-            const Index count = k - first < kScaleBlock ? k - first : kScaleBlock;
+        float* const four = to + 2 * scale_blocks(k, block);  // of k
+        for (Index first = 0; first < k; first += block) {
+            const Index count = k - first < block ? k - first : block;
             float most = 0;
             bool finite = true;
             for (Index i = 0; i < count; ++i) {
@@ -27,24 +27,26 @@ void convert_generic(const float* a, Index a_stride, Index rows, Index k, float*
             const bool scaled = finite && most >= kLeastScaled;
             const float inverse = scaled ? 127.0F / most : 0.0F;
             const float scale = scaled ? most / 127.0F : finite ? 0.0F : std::numeric_limits<float>::quiet_NaN();
-            std::int8_t q[kScaleBlock] = {};
             std::int32_t sum = 0;
-            for (Index i = 0; scaled && i < count; ++i) {
-                q[i] = static_cast<std::int8_t>(std::nearbyint(a[first + i] * inverse));
-                sum += q[i];
+            for (Index i = 0; i < count; i += 4) {
+                std::int8_t q[4] = {};
+                for (Index j = 0; scaled && j < 4 && i + j < count; ++j) {
+                    q[j] = static_cast<std::int8_t>(std::nearbyint(a[first + i + j] * inverse));
+                    sum += q[j];
+                }
+                std::memcpy(four + (first + i) / 4, q, 4);
             }
             const std::int32_t correction = -offset * sum;
-            float* const of_block = to + first / kScaleBlock * 2;
+            float* const of_block = to + first / block * 2;
             of_block[0] = scale;
             std::memcpy(of_block + 1, &correction, 4);
-            std::memcpy(four + first / 4, q, static_cast<std::size_t>((count + 3) / 4 * 4));
         }
     }
 }
 
 template <int lanes, int offset>
 void product_generic(const LowProduct& of) {
-    const Index blocks = scale_blocks(of.k), groups = groups_of(of.k, WeightStorage::int8);
+    const Index blocks = scale_blocks(of.k, of.block), groups = groups_of(of.k, WeightStorage::int8);
     for (int row = 0; row < of.count; ++row) {
         const float* const scales = of.rows + row * of.row_stride;
         for (Index column = 0; column < of.vectors * lanes; ++column) {
@@ -55,7 +57,7 @@ void product_generic(const LowProduct& of) {
             for (Index block = 0; block < blocks; ++block) {
                 std::int32_t sum = 0;
                 std::memcpy(&sum, scales + 2 * block + 1, 4);
-                for (Index group = block * (kScaleBlock / 4); group < groups && group < (block + 1) * (kScaleBlock / 4);
+                for (Index group = block * of.block / 4; group < groups && group < (block + 1) * of.block / 4;
                      ++group) {
                     std::int8_t a[4];
                     unsigned char w[4];

@@ -21,7 +21,7 @@
 //   A
 //              NaN stays one. Numbers below 2^-126 count as zeros, in panels too.
 //   int8       [block] (scale of float, then correction of int32), then [group] four k: q in [-127, 127], signed.
-//              A block is kScaleBlock k, the last one what is left. Of a block with m = max |a|:
+//              A block is as many k as the product says, the last one what is left. Of a block with m = max |a|:
 //                  m < kLeastScaled:  scale 0, all q 0
 //                  m finite:          scale = m / 127, q = round half even(a * (127 / m)), each operation in float
 //                  m inf or NaN:      scale NaN, all q 0
@@ -44,8 +44,11 @@
 
 namespace rnnkernels::cpu {
 
-// Numbers of a row that share a scale; a whole number of groups.
-inline constexpr Index kScaleBlock = 32;
+// Numbers of a row that share a scale, of an int8 product: of W_ih's, and of all others, where it is the whole row
+// unless int32 could not hold its sum. x is the greater part of the error (docs/low_precision.md), and a block's end
+// costs time.
+inline constexpr Index kInputBlock = 8;
+inline constexpr Index kLongestBlock = 65536;
 inline constexpr float kLeastScaled = 0x1p-100F;
 
 // Rows of a product at most: an engine's tile has no more.
@@ -61,6 +64,7 @@ struct LowProduct {
     const float* panels;  // the first of them; a panel has panel_size lanes
     Index panel_size;
     Index k;
+    Index block;    // of a scale: kInputBlock or kLongestBlock; of int8 alone
     Index vectors;  // of columns, in all panels; at least 1
     const float* init;
     Index init_stride;  // 0: all rows start from the same values
@@ -73,8 +77,8 @@ struct LowKernels {
     WeightStorage kind;  // bfloat16 or int8
     int lanes;           // of the engines that it serves
     int offset;          // of int8 weights in panels, 0 or 128; the same for all kernels of as many lanes
-    // rows of k numbers, a_stride apart, to rows that are to_stride apart.
-    void (*convert)(const float* a, Index a_stride, Index rows, Index k, float* to, Index to_stride);
+    // rows of k numbers, a_stride apart, to rows that are to_stride apart. block: the product's.
+    void (*convert)(const float* a, Index a_stride, Index rows, Index k, Index block, float* to, Index to_stride);
     void (*product)(const LowProduct& of);
 };
 
@@ -84,10 +88,10 @@ struct LowKernels {
 // k in a lane.
 RNNKERNELS_LOW_INLINE Index group_of(WeightStorage kind) { return kind == WeightStorage::int8 ? 4 : 2; }
 RNNKERNELS_LOW_INLINE Index groups_of(Index k, WeightStorage kind) { return (k + group_of(kind) - 1) / group_of(kind); }
-RNNKERNELS_LOW_INLINE Index scale_blocks(Index k) { return (k + kScaleBlock - 1) / kScaleBlock; }
+RNNKERNELS_LOW_INLINE Index scale_blocks(Index k, Index block) { return (k + block - 1) / block; }
 // Lanes of a converted row of k numbers.
-RNNKERNELS_LOW_INLINE Index row_lanes(Index k, WeightStorage kind) {
-    return groups_of(k, kind) + (kind == WeightStorage::int8 ? 2 * scale_blocks(k) : 0);
+RNNKERNELS_LOW_INLINE Index row_lanes(Index k, WeightStorage kind, Index block) {
+    return groups_of(k, kind) + (kind == WeightStorage::int8 ? 2 * scale_blocks(k, block) : 0);
 }
 
 // Sets of kernels have numbers from 1 on; 0 stands for none, full precision. This one serves engines of `set`'s name:

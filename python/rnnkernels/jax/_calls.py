@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rnnkernels._asked import Asked
 
 # The attribute "options", lowest bit first: which parameters there are, and what else.
-BITS = (*NAMES, "state", "lengths", "reverse", "dx", "resets", "reset_state")
+BITS = (*NAMES, "state", "lengths", "reverse", "dx", "resets", "reset_state", "products")
 ALIGNMENT = 64  # a reserve that is cut out of an array of them stays aligned
 
 FORWARD, BACKWARD = "rnnkernels_forward", "rnnkernels_backward"
@@ -82,6 +82,7 @@ class Static(NamedTuple):
     def _attributes(self, wants_dx: bool = False) -> dict[str, Any]:
         flags = {"state": self.state, "lengths": self.lengths, "reverse": self.asked.reverse, "dx": wants_dx}
         flags |= {"resets": self.resets, "reset_state": self.reset_state}
+        flags |= {"products": self.asked.products == "bfloat16"}
         there = {*self.names, *(name for name, flag in flags.items() if flag)}
         bits = np.int64(sum(1 << k for k, name in enumerate(BITS) if name in there))
         return {"cell": self.asked.cell, "instruction_set": self.instruction_set, "options": bits}

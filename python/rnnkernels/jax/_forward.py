@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnkernels import _cpu
-from rnnkernels._arguments import _names, kind_of
+from rnnkernels._arguments import _names, check_products, kind_of
 from rnnkernels._asked import Asked
 from rnnkernels._scalars import as_flag, check_mapping
 from rnnkernels.parameters import NAMES, cell_info, parameter_shapes, state_widths, x_width
@@ -36,6 +36,7 @@ def forward(
     resets: Any = None,
     reset_state: Sequence[Any] | None = None,
     reverse: bool = False,
+    products: str = "full",
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     """Run one layer over a sequence: `rnnkernels.forward`, as a function of JAX.
 
@@ -62,6 +63,8 @@ def forward(
         What it is replaced by. Default: zeros.
     reverse : bool, default False
         Run from each row's last step to its first; static.
+    products : {"full", "bfloat16"}
+        What products multiply, in gradients too, as in `rnnkernels.forward`; static.
 
     Returns
     -------
@@ -89,6 +92,7 @@ def forward(
     reverse = as_flag("reverse", reverse)
     weights = _as_params(cell, params)
     dtype = weights["weight_ih"].dtype
+    check_products(products, np.dtype(np.float64 if dtype == np.float64 else np.float32))
     inputs = _as_input(x, dtype)
     _check_shapes(cell, weights, inputs)
     batch = inputs.shape[1]
@@ -107,7 +111,7 @@ def forward(
         arrays = [array.astype(np.float32) if array.dtype == dtype else array for array in arrays]
     hidden = weights["weight_ih"].shape[0] // info["rows"][0]
     call = Static(
-        Asked(cell, reverse),
+        Asked(cell, reverse, products=products),
         tuple(weights),
         state is not None,
         lengths is not None,

@@ -3,13 +3,14 @@
 The cells are those of `rnnkernels.reference.cells`, in float64. Only a product is another function here:
 
     int8       w = s q        s = max |w| / 127 of a row of the matrix, in float32; q = round half even(w / s)
-               a = S q_a      of each 32 numbers in turn of a vector that is multiplied, with m their largest magnitude:
-                              S = m / 127, q_a = round half even(a (127 / m)), each operation in float32
+               a = S q_a      of a block of the vector that is multiplied, with m its largest magnitude: S = m / 127,
+                              q_a = round half even(a (127 / m)), each operation in float32. Each 8 numbers of x in
+                              turn are a block; of what else is multiplied all numbers, up to 65,536
                product        s * sum over blocks of S * sum of q q_a, the inner sum in integers
     bfloat16   both operands are rounded to 8 significant bits, half to even, and multiplied exactly
 
-A block without a number of at least 2^-100 is zeros; one with an infinity or a NaN makes a row's products NaN. A token
-is no product: its column of weight_ih is taken, s q of int8 weights, and of bfloat16 products as it is.
+A row or a block without a number of at least 2^-100 is zeros; a block with an infinity or a NaN makes a row's products
+NaN. A token is no product: its column of weight_ih is taken, s q of int8 weights, and of bfloat16 products rounded.
 
 What the kernels do in float32 behind the integers, a chain of fused multiply-adds, is exact here. So the two agree
 within rounding where they quantise the same numbers, which is in one step from the same state. Over many steps a
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnkernels._scalars import as_choice, check_mapping
+from rnnkernels.noise import check_noise
 
 from . import _is_product, _namespace, _prepare, _Product, _Steps
 from .arguments import as_positive
@@ -36,10 +38,13 @@ if TYPE_CHECKING:
 
     from .cells import Array, State
 
-__all__ = ["BLOCK", "forward", "quantize", "quantize_rows", "round_to_bfloat16"]
+__all__ = ["INPUT_BLOCK", "LONGEST_BLOCK", "forward", "quantize", "quantize_rows", "round_to_bfloat16"]
 
-BLOCK = 32
-"""Numbers of a vector that share a scale."""
+INPUT_BLOCK = 8
+"""Numbers of x that share a scale."""
+
+LONGEST_BLOCK = 65536
+"""Numbers of another vector that share a scale: all of any real one."""
 
 ARITHMETIC = ("int8", "bfloat16")
 
@@ -79,6 +84,7 @@ def forward(
     """
     as_choice("arithmetic", arithmetic, ARITHMETIC)
     check_mapping("params", params)
+    check_noise(noise)
     made = {name: _taken(params, name, arithmetic) for name in params if not str(name).endswith("_scale")}
     step, vectors, arrays, initial = _prepare(cell, x, {name: value for name, (value, _) in made.items()}, state)
     take = _Steps(step, noise, initial, training=False)
@@ -99,9 +105,10 @@ def _taken(params: Mapping[str, Any], name: str, arithmetic: str) -> tuple[Array
     if not _is_product(name):
         return value.astype(np.float64), None
     if arithmetic == "bfloat16":
-        return value.astype(np.float64), _RoundedProduct(value)
+        return round_to_bfloat16(value), _RoundedProduct(value)
     integers, scale = (value, params[f"{name}_scale"]) if value.dtype == np.int8 else quantize(value)
-    product = _IntegerProduct(integers, np.asarray(scale))
+    block = INPUT_BLOCK if name == "weight_ih" else LONGEST_BLOCK
+    product = _IntegerProduct(integers, np.asarray(scale), block)
     return integers * np.asarray(scale, np.float64)[:, np.newaxis], product
 
 
@@ -114,24 +121,27 @@ def quantize(weight: npt.ArrayLike) -> tuple[Array, Array]:
         Finite numbers, taken as float32.
     """
     w = np.asarray(weight, np.float32)
-    scale = np.max(np.abs(w), axis=1, initial=np.float32(0)) / _LARGEST
+    most = np.max(np.abs(w), axis=1, initial=np.float32(0))
+    scale = np.where(most >= _LEAST, most / _LARGEST, np.float32(0))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = w / scale[:, np.newaxis]
     return np.clip(np.rint(np.where(scale[:, np.newaxis] > 0, ratio, 0)), -127, 127).astype(np.int8), scale
 
 
-def quantize_rows(vector: npt.ArrayLike) -> tuple[Array, Array]:
-    """Return the integers of vectors (..., K), of int64, and the scale of each block (..., blocks), of float32.
+def quantize_rows(vector: npt.ArrayLike, block: int) -> tuple[Array, Array]:
+    """Return the integers of vectors (..., blocks, block), of int64, and the scale of each block (..., blocks).
 
     Parameters
     ----------
     vector : array_like, (..., K)
-        Taken as float32. A block with an infinity or a NaN has the scale NaN.
+        Taken as float32; zeros stand behind the last number. A block with an infinity or a NaN has the scale NaN.
+    block : int
+        Numbers that share a scale.
     """
     a = np.asarray(vector, np.float32)
-    blocks = -(-a.shape[-1] // BLOCK)
-    behind = [(0, 0)] * (a.ndim - 1) + [(0, blocks * BLOCK - a.shape[-1])]
-    a = np.pad(a, behind).reshape(*a.shape[:-1], blocks, BLOCK)
+    blocks, block = -(-a.shape[-1] // block), min(block, a.shape[-1])
+    behind = [(0, 0)] * (a.ndim - 1) + [(0, blocks * block - a.shape[-1])]
+    a = np.pad(a, behind).reshape(*a.shape[:-1], blocks, block)
     most = np.abs(a).max(-1)
     finite = np.isfinite(a).all(-1)
     scaled = finite & (most >= _LEAST)
@@ -159,14 +169,15 @@ def round_to_bfloat16(array: npt.ArrayLike) -> Array:
 class _IntegerProduct:
     """Product with a matrix of integers (R, K), or some of its rows: (B, K) to (B, R)."""
 
-    def __init__(self, integers: Array, scale: Array) -> None:
-        blocks = -(-integers.shape[1] // BLOCK)
-        padded = np.pad(integers.astype(np.int64), ((0, 0), (0, blocks * BLOCK - integers.shape[1])))
-        self.blocks = padded.reshape(len(integers), blocks, BLOCK)
+    def __init__(self, integers: Array, scale: Array, block: int) -> None:
+        count = integers.shape[1]
+        blocks, self.block = -(-count // block), min(block, count)
+        padded = np.pad(integers.astype(np.int64), ((0, 0), (0, blocks * self.block - count)))
+        self.blocks = padded.reshape(len(integers), blocks, self.block)
         self.scale = scale.astype(np.float64)
 
     def __call__(self, vector: Array, rows: slice = slice(None)) -> Array:
-        integers, scales = quantize_rows(vector)  # (B, blocks, BLOCK), (B, blocks)
+        integers, scales = quantize_rows(vector, self.block)  # (B, blocks, block), (B, blocks)
         sums = np.einsum("bnk,rnk->brn", integers, self.blocks[rows])
         return np.asarray((sums * scales.astype(np.float64)[:, np.newaxis]).sum(-1) * self.scale[rows])
 

@@ -12,7 +12,11 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.ao.quantization.quantization_mappings import DEFAULT_DYNAMIC_QUANT_MODULE_MAPPINGS
+
+try:
+    from torch.ao.quantization.quantization_mappings import DEFAULT_DYNAMIC_QUANT_MODULE_MAPPINGS as _TABLE
+except ImportError:  # PyTorch says that all of this will go: then nothing looks at the table
+    _TABLE: dict[Any, Any] = {}  # type: ignore[no-redef]
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,8 +41,9 @@ class Quantizable:
 
     @qconfig.setter
     def qconfig(self: Any, value: Any) -> None:
-        listed = torch.nn.utils.parametrize.type_before_parametrizations(self) in DEFAULT_DYNAMIC_QUANT_MODULE_MAPPINGS
+        listed = torch.nn.utils.parametrize.type_before_parametrizations(self) in _TABLE
         if self._in_place_of and value is not None and not (listed and _is_dynamic_int8(value)):
+            value = None
             warnings.warn(
                 f"torch.ao.quantization: rnnkernels.torch.{type(self).__name__} stays in floating point: it has "
                 "weights of qint8 with dynamic activations, or none; rnnkernels.torch.unswap(model) puts torch.nn's "
@@ -55,7 +60,7 @@ class Quantizable:
 
 def register(kinds: Mapping[type, type]) -> None:
     """Enter our classes, and what they become, into PyTorch's table."""
-    DEFAULT_DYNAMIC_QUANT_MODULE_MAPPINGS.update(kinds)
+    _TABLE.update(kinds)
 
 
 def _about_to_write(kinds: tuple[type, ...], frame: FrameType) -> Any:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnkernels._scalars import as_choice
+from rnnkernels._scalars import as_choice, as_flag, shown
 from rnnkernels.quantized import quantize_params
 
 from . import ao, kernels, layers
@@ -40,6 +40,21 @@ class _Integers(_Base):
     _in_place_of = ()
     _scale: str  # the attribute with the scales of the first weight_ih
 
+    def __init__(self, layer: torch.nn.Module) -> None:
+        if not isinstance(layer, torch.nn.Module):
+            raise TypeError(f"layer: expected a torch.nn.Module, got {shown(layer)}")
+        why = why_not(layer)
+        if why is None and _KINDS[class_of(layer)] is not type(self):
+            why = f"it becomes a {_KINDS[class_of(layer)].__name__}"
+        if why is not None:
+            raise ValueError(f"layer: expected one that rnnkernels.torch.quantize takes, got {type(layer)}: {why}")
+        super(_Base, self).__init__()
+        twin = object.__new__(type(layer))
+        for name, value in vars(layer).items():
+            twin.__dict__[name] = copy.copy(value) if isinstance(value, dict) else value  # parameters, buffers, hooks
+        _replace(twin)
+        self.__dict__.update(twin.__dict__)
+
     @property
     def _like(self) -> torch.Tensor:
         scale: torch.Tensor = getattr(self, self._scale)
@@ -61,40 +76,43 @@ class _Integers(_Base):
             )
 
     @classmethod
-    def from_float(cls, mod: torch.nn.Module, use_precomputed_fake_quant: bool = False) -> torch.nn.Module:
-        """Return a quantised layer of a layer of floats, which stays as it is.
+    def from_float(cls, mod: torch.nn.Module, use_precomputed_fake_quant: bool = False) -> _Integers:
+        """Return a quantised layer of a layer of floats: what `torch.ao.quantization` calls.
 
         Parameters
         ----------
         mod : torch.nn.Module
-            A layer that `quantize` would take.
+            A layer that `quantize` takes; it stays as it is. PyTorch gives its hooks to what it gets.
         use_precomputed_fake_quant : bool
-            Not read; `torch.ao.quantization` passes it.
+            Not read.
 
         Raises
         ------
-        NotImplementedError
+        ValueError
             If there is no quantised form of the layer.
         """
         del use_precomputed_fake_quant
-        why = why_not(mod)
-        if why is not None:
-            raise NotImplementedError(f"{type(mod).__module__}.{type(mod).__name__}: no int8 weights for it: {why}")
-        made = object.__new__(type(mod))
-        for name, value in vars(mod).items():
-            made.__dict__[name] = copy.copy(value) if isinstance(value, dict) else value  # parameters, buffers, hooks
-        for hooks in ("_forward_hooks", "_forward_pre_hooks"):  # torch.ao.quantization puts them on what it gets
-            made.__dict__[hooks] = OrderedDict()
-        _replace(made)
+        made = cls(mod)
+        made._forward_hooks, made._forward_pre_hooks = OrderedDict(), OrderedDict()
         return made
 
 
 class Quantized(_Integers, Recurrent):
-    """Layers over sequences with weights of int8, for inference; `quantize` makes them of others.
+    """Layers over sequences with weights of int8, for inference.
 
-    It is called as the layer that it was made of: as `Recurrent`, or as torch.nn.LSTM, GRU and RNN. Its `state_dict`
+    It is called as the layer that it is made of: as `Recurrent`, or as torch.nn.LSTM, GRU and RNN. Its `state_dict`
     has the integers under the weights' names and ``<name>_scale`` of float32 for each matrix; it loads what another
     one of the same sizes has saved. A call under which something requires a gradient raises.
+
+    Parameters
+    ----------
+    layer : torch.nn.Module
+        A sequence layer that `quantize` takes. It stays as it is; `quantize` changes a model's layers in place.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none, or has no quantised form.
     """
 
     def forward(
@@ -130,7 +148,7 @@ class Quantized(_Integers, Recurrent):
         TypeError, ValueError
             As `Recurrent.forward`.
         NotImplementedError
-            If a tensor requires a gradient, if masks would be drawn (`eval` of the layer), or of `all_states`.
+            If a tensor requires a gradient, or masks would be drawn: a layer in training that has any.
         """
         state = _state_of(state, hx)
         self._refuse_gradients(input, state, reset_state, term)
@@ -139,12 +157,25 @@ class Quantized(_Integers, Recurrent):
                 "rnnkernels.torch.Quantized: int8 weights are for inference: expected evaluation, model.eval(), got "
                 f"training with dropout {self.dropout}"
             )
+        if as_flag("all_states", all_states):
+            raise ValueError("all_states: expected False, as with int8 weights there are outputs and last states alone")
         options = {"lengths": lengths, "resets": resets, "reset_state": reset_state, "term": term}
-        return super().forward(input, state, **options, all_states=all_states)
+        return super().forward(input, state, **options)
 
 
 class QuantizedCell(_Integers, RecurrentCell):
-    """One step with weights of int8, for inference; `quantize` makes them of other cells. See `Quantized`."""
+    """One step with weights of int8, for inference; see `Quantized`.
+
+    Parameters
+    ----------
+    layer : torch.nn.Module
+        A cell that `quantize` takes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none, or has no quantised form.
+    """
 
     def forward(
         self, input: torch.Tensor, state: States = None, *, hx: States = None, term: torch.Tensor | None = None
