@@ -230,6 +230,27 @@ def test_one_node() -> None:
     assert [a.tobytes() for a in found] == [b.tobytes() for b in whole]
 
 
+def test_a_node_in_a_local_function() -> None:
+    """Its caller says the direction."""
+    node = draw(np.random.default_rng(13), "LSTM", direction="bidirectional")
+    arrays = quantized(node)
+    inner = dynamic_node(arrays, node.attributes)
+    attribute = next(a for a in inner.attribute if a.name == "direction")
+    attribute.ClearField("s")
+    attribute.ref_attr_name = "way"
+    names = [name for name in inner.input if name]
+    model = dynamic_model(arrays, node.attributes)
+    imports = [*model.opset_import, helper.make_opsetid("local", 1)]
+    body = (names, list(inner.output), [inner], list(model.opset_import), ["way"])
+    call = helper.make_node("Recur", names, list(inner.output), domain="local", way="bidirectional")
+    expected_values = ro.run_model(model, feeds(arrays))
+    model.graph.node[0].CopyFrom(call)
+    functions = [helper.make_function("local", "Recur", *body)]
+    outer = helper.make_model(model.graph, opset_imports=imports, functions=functions, ir_version=8)
+    found = ro.run_model(outer, feeds(arrays))
+    assert [a.tobytes() for a in found] == [b.tobytes() for b in expected_values]
+
+
 def test_integers_as_parameters() -> None:
     """The floats are the integers times their scales, and both are the node's own."""
     node = draw(np.random.default_rng(7), "LSTM", direction="bidirectional", input_forget=None)
