@@ -31,8 +31,7 @@ __attribute__((always_inline)) inline void add_products(__m512i& sum, __m512i we
 
 // Scales of blocks of 8 k: the weights of a block stay in registers for all rows, a sum only for its block.
 struct Eights {
-    static constexpr int rows_of(int vectors) { return vectors == 4 ? 4 : 6; }
-    static constexpr int vectors_of(int width, int) { return width; }
+    static constexpr int rows_of(int) { return 4; }
 
     template <int rows, int vectors, int panels>
     static __attribute__((noinline)) void run(const LowProduct& of, const TileAt& at) {
@@ -41,8 +40,8 @@ struct Eights {
         const float* a = at.rows + 2 * scale_blocks(of.k, kInputBlock);
         const float* w = at.panel + stride;
         __m512 total[rows][panels][vectors];
-        each_sum<rows, vectors, panels>(
-            [&](int r, int p, int v) __attribute__((always_inline)) { total[r][p][v] = _mm512_setzero_ps(); });
+        each_sum<rows, vectors, panels>([&](int r, int p, int v)
+                                            __attribute__((always_inline)) { total[r][p][v] = _mm512_setzero_ps(); });
         const auto add_block = [&]<int groups>() __attribute__((always_inline)) {
             __m512i weight[groups][panels][vectors];
             each_sum<groups, vectors, panels>([&](int g, int p, int v) __attribute__((always_inline)) {
@@ -71,8 +70,7 @@ struct Eights {
 
 // One scale for a row, or for each longest block of it.
 struct Rows {
-    static constexpr int rows_of(int vectors) { return vectors == 4 ? 3 : vectors == 3 ? 4 : 6; }
-    static constexpr int vectors_of(int width, int rows) { return width == 4 && rows > 3 ? 2 : width; }
+    static constexpr int rows_of(int) { return 4; }
 
     template <int rows, int vectors, int panels>
     static __attribute__((noinline)) void run(const LowProduct& of, const TileAt& at) {
@@ -81,8 +79,8 @@ struct Rows {
         const float* a = at.rows + 2 * scale_blocks(of.k, kLongestBlock);
         const float* w = at.panel + stride;
         __m512 total[rows][panels][vectors];
-        each_sum<rows, vectors, panels>(
-            [&](int r, int p, int v) __attribute__((always_inline)) { total[r][p][v] = _mm512_setzero_ps(); });
+        each_sum<rows, vectors, panels>([&](int r, int p, int v)
+                                            __attribute__((always_inline)) { total[r][p][v] = _mm512_setzero_ps(); });
         for (Index left = groups_of(of.k, WeightStorage::int8); left > 0; left -= kLongestBlock / 4, scales += 2) {
             __m512i sum[rows][panels][vectors];
             each_sum<rows, vectors, panels>([&](int r, int p, int v) __attribute__((always_inline)) {
@@ -207,9 +205,7 @@ void convert(const float* a, Index a_stride, Index rows, Index k, Index block, f
     }
 }
 
-void product(const LowProduct& of) {
-    of.block == kInputBlock ? run_product<Eights>(of) : run_product<Rows>(of);
-}
+void product(const LowProduct& of) { of.block == kInputBlock ? run_product<Eights>(of) : run_product<Rows>(of); }
 
 }  // namespace
 
