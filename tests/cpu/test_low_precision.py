@@ -15,11 +15,13 @@ from problems import EMPTY_SHAPES, FORMS, SHAPES, Array, Problem, make
 
 import rnnkernels as rk
 from rnnkernels import _cpu
-from rnnkernels.parameters import Layer
+from rnnkernels._arguments import as_layer
 from rnnkernels.reference import low_precision as reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from rnnkernels.parameters import Layer
 
 # Beside SHAPES: off the groups of two and four k, off blocks of 8, several panels, tiles of a few and of many rows.
 WIDE = [(2, 1, 67, 130), (2, 3, 9, 70), (1, 29, 13, 37)]
@@ -45,8 +47,7 @@ def kernels(request: pytest.FixtureRequest, isa: str, kind: str) -> Iterator[str
 
 
 def layer_of(p: Problem) -> Layer:
-    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_gg", "weight_diagonal", "weight_hr")
-    return Layer(*(p.params.get(name) for name in names))
+    return as_layer(p.cell, p.params)
 
 
 def prepare(p: Problem, kind: str, **options: Any) -> Any:
