@@ -86,6 +86,13 @@ def test_the_same_bits_wherever_it_is_asked(cell: str, tokens: bool) -> None:
             assert_bits([stepper(x_t)], [output])
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru", "mut3"])
+def test_a_token_is_a_vector_of_zeros_and_a_one(cell: str) -> None:
+    p = make(cell, (4, 3, 9, 20), "float32", tokens=True)
+    vectors = np.eye(9, dtype=np.float32)[p.x]
+    assert_bits(flat(rk.forward(cell, vectors, p.params, p.state, **LOW)), flat(p.forward(**LOW)))
+
+
 @pytest.mark.parametrize("cell", FORMS)
 def test_half_the_memory_is_the_same_product(cell: str) -> None:
     p = make(cell, (3, 2, 33, 20), "float32")

@@ -9,4 +9,7 @@ namespace native {
 // The functions of csrc/math/functions.h of a set against long double, in ULP, as promised there. Prints the errors.
 void check_functions(int set);
 
+// The set's kernels for products in low precision (csrc/cpu/low/). Prints their names.
+void check_low_products(int set);
+
 }  // namespace native

@@ -329,6 +329,8 @@ int main(int count, char** arguments) {
         std::printf("%s: ULP (float / double) ", backend().set_name(set));
         native::check_functions(set);
         native::check_denormals(set);
+        std::printf("low precision: ");
+        native::check_low_products(set);
         std::printf("worst share of the tolerance: ");
         for (int cell = 0; cell < backend().cell_count(); ++cell) native::check_cell(set, cell, every_choice);
         const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;

@@ -22,7 +22,8 @@ def test_a_matrix_becomes_integers_and_a_scale_for_each_row() -> None:
     integers, scale = low_precision.quantize(w)
     np.testing.assert_array_equal(scale, np.array([1.0, 0.0, 1.0], np.float32) / np.float32(127))
     np.testing.assert_array_equal(integers, [[64, -127, 32], [0, 0, 0], [0, 127, 1]])
-    assert (integers.dtype, scale.dtype) == (np.int8, np.float32)
+    assert integers.dtype == np.int8
+    assert scale.dtype == np.float32
 
 
 def test_a_vector_has_a_scale_for_each_block() -> None:

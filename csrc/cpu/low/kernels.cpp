@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstring>
 
+#include "arm_features.h"
 #include "sets.h"
 
 namespace rnnkernels::cpu {
@@ -26,6 +27,10 @@ const Entry entries[] = {
 #if defined(RNNKERNELS_LOW_AVX_VNNI)
     {"avx2", &low::avx_vnni, __builtin_cpu_supports("avxvnni") != 0},
 #endif
+#if defined(RNNKERNELS_LOW_AVX512_VNNI_256)
+    {"avx2", &low::avx512_vnni_256,
+     __builtin_cpu_supports("avx512vnni") != 0 && __builtin_cpu_supports("avx512vl") != 0},
+#endif
 #if defined(RNNKERNELS_LOW_AVX512)
     {"avx512", &low::avx512, true},
 #endif
@@ -37,6 +42,12 @@ const Entry entries[] = {
 #endif
 #if defined(RNNKERNELS_LOW_NEON)
     {"neon", &low::neon, true},
+#endif
+#if defined(RNNKERNELS_LOW_NEON_DOT)
+    {"neon", &low::neon_dot, arm_has_dot_product()},
+#endif
+#if defined(RNNKERNELS_LOW_NEON_BF16)
+    {"neon", &low::neon_bf16, arm_has_bfloat16()},
 #endif
 };
 constexpr int count = static_cast<int>(sizeof(entries) / sizeof(entries[0]));

@@ -1,0 +1,10 @@
+// int8 products for the avx2 set on processors with AVX512-VNNI and vectors of 256 bits.
+#include "sets.h"
+#include "vnni_256.h"
+
+namespace rnnkernels::cpu::low {
+
+const LowKernels avx512_vnni_256{"avx512_vnni_256", WeightStorage::int8,  8, 128,
+                                 convert_int8<128>, product_int8<Vnni256>};
+
+}  // namespace rnnkernels::cpu::low
