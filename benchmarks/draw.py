@@ -9,7 +9,6 @@ The same file gives the same bytes. What has no lines in the file is not drawn.
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -286,19 +285,19 @@ def low_precision(lines: Sequence[Line]) -> Any:
             values = [value(x, name) for x in there]
             axis.bar(places, [v - bottom for v in values], 0.92 * width, bottom=bottom, label=name, color=COLORS[i])
             heights += values
-        axis.set_yscale("log")
         axis.grid(axis="y", color="#e0e0e0", linewidth=0.6)
         return heights
 
     for axis, threads in zip(axes, counts, strict=False):
         mine = [x for x in found if x["threads"] == threads]
-        _times(axis, bars(axis, mine, lambda x, name: x["medians"][name] / x["medians"]["ours int8"], 1.0))
+        values = bars(axis, mine, lambda x, name: x["medians"][name] / x["medians"]["ours int8"], 1.0)
+        axis.set_yscale("log")
+        _times(axis, values)
         axis.axhline(1, color="black", linewidth=0.8)
         axis.set_title(f"LSTM inference, {_threads(threads)}: times over that of our int8", loc="left")
     last = [x for x in found if x["threads"] == counts[-1]]
-    least = min(x["errors"][name]["rms"] for x in last for name in names if name in x["medians"])
-    bars(axes[-1], last, lambda x, name: x["errors"][name]["rms"], 10.0 ** math.floor(math.log10(least) - 0.5))
-    axes[-1].set_title("root mean square error of the outputs, against float64", loc="left")
+    bars(axes[-1], last, lambda x, name: 1e3 * x["errors"][name]["rms"], 0.0)
+    axes[-1].set_title("root mean square error of the outputs, against float64, in thousandths", loc="left")
     axes[-1].set_xticks(range(len(shapes)), ["T{} B{}\nI{} H{}".format(*shape) for shape in shapes])
     axes[0].legend(ncols=len(names), loc="lower right", bbox_to_anchor=(1, 1.12), columnspacing=1, handlelength=1)
     note = (

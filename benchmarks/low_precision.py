@@ -217,7 +217,7 @@ def row(line: Line) -> str:
     steps, batch, _, hidden = line["shape"]
     medians, errors = line["medians"], line["errors"]
     shown = [
-        f"{name} {1e3 * medians[name]:.3g} ({found['rms']:.0e}, {found['largest']:.0e})"
+        f"{name} {1e3 * medians[name]:.3g} ({found['rms']:.1e}, {found['largest']:.1e})"
         for name, found in errors.items()
         if name in medians
     ]

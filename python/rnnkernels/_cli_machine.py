@@ -13,7 +13,7 @@ from rnnkernels import charlm
 from rnnkernels.charlm.command_line import whole
 from rnnkernels.cuda import CudaUnavailableError
 
-__all__ = ["add_machine", "argument", "move", "set_machine"]
+__all__ = ["add_machine", "add_weights", "argument", "move", "prepare", "set_machine"]
 
 
 def add_machine(group: Any) -> None:
@@ -55,3 +55,14 @@ def move(model: charlm.CharModel) -> None:
     if remark is not None:
         print(f"note: {remark}", file=sys.stderr)
     model.to(place)
+
+
+def add_weights(group: Any, text: str) -> None:
+    """Add the option of how a model's weights are kept while it is read."""
+    group.add_argument("--weights", choices=("full", "bfloat16", "int8"), default="full", help=text)
+
+
+def prepare(model: charlm.CharModel, options: argparse.Namespace) -> None:
+    """Have a model compute with such weights, of bfloat16 in products of bfloat16 where the machine has them."""
+    if options.weights != "full":
+        model.prepare(weights=options.weights, products="bfloat16" if options.weights == "bfloat16" else "full")

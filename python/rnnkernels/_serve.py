@@ -30,9 +30,7 @@ def forward(call: Call, keep: bool, all_states: bool = False) -> Results:
         check_products_on_gpu(products)
         made: Results = _cuda_calls().forward(call, keep, all_states)
         return made
-    if products == "full":
-        return _cpu.forward(cell, x, layer, state, keep, rows, term, noise, all_states, settings)
-    return _cpu.forward(cell, x, layer, state, keep, rows, term, noise, all_states, settings, products=products)
+    return _cpu.forward(cell, x, layer, state, keep, rows, term, noise, all_states, settings, None, products)
 
 
 def check_products_on_gpu(products: str) -> None:
@@ -48,7 +46,6 @@ def backward(call: Call, output: Array, reserve: Any, ahead: Ahead, need_x: bool
     if isinstance(reserve, _cpu.Reserve):
         cell, x, layer, state, rows, term, noise, settings, products = call
         d_output, d_state, d_sequences = ahead
-        asked = {} if products == "full" else {"products": products}
         dx, d_layer, d_begun, d_term, readings = _cpu.backward(
             cell,
             x,
@@ -65,7 +62,10 @@ def backward(call: Call, output: Array, reserve: Any, ahead: Ahead, need_x: bool
             d_sequences,
             norms,
             settings,
-            **asked,
+            None,
+            None,
+            None,
+            products,
         )
     else:
         dx, d_layer, d_begun, d_term, readings = _cuda_calls().backward(call, output, reserve, ahead, need_x, norms)

@@ -26,7 +26,7 @@ from rnnkernels._cli_cell import SAID as CELLS_SAID
 from rnnkernels._cli_cell import cell_named
 from rnnkernels._cli_diagnose import add_diagnose
 from rnnkernels._cli_inspect import add_inspect
-from rnnkernels._cli_machine import add_machine, move, set_machine
+from rnnkernels._cli_machine import add_machine, add_weights, move, prepare, set_machine
 from rnnkernels.charlm.blas import one_blas_thread
 from rnnkernels.charlm.command_line import Parser, named, number, say_error, whole
 from rnnkernels.charlm.output import encodable, to_nowhere
@@ -201,6 +201,7 @@ def _add_sample(commands: Any) -> None:
     sample.add_argument("--seed", type=whole, default=None, metavar="N", help="the same seed, the same text")
     _add_like(sample, "then say on standard error how much of the text looks like this language")
     sample.add_argument("--last", action="store_true", help="the last parameters, not those of the best validation")
+    add_weights(sample, "how they are kept while the model writes (default: full)")
     add_machine(sample)
 
 
@@ -210,6 +211,7 @@ def _sample(options: argparse.Namespace) -> int:
         raise ValueError(f"--length: expected at least 0, got {options.length}")
     model = charlm.load_model(options.checkpoint, best=not options.last)
     move(model)
+    prepare(model, options)
     characters = charlm.sample_characters(model, options.prime, temperature=options.temperature, seed=options.seed)
     if sys.stdout is None:
         return _fail("standard output: cannot be written: it is closed", 1)
@@ -249,6 +251,7 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument("--temperature", type=number, default=0.7, metavar="X", help="of the samples (default: 0.7)")
     evaluate.add_argument("--seed", type=whole, default=0, metavar="N", help="of the samples (default: 0)")
     _add_like(evaluate, "the language of the lines (default: by the names of the text's files, else python)")
+    add_weights(evaluate, "measure the model with these too, and let it write with them (default: full)")
     add_machine(evaluate)
 
 
@@ -270,10 +273,15 @@ def _evaluate(options: argparse.Namespace) -> int:
     move(model)
     vocabulary = model.vocabulary
     ngram = charlm.NGram(train, vocabulary.size, options.order)
-    names = ("model", f"{options.order}-gram", "held out")
+    names = ["model", f"{options.order}-gram", "held out"]
     print(f"{len(train):,} characters to train on, {len(valid):,} held out, vocabulary {vocabulary.size}")
     print("\nnats per character on the held-out text")
-    for name, loss in zip(names, (model.evaluate(valid), ngram.loss(valid)), strict=False):
+    losses = [("model", model.evaluate(valid))]
+    if options.weights != "full":
+        prepare(model, options)
+        names[0] = options.weights
+        losses.append((options.weights, model.evaluate(valid)))
+    for name, loss in (*losses, (names[1], ngram.loss(valid))):
         print(f"  {name:9}{loss:.4f}")
     prime = vocabulary.decode(valid[: options.order]).replace(charlm.UNKNOWN, "")
     settings["length"] = options.length

@@ -304,8 +304,7 @@ def forward_layers(
     ]
     settings = as_settings(cell, cell_clip)
     layered = [as_layer(cell, params) for params in arrays]
-    option = {} if products == "full" else {"products": products}
-    results = _cpu.forward_layers(cell, inputs, layered, initial, bool(training), drawn, settings, **option)
+    results = _cpu.forward_layers(cell, inputs, layered, initial, bool(training), drawn, settings, products)
     runs: list[Run] = []
     for (output, final, reserve, _), layer, begun, masks in zip(results, layered, initial, drawn, strict=True):
         call = Call(cell, runs[-1].output if runs else inputs, layer, begun, None, None, masks, settings, products)

@@ -97,6 +97,7 @@ ROWS = [
     row("CharModel.evaluate", MODEL.evaluate, tokens=TOKENS, batch=1, length=4),
     row("CharModel.read", MODEL.read, {"state": "none"}, tokens=TOKENS, state=STATE),
     row("CharModel.step", MODEL.step, {"state": "none"}, token=1, state=STATE),
+    row("CharModel.prepare", MODEL.prepare, weights="full", products="full"),
     row("CharModel.to", MODEL.to, place=MODEL.place),
     row(
         "CharModel.loss_and_gradients",

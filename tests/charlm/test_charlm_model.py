@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from typing import Any
 
@@ -174,6 +175,37 @@ def test_reading_is_stepping(model: CharModel) -> None:
         stepped, stepped_state = model.step(int(token), stepped_state)
     assert np.array_equal(read, stepped)
     assert np.array_equal(state[0][1], stepped_state[0][1])
+
+
+@pytest.mark.parametrize("weights", ["full", "bfloat16", "int8"])
+def test_a_prepared_model_computes_as_a_prepared_stack(model: CharModel, weights: str) -> None:
+    tokens = model.vocabulary.encode("that is the question")
+    stack = model.stack.prepare(weights=weights, tokens=True)
+    output, ended = stack.forward(tokens[:, None])
+    expected = model.readout.logits(output[-1])[0]
+    before, loss = model.read(tokens)[0], model.evaluate(tokens)
+    prepared = copy.deepcopy(model)
+    prepared.prepare(weights=weights)
+    read, state = prepared.read(tokens)
+    stepped_state: Any = None
+    for token in tokens:
+        stepped, stepped_state = prepared.step(int(token), stepped_state)
+    low = prepared.evaluate(tokens)
+    assert np.array_equal(read, expected)
+    assert np.array_equal(stepped, expected)
+    assert np.array_equal(state[0][1], ended[0][1])
+    assert np.array_equal(stepped_state[0][1], ended[0][1])
+    assert np.array_equal(read, before) == (low == loss) == (weights == "full")
+    assert abs(low - loss) < 0.1
+    prepared.to(prepared.place)
+    assert prepared.evaluate(tokens) == loss
+
+
+def test_what_a_model_cannot_be_prepared_with() -> None:
+    with pytest.raises(ValueError, match="weights: expected"):
+        CharModel(Vocabulary("ab"), hidden=4, rng=0).prepare(weights="int4")
+    with pytest.raises(TypeError, match=r"weights: .*float64"):
+        CharModel(Vocabulary("ab"), hidden=4, dtype="float64", rng=0).prepare(weights="int8")
 
 
 def test_sample_of_a_broken_model_is_an_error() -> None:

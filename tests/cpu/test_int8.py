@@ -158,6 +158,15 @@ def test_a_term_noise_and_a_limit() -> None:
     np.testing.assert_allclose(plain.forward(p.x, term=term)[0], shifted.forward(p.x)[0], atol=10 * SEVERAL)
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru", "mut3"])
+def test_a_token_is_a_vector_of_zeros_and_a_one(cell: str) -> None:
+    p = make(cell, (1, 3, 9, 20), "float32", tokens=True)
+    vectors = rk.Prepared(cell, p.params, weights="int8").forward(np.eye(9, dtype=np.float32)[p.x], p.state)
+    tokens = rk.Prepared(cell, p.params, weights="int8", tokens=True).forward(p.x, p.state)
+    for one, two in zip(flat(vectors), flat(tokens), strict=True):
+        np.testing.assert_allclose(one, two, atol=SEVERAL if inner_product(cell) else ONE_STEP)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_what_is_no_number_makes_its_row_none(value: float) -> None:
     p = make("rnn_tanh", (2, 3, 70, 33), "float32")

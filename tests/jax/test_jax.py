@@ -24,6 +24,7 @@ from separate_calls import reset_state
 
 import rnnkernels as rk
 import rnnkernels.jax as rkj
+from rnnkernels import _cpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -75,6 +76,23 @@ def expected_of(p: Any, **options: Any) -> tuple[Any, Any]:
 def test_every_cell(cell: str, dtype: str, x64: None) -> None:
     p = make(cell, SHAPE, dtype)
     assert_equal(vjp_of(p), expected_of(p))
+
+
+@pytest.mark.parametrize("cell", FORMS)
+def test_every_cell_with_bfloat16_products(cell: str) -> None:
+    p = make(cell, SHAPE, "float32")
+    found = vjp_of(p, products="bfloat16")
+    assert_equal(found, expected_of(p, products="bfloat16"))
+    jitted = jax.jit(partial(rkj.forward, cell, products="bfloat16"))(p.x, p.params, p.state)
+    assert_equal(jitted, found[0])
+    if _cpu.low_kernels("bfloat16")[1] is not None:
+        assert not np.array_equal(found[0][0], p.forward().output)
+
+
+def test_bfloat16_products_of_float64_are_refused(x64: None) -> None:
+    p = make("lstm", SHAPE, "float64")
+    with pytest.raises(TypeError, match=r"^products: bfloat16 needs float32 parameters, got float64"):
+        rkj.forward("lstm", p.x, p.params, products="bfloat16")
 
 
 @pytest.mark.parametrize("cell", FORMS)

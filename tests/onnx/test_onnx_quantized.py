@@ -230,6 +230,27 @@ def test_one_node() -> None:
     assert [a.tobytes() for a in found] == [b.tobytes() for b in whole]
 
 
+def test_a_node_in_a_local_function() -> None:
+    """Its caller says the direction."""
+    node = draw(np.random.default_rng(13), "LSTM", direction="bidirectional")
+    arrays = quantized(node)
+    inner = dynamic_node(arrays, node.attributes)
+    attribute = next(a for a in inner.attribute if a.name == "direction")
+    attribute.ClearField("s")
+    attribute.ref_attr_name = "way"
+    names = [name for name in inner.input if name]
+    model = dynamic_model(arrays, node.attributes)
+    imports = [*model.opset_import, helper.make_opsetid("local", 1)]
+    body = (names, list(inner.output), [inner], list(model.opset_import), ["way"])
+    call = helper.make_node("Recur", names, list(inner.output), domain="local", way="bidirectional")
+    expected_values = ro.run_model(model, feeds(arrays))
+    model.graph.node[0].CopyFrom(call)
+    functions = [helper.make_function("local", "Recur", *body)]
+    outer = helper.make_model(model.graph, opset_imports=imports, functions=functions, ir_version=8)
+    found = ro.run_model(outer, feeds(arrays))
+    assert [a.tobytes() for a in found] == [b.tobytes() for b in expected_values]
+
+
 def test_integers_as_parameters() -> None:
     """The floats are the integers times their scales, and both are the node's own."""
     node = draw(np.random.default_rng(7), "LSTM", direction="bidirectional", input_forget=None)
@@ -288,6 +309,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"W_scale": None}, ValueError, "W_scale: expected an array, got none"),
     ({"W_scale": (16,)}, ValueError, r"W_scale: expected shape .* = \(2,\) or .* = \(2, 16\), got \(16,\)"),
     ({"R_scale": np.float64}, TypeError, "R_scale: expected float32, got float64"),
+    ({"B": np.float64}, TypeError, "B: expected float32, got float64"),
     ({"R_zero_point": (2,)}, ValueError, r"R_zero_point: expected shape \(2, 16\), R_scale's, got \(2,\)"),
     ({"W_zero_point": np.uint8}, TypeError, "W_zero_point: expected dtype int8, W's, got uint8"),
     ({"B": (2, 16)}, ValueError, r"B: expected shape \(directions, 2\*gates\*H\) = \(2, 32\), got \(2, 16\)"),
@@ -303,6 +325,7 @@ def test_what_does_not_fit_is_refused(change: dict[str, Any], kind: type[Excepti
     }
     for name in ("W", "R"):
         arrays |= {f"{name}_scale": np.ones((2, 16), np.float32), f"{name}_zero_point": np.zeros((2, 16), np.int8)}
+    arrays["B"] = np.zeros((2, 32), np.float32)
     for name, value in change.items():
         if value is None:
             del arrays[name]
@@ -315,6 +338,15 @@ def test_what_does_not_fit_is_refused(change: dict[str, Any], kind: type[Excepti
         ro.run_model(dynamic_model(arrays, attributes), feeds(arrays))
     with pytest.raises(kind, match=message):
         ro.from_node(dynamic_node(arrays, attributes), arrays)
+
+
+def test_inputs_of_another_dtype_are_refused() -> None:
+    node = draw(np.random.default_rng(14), "LSTM", direction="forward")
+    arrays = quantized(node)
+    wide = {"X": arrays["X"].astype(np.float16)}
+    rep = ro.prepare(dynamic_model({**arrays, **wide}, node.attributes))
+    with pytest.raises(TypeError, match="X: expected float32, got float16"):
+        rep.run({**feeds(arrays), **wide})
 
 
 def test_attributes_that_it_has_not() -> None:

@@ -371,6 +371,24 @@ def test_evaluate_compares_with_an_ngram_model(folder: Path, capsys: pytest.Capt
     assert "lines that are well-formed Python (" in out
 
 
+@pytest.mark.parametrize("weights", ["bfloat16", "int8"])
+def test_models_of_other_weights(folder: Path, capsys: pytest.CaptureFixture[str], weights: str) -> None:
+    """`evaluate` prints what they lose, and `sample` writes with them."""
+    trained(capsys)
+    options = ["--order", "3", "--length", "300", "--weights", weights]
+    code, out, _ = run(capsys, "evaluate", "charlm.safetensors", *options)
+    assert code == 0
+    found = re.search(rf"model +(\d\.\d{{4}})\n +{weights} +(\d\.\d{{4}})\n +3-gram +0\.\d{{4}}\n", out)
+    assert found is not None
+    assert abs(float(found[1]) - float(found[2])) < 0.05
+    model = charlm.load_model("charlm.safetensors")
+    model.prepare(weights=weights, products="bfloat16" if weights == "bfloat16" else "full")
+    options = ["--prime", "def f", "--length", "80", "--seed", "3", "--weights", weights]
+    code, out, _ = run(capsys, "sample", "charlm.safetensors", *options)
+    assert code == 0
+    assert out[5:-1] == charlm.sample(model, "def f", length=80, seed=3)
+
+
 @pytest.mark.parametrize(("options", "title"), [([], "C"), (["--like", "latex"], "LaTeX")])
 def test_evaluate_judges_by_the_language_of_the_text(
     folder: Path, capsys: pytest.CaptureFixture[str], options: list[str], title: str

@@ -29,8 +29,10 @@ def test_matrices_become_integers_and_nothing_else_changes(cell: str, bias: bool
             assert found[name].tobytes() == value.tobytes()
             continue
         scale = found[f"{name}_scale"]
-        assert (found[name].dtype, found[name].shape) == (np.int8, value.shape)
-        assert (scale.dtype, scale.shape) == (np.float32, value.shape[:1])
+        assert found[name].shape == value.shape
+        assert found[name].dtype == np.int8
+        assert scale.shape == value.shape[:1]
+        assert scale.dtype == np.float32
         np.testing.assert_array_equal(np.abs(found[name].astype(int)).max(1), 127)
         error = np.abs(found[name] * scale[:, None].astype(np.float64) - value)
         assert (error <= scale[:, None] * 0.5000001).all()

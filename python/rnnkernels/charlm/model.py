@@ -8,7 +8,7 @@ said to a model and what it says (tokens, losses, logits) is NumPy's all the sam
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,12 @@ from rnnkernels.stack import Stack
 from .checks import as_integers, check_kind, check_seed
 from .config import MOST_HIDDEN, MOST_LAYERS
 from .contract import Place, Softmax
-from .on_host import HOST
+from .on_host import HOST, Host
 from .streams import Streams
 from .vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from rnnkernels.prepared_stack import PreparedStack
 
 __all__ = ["CharModel"]
 
@@ -90,6 +93,7 @@ class CharModel:
         readout = Readout(hidden, vocabulary.size, reuse=True, dtype=dtype, rng=generator)
         self.readout: Softmax = readout
         self.place: Place = HOST
+        self._prepared: PreparedStack | None = None
         self.params: dict[str, Array] = {**self.stack.params, **readout.params}
         fed = [name for name, of_x, _ in cell_info(cell)["gates"] if of_x == "projected"]
         if "f" in fed and "c" in cell_info(cell)["states"]:  # mgu has an f that forgets nothing
@@ -104,6 +108,28 @@ class CharModel:
         self.stack.params = {name: self.params[name] for name in self.stack.params}
         self.readout = place.readout(self.params["readout.weight"], self.params["readout.bias"])
         self.place = place
+        self._prepared = None
+
+    def prepare(self, *, weights: str = "full", products: str = "full") -> None:
+        """Have `evaluate`, `read` and `step` compute with weights that are packed now, as a `PreparedStack` has them.
+
+        Parameters that change later are not seen; prepare the model again. `to` ends it.
+
+        Parameters
+        ----------
+        weights, products
+            As in `rnnkernels.Prepared`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `rnnkernels.Prepared`.
+        NotImplementedError
+            If the model is on a GPU.
+        """
+        if not isinstance(self.place, Host):
+            raise NotImplementedError("prepare: packed weights are the CPU's; this model is on a GPU")
+        self._prepared = self.stack.prepare(weights=weights, products=products, tokens=True)
 
     def loss_and_gradients(self, output: Array, targets: Array) -> tuple[Any, Array, dict[str, Array]]:
         """Return the mean loss of a window, its gradient for the output, and the readout's gradients.
@@ -156,11 +182,10 @@ class CharModel:
         total: Any = 0.0  # at the place: the host reads it once, at the end
         count = 0
         for start in range(0, streams.steps, length):
-            run = self.stack.forward(streams.inputs(start, length), state, training=False)
+            output, state = self._forward(streams.inputs(start, length), state)
             targets = streams.targets(start, length)
-            total += self.readout.loss(run.output.reshape(-1, run.output.shape[-1]), targets.ravel(), reduction="sum")
+            total += self.readout.loss(output.reshape(-1, output.shape[-1]), targets.ravel(), reduction="sum")
             count += targets.shape[0] * targets.shape[1]
-            state = run.state
         return float(total) / count
 
     # ---- one character at a time ----
@@ -170,11 +195,21 @@ class CharModel:
         tokens = as_integers("tokens", tokens, self.vocabulary.size)
         if not len(tokens):
             raise ValueError("tokens: expected at least one, got none")
-        run = self.stack.forward(self.place.put(tokens[:, None]), state, training=False)
-        return self.place.host(self.readout.logits(run.output[-1])[0]), run.state
+        output, after = self._forward(self.place.put(tokens[:, None]), state)
+        return self.place.host(self.readout.logits(output[-1])[0]), after
 
     def step(self, token: int, state: Any = None) -> tuple[Array, Any]:
         """Read one token; return the logits (V,) of the next one, and the state."""
         token = as_integer("token", token, 0, self.vocabulary.size - 1)
+        if self._prepared is not None:
+            output, state = self._prepared.forward(np.array([[token]]), state)
+            return self.readout.logits(output[0])[0], state
         state = self.stack.step(self.place.put(np.array([token])), state)
         return self.place.host(self.readout.logits(state[-1][0])[0]), state
+
+    def _forward(self, tokens: Array, state: Any) -> tuple[Any, Any]:
+        """Run the stack over tokens (T, B); return the output (T, B, H) and the state."""
+        if self._prepared is not None:
+            return self._prepared.forward(tokens, state)
+        run = self.stack.forward(tokens, state, training=False)
+        return run.output, run.state

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def forward(call: Call, keep: bool, all_states: bool) -> tuple[Any, Any, Any, Any]:
     """Run; return what the CPU's extension does."""
     frame = device_frame(call.x) or COPIES
-    cell, x, layer, state, rows, term, noise, settings = _views(frame, call)
+    cell, x, layer, state, rows, term, noise, settings, _ = _views(frame, call)
     module = extension.load()
     can_be_copied(module.Reserve)
     output, final, reserve, sequences = module.forward(
@@ -30,7 +30,7 @@ def forward(call: Call, keep: bool, all_states: bool) -> tuple[Any, Any, Any, An
 def backward(call: Call, output: Any, reserve: Any, ahead: Ahead, need_x: bool, norms: bool) -> tuple[Any, ...]:
     """Differentiate; return what the CPU's extension does."""
     frame = device_frame(call.x) or COPIES
-    cell, x, layer, state, rows, term, noise, settings = _views(frame, call)
+    cell, x, layer, state, rows, term, noise, settings, _ = _views(frame, call)
     d_output, d_state, d_sequences = (_view(frame, d) for d in ahead)
     found = extension.load().backward(
         *(_place(frame), cell, x, layer, state, frame.view(output), reserve, d_output, d_state, need_x),
@@ -42,7 +42,7 @@ def backward(call: Call, output: Any, reserve: Any, ahead: Ahead, need_x: bool, 
 def attend(call: Call, attention: Attention, keep: bool) -> tuple[Any, ...]:
     """Run an attending recurrence; return what the CPU's extension does."""
     frame = device_frame(call.x) or COPIES
-    cell, x, layer, state, rows, term, noise, settings = _views(frame, call)
+    cell, x, layer, state, rows, term, noise, settings, _ = _views(frame, call)
     module = extension.load()
     can_be_copied(module.Reserve)
     output, final, reserve, _, attended = module.forward(
@@ -64,7 +64,7 @@ def attend_back(
 ) -> tuple[Any, ...]:
     """Differentiate; return what the CPU's extension does."""
     frame = device_frame(call.x) or COPIES
-    cell, x, layer, state, rows, term, noise, settings = _views(frame, call)
+    cell, x, layer, state, rows, term, noise, settings, _ = _views(frame, call)
     found = extension.load().backward(
         *(_place(frame), cell, x, layer, state, frame.view(output), reserve),
         *(_view(frame, ahead.output), _view(frame, ahead.state), need_x, rows, term, noise, (), False, settings),

@@ -1,4 +1,4 @@
-"""The RNN, GRU and LSTM operators of ONNX, opset 7 and later, on the kernels: a backend and a converter.
+"""ONNX's RNN, GRU and LSTM, opset 7 and later, and DynamicQuantizeLSTM on the kernels: a backend and a converter.
 
     from rnnkernels.onnx import prepare
 

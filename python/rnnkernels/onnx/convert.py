@@ -44,9 +44,9 @@ class Direction:
     reverse : bool
         As `rnnkernels.forward` takes it.
     quantized : dict of str to ndarray, or None
-        The same parameters with the node's own int8 matrices and the scale of each row, as `rnnkernels.Prepared` and
-        `rnnkernels.Stepper` take them. None where the node has no such matrices: it keeps floats, scales that serve
-        less than a row, or zero points that leave more than 127 on one side.
+        The same parameters with the node's own int8 matrices and the scale of each row, as `rnnkernels.Prepared` takes
+        them and `rnnkernels.quantize_params` makes them. None where the node has no such matrices: it keeps floats,
+        scales that serve less than a row, or zero points that leave more than 127 on one side.
     """
 
     cell: str

@@ -183,7 +183,8 @@ class DynamicQuantizeLSTM(_Recurrent):
         scales = (W_scale, W_zero_point, R_scale, R_zero_point)
         weights = {"W": W, "R": R, "B": B, "P": P, **dict(zip(SCALES, scales, strict=True))}
         given = _Given(X, sequence_lens, initial_h, initial_c)
-        check_shapes(settings, {**shapes_of(settings, weights), "B": B, "P": P, **given._asdict()})
+        others = {"B": B, "P": P, **given._asdict()}
+        check_shapes(settings, {**shapes_of(settings, {**weights, **others}), **others})
         return self._results(settings, weights, given)
 
     def _cells(self, settings: Attributes, weights: Mapping[str, Array | None]) -> list[tuple[str, Params]]:

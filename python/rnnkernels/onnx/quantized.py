@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from rnnkernels._call import present
+from rnnkernels.quantized import LARGEST
 
 from .weights import GATES, reorder_rows
 
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 
     from .nodes import Attributes
 
-# The integers that a row of int8 may hold: as many below 0 as above.
-MOST = 127
+_FLOATS = ("X", "B", "initial_h", "initial_c", "P", "W_scale", "R_scale")
 
 
 class Stored(NamedTuple):
@@ -83,7 +83,7 @@ def to_quantized(
             return None
         integers, scales = each.integers[at], each.scales[at]
         row = scales[:, :1]
-        if (scales != row).any() or not (row >= 0).all() or np.abs(integers).max(initial=0) > MOST:
+        if (scales != row).any() or not (row >= 0).all() or np.abs(integers).max(initial=0) > LARGEST:
             return None
         if not np.isfinite(params[name]).all():
             return None
@@ -92,23 +92,33 @@ def to_quantized(
     return found
 
 
-def shapes_of(attributes: Attributes, weights: Mapping[str, Array | None]) -> dict[str, Array]:
+def shapes_of(attributes: Attributes, arrays: Mapping[str, Array | None]) -> dict[str, Array]:
     """Return W and R of a DynamicQuantizeLSTM as an LSTM has them, of 0s without memory of their own.
+
+    Parameters
+    ----------
+    attributes : Attributes
+    arrays : mapping of str to (ndarray or None)
+        By the node's names; those beside the weights may be missing.
 
     Raises
     ------
     TypeError, ValueError
-        By the input's name, where integers, scales and zero points do not fit together.
+        By the input's name, where integers, scales and zero points do not fit together, or the others are not float32.
     """
+    for name in _FLOATS:
+        array = arrays.get(name)
+        if array is not None and array.dtype != np.float32:
+            raise TypeError(f"{name}: expected float32, got {array.dtype}")
     for name in ("W", "R"):
-        array = weights.get(name)
+        array = arrays.get(name)
         if array is None:
             raise ValueError(f"{name}: expected an array, got none")
         if array.ndim != 3:
             raise ValueError(f"{name}: expected 3 dimensions, got shape {array.shape}")
         if array.dtype.name not in {"int8", "uint8"}:
             raise TypeError(f"{name}: expected int8 or uint8, got {array.dtype}")
-    W, R = present(weights["W"], "W"), present(weights["R"], "R")
+    W, R = present(arrays["W"], "W"), present(arrays["R"], "R")
     D, I, H = len(attributes.reverse), W.shape[1], R.shape[1]  # noqa: E741
     G = len(GATES[attributes.operator])
     if H < 1 or I < 1:
@@ -119,11 +129,9 @@ def shapes_of(attributes: Attributes, weights: Mapping[str, Array | None]) -> di
         expected = (D, array.shape[1], G * H)
         if array.shape != expected:
             raise ValueError(f"{name}: expected shape (directions, {of}, 4*H) = {expected}, got {array.shape}")
-        scale, zero = weights.get(f"{name}_scale"), weights.get(f"{name}_zero_point")
+        scale, zero = arrays.get(f"{name}_scale"), arrays.get(f"{name}_zero_point")
         if scale is None:
             raise ValueError(f"{name}_scale: expected an array, got none")
-        if scale.dtype != np.float32:
-            raise TypeError(f"{name}_scale: expected float32, got {scale.dtype}")
         if scale.shape not in ((D,), (D, G * H)):
             raise ValueError(
                 f"{name}_scale: expected shape (directions,) = {(D,)} or (directions, 4*H) = {(D, G * H)}, "

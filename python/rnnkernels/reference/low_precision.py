@@ -9,8 +9,8 @@ The cells are those of `rnnkernels.reference.cells`, in float64. Only a product 
                product        s * sum over blocks of S * sum of q q_a, the inner sum in integers
     bfloat16   both operands are rounded to 8 significant bits, half to even, and multiplied exactly
 
-A row or a block without a number of at least 2^-100 is zeros; a block with an infinity or a NaN makes a row's products NaN. A token
-is no product: its column of weight_ih is taken, s q of int8 weights, and of bfloat16 products as it is.
+A row or a block without a number of at least 2^-100 is zeros; a block with an infinity or a NaN makes a row's products
+NaN. A token is no product: its column of weight_ih is taken, s q of int8 weights, and of bfloat16 products rounded.
 
 What the kernels do in float32 behind the integers, a chain of fused multiply-adds, is exact here. So the two agree
 within rounding where they quantise the same numbers, which is in one step from the same state. Over many steps a
@@ -105,7 +105,7 @@ def _taken(params: Mapping[str, Any], name: str, arithmetic: str) -> tuple[Array
     if not _is_product(name):
         return value.astype(np.float64), None
     if arithmetic == "bfloat16":
-        return value.astype(np.float64), _RoundedProduct(value)
+        return round_to_bfloat16(value), _RoundedProduct(value)
     integers, scale = (value, params[f"{name}_scale"]) if value.dtype == np.int8 else quantize(value)
     block = INPUT_BLOCK if name == "weight_ih" else LONGEST_BLOCK
     product = _IntegerProduct(integers, np.asarray(scale), block)

@@ -37,7 +37,7 @@ _OF_TORCH = ("_flat_weights", "_flat_weights_names", "_flat_weight_refs", "allow
 class _Integers(_Base):
     """What both have in common; a mixin before the class whose calls they take."""
 
-    _in_place_of = ()
+    _in_place_of: tuple[type, ...] = ()
     _scale: str  # the attribute with the scales of the first weight_ih
 
     def __init__(self, layer: torch.nn.Module) -> None:
@@ -270,7 +270,7 @@ def _replace(module: Any) -> None:
         if name not in module.__dict__ or name in ("_all_weights", "_names"):
             module.__dict__[name] = value
     module.__class__ = kind
-    renamed = []
+    renamed: list[dict[str, str]] = []
     for named, buffers in zip(names, made, strict=True):
         renamed.append({})
         for name, tensor in buffers.items():

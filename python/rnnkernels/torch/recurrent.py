@@ -37,7 +37,7 @@ States = Any  # a tensor, of a cell with several states a tuple of them
 class _Base(Whole, torch.nn.Module):  # type: ignore[misc]
     """Parameters of one cell under torch.nn's names, and the checks that layers and cells share."""
 
-    _in_place_of = (torch.nn.GRU,)
+    _in_place_of: tuple[type, ...] = (torch.nn.GRU,)
 
     batch_first: bool = False
     products: str = "full"  # as of a module that was stored before there was a choice
@@ -450,5 +450,5 @@ class Recurrent(_Base):
 
     def _asked(self, batch_sizes: Any, lengths: Any, resets: Any) -> Asked:
         noise = self._drawn()
-        options = {"cell_clip": self.cell_clip, "memory": self.memory, "products": self.products}
+        options: dict[str, Any] = {"cell_clip": self.cell_clip, "memory": self.memory, "products": self.products}
         return Asked(self.cell[:], False, batch_sizes, lengths, resets, noise, **options)

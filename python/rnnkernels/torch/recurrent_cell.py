@@ -43,7 +43,7 @@ class RecurrentCell(_Base):
         An argument is not what is said here.
     """
 
-    _in_place_of = (torch.nn.GRUCell,)
+    _in_place_of: tuple[type, ...] = (torch.nn.GRUCell,)
 
     def __init__(
         self,
