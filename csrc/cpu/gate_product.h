@@ -67,7 +67,11 @@ public:
     }
 
     // The rows of the first tile of `left` rows.
-    int next_rows(Index left) const { return next_tile(left, tile_rows(panels_.width)); }
+    int next_rows(Index left) const {
+        if constexpr (sizeof(T) == 4)
+            if (panels_.kept.low != 0) return static_cast<int>(left < cpu::kMostLowRows ? left : cpu::kMostLowRows);
+        return next_tile(left, tile_rows(panels_.width));
+    }
 
     // out[r] = bias + the item's columns of W a[r]
     void run(const T* a, Index a_stride, int rows, T* out, Index out_stride) const {

@@ -16,8 +16,7 @@ namespace rnnkernels::cpu {
 namespace {
 
 struct Tile {
-    static constexpr int rows_of(int vectors) { return vectors == 4 ? 6 : vectors == 3 ? 8 : 12; }
-    static constexpr int vectors_of(int width, int) { return width; }
+    static constexpr int rows_of(int) { return 6; }
 
     template <int rows, int vectors, int panels>
     static __attribute__((noinline)) void run(const LowProduct& of, const TileAt& at) {

@@ -2,7 +2,6 @@
 // whose Tile has
 //   run<rows, vectors, panels>(of, at)    rows x vectors, of one panel, or of two side by side
 //   rows_of(vectors)                      the most rows of a tile
-//   vectors_of(width, rows)               the vectors of a tile in a panel of so many
 #pragma once
 
 #include <immintrin.h>
@@ -57,16 +56,11 @@ void run_product(const LowProduct& of) {
             vector += 2 * width;
             continue;
         }
-        for (int first = 0; first < width;) {
-            const int vectors = Tile::vectors_of(width - first, of.count);
-            switch (vectors) {
-                case 1: run_rows<Tile, 1>(of, at); break;
-                case 2: run_rows<Tile, 2>(of, at); break;
-                case 3: run_rows<Tile, 3>(of, at); break;
-                default: run_rows<Tile, 4>(of, at); break;
-            }
-            first += vectors;
-            at.panel += vectors * kLanes, at.init += vectors * kLanes, at.out += vectors * kLanes;
+        switch (width) {
+            case 1: run_rows<Tile, 1>(of, at); break;
+            case 2: run_rows<Tile, 2>(of, at); break;
+            case 3: run_rows<Tile, 3>(of, at); break;
+            default: run_rows<Tile, 4>(of, at); break;
         }
         vector += width;
     }

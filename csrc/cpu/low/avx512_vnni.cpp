@@ -8,63 +8,99 @@ namespace {
 
 constexpr int kOffset = 128;
 
-// group: k of a scale; 0: a row of the longest block at most has one.
-template <int block>
-struct Tile {
-    static constexpr int rows_of(int vectors) { return vectors == 4 ? 3 : vectors == 3 ? 4 : 6; }
-    static constexpr int vectors_of(int width, int rows) { return width == 4 && rows > 3 ? 2 : width; }
+// out = init + total * scale of the column
+template <int rows, int vectors, int panels>
+__attribute__((always_inline)) inline void finish(const LowProduct& of, const TileAt& at,
+                                                  const __m512 (&total)[rows][panels][vectors]) {
+    each_sum<rows, vectors, panels>([&](int r, int p, int v) __attribute__((always_inline)) {
+        const Index column = (p * vectors + v) * kLanes;
+        const __m512 scale = _mm512_loadu_ps(at.panel + p * of.panel_size + v * kLanes);
+        const __m512 init = _mm512_loadu_ps(at.init + r * of.init_stride + column);
+        _mm512_storeu_ps(at.out + r * of.out_stride + column, _mm512_fmadd_ps(total[r][p][v], scale, init));
+    });
+}
+
+__attribute__((always_inline)) inline __m512i four_of(const float* a) {
+    return _mm512_castps_si512(_mm512_set1_ps(*a));
+}
+
+// sum + products. Not by _mm512_dpbusd_epi32: GCC 12 copies its sum to another register, and runs out of them.
+__attribute__((always_inline)) inline void add_products(__m512i& sum, __m512i weights, __m512i numbers) {
+    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(weights), "v"(numbers));
+}
+
+// Scales of blocks of 8 k: the weights of a block stay in registers for all rows, a sum only for its block.
+struct Eights {
+    static constexpr int rows_of(int) { return 4; }
 
     template <int rows, int vectors, int panels>
     static __attribute__((noinline)) void run(const LowProduct& of, const TileAt& at) {
-        const Index all_groups = groups_of(of.k, WeightStorage::int8), blocks = scale_blocks(of.k, of.block);
         const Index stride = at.width * kLanes;
         const float* scales = at.rows;
-        const float* a = at.rows + 2 * blocks;
+        const float* a = at.rows + 2 * scale_blocks(of.k, kInputBlock);
         const float* w = at.panel + stride;
         __m512 total[rows][panels][vectors];
         each_sum<rows, vectors, panels>([&](int r, int p, int v)
                                             __attribute__((always_inline)) { total[r][p][v] = _mm512_setzero_ps(); });
-        const auto add_block = [&](Index groups) __attribute__((always_inline)) {
+        const auto add_block = [&]<int groups>() __attribute__((always_inline)) {
+            __m512i weight[groups][panels][vectors];
+            each_sum<groups, vectors, panels>([&](int g, int p, int v) __attribute__((always_inline)) {
+                weight[g][p][v] = _mm512_loadu_si512(w + g * stride + p * of.panel_size + v * kLanes);
+                asm("" : "+v"(weight[g][p][v]));  // or GCC loads it again for each row
+            });
+#pragma GCC unroll 16
+            for (int r = 0; r < rows; ++r) {
+                const Index row = r * of.row_stride;
+                each_sum<1, vectors, panels>([&](int, int p, int v) __attribute__((always_inline)) {
+                    __m512i sum = four_of(scales + row + 1);
+                    add_products(sum, weight[0][p][v], four_of(a + row));
+                    if constexpr (groups == 2) add_products(sum, weight[1][p][v], four_of(a + row + 1));
+                    total[r][p][v] =
+                        _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(scales[row]), total[r][p][v]);
+                });
+            }
+            scales += 2, a += groups, w += groups * stride;
+        };
+        const Index groups = groups_of(of.k, WeightStorage::int8);
+        for (Index i = groups / 2; i > 0; --i) add_block.template operator()<2>();
+        if (groups % 2 != 0) add_block.template operator()<1>();
+        finish<rows, vectors, panels>(of, at, total);
+    }
+};
+
+// One scale for a row, or for each longest block of it.
+struct Rows {
+    static constexpr int rows_of(int) { return 4; }
+
+    template <int rows, int vectors, int panels>
+    static __attribute__((noinline)) void run(const LowProduct& of, const TileAt& at) {
+        const Index stride = at.width * kLanes;
+        const float* scales = at.rows;
+        const float* a = at.rows + 2 * scale_blocks(of.k, kLongestBlock);
+        const float* w = at.panel + stride;
+        __m512 total[rows][panels][vectors];
+        each_sum<rows, vectors, panels>([&](int r, int p, int v)
+                                            __attribute__((always_inline)) { total[r][p][v] = _mm512_setzero_ps(); });
+        for (Index left = groups_of(of.k, WeightStorage::int8); left > 0; left -= kLongestBlock / 4, scales += 2) {
             __m512i sum[rows][panels][vectors];
             each_sum<rows, vectors, panels>([&](int r, int p, int v) __attribute__((always_inline)) {
-                sum[r][p][v] = _mm512_castps_si512(_mm512_set1_ps(scales[r * of.row_stride + 1]));
+                sum[r][p][v] = four_of(scales + r * of.row_stride + 1);
             });
-            for (Index group = 0; group < groups; ++group, ++a, w += stride) {
+            for (Index i = left < kLongestBlock / 4 ? left : kLongestBlock / 4; i > 0; --i, ++a, w += stride) {
                 __m512i weight[panels][vectors];
-#pragma GCC unroll 16
-                for (int p = 0; p < panels; ++p)
-#pragma GCC unroll 16
-                    for (int v = 0; v < vectors; ++v)
-                        weight[p][v] = _mm512_loadu_si512(w + p * of.panel_size + v * kLanes);
-#pragma GCC unroll 16
-                for (int r = 0; r < rows; ++r) {
-                    const __m512i four = _mm512_castps_si512(_mm512_set1_ps(a[r * of.row_stride]));
-#pragma GCC unroll 16
-                    for (int p = 0; p < panels; ++p)
-#pragma GCC unroll 16
-                        for (int v = 0; v < vectors; ++v)
-                            sum[r][p][v] = _mm512_dpbusd_epi32(sum[r][p][v], weight[p][v], four);
-                }
+                each_sum<1, vectors, panels>([&](int, int p, int v) __attribute__((always_inline)) {
+                    weight[p][v] = _mm512_loadu_si512(w + p * of.panel_size + v * kLanes);
+                });
+                each_sum<rows, vectors, panels>([&](int r, int p, int v) __attribute__((always_inline)) {
+                    add_products(sum[r][p][v], weight[p][v], four_of(a + r * of.row_stride));
+                });
             }
             each_sum<rows, vectors, panels>([&](int r, int p, int v) __attribute__((always_inline)) {
-                const __m512 scale = _mm512_set1_ps(scales[r * of.row_stride]);
-                total[r][p][v] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[r][p][v]), scale, total[r][p][v]);
+                total[r][p][v] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[r][p][v]),
+                                                 _mm512_set1_ps(scales[r * of.row_stride]), total[r][p][v]);
             });
-            scales += 2;
-        };
-        if constexpr (block > 0) {
-            for (Index i = of.k / block; i > 0; --i) add_block(block / 4);
-            if (of.k % block != 0) add_block(all_groups % (block / 4) == 0 ? block / 4 : all_groups % (block / 4));
-        } else {
-            for (Index left = all_groups; left > 0; left -= kLongestBlock / 4)
-                add_block(left < kLongestBlock / 4 ? left : kLongestBlock / 4);
         }
-        each_sum<rows, vectors, panels>([&](int r, int p, int v) __attribute__((always_inline)) {
-            const Index column = (p * vectors + v) * kLanes;
-            const __m512 scale = _mm512_loadu_ps(at.panel + p * of.panel_size + v * kLanes);
-            const __m512 init = _mm512_loadu_ps(at.init + r * of.init_stride + column);
-            _mm512_storeu_ps(at.out + r * of.out_stride + column, _mm512_fmadd_ps(total[r][p][v], scale, init));
-        });
+        finish<rows, vectors, panels>(of, at, total);
     }
 };
 
@@ -169,9 +205,7 @@ void convert(const float* a, Index a_stride, Index rows, Index k, Index block, f
     }
 }
 
-void product(const LowProduct& of) {
-    of.block == kInputBlock ? run_product<Tile<static_cast<int>(kInputBlock)>>(of) : run_product<Tile<0>>(of);
-}
+void product(const LowProduct& of) { of.block == kInputBlock ? run_product<Eights>(of) : run_product<Rows>(of); }
 
 }  // namespace
 

@@ -1,0 +1,98 @@
+"""Breaks of products in low precision: int8 weights and bfloat16 products on the CPU."""
+
+from __future__ import annotations
+
+from .record import CPU, Break
+
+TESTS = "tests/cpu/test_low_precision.py"
+
+BREAKS = [
+    Break(
+        "low precision: a tile's bfloat16 weights are those of the next group",
+        "csrc/cpu/low/avx512_bf16.cpp",
+        "w += at.width * kLanes;",
+        "w += (groups > 2 ? 1 : 0) * at.width * kLanes;",
+        TESTS,
+        CPU,
+    ),
+    Break(
+        "low precision: a last k without a partner is dropped",
+        "csrc/cpu/low/avx512_bf16.cpp",
+        "mask((left + 1) / 2)",
+        "mask(left / 2)",
+        TESTS,
+        CPU,
+    ),
+    Break(
+        "low precision: weights are offset and sums are not corrected",
+        "csrc/cpu/low/avx512_vnni.cpp",
+        "const int correction = -kOffset * _mm512_reduce_add_epi32(sum);",
+        "const int correction = -(kOffset - 1) * _mm512_reduce_add_epi32(sum);",
+        TESTS,
+        CPU,
+    ),
+    Break(
+        "low precision: x has the scale of the block before",
+        "csrc/cpu/low/avx512_vnni.cpp",
+        "scales += 2, a += groups, w += groups * stride;",
+        "scales += groups, a += groups, w += groups * stride;",
+        TESTS,
+        CPU,
+    ),
+    Break(
+        "low precision: a block with an infinity counts as zeros",
+        "csrc/cpu/low/avx512_vnni.cpp",
+        "_mm512_mask_mov_ps(_mm512_set1_ps(__builtin_nanf(\"\")), finite,",
+        "_mm512_mask_mov_ps(_mm512_setzero_ps(), finite,",
+        TESTS,
+        CPU,
+    ),
+    Break(
+        "low precision: scales that are given are not read",
+        "csrc/cpu/int8_panels.h",
+        "    if (given) {",
+        "    if (given && k == 0) {",
+        TESTS,
+        CPU,
+    ),
+    Break(
+        "low precision: q of a weight is cut, not rounded",
+        "csrc/cpu/int8_panels.h",
+        "constexpr float whole = 0x1.8p23F;",
+        "constexpr float whole = 0x1.8p22F;",
+        TESTS,
+        CPU,
+    ),
+    Break(
+        "low precision: rows of a ragged batch are converted where the dense ones stand",
+        "csrc/cpu/low_rows.h",
+        "rows.step * lanes);",
+        "lanes);",
+        TESTS,
+        CPU,
+    ),
+    Break(
+        "low precision: fed-back vectors are converted over h",
+        "csrc/cpu/low_rows.h",
+        "if (w.kept.low != 0) room += batch",
+        "if (w.kept.low < 0) room += batch",
+        TESTS,
+        CPU,
+    ),
+    Break(
+        "low precision: a token's column is not rounded",
+        "csrc/cpu/token_rows.h",
+        "if constexpr (rounds) weight = round_to_bfloat16(weight);",
+        "if constexpr (rounds) weight += T(0);",
+        TESTS,
+        CPU,
+    ),
+    Break(
+        "low precision: the scales of fed-back vectors are those of weight_hh",
+        "csrc/cpu/weights.h",
+        "table.own_feedback_weight ? how.scale_gg : how.scale_hh",
+        "how.scale_hh",
+        TESTS,
+        CPU,
+    ),
+]
