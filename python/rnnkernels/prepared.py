@@ -31,7 +31,7 @@ from ._pickled import check_version, version
 from ._scalars import as_choice, as_flag, as_integer
 from .noise import Noise, check_noise
 from .parameters import Array, Layer, Params, cell_info, state_widths, x_width
-from .quantized import check_finite, opened
+from .quantized import check_finite, check_without_heads, opened
 from .schedule import Like, begin
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Prepared:
         arrays, scales = opened(cell, params)
         if _serve.on_gpu(arrays["weight_ih"]):
             raise NotImplementedError("Prepared: there are no prepared layers on a GPU; rnnkernels.forward runs there")
-        weights = _as_weights(weights, arrays, scales is not None)
+        weights = _as_weights(cell, weights, arrays, scales is not None)
         check_products(products, arrays["weight_ih"].dtype)
         if weights == "int8" and products != "full":
             raise ValueError(f"products: expected 'full' with weights of int8, got {products!r}")
@@ -326,9 +326,11 @@ def _unpickled(
     return made
 
 
-def _as_weights(weights: str, params: Params, quantized: bool) -> str:
+def _as_weights(cell: str, weights: str, params: Params, quantized: bool) -> str:
     """Return how weights are stored; raise where they cannot be stored so."""
     as_choice("weights", weights, ("full", "bfloat16", "int8"))
+    if quantized or weights == "int8":
+        check_without_heads("weights", cell)
     if quantized:
         if weights == "bfloat16":
             raise ValueError(f"weights: expected 'int8' for parameters that are quantised, got {weights!r}")

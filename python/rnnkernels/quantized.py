@@ -66,10 +66,10 @@ def quantize_params(cell: str, params: Mapping[str, npt.ArrayLike]) -> Params:
     TypeError
         If a parameter is not float32, or is quantised already.
     ValueError
-        If the cell is unknown, a parameter is missing or unknown, a shape does not fit, or a weight is no finite
-        number.
+        If the cell is unknown or has heads, a parameter is missing or unknown, a shape does not fit, or a weight is no
+        finite number.
     """
-    cell_info(cell)
+    check_without_heads("cell", cell)
     check_mapping("params", params)
     found: Params = {}
     for end, layer in layers_of(params).items():
@@ -128,6 +128,13 @@ def opened(cell: str, params: Mapping[str, npt.ArrayLike]) -> Opened:
         elif name + _SCALE in names:
             raise ValueError(f"params: expected {name} beside {name}{_SCALE}, got none")
     return Opened(as_parameters(cell, floats), tuple(map(scales.get, MATRICES)))
+
+
+def check_without_heads(argument: str, cell: str) -> None:
+    """Raise ValueError where a cell's recurrent weights have heads, which are not quantised."""
+    heads = cell_info(cell)["heads"]
+    if heads > 1:
+        raise ValueError(f"{argument}: expected other than int8 for a cell with heads, {cell:s} has {heads}")
 
 
 def check_finite(params: Params) -> None:

@@ -341,6 +341,30 @@ def test_the_command_line_names_its_option(capsys: Any) -> None:
 # ---- texts and duals -----------------------------------------------------------------------------
 
 
+@each_cell
+def test_low_precision(cell: Any) -> None:
+    """int8 is refused; bfloat16 products are those of all weights but the recurrent one."""
+    params = rk.init_params(cell, 5, 12, rng=0)
+    message = f"expected other than int8 for a cell with heads, {cell:s} has 4"
+    with pytest.raises(ValueError, match=f"weights: {message}"):
+        rk.Prepared(cell, params, weights="int8")
+    with pytest.raises(ValueError, match=f"cell: {message}"):
+        rk.quantize_params(cell, params)
+    x = np.random.default_rng(1).standard_normal((3, 2, 5)).astype(np.float32)
+    exact, low = (rk.forward(cell, x, params, products=kind).output for kind in ("full", "bfloat16"))
+    np.testing.assert_allclose(low, exact, rtol=0, atol=0.02)
+    np.testing.assert_array_equal(rk.Prepared(cell, params, products="bfloat16").forward(x)[0], low)
+
+
+def test_quantize_leaves_layers_with_heads() -> None:
+    torch = pytest.importorskip("torch")
+    import rnnkernels.torch as rnn  # noqa: PLC0415
+
+    layer = rnn.Recurrent(blocked, 5, 8)
+    report = rnn.quantize(torch.nn.Sequential(layer).eval())
+    assert list(report.left.values()) == ["its recurrent weights have heads"]
+
+
 def test_texts() -> None:
     text = to_json(blocked.equations)
     assert (text["format"], text["heads"]) == (2, 4)

@@ -15,6 +15,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnkernels._scalars import as_choice, as_flag, shown
+from rnnkernels.parameters import cell_info
 from rnnkernels.quantized import quantize_params
 
 from . import ao, kernels, layers
@@ -249,6 +250,8 @@ def why_not(module: torch.nn.Module) -> str | None:
         return f"{cls.__module__}.{cls.__qualname__} is a class of its own"
     if isinstance(module, torch.nn.RNNCell) and module.nonlinearity not in ("tanh", "relu"):
         return f"its nonlinearity is {module.nonlinearity}"
+    if isinstance(cell := getattr(module, "cell", None), str) and cell_info(cell)["heads"] > 1:
+        return "its recurrent weights have heads"
     for name, parameter in module.named_parameters():
         if parameter.device.type != "cpu" or parameter.dtype != torch.float32:
             return f"its {name} is {parameter.dtype} on {parameter.device}, where int8 is made of float32 on the cpu"
