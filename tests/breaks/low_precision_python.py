@@ -58,8 +58,8 @@ BREAKS = [
     Break(
         "products: layers side by side have full ones",
         f"{P}/functional.py",
-        "drawn, settings, products)",
-        'drawn, settings, "full")',
+        "bool(training), drawn, settings, products)",
+        'bool(training), drawn, settings, "full")',
         f"{PRODUCTS} -k small_layers",
     ),
     Break(
