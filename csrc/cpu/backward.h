@@ -208,7 +208,7 @@ private:
 
     // Adds to dL/d(states after step t) what the products of the step behind it gave (put_after); none of them is left
     // for the pass.
-    void join_products(Index t, RowSet rows) {
+    [[gnu::noinline]] void join_products(Index t, RowSet rows) {
         if (!strip_.product) return;
         if (masks_.drops)
             join_masked(strip_, scratch_.product, table_, masks_, of_all_steps(t + 1, rows));
@@ -222,7 +222,7 @@ private:
     }
     // The pass of step t, and what the call's options want before and after it. The caller's gradients of the states
     // from `first_state` on are still to be added.
-    void run_with_options(Index t, RowSet rows, int first_state) {
+    [[gnu::noinline]] void run_with_options(Index t, RowSet rows, int first_state) {
         const int states = table_.states;
         take_in_states(t, rows, first_state);
         if (masks_.drops && !projected()) mask_h(t, rows, Range{strip_.first, strip_.first + strip_.blocks}, h_rows_);
