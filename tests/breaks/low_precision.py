@@ -42,7 +42,7 @@ BREAKS = [
     Break(
         "low precision: a block with an infinity counts as zeros",
         "csrc/cpu/low/avx512_vnni.cpp",
-        "_mm512_mask_mov_ps(_mm512_set1_ps(__builtin_nanf(\"\")), finite,",
+        '_mm512_mask_mov_ps(_mm512_set1_ps(__builtin_nanf("")), finite,',
         "_mm512_mask_mov_ps(_mm512_setzero_ps(), finite,",
         TESTS,
         CPU,
