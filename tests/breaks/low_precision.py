@@ -73,9 +73,9 @@ BREAKS = [
     ),
     Break(
         "low precision: fed-back vectors are converted over h",
-        "csrc/cpu/low_rows.h",
-        "if (w.kept.low != 0) room += batch",
-        "if (w.kept.low < 0) room += batch",
+        "csrc/cpu/multiply.h",
+        "scratch_.low + shape_.batch * rows.stride",
+        "scratch_.low",
         TESTS,
         CPU,
     ),
