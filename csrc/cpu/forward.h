@@ -340,11 +340,12 @@ private:
         strip_.u = scratch_.strip, strip_.u_row = stride;
         strip_.fed = scratch_.fed, strip_.fed_row = fed_stride;
         put_row_ = -1;
+        const int most = most_rows(w.panels);
         each_item(now.t, [&](Index block, Index end) RNNKERNELS_INLINED {
             const ItemProduct<T> item(w, block, end, now.rows.count, scratch_.panels);
             const auto next = [&](Index left) {
-                const int rows = item.next_rows(left);
-                return feeds ? least(rows, next_tile(left, tile_rows(f.panels.width))) : rows;
+                const int rows = next_tile(left, most);
+                return feeds ? least(rows, next_tile(left, most_rows(f.panels))) : rows;
             };
             each_strip(
                 now.rows, shared_.watch, next,

@@ -67,11 +67,7 @@ public:
     }
 
     // The rows of the first tile of `left` rows.
-    int next_rows(Index left) const {
-        if constexpr (sizeof(T) == 4)
-            if (panels_.kept.low != 0) return static_cast<int>(left < cpu::kMostLowRows ? left : cpu::kMostLowRows);
-        return next_tile(left, tile_rows(panels_.width));
-    }
+    int next_rows(Index left) const { return next_tile(left, most_rows(panels_)); }
 
     // out[r] = bias + the item's columns of W a[r]
     void run(const T* a, Index a_stride, int rows, T* out, Index out_stride) const {
@@ -84,8 +80,9 @@ public:
 
     // The same for `count` rows, tile after tile.
     void run_all(const T* a, Index a_stride, Index count, T* out, Index out_stride, Watch* watch) const {
+        const int most = most_rows(panels_);
         for (Index row = 0; row < count;) {
-            const int rows = next_rows(count - row);
+            const int rows = next_tile(count - row, most);
             run(a + row * a_stride, a_stride, rows, out + row * out_stride, out_stride);
             row += rows;
             if (row < count) cpu::look(watch);

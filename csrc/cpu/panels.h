@@ -217,6 +217,15 @@ void product(const RowBlock<T>& a, int rows, const Panels<T>& w, const T* init, 
     product_of_floats<WeightStorage::full>(a, rows, w, init, init_stride, out, out_stride);
 }
 
+// Rows of a tile of a product with these panels at most.
+template <class T>
+RNNKERNELS_INLINE int most_rows(const Panels<T>& w) {
+    if constexpr (sizeof(T) == 4)
+        if (w.kept.low != 0) [[unlikely]]
+            return cpu::kMostLowRows;
+    return tile_rows(w.width);
+}
+
 // `rows` cut into tiles of at most `most` rows as evenly as can be: the number of rows of the first tile.
 // (64 rows by 6: nine tiles of 6 and two of 5, not ten of 6 and one of 4.)
 inline int next_tile(Index rows, int most) {

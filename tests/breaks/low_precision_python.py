@@ -56,17 +56,10 @@ BREAKS = [
     ),
     # ---- products
     Break(
-        "products: a training run's backward has full ones",
-        f"{P}/_serve.py",
-        "            None,\n            products,\n",
-        '            None,\n            "full",\n',
-        f"{IN_TORCH} -k second",
-    ),
-    Break(
         "products: layers side by side have full ones",
         f"{P}/functional.py",
-        "drawn, settings, products)",
-        'drawn, settings, "full")',
+        "bool(training), drawn, settings, products)",
+        'bool(training), drawn, settings, "full")',
         f"{PRODUCTS} -k small_layers",
     ),
     Break(

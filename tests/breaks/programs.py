@@ -138,8 +138,8 @@ BREAKS = [
     Break(
         "term: a step adds none",
         f"{P}/functional.py",
-        "initial, None, added, drawn, settings)",
-        "initial, None, None, drawn, settings)",
+        "initial, None, added, drawn, settings, products)",
+        "initial, None, None, drawn, settings, products)",
         "tests/python/test_term.py",
     ),
     Break(

@@ -82,7 +82,7 @@ BREAKS = [
     Break(
         "prepared: rows end with the sequences' states",
         f"{P}/prepared.py",
-        "begun.schedule.end(ended, initial)",
+        "begun.schedule.end(ended, state)",
         "begun.schedule.end(ended, None)",
         "tests/kernels tests/cpu/test_prepared.py",
     ),

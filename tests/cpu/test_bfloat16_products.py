@@ -193,6 +193,20 @@ def test_a_driver_hands_it_on() -> None:
         assert bptt.full_bptt(stack, x, loss).loss != bptt.full_bptt(stack, x, loss, **LOW).loss
 
 
+def test_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    p = make("lstm", (3, 2, 5, 6), "float32")
+    monkeypatch.setattr("rnnkernels._runtime.on_cuda", True)
+    for call in (
+        lambda: p.forward(**LOW),
+        lambda: rk.step("lstm", p.x[0], p.params, **LOW),
+        lambda: rk.Stack("lstm", 5, 6, 2).forward(p.x, **LOW),
+    ):
+        with pytest.raises(
+            NotImplementedError, match=r"^products: expected 'full' on a GPU, where the arrays themselves"
+        ):
+            call()
+
+
 def test_wrong_use_is_named() -> None:
     p = make("lstm", (3, 2, 5, 6), "float64")
     for call in (

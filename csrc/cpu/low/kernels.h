@@ -51,8 +51,8 @@ inline constexpr Index kInputBlock = 8;
 inline constexpr Index kLongestBlock = 65536;
 inline constexpr float kLeastScaled = 0x1p-100F;
 
-// Rows of a product at most: an engine's tile has no more.
-inline constexpr int kMostLowRows = 12;
+// Rows of a product at most.
+inline constexpr int kMostLowRows = 8;
 // Vectors of a panel at most.
 inline constexpr int kMostLowVectors = 4;
 
