@@ -179,21 +179,36 @@ T* pack_bias(Workspace& workspace, const T* bias, const int* row, const UnitColu
     return packed;
 }
 
-// out[r][v] for all vectors of the panels. init_stride 0: every row starts from the same values (the bias).
-template <class T>
-void product(const RowBlock<T>& a, int rows, const Panels<T>& w, const T* init, Index init_stride, T* out,
-             Index out_stride) {
+template <class T, bool Chains>
+RNNKERNELS_INLINE void run_tiles(const RowBlock<T>& a, int rows, const Panels<T>& w, const T* init, Index init_stride,
+                                 T* out, Index out_stride) {
     constexpr int lanes = Vec<T>::lanes;
     for (Index vector = 0; vector < w.vectors;) {
         const Index panel = vector / w.width;
         const int width = w.width_of(panel);
         int together = panels_side_by_side(rows, width);
         if (vector + together * w.width > w.vectors) together = 1;
-        const TileFunction<T> run = find_tile<T>(rows, width, together, w.storage);
+        const TileFunction<T> run = find_tile<T, Chains>(rows, width, together, w.storage);
         const Index column = vector * lanes;
         run(a, w.data + panel * w.panel_size(), w.panel_size(), init + column, init_stride, out + column, out_stride);
         vector += together * width;
     }
+}
+
+// A product of several chains, apart: the few lines of the other are made where they are called.
+template <class T>
+__attribute__((noinline)) void product_of_chains(const RowBlock<T>& a, int rows, const Panels<T>& w, const T* init,
+                                                 Index init_stride, T* out, Index out_stride) {
+    run_tiles<T, true>(a, rows, w, init, init_stride, out, out_stride);
+}
+
+// out[r][v] for all vectors of the panels. init_stride 0: every row starts from the same values (the bias).
+template <class T>
+void product(const RowBlock<T>& a, int rows, const Panels<T>& w, const T* init, Index init_stride, T* out,
+             Index out_stride) {
+    if (a.before + a.segments * a.length > kChain)
+        return product_of_chains(a, rows, w, init, init_stride, out, out_stride);
+    run_tiles<T, false>(a, rows, w, init, init_stride, out, out_stride);
 }
 
 // `rows` cut into tiles of at most `most` rows as evenly as can be: the number of rows of the first tile.
