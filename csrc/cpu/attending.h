@@ -85,7 +85,7 @@ struct AttendingForward : AttentionArrays<T> {
             take_gate_product<T>(workspace, a.size, a.weight_query, a.bias_query, width, kOneGate, all, Kept{}, width);
         context = take_gate_product<T>(workspace, hidden, of_context, nullptr, of_x + a.features, table.input, all,
                                        Kept{}, input_row(call.in));
-        context.begin = begin;
+        context.before = begin;
         keeps = kept != nullptr;
         q = keeps ? kept : workspace.take<T>(batch * query_row(a.size));
         contexts = workspace.take<T>(batch * context_row());

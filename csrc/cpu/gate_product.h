@@ -24,7 +24,7 @@ struct GateProduct {
     const int* rows;         // of the weight, for each gate, in units of H
     Index weight_row;        // from one of its rows to the next: k, or more where something else stands behind
     HeadProduct<T> heads{};  // of a weight with heads; `panels` is then without data
-    Index begin = 0;         // values of k that the sum had before, where this product goes on with one
+    Index before = 0;        // values of k that the sum had before, where this product goes on with one
 
     void pack_share(int thread, int threads) const {
         if (!panels.data) {
@@ -87,26 +87,22 @@ public:
 
     // out[r] = bias + the item's columns of W a[r]
     void run(const T* a, Index a_stride, int rows, T* out, Index out_stride) const {
-        run({a, a_stride, kNoOffset, 1, panels_.k}, w_.bias + first_ * Vec<T>::lanes, 0, rows, out, out_stride);
+        run({a, a_stride, kNoOffset, 1, panels_.k}, bias(), 0, rows, out, out_stride);
     }
-    // out[r], a sum over `begin` values of k, goes on with the item's columns of W a[r]: with its only chain, or with
+    // out[r], a sum over `before` values of k, goes on with the item's columns of W a[r]: with its only chain, or with
     // one that begins here, from zero, as the bias of such a product is.
     void go_on(const T* a, Index a_stride, int rows, T* out, Index out_stride) const {
         RowBlock<T> block{a, a_stride, kNoOffset, 1, panels_.k};
-        if (w_.begin < kChain) {
-            block.left = kChain - w_.begin;
-            run(block, out, out_stride, rows, out, out_stride);
-        } else {
-            block.begun = true;
-            run(block, w_.bias + first_ * Vec<T>::lanes, 0, rows, out, out_stride);
-        }
+        block.before = w_.before;
+        const bool goes_on = w_.before < kChain;
+        run(block, goes_on ? out : bias(), goes_on ? out_stride : 0, rows, out, out_stride);
     }
 
     // run with converted rows, of weights that kernels of low precision multiply (float only).
     void run_low(const T* a, Index a_stride, int rows, T* out, Index out_stride) const {
         if constexpr (sizeof(T) == 4)
-            product_of_kept({a, a_stride, kNoOffset, 1, panels_.k}, rows, panels_, w_.bias + first_ * Vec<T>::lanes, 0,
-                            out, out_stride);
+            product_of_kept({a, a_stride, kNoOffset, 1, panels_.k}, rows, panels_, bias(), 0, out,
+                            out_stride);
     }
 
     // run for `count` rows, tile after tile.
@@ -121,6 +117,7 @@ public:
     }
 
 private:
+    const T* bias() const { return w_.bias + first_ * Vec<T>::lanes; }
     void run(const RowBlock<T>& a, const T* init, Index init_stride, int rows, T* out, Index out_stride) const {
         if (panels_.data)
             product(a, rows, panels_, init, init_stride, out, out_stride);
@@ -147,31 +144,27 @@ private:
             V sum[MR], column[together];
             for (int r = 0; r < MR; ++r) sum[r] = V::load(init + r * init_stride + (vector - first_) * V::lanes);
             T* const to = out + (vector - first_) * V::lanes;
-            const auto add = [&](Index k, int i) RNNKERNELS_INLINED {
+            each_chain(a, [&](const RowBlock<T>& chain, Index before) RNNKERNELS_INLINED {
+                const auto add = [&](Index k, int i) RNNKERNELS_INLINED {
 #pragma GCC unroll 2
-                for (int r = 0; r < MR; ++r) sum[r] = fma(V(a.data[r * a.row_stride + k + i]), column[i], sum[r]);
-            };
-            const auto end = [&](bool begun) RNNKERNELS_INLINED {
-                for (int r = 0; r < MR; ++r) {
-                    if (begun) sum[r] = V::load(to + r * out_stride) + sum[r];
-                    sum[r].store(to + r * out_stride);
-                }
-            };
-            bool begun = a.begun;
-            Index k = 0;
-            for (Index last = least(a.left, a.length);; last = least(k + kChain, a.length)) {
-                for (; k + together <= last; k += together) {
-                    from.load(k, together, column);
+                    for (int r = 0; r < MR; ++r)
+                        sum[r] = fma(V(chain.data[r * a.row_stride + k + i]), column[i], sum[r]);
+                };
+                if (before > 0)
+                    for (int r = 0; r < MR; ++r) sum[r] = V(T(0));
+                Index k = 0;
+                for (; k + together <= chain.length; k += together) {
+                    from.load(before + k, together, column);
 #pragma GCC unroll 16
                     for (int i = 0; i < together; ++i) add(k, i);
                 }
-                from.load(k, last - k, column);
-                for (int i = 0; k + i < last; ++i) add(k, i);
-                end(begun);
-                if (last == a.length) break;
-                k = last, begun = true;
-                for (int r = 0; r < MR; ++r) sum[r] = V(T(0));
-            }
+                if (k < chain.length) from.load(before + k, chain.length - k, column);
+                for (int i = 0; k + i < chain.length; ++i) add(k, i);
+                for (int r = 0; r < MR; ++r) {
+                    if (chain.before >= kChain) sum[r] = V::load(to + r * out_stride) + sum[r];
+                    sum[r].store(to + r * out_stride);
+                }
+            });
         }
     }
 

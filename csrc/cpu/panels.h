@@ -179,20 +179,35 @@ T* pack_bias(Workspace& workspace, const T* bias, const int* row, const UnitColu
     return packed;
 }
 
-template <WeightStorage storage, class T>
-RNNKERNELS_INLINE void product_of_floats(const RowBlock<T>& a, int rows, const Panels<T>& w, const T* init,
-                                         Index init_stride, T* out, Index out_stride) {
+template <WeightStorage storage, bool Chains, class T>
+RNNKERNELS_INLINE void run_tiles(const RowBlock<T>& a, int rows, const Panels<T>& w, const T* init, Index init_stride,
+                                 T* out, Index out_stride) {
     constexpr int lanes = Vec<T>::lanes;
     for (Index vector = 0; vector < w.vectors;) {
         const Index panel = vector / w.width;
         const int width = w.width_of(panel);
         int together = panels_side_by_side(rows, width);
         if (vector + together * w.width > w.vectors) together = 1;
-        const TileFunction<T> run = find_vectors<T, storage>(rows, width, together);
+        const TileFunction<T> run = find_vectors<T, Chains, storage>(rows, width, together);
         const Index column = vector * lanes;
         run(a, w.data + panel * w.panel_size(), w.panel_size(), init + column, init_stride, out + column, out_stride);
         vector += together * width;
     }
+}
+
+// A product of several chains, apart: the few lines of the other are made where they are called.
+template <WeightStorage storage, class T>
+__attribute__((noinline)) void product_of_chains(const RowBlock<T>& a, int rows, const Panels<T>& w, const T* init,
+                                                 Index init_stride, T* out, Index out_stride) {
+    run_tiles<storage, true>(a, rows, w, init, init_stride, out, out_stride);
+}
+
+template <WeightStorage storage, class T>
+RNNKERNELS_INLINE void product_of_floats(const RowBlock<T>& a, int rows, const Panels<T>& w, const T* init,
+                                         Index init_stride, T* out, Index out_stride) {
+    if (a.before + a.segments * a.length > kChain)
+        return product_of_chains<storage>(a, rows, w, init, init_stride, out, out_stride);
+    run_tiles<storage, false>(a, rows, w, init, init_stride, out, out_stride);
 }
 
 // The same with weights that are not kept as they are. Rows are converted where kernels of low precision multiply them.

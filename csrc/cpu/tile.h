@@ -2,9 +2,10 @@
 //
 //   out[r][v] = init[r][v] + sum over k, ascending, of A[r][k] * W[k][v]          v counts vectors of columns
 //
-// Every output is a sum of chains of fused multiply-adds, one for every kChain values of k in ascending order: the
-// first starts from the initial value, every other one from zero and is added to `out` when it ends. That one rule
-// makes results independent of batch, threads and the tile's shape; never split k elsewhere.
+// A chain is fused multiply-adds in ascending k from its initial value, whatever the tile's shape. The sum of a longer
+// k has several (each_chain): the first starts from the initial value, the others from zero, and each is added to those
+// before it when it ends. That one rule makes results independent of batch, threads and
+// cutting; never split k here.
 // Not here: how W is packed (panels.h), who computes which tile (forward.h, backward.h).
 #pragma once
 
@@ -16,6 +17,11 @@ template <class N>
 constexpr N least(N a, N b) {
     return a < b ? a : b;
 }
+
+// The most values of k in a chain. One chain over all of a long k rounds its sum as often as k is long; of a sum of
+// chains the error grows with the root of their number. With 128, outputs of LSTM and GRU of 512 to 2048 units are no
+// further from float64 than PyTorch's; with 256 a GRU's are.
+inline constexpr Index kChain = 128;
 
 // Accumulators per tile are MR rows x NV vectors. Two limits: the accumulators, one row of W and a broadcast
 // must fit the registers, and 8 or more accumulators are needed to hide the latency of the multiply-add.
@@ -44,11 +50,6 @@ constexpr int panel_vectors(int gates) {
     return gates >= 3 ? 3 : 2;
 }
 
-// Values of k in a chain, counted from where the product begins. One chain for all of k rounds as often as k is long;
-// the error of a sum of chains grows with the root of their number. At 128 outputs of LSTM and GRU are no further from
-// float64 than PyTorch's at H 256 to 2048, and the tile takes no longer.
-inline constexpr Index kChain = 128;
-
 // The side that is broadcast: `rows` rows whose k runs through `segments` pieces of equal length (the gates
 // of a gradient row, say; one piece in the plain case). Interleaved: element (r, k) at [k * row_stride + r].
 template <class T>
@@ -57,12 +58,28 @@ struct RowBlock {
     Index row_stride;
     const Index* offsets;  // of each segment
     int segments;
-    Index length;  // of each segment
-    // Where the product goes on with a sum that has begun: values of k left in its chain; whether `out` holds chains
-    // that have ended.
-    Index left = kChain;
-    bool begun = false;
+    Index length;      // of each segment
+    Index before = 0;  // values of k that the sum has had already: chains of them that have ended stand in `out`
 };
+
+// run(chain, values of k before it among the rows') for each chain of a sum. One ends after kChain values of k of a
+// segment and where the segment ends; of segments no longer than that it has as many as fit.
+template <class T, class Run>
+RNNKERNELS_INLINE void each_chain(const RowBlock<T>& a, Run run) {
+    RowBlock<T> chain = a;
+    Index left = kChain - a.before % kChain, done = 0;
+    const int together = a.length > 0 && a.length < left ? static_cast<int>(left / a.length) : 1;
+    for (int s = 0; s < a.segments; s += together) {
+        chain.offsets = a.offsets + s, chain.segments = least(together, a.segments - s);
+        Index k = 0;
+        do {
+            chain.data = a.data + k, chain.length = least(a.length - k, left);
+            run(chain, done);
+            k += chain.length, done += chain.segments * chain.length;
+            left = chain.before = kChain;
+        } while (k < a.length);
+    }
+}
 
 // sum[r][p][v] += A[r][k] * w[p][v]; x points at A[0][k].
 template <class T, int MR, int NV, int NP, bool Interleaved>
@@ -78,9 +95,9 @@ RNNKERNELS_INLINE void multiply_add(const T* x, Index row_stride, const Vec<T> (
     }
 }
 
-// So many links of the chains; x points at A[0][k] of the first.
+// So many links of every chain; x points at A[0][k] of the first.
 template <class T, int MR, int NV, int NP, bool Interleaved, WeightStorage Stored>
-RNNKERNELS_INLINE void add_links(const T* x, Index row_stride, const T* panel, Index panel_stride, Index links,
+RNNKERNELS_INLINE void add_links(const T* x, Index row_stride, const T*& panel, Index panel_stride, Index links,
                                  Vec<T> (&sum)[MR][NP][NV]) {
     using V = Vec<T>;
     const Index step = Interleaved ? row_stride : 1;
@@ -110,29 +127,7 @@ RNNKERNELS_INLINE void add_links(const T* x, Index row_stride, const T* panel, I
     }
 }
 
-// The end of a chain: out[r][p][v] = sum[r][p][v], added to what stands there where other chains have ended before.
-template <class T, int MR, int NV, int NP>
-RNNKERNELS_INLINE void end_chain(Vec<T> (&sum)[MR][NP][NV], bool begun, T* out, Index out_stride) {
-    using V = Vec<T>;
-    if (begun) {
-#pragma GCC unroll 16
-        for (int r = 0; r < MR; ++r)
-#pragma GCC unroll 16
-            for (int p = 0; p < NP; ++p)
-#pragma GCC unroll 16
-                for (int v = 0; v < NV; ++v)
-                    sum[r][p][v] = V::load(out + r * out_stride + (p * NV + v) * V::lanes) + sum[r][p][v];
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < MR; ++r)
-#pragma GCC unroll 16
-        for (int p = 0; p < NP; ++p)
-#pragma GCC unroll 16
-            for (int v = 0; v < NV; ++v) sum[r][p][v].store(out + r * out_stride + (p * NV + v) * V::lanes);
-}
-
-// Values of bfloat16 panels stand in pairs: their product has one segment and begins where the sum does, so that no
-// chain ends inside a pair.
+// A sum of one chain.
 template <class T, int MR, int NV, int NP, bool Interleaved, WeightStorage Stored = WeightStorage::full>
 __attribute__((noinline)) void tile(const RowBlock<T>& a, const T* panel, Index panel_stride, const T* init,
                                     Index init_stride, T* out, Index out_stride) {
@@ -145,69 +140,98 @@ __attribute__((noinline)) void tile(const RowBlock<T>& a, const T* panel, Index 
 #pragma GCC unroll 16
             for (int v = 0; v < NV; ++v) sum[r][p][v] = V::load(init + r * init_stride + (p * NV + v) * V::lanes);
 
-    const Index step = Interleaved ? a.row_stride : 1;
-    Index left = a.left;
-    bool begun = a.begun;
-    for (int s = 0; s < a.segments; ++s) {
-        const T* x = a.data + a.offsets[s];
-        for (Index k = 0; k < a.length;) {
-            if (left == 0) {
-                end_chain<T, MR, NV, NP>(sum, begun, out, out_stride);
+    for (int s = 0; s < a.segments; ++s)
+        add_links<T, MR, NV, NP, Interleaved, Stored>(a.data + a.offsets[s], a.row_stride, panel, panel_stride,
+                                                      a.length, sum);
+
 #pragma GCC unroll 16
-                for (int r = 0; r < MR; ++r)
+    for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 16
-                    for (int p = 0; p < NP; ++p)
+        for (int p = 0; p < NP; ++p)
 #pragma GCC unroll 16
-                        for (int v = 0; v < NV; ++v) sum[r][p][v] = V(T(0));
-                left = kChain, begun = true;
+            for (int v = 0; v < NV; ++v) sum[r][p][v].store(out + r * out_stride + (p * NV + v) * V::lanes);
+}
+
+// out[r][p][v] = sum[r][p][v], added to what stands there if chains have ended before.
+template <bool Begun, class T, int MR, int NV, int NP>
+RNNKERNELS_INLINE void end_chain(const Vec<T> (&sum)[MR][NP][NV], T* out, Index out_stride) {
+    using V = Vec<T>;
+#pragma GCC unroll 16
+    for (int r = 0; r < MR; ++r) {
+#pragma GCC unroll 16
+        for (int p = 0; p < NP; ++p)
+#pragma GCC unroll 16
+            for (int v = 0; v < NV; ++v) {
+                T* const to = out + (p * NV + v) * V::lanes;
+                (Begun ? V::load(to) + sum[r][p][v] : sum[r][p][v]).store(to);
             }
-            const Index links = least(a.length - k, left);
-            add_links<T, MR, NV, NP, Interleaved, Stored>(x, a.row_stride, panel, panel_stride, links, sum);
-            x += links * step, panel += stored_rows(links, Stored) * NV * V::lanes;
-            k += links, left -= links;
-        }
+        out += out_stride;
+        asm volatile("" : "+r"(out));  // or the address of every vector is made before the loop and kept in memory
     }
-    end_chain<T, MR, NV, NP>(sum, begun, out, out_stride);
+}
+
+// A sum of several chains. Their ends take 1 % of the time of a large product. As calls of `tile` they took 3 %.
+template <class T, int MR, int NV, int NP, bool Interleaved, WeightStorage Stored>
+__attribute__((noinline)) void tile_of_chains(const RowBlock<T>& a, const T* panel, Index panel_stride, const T* init,
+                                              Index init_stride, T* out, Index out_stride) {
+    using V = Vec<T>;
+    V sum[MR][NP][NV];
+#pragma GCC unroll 16
+    for (int r = 0; r < MR; ++r)
+#pragma GCC unroll 16
+        for (int p = 0; p < NP; ++p)
+#pragma GCC unroll 16
+            for (int v = 0; v < NV; ++v) sum[r][p][v] = V::load(init + r * init_stride + (p * NV + v) * V::lanes);
+
+    each_chain(a, [&](const RowBlock<T>& chain, Index) RNNKERNELS_INLINED {
+        for (int s = 0; s < chain.segments; ++s)
+            add_links<T, MR, NV, NP, Interleaved, Stored>(chain.data + chain.offsets[s], chain.row_stride, panel,
+                                                          panel_stride, chain.length, sum);
+        if (chain.before < kChain)
+            end_chain<false>(sum, out, out_stride);
+        else
+            end_chain<true>(sum, out, out_stride);
+#pragma GCC unroll 16
+        for (int r = 0; r < MR; ++r)
+#pragma GCC unroll 16
+            for (int p = 0; p < NP; ++p)
+#pragma GCC unroll 16
+                for (int v = 0; v < NV; ++v) sum[r][p][v] = V(T(0));
+    });
 }
 
 template <class T>
 using TileFunction = void (*)(const RowBlock<T>&, const T*, Index, const T*, Index, T*, Index);
 
-// The tile for `rows` rows of a panel of `vectors` vectors, `panels` (1, 2 or 4) panels side by side.
-template <class T, WeightStorage Stored, int NV, int NP, int MR = 1>
+// The tile for `rows` rows of a panel of `vectors` vectors, `panels` (1, 2 or 4) panels side by side; of several
+// chains or of one.
+template <class T, bool Chains, WeightStorage Stored, int NV, int NP, int MR = 1>
 RNNKERNELS_INLINE TileFunction<T> find_rows(int rows) {
     constexpr int most = NP == 1 ? tile_rows(NV) : kFewRows;
     if constexpr (MR < most) {
-        if (rows > MR) return find_rows<T, Stored, NV, NP, MR + 1>(rows);
+        if (rows > MR) return find_rows<T, Chains, Stored, NV, NP, MR + 1>(rows);
     }
+    if constexpr (Chains) return tile_of_chains<T, MR, NV, NP, false, Stored>;
     return tile<T, MR, NV, NP, false, Stored>;
 }
 
-template <class T, WeightStorage Stored, int NV>
+template <class T, bool Chains, WeightStorage Stored, int NV>
 RNNKERNELS_INLINE TileFunction<T> find_panels(int rows, int panels) {
     if constexpr (NV * 4 <= 8) {
-        if (panels == 4) return find_rows<T, Stored, NV, 4>(rows);
+        if (panels == 4) return find_rows<T, Chains, Stored, NV, 4>(rows);
     }
-    if (panels == 2) return find_rows<T, Stored, NV, 2>(rows);
-    return find_rows<T, Stored, NV, 1>(rows);
+    if (panels == 2) return find_rows<T, Chains, Stored, NV, 2>(rows);
+    return find_rows<T, Chains, Stored, NV, 1>(rows);
 }
 
-template <class T, WeightStorage Stored>
+template <class T, bool Chains, WeightStorage Stored>
 RNNKERNELS_INLINE TileFunction<T> find_vectors(int rows, int vectors, int panels) {
     switch (vectors) {
-        case 1: return find_panels<T, Stored, 1>(rows, panels);
-        case 2: return find_panels<T, Stored, 2>(rows, panels);
-        case 3: return find_panels<T, Stored, 3>(rows, panels);
-        default: return find_panels<T, Stored, kMostPanelVectors>(rows, panels);
+        case 1: return find_panels<T, Chains, Stored, 1>(rows, panels);
+        case 2: return find_panels<T, Chains, Stored, 2>(rows, panels);
+        case 3: return find_panels<T, Chains, Stored, 3>(rows, panels);
+        default: return find_panels<T, Chains, Stored, kMostPanelVectors>(rows, panels);
     }
-}
-
-template <class T>
-RNNKERNELS_INLINE TileFunction<T> find_tile(int rows, int vectors, int panels, WeightStorage storage) {
-    if constexpr (sizeof(T) == 4) {
-        if (storage == WeightStorage::bfloat16) return find_vectors<T, WeightStorage::bfloat16>(rows, vectors, panels);
-    }
-    return find_vectors<T, WeightStorage::full>(rows, vectors, panels);
 }
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

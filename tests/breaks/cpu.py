@@ -44,6 +44,39 @@ BREAKS = [
         "tests/kernels/test_parity.py",
         CPU,
     ),
+    # ---- the chains of a product's sum
+    Break(
+        "chains: a sum is one chain",
+        "csrc/cpu/tile.h",
+        "inline constexpr Index kChain = 128;",
+        "inline constexpr Index kChain = 1 << 20;",
+        "tests/cpu/test_chains.py",
+        CPU,
+    ),
+    Break(
+        "chains: the gates of a gradient share chains that end inside one",
+        "csrc/cpu/tile.h",
+        "static_cast<int>(left / a.length) : 1;",
+        "static_cast<int>((left + a.length - 1) / a.length) : 1;",
+        "tests/cpu/test_chains.py",
+        CPU,
+    ),
+    Break(
+        "chains: a context's first chain is as long as all others",
+        "csrc/cpu/tile.h",
+        "Index left = kChain - a.before % kChain, done = 0;",
+        "Index left = kChain, done = 0;",
+        "tests/kernels/test_attention.py",
+        CPU,
+    ),
+    Break(
+        "chains: a token at the end of a vocabulary is added twice",
+        "csrc/cpu/token_rows.h",
+        "token + i < input.panels.k ? as_stored",
+        "token + i < tokens ? as_stored",
+        "tests/kernels/test_attention.py",
+        CPU,
+    ),
     # ---- functions of one number
     Break(
         "maths: a coefficient of erf is off in its sixth digit",

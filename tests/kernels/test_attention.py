@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -208,7 +209,13 @@ def test_it_is_a_plain_recurrence_on_x_and_the_contexts(cell: str, dtype: str) -
     own = {"noise": rk.Noise(3, recurrent_dropout=0.3, weight_dropout=0.2)}
     for number, isa in enumerate(sets()):
         rk.set_instruction_set(isa)
-        for sizes in (Sizes(6, 5, 3, 19, 7, 5), Sizes(3, 33, 0, 40, 5, 21)):
+        sums = (
+            Sizes(2, 3, 100, 9, 3, 200),
+            Sizes(2, 3, 128, 9, 3, 5),
+            Sizes(1, 2, 200, 9, 3, 130),
+            Sizes(3, 4, 200, 9, 3, 5),
+        )
+        for sizes in (Sizes(6, 5, 3, 19, 7, 5), Sizes(3, 33, 0, 40, 5, 21), *sums):  # those of several chains
             p = make(cell, KINDS[(number + sizes.hidden) % len(KINDS)], sizes, dtype)
             params = {name: p.params[name] for name in rk.parameter_shapes(cell, 1, 1) if name in p.params}
             for names in ((), ("mask", "lengths", "resets", "reset_state", "reverse")):
@@ -219,6 +226,16 @@ def test_it_is_a_plain_recurrence_on_x_and_the_contexts(cell: str, dtype: str) -
                 alone = rk.forward(cell, ran, params, p.state, **plain)
                 assert alone.output.tobytes() == run.output.tobytes()
                 assert [s.tobytes() for s in alone.state] == [s.tobytes() for s in run.state]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
+def test_tokens_are_rows_of_zeros_with_a_one(cell: str) -> None:
+    """Of a vocabulary whose last tokens stand in a chain with the context: gathered, and a table."""
+    for steps in (2, 70):
+        p = make(cell, KINDS[0], Sizes(steps, 3, 200, 9, 3, 5), "float32", tokens=True)
+        p.x[:2, 0] = 0, 199
+        vectors = replace(p, x=np.eye(200, dtype=np.float32)[p.x])
+        same(named(p.forward(training=False)), named(vectors.forward(training=False)))
 
 
 @pytest.mark.parametrize("hard", [None, 5])
