@@ -101,8 +101,7 @@ public:
     // run with converted rows, of weights that kernels of low precision multiply (float only).
     void run_low(const T* a, Index a_stride, int rows, T* out, Index out_stride) const {
         if constexpr (sizeof(T) == 4)
-            product_of_kept({a, a_stride, kNoOffset, 1, panels_.k}, rows, panels_, bias(), 0, out,
-                            out_stride);
+            product_of_kept({a, a_stride, kNoOffset, 1, panels_.k}, rows, panels_, bias(), 0, out, out_stride);
     }
 
     // run for `count` rows, tile after tile.
