@@ -4,8 +4,8 @@
 //
 // A chain is fused multiply-adds in ascending k from its initial value, whatever the tile's shape. The sum of a longer
 // k has several (each_chain): the first starts from the initial value, the others from zero, and each is added to those
-// before it when it ends. That one rule makes results independent of batch, threads and
-// cutting; never split k here.
+// before it when it ends. That one rule makes results independent of batch, threads and cutting; never split k
+// elsewhere.
 // Not here: how W is packed (panels.h), who computes which tile (forward.h, backward.h).
 #pragma once
 
@@ -20,7 +20,7 @@ constexpr N least(N a, N b) {
 
 // The most values of k in a chain. One chain over all of a long k rounds its sum as often as k is long; of a sum of
 // chains the error grows with the root of their number. With 128, outputs of LSTM and GRU of 512 to 2048 units are no
-// further from float64 than PyTorch's; with 256 a GRU's are.
+// further from float64 than PyTorch's.
 inline constexpr Index kChain = 128;
 
 // Accumulators per tile are MR rows x NV vectors. Two limits: the accumulators, one row of W and a broadcast
