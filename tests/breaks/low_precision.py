@@ -32,10 +32,10 @@ BREAKS = [
         CPU,
     ),
     Break(
-        "low precision: x has the scale of the block before",
+        "low precision: x has the scales of the row above",
         "csrc/cpu/low/avx512_vnni.cpp",
-        "scales += 2, a += groups, w += groups * stride;",
-        "scales += groups, a += groups, w += groups * stride;",
+        "_mm512_set1_ps(scales[row])",
+        "_mm512_set1_ps(scales[r > 0 ? row - of.row_stride : row])",
         TESTS,
         CPU,
     ),
