@@ -18,10 +18,9 @@ import rnnkernels as rk
 from rnnkernels import _added, _cpu, _serve, reference
 from rnnkernels._call import Ahead, Call, Rows
 from rnnkernels.noise import Drawn
-from rnnkernels.parameters import NAMES
+from rnnkernels.parameters import NAMES, Layer
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Layer = tuple[Any, ...]  # weight_ih, weight_hh, bias_ih, bias_hh, weight_gg, weight_diagonal, weight_hr
 ONE_OF_EACH = ("lstm", "lstm_peephole", "gru", "gru_reset_before", "mut3")
 # (T, B, I, H, heads): heads of whole blocks, of parts of one, that lie across blocks; one unit a head.
 SHAPES = [
@@ -79,7 +78,7 @@ class Case(NamedTuple):
             self.name,
             self.heads,
             self.x.astype(dtype),
-            tuple(None if part is None else part.astype(dtype) for part in self.layer),
+            Layer._make(None if part is None else part.astype(dtype) for part in self.layer),
             tuple(part.astype(dtype) for part in self.state),
             self.d_output.astype(dtype),
             tuple(part.astype(dtype) for part in self.d_state),
@@ -90,8 +89,7 @@ class Case(NamedTuple):
         return int(self.d_output.shape[2])
 
     def dense_layer(self) -> Layer:
-        weight_ih, weight_hh, *others = self.layer
-        return (weight_ih, dense(weight_hh, self.hidden), *others)
+        return self.layer._replace(weight_hh=dense(self.layer.weight_hh, self.hidden))
 
     def results(self, **options: Any) -> dict[str, Array]:
         """Of the cell with heads."""
@@ -105,7 +103,8 @@ class Case(NamedTuple):
         return found
 
 
-def case(name: str, steps: int, batch: int, inputs: int, hidden: int, heads: int, dtype: Any = np.float64) -> Case:
+def case(name: str, *shape: int, dtype: Any = np.float64) -> Case:
+    steps, batch, inputs, hidden, heads = shape
     rng = np.random.default_rng([steps, batch, inputs, hidden, heads])
     params = rk.init_params(name, inputs, hidden, rng=rng, dtype=np.float64)
     for bias in ("bias_ih", "bias_hh"):
@@ -120,7 +119,7 @@ def case(name: str, steps: int, batch: int, inputs: int, hidden: int, heads: int
         name,
         heads,
         drawn(steps, batch, inputs),
-        tuple(params.get(part) for part in NAMES),
+        Layer(**params),
         tuple(drawn(batch, hidden) for _ in range(states)),
         drawn(steps, batch, hidden),
         tuple(drawn(batch, hidden) for _ in range(states)),
@@ -137,8 +136,9 @@ def results(cell: str, layer: Layer, given: Case, **options: Any) -> dict[str, A
     named = {"output": output, "d x": found.x}
     named |= {f"state[{k}]": state for k, state in enumerate(final)}
     named |= {f"d state[{k}]": state for k, state in enumerate(found.state)}
-    named |= {f"d {part}": d for part, d in found.params.items()}
-    return named | {f"norm[{k}]": norm for k, norm in enumerate(found.norms)}
+    named |= {f"d {part}": d for part, d in found.params.items() if d is not None}
+    named |= {f"norm[{k}]": norm for k, norm in enumerate(found.norms)}
+    return {name: array for name, array in named.items() if array is not None}
 
 
 def assert_all_close(found: dict[str, Array], wanted: dict[str, Array], shape: tuple[int, ...]) -> None:
@@ -159,7 +159,7 @@ def assert_same(found: dict[str, Array], wanted: dict[str, Array]) -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_is_the_dense_cell_with_zeros(isa: str, name: str, dtype: Any, shape: tuple[int, ...]) -> None:
-    given = case(name, *shape, dtype)
+    given = case(name, *shape, dtype=dtype)
     assert_all_close(given.results(), given.dense_results(), shape[:4])
 
 
@@ -169,7 +169,7 @@ def test_is_the_reference_with_zeros(isa: str, shape: tuple[int, ...]) -> None:
     params = {name: part for name, part in zip(NAMES, given.dense_layer(), strict=True) if part is not None}
     output, final = reference.forward("lstm", given.x, params, given.state)
     dx, d_params, d_initial = reference.gradients("lstm", given.x, params, given.state, given.d_output, given.d_state)
-    wanted = {"output": output, "d x": dx}
+    wanted: dict[str, Any] = {"output": output, "d x": dx}
     wanted |= {f"state[{k}]": state for k, state in enumerate(final)}
     wanted |= {f"d state[{k}]": state for k, state in enumerate(d_initial)}
     wanted |= {f"d {part}": d for part, d in d_params.items()}
@@ -180,7 +180,7 @@ def test_is_the_reference_with_zeros(isa: str, shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("hidden", range(1, 41))
 def test_all_sizes(isa: str, hidden: int) -> None:
     for heads in {heads for heads in (2, 3, 4, 5, hidden) if hidden % heads == 0}:
-        given = case("lstm", 2, 3, 2, hidden, heads, np.float32)
+        given = case("lstm", 2, 3, 2, hidden, heads, dtype=np.float32)
         assert_all_close(given.results(), given.dense_results(), (2, 3, 2, hidden))
 
 
@@ -188,7 +188,7 @@ def test_all_sizes(isa: str, hidden: int) -> None:
 def test_rows_and_threads_change_no_bit(isa: str, name: str) -> None:
     """Of 30 rows each alone has the bits that it has among all; threads divide rows, and units of one step."""
     for hidden, heads in ((40, 4), (96, 2)):
-        given = case(name, 5, 30, 3, hidden, heads, np.float32)
+        given = case(name, 5, 30, 3, hidden, heads, dtype=np.float32)
         rk.set_num_threads(1)
         alone = given.results()
         for row in (0, 29):
@@ -207,7 +207,7 @@ def test_rows_and_threads_change_no_bit(isa: str, name: str) -> None:
 
 
 def test_threads_divide_units(isa: str) -> None:
-    given = case("lstm", 2, 2, 3, 384, 4, np.float32)
+    given = case("lstm", 2, 2, 3, 384, 4, dtype=np.float32)
     rk.set_num_threads(1)
     alone = given.results()
     rk.set_num_threads(3)
@@ -219,7 +219,7 @@ def test_threads_divide_units(isa: str) -> None:
 def test_options_of_a_call(isa: str, name: str) -> None:
     """A ragged batch, zoneout and recurrent dropout, whose masks are those of the dense cell."""
     shape = (5, 7, 3, 21, 3)
-    given = case(name, *shape, np.float32)
+    given = case(name, *shape, dtype=np.float32)
     dense_case = given.dense_results
     drawn = Drawn(7, 0, False, False, 0, 7, None, (0.3,) * len(given.state), 0.2, 0.0)
     assert_all_close(given.results(noise=drawn), dense_case(noise=drawn), (20, *shape[1:4]))  # masks scale up
@@ -231,13 +231,13 @@ def test_options_of_a_call(isa: str, name: str) -> None:
 
 
 def test_dropped_weights_are_those_of_the_matrix_that_is_kept(isa: str) -> None:
-    given = case("lstm", 3, 4, 2, 24, 3, np.float64)
+    given = case("lstm", 3, 4, 2, 24, 3, dtype=np.float64)
     drawn = Drawn(7, 0, False, False, 0, 4, None, (0.0, 0.0), 0.0, 0.25)
     found = given.results(noise=drawn)
     kept = found["d weight_hh"] != 0
     assert 0.6 < kept.mean() < 0.9
-    weight_ih, weight_hh, *others = given.layer
-    dropped = given._replace(layer=(weight_ih, np.where(kept, weight_hh / 0.75, 0), *others)).results()
+    layer = given.layer._replace(weight_hh=np.where(kept, given.layer.weight_hh / 0.75, 0))
+    dropped = given._replace(layer=layer).results()
     dropped["d weight_hh"] = np.where(kept, dropped["d weight_hh"] / 0.75, 0)
     for name, array in dropped.items():
         np.testing.assert_allclose(found[name], array, rtol=1e-12, atol=1e-13)
@@ -246,15 +246,15 @@ def test_dropped_weights_are_those_of_the_matrix_that_is_kept(isa: str) -> None:
 @pytest.mark.parametrize(("hidden", "heads"), [(12, 3), (40, 5), (64, 4), (9, 9)])
 def test_a_nan_stays_in_its_head(isa: str, hidden: int, heads: int) -> None:
     """Weights of one head that are NaN, and a state: every other head is what it was."""
-    given = case("lstm", 3, 2, 2, hidden, heads, np.float32)
+    given = case("lstm", 3, 2, 2, hidden, heads, dtype=np.float32)
     finite = given.results()
     size, sick = hidden // heads, heads // 2
     others = np.arange(hidden) // size != sick
-    weight_ih, weight_hh, *rest = (None if part is None else part.copy() for part in given.layer)
+    weight_hh = given.layer.weight_hh.copy()
     h, *more = (state.copy() for state in given.state)
     weight_hh[np.arange(len(weight_hh)) % hidden // size == sick] = np.nan
     h[:, ~others] = np.nan
-    found = given._replace(layer=(weight_ih, weight_hh, *rest), state=(h, *more)).results()
+    found = given._replace(layer=given.layer._replace(weight_hh=weight_hh), state=(h, *more)).results()
     assert np.isnan(found["output"][..., ~others]).all()
     for name in ("output", "state[0]", "state[1]", "d state[0]", "d state[1]"):
         np.testing.assert_array_equal(found[name][..., others], finite[name][..., others], name)
@@ -266,7 +266,7 @@ def test_a_nan_stays_in_its_head(isa: str, hidden: int, heads: int) -> None:
 @pytest.mark.parametrize("name", ["lstm", "gru_reset_before"])
 def test_prepared_weights_and_single_steps(isa: str, name: str) -> None:
     for hidden, heads in ((40, 5), (64, 4)):
-        given = case(name, 4, 3, 2, hidden, heads, np.float32)
+        given = case(name, 4, 3, 2, hidden, heads, dtype=np.float32)
         with_heads = added(name, heads)
         output = given.results()["output"]
         prepared = _cpu.prepare(with_heads, given.layer, "full", False, ())
@@ -285,17 +285,17 @@ def test_prepared_weights_and_single_steps(isa: str, name: str) -> None:
 
 def test_weights_rounded_to_bfloat16(isa: str) -> None:
     """Odd numbers of a head: pairs in one lane."""
-    given = case("lstm", 3, 5, 2, 15, 5, np.float32)
+    given = case("lstm", 3, 5, 2, 15, 5, dtype=np.float32)
     bits = [part.view(np.uint32) for part in given.layer[:2]]
     rounded = [((b + 0x7FFF + (b >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32) for b in bits]
     prepared = _cpu.prepare(added("lstm", 5), given.layer, "bfloat16", False, ())
-    output = given._replace(layer=(*rounded, *given.layer[2:])).results()["output"]
+    output = given._replace(layer=given.layer._replace(weight_ih=rounded[0], weight_hh=rounded[1])).results()["output"]
     np.testing.assert_array_equal(prepared.forward(given.x, given.state, None, None, None)[0], output)
 
 
 def test_layers_side_by_side(isa: str) -> None:
     """A wavefront of layers gives the bits of one after the other."""
-    given = case("lstm", 40, 2, 24, 24, 4, np.float32)
+    given = case("lstm", 40, 2, 24, 24, 4, dtype=np.float32)
     with_heads = added("lstm", 4)
     rk.set_num_threads(2)
     layers = _cpu.forward_layers(with_heads, given.x, [given.layer] * 2, [given.state] * 2, False, [None, None])
@@ -334,8 +334,8 @@ def test_what_does_not_fit_is_refused() -> None:
         _cpu.reserve_size(with_heads, 10, "float32")
     with pytest.raises(ValueError, match="hidden_size: expected a multiple of 4"):
         _cpu.plan(with_heads, 1, 1, 1, 10, "float32", 1)
-    given = case("lstm", 1, 1, 2, 8, 4, np.float32)
-    weight_ih, weight_hh, *others = given.layer
+    given = case("lstm", 1, 1, 2, 8, 4, dtype=np.float32)
+    weight_hh = given.layer.weight_hh
     for wrong in (dense(weight_hh, 8), weight_hh[:-1], weight_hh[:, :1].copy()):
         with pytest.raises(ValueError, match=r"expected shape \(G\*H, .*got"):
-            _cpu.forward(with_heads, given.x, (weight_ih, wrong, *others), given.state, False)
+            _cpu.forward(with_heads, given.x, given.layer._replace(weight_hh=wrong), given.state, False)

@@ -358,7 +358,7 @@ def test_low_precision(cell: Any) -> None:
 
 def test_quantize_leaves_layers_with_heads() -> None:
     torch = pytest.importorskip("torch")
-    import rnnkernels.torch as rnn  # noqa: PLC0415
+    import rnnkernels.torch as rnn
 
     layer = rnn.Recurrent(blocked, 5, 8)
     report = rnn.quantize(torch.nn.Sequential(layer).eval())
