@@ -27,7 +27,7 @@ template <class Use>
     ProductRows<T> fed{};
     if (table_.vectors > 0 && &w == &weights_.hidden)  // behind those of h
         fed = convert_rows(weights_.feedback.panels, feedback(now.t, 0), table_.vectors * shape_.hidden, now.rows,
-                           scratch_.low);
+                           scratch_.low + shape_.batch * rows.stride);
     multiply_items<true>(now, w, rows, fed, use);
 }
 

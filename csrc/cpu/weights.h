@@ -76,7 +76,7 @@ struct ForwardWeights {
         if (token_table) fill_int8_token_table(token_table, input, how.scale_ih, share, shares);
         input.pack_int8_share(how.scale_ih, share, shares);
         hidden.pack_int8_share(how.scale_hh, share, shares);
-        feedback.pack_int8_share(how.scale_hh, share, shares);
+        feedback.pack_int8_share(table.own_feedback_weight ? how.scale_gg : how.scale_hh, share, shares);
         gated.pack_int8_share(how.scale_hh, share, shares);
         projection.pack_int8_share(how.scale_hr, share, shares);
     }
