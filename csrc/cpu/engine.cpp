@@ -7,6 +7,7 @@
 #include "attending_forward.h"
 #include "backward_options.h"
 #include "backward_sums.h"
+#include "multiply.h"
 #include "normalised_backward.h"
 #include "normalised_forward.h"
 #include "projected_backward.h"

@@ -4,8 +4,8 @@
 // A step multiplies a tile of h's rows with the panels of an item of units into a strip that stays in the L1
 // cache, and runs the cell's pass over the strip at once: the cell is the product's epilogue.
 // Not here: the cells' maths (cells/), their passes (passes/), the tile (tile.h), the order of steps
-// (recurrence/order.h), what options do to a strip (strip_options.h), the phases of projected and normalised cells
-// (projected_forward.h, normalised_forward.h).
+// (recurrence/order.h), what options do to a strip (strip_options.h), a step's products (multiply.h), the phases of
+// projected and normalised cells (projected_forward.h, normalised_forward.h).
 #pragma once
 
 #include "../recurrence/order.h"
@@ -326,40 +326,14 @@ private:
         }
     }
 
-    // A tile of rows of `a` times the panels of an item into the strip, until the strip is full; then use(rows,
-    // blocks). The feedback vectors' product goes with h's, into a strip of its own.
+    // A step's products (multiply.h).
     template <class Use>
-    RNNKERNELS_INLINE void multiply(const Step& now, const GateProduct<T>& w, const T* a, Index a_stride, Use use) {
-        const bool feeds = table_.vectors > 0 && &w == &weights_.hidden;
-        const GateProduct<T>& f = weights_.feedback;
-        const Index stride = item_ * w.columns.gates * lanes, fed_stride = item_ * table_.feedback.count * lanes;
-        const ProductRows<T> rows_of_a = operand_of(w.panels, a, a_stride, now.rows, scratch_.low);
-        const ProductRows<T> fed =
-            feeds ? fed_operand(w.panels, f.panels, feedback(now.t, 0), now.rows, shape_.batch, scratch_.low)
-                  : ProductRows<T>{};
-        strip_.u = scratch_.strip, strip_.u_row = stride;
-        strip_.fed = scratch_.fed, strip_.fed_row = fed_stride;
-        put_row_ = -1;
-        const int most = most_rows(w.panels);
-        each_item(now.t, [&](Index block, Index end) RNNKERNELS_INLINED {
-            const ItemProduct<T> item(w, block, end, now.rows.count, scratch_.panels);
-            const auto next = [&](Index left) {
-                const int rows = next_tile(left, most);
-                return feeds ? least(rows, next_tile(left, most_rows(f.panels))) : rows;
-            };
-            each_strip(
-                now.rows, shared_.watch, next,
-                [&](Index row, int rows, Index place) {
-                    item.run(rows_of_a.at(row), rows_of_a.stride * now.rows.step, rows, scratch_.strip + place * stride,
-                             stride);
-                    if (feeds)
-                        ItemProduct<T>(f, block, end, rows, nullptr)
-                            .run(fed.at(row), fed.stride * now.rows.step, rows, scratch_.fed + place * fed_stride,
-                                 fed_stride);
-                },
-                [&](RowSet rows) RNNKERNELS_INLINED { use(rows, Range{block, end}); });
-        });
-    }
+    RNNKERNELS_INLINE void multiply(const Step& now, const GateProduct<T>& w, const T* a, Index a_stride, Use use);
+    template <class Use>
+    [[gnu::noinline]] void multiply_low(const Step& now, const GateProduct<T>& w, const T* a, Index a_stride, Use use);
+    template <bool low, class Use>
+    RNNKERNELS_INLINE void multiply_items(const Step& now, const GateProduct<T>& w, ProductRows<T> a,
+                                          ProductRows<T> fed, Use use);
 
     // An attending recurrence (attending_forward.h).
     void attend(const Step& now, Index row);

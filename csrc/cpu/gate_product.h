@@ -29,7 +29,7 @@ struct GateProduct {
                    count * (thread + 1) / threads);
     }
     // The same of int8 (float only); `scales`: of each row of the weight, or null.
-    void pack_int8_share(const float* scales, int thread, int threads) const {
+    [[gnu::noinline]] void pack_int8_share(const float* scales, int thread, int threads) const {
         if (!panels.data) return;
         const Index count = panels.count();
         pack_int8_gates(panels, weight, weight_row, rows, columns, scales, count * thread / threads,
@@ -66,6 +66,7 @@ public:
         }
     }
 
+    int width() const { return panels_.width; }
     // The rows of the first tile of `left` rows.
     int next_rows(Index left) const { return next_tile(left, most_rows(panels_)); }
 
@@ -78,7 +79,14 @@ public:
         begin_at(out, out_stride, a, a_stride, rows, out, out_stride);
     }
 
-    // The same for `count` rows, tile after tile.
+    // run with converted rows, of weights that kernels of low precision multiply (float only).
+    void run_low(const T* a, Index a_stride, int rows, T* out, Index out_stride) const {
+        if constexpr (sizeof(T) == 4)
+            product_of_kept({a, a_stride, kNoOffset, 1, panels_.k}, rows, panels_, w_.bias + first_ * Vec<T>::lanes, 0,
+                            out, out_stride);
+    }
+
+    // run for `count` rows, tile after tile.
     void run_all(const T* a, Index a_stride, Index count, T* out, Index out_stride, Watch* watch) const {
         const int most = most_rows(panels_);
         for (Index row = 0; row < count;) {

@@ -9,8 +9,9 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 // Scales of a vector of columns: those of the weight's rows where they are given, else the largest magnitude / 127. 0
 // where the largest is below kLeastScaled or a given one is no normal number, and then the column counts as zeros; a
 // NaN where the largest is not finite.
-inline Vec<float> column_scales(const ColumnRows<float>& from, const UnitColumns<float>& columns, Index vector,
-                                const int* row, Index k, const float* given) {
+__attribute__((noinline)) inline Vec<float> column_scales(const ColumnRows<float>& from,
+                                                          const UnitColumns<float>& columns, Index vector,
+                                                          const int* row, Index k, const float* given) {
     using V = Vec<float>;
     V scale(0.0F);
     if (given) {

@@ -48,13 +48,4 @@ RNNKERNELS_INLINE ProductRows<T> operand_of(const Panels<T>& w, const T* a, Inde
     return {a, stride};
 }
 
-// The same of the feedback vectors, (rows, k), behind the `batch` rows that a product with `before` reads.
-template <class T>
-RNNKERNELS_INLINE ProductRows<T> fed_operand(const Panels<T>& before, const Panels<T>& w, const T* fed, RowSet rows,
-                                             Index batch, T* room) {
-    if constexpr (sizeof(T) == 4)
-        if (w.kept.low != 0) room += batch * before.kept.row_lanes(before.k);
-    return operand_of(w, fed, w.k, rows, room);
-}
-
 }  // namespace rnnkernels::RNNKERNELS_TARGET

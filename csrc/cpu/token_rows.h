@@ -26,6 +26,11 @@ void gather_token(const GateProduct<T>& input, Index block, Index token, T* row_
     }
 }
 
+__attribute__((noinline)) inline void gather_rounded_token(const GateProduct<float>& input, Index block, Index token,
+                                                           float* row_out) {
+    gather_token<true>(input, block, token, row_out);
+}
+
 // This thread's share of the columns of the table, (I, UnitColumns::row).
 template <class T>
 void fill_token_table(T* table, const GateProduct<T>& input, int thread, int threads) {

@@ -63,7 +63,7 @@ struct ForwardWeights {
     }
 
     // The same of weights that are kept as int8; `how` has their scales.
-    void pack_int8(const CellTable& table, const Preparation& how, int share, int shares) const {
+    [[gnu::noinline]] void pack_int8(const CellTable& table, const Preparation& how, int share, int shares) const {
         if (token_table) fill_int8_token_table(token_table, input, how.scale_ih, share, shares);
         input.pack_int8_share(how.scale_ih, share, shares);
         hidden.pack_int8_share(how.scale_hh, share, shares);

@@ -80,7 +80,7 @@ private:
     void gather(Index block, Index token, T* out) const {
         if constexpr (sizeof(T) == 4)
             if (weight_.panels.kept.storage != WeightStorage::full)
-                return gather_token<true>(weight_, block, token, out);
+                return gather_rounded_token(weight_, block, token, out);
         gather_token<false>(weight_, block, token, out);
     }
 

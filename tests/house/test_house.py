@@ -53,6 +53,12 @@ PER_SET_SYSTEM = {"cstdint", "cstddef", "cstring", "type_traits", "utility", "co
 }
 PER_SET_SOURCES = ("cpu/engine.cpp", "passes/passes.cpp", "passes/program_pass.cpp")
 SET_NAMES = ("scalar", "avx2", "avx512", "neon")
+# Kernels for products in low precision have a set's flags and their own; that of the scalar set has neither.
+LOW_KERNELS = sorted(
+    f"cpu/low/{file.name}"
+    for file in (CSRC / "cpu" / "low").glob("*.cpp")
+    if file.stem not in {"arm_features", "kernels", "scalar"}
+)
 MOST_LINES = 400
 MOST_PYTHON_LINES = 500  # docstrings included
 
@@ -116,7 +122,7 @@ def outsider_faults(files: Files) -> list[str]:
 def compiled_per_set(files: Files) -> set[PurePosixPath]:
     """What is compiled once per instruction set, and every file of csrc that it includes, directly or not."""
     found: set[PurePosixPath] = set()
-    waiting = [PurePosixPath(name) for name in PER_SET_SOURCES]
+    waiting = [PurePosixPath(name) for name in (*PER_SET_SOURCES, *LOW_KERNELS)]
     while waiting:
         file = waiting.pop()
         if file in found or file not in files:
@@ -232,7 +238,8 @@ def shared_symbols(objects: Mapping[str, set[str]]) -> list[str]:
     for name, symbols in sorted(objects.items()):
         for symbol in symbols:
             owners[symbol].append(name)
-    return [f"{s}: in {', '.join(o)}" for s, o in sorted(owners.items()) if len(o) > 1 and set(o) & set(SET_NAMES)]
+    flagged = {*SET_NAMES, *LOW_KERNELS}
+    return [f"{s}: in {', '.join(o)}" for s, o in sorted(owners.items()) if len(o) > 1 and set(o) & flagged]
 
 
 # Elsewhere nm has other letters, or another name.
@@ -256,7 +263,8 @@ def built_objects() -> dict[str, list[Path]]:
             per_set = obj.as_posix().endswith(tuple(f"/csrc/{source}.o" for source in PER_SET_SOURCES))
             # rnnkernels_cpu_<set>.dir
             library = obj.relative_to(folder).parts[0].removesuffix(".dir")
-            groups[library.split("_")[2] if per_set else obj.name].append(obj)
+            low = f"cpu/low/{obj.stem}"
+            groups[library.split("_")[2] if per_set else low if low in LOW_KERNELS else obj.name].append(obj)
         if set(_cpu.instruction_sets()) <= set(groups):
             builds.append((min(obj.stat().st_mtime for group in groups.values() for obj in group), dict(groups)))
     built, objects = max(builds, key=lambda build: build[0], default=(0.0, {}))
@@ -267,7 +275,7 @@ def compile_objects(folder: Path) -> dict[str, list[Path]]:
     """Compile the kernels for each set this machine has; -O1 leaves more functions uninlined than -O3 does."""
     compiler = tool("c++", "CXX")
     cmake = (ROOT / "cmake" / "InstructionSets.cmake").read_text(encoding="utf-8")
-    flags = {name: re.findall(r"-m\S+(?=[\s)])", text) for name, text in re.findall(r"flags_(\w+)([^#)]*\))", cmake)}
+    flags = {name: re.findall(r"(?<=\s)-m\S+(?=[\s)])", text) for name, text in re.findall(r"flags_(\w+)([^#)]*\))", cmake)}
 
     def compile_one(name: str, source: str) -> Path:
         obj = folder / f"{name}_{Path(source).name}.o"
@@ -277,10 +285,16 @@ def compile_objects(folder: Path) -> dict[str, list[Path]]:
         return obj
 
     wanted = [(name, source) for name in _cpu.instruction_sets() for source in PER_SET_SOURCES]
+    for name in _cpu.instruction_sets():
+        # A set's plain kernels, then `rnnkernels_low(<set> <kernels> <flag>)`.
+        low = [(name, ""), *re.findall(rf"rnnkernels_low\({name} (\w+) (\S+)\)", cmake)]
+        for kernels, flag in low[name == "scalar" :]:
+            flags[kernels] = [*dict.fromkeys([*flags[name], *flag.split(), *flags.get(kernels, [])])]
+            wanted.append((kernels, f"cpu/low/{kernels}.cpp"))
     objects = defaultdict(list)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for (name, _), obj in zip(wanted, pool.map(compile_one, *zip(*wanted, strict=True)), strict=True):
-            objects[name].append(obj)
+        for (name, source), obj in zip(wanted, pool.map(compile_one, *zip(*wanted, strict=True)), strict=True):
+            objects[source if source in LOW_KERNELS else name].append(obj)
     return dict(objects)
 
 
@@ -331,5 +345,5 @@ def test_instruction_set_flags_stay_on_the_kernels() -> None:
     assert not any(flagged.pop(f"scalar {source}") for source in PER_SET_SOURCES)
     assert {file for file, flag in flagged.items() if flag} <= {
         f"{name} {source}" for name in ("avx2", "avx512") for source in PER_SET_SOURCES
-    }
+    } | {f"common {source.removeprefix('cpu/')}" for source in LOW_KERNELS}
     assert any(flagged.values()) or "neon cpu/engine.cpp" in flagged

@@ -198,7 +198,7 @@ template <class T>
 void check_prepared(const Where& where, const char* way, int set, const Problem<T>& p,
                     rnnkernels::WeightStorage storage, const Results<T>& whole) {
     backend().set_num_threads(2);
-    void* prepared = backend().prepare(set, p.cell, dtype_of<T>, p.inputs(), storage, true);
+    void* prepared = backend().prepare(set, p.cell, dtype_of<T>, p.inputs(), {storage}, true);
     backend().set_num_threads(1);
     Results<T> made;
     rnnkernels::ForwardCall call = forward_call(set, p, false, made);

@@ -102,7 +102,7 @@ private:
         const Problem<T>& p = layers_[0];
         const auto discard = [&](void* prepared) { backend().discard(set_, p.cell, dtype_of<T>, prepared); };
         const std::unique_ptr<void, decltype(discard)> prepared(
-            backend().prepare(set_, p.cell, dtype_of<T>, p.inputs(), storage, true), discard);
+            backend().prepare(set_, p.cell, dtype_of<T>, p.inputs(), {storage}, true), discard);
         std::vector<Results<T>> made(1);
         const Index bytes = backend().prepared_bytes(set_, p.cell, dtype_of<T>, prepared.get());
         T* const packed =

@@ -14,9 +14,6 @@
 // Not here: what is computed (kernels.h); products that no instruction helps (generic.h).
 #pragma once
 
-#include <limits>
-#include <type_traits>
-
 #include "kernels.h"
 
 namespace rnnkernels::cpu {
@@ -47,17 +44,22 @@ RNNKERNELS_LOW_INLINE std::int32_t quantise(const float* a, Count count, float i
     return sum;
 }
 
+// kInputBlock, known where it is compiled.
+struct InputBlock {
+    RNNKERNELS_LOW_INLINE operator Index() const { return kInputBlock; }
+};
+
 // A block; `padded` is count, rounded up to whole groups. Count is a constant where all blocks are short.
 template <int offset, class Count>
 RNNKERNELS_LOW_INLINE void quantise_block(const float* a, Count count, Index padded, float* scale, std::int8_t* q) {
     const std::int32_t bits = largest_bits(a, count);
     const float most = __builtin_bit_cast(float, bits);
     std::int32_t correction = 0;
-    if (most >= kLeastScaled && most <= std::numeric_limits<float>::max()) {
+    if (most >= kLeastScaled && most <= __FLT_MAX__) {
         scale[0] = most / 127.0F;
         correction = -offset * quantise(a, count, 127.0F / most, q);
     } else {
-        scale[0] = bits < 0x7f800000 ? 0.0F : std::numeric_limits<float>::quiet_NaN();
+        scale[0] = bits < 0x7f800000 ? 0.0F : __builtin_nanf("");
         for (Index i = 0; i < count; ++i) q[i] = 0;
     }
     for (Index i = count; i < padded; ++i) q[i] = 0;
@@ -72,8 +74,7 @@ void convert_int8(const float* a, Index a_stride, Index rows, Index k, Index blo
         Index first = 0;
         if (block == kInputBlock)
             for (; first + kInputBlock <= k; first += kInputBlock, scale += 2)
-                quantise_block<offset>(a + first, std::integral_constant<Index, kInputBlock>{}, kInputBlock, scale,
-                                       q + first);
+                quantise_block<offset>(a + first, InputBlock{}, kInputBlock, scale, q + first);
         for (; first < k; first += block, scale += 2) {
             const Index count = k - first < block ? k - first : block;
             quantise_block<offset>(a + first, count, (count + 3) / 4 * 4, scale, q + first);
