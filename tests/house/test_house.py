@@ -57,7 +57,7 @@ SET_NAMES = ("scalar", "avx2", "avx512", "neon")
 LOW_KERNELS = sorted(
     f"cpu/low/{file.name}"
     for file in (CSRC / "cpu" / "low").glob("*.cpp")
-    if file.stem not in {"arm_features", "kernels", "scalar"}
+    if file.stem not in {"features", "kernels", "scalar"}
 )
 MOST_LINES = 400
 MOST_PYTHON_LINES = 500  # docstrings included
@@ -275,7 +275,8 @@ def compile_objects(folder: Path) -> dict[str, list[Path]]:
     """Compile the kernels for each set this machine has; -O1 leaves more functions uninlined than -O3 does."""
     compiler = tool("c++", "CXX")
     cmake = (ROOT / "cmake" / "InstructionSets.cmake").read_text(encoding="utf-8")
-    flags = {name: re.findall(r"(?<=\s)-m\S+(?=[\s)])", text) for name, text in re.findall(r"flags_(\w+)([^#)]*\))", cmake)}
+    given = re.findall(r"flags_(\w+)([^#)]*\))", cmake)
+    flags = {name: re.findall(r"(?<=\s)-m\S+(?=[\s)])", text) for name, text in given}
 
     def compile_one(name: str, source: str) -> Path:
         obj = folder / f"{name}_{Path(source).name}.o"

@@ -5,7 +5,7 @@
 #include <atomic>
 #include <cstring>
 
-#include "arm_features.h"
+#include "features.h"
 #include "sets.h"
 
 namespace rnnkernels::cpu {
@@ -25,7 +25,7 @@ const Entry entries[] = {
     {"avx2", &low::avx2, true},
 #endif
 #if defined(RNNKERNELS_LOW_AVX_VNNI)
-    {"avx2", &low::avx_vnni, __builtin_cpu_supports("avxvnni") != 0},
+    {"avx2", &low::avx_vnni, has_avx_vnni()},
 #endif
 #if defined(RNNKERNELS_LOW_AVX512_VNNI_256)
     {"avx2", &low::avx512_vnni_256,

@@ -1,13 +1,31 @@
-// How Linux and macOS are asked for what an ARM processor has.
-#include "arm_features.h"
+// x86-64 processors are asked themselves; of ARM's, Linux and macOS tell.
+#include "features.h"
 
-#if defined(__aarch64__) && defined(__linux__)
+#include <cstddef>
+
+#if defined(__x86_64__) || defined(_M_X64)
+#include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #elif defined(__aarch64__) && defined(__APPLE__)
 #include <sys/sysctl.h>
 #endif
 
 namespace rnnkernels::cpu {
+
+#if defined(__x86_64__) || defined(_M_X64)
+
+// Whether the system saves the registers is asked with AVX2.
+bool has_avx_vnni() {
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & 1U << 4) != 0;
+}
+
+#else
+
+bool has_avx_vnni() { return false; }
+
+#endif
 
 #if defined(__aarch64__) && defined(__linux__)
 

@@ -1,8 +1,9 @@
-// What a 64-bit ARM processor has beside NEON, as its system tells; nothing on any other.
+// What a processor has for products in low precision that a compiler may not be able to ask for by name.
 #pragma once
 
 namespace rnnkernels::cpu {
 
+bool has_avx_vnni();         // clang 14 does not know the name
 bool arm_has_dot_product();  // FEAT_DotProd: SDOT
 bool arm_has_bfloat16();     // FEAT_BF16: BFDOT
 
