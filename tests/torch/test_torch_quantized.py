@@ -12,6 +12,7 @@ import pytest
 import torch
 from problems import FORMS
 from torch import nn
+from torch.nn.utils import prune
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch_compare import CELLS, NAMES, leaves
 
@@ -281,6 +282,7 @@ def test_what_is_left_and_why() -> None:
             "short": rnn.LSTM(I, H, dtype=torch.bfloat16),
             "meta": nn.GRU(I, H, device="meta"),
             "broken": broken,
+            "pruned": prune.random_unstructured(layer_of("GRU"), "weight_hh_l0", 0.5),
             "looking": rnn.AttentionRecurrent("lstm", I, 2, H),
             "good": nn.RNN(I, H),
         }
@@ -295,6 +297,7 @@ def test_what_is_left_and_why() -> None:
         "short": "its weight_ih_l0 is torch.bfloat16 on cpu, where int8 is made of float32 on the cpu",
         "meta": "its weight_ih_l0 is torch.float32 on meta, where int8 is made of float32 on the cpu",
         "broken": "its weight_hh_l0 has numbers that are not finite",
+        "pruned": "its weight_hh_l0 is no parameter",
         "looking": "it looks at features",
     }
     assert [name for name, _ in model.named_parameters()] == list(before)

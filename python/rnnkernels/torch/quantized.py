@@ -252,6 +252,9 @@ def why_not(module: torch.nn.Module) -> str | None:
         return f"its nonlinearity is {module.nonlinearity}"
     if isinstance(cell := getattr(module, "cell", None), str) and cell_info(cell)["heads"] > 1:
         return "its recurrent weights have heads"
+    made = [at for named in _names(_blank(module)) for at in named.values() if at not in module._parameters]
+    if made:
+        return f"its {made[0]} is no parameter: torch.nn.utils.prune.remove, or its like, makes it one"
     for name, parameter in module.named_parameters():
         if parameter.device.type != "cpu" or parameter.dtype != torch.float32:
             return f"its {name} is {parameter.dtype} on {parameter.device}, where int8 is made of float32 on the cpu"
@@ -263,7 +266,7 @@ def why_not(module: torch.nn.Module) -> str | None:
 def _replace(module: Any) -> None:
     """Make a layer that `why_not` has nothing against a quantised one."""
     blank, kind = _blank(module), _KINDS[class_of(module)]
-    names = blank._all_weights if kind is Quantized else [{name: name for name in blank._names}]
+    names = _names(blank)
     # Buffers of inference mode could not be loaded outside of it, nor be told from others when they change.
     with torch.inference_mode(False), torch.no_grad():
         made = [dict(_integers(blank.cell, named, module)) for named in names]
@@ -305,6 +308,12 @@ def _blank(module: Any) -> Any:
         return RecurrentCell(*sizes, module.bias, device="meta")
     options = (module.num_layers, module.bias, module.batch_first, module.dropout, module.bidirectional)
     return Recurrent(*sizes, *options, module.proj_size, device="meta")
+
+
+def _names(layer: Any) -> list[dict[str, str]]:
+    """Return the parameters of each layer and direction of a layer of ours: the kernels' name → the attribute."""
+    named: list[dict[str, str]] | None = getattr(layer, "_all_weights", None)
+    return [{name: name for name in layer._names}] if named is None else named
 
 
 def _state_of(state: States, hx: States) -> States:
