@@ -65,15 +65,13 @@ public:
 
     // out[r] = bias + the item's columns of W a[r]
     void run(const T* a, Index a_stride, int rows, T* out, Index out_stride) const {
-        run({a, a_stride, kNoOffset, 1, panels_.k}, bias(), 0, rows, out, out_stride);
+        begin_at(bias(), 0, a, a_stride, 0, rows, out, out_stride);
     }
     // out[r], a sum over `before` values of k, goes on with the item's columns of W a[r]: with its only chain, or with
     // one that begins here, from zero, as the bias of such a product is.
     void go_on(const T* a, Index a_stride, int rows, T* out, Index out_stride) const {
-        RowBlock<T> block{a, a_stride, kNoOffset, 1, panels_.k};
-        block.before = w_.before;
         const bool goes_on = w_.before < kChain;
-        run(block, goes_on ? out : bias(), goes_on ? out_stride : 0, rows, out, out_stride);
+        begin_at(goes_on ? out : bias(), goes_on ? out_stride : 0, a, a_stride, w_.before, rows, out, out_stride);
     }
 
     // The same for `count` rows, tile after tile.
@@ -88,12 +86,12 @@ public:
 
 private:
     const T* bias() const { return w_.bias + first_ * Vec<T>::lanes; }
-    void run(const RowBlock<T>& a, const T* init, Index init_stride, int rows, T* out, Index out_stride) const {
-        if (panels_.data)
-            product(a, rows, panels_, init, init_stride, out, out_stride);
-        else
-            rows == 1 ? direct<1>(a, init, init_stride, out, out_stride)
-                      : direct<2>(a, init, init_stride, out, out_stride);
+    void begin_at(const T* init, Index init_stride, const T* a, Index a_stride, Index before, int rows, T* out,
+                  Index out_stride) const {
+        const RowBlock<T> block{a, a_stride, kNoOffset, 1, panels_.k, before};
+        if (panels_.data) return product(block, rows, panels_, init, init_stride, out, out_stride);
+        rows == 1 ? direct<1>(block, init, init_stride, out, out_stride)
+                  : direct<2>(block, init, init_stride, out, out_stride);
     }
     // Few rows of a weight that is used once: its rows become columns in registers and are used there. Storing
     // them and reading them back would take longer than the product. The same sums as a tile's, in the same order.
