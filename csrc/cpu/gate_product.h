@@ -87,15 +87,13 @@ public:
 
     // out[r] = bias + the item's columns of W a[r]
     void run(const T* a, Index a_stride, int rows, T* out, Index out_stride) const {
-        run({a, a_stride, kNoOffset, 1, panels_.k}, bias(), 0, rows, out, out_stride);
+        begin_at(bias(), 0, a, a_stride, 0, rows, out, out_stride);
     }
     // out[r], a sum over `before` values of k, goes on with the item's columns of W a[r]: with its only chain, or with
     // one that begins here, from zero, as the bias of such a product is.
     void go_on(const T* a, Index a_stride, int rows, T* out, Index out_stride) const {
-        RowBlock<T> block{a, a_stride, kNoOffset, 1, panels_.k};
-        block.before = w_.before;
         const bool goes_on = w_.before < kChain;
-        run(block, goes_on ? out : bias(), goes_on ? out_stride : 0, rows, out, out_stride);
+        begin_at(goes_on ? out : bias(), goes_on ? out_stride : 0, a, a_stride, w_.before, rows, out, out_stride);
     }
 
     // run with converted rows, of weights that kernels of low precision multiply (float only).
@@ -117,11 +115,11 @@ public:
 
 private:
     const T* bias() const { return w_.bias + first_ * Vec<T>::lanes; }
-    void run(const RowBlock<T>& a, const T* init, Index init_stride, int rows, T* out, Index out_stride) const {
-        if (panels_.data)
-            product(a, rows, panels_, init, init_stride, out, out_stride);
-        else
-            unpacked(a, init, init_stride, rows, out, out_stride);
+    void begin_at(const T* init, Index init_stride, const T* a, Index a_stride, Index before, int rows, T* out,
+                  Index out_stride) const {
+        const RowBlock<T> block{a, a_stride, kNoOffset, 1, panels_.k, before};
+        if (panels_.data) return product(block, rows, panels_, init, init_stride, out, out_stride);
+        unpacked(block, init, init_stride, rows, out, out_stride);
     }
     // Apart, so that the products of most calls are no longer for it.
     [[gnu::noinline]] void unpacked(const RowBlock<T>& a, const T* init, Index init_stride, int rows, T* out,

@@ -45,8 +45,9 @@ void fill_token_table(T* table, const GateProduct<T>& input, Index tokens, int t
             V column[kPackedAtOnce<T>];
             const Index here = tokens - token < kPackedAtOnce<T> ? tokens - token : kPackedAtOnce<T>;
             from.load(token, here, column);
+            for (Index i = here - 1; token + i >= input.panels.k && i >= 0; --i) column[i] = V(T(0));
             for (Index i = 0; i < here; ++i)
-                (bias + (token + i < input.panels.k ? as_stored(input.panels.kept.storage, column[i]) : V(T(0))))
+                (bias + as_stored(input.panels.kept.storage, column[i]))
                     .store(table + (token + i) * input.columns.row() + vector * V::lanes);
         }
     }
