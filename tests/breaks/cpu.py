@@ -379,8 +379,8 @@ BREAKS = [
     Break(
         "prepared: a table of tokens has no bias",
         "csrc/cpu/token_rows.h",
-        "(bias + as_stored(input.panels.storage, column[i]))",
-        "as_stored(input.panels.storage, column[i])",
+        "(bias + as_stored(input.panels.kept.storage, column[i]))",
+        "as_stored(input.panels.kept.storage, column[i])",
         "tests/kernels/test_parity.py tests/cpu/test_prepared.py",
         CPU,
     ),
