@@ -179,18 +179,15 @@ T* pack_bias(Workspace& workspace, const T* bias, const int* row, const UnitColu
     return packed;
 }
 
-template <WeightStorage storage, bool Chains, class T>
-RNNKERNELS_INLINE void run_tiles(const RowBlock<T>& a, int rows, const Panels<T>& w, const T* init, Index init_stride,
-                                 T* out, Index out_stride) {
-    constexpr int lanes = Vec<T>::lanes;
+// run(vector, its panel, vectors of a panel, panels side by side) for tile after tile of the columns.
+template <class T, class Run>
+RNNKERNELS_INLINE void each_tile(const Panels<T>& w, int rows, Run run) {
     for (Index vector = 0; vector < w.vectors;) {
         const Index panel = vector / w.width;
         const int width = w.width_of(panel);
         int together = panels_side_by_side(rows, width);
         if (vector + together * w.width > w.vectors) together = 1;
-        const TileFunction<T> run = find_vectors<T, Chains, storage>(rows, width, together);
-        const Index column = vector * lanes;
-        run(a, w.data + panel * w.panel_size(), w.panel_size(), init + column, init_stride, out + column, out_stride);
+        run(vector * Vec<T>::lanes, w.data + panel * w.panel_size(), width, together);
         vector += together * width;
     }
 }
@@ -199,7 +196,14 @@ RNNKERNELS_INLINE void run_tiles(const RowBlock<T>& a, int rows, const Panels<T>
 template <WeightStorage storage, class T>
 __attribute__((noinline)) void product_of_chains(const RowBlock<T>& a, int rows, const Panels<T>& w, const T* init,
                                                  Index init_stride, T* out, Index out_stride) {
-    run_tiles<storage, true>(a, rows, w, init, init_stride, out, out_stride);
+    each_tile(w, rows, [&](Index column, const T* panel, int width, int together) {
+        if (const auto run = find_tile_of_chains<T, storage>(rows, width, together))
+            run(a, panel, w.panel_size(), init + column, init_stride, out + column, out_stride);
+        else
+            tile_by_tile<T, storage>(find_vectors<T, storage>(rows, width, together), a, rows, width * together,
+                                     width * Vec<T>::lanes, panel, w.panel_size(), init + column, init_stride,
+                                     out + column, out_stride);
+    });
 }
 
 template <WeightStorage storage, class T>
@@ -207,7 +211,10 @@ RNNKERNELS_INLINE void product_of_floats(const RowBlock<T>& a, int rows, const P
                                          Index init_stride, T* out, Index out_stride) {
     if (a.before + a.segments * a.length > kChain)
         return product_of_chains<storage>(a, rows, w, init, init_stride, out, out_stride);
-    run_tiles<storage, false>(a, rows, w, init, init_stride, out, out_stride);
+    each_tile(w, rows, [&](Index column, const T* panel, int width, int together) RNNKERNELS_INLINED {
+        find_vectors<T, storage>(rows, width, together)(a, panel, w.panel_size(), init + column, init_stride,
+                                                        out + column, out_stride);
+    });
 }
 
 // The same with weights that are not kept as they are. Rows are converted where kernels of low precision multiply them.

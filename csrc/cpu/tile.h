@@ -32,6 +32,7 @@ constexpr int tile_rows(int vectors) {
     return vectors == 3 ? 4 : vectors == 2 ? 6 : 12;
 }
 inline constexpr int kMostRows = 12;
+inline constexpr int kMostTileVectors = 8;  // of panels side by side
 
 // With so few rows one panel leaves too few accumulators, and several run side by side.
 inline constexpr int kFewRows = 3;
@@ -224,14 +225,46 @@ RNNKERNELS_INLINE TileFunction<T> find_panels(int rows, int panels) {
     return find_rows<T, Chains, Stored, NV, 1>(rows);
 }
 
-template <class T, bool Chains, WeightStorage Stored>
+template <class T, WeightStorage Stored>
 RNNKERNELS_INLINE TileFunction<T> find_vectors(int rows, int vectors, int panels) {
     switch (vectors) {
-        case 1: return find_panels<T, Chains, Stored, 1>(rows, panels);
-        case 2: return find_panels<T, Chains, Stored, 2>(rows, panels);
-        case 3: return find_panels<T, Chains, Stored, 3>(rows, panels);
-        default: return find_panels<T, Chains, Stored, kMostPanelVectors>(rows, panels);
+        case 1: return find_panels<T, false, Stored, 1>(rows, panels);
+        case 2: return find_panels<T, false, Stored, 2>(rows, panels);
+        case 3: return find_panels<T, false, Stored, 3>(rows, panels);
+        default: return find_panels<T, false, Stored, kMostPanelVectors>(rows, panels);
     }
+}
+
+// Those of several chains, of whole panels of full precision and of sets with vectors; null for all others, whose
+// chains are tiles of their own: a tile of chains is twice as long as one of a chain, and the module as much larger.
+template <class T, WeightStorage Stored>
+RNNKERNELS_INLINE TileFunction<T> find_tile_of_chains(int rows, int vectors, int panels) {
+    if constexpr (Stored == WeightStorage::full && Vec<T>::lanes > 1) {
+        if (vectors == kMostPanelVectors) return find_panels<T, true, Stored, kMostPanelVectors>(rows, panels);
+        if (vectors == kMostPanelVectors - 1) return find_panels<T, true, Stored, kMostPanelVectors - 1>(rows, panels);
+    }
+    return nullptr;
+}
+
+// A sum of several chains as a tile for each; `vectors`: of its columns in all panels, `stride`: of a row of a panel.
+template <class T, WeightStorage Stored>
+__attribute__((noinline)) void tile_by_tile(TileFunction<T> run, const RowBlock<T>& a, int rows, int vectors,
+                                            Index stride, const T* panel, Index panel_stride, const T* init,
+                                            Index init_stride, T* out, Index out_stride) {
+    using V = Vec<T>;
+    alignas(64) static constexpr T zeros[kMostTileVectors * V::lanes] = {};
+    alignas(64) T strip[kMostRows * kMostTileVectors * V::lanes];
+    const Index width = vectors * V::lanes;
+    each_chain(a, [&](const RowBlock<T>& chain, Index done) {
+        const T* const of_chain = panel + stored_rows(done, Stored) * stride;
+        if (chain.before < kChain) return run(chain, of_chain, panel_stride, init, init_stride, out, out_stride);
+        run(chain, of_chain, panel_stride, zeros, 0, strip, width);
+        for (int r = 0; r < rows; ++r)
+            for (Index at = 0; at < width; at += V::lanes) {
+                T* const to = out + r * out_stride + at;
+                (V::load(to) + V::load(strip + r * width + at)).store(to);
+            }
+    });
 }
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET
