@@ -63,7 +63,7 @@ def added(entry: Callable[[int], int]) -> str:
     ("pointer", "name", "said"),
     [
         (0, b"another", "expected a capsule named rnnkernels.cell, got one named another"),
-        (1, b"rnnkernels.cell", "cell: expected version 2 of the strip, got 3"),
+        (1, b"rnnkernels.cell", "cell: expected version 3 of the strip, got 4"),
         (2, b"rnnkernels.cell", "cell: expected 0 to 3 as the slot of a gate, got 4"),
         (3, b"rnnkernels.cell", "it has passes for no instruction set of this machine"),
     ],

@@ -166,7 +166,7 @@ def round_to_bfloat16(array: npt.ArrayLike) -> Array:
     return np.asarray(np.where(np.abs(a) < 2.0**-126, 0 * a, rounded))
 
 
-class _IntegerProduct:
+class _IntegerProduct(_Product):
     """Product with a matrix of integers (R, K), or some of its rows: (B, K) to (B, R)."""
 
     def __init__(self, integers: Array, scale: Array, block: int) -> None:
