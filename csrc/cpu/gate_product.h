@@ -141,27 +141,28 @@ private:
             V sum[MR], column[together];
             for (int r = 0; r < MR; ++r) sum[r] = V::load(init + r * init_stride + (vector - first_) * V::lanes);
             T* const to = out + (vector - first_) * V::lanes;
-            each_chain(a, [&](const RowBlock<T>& chain, Index before) RNNKERNELS_INLINED {
-                const auto add = [&](Index k, int i) RNNKERNELS_INLINED {
+            Index k = 0, end = kChain - a.before % kChain;  // of a chain (tile.h: each_chain)
+            for (bool ended = a.before >= kChain;; ended = true) {
+                const Index last = end < a.length ? end : a.length;
+                const auto add = [&](int i) RNNKERNELS_INLINED {
 #pragma GCC unroll 2
-                    for (int r = 0; r < MR; ++r)
-                        sum[r] = fma(V(chain.data[r * a.row_stride + k + i]), column[i], sum[r]);
+                    for (int r = 0; r < MR; ++r) sum[r] = fma(V(a.data[r * a.row_stride + k + i]), column[i], sum[r]);
                 };
-                if (before > 0)
-                    for (int r = 0; r < MR; ++r) sum[r] = V(T(0));
-                Index k = 0;
-                for (; k + together <= chain.length; k += together) {
-                    from.load(before + k, together, column);
+                for (; k + together <= last; k += together) {
+                    from.load(k, together, column);
 #pragma GCC unroll 16
-                    for (int i = 0; i < together; ++i) add(k, i);
+                    for (int i = 0; i < together; ++i) add(i);
                 }
-                if (k < chain.length) from.load(before + k, chain.length - k, column);
-                for (int i = 0; k + i < chain.length; ++i) add(k, i);
+                if (k < last) from.load(k, last - k, column);
+                for (int i = 0; k + i < last; ++i) add(i);
                 for (int r = 0; r < MR; ++r) {
-                    if (chain.before >= kChain) sum[r] = V::load(to + r * out_stride) + sum[r];
+                    if (ended) sum[r] = V::load(to + r * out_stride) + sum[r];
                     sum[r].store(to + r * out_stride);
                 }
-            });
+                if (last == a.length) break;
+                k = last, end += kChain;
+                for (int r = 0; r < MR; ++r) sum[r] = V(T(0));
+            }
         }
     }
 

@@ -209,8 +209,7 @@ __attribute__((noinline)) void product_of_chains(const RowBlock<T>& a, int rows,
 template <WeightStorage storage, class T>
 RNNKERNELS_INLINE void product_of_floats(const RowBlock<T>& a, int rows, const Panels<T>& w, const T* init,
                                          Index init_stride, T* out, Index out_stride) {
-    if (a.before + a.segments * a.length > kChain)
-        return product_of_chains<storage>(a, rows, w, init, init_stride, out, out_stride);
+    if (a.before + w.k > kChain) return product_of_chains<storage>(a, rows, w, init, init_stride, out, out_stride);
     each_tile(w, rows, [&](Index column, const T* panel, int width, int together) RNNKERNELS_INLINED {
         find_vectors<T, storage>(rows, width, together)(a, panel, w.panel_size(), init + column, init_stride,
                                                         out + column, out_stride);

@@ -1,4 +1,4 @@
-"""Sums in chains (chains.py), in a process of their own: a cell is registered there, which other tests shall not see."""
+"""Sums in chains (chains.py), in a process of their own: no other test shall see the cell registered there."""
 
 from __future__ import annotations
 
