@@ -135,7 +135,9 @@ private:
         ForwardScratch<T> of{};
         if (attending.call) of.attending.take(workspace, attending);
         if (panels > 0) of.panels = workspace.take<T>(panels);
-        if (const Kept kept = weights().hidden.panels.kept; kept.low != 0) of.low = workspace.take<T>(low_size(kept));
+        // Of a cell with heads x alone is converted.
+        const Kept of_h = weights().hidden.panels.kept, kept = of_h.low != 0 ? of_h : weights().input.panels.kept;
+        if (kept.low != 0) of.low = workspace.take<T>(low_size(kept));
         if (table.norms > 0) {
             of.x_row = workspace.take<T>(row * table.input.count);
             of.u_row = workspace.take<T>(row * table.hidden.count);

@@ -184,7 +184,15 @@ __attribute__((noinline)) void tile_of_chains(const RowBlock<T>& a, const T* pan
 #pragma GCC unroll 16
             for (int v = 0; v < NV; ++v) sum[r][p][v] = V::load(init + r * init_stride + (p * NV + v) * V::lanes);
 
-    each_chain(a, [&](const RowBlock<T>& chain, Index) RNNKERNELS_INLINED {
+    each_chain(a, [&](const RowBlock<T>& chain, Index done) RNNKERNELS_INLINED {
+        if (done > 0) {
+#pragma GCC unroll 16
+            for (int r = 0; r < MR; ++r)
+#pragma GCC unroll 16
+                for (int p = 0; p < NP; ++p)
+#pragma GCC unroll 16
+                    for (int v = 0; v < NV; ++v) sum[r][p][v] = V(T(0));
+        }
         for (int s = 0; s < chain.segments; ++s)
             add_links<T, MR, NV, NP, Interleaved, Stored>(chain.data + chain.offsets[s], chain.row_stride, panel,
                                                           panel_stride, chain.length, sum);
@@ -192,12 +200,6 @@ __attribute__((noinline)) void tile_of_chains(const RowBlock<T>& a, const T* pan
             end_chain<false>(sum, out, out_stride);
         else
             end_chain<true>(sum, out, out_stride);
-#pragma GCC unroll 16
-        for (int r = 0; r < MR; ++r)
-#pragma GCC unroll 16
-            for (int p = 0; p < NP; ++p)
-#pragma GCC unroll 16
-                for (int v = 0; v < NV; ++v) sum[r][p][v] = V(T(0));
     });
 }
 
