@@ -196,7 +196,7 @@ RNNKERNELS_INLINE void each_tile(const Panels<T>& w, int rows, Run run) {
 template <WeightStorage storage, class T>
 __attribute__((noinline)) void product_of_chains(const RowBlock<T>& a, int rows, const Panels<T>& w, const T* init,
                                                  Index init_stride, T* out, Index out_stride) {
-    each_tile(w, rows, [&](Index column, const T* panel, int width, int together) {
+    each_tile(w, rows, [&](Index column, const T* panel, int width, int together) RNNKERNELS_INLINED {
         if (const auto run = find_tile_of_chains<T, storage>(rows, width, together))
             run(a, panel, w.panel_size(), init + column, init_stride, out + column, out_stride);
         else
