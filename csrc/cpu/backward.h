@@ -208,7 +208,8 @@ private:
 
     // Adds to dL/d(states after step t) what the products of the step behind it gave (put_after); none of them is left
     // for the pass.
-    [[gnu::noinline]] void join_products(Index t, RowSet rows) {
+    [[gnu::noinline]] void join_products(Index t, RowSet rows) { join_products_here(t, rows); }
+    RNNKERNELS_INLINE void join_products_here(Index t, RowSet rows) {
         if (!strip_.product) return;
         if (masks_.drops)
             join_masked(strip_, scratch_.product, table_, masks_, of_all_steps(t + 1, rows));

@@ -17,7 +17,7 @@ void BackwardEngine<T>::products(Index t) {
         carry_to(t, [&](RowSet rows, Range blocks, T* product) RNNKERNELS_INLINED {
             put_after(t, rows, blocks);
             strip_.product = product;
-            join_products(t, rows);
+            join_products_here(t, rows);
         });
     });
 }
