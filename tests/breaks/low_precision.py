@@ -59,8 +59,8 @@ BREAKS = [
     Break(
         "low precision: rows of a ragged batch are converted where the dense ones stand",
         "csrc/cpu/low_rows.h",
-        "rows.step * lanes);",
-        "lanes);",
+        "room + rows.first * lanes, rows.step * lanes);",
+        "room + rows.first * lanes, lanes);",
         TESTS,
         CPU,
     ),
