@@ -22,13 +22,14 @@ struct GradientRows {
 template <class T>
 struct OuterProduct {
     static constexpr Index kRowBlock = 128;
+    static constexpr Index kPairBlock = 256;    // pairs of rows, in bfloat16
     static constexpr Index kColumnPanels = 16;  // packed at once
     static constexpr int width = panel_vectors(1);
     static constexpr int tile_height = tile_rows(width);
     static constexpr int lanes = Vec<T>::lanes;
     static constexpr bool kHasPairs = sizeof(T) == 4 && lanes > 1;  // whether bfloat16 may serve
 
-    T* packed;       // (panels, kRowBlock, width*lanes), shared by all threads
+    T* packed;       // (panels, kRowBlock or kPairBlock, width*lanes), shared by all threads
     const T* zeros;  // one row of a tile
     Kept kept{};     // how add() multiplies
 
@@ -119,6 +120,7 @@ struct OuterProduct {
     }
 
     T* panel_at(Index p) const { return packed + p * kRowBlock * width * lanes; }
+    T* pairs_at(Index p) const { return packed + p * kPairBlock * width * lanes; }
 
 private:
     // add(), of bfloat16 (low_weight_gradients.h).
@@ -175,7 +177,8 @@ OuterProduct<T> take_outer_product(Workspace& workspace, Index most_columns, Kep
     const Index panel_columns = O::width * O::lanes;
     Index panels = (most_columns + panel_columns - 1) / panel_columns;
     if (panels > O::kColumnPanels) panels = O::kColumnPanels;
-    return {workspace.take<T>(panels * O::kRowBlock * panel_columns), take_zeros<T>(workspace, panel_columns), kept};
+    const Index rows = kept.low != 0 ? O::kPairBlock : O::kRowBlock;
+    return {workspace.take<T>(panels * rows * panel_columns), take_zeros<T>(workspace, panel_columns), kept};
 }
 
 // Adds the rows of each slot, of the first `vectors` of a row: the gradients of biases and element-wise weights.
