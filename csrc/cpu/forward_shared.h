@@ -135,7 +135,9 @@ private:
         ForwardScratch<T> of{};
         if (attending.call) of.attending.take(workspace, attending);
         if (panels > 0) of.panels = workspace.take<T>(panels);
-        if (const Kept kept = weights().hidden.panels.kept; kept.low != 0) of.low = workspace.take<T>(low_size(kept));
+        Kept kept = weights().hidden.panels.kept;
+        if (kept.low == 0) kept = weights().input.panels.kept;  // of a cell with heads the product with x alone is low
+        if (kept.low != 0) of.low = workspace.take<T>(low_size(kept));
         if (table.norms > 0) {
             of.x_row = workspace.take<T>(row * table.input.count);
             of.u_row = workspace.take<T>(row * table.hidden.count);
