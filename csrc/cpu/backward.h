@@ -8,7 +8,7 @@
 // Not here: the cells' maths (cells/), their passes (passes/), what options do to a strip (strip_options.h), what comes
 // before the steps (backward_begin.h), a chunk's sums (backward_sums.h), what options want of a step
 // (backward_options.h), the phases of projected and normalised cells (projected_backward.h, normalised_backward.h), the
-// products of those with heads (head_backward.h).
+// products of those with heads (head_backward.h) and of bfloat16 (low_backward.h).
 #pragma once
 
 #include "../recurrence/order.h"
@@ -32,7 +32,7 @@ public:
           rows_(shared.rows),
           masks_(shared.masks),
           scratch_(shared.scratch[member.number]),
-          apart_(table_.form == Form::projected || table_.heads > 1) {
+          apart_(table_.form == Form::projected || table_.heads > 1 || shared.kept.low != 0) {
         describe_strip();
         take(0);
     }
@@ -59,8 +59,8 @@ public:
     void state(Index t) { step(t); }
 
     void gates(Index t) {
-        if (apart_) return gates_of_heads(t);
-        const Factor gated_only{&shared_.w_gated, shared_.gated_slots, table_.gated.count};
+        if (apart_) return gates_apart(t);
+        const Factor gated_only = gated_factor();
         each_part(t, [&]() RNNKERNELS_INLINED {
             multiply(&gated_only, 1, t, part_.rows_of_step(rows_, t),
                      [&](RowSet rows, Range blocks, T* product)
@@ -221,21 +221,8 @@ private:
         }
         strip_.product = nullptr;
     }
-    // The pass of step t, and what the call's options want before and after it. The caller's gradients of the states
-    // from `first_state` on are still to be added.
-    [[gnu::noinline]] void run_with_options(Index t, RowSet rows, int first_state) {
-        const int states = table_.states;
-        take_in_states(t, rows, first_state);
-        if (masks_.drops && !projected()) mask_h(t, rows, Range{strip_.first, strip_.first + strip_.blocks}, h_rows_);
-        if (masks_.zones) {
-            unzone_strip(strip_, states, masks_, scratch_.past, of_all_steps(t, rows));
-            put_own_states();
-        }
-        shared_.cell.passes.backward(strip_);
-        // Where the value inside the cell is normalised, the maths makes dL/ds in its second half only (run_row).
-        if (masks_.zones && table_.form != Form::normalised_inner) add_past(strip_, states, scratch_.past);
-    }
     // What options want of a step's strip (backward_options.h).
+    void run_with_options(Index t, RowSet rows, int first_state);
     void take_in_states(Index t, RowSet rows, int first_state);
     void mask_h(Index t, RowSet rows, Range blocks, const T* const* h) const;
     void put_own_states();
@@ -263,7 +250,7 @@ private:
         shared_.cell.passes.backward_gates(strip_);
         if (masks_.drops) mask_rows(masks_, of_all, blocks, strip_.made + blocks.first * lanes, strip_.made_row);
     }
-    // Of step -1.
+    // Of step -1, and of every step of a normalised cell.
     RNNKERNELS_INLINE void run_first(Index t, RowSet rows, Range blocks, T* product) {
         put_after(t, rows, blocks);
         strip_.product = product;
@@ -311,10 +298,17 @@ private:
         const RowSet more = carry_ended(t, use);
         if (more.count == 0) return;
         Factor factors[1 + kMaxStates];
-        factors[0] = {&shared_.w_recurrent[0], shared_.hidden_slots, table_.hidden.count};
+        multiply(factors, put_factors(factors), t + 1, more, use);
+    }
+    // Of the recurrent products; how many.
+    RNNKERNELS_INLINE int put_factors(Factor* to) const {
+        to[0] = {&shared_.w_recurrent[0], shared_.hidden_slots, table_.hidden.count};
         for (int k = 1; k <= table_.vectors; ++k)
-            factors[k] = {&shared_.w_recurrent[k], shared_.feedback_slots, table_.feedback.count};
-        multiply(factors, 1 + table_.vectors, t + 1, more, use);
+            to[k] = {&shared_.w_recurrent[k], shared_.feedback_slots, table_.feedback.count};
+        return 1 + table_.vectors;
+    }
+    RNNKERNELS_INLINE Factor gated_factor() const {
+        return {&shared_.w_gated, shared_.gated_slots, table_.gated.count};
     }
 
     // Those whose last step is t; the others.
@@ -330,12 +324,13 @@ private:
         return more;
     }
 
-    // Cells with heads, and projected ones (head_backward.h).
+    // Cells with heads, projected ones, and products of bfloat16 (head_backward.h, low_backward.h).
     using Run = void (BackwardEngine::*)(Index t, RowSet rows, Range blocks, T* product);
     void step_apart(Index t);
-    void gates_of_heads(Index t);
-    void carry_heads(Index t, Run run);
+    void gates_apart(Index t);
+    void carry_apart(Index t, Run run);
     void multiply_heads(int first, int count, Index of, RowSet rows, Index t, Run run);
+    void multiply_low(const Factor* factors, int count, Index of, RowSet rows, Index t, Run run);
     void sum_heads(Index begin, Index count, bool begins);
 
     // An attending recurrence (attending_backward.h).
@@ -360,6 +355,8 @@ private:
     // Rows times a weight that belongs to no gates (backward_sums.h).
     template <class RowAt, class Use>
     void multiply_rows(const Panels<T>& w, RowBlock<T> a, RowAt row_at, RowSet rows, Range blocks, Use use);
+    template <class RowAt, class Use>
+    void multiply_rows_low(const Panels<T>& w, RowBlock<T> a, RowAt row_at, RowSet rows, Range blocks, Use use);
     // Normalised cells (normalised_backward.h).
     void run_row(Index t, Index row);
     void put_normal();

@@ -6,6 +6,22 @@
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
+// The pass of step t, and what the call's options want before and after it. The caller's gradients of the states from
+// `first_state` on are still to be added.
+template <class T>
+[[gnu::noinline]] void BackwardEngine<T>::run_with_options(Index t, RowSet rows, int first_state) {
+    const int states = table_.states;
+    take_in_states(t, rows, first_state);
+    if (masks_.drops && !projected()) mask_h(t, rows, Range{strip_.first, strip_.first + strip_.blocks}, h_rows_);
+    if (masks_.zones) {
+        unzone_strip(strip_, states, masks_, scratch_.past, of_all_steps(t, rows));
+        put_own_states();
+    }
+    shared_.cell.passes.backward(strip_);
+    // Where the value inside the cell is normalised, the maths makes dL/ds in its second half only (run_row).
+    if (masks_.zones && table_.form != Form::normalised_inner) add_past(strip_, states, scratch_.past);
+}
+
 // dL/d(states after step t) is whole after it: a reading is taken where it is wanted.
 template <class T>
 void BackwardEngine<T>::take_in_states(Index t, RowSet rows, int first_state) {

@@ -6,6 +6,7 @@
 #include "geometry.h"
 #include "gradient_norms.h"
 #include "head_gradients.h"
+#include "low_weight_gradients.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -20,6 +21,7 @@ struct BackwardScratch {
     T* past;      // (rows x blocks of a strip, states, lanes): what goes past the cell in a zoned call
     T* normal;    // (blocks, lanes): a row of the value inside the cell, normalised
     T* d_normal;  // (blocks, lanes): its gradient
+    T* low;       // gradient rows for products of bfloat16: those of a step's, or of a part of dx
     AttendingScratch<T> attending;
 };
 
@@ -46,6 +48,7 @@ struct BackwardShared {
     Workspace& workspace;
     Watch* const watch;
     Plan plan{};
+    Kept kept{};                // how weights without heads are multiplied
     Index blocks = 0;           // of units
     Index h_blocks = 0;         // of h
     Index gradient_values = 0;  // of a gradient row
@@ -106,6 +109,7 @@ struct BackwardShared {
         // Rows whole pages apart would all be in one set of the L1 cache: these have a vector more, which nobody reads.
         const Index values = table.slots * padded(), page = 4096 / static_cast<Index>(sizeof(T));
         gradient_values = values % page == 0 ? values + lanes : values;
+        if (in.products != Products::full && !in.attention) kept = kept_as(WeightStorage::full, in.products);
         claims.take(workspace, plan);
         find_slots();
         if (in.attention) take_attending(shape, width);
@@ -161,7 +165,7 @@ private:
     }
     void take_weights(const Shape& shape, Index width) {
         const auto panels = [&](int gates, Index columns) {
-            return take_panels<T>(workspace, gates * shape.hidden, 1, columns);
+            return take_transposed<T>(workspace, gates, shape.hidden, columns, kept);
         };
         if (table.heads > 1) {
             take_heads(shape);
@@ -170,7 +174,7 @@ private:
             for (int k = 0; k < table.vectors; ++k) w_recurrent[1 + k] = panels(table.feedback.count, blocks);
             if (table.gated.count > 0) w_gated = panels(table.gated.count, blocks);
         }
-        if (table.form == Form::projected) w_projection = take_panels<T>(workspace, width, 1, blocks);
+        if (table.form == Form::projected) w_projection = take_transposed<T>(workspace, 1, width, blocks, kept);
         Index widest = h_blocks > blocks ? h_blocks : blocks;
         if (attending.feature_blocks > widest) widest = attending.feature_blocks;
         if (call.dx) {
@@ -240,11 +244,19 @@ private:
         const Index features = in.attention ? in.attention->features : 0;
         Index widest = shape.input > features ? shape.input : features;
         widest = of_heads > widest ? of_heads : widest;
-        outer = take_outer_product<T>(workspace, widest > recurrent ? widest : recurrent);
+        outer = take_outer_product<T>(workspace, widest > recurrent ? widest : recurrent, kept);
     }
 
+    // Lanes for the gradient rows of a step's products, or for as many as are converted at a time for dx.
+    Index low_size() const {
+        const Index of_gate = kept.row_lanes(in.shape.hidden), of_h = kept.row_lanes(width_of(table, in.shape));
+        const Index gates = table.hidden.count + table.feedback.count + table.gated.count;
+        const Index of_step = in.shape.batch * (of_gate * gates + of_h), of_dx = kLowRows * of_gate * table.input.count;
+        return of_step > of_dx ? of_step : of_dx;
+    }
     BackwardScratch<T> take_scratch() const {
         BackwardScratch<T> of{};
+        if (kept.low != 0) of.low = workspace.take<T>(low_size());
         Index strip = cell.strip_blocks(Pass::backward);
         const bool in_strips = table.form == Form::projected || in.attention;
         if (in_strips && strip < kMostRows * kStripBlocks) strip = kMostRows * kStripBlocks;

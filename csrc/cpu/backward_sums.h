@@ -24,7 +24,7 @@ void BackwardEngine<T>::end_chunk(Index first, Index last) {
                 rows, shared_.w_input, shared_.input_slots, table_.input.count, shared_.direct_slots, table_.directs,
                 shape_, shared_.zeros,
                 [&](Index row) { return static_cast<T*>(call.dx) + rows_.place(begin + row) * x_row(shape_); }, share,
-                shares, shared_.watch);
+                shares, shared_.watch, scratch_.low);
         if (call.in.tokens)
             sum_tokens(rows, shared_.tokens + begin, shared_.input_slots, table_.input.count, shape_,
                        shared_.token_sums, begins, share, shares);
@@ -75,6 +75,9 @@ template <class T>
 template <class RowAt, class Use>
 void BackwardEngine<T>::multiply_rows(const Panels<T>& w, RowBlock<T> a, RowAt row_at, RowSet rows, Range all,
                                       Use use) {
+    if constexpr (sizeof(T) == 4)
+        if (w.kept.low != 0) [[unlikely]]
+            return multiply_rows_low(w, a, row_at, rows, all, use);
     a.row_stride *= rows.step;
     for (Index block = all.first; block < all.last; block += kStripBlocks) {
         const Range blocks{block, least(block + kStripBlocks, all.last)};
@@ -101,8 +104,8 @@ void BackwardEngine<T>::finish() {
 
 template <class T>
 void BackwardEngine<T>::finish_part() {
-    if (table_.heads > 1) {
-        carry_heads(-1, &BackwardEngine::run_first);
+    if (apart_ && !projected()) {
+        carry_apart(-1, &BackwardEngine::run_first);
     } else if (projected()) {
         T* const to = static_cast<T*>(shared_.call.d_state[0]);
         each_dh(-1, [&](Index row, Index block, V dh)

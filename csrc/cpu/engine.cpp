@@ -9,6 +9,7 @@
 #include "backward_options.h"
 #include "backward_sums.h"
 #include "head_backward.h"
+#include "low_backward.h"
 #include "multiply.h"
 #include "normalised_backward.h"
 #include "normalised_forward.h"

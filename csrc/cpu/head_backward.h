@@ -1,6 +1,6 @@
 // The backward engine's products of a cell with heads (recurrence/heads.h): a unit's gradient comes from the units of
 // its own head. What follows a product is every cell's (backward.h); it is reached through a pointer here, so that it
-// is not compiled into these loops once more.
+// is not compiled into these loops once more. Nor into those of bfloat16 (low_backward.h), which begin here.
 #pragma once
 
 #include "backward.h"
@@ -11,20 +11,28 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 template <class T>
 [[gnu::noinline]] void BackwardEngine<T>::step_apart(Index t) {
     if (projected()) return step_projected(t);
-    each_part(t, [&] { carry_heads(t, &BackwardEngine::run_step); });
+    each_part(t, [&] { carry_apart(t, &BackwardEngine::run_step); });
 }
 
 template <class T>
-[[gnu::noinline]] void BackwardEngine<T>::gates_of_heads(Index t) {
-    each_part(t, [&] { multiply_heads(2, 1, t, part_.rows_of_step(rows_, t), t, &BackwardEngine::run_gates); });
+[[gnu::noinline]] void BackwardEngine<T>::gates_apart(Index t) {
+    each_part(t, [&] {
+        const RowSet rows = part_.rows_of_step(rows_, t);
+        if (table_.heads > 1) return multiply_heads(2, 1, t, rows, t, &BackwardEngine::run_gates);
+        const Factor gated_only = gated_factor();
+        multiply_low(&gated_only, 1, t, rows, t, &BackwardEngine::run_gates);
+    });
 }
 
-// carry_to, of a cell with heads.
+// carry_to, of a cell with heads or with products of bfloat16.
 template <class T>
-[[gnu::noinline]] void BackwardEngine<T>::carry_heads(Index t, Run run) {
+[[gnu::noinline]] void BackwardEngine<T>::carry_apart(Index t, Run run) {
     const RowSet more =
         carry_ended(t, [&](RowSet rows, Range blocks, T* product) { (this->*run)(t, rows, blocks, product); });
-    if (more.count > 0) multiply_heads(0, 1 + table_.vectors, t + 1, more, t, run);
+    if (more.count == 0) return;
+    if (table_.heads > 1) return multiply_heads(0, 1 + table_.vectors, t + 1, more, t, run);
+    Factor factors[1 + kMaxStates];
+    multiply_low(factors, put_factors(factors), t + 1, more, t, run);
 }
 
 // Gradient rows of step `of` times `count` of shared_.w_heads from `first` on, as multiply() has it; what follows

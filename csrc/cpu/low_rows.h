@@ -39,6 +39,26 @@ __attribute__((noinline)) inline ProductRows<float> convert_rows(const Panels<fl
     return {room, lanes};
 }
 
+// The rows of a product with panels that were packed in pairs (pack_transposed): segment after segment, each from a
+// lane on. a.data: row 0. room: for all rows up to the last.
+__attribute__((noinline)) inline ProductRows<float> convert_segments(const Kept& kept, const RowBlock<float>& a,
+                                                                     RowSet rows, float* room) {
+    const Index of_segment = kept.row_lanes(a.length), lanes = a.segments * of_segment;
+    for (int i = 0; i < a.segments && rows.count > 0; ++i)
+        cpu::low_kernels(kept.low).convert(a.data + rows.first * a.row_stride + a.offsets[i], rows.step * a.row_stride,
+                                           rows.count, a.length, kept.block(),
+                                           room + rows.first * lanes + i * of_segment, rows.step * lanes);
+    return {room, lanes};
+}
+
+// `rows` of them, one after the other, times panels; any number (low/kernels.h).
+RNNKERNELS_INLINE void product_of_pairs(const float* a, Index a_row, Index rows, const Panels<float>& w,
+                                        const float* init, float* out, Index out_stride) {
+    cpu::low_kernels(w.kept.low)
+        .product({a, a_row, static_cast<int>(rows), w.width, w.data, w.panel_size(), w.k, w.kept.block(), w.vectors,
+                  init, 0, out, out_stride});
+}
+
 // These rows of `a` as products with `w` read them; room: for all rows up to the last of them.
 template <class T>
 RNNKERNELS_INLINE ProductRows<T> operand_of(const Panels<T>& w, const T* a, Index stride, RowSet rows, T* room) {

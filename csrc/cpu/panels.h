@@ -88,6 +88,15 @@ Panels<T> take_panels(Workspace& workspace, Index k, int gates, Index vectors) {
     return panels;
 }
 
+// The same of a transposed product: k runs over gates and their units. In pairs of units, where they are kept so.
+template <class T>
+Panels<T> take_transposed(Workspace& workspace, int gates, Index units, Index vectors, Kept kept) {
+    const Index of_gate = kept.low != 0 ? 2 * kept.row_lanes(units) : units;
+    Panels<T> panels{nullptr, gates * of_gate, vectors, panel_vectors(1), kept};
+    panels.data = workspace.take<T>(panels.size());
+    return panels;
+}
+
 // Values of k that are packed at a time: even, as bfloat16 stores pairs.
 template <class T>
 inline constexpr int kPackedAtOnce = Vec<T>::lanes > 1 ? Vec<T>::lanes : 2;
@@ -140,12 +149,36 @@ void pack_gates(const Panels<T>& to, Index origin, const T* weight, Index weight
     }
 }
 
+// pack_transposed(), in pairs of units: none has units of two gates, and where they are odd a gate's last has a zero.
+inline void pack_transposed_pairs(const Panels<float>& to, const float* weight, const int* row, Index units,
+                                  Index columns, Index stride, int thread, int threads) {
+    using V = Vec<float>;
+    for (Index p = to.count() * thread / threads; p < to.count() * (thread + 1) / threads; ++p) {
+        const int width = to.width_of(p);
+        float* target = to.data + p * to.panel_size();
+        const Index first = p * to.width * V::lanes;
+        for (Index k = 0, gate = 0; k < to.k; ++gate)
+            for (Index unit = 0; unit < units; unit += 2, k += 2) {
+                const float* const source = weight + (row[gate] * units + unit) * stride + first;
+                const Index count = least(units - unit, Index{2});
+                for (int v = 0; v < width; ++v) {
+                    const Index at = v * V::lanes, left = columns - first - at;
+                    const V pair[2] = {V::load(source + at, left),
+                                       count == 2 ? V::load(source + stride + at, left) : V(0.0F)};
+                    target = store_panel_rows(to.kept.storage, pair, count, target, V::lanes);
+                }
+            }
+    }
+}
+
 // Packs a share of panels whose columns run along the rows of W (the transposed products of the backward):
 //   element (k = (i, unit), column) = W[(row[i] * units + unit) * stride + column]
 template <class T>
 void pack_transposed(const Panels<T>& to, const T* weight, const int* row, Index units, Index columns, Index stride,
                      int thread, int threads) {
     constexpr int lanes = Vec<T>::lanes;
+    if constexpr (sizeof(T) == 4)
+        if (to.kept.low != 0) return pack_transposed_pairs(to, weight, row, units, columns, stride, thread, threads);
     for (Index p = to.count() * thread / threads; p < to.count() * (thread + 1) / threads; ++p) {
         const int width = to.width_of(p);
         T* target = to.data + p * to.panel_size();

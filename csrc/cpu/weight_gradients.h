@@ -22,18 +22,25 @@ struct GradientRows {
 template <class T>
 struct OuterProduct {
     static constexpr Index kRowBlock = 128;
+    static constexpr Index kPairBlock = 256;    // pairs of rows, in bfloat16
     static constexpr Index kColumnPanels = 16;  // packed at once
     static constexpr int width = panel_vectors(1);
     static constexpr int tile_height = tile_rows(width);
     static constexpr int lanes = Vec<T>::lanes;
+    static constexpr bool kHasPairs = sizeof(T) == 4 && lanes > 1;  // whether bfloat16 may serve
 
-    T* packed;       // (panels, kRowBlock, width*lanes), shared by all threads
+    T* packed;       // (panels, kRowBlock or kPairBlock, width*lanes), shared by all threads
     const T* zeros;  // one row of a tile
+    Kept kept{};     // how add() multiplies
 
     template <class MatrixRow>
     void add(const GradientRows<T>& rows, const Index* slots, const int* weight_rows, int gates, Index units,
              MatrixRow matrix_row, Index columns, T* out, Index out_row, bool begins, Phases& phases) const {
         if (gates == 0) return;
+        if constexpr (kHasPairs)
+            if (kept.low != 0) [[unlikely]]
+                return add_low(rows, slots, weight_rows, gates, units, matrix_row, columns, out, out_row, begins,
+                               phases);
         const Index vectors = blocks_of<T>(columns);
         const Index panels = (vectors + width - 1) / width;
         for (Index first = 0; first < rows.count; first += kRowBlock) {
@@ -113,8 +120,19 @@ struct OuterProduct {
     }
 
     T* panel_at(Index p) const { return packed + p * kRowBlock * width * lanes; }
+    T* pairs_at(Index p) const { return packed + p * kPairBlock * width * lanes; }
 
 private:
+    // add(), of bfloat16 (low_weight_gradients.h).
+    template <class MatrixRow>
+    void add_low(const GradientRows<T>& rows, const Index* slots, const int* weight_rows, int gates, Index units,
+                 MatrixRow matrix_row, Index columns, T* out, Index out_row, bool begins, Phases& phases) const;
+    void add_low_tiles(const GradientRows<T>& rows, const Index* slots, const int* weight_rows, int gates, Index units,
+                       Range panels, Index columns, T* out, Index out_row, bool set, int share, int shares) const;
+    template <class MatrixRow>
+    static void pack_pairs(MatrixRow matrix_row, Index first, Index count, Index vector, Index vectors, Index columns,
+                           T* to);
+
     // Of `height` rows and `valid` columns; those that a tile has beyond them are made aside.
     void go_on_tile(const RowBlock<T>& left, const T* panel, int wide, Index height, Index valid, T* out, Index out_row,
                     bool set) const {
@@ -154,12 +172,13 @@ private:
 
 // `most_columns`: of the widest matrix that will be summed.
 template <class T>
-OuterProduct<T> take_outer_product(Workspace& workspace, Index most_columns) {
+OuterProduct<T> take_outer_product(Workspace& workspace, Index most_columns, Kept kept = {}) {
     using O = OuterProduct<T>;
     const Index panel_columns = O::width * O::lanes;
     Index panels = (most_columns + panel_columns - 1) / panel_columns;
     if (panels > O::kColumnPanels) panels = O::kColumnPanels;
-    return {workspace.take<T>(panels * O::kRowBlock * panel_columns), take_zeros<T>(workspace, panel_columns)};
+    const Index rows = kept.low != 0 ? O::kPairBlock : O::kRowBlock;
+    return {workspace.take<T>(panels * rows * panel_columns), take_zeros<T>(workspace, panel_columns), kept};
 }
 
 // Adds the rows of each slot, of the first `vectors` of a row: the gradients of biases and element-wise weights.
@@ -204,13 +223,36 @@ void write_bias(const T* sums, const Index* slots, const int* weight_rows, int g
         std::memcpy(out + weight_rows[i] * units, sums + slots[i], static_cast<std::size_t>(units) * sizeof(T));
 }
 
+// Gradient rows that are converted at a time for dx, where its product is of bfloat16.
+inline constexpr Index kLowRows = 48;
+
+// The product of dx, of bfloat16 (low_weight_gradients.h): store(strip, row, rows, vector, vectors).
+template <class Store>
+void input_product_low(const GradientRows<float>& rows, const Panels<float>& w, const Index* slots, int gates,
+                       Index units, const float* zeros, Store store, int thread, int threads, Watch* watch, float* low);
+
 // dx[row] = sum over gates of gradient[row][slot] W_ih[gate], and the slots of gates that take x itself, this
-// thread's rows.
+// thread's rows. low: room for kLowRows of them, for a product of bfloat16 (low_weight_gradients.h).
 template <class T, class OutRow>
 void input_gradient(const GradientRows<T>& rows, const Panels<T>& w, const Index* slots, int gates,
                     const Index* direct_slots, int directs, const Shape& shape, const T* zeros, OutRow out_row,
-                    int thread, int threads, Watch* watch) {
+                    int thread, int threads, Watch* watch, T* low) {
     using V = Vec<T>;
+    const auto store = [&](const T* strip, Index row, Index height, Index vector, int width) RNNKERNELS_INLINED {
+        for (Index r = 0; r < height; ++r) {
+            T* const out = out_row(row + r);
+            for (int v = 0; v < width; ++v) {
+                const Index column = (vector + v) * V::lanes;
+                V d = V::load(strip + (r * width + v) * V::lanes);
+                for (int i = 0; i < directs; ++i)
+                    d = d + V::load(rows.data + (row + r) * rows.stride + direct_slots[i] + column);
+                d.store(out + column, shape.input - column);
+            }
+        }
+    };
+    if constexpr (sizeof(T) == 4)
+        if (w.kept.low != 0) [[unlikely]]
+            return input_product_low(rows, w, slots, gates, shape.hidden, zeros, store, thread, threads, watch, low);
     alignas(64) T strip[kMostRows * kMostPanelVectors * V::lanes];
     const Index first = rows.count * thread / threads, last = rows.count * (thread + 1) / threads;
     for (Index panel = 0; panel < w.count(); ++panel) {
@@ -220,16 +262,7 @@ void input_gradient(const GradientRows<T>& rows, const Panels<T>& w, const Index
             const int height = next_tile(last - row, tile_rows(w.width));
             const RowBlock<T> a{rows.data + row * rows.stride, rows.stride, slots, gates, shape.hidden};
             product(a, height, part_of(w, vector, vector + width), zeros, 0, strip, width * V::lanes);
-            for (int r = 0; r < height; ++r) {
-                T* const out = out_row(row + r);
-                for (int v = 0; v < width; ++v) {
-                    const Index column = (vector + v) * V::lanes;
-                    V d = V::load(strip + (r * width + v) * V::lanes);
-                    for (int i = 0; i < directs; ++i)
-                        d = d + V::load(rows.data + (row + r) * rows.stride + direct_slots[i] + column);
-                    d.store(out + column, shape.input - column);
-                }
-            }
+            store(strip, row, height, vector, width);
             row += height;
             if (row < last) cpu::look(watch);
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .record import CPU, Break
 
 TESTS = "tests/cpu/test_low_precision.py"
+PRODUCTS = "tests/cpu/test_bfloat16_products.py"
 
 BREAKS = [
     Break(
@@ -58,8 +59,8 @@ BREAKS = [
     Break(
         "low precision: rows of a ragged batch are converted where the dense ones stand",
         "csrc/cpu/low_rows.h",
-        "rows.step * lanes);",
-        "lanes);",
+        "room + rows.first * lanes, rows.step * lanes);",
+        "room + rows.first * lanes, lanes);",
         TESTS,
         CPU,
     ),
@@ -85,6 +86,63 @@ BREAKS = [
         "table.own_feedback_weight ? how.scale_gg : how.scale_hh",
         "table.own_feedback_weight ? how.scale_hh : how.scale_gg",
         TESTS,
+        CPU,
+    ),
+    # ---- the backward's products of bfloat16
+    Break(
+        "bfloat16 backward: gradients of fed-back vectors are converted over those of h",
+        "csrc/cpu/low_backward.h",
+        "room += shape_.batch * converted[i].stride;",
+        "room += 0 * converted[i].stride;",
+        PRODUCTS,
+        CPU,
+    ),
+    Break(
+        "bfloat16 backward: all gates have the first one's gradients",
+        "csrc/cpu/low_rows.h",
+        "a.data + rows.first * a.row_stride + a.offsets[i],",
+        "a.data + rows.first * a.row_stride + a.offsets[0],",
+        PRODUCTS,
+        CPU,
+    ),
+    Break(
+        "bfloat16 backward: tiles of a projected cell all have the first rows",
+        "csrc/cpu/low_backward.h",
+        "converted.at(rows.at(i))",
+        "converted.at(rows.first)",
+        PRODUCTS,
+        CPU,
+    ),
+    Break(
+        "bfloat16 backward: both units of a pair have the weights of the first",
+        "csrc/cpu/panels.h",
+        "V::load(source + stride + at, left)",
+        "V::load(source + at, left)",
+        PRODUCTS,
+        CPU,
+    ),
+    Break(
+        "bfloat16 backward: a weight's gradient has the first row of each pair twice",
+        "csrc/cpu/low_weight_gradients.h",
+        "matrix_row(first + k + 1)",
+        "matrix_row(first + k)",
+        PRODUCTS,
+        CPU,
+    ),
+    Break(
+        "bfloat16 backward: a weight's gradient is that of the last block of rows",
+        "csrc/cpu/low_weight_gradients.h",
+        "const bool set = begins && first == 0;",
+        "const bool set = begins;",
+        PRODUCTS,
+        CPU,
+    ),
+    Break(
+        "bfloat16 backward: dx is that of the first rows, over and over",
+        "csrc/cpu/low_weight_gradients.h",
+        "rows.data + row * rows.stride, rows.stride, slots",
+        "rows.data, rows.stride, slots",
+        PRODUCTS,
         CPU,
     ),
 ]

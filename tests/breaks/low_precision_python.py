@@ -11,6 +11,13 @@ QUANTIZED = "tests/torch/test_torch_quantized.py"
 IN_TORCH = "tests/torch/test_torch_products.py"
 
 BREAKS = [
+    Break(
+        "products: a training run's backward has full ones",
+        f"{P}/_serve.py",
+        "            None,\n            products,\n",
+        '            None,\n            "full",\n',
+        f"{PRODUCTS} -k the_backward",
+    ),
     # ---- the reference and quantised parameters
     Break(
         "reference: x has one scale for a row",

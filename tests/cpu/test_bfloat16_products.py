@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import copy
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from problems import EMPTY_SHAPES, FORMS, SHAPES, Array, every_cell_and_every_set, make
+from problems import EMPTY_SHAPES, FORMS, SHAPES, Array, Problem, every_cell_and_every_set, make
 
 import rnnkernels as rk
 from rnnkernels import _cpu, bptt
@@ -156,6 +157,96 @@ def test_gradients_have_the_same_bits_whatever_is_kept(cell: str) -> None:
     rk.set_num_threads(3)
     for name, value in p.results(**LOW).items():
         assert value.tobytes() == whole[name].tobytes(), name
+
+
+def gradients(p: Problem, run: rk.Run, products: str) -> dict[str, Array]:
+    """What the backward of a run gives with these products, by name."""
+    kept: Any = run._kept
+    grads = rk.backward(
+        replace(run, _kept=kept._replace(call=kept.call._replace(products=products))), p.d_output, p.d_state
+    )
+    named = {**grads.params, **{f"state[{i}]": s for i, s in enumerate(grads.state)}}
+    for name, value in (("x", grads.x), ("term", grads.term)):
+        if value is not None:
+            named[name] = value
+    return named
+
+
+def test_the_backward_has_them_too() -> None:
+    """The forward's results alone would have other gradients."""
+    p = make("lstm", (4, 7, 33, 40), "float32")
+    run = p.forward(**LOW)
+    found, other = gradients(p, run, "bfloat16"), gradients(p, run, "full")
+    for name in ("x", "weight_ih", "weight_hh", "state[0]"):
+        assert (found[name].tobytes() == other[name].tobytes()) != served(), name
+
+
+# Steps, rows and units at and off the edges of pairs, vectors and panels; sums of several blocks and chunks.
+ODD = [(1, 1, 5, 1), (2, 1, 4, 7), (3, 3, 33, 33), (1, 20, 9, 17), (2, 3, 65, 70)]
+MANY_ROWS = [(43, 6, 9, 20), (19, 27, 70, 5), (601, 7, 3, 5)]
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+@pytest.mark.parametrize(("cell", "isa"), every_cell_and_every_set())
+def test_the_backward_alone_rounds_each_product_once(cell: str, isa: str, tokens: bool) -> None:
+    """Beside full products after the same forward: there are no kinks, and each step's gradient is near."""
+    rk.set_instruction_set(isa)
+    for shape in [*ODD, *EMPTY_SHAPES, *(MANY_ROWS if cell == "lstm" else [])]:
+        p = make(cell, shape, "float32", tokens=tokens)
+        run = p.forward(**LOW)
+        found, exact = gradients(p, run, "bfloat16"), gradients(p, run, "full")
+        assert found.keys() == exact.keys()
+        for name, value in exact.items():
+            if served() and value.size > 0:
+                least = 0.1 if shape[3] == 1 else 1e-3  # a sum of one unit's gates may cancel
+                assert rms(found[name] - value) <= 8e-3 * max(least, rms(value)), (shape, name)
+            else:
+                assert found[name].tobytes() == value.tobytes(), (shape, name)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "rnn_tanh"])
+@pytest.mark.parametrize(("batch", "inputs", "hidden"), [(1, 5, 1), (1, 4, 7), (3, 65, 33), (20, 9, 33), (301, 5, 7)])
+def test_the_gradients_of_a_step_are_products_of_rounded_operands(
+    cell: str, batch: int, inputs: int, hidden: int
+) -> None:
+    p = make(cell, (1, batch, inputs, hidden), "float32")
+    term = np.zeros((batch, len(p.params["bias_ih"])), np.float32)
+    found = gradients(p, p.forward(term=term, **LOW), "bfloat16")
+
+    def rounded(array: Array) -> Array:
+        return (low_precision.round_to_bfloat16(array) if served() else array).astype(np.float64)
+
+    dz, x, h = rounded(found["term"]), rounded(p.x[0]), rounded(p.state[0])  # dz: of the sums of each gate
+    w_ih, w_hh = rounded(p.params["weight_ih"]), rounded(p.params["weight_hh"])
+    expected: dict[str, Any] = {"x": [dz @ w_ih], "weight_ih": dz.T @ x, "weight_hh": dz.T @ h, "state[0]": dz @ w_hh}
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=2e-6 * max(1.0, rms(np.asarray(value))))
+
+
+@pytest.mark.parametrize("cell", FORMS)
+def test_a_rows_gradients_do_not_see_its_neighbours_or_the_threads(cell: str) -> None:
+    p = make(cell, (5, 13, 33, 40), "float32")
+    whole = gradients(p, p.forward(**LOW), "bfloat16")
+    rk.set_num_threads(3)
+    threaded = gradients(p, p.forward(**LOW), "bfloat16")
+    assert_bits(threaded.values(), whole.values())
+    states = [name for name in whole if name.startswith("state")]
+    for rows in (slice(0, 1), slice(5, 7), slice(1, 13)):
+        part = p.rows(rows)
+        found = gradients(part, part.forward(**LOW), "bfloat16")
+        assert_bits([found["x"]], [whole["x"][:, rows].copy()])
+        assert_bits([found[name] for name in states], [whole[name][rows].copy() for name in states])
+    lengths = [5, 2, 4, 1, 5, 3, 5, 2, 4, 1, 5, 3, 5]
+    ragged = gradients(p, p.forward(lengths=lengths, **LOW), "bfloat16")
+    for threads in (1, 2):
+        rk.set_num_threads(threads)
+        assert_bits(gradients(p, p.forward(lengths=lengths, **LOW), "bfloat16").values(), ragged.values())
+    for row in (1, 2, 6):
+        alone = p.rows(slice(row, row + 1))
+        alone.x, alone.d_output = alone.x[: lengths[row]].copy(), alone.d_output[: lengths[row]].copy()
+        found = gradients(alone, alone.forward(**LOW), "bfloat16")
+        assert_bits([found["x"]], [ragged["x"][: lengths[row], row : row + 1].copy()])
+        assert_bits([found[name] for name in states], [ragged[name][row : row + 1].copy() for name in states])
 
 
 def test_small_layers_on_layers_have_the_bits_of_each() -> None:

@@ -59,7 +59,7 @@ inline constexpr int kMostLowVectors = 4;
 struct LowProduct {
     const float* rows;  // converted, (count, row_stride)
     Index row_stride;
-    int count;            // in [1, kMostLowRows]
+    int count;            // in [1, kMostLowRows]; any of bfloat16
     int width;            // vectors of a panel
     const float* panels;  // the first of them; a panel has panel_size lanes
     Index panel_size;
