@@ -109,7 +109,8 @@ struct BackwardShared {
         // Rows whole pages apart would all be in one set of the L1 cache: these have a vector more, which nobody reads.
         const Index values = table.slots * padded(), page = 4096 / static_cast<Index>(sizeof(T));
         gradient_values = values % page == 0 ? values + lanes : values;
-        if (in.products != Products::full && !in.attention) kept = kept_as(WeightStorage::full, in.products);
+        if (kMayHavePairs<T> && in.products != Products::full && !in.attention)
+            kept = kept_as(WeightStorage::full, in.products);
         claims.take(workspace, plan);
         find_slots();
         if (in.attention) take_attending(shape, width);

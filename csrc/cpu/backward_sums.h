@@ -75,7 +75,7 @@ template <class T>
 template <class RowAt, class Use>
 void BackwardEngine<T>::multiply_rows(const Panels<T>& w, RowBlock<T> a, RowAt row_at, RowSet rows, Range all,
                                       Use use) {
-    if constexpr (sizeof(T) == 4)
+    if constexpr (kMayHavePairs<T>)
         if (w.kept.low != 0) [[unlikely]]
             return multiply_rows_low(w, a, row_at, rows, all, use);
     a.row_stride *= rows.step;

@@ -14,7 +14,7 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 template <class T>
 [[gnu::noinline]] void BackwardEngine<T>::multiply_low(const Factor* factors, int count, Index of, RowSet rows, Index t,
                                                        Run run) {
-    if constexpr (sizeof(T) == 4) {
+    if constexpr (kMayHavePairs<T>) {
         const Index stride = item_ * count * lanes;
         T* const strip = scratch_.product;
         T* room = scratch_.low;

@@ -26,6 +26,11 @@ struct Kept {
     RNNKERNELS_INLINE Index row_lanes(Index k) const { return cpu::row_lanes(k, storage, block()); }
 };
 
+// Whether a set and dtype may have kernels for bfloat16 (low/sets.h): those of avx512 and of NEON. The backward, which
+// has no other low precision, is compiled without them for all others.
+template <class T>
+inline constexpr bool kMayHavePairs = sizeof(T) == 4 && (Vec<T>::lanes == 16 || Vec<T>::lanes == 4);
+
 // Rows of a panel in memory; the first of int8 holds scales.
 constexpr Index stored_rows(Index k, WeightStorage storage) {
     if (storage == WeightStorage::int8) return 1 + cpu::groups_of(k, storage);

@@ -27,7 +27,7 @@ struct OuterProduct {
     static constexpr int width = panel_vectors(1);
     static constexpr int tile_height = tile_rows(width);
     static constexpr int lanes = Vec<T>::lanes;
-    static constexpr bool kHasPairs = sizeof(T) == 4 && lanes > 1;  // whether bfloat16 may serve
+    static constexpr bool kHasPairs = kMayHavePairs<T>;  // whether bfloat16 may serve
 
     T* packed;       // (panels, kRowBlock or kPairBlock, width*lanes), shared by all threads
     const T* zeros;  // one row of a tile
@@ -250,7 +250,7 @@ void input_gradient(const GradientRows<T>& rows, const Panels<T>& w, const Index
             }
         }
     };
-    if constexpr (sizeof(T) == 4)
+    if constexpr (kMayHavePairs<T>)
         if (w.kept.low != 0) [[unlikely]]
             return input_product_low(rows, w, slots, gates, shape.hidden, zeros, store, thread, threads, watch, low);
     alignas(64) T strip[kMostRows * kMostPanelVectors * V::lanes];
