@@ -126,6 +126,8 @@ class Prepared:
     ) -> None:
         cell, cell_clip = settled(cell, cell_clip)
         cell_info(cell)  # raises where there is no such cell
+        tokens = as_flag("tokens", tokens)
+        check_noise(noise)
         arrays, scales = opened(cell, params)
         if _serve.on_gpu(arrays["weight_ih"]):
             raise NotImplementedError("Prepared: there are no prepared layers on a GPU; rnnkernels.forward runs there")
@@ -133,8 +135,6 @@ class Prepared:
         check_products(products, arrays["weight_ih"].dtype)
         if weights == "int8" and products != "full":
             raise ValueError(f"products: expected 'full' with weights of int8, got {products!r}")
-        tokens = as_flag("tokens", tokens)
-        check_noise(noise)
         layer = as_layer(cell, arrays)
         made_of = (weights, products, tokens, as_settings(cell, cell_clip), noise)
         self._take(cell, layer, *made_of, packed={"scales": scales})
