@@ -34,7 +34,17 @@ add_custom_command(
     "${PROJECT_SOURCE_DIR}/csrc/cuda/program_kernels.h" rnnkernels::cuda kProgramPrelude cuda "${rnnkernels_prelude}"
   DEPENDS cmake/flatten_headers.py ${rnnkernels_prelude_headers}
   VERBATIM)
+set(rnnkernels_resident_prelude "${CMAKE_CURRENT_BINARY_DIR}/resident_prelude.cpp")
+file(GLOB rnnkernels_resident_headers CONFIGURE_DEPENDS csrc/cells/*.h csrc/cuda/resident/*.h)
+add_custom_command(
+  OUTPUT "${rnnkernels_resident_prelude}"
+  COMMAND "${Python_EXECUTABLE}" "${PROJECT_SOURCE_DIR}/cmake/flatten_headers.py"
+    "${PROJECT_SOURCE_DIR}/csrc/cuda/resident/kernel_headers.h" rnnkernels::cuda kResidentPrelude cuda
+    "${rnnkernels_resident_prelude}"
+  DEPENDS cmake/flatten_headers.py ${rnnkernels_prelude_headers} ${rnnkernels_resident_headers}
+  VERBATIM)
 set(rnnkernels_cuda_programs
+  csrc/cuda/resident/coverage.cpp csrc/cuda/resident/source.cpp "${rnnkernels_resident_prelude}"
   csrc/cuda/nvrtc.cpp csrc/cuda/program_cells.cpp csrc/cuda/program_source.cpp ${rnnkernels_run_time_cells} "${rnnkernels_prelude}")
 
 set(rnnkernels_has_gpu FALSE)
@@ -93,7 +103,8 @@ if(rnnkernels_build_cuda)
 
   add_library(rnnkernels_cuda OBJECT
     csrc/cuda/backend.cpp csrc/cuda/check.cpp csrc/cuda/compiled_programs.cu csrc/cuda/cublas.cpp csrc/cuda/device.cpp csrc/cuda/drop.cu
-    csrc/cuda/engines.cu csrc/cuda/graph.cpp csrc/cuda/graph_cache.cpp csrc/cuda/plan.cpp csrc/cuda/reference.cu
+    csrc/cuda/engines.cu csrc/cuda/graph.cpp csrc/cuda/graph_cache.cpp csrc/cuda/loaded.cpp csrc/cuda/plan.cpp csrc/cuda/reference.cu
+    csrc/cuda/resident/launch.cu
     ${rnnkernels_cuda_programs})
   target_link_libraries(rnnkernels_cuda PRIVATE rnnkernels_cuda_options)
   set(rnnkernels_cuda_libraries rnnkernels_cuda)

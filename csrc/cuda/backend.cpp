@@ -23,6 +23,8 @@
 #include "program_cells.h"
 #include "program_launches.h"
 #include "program_source.h"
+#include "resident/coverage.h"
+#include "resident/launch.h"
 
 namespace rnnkernels {
 namespace {
@@ -77,7 +79,21 @@ Kernel kernel_of(int set, const Inputs& in, Dtype dtype) {
 }
 
 // Bytes for the products' library, and behind them for the kernels.
-Index library_bytes(Kernel kernel) { return kernel == Kernel::products ? cuda::kCublasWorkspace : 0; }
+Index library_bytes(Kernel kernel) { return kernel == Kernel::reference ? 0 : cuda::kCublasWorkspace; }
+
+// The processors of a card that a forward's resident kernel may fill; 0: the call has none.
+int resident_processors(Kernel kernel, const ForwardCall& call) {
+    return kernel == Kernel::resident ? card_of(call.in.where.device).processors : 0;
+}
+int resident_processors(Kernel, const BackwardCall&) { return 0; }  // its steps are one product and one pass each
+
+// Throws where a kernel was asked for by name that does not serve the call.
+void check_kernel(Kernel kernel, int cell, const ForwardCall& call, Dtype dtype) {
+    if (kernel != Kernel::resident) return;
+    const std::string why = cuda::not_resident(*at(cell).table, call, dtype, card_of(call.in.where.device));
+    if (!why.empty()) throw std::invalid_argument("kernel: resident: " + why);
+}
+void check_kernel(Kernel, int, const BackwardCall&, Dtype) {}
 
 // Steps without rows: there may be any number of them, and nothing to do in one.
 template <class Call>
@@ -88,7 +104,7 @@ Call without_empty_steps(Call call) {
 
 template <class Call>
 Index workspace_bytes(Put<Call> put, int cell, Kernel kernel, const Call& call, Dtype dtype) {
-    const cuda::Queue nowhere{nullptr, &cuda::reference_products()};
+    const cuda::Queue nowhere{nullptr, &cuda::reference_products(), resident_processors(kernel, call)};
     return put(at(cell), without_empty_steps(call), dtype, nowhere, nullptr) + library_bytes(kernel);
 }
 
@@ -120,6 +136,7 @@ void run(Put<Call> put, int set, int cell, const Call& given, Dtype dtype) {
     const Call call = without_empty_steps(given);
     const Where& where = call.in.where;
     const Kernel kernel = kernel_of(set, call.in, dtype);
+    check_kernel(kernel, cell, call, dtype);
     const Index wanted = workspace_bytes(put, cell, kernel, call, dtype);
     if (where.workspace_bytes < wanted)
         throw cuda::Error("workspace: expected at least " + std::to_string(wanted) + " bytes, got " +
@@ -127,11 +144,17 @@ void run(Put<Call> put, int set, int cell, const Call& given, Dtype dtype) {
     const cuda::OnDevice device(where.device);
     if (cell >= kBuiltIn)
         cuda::make_ready(cuda::program_of(cell - kBuiltIn), dtype, std::is_same_v<Call, BackwardCall>);
+    if (const int processors = resident_processors(kernel, call); processors > 0 && call.in.shape.hidden > 0) {
+        const cuda::Resident shape =
+            cuda::divide(at(cell).table->hidden.count, call.in.shape.hidden, call.in.shape.batch, processors);
+        cuda::make_resident_ready(cell, cell < kBuiltIn ? nullptr : &cuda::program_of(cell - kBuiltIn), shape, dtype);
+    }
     auto* own = static_cast<char*>(where.workspace);
     const auto record = [&](void* stream) {
-        if (kernel == Kernel::products) {
+        if (kernel != Kernel::reference) {
             const cuda::Cublas blas(stream, own, where.tf32);
-            put(at(cell), call, dtype, {stream, &blas.products()}, own + cuda::kCublasWorkspace);
+            const cuda::Queue queue{stream, &blas.products(), resident_processors(kernel, call)};
+            put(at(cell), call, dtype, queue, own + cuda::kCublasWorkspace);
         } else {
             put(at(cell), call, dtype, {stream, &cuda::reference_products()}, own);
         }

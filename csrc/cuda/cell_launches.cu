@@ -7,6 +7,7 @@
 #include "backward_bodies.h"
 #include "forward_bodies.h"
 #include "queue.h"
+#include "resident/launch.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 namespace {
@@ -16,7 +17,12 @@ void launch(const Queue& queue, Index rows, const Arrays& arrays, const void*) {
     each(queue, rows, arrays.hidden, Body{arrays});
 }
 
-template <class Cell, class T>
+template <class Cell, int number>
+void launch_resident(const Queue& queue, const Resident& shape, const ResidentCall& call, const void*) {
+    put_resident_cell<Cell>(number, queue, shape, call);
+}
+
+template <class Cell, int number, class T>
 constexpr CellLaunches<T> make_launches() {
     CellLaunches<T> launches{};
     launches.forward = launch<ForwardBody<Cell, T>, ForwardArrays<T>>;
@@ -29,6 +35,7 @@ constexpr CellLaunches<T> make_launches() {
         launches.feedback = launch<FeedbackBody<Cell, T>, ForwardArrays<T>>;
         launches.feedback_backward = launch<FeedbackBackwardBody<Cell, T>, BackwardArrays<T>>;
     }
+    if constexpr (sizeof(T) == 4 && has_resident<Cell>) launches.resident = launch_resident<Cell, number>;
     return launches;
 }
 
@@ -36,8 +43,8 @@ constexpr CellLaunches<T> make_launches() {
 template <int number, template <class> class OneCell>
 constexpr Cell make_cell() {
     if constexpr (number % RNNKERNELS_PARTS == RNNKERNELS_PART)
-        return {&Tables<AllCells>::of_cell[number], make_launches<OneCell<Vec<float>>, float>(),
-                make_launches<OneCell<Vec<double>>, double>()};
+        return {&Tables<AllCells>::of_cell[number], make_launches<OneCell<Vec<float>>, number, float>(),
+                make_launches<OneCell<Vec<double>>, number, double>()};
     else
         return {};
 }

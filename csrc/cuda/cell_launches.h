@@ -13,6 +13,9 @@ template <class T>
 struct BackwardArrays;
 
 // Each puts a body into a queue, for the units of so many rows. Null: the cell has no such phase.
+struct Resident;
+struct ResidentCall;
+
 template <class T>
 struct CellLaunches {
     using Forward = void (*)(const Queue& queue, Index rows, const ForwardArrays<T>& arrays, const void* program);
@@ -24,6 +27,8 @@ struct CellLaunches {
     Backward backward;        // of a cell with two halves: the state
     Backward backward_gates;  // the second half
     Backward feedback_backward;
+    // All steps of a chunk in one kernel (resident/); of float alone.
+    void (*resident)(const Queue& queue, const Resident& shape, const ResidentCall& call, const void* program);
     const void* program;  // handed to each; null for a built-in cell
 };
 

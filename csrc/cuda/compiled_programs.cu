@@ -7,10 +7,11 @@
 #include <tuple>
 
 #include "arrays.h"
-#include "nvrtc.h"
+#include "loaded.h"
 #include "program_launches.h"
 #include "program_source.h"
 #include "queue.h"
+#include "resident/launch.h"
 
 namespace rnnkernels::cuda {
 namespace {
@@ -24,37 +25,12 @@ struct Kernels {
     cudaKernel_t of_phase[kProgramPhaseCount] = {};
 };
 
-int current_device() {
-    int device = 0;
-    RNNKERNELS_CHECK(cudaGetDevice(&device));
-    return device;
-}
-
-int capability_of(int device) {
-    int major = 0, minor = 0;
-    RNNKERNELS_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
-    RNNKERNELS_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
-    return major * 10 + minor;
-}
-
-// What was loaded, by capability and source. Never destroyed: CUDA may be gone by then.
-cudaLibrary_t load(const std::string& source, int capability) {
-    static std::mutex guard;
-    static auto* loaded = new std::map<std::pair<int, std::string>, cudaLibrary_t>;
-    const std::lock_guard<std::mutex> lock(guard);
-    cudaLibrary_t& library = (*loaded)[{capability, source}];
-    if (!library) {
-        const std::string code = compile_source(kProgramPrelude + source, capability);
-        RNNKERNELS_CHECK(cudaLibraryLoadData(&library, code.data(), nullptr, nullptr, 0, nullptr, nullptr, 0));
-    }
-    return library;
-}
-
 // A program's kernels on each device, for ever.
 class Compiled {
 public:
     explicit Compiled(const OwnProgram& program) : program_(program) {}
 
+    const OwnProgram& program() const { return program_; }
     const Kernels& kernels(bool wide, bool backward) const {
         const int device = current_device();
         const std::lock_guard<std::mutex> lock(guard_);
@@ -63,7 +39,7 @@ public:
             auto made = std::make_unique<Kernels>();
             const Phases phases = backward ? Phases::backward : Phases::forward;
             const std::string source = program_source(program_, wide ? Dtype::float64 : Dtype::float32, "", phases);
-            const cudaLibrary_t library = load(source, capability_of(device));
+            const cudaLibrary_t library = loaded(kProgramPrelude, source, capability_of(device));
             for (int phase = 0; phase < kProgramPhaseCount; ++phase)
                 if (is_backward(static_cast<ProgramPhase>(phase)) == backward &&
                     !program_.phases[phase].instructions.empty())
@@ -101,6 +77,10 @@ void launch(const Queue& queue, Index rows, const Arrays& arrays, const void* pr
                                       static_cast<cudaStream_t>(queue.stream)));
 }
 
+void launch_resident(const Queue& queue, const Resident& shape, const ResidentCall& call, const void* program) {
+    put_resident(static_cast<const Compiled*>(program)->program(), queue, shape, call);
+}
+
 }  // namespace
 
 template <class T>
@@ -117,6 +97,7 @@ CellLaunches<T> launches_of(const OwnProgram& program) {
         launches.feedback = launch<feedback, T, ForwardArrays<T>>;
         launches.feedback_backward = launch<feedback_backward, T, BackwardArrays<T>>;
     }
+    launches.resident = launch_resident;
     launches.program = &compiled(program);
     return launches;
 }

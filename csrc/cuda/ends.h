@@ -16,6 +16,15 @@ struct CallerResults {
     int count = 0;
 };
 
+// The rows before each step: numbers of the host's, which come with the kernel's own arguments and need no copy.
+struct PutStarts {
+    static constexpr Index kMost = 256;
+    Index* to;
+    Index starts[kMost];
+
+    RNNKERNELS_INLINE void operator()(Index, Index i) const { to[i] = starts[i]; }
+};
+
 // The states before the first step. Over (B, the wider of H and P).
 template <class T>
 struct BeginForward {

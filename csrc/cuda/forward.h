@@ -11,6 +11,7 @@
 #include "ends.h"
 #include "engine.h"
 #include "normalise.h"
+#include "resident/maths.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -63,11 +64,13 @@ public:
         take_kept(arena);
         if (Base::attending()) take_attending(arena);
         if (Base::projected()) projection_part_ = arena.take<T>(batch * width);
+        if (queue.resident > 0 && rows_.ragged()) starts_ = arena.take<Index>(rows_.steps + 1);
         a_.output = call.output;
     }
 
     void run() {
         layer_.fill(queue_);
+        if (starts_) put_starts();
         if (makes_table_)
             each(queue_, shape_.input, inputs_,
                  MakeTable<T>{in_.weight_ih, storage_, token_table_, shape_.input, Base::input_row(), inputs_});
@@ -98,6 +101,21 @@ public:
         }
         // With a context it is whole in each step only.
         if (Base::normalised() && !Base::attending()) normalise_x(chunk_row_, count, x_part_);
+    }
+
+    // All steps of a chunk in one kernel, where the queue wants that.
+    bool steps(Index first, Index last) {
+        if (queue_.resident == 0 || shape_.hidden == 0) return false;
+        const Resident shape = divide(table_.hidden.count, shape_.hidden, shape_.batch, queue_.resident);
+        ResidentCall call{};
+        if constexpr (sizeof(T) == 4) call.a = arrays({chunk_row_, 0, 0, 0});
+        call.weight = static_cast<const std::uint16_t*>(in_.weight_hh);
+        for (int i = 0; i < table_.hidden.count; ++i) call.gate_row[i] = table_.hidden.row[i];
+        call.batch = shape_.batch, call.steps = last - first;
+        call.starts = starts_, call.first_step = first;
+        for (int k = 0; k < table_.states; ++k) call.sequence[k] = call_.sequence[k];
+        launches_.resident(queue_, shape, call, launches_.program);
+        return true;
     }
 
     // An attending recurrence (attending_forward.h).
@@ -157,6 +175,14 @@ public:
     }
 
 private:
+    void put_starts() const {
+        for (Index from = 0; from <= rows_.steps; from += PutStarts::kMost) {
+            PutStarts body{starts_ + from, {}};
+            const Index left = rows_.steps + 1 - from, count = left < PutStarts::kMost ? left : PutStarts::kMost;
+            for (Index i = 0; i < count; ++i) body.starts[i] = rows_.first(from + i);
+            each(queue_, 1, count, body);
+        }
+    }
     void take_attending(Arena& arena);
     void begin_attending() const;
     AttentionStep<T> attention(const StepRows& now) const;
@@ -319,6 +345,7 @@ private:
     T* kept_queries_ = nullptr;               // (rows, query_row(A))
     void* contexts_ = nullptr;                // (B, D)
     void* asking_ = nullptr;                  // (B, width): h for the query, where it is not the state
+    Index* starts_ = nullptr;                 // (steps + 1): of a ragged batch, where a kernel needs them itself
     T* zoned_ = nullptr;                      // (B, states, H): what the cell made, where nothing is kept
 };
 

@@ -16,6 +16,7 @@ struct ForwardAt {
 
     const ForwardArrays<T>& a;
     Index row, unit;
+    Index of_batch = row;  // the row of the batch; row: that of the arrays
 
     RNNKERNELS_INLINE void load_x(V* x) const {
         clear(x);
@@ -24,7 +25,7 @@ struct ForwardAt {
             x[g] = from ? V(from[i * a.hidden + unit]) : V(T(__builtin_nanf("")));
         });
         if (a.bias_x) add<InputGates>(a.bias_x, x);
-        if (a.term) add<InputGates>(a.term + row * G::inputs * a.hidden, x);
+        if (a.term) add<InputGates>(a.term + of_batch * G::inputs * a.hidden, x);
         if constexpr (G::directs > 0) {
             const V itself = direct_x();
             each_of<DirectGates>([&](int, int g) RNNKERNELS_INLINED { x[g] = itself; });
@@ -62,10 +63,12 @@ struct ForwardAt {
         }
         RNNKERNELS_UNROLL(8)
         for (int k = first; k < G::states; ++k) a.states[k][at()] = n[k].raw;
-        if constexpr (!projected<Cell>) {
-            a.store(a.output, a.place(row) * a.hidden + unit, n[0]);
-            if (a.operand && row < a.next) a.store(a.operand, at(), n[0]);
-        }
+        if (!projected<Cell> && a.operand && row < a.next) a.store(a.operand, at(), n[0]);
+        store_kept(n);
+    }
+    // Where the caller and a backward will find them.
+    RNNKERNELS_INLINE void store_kept(const V* n) const {
+        if constexpr (!projected<Cell>) a.store(a.output, a.place(row) * a.hidden + unit, n[0]);
         if (a.kept_states) {
             RNNKERNELS_UNROLL(8)
             for (int k = 1; k < G::states; ++k) a.kept_states[row * a.kept_row + (k - 1) * a.hidden + unit] = n[k].raw;
@@ -86,7 +89,7 @@ struct ForwardAt {
 
     RNNKERNELS_INLINE Index at() const { return row * a.hidden + unit; }
 
-private:
+protected:
     RNNKERNELS_INLINE static void clear(V* gates) {
         RNNKERNELS_UNROLL(16)
         for (int g = 0; g < G::gates; ++g) gates[g] = V(T(0));

@@ -16,7 +16,13 @@ constexpr Index kChunkBytes = 128 * 1024 * 1024;
 
 }  // namespace
 
-const char* name_of(Kernel kernel) { return kernel == Kernel::reference ? "reference" : "products"; }
+const char* name_of(Kernel kernel) {
+    switch (kernel) {
+        case Kernel::reference: return "reference";
+        case Kernel::products: return "products";
+        default: return "resident";
+    }
+}
 
 Kernel choose_kernel(const Shape&, Dtype, const Card&) { return Kernel::products; }
 

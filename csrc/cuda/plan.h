@@ -9,8 +9,9 @@ namespace rnnkernels::cuda {
 enum class Kernel : int {
     reference,  // plain products: any dtype, any card, no library
     products,   // one product of cuBLAS per step and one pass of the cell; the input's for many steps at once
+    resident,   // as products, but all steps of a forward in one kernel that keeps the weights (resident/)
 };
-inline constexpr int kKernels = 2;
+inline constexpr int kKernels = 3;
 const char* name_of(Kernel kernel);
 
 // What is known of a card.
@@ -20,7 +21,7 @@ struct Card {
 };
 
 // Which kernel is best for a forward and its backward. It does not look whether cuBLAS is there: a call without it is
-// told so, and not served slowly. The persistent kernels will be further answers.
+// told so, and not served slowly. The resident kernels will be an answer when a card has been measured.
 Kernel choose_kernel(const Shape& shape, Dtype dtype, const Card& card);
 
 // What is done at once for many rows: their x part in a forward, their gradients in a backward.

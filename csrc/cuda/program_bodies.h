@@ -45,6 +45,7 @@ struct ProgramForwardAt {
 
     const ForwardArrays<T>& a;
     Index row, unit;
+    Index of_batch = row;  // the row of the batch; row: that of the arrays
 
     RNNKERNELS_INLINE V get_input(int i, int inputs) const {
         const Index column = i * a.hidden + unit;
@@ -56,7 +57,7 @@ struct ProgramForwardAt {
             if (token >= 0 && token < a.input) x = V(a.table[token * inputs * a.hidden + column]);
         }
         if (a.bias_x) x = x + V(a.bias_x[column]);
-        if (a.term) x = x + V(a.term[row * inputs * a.hidden + column]);
+        if (a.term) x = x + V(a.term[of_batch * inputs * a.hidden + column]);
         return x;
     }
     // x itself; of a token the vector that is 1 at its place.
@@ -92,12 +93,15 @@ struct ProgramForwardAt {
             return;
         }
         a.states[k][at()] = value.raw;
-        if (k > 0) {
-            if (a.kept_states) a.kept_states[row * a.kept_row + (k - 1) * a.hidden + unit] = value.raw;
-            return;
-        }
-        a.store(a.output, a.place(row) * a.hidden + unit, value);
-        if (a.operand && row < a.next) a.store(a.operand, at(), value);
+        if (k == 0 && a.operand && row < a.next) a.store(a.operand, at(), value);
+        store_kept(k, value);
+    }
+    // Where the caller and a backward will find it.
+    RNNKERNELS_INLINE void store_kept(int k, V value) const {
+        if (k == 0)
+            a.store(a.output, a.place(row) * a.hidden + unit, value);
+        else if (a.kept_states)
+            a.kept_states[row * a.kept_row + (k - 1) * a.hidden + unit] = value.raw;
     }
     RNNKERNELS_INLINE void set_made(V value) const { store_as<T>(a.made, a.made_dtype, at(), value.raw); }
     RNNKERNELS_INLINE void set_vector(int k, int vectors, V value) const {

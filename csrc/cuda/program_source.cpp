@@ -39,7 +39,7 @@ public:
         for (int phase = 0; phase < kProgramPhaseCount; ++phase)
             if (has(phase)) maths(static_cast<ProgramPhase>(phase));
         text_ += "\n}  // namespace\n}  // namespace rnnkernels::cuda\n";
-        for (int phase = 0; phase < kProgramPhaseCount; ++phase)
+        for (int phase = 0; phase < kProgramPhaseCount && phases_ != Phases::forward_maths; ++phase)
             if (has(phase)) kernel(static_cast<ProgramPhase>(phase));
         return text_;
     }
@@ -105,8 +105,7 @@ private:
 
     void maths(ProgramPhase phase) {
         const OwnPhase& own = program_.phases[static_cast<int>(phase)];
-        text_ +=
-            "\nRNNKERNELS_INLINE void " + prefix_ + "do_" + name_of(phase) + "(const " + at_of(phase) + "& at) {\n";
+        text_ += "\ntemplate <class At>\nRNNKERNELS_INLINE void " + prefix_ + "do_" + name_of(phase) + "(const At& at) {\n";
         line("using V = Vec<" + type_ + ">;");
         std::set<std::string> known;
         for (const ProgramOperand& operand : own.reads) read(operand), known.insert(value(operand));

@@ -58,6 +58,9 @@ struct Whole {
     RNNKERNELS_INLINE static void set(void* array, Index at, T value) { static_cast<T*>(array)[at] = value; }
 };
 struct Bfloat16 {
+    static constexpr bool kBfloat16 = true;
+    RNNKERNELS_INLINE static std::uint16_t bits(float value) { return to_bfloat16(value); }
+    RNNKERNELS_INLINE static float number(std::uint16_t bits) { return from_bfloat16(bits); }
     RNNKERNELS_INLINE static float get(const void* array, Index at) {
         return from_bfloat16(static_cast<const std::uint16_t*>(array)[at]);
     }
@@ -66,6 +69,9 @@ struct Bfloat16 {
     }
 };
 struct Float16 {
+    static constexpr bool kBfloat16 = false;
+    RNNKERNELS_INLINE static std::uint16_t bits(float value) { return to_float16(value); }
+    RNNKERNELS_INLINE static float number(std::uint16_t bits) { return from_float16(bits); }
     RNNKERNELS_INLINE static float get(const void* array, Index at) {
         return from_float16(static_cast<const std::uint16_t*>(array)[at]);
     }

@@ -13,6 +13,7 @@
 //
 // The sequence is cut into chunks: the forward projects x for a whole chunk at once, the backward sums a
 // chunk's weight gradients at once. Chunks depend on the problem only, never on the number of threads.
+// An engine may do all steps of a chunk at once (steps).
 // Groups of rows have nothing to do with each other inside a chunk, in most forwards in all chunks: an engine with
 // several threads goes through the steps of each group for itself (each_row_group).
 #pragma once
@@ -80,6 +81,8 @@ void run_forward_chunk(Form form, Engine& engine, Index first, Index last, bool 
     engine.begin_chunk(first, last);
     engine.each_row_group(each, [&] {
         engine.project(first, last);
+        if constexpr (requires { engine.steps(first, last); })
+            if (engine.steps(first, last)) return;
         for (Index t = first; t < last; ++t) forward_step(form, engine, t);
     });
 }

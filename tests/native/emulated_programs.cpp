@@ -10,6 +10,8 @@
 #include "cuda/program_bodies.h"
 #include "cuda/program_launches.h"
 #include "cuda/queue.h"
+#include "cuda/resident/program_maths.h"
+#include "emulated_resident.h"
 
 namespace rnnkernels::cuda {
 namespace {
@@ -201,6 +203,26 @@ void launch(const Queue& queue, Index rows, const typename Body<phase, T>::Array
         each(queue, rows, a.hidden, Body<phase, T>{of, a});
 }
 
+// A program's forward inside a resident kernel.
+struct InterpretedMaths {
+    static constexpr int inputs = kMaxGates, hiddens = kMostGates, states = kMaxStates;
+    static const CellTable& table(const ResidentCall& call) {
+        return static_cast<const Interpreted*>(call.program)->program.table();
+    }
+    static int input_count(const ResidentCall& call) { return table(call).input.count; }
+    static int hidden_count(const ResidentCall& call) { return table(call).hidden.count; }
+    static int state_count(const ResidentCall& call) { return table(call).states; }
+    static void run(const ResidentCall& call, const ResidentProgramAt& at) {
+        cuda::run(at, *static_cast<const Interpreted*>(call.program), ProgramPhase::forward);
+    }
+};
+
+void launch_resident(const Queue& queue, const Resident& shape, const ResidentCall& given, const void* program) {
+    ResidentCall call = given;
+    call.program = program;
+    put_emulated<ResidentProgramMaths<InterpretedMaths>>(queue, shape, call);
+}
+
 // Of each program one, for ever.
 Interpreted& interpreted(const OwnProgram& program) {
     static auto* all = new std::map<const OwnProgram*, std::unique_ptr<Interpreted>>;
@@ -225,6 +247,7 @@ CellLaunches<T> launches_of(const OwnProgram& program) {
         launches.feedback = launch<feedback, T>;
         launches.feedback_backward = launch<feedback_backward, T>;
     }
+    launches.resident = launch_resident;
     launches.program = &interpreted(program);
     return launches;
 }
@@ -232,6 +255,7 @@ template CellLaunches<float> launches_of(const OwnProgram&);
 template CellLaunches<double> launches_of(const OwnProgram&);
 
 void make_ready(const OwnProgram&, Dtype, bool) {}
+void make_resident_ready(int, const OwnProgram*, const Resident&, Dtype) {}
 
 }  // namespace rnnkernels::cuda
 

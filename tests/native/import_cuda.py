@@ -23,7 +23,7 @@ def main(path: str) -> None:
 
     print("cuda:", rk.backends()["cuda"])
     print("versions:", module.versions())
-    assert module.kernels() == ["reference", "products"]
+    assert module.kernels() == ["reference", "products", "resident"]
     assert [cell["name"] for cell in module.cells()] == list(rk.cells())
     if cuda.available():
         return

@@ -1,0 +1,54 @@
+// The resident kernel: a chunk of a layer's steps in one launch (warp.h). A grid of clusters, each for its rows of the
+// batch. Compiled at run time for a cell and a shape (source.h), by nvcc where a test looks at the machine code.
+#pragma once
+
+#include "machine.h"
+#include "warp.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+// h before the first step in the first of a block's buffers, all else of both zero: columns that no unit has are
+// multiplied, by weights of 0.
+template <class Stored, class Put>
+RNNKERNELS_INLINE void fill_buffers(const Resident& shape, const ResidentCall& call, Index tile, Index thread,
+                                    Index threads, Put put) {
+    for (Index at = thread; at < 2 * shape.buffer(); at += threads) {
+        const Index row = tile * shape.groups * kGroup + at / shape.row(), unit = at % shape.row();
+        const bool is = at < shape.buffer() && row < call.batch && unit < shape.hidden;
+        put(at, is ? Stored::bits(call.a.states[0][row * shape.hidden + unit]) : std::uint16_t{0});
+    }
+}
+
+#if defined(__CUDACC__)
+
+template <Resident shape, class Maths, class Stored>
+__device__ __forceinline__ void run_resident(const ResidentCall& call) {
+    extern __shared__ __align__(16) unsigned char memory[];
+    auto* const h = reinterpret_cast<std::uint16_t*>(memory + 16);
+    const Mailbox mailbox{shared_address(h), shared_address(memory)};
+    const Index tile = blockIdx.x / shape.blocks;
+    if (threadIdx.x == 0) mailbox.begin(shape.bytes());
+    fill_buffers<Stored>(shape, call, tile, threadIdx.x, blockDim.x,
+                         [&](Index at, std::uint16_t bits) RNNKERNELS_INLINED { h[at] = bits; });
+    const Machine<shape> machine{mailbox, static_cast<int>(blockIdx.x % shape.blocks),
+                                 static_cast<int>(threadIdx.x / 32), static_cast<int>(threadIdx.x % 32)};
+    ResidentWarp<Maths, Stored, Machine<shape>> warp(machine, call, tile);
+    arrive_cluster();
+    wait_cluster();
+    for (Index t = 0; t < call.steps; ++t) {
+        const unsigned buffer = t & 1;
+        if (t > 0) {
+            mailbox.wait(buffer, parity_of(t));
+            if (threadIdx.x == 0) mailbox.expect(buffer, shape.bytes());
+        }
+        warp.multiply(buffer);
+        warp.step(t, t + 1 == call.steps);
+    }
+    warp.end();
+    arrive_cluster();  // none may leave while others can still send to it
+    wait_cluster();
+}
+
+#endif
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET

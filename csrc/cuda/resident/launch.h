@@ -1,0 +1,35 @@
+// How a resident kernel is put into a queue: compiled at run time (launch.cu) or, where there is no GPU, run warp by
+// warp (tests/native/emulated_resident.h).
+#pragma once
+
+#include "../../cells/cell.h"
+#include "../program_cells.h"
+#include "../queue.h"
+#include "maths.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+// Whether resident kernels have the cell's form.
+template <class Cell>
+inline constexpr bool has_resident = !two_products<Cell> && !projected<Cell> && !normalised<Cell> &&
+                                     feedback_count<Cell> == 0 && hidden_gates<Cell>.count > 0;
+
+// Of the number-th built-in cell.
+#if defined(RNNKERNELS_EMULATED)
+template <class Cell>
+void put_resident_cell(int number, const Queue& queue, const Resident& shape, const ResidentCall& call);
+#else
+void put_resident(int number, const Queue& queue, const Resident& shape, const ResidentCall& call);
+template <class Cell>
+void put_resident_cell(int number, const Queue& queue, const Resident& shape, const ResidentCall& call) {
+    put_resident(number, queue, shape, call);
+}
+#endif
+// Of a cell that is a program.
+void put_resident(const OwnProgram& program, const Queue& queue, const Resident& shape, const ResidentCall& call);
+
+// Makes ready what a call will put, of a built-in cell or, where it is not null, of a program: later is too late where
+// a stream is recorded.
+void make_resident_ready(int number, const OwnProgram* program, const Resident& shape, Dtype storage);
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -1,0 +1,134 @@
+// What a warp of a resident kernel can do (warp.h) on a GPU of capability 9.0 and up: mma.sync, ldmatrix, and h sent to
+// the blocks of a cluster by st.async, whose bytes complete on the receiving block's mbarrier. No fence and no barrier
+// of a block stands in a step.
+//
+// Compiled with RNNKERNELS_BOUNDED_WAITS a wait that takes too long traps instead of hanging: a debugging build's.
+#pragma once
+
+#include "../storage.h"
+#include "geometry.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+#if defined(__CUDACC__)
+
+template <class V>
+struct OwnValue {
+    V value;
+    RNNKERNELS_INLINE V& operator[](int) { return value; }
+    RNNKERNELS_INLINE const V& operator[](int) const { return value; }
+};
+template <int count>
+struct OwnValues {
+    Vec<float> value[count > 0 ? count : 1];
+    RNNKERNELS_INLINE Vec<float>* of(int) { return value; }
+    RNNKERNELS_INLINE const Vec<float>* of(int) const { return value; }
+};
+
+__device__ __forceinline__ unsigned shared_address(const void* at) {
+    return static_cast<unsigned>(__cvta_generic_to_shared(at));
+}
+// That address in the memory of another block of the cluster.
+__device__ __forceinline__ unsigned address_in(unsigned address, unsigned block) {
+    unsigned there;
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(address), "r"(block));
+    return there;
+}
+__device__ __forceinline__ void arrive_cluster() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+__device__ __forceinline__ void wait_cluster() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+
+// h and barriers of a block, in its shared memory.
+struct Mailbox {
+    unsigned h, barriers;  // of two buffers each
+
+    // By one thread, before others know of it.
+    __device__ void begin(unsigned bytes) const {
+        for (unsigned buffer = 0; buffer < 2; ++buffer) {
+            asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(barriers + 8 * buffer) : "memory");
+            expect(buffer, bytes);
+        }
+        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    }
+    // The next phase of a buffer ends when so many bytes have come.
+    __device__ __forceinline__ void expect(unsigned buffer, unsigned bytes) const {
+        asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barriers + 8 * buffer), "r"(bytes)
+                     : "memory");
+    }
+    __device__ __forceinline__ void wait(unsigned buffer, unsigned parity) const {
+        unsigned done = 0;
+#if defined(RNNKERNELS_BOUNDED_WAITS)
+        for (int left = 1 << 20; !done; --left) {
+            if (left == 0) __trap();
+#else
+        while (!done) {
+#endif
+            asm volatile(
+                "{\n.reg .pred p;\nmbarrier.try_wait.parity.acquire.cta.shared::cta.b64 p, [%1], %2;\n"
+                "selp.u32 %0, 1, 0, p;\n}"
+                : "=r"(done)
+                : "r"(barriers + 8 * buffer), "r"(parity)
+                : "memory");
+        }
+    }
+};
+
+template <Resident given>
+struct Machine {
+    template <class V>
+    using Own = OwnValue<V>;
+    template <int count>
+    using Values = OwnValues<count>;
+    static constexpr int kTiles = given.tiles(), kDepth = given.depth(), kGroups = given.groups;
+    static constexpr int kLaneUnits = given.lane_units();
+    RNNKERNELS_INLINE static constexpr Resident shape() { return given; }
+
+    const Mailbox& mailbox;
+    int block, warp, lane;
+
+    template <class Use>
+    __device__ __forceinline__ void lanes(Use use) const {
+        use(lane);
+    }
+    template <class V>
+    __device__ __forceinline__ void shuffle(OwnValue<V>& own, int distance) const {
+        own.value = __shfl_xor_sync(0xffffffffU, own.value, distance);
+    }
+    __device__ __forceinline__ void load(OwnValue<unsigned> (&b)[4], int buffer, int group, int k) const {
+        const int row = group * kGroup + (lane & 7), column = k * kTileDepth + 8 * (lane >> 3);
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(b[0].value), "=r"(b[1].value), "=r"(b[2].value), "=r"(b[3].value)
+                     : "r"(place(buffer, row, column))
+                     : "memory");
+    }
+    template <class Stored>
+    __device__ __forceinline__ void multiply(OwnValue<float> (&sum)[4], const OwnValue<unsigned> (&a)[4],
+                                             const OwnValue<unsigned>& b0, const OwnValue<unsigned>& b1) const {
+        if constexpr (Stored::kBfloat16)
+            asm volatile(
+                "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+                "{%0, %1, %2, %3};"
+                : "+f"(sum[0].value), "+f"(sum[1].value), "+f"(sum[2].value), "+f"(sum[3].value)
+                : "r"(a[0].value), "r"(a[1].value), "r"(a[2].value), "r"(a[3].value), "r"(b0.value), "r"(b1.value));
+        else
+            asm volatile(
+                "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+                "{%0, %1, %2, %3};"
+                : "+f"(sum[0].value), "+f"(sum[1].value), "+f"(sum[2].value), "+f"(sum[3].value)
+                : "r"(a[0].value), "r"(a[1].value), "r"(a[2].value), "r"(a[3].value), "r"(b0.value), "r"(b1.value));
+    }
+    __device__ __forceinline__ void send(int, int peer, int buffer, int row, int column, std::uint64_t bytes) const {
+        asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.b64 [%0], %1, [%2];" ::"r"(
+                         address_in(place(buffer, row, column), peer)),
+                     "l"(bytes), "r"(address_in(mailbox.barriers + 8 * buffer, peer))
+                     : "memory");
+    }
+
+private:
+    __device__ __forceinline__ unsigned place(int buffer, int row, int column) const {
+        return mailbox.h + static_cast<unsigned>((buffer * given.buffer() + row * given.row() + column) * 2);
+    }
+};
+
+#endif
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -1,0 +1,36 @@
+// What a resident kernel is called with, and the maths of its cell: of a built-in one its own words, with loads and
+// stores that keep h and the states in registers. A cell that is a program has the same by other means
+// (program_maths.h).
+//
+//   inputs, hiddens, states   numbers that a unit keeps, at most: of x, of u, of its states; state_count(call)
+//   begin(call, unit, bias)   what is added to u in every step
+//   fetch(call, row, of_batch, unit, x)                       what of a step does not wait for h
+//   step(call, row, of_batch, unit, x, u, bias, now, next)    the states after it; everything that is kept is stored
+//
+// `row` is the row of the chunk, `of_batch` the same sequence's row of the batch.
+#pragma once
+
+#include "../arrays.h"
+#include "geometry.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+struct ResidentCall {
+    ForwardArrays<float> a;       // of the chunk: rows are counted from its first
+    const std::uint16_t* weight;  // weight_hh, as the halves' bits
+    int gate_row[kMostGates];     // of weight_hh, in units of H
+    Index batch, steps;
+    const Index* starts;  // of the chunk's steps: rows of the batch's before each; null: dense
+    Index first_step;     // of the chunk
+    void* sequence[kMaxStates];  // of the states after h, (T, B, H), the caller's; null: not wanted
+    const void* program;  // of a cell that is one, where it is run instruction by instruction
+
+    RNNKERNELS_INLINE Index first(Index t) const {
+        return starts ? starts[first_step + t] - starts[first_step] : t * batch;
+    }
+    RNNKERNELS_INLINE Index count(Index t) const {
+        return starts ? starts[first_step + t + 1] - starts[first_step + t] : batch;
+    }
+};
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -1,0 +1,48 @@
+// The maths of a cell that is a program in a resident kernel (maths.h), with the loads and stores of program_bodies.h.
+#pragma once
+
+#include "../program_bodies.h"
+#include "maths.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+struct ResidentProgramAt : ProgramForwardAt<float> {
+    const V *x, *u, *bias, *now;
+    V* next;
+
+    RNNKERNELS_INLINE V get_input(int i, int) const { return x[i]; }
+    RNNKERNELS_INLINE V get_hidden(int i, int, int) const { return u[i] + bias[i]; }
+    RNNKERNELS_INLINE V get_state(int k) const { return now[k]; }
+    RNNKERNELS_INLINE V get_new(int k) const { return now[k]; }
+    RNNKERNELS_INLINE void set_new(int k, V value) const {
+        next[k] = value;
+        store_kept(k, value);
+    }
+};
+
+// Program::run(call, at): its instructions. Program::input_count(call), hidden_count(call), state_count(call): how many
+// there are; inputs, hiddens, states: those or, where programs are interpreted, the most that one may have.
+template <class Program>
+struct ResidentProgramMaths {
+    using V = Vec<float>;
+    static constexpr int inputs = Program::inputs, hiddens = Program::hiddens, states = Program::states;
+    RNNKERNELS_INLINE static constexpr int state_count(const ResidentCall& call) { return Program::state_count(call); }
+
+    RNNKERNELS_INLINE static void begin(const ResidentCall& call, Index unit, V* bias) {
+        const ForwardArrays<float>& a = call.a;
+        RNNKERNELS_IN_REGISTERS
+        for (int i = 0; i < Program::hidden_count(call); ++i)
+            bias[i] = V(a.bias_u ? a.bias_u[(call.gate_row[i] - call.gate_row[0]) * a.hidden + unit] : 0.0F);
+    }
+    RNNKERNELS_INLINE static void fetch(const ResidentCall& call, Index row, Index of_batch, Index unit, V* x) {
+        RNNKERNELS_IN_REGISTERS
+        for (int i = 0; i < Program::input_count(call); ++i)
+            x[i] = ProgramForwardAt<float>{call.a, row, unit, of_batch}.get_input(i, Program::input_count(call));
+    }
+    RNNKERNELS_INLINE static void step(const ResidentCall& call, Index row, Index of_batch, Index unit, const V* x,
+                                       const V* u, const V* bias, const V* now, V* next) {
+        Program::run(call, ResidentProgramAt{{call.a, row, unit, of_batch}, x, u, bias, now, next});
+    }
+};
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -1,0 +1,19 @@
+// The CUDA C++ of a resident kernel: of one cell, one shape, one dtype of its arrays, all of them constants. Not here:
+// who compiles it (../nvrtc.h), and launches it (launch.h).
+#pragma once
+
+#include <string>
+
+#include "../program_cells.h"
+#include "geometry.h"
+
+namespace rnnkernels::cuda {
+
+// Of a program or, where that is null, of the number-th built-in cell.
+std::string resident_source(int number, const OwnProgram* program, const Resident& shape, Dtype storage);
+inline constexpr const char* kResidentKernel = "resident_forward";
+
+// What stands before it: kernel_headers.h and all that it includes.
+extern const char* const kResidentPrelude;
+
+}  // namespace rnnkernels::cuda

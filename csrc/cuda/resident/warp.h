@@ -1,0 +1,269 @@
+// One warp of a resident kernel: a forward whose recurrent weights stay in registers for all steps of a chunk.
+//
+// In a step a warp multiplies its rows of weight_hh with h of its cluster's rows of the batch, does the cell's maths for
+// its units, and sends their h to every block of the cluster, each of which waits for all of it before the next step.
+// There is no other barrier: a block has two buffers of h, and none can be written before all have read it, since what
+// is written is made of what they made of it.
+//
+// The text knows no GPU. `Machine` is what a warp can do: on a GPU (machine.h) a lane is a thread; on the host
+// (tests/native/resident_machine.h) all lanes are run one after the other, and warps in any order that waiting allows.
+//
+//   shape()                          the kernel's (geometry.h): on a GPU a constant
+//   kTiles, kDepth, kGroups, kLaneUnits   as the shape's or, on the host, the most that any has: sizes of arrays
+//   Own<V>, Values<n>                a V, and n numbers, of every lane's own; own[lane], values.of(lane)
+//   lanes(f)                         f(lane) by every lane
+//   shuffle(own, distance)           each lane gets that of the lane whose number differs by this bit
+//   load(b, buffer, group, k)        B fragments of two tiles along k, of a group's h
+//   multiply(sum, a0, .., b0, b1)    sum + A B
+//   send(lane, block, buffer, row, column, bytes)   eight bytes of h into a block's buffer; its barrier counts them
+//   block, warp                      of the cluster, of the block
+//
+// Not here: where things are (geometry.h); the maths (maths.h); who begins a kernel (forward.h).
+#pragma once
+
+#include "geometry.h"
+#include "maths.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+template <class Maths, class Stored, class Machine>
+class ResidentWarp {
+    using V = Vec<float>;
+    template <class Value>
+    using Own = typename Machine::template Own<Value>;
+    template <int count>
+    using Values = typename Machine::template Values<count>;
+    static constexpr int kTiles = Machine::kTiles, kDepth = Machine::kDepth, kGroups = Machine::kGroups;
+    static constexpr int kLaneUnits = Machine::kLaneUnits;
+
+public:
+    RNNKERNELS_INLINE ResidentWarp(const Machine& machine, const ResidentCall& call, Index tile)
+        : m_(machine), call_(call), first_row_(tile * m_.shape().groups * kGroup) {
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
+            load_weights(lane);
+            each_value([&](int g, int s) RNNKERNELS_INLINED {
+                const Index row = row_of(lane, g), unit = unit_of(lane, s);
+                const bool is = row < call_.batch && unit < hidden();
+                RNNKERNELS_IN_REGISTERS
+                for (int k = 0; k < Maths::state_count(call_); ++k)
+                    state_[g][s][k][lane] = is ? call_.a.states[k][row * hidden() + unit] : 0.0F;
+            });
+            RNNKERNELS_IN_REGISTERS
+            for (int s = 0; s < lane_units(); ++s) Maths::begin(call_, unit_in(unit_of(lane, s)), bias_[s].of(lane));
+        });
+        if (call_.steps > 0) fetch(0);
+    }
+
+    // u of the step's rows, from a buffer of h.
+    RNNKERNELS_INLINE void multiply(int buffer) {
+        Own<float> sum[kTiles][kGroups][2][kLaneValues];  // of even tiles along k, and of odd ones
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
+            each_tile([&](int tile, int g) RNNKERNELS_INLINED {
+                RNNKERNELS_IN_REGISTERS
+                for (int i = 0; i < 2 * kLaneValues; ++i) sum[tile][g][i / kLaneValues][i % kLaneValues][lane] = 0.0F;
+            });
+        });
+        RNNKERNELS_IN_REGISTERS
+        for (int k = 0; k < m_.shape().depth(); k += 2) {
+            RNNKERNELS_IN_REGISTERS
+            for (int g = 0; g < m_.shape().groups; ++g) {
+                Own<unsigned> b[4];
+                m_.load(b, buffer, g, k);
+                RNNKERNELS_IN_REGISTERS
+                for (int tile = 0; tile < m_.shape().tiles(); ++tile) {
+                    m_.template multiply<Stored>(sum[tile][g][0], weight_[tile][k], b[0], b[1]);
+                    m_.template multiply<Stored>(sum[tile][g][1], weight_[tile][k + 1], b[2], b[3]);
+                }
+            }
+        }
+        each_tile([&](int tile, int g) RNNKERNELS_INLINED { gather(sum[tile][g], tile, g); });
+    }
+
+    // The cell's step t of the chunk; `last`: no block will read its h.
+    RNNKERNELS_INLINE void step(Index t, bool last) {
+        const Index count = call_.count(t), first = call_.first(t);
+        RNNKERNELS_IN_REGISTERS
+        for (int g = 0; g < m_.shape().groups; ++g) {
+            Own<unsigned> half[kLaneUnits];
+            m_.lanes([&](int lane) RNNKERNELS_INLINED {
+                const Index row = row_of(lane, g);
+                RNNKERNELS_IN_REGISTERS
+                for (int s = 0; s < lane_units(); ++s) {
+                    const Index unit = unit_of(lane, s);
+                    if (row < count && unit < hidden()) {
+                        V now[Maths::states], next[Maths::states];
+                        RNNKERNELS_IN_REGISTERS
+                        for (int k = 0; k < Maths::state_count(call_); ++k) now[k] = V(state_[g][s][k][lane]);
+                        Maths::step(call_, first + row, row, unit, x_[g][s].of(lane), u_[g][s].of(lane),
+                                    bias_[s].of(lane), now, next);
+                        RNNKERNELS_IN_REGISTERS
+                        for (int k = 0; k < Maths::state_count(call_); ++k) {
+                            state_[g][s][k][lane] = next[k].raw;
+                            if (call_.sequence[k])
+                                call_.a.store(call_.sequence[k], call_.a.place(first + row) * hidden() + unit, next[k]);
+                        }
+                    }
+                    half[s][lane] = Stored::bits(state_[g][s][0][lane]);
+                }
+            });
+            if (!last) send(half, g, (t + 1) & 1);
+        }
+        if (!last) fetch(t + 1);
+    }
+
+    // The states after the chunk.
+    RNNKERNELS_INLINE void end() {
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
+            each_value([&](int g, int s) RNNKERNELS_INLINED {
+                const Index row = row_of(lane, g), unit = unit_of(lane, s);
+                if (row >= call_.batch || unit >= hidden()) return;
+                RNNKERNELS_IN_REGISTERS
+                for (int k = 0; k < Maths::state_count(call_); ++k)
+                    call_.a.states[k][row * hidden() + unit] = state_[g][s][k][lane];
+            });
+        });
+    }
+
+private:
+    template <class Use>
+    RNNKERNELS_INLINE void each_value(Use use) const {
+        RNNKERNELS_IN_REGISTERS
+        for (int g = 0; g < m_.shape().groups; ++g)
+            RNNKERNELS_IN_REGISTERS
+        for (int s = 0; s < lane_units(); ++s) use(g, s);
+    }
+    template <class Use>
+    RNNKERNELS_INLINE void each_tile(Use use) const {
+        RNNKERNELS_IN_REGISTERS
+        for (int g = 0; g < m_.shape().groups; ++g)
+            RNNKERNELS_IN_REGISTERS
+        for (int tile = 0; tile < m_.shape().tiles(); ++tile) use(tile, g);
+    }
+    RNNKERNELS_INLINE int lane_units() const { return m_.shape().lane_units(); }
+    RNNKERNELS_INLINE Index hidden() const { return m_.shape().hidden; }
+    // The warp's first unit.
+    RNNKERNELS_INLINE Index first_of_warp() const {
+        return m_.block * m_.shape().block_units() + m_.warp * m_.shape().warp_units();
+    }
+    RNNKERNELS_INLINE Index row_of(int lane, int g) const { return first_row_ + g * kGroup + group_row(lane); }
+    RNNKERNELS_INLINE Index unit_of(int lane, int s) const {
+        return first_of_warp() + first_unit(m_.shape(), lane) + s;
+    }
+    // One that there is.
+    RNNKERNELS_INLINE Index unit_in(Index unit) const { return unit < hidden() ? unit : hidden() - 1; }
+
+    RNNKERNELS_INLINE void load_weights(int lane) {
+        const Index first = first_of_warp();
+        RNNKERNELS_IN_REGISTERS
+        for (int tile = 0; tile < m_.shape().tiles(); ++tile)
+            RNNKERNELS_IN_REGISTERS
+        for (int k = 0; k < m_.shape().depth(); ++k)
+            RNNKERNELS_IN_REGISTERS
+        for (int part = 0; part < 4; ++part) {
+            const TileRow at = tile_row(m_.shape(), tile, fragment_row(lane, part));
+            const int from = k * kTileDepth + fragment_k(lane, part);
+            unsigned pair = 0;
+            if (at.gate < m_.shape().gates && first + at.unit < hidden()) {
+                const Index row = (call_.gate_row[at.gate] * hidden() + first + at.unit) * hidden();
+                if (from < hidden()) pair = call_.weight[row + from];
+                if (from + 1 < hidden()) pair |= static_cast<unsigned>(call_.weight[row + from + 1]) << 16;
+            }
+            weight_[tile][k][part][lane] = pair;
+        }
+    }
+
+    // What of a step does not wait for h.
+    RNNKERNELS_INLINE void fetch(Index t) {
+        const Index count = call_.count(t), first = call_.first(t);
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
+            each_value([&](int g, int s) RNNKERNELS_INLINED {
+                const Index row = row_of(lane, g), unit = unit_of(lane, s);
+                if (row < count && unit < hidden())
+                    Maths::fetch(call_, first + row, row, unit, x_[g][s].of(lane));
+            });
+        });
+    }
+
+    // A tile's values become gates of the lane's units.
+    RNNKERNELS_INLINE void gather(const Own<float> (&sum)[2][kLaneValues], int tile, int g) {
+        Own<float> given[2];
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
+            const bool side = own_side(lane);
+            RNNKERNELS_IN_REGISTERS
+            for (int i = 0; i < 2; ++i)
+                given[i][lane] = side ? sum[0][2 * i][lane] + sum[1][2 * i][lane]
+                                      : sum[0][2 * i + 1][lane] + sum[1][2 * i + 1][lane];
+        });
+        m_.shuffle(given[0], kNeighbour);
+        m_.shuffle(given[1], kNeighbour);
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
+            const bool side = own_side(lane);
+            RNNKERNELS_IN_REGISTERS
+            for (int i = 0; i < 2; ++i) {
+                const float kept = side ? sum[0][2 * i + 1][lane] + sum[1][2 * i + 1][lane]
+                                        : sum[0][2 * i][lane] + sum[1][2 * i][lane];
+                put(tile, 2 * i, g, lane, side ? given[i][lane] : kept);
+                put(tile, 2 * i + 1, g, lane, side ? kept : given[i][lane]);
+            }
+        });
+    }
+    RNNKERNELS_INLINE void put(int tile, int value, int g, int lane, float given) {
+        const int slots = m_.shape().slots(), gate = slots < 4 ? value % slots : 4 * tile + value;
+        if (gate < m_.shape().gates) u_[g][slots < 4 ? value / slots : 0].of(lane)[gate] = V(given);
+    }
+
+    // The h of a lane's units and its sharers', as eight bytes, to the blocks that are the lane's.
+    RNNKERNELS_INLINE void send(Own<unsigned> (&half)[kLaneUnits], int g, int buffer) {
+        Own<unsigned> word[2];
+        if (lane_units() == 1) {
+            join(half[0], 8, word[0]);
+            pair(word, 16);
+        } else {
+            m_.lanes([&](int lane)
+                         RNNKERNELS_INLINED { word[0][lane] = half[0][lane] | half[kLaneUnits > 1][lane] << 16; });
+            if (lane_units() == 2) pair(word, 8);
+        }
+        if constexpr (kLaneUnits == 4) {
+            if (lane_units() == 4)
+                m_.lanes([&](int lane) RNNKERNELS_INLINED { word[1][lane] = half[2][lane] | half[3][lane] << 16; });
+        }
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
+            const int column = static_cast<int>(first_of_warp()) + chunk_unit(m_.shape(), lane);
+            const std::uint64_t bytes = word[0][lane] | static_cast<std::uint64_t>(word[1][lane]) << 32;
+            RNNKERNELS_IN_REGISTERS
+            for (int i = 0; i < m_.shape().blocks; i += m_.shape().sharers())
+                if (const int peer = i + first_peer(m_.shape(), lane); peer < m_.shape().blocks)
+                    m_.send(lane, peer, buffer, g * kGroup + group_row(lane), column, bytes);
+        });
+    }
+    // Two lanes' halves become one word in both; two lanes' words become two: the lower lane's first.
+    RNNKERNELS_INLINE void join(const Own<unsigned>& half, int distance, Own<unsigned>& word) {
+        Own<unsigned> other = half;
+        m_.shuffle(other, distance);
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
+            word[lane] =
+                lane & distance ? other[lane] | half[lane] << 16 : half[lane] | other[lane] << 16;
+        });
+    }
+    RNNKERNELS_INLINE void pair(Own<unsigned> (&word)[2], int distance) {
+        word[1] = word[0];
+        m_.shuffle(word[1], distance);
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
+            if (!(lane & distance)) return;
+            const unsigned lower = word[1][lane];
+            word[1][lane] = word[0][lane];
+            word[0][lane] = lower;
+        });
+    }
+
+    const Machine& m_;
+    const ResidentCall& call_;
+    const Index first_row_;
+    Own<unsigned> weight_[kTiles][kDepth][4];
+    Own<float> state_[kGroups][kLaneUnits][Maths::states];
+    Values<Maths::inputs> x_[kGroups][kLaneUnits];
+    Values<Maths::hiddens> u_[kGroups][kLaneUnits];
+    Values<Maths::hiddens> bias_[kLaneUnits];
+};
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -1,0 +1,192 @@
+// Resident kernels (csrc/cuda/resident/) on the host: maps of every shape; and a layer's forward, warp by warp in random
+// orders, against the same sums taken plainly, bit for bit. Cells of one to six gates, sizes off every tile, more rows
+// than a group, sequences of different lengths, one step and none.
+#include <cmath>
+#include <cstring>
+
+#include "cells/all.h"
+#include "math/functions.h"
+
+#include "resident_machine.h"
+
+#include "cuda/resident/cell_maths.h"
+
+using namespace rnnkernels;
+using namespace rnnkernels::cuda;
+
+namespace {
+
+int faults = 0;
+void expect(bool holds, const char* what, const Resident& of) {
+    if (holds) return;
+    if (++faults < 20)
+        std::fprintf(stderr, "%s: gates %d hidden %d blocks %d groups %d\n", what, of.gates, of.hidden, of.blocks,
+                     of.groups);
+}
+
+// Six gates: two tiles for a unit.
+template <class V>
+struct SixGates {
+    static constexpr const char* name = "six_gates";
+    static constexpr const char* states[] = {"h", "c"};
+    static constexpr Gate gates[] = {
+        {"a", Input::projected, Operand::hidden, 0, 0}, {"b", Input::projected, Operand::hidden, 1, 1},
+        {"c", Input::none, Operand::hidden, 2, 2},      {"d", Input::projected, Operand::hidden, 3, 3},
+        {"e", Input::projected, Operand::hidden, 4, 4}, {"f", Input::projected, Operand::hidden, 5, 5}};
+    static constexpr int saved_count = 1, slot_count = 6;
+    static void forward(const V* x, const V* u, const V*, const V* s, V* n, V* saved) {
+        saved[0] = sigmoid(x[0] + u[0]);
+        n[1] = fma(saved[0], s[1], tanh(x[1] + u[1]) * sigmoid(u[2]));
+        n[0] = tanh(n[1] + x[3] + u[3]) * sigmoid(x[4] + u[4]) + sigmoid(x[5] + u[5]);
+    }
+};
+
+// Every gate of every unit, and every row of a group, belongs to one lane; each lane's eight bytes go to every block
+// once.
+void check_maps(const Resident& of) {
+    std::vector<int> seen(of.warp_units() * of.gates * kGroup);
+    std::vector<int> sent(of.warp_units() / 4 * kGroup * of.blocks);
+    for (int lane = 0; lane < kLanes; ++lane) {
+        for (int tile = 0; tile < of.tiles(); ++tile)
+            for (int value = 0; value < kLaneValues; ++value) {
+                // Its own values are of rows lane/4 and 8 further, the others of its neighbour's.
+                const int from = value % 2 == own_side(lane) ? lane : lane ^ kNeighbour;
+                const TileRow at = tile_row(of, tile, from / 4 + value / 2 * 8);
+                const int slots = of.slots(), unit = first_unit(of, lane) + (slots < 4 ? value / slots : 0);
+                const int gate = slots < 4 ? value % slots : 4 * tile + value;
+                expect(at.unit == unit && at.gate == gate, "a lane has another unit's gate", of);
+                if (gate < of.gates) ++seen[(unit * of.gates + gate) * kGroup + group_row(lane)];
+            }
+        for (int peer = first_peer(of, lane); peer < of.blocks; peer += of.sharers())
+            ++sent[(chunk_unit(of, lane) / 4 * kGroup + group_row(lane)) * of.blocks + peer];
+    }
+    for (int count : seen) expect(count == 1, "a gate is finished not once", of);
+    for (int count : sent) expect(count == 1, "h is sent not once", of);
+    expect(of.units() >= of.hidden && of.depth() * kTileDepth >= of.hidden && of.depth() % 2 == 0, "too small", of);
+    expect(of.row() * 2 % 32 == 16, "rows of h share banks", of);
+    expect(of.weights() <= kMostWeights && of.blocks <= kMostCluster, "too large", of);
+}
+
+struct Layer {
+    Index steps, batch, hidden;
+    std::vector<Index> starts;  // ragged
+};
+
+// u of a row: even tiles along k, odd ones, then both, each sixteen products at once (resident_machine.h).
+template <class Stored>
+float plain_sum(const std::uint16_t* weight, const std::vector<std::uint16_t>& h, Index hidden) {
+    float sum[2] = {};
+    for (Index k = 0; k < (hidden + 31) / 32 * 32; k += kTileDepth) {
+        double products = 0;
+        for (Index i = k; i < k + kTileDepth && i < hidden; ++i)
+            products += double{Stored::number(weight[i])} * Stored::number(h[i]);
+        sum[k / kTileDepth % 2] = static_cast<float>(sum[k / kTileDepth % 2] + products);
+    }
+    return sum[0] + sum[1];
+}
+
+template <template <class> class OneCell, class Stored>
+void check_layer(const Layer& layer, int processors, unsigned seed) {
+    using Cell = OneCell<Vec<float>>;
+    using G = Geometry<Cell>;
+    const Index hidden = layer.hidden, batch = layer.batch, steps = layer.steps;
+    const Resident shape = divide(G::hiddens, hidden, batch, processors);
+    if (shape.blocks == 0) return expect(false, "does not fit", shape);
+    std::mt19937 random(seed);
+    const auto draw = [&] { return static_cast<float>(static_cast<int>(random() % 2001) - 1000) / 1000; };
+    const Index rows = layer.starts.empty() ? steps * batch : layer.starts[steps];
+    std::vector<float> x(rows * G::inputs * hidden), bias(G::hiddens * hidden), term(batch * G::inputs * hidden);
+    std::vector<float> diagonal(G::diagonals * hidden);
+    std::vector<std::uint16_t> weight(G::hiddens * hidden * hidden);
+    for (std::vector<float>* array : {&x, &bias, &term, &diagonal})
+        for (float& value : *array) value = draw();
+    for (std::uint16_t& value : weight) value = Stored::bits(draw() / std::sqrt(static_cast<float>(hidden)));
+    const auto nan = std::numeric_limits<float>::quiet_NaN();
+    const Index kept_row = (G::saved + G::states - 1) * hidden;
+    struct Results {
+        std::vector<float> kept, states[kMaxStates];
+        std::vector<std::uint16_t> output;
+    } results[2];
+    for (Results& one : results) {
+        one.kept.assign(rows * kept_row, nan), one.output.assign(rows * hidden, 0x7fff);
+        std::mt19937 again(seed + 1);
+        for (int k = 0; k < G::states; ++k)
+            for (Index i = 0; i < batch * hidden; ++i)
+                one.states[k].push_back(static_cast<float>(again() % 1000) / 1000 - (k == 0 ? 0.5F : 0));
+    }
+    const auto call_of = [&](Results& to) {
+        ResidentCall call{};
+        ForwardArrays<float>& a = call.a;
+        a.hidden = a.width = hidden;
+        a.storage = Stored::kBfloat16 ? Dtype::bfloat16 : Dtype::float16;
+        a.x_part = x.data(), a.bias_u = bias.data(), a.term = term.data(), a.diagonal = diagonal.data();
+        for (float& setting : a.settings) setting = 0.75F;
+        for (int k = 0; k < G::states; ++k) a.states[k] = to.states[k].data();
+        a.output = to.output.data();
+        a.to_save = to.kept.data(), a.kept_row = kept_row;
+        if (G::states > 1) a.kept_states = to.kept.data() + G::saved * hidden;
+        call.weight = weight.data();
+        for (int i = 0; i < G::hiddens; ++i) call.gate_row[i] = i;
+        call.batch = batch, call.steps = steps;
+        call.starts = layer.starts.empty() ? nullptr : layer.starts.data();
+        return call;
+    };
+    run_emulated<ResidentCellMaths<Cell>, Stored>(shape, call_of(results[0]), seed);
+
+    const ResidentCall call = call_of(results[1]);
+    for (Index t = 0; t < steps; ++t)
+        for (Index row = 0; row < call.count(t); ++row) {
+            std::vector<std::uint16_t> h;
+            for (Index k = 0; k < hidden; ++k) h.push_back(Stored::bits(call.a.states[0][row * hidden + k]));
+            for (Index unit = 0; unit < hidden; ++unit) {
+                Vec<float> xs[G::gates], us[G::hiddens], biases[G::hiddens], now[G::states], next[G::states];
+                const Index at = call.first(t) + row;
+                ResidentCellMaths<Cell>::begin(call, unit, biases);
+                ResidentCellMaths<Cell>::fetch(call, at, row, unit, xs);
+                for (int i = 0; i < G::hiddens; ++i)
+                    us[i] = plain_sum<Stored>(&weight[(i * hidden + unit) * hidden], h, hidden);
+                for (int k = 0; k < G::states; ++k) now[k] = call.a.states[k][row * hidden + unit];
+                ResidentCellMaths<Cell>::step(call, at, row, unit, xs, us, biases, now, next);
+                for (int k = 0; k < G::states; ++k) call.a.states[k][row * hidden + unit] = next[k].raw;
+            }
+        }
+    const auto same = [](const auto& a, const auto& b) {
+        return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof a[0]) == 0);
+    };
+    expect(same(results[0].output, results[1].output), "output", shape);
+    expect(same(results[0].kept, results[1].kept), "what is kept", shape);
+    for (int k = 0; k < G::states; ++k) expect(same(results[0].states[k], results[1].states[k]), "states", shape);
+}
+
+template <template <class> class OneCell>
+void check_cell(const Layer& layer, int processors, unsigned seed) {
+    check_layer<OneCell, Bfloat16>(layer, processors, seed);
+    check_layer<OneCell, Float16>(layer, processors, seed + 7);
+}
+
+}  // namespace
+
+int main() {
+    for (int gates = 1; gates <= kMostGates; ++gates)
+        for (const int processors : {1, 132})
+            for (const Index batch : {1, 8, 9, 64, 1000})
+                for (Index hidden = 1; hidden <= 600; hidden += hidden < 40 ? 1 : 13)
+                    if (const Resident of = divide(gates, hidden, batch, processors); of.blocks > 0) check_maps(of);
+    const Layer layers[] = {{3, 2, 1, {}},   {4, 9, 5, {}},  {3, 17, 33, {}}, {5, 1, 40, {}},
+                            {2, 8, 100, {}}, {1, 3, 64, {}}, {0, 4, 16, {}},  {4, 5, 70, {0, 5, 9, 12, 13}}};
+    unsigned seed = 1;
+    for (const Layer& layer : layers)
+        for (const int processors : {1, 132}) {
+            check_cell<RnnTanh>(layer, processors, seed += 31);
+            check_cell<Janet>(layer, processors, seed += 31);
+            check_cell<Gru>(layer, processors, seed += 31);
+            check_cell<Lstm>(layer, processors, seed += 31);
+            check_cell<LstmPeephole>(layer, processors, seed += 31);
+            check_cell<Slstm>(layer, processors, seed += 31);
+            check_cell<SixGates>(layer, processors, seed += 31);
+        }
+    check_cell<Lstm>({2, 3, 512, {}}, 132, 5);
+    check_cell<Lstm>({2, 40, 200, {}}, 1, 6);
+    if (faults > 0) return 1;
+    std::puts("resident kernels: ok");
+}

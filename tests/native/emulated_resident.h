@@ -1,0 +1,25 @@
+// Resident kernels of built-in cells where there is no GPU (resident_machine.h).
+#pragma once
+
+#include "cuda/resident/cell_maths.h"
+#include "cuda/resident/launch.h"
+#include "resident_machine.h"
+
+namespace rnnkernels::cuda {
+
+template <class Maths>
+void put_emulated(const Queue& queue, const Resident& shape, const ResidentCall& call) {
+    put(queue, [=] {
+        if (call.a.storage == Dtype::bfloat16)
+            run_emulated<Maths, Bfloat16>(shape, call, 1);
+        else
+            run_emulated<Maths, Float16>(shape, call, 1);
+    });
+}
+
+template <class Cell>
+void put_resident_cell(int, const Queue& queue, const Resident& shape, const ResidentCall& call) {
+    put_emulated<ResidentCellMaths<Cell>>(queue, shape, call);
+}
+
+}  // namespace rnnkernels::cuda

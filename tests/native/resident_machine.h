@@ -1,0 +1,223 @@
+// What a warp of a resident kernel can do (csrc/cuda/resident/warp.h), on the host: lanes one after the other, mma and
+// ldmatrix as the PTX manual has their fragments, h sent as messages that arrive in any order. Warps go on in a random
+// order, as far as what they wait for has come. What a GPU would get away with most of the time is found here at once:
+// a buffer that is written before all have read it, h that is read before it has come (it is NaN until then), bytes
+// that are too many or too few, warps that wait for ever.
+#pragma once
+
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "cuda/resident/kernel.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+inline constexpr int kLanes = 32;
+
+template <class V>
+struct OwnValue {
+    V value[kLanes];
+    V& operator[](int lane) { return value[lane]; }
+    const V& operator[](int lane) const { return value[lane]; }
+};
+template <int count>
+struct OwnValues {
+    Vec<float> value[kLanes][count > 0 ? count : 1];
+    Vec<float>* of(int lane) { return value[lane]; }
+    const Vec<float>* of(int lane) const { return value[lane]; }
+};
+
+[[noreturn]] inline void resident_fault(const char* what) {
+    std::fprintf(stderr, "resident kernel: %s\n", what);
+    std::abort();
+}
+
+// The blocks of a cluster, and what is on its way between them.
+class EmulatedCluster {
+public:
+    EmulatedCluster(const Resident& shape, unsigned seed) : shape(shape), random_(seed), blocks_(shape.blocks) {
+        for (Block& block : blocks_) {
+            block.h.resize(2 * shape.buffer());
+            for (Box& box : block.box) box.missing = shape.bytes();
+        }
+    }
+
+    const Resident shape;
+
+    std::uint16_t* buffer(int block, int buffer) { return &blocks_[block].h[buffer * shape.buffer()]; }
+    unsigned any(std::size_t below) { return static_cast<unsigned>(random_() % below); }
+
+    // Whether the phase that step t of a block waits for is over; then the next one's bytes may be counted.
+    bool has_come(int block, Index t) const {
+        const Box& box = blocks_[block].box[t & 1];
+        return t == 0 || ((box.phase & 1) != parity_of(t) && box.phase > (t - 1) / 2);
+    }
+    // A warp has read what its block has for a step; with the last one the buffer is poisoned.
+    void was_read(int block, Index t) {
+        Box& box = blocks_[block].box[t & 1];
+        if (++box.reads < shape.warps) return;
+        box.reads = 0, box.free = true;
+        std::uint16_t* const h = buffer(block, t & 1);
+        for (int row = 0; row < shape.groups * kGroup; ++row)
+            for (int unit = 0; unit < shape.units(); ++unit) h[row * shape.row() + unit] = 0x7fff;  // a NaN of both halves
+    }
+    void send(int block, int buffer, int row, int column, std::uint64_t bytes) {
+        flying_.push_back({block, buffer, row, column, bytes});
+    }
+    bool flying() const { return !flying_.empty(); }
+    void deliver() {
+        const std::size_t which = any(flying_.size());
+        const Message message = flying_[which];
+        flying_[which] = flying_.back();
+        flying_.pop_back();
+        Box& box = blocks_[message.block].box[message.buffer];
+        if (!box.free && box.missing == shape.bytes()) resident_fault("h is sent to a buffer that was not read yet");
+        if (message.column % 4 != 0 || message.column + 4 > shape.units()) resident_fault("h is sent to no unit's place");
+        box.free = false;
+        for (int i = 0; i < 4; ++i)
+            buffer(message.block, message.buffer)[message.row * shape.row() + message.column + i] =
+                static_cast<std::uint16_t>(message.bytes >> 16 * i);
+        box.missing -= 8;
+        if (box.missing > 0) return;
+        ++box.phase;
+        box.missing = shape.bytes();
+    }
+    // The first buffer holds what was given; the second may be written.
+    void begin() {
+        for (Block& block : blocks_) block.box[1].free = true;
+    }
+
+private:
+    struct Box {
+        int missing = 0, reads = 0;
+        Index phase = 0;
+        bool free = false;
+    };
+    struct Block {
+        std::vector<std::uint16_t> h;
+        Box box[2];
+    };
+    struct Message {
+        int block, buffer, row, column;
+        std::uint64_t bytes;
+    };
+    std::mt19937 random_;
+    std::vector<Block> blocks_;
+    std::vector<Message> flying_;
+};
+
+struct EmulatedMachine {
+    template <class V>
+    using Own = OwnValue<V>;
+    template <int count>
+    using Values = OwnValues<count>;
+    static constexpr int kTiles = 2, kDepth = 32, kGroups = kMostGroups, kLaneUnits = 4;
+    const Resident& shape() const { return cluster.shape; }
+
+    EmulatedCluster& cluster;
+    int block, warp;
+
+    template <class Use>
+    void lanes(Use use) const {
+        const int first = static_cast<int>(cluster.any(kLanes));
+        for (int i = 0; i < kLanes; ++i) use((first + i) % kLanes);
+    }
+    template <class V>
+    void shuffle(OwnValue<V>& own, int distance) const {
+        const OwnValue<V> before = own;
+        for (int lane = 0; lane < kLanes; ++lane) own[lane] = before[lane ^ distance];
+    }
+    void load(OwnValue<unsigned> (&b)[4], int buffer, int group, int k) const {
+        const std::uint16_t* const h = cluster.buffer(block, buffer);
+        for (int matrix = 0; matrix < 4; ++matrix)
+            for (int lane = 0; lane < kLanes; ++lane) {
+                const int row = group * kGroup + lane / 4, column = k * kTileDepth + 8 * matrix + 2 * (lane % 4);
+                const std::uint16_t* const pair = h + row * shape().row() + column;
+                b[matrix][lane] = pair[0] | static_cast<unsigned>(pair[1]) << 16;
+            }
+    }
+    // Sixteen products are added exactly, as far as a double goes, then to the sum.
+    template <class Stored>
+    void multiply(OwnValue<float> (&sum)[4], const OwnValue<unsigned> (&a)[4], const OwnValue<unsigned>& b0,
+                  const OwnValue<unsigned>& b1) const {
+        float weight[kTileRows][kTileDepth], h[kTileDepth][kGroup];
+        const auto low = [](unsigned pair) { return Stored::number(static_cast<std::uint16_t>(pair)); };
+        const auto high = [](unsigned pair) { return Stored::number(static_cast<std::uint16_t>(pair >> 16)); };
+        for (int lane = 0; lane < kLanes; ++lane) {
+            const int g = lane / 4, t = lane % 4;
+            for (int part = 0; part < 4; ++part) {
+                const int row = g + (part % 2 ? 8 : 0), k = 2 * t + (part / 2 ? 8 : 0);
+                weight[row][k] = low(a[part][lane]), weight[row][k + 1] = high(a[part][lane]);
+            }
+            h[2 * t][g] = low(b0[lane]), h[2 * t + 1][g] = high(b0[lane]);
+            h[2 * t + 8][g] = low(b1[lane]), h[2 * t + 9][g] = high(b1[lane]);
+        }
+        for (int lane = 0; lane < kLanes; ++lane)
+            for (int i = 0; i < 4; ++i) {
+                const int row = lane / 4 + (i / 2 ? 8 : 0), column = 2 * (lane % 4) + i % 2;
+                double products = 0;
+                for (int k = 0; k < kTileDepth; ++k) products += double{weight[row][k]} * h[k][column];
+                sum[i][lane] = static_cast<float>(sum[i][lane] + products);
+            }
+    }
+    void send(int, int peer, int buffer, int row, int column, std::uint64_t bytes) const {
+        cluster.send(peer, buffer, row, column, bytes);
+    }
+};
+
+// A cluster's part of a call.
+template <class Maths, class Stored>
+void run_emulated_cluster(const Resident& shape, const ResidentCall& call, Index tile, unsigned seed) {
+    using Warp = ResidentWarp<Maths, Stored, EmulatedMachine>;
+    struct Runner {
+        EmulatedMachine machine;
+        std::unique_ptr<Warp> warp;
+        Index t = 0;
+        bool multiplied = false;
+    };
+    EmulatedCluster cluster(shape, seed);
+    for (int block = 0; block < shape.blocks; ++block)
+        fill_buffers<Stored>(shape, call, tile, 0, 1,
+                             [&](Index at, std::uint16_t bits) { cluster.buffer(block, 0)[at] = bits; });
+    cluster.begin();
+    std::vector<std::unique_ptr<Runner>> runners;
+    for (int i = 0; i < shape.blocks * shape.warps; ++i) {
+        runners.push_back(std::make_unique<Runner>(Runner{{cluster, i / shape.warps, i % shape.warps}, nullptr}));
+        runners.back()->warp = std::make_unique<Warp>(runners.back()->machine, call, tile);
+    }
+    std::vector<Runner*> at_work;
+    for (const auto& runner : runners) at_work.push_back(runner.get());
+    // A few that run ahead as far as they may, rather than all in step: which ones changes now and then.
+    for (std::size_t idle = 0; !at_work.empty();) {
+        if (cluster.flying() && (cluster.any(3) == 0 || idle > 4 * at_work.size())) cluster.deliver(), idle = 0;
+        const std::size_t which = cluster.any(2) ? at_work.size() - 1 : cluster.any(at_work.size());
+        Runner& runner = *at_work[which];
+        if (runner.t == call.steps) {
+            runner.warp->end();
+            at_work.erase(at_work.begin() + static_cast<std::ptrdiff_t>(which));
+        } else if (runner.multiplied) {
+            runner.warp->step(runner.t, runner.t + 1 == call.steps);
+            ++runner.t, runner.multiplied = false, idle = 0;
+        } else if (cluster.has_come(runner.machine.block, runner.t)) {
+            runner.warp->multiply(runner.t & 1);
+            cluster.was_read(runner.machine.block, runner.t);
+            runner.multiplied = true, idle = 0;
+        } else {
+            std::swap(at_work[which], at_work[cluster.any(at_work.size())]);
+            if (++idle > 64 * at_work.size() && !cluster.flying()) resident_fault("all wait for ever");
+        }
+    }
+}
+
+template <class Maths, class Stored>
+void run_emulated(const Resident& shape, const ResidentCall& call, unsigned seed) {
+    const Index rows = shape.groups * kGroup;
+    for (Index tile = 0; tile * rows < call.batch; ++tile)
+        run_emulated_cluster<Maths, Stored>(shape, call, tile, seed + static_cast<unsigned>(tile));
+}
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET
