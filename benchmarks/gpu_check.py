@@ -27,11 +27,17 @@ import torch, rnnkernels as rk
 from rnnkernels import cuda
 for kernel in cuda.kernels():
     cuda.set_kernel(kernel)
+    kind = torch.bfloat16 if kernel == "resident" else torch.float32
     for cell in rk.cells():
-        x = torch.randn(3, 2, 5, device="cuda")
+        x = torch.randn(3, 2, 5, device="cuda").to(kind)
         proj = 3 if rk.cell_info(cell)["projected"] else None
-        params = {n: torch.from_numpy(w).cuda() for n, w in rk.init_params(cell, 5, 5, rng=0, proj_size=proj).items()}
-        run = rk.forward(cell, x, params, lengths=[3, 1])
+        params = rk.init_params(cell, 5, 5, rng=0, proj_size=proj)
+        params = {n: torch.from_numpy(w).cuda().to(kind) for n, w in params.items()}
+        try:
+            run = rk.forward(cell, x, params, lengths=[3, 1])
+        except ValueError as error:
+            print(cell, error)
+            continue
         rk.backward(run, torch.ones_like(run.output))
 torch.cuda.synchronize()
 print("ran")

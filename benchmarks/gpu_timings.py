@@ -20,6 +20,7 @@ import torch
 
 import rnnkernels as rk
 from rnnkernels import cuda
+from rnnkernels.cuda import extension
 
 from . import machine, results
 from .peers import torch_loops
@@ -63,6 +64,29 @@ def ours(cell: str, x: Any, params: dict[str, Any], d: Any) -> tuple[Call, Call]
         return rk.backward(rk.forward(cell, x, params), d).params
 
     return infer, train
+
+
+def resident(cell: str, x: Any, params: dict[str, Any], d: Any) -> tuple[Call, Call] | None:
+    """The same by the kernel "resident"; None where it does not serve."""
+    dtype = str(x.dtype).removeprefix("torch.")
+    try:
+        hidden = params["weight_hh"].shape[1]
+        extension.load().resident_source(cell, dtype, hidden, x.shape[1], cuda.devices()[0].processors)
+    except ValueError:
+        return None
+
+    def by_name(call: Call) -> Call:
+        def run() -> Any:
+            cuda.set_kernel("resident")
+            try:
+                return call()
+            finally:
+                cuda.set_kernel("auto")
+
+        return run
+
+    infer, train = ours(cell, x, params, d)
+    return by_name(infer), by_name(train)
 
 
 def fused(cell: str, x: Any, params: dict[str, Any], d: Any) -> tuple[Call, Call]:
@@ -140,7 +164,12 @@ def measure(cell: str, shape: tuple[int, int, int, int], dtype: str, peers: Sequ
     x = torch.randn(steps, batch, inputs, device="cuda").to(kind)
     d = torch.randn(steps, batch, hidden, device="cuda").to(kind)
     calls = {"ours": ours(cell, x, params, d)}
+    if (found := resident(cell, x, params, d)) is not None:
+        calls["resident"] = found
+        peers = ["resident", *peers]
     for peer in peers:
+        if peer == "resident":
+            continue
         if peer == "cudnn":
             calls[peer] = fused(cell, x, params, d)
         else:

@@ -79,6 +79,17 @@ ProgramSource program_source(int cell, Dtype dtype, const std::string& prefix);
 // The machine code of its forward or its backward for a GPU of this capability, by NVRTC, which is found as cuBLAS is.
 std::string compile_program(int cell, Dtype dtype, bool backward, int capability);
 
+// The same of a resident kernel (cuda/resident/) of any cell that has them, for a layer on a card with so many
+// processors. Throws std::invalid_argument of what it does not serve.
+struct ResidentLayer {
+    int cell;
+    Dtype dtype;
+    Index hidden, batch;
+    int processors;
+};
+ProgramSource resident_source(const ResidentLayer& layer);
+std::string compile_resident(const ResidentLayer& layer, int capability);
+
 // As of cuBLAS. It needs no GPU.
 void set_nvrtc_folders(const char* const* folders, int count);
 struct NvrtcInfo {

@@ -138,6 +138,26 @@ py::tuple program_source(const std::string& cell, const std::string& dtype, cons
     return py::make_tuple(source.prelude, source.text);
 }
 
+cuda::ResidentLayer resident_layer(const std::string& cell, const std::string& dtype, Index hidden, Index batch,
+                                   int processors) {
+    return {find_cell(cell), read_dtype(dtype), hidden, batch, processors};
+}
+py::tuple resident_source(const std::string& cell, const std::string& dtype, Index hidden, Index batch,
+                          int processors) {
+    const cuda::ProgramSource source = cuda::resident_source(resident_layer(cell, dtype, hidden, batch, processors));
+    return py::make_tuple(source.prelude, source.text);
+}
+py::bytes compile_resident(const std::string& cell, const std::string& dtype, Index hidden, Index batch, int processors,
+                           int capability) {
+    const cuda::ResidentLayer layer = resident_layer(cell, dtype, hidden, batch, processors);
+    std::string code;
+    {
+        const Released released;
+        code = cuda::compile_resident(layer, capability);
+    }
+    return py::bytes(code);
+}
+
 py::bytes compile_program(const std::string& cell, const std::string& dtype, bool backward, int capability) {
     const int number = find_cell(cell);
     const Dtype kind = read_dtype(dtype);
@@ -222,6 +242,10 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
     m.def("program_source", &program_source, py::arg("cell"), py::arg("dtype"), py::arg("prefix") = "");
     m.def("compile_program", &compile_program, py::arg("cell"), py::arg("dtype"), py::arg("backward"),
           py::arg("capability"));
+    m.def("resident_source", &resident_source, py::arg("cell"), py::arg("dtype"), py::arg("hidden"), py::arg("batch"),
+          py::arg("processors"));
+    m.def("compile_resident", &compile_resident, py::arg("cell"), py::arg("dtype"), py::arg("hidden"), py::arg("batch"),
+          py::arg("processors"), py::arg("capability"));
     m.def("nvrtc", &nvrtc);
     m.def("kernels", &set_names);
     m.def("kernel", [] { return backend().set_name(backend().current_set()); });

@@ -25,6 +25,7 @@
 #include "program_source.h"
 #include "resident/coverage.h"
 #include "resident/launch.h"
+#include "resident/source.h"
 
 namespace rnnkernels {
 namespace {
@@ -241,6 +242,22 @@ std::string compile_program(int cell, Dtype dtype, bool backward, int capability
     if (cell < kBuiltIn) return {};
     const Phases phases = backward ? Phases::backward : Phases::forward;
     return compile_source(kProgramPrelude + program_source(program_of(cell - kBuiltIn), dtype, "", phases), capability);
+}
+
+ProgramSource resident_source(const ResidentLayer& layer) {
+    const CellTable& table = *at(layer.cell).table;
+    ForwardCall call{};
+    call.in.shape = {1, layer.batch, layer.hidden, layer.hidden, layer.hidden};
+    const std::string why = not_resident(table, call, layer.dtype, {90, layer.processors});
+    if (!why.empty()) throw std::invalid_argument("kernel: resident: " + why);
+    const Resident shape = divide(table.hidden.count, layer.hidden, layer.batch, layer.processors);
+    const OwnProgram* program = layer.cell < kBuiltIn ? nullptr : &program_of(layer.cell - kBuiltIn);
+    return {kResidentPrelude, resident_source(layer.cell, program, shape, layer.dtype)};
+}
+
+std::string compile_resident(const ResidentLayer& layer, int capability) {
+    const ProgramSource source = resident_source(layer);
+    return compile_source(source.prelude + source.text, capability);
 }
 
 GraphCounts graph_counts() { return graph_cache().counts(); }

@@ -105,7 +105,8 @@ private:
 
     void maths(ProgramPhase phase) {
         const OwnPhase& own = program_.phases[static_cast<int>(phase)];
-        text_ += "\ntemplate <class At>\nRNNKERNELS_INLINE void " + prefix_ + "do_" + name_of(phase) + "(const At& at) {\n";
+        text_ +=
+            "\ntemplate <class At>\nRNNKERNELS_INLINE void " + prefix_ + "do_" + name_of(phase) + "(const At& at) {\n";
         line("using V = Vec<" + type_ + ">;");
         std::set<std::string> known;
         for (const ProgramOperand& operand : own.reads) read(operand), known.insert(value(operand));

@@ -6,6 +6,7 @@
 
 namespace std {
 
+using int8_t = signed char;
 using int64_t = long long;
 using uint16_t = unsigned short;
 using uint32_t = unsigned int;

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -116,6 +117,23 @@ def test_halves(tensors: Any, name: str, dtype: str) -> None:
         run = rk.forward(of, x, params, state)
         gradients = rk.backward(run, d_output)
         found.append([run.output, gradients.x, *gradients.state, *(gradients.params[key] for key in params)])
+    for one, two in zip(*found, strict=True):
+        assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("name", ["lstm", "lstm_peephole", "gru", "rnn_relu"])
+def test_resident_kernels(tensors: Any, name: str) -> None:
+    """All steps in one kernel: the bits of the built-in cell's, kept values included."""
+    import torch
+
+    p = make(name, (4, 9, 5, 35), "float32")
+    x, params, state = on_device(torch, p, torch.bfloat16)
+    found = []
+    cuda.set_kernel("resident")
+    for of in (name, added(name)):
+        run = rk.forward(of, x, params, state, lengths=[4, 0, 2, 4, 1, 3, 4, 4, 4])
+        gradients = rk.backward(run, torch.from_numpy(p.d_output).to(x.dtype))
+        found.append([run.output, *run.state, gradients.x, *(gradients.params[key] for key in params)])
     for one, two in zip(*found, strict=True):
         assert torch.equal(one, two)
 
@@ -244,6 +262,19 @@ def test_equal_programs_have_equal_sources(emulated: Any) -> None:
         emulated.program_source("lstm", "float32")
 
 
+def test_the_preludes_use_what_a_compiler_without_headers_has(emulated: Any) -> None:
+    """Of std only what standard.h makes itself for NVRTC, which has no standard library."""
+    preludes = {
+        "programs": emulated.program_source(added("lstm"), "float32")[0],
+        "resident": emulated.resident_source("lstm", "bfloat16", 64, 8, 132)[0],
+    }
+    for name, text in preludes.items():
+        made, used = text.split("#else", 1)
+        known = set(re.findall(r"using (\w+) =|struct (\w+)", made[made.index("namespace std") :]))
+        missing = set(re.findall(r"\bstd::(\w+)", used)) - {word for pair in known for word in pair}
+        assert not missing, (name, missing)
+
+
 def test_nvrtc(emulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """It needs no GPU; a file that is none is looked for again."""
     name = added("lstm")
@@ -263,6 +294,9 @@ def test_nvrtc(emulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
                 code = emulated.compile_program(added(one), dtype, backward, 90)
                 assert code.startswith(b"\x7fELF"), "machine code"
                 assert (b".text.backward" in code, b".text.forward" in code) == (backward, not backward)
+    for cell in ("gru", name):
+        code = emulated.compile_resident(cell, "bfloat16", 64, 9, 132, 90)
+        assert b".text.resident_forward" in code
     assert b".target sm_" in emulated.compile_program(name, "float32", backward=False, capability=9990), "PTX"
     with pytest.raises(cuda.CudaUnavailableError, match=r"compiles for no GPU of capability 1\.1"):
         emulated.compile_program(name, "float32", backward=False, capability=11)

@@ -1,6 +1,6 @@
-// Resident kernels (csrc/cuda/resident/) on the host: maps of every shape; and a layer's forward, warp by warp in random
-// orders, against the same sums taken plainly, bit for bit. Cells of one to six gates, sizes off every tile, more rows
-// than a group, sequences of different lengths, one step and none.
+// Resident kernels (csrc/cuda/resident/) on the host: maps of every shape; and a layer's forward, warp by warp in
+// random orders, against the same sums taken plainly, bit for bit. Cells of one to six gates, sizes off every tile,
+// more rows than a group, sequences of different lengths, one step and none.
 #include <cmath>
 #include <cstring>
 

@@ -63,7 +63,8 @@ public:
         box.reads = 0, box.free = true;
         std::uint16_t* const h = buffer(block, t & 1);
         for (int row = 0; row < shape.groups * kGroup; ++row)
-            for (int unit = 0; unit < shape.units(); ++unit) h[row * shape.row() + unit] = 0x7fff;  // a NaN of both halves
+            for (int unit = 0; unit < shape.units(); ++unit)
+                h[row * shape.row() + unit] = 0x7fff;  // a NaN of both halves
     }
     void send(int block, int buffer, int row, int column, std::uint64_t bytes) {
         flying_.push_back({block, buffer, row, column, bytes});
@@ -76,7 +77,8 @@ public:
         flying_.pop_back();
         Box& box = blocks_[message.block].box[message.buffer];
         if (!box.free && box.missing == shape.bytes()) resident_fault("h is sent to a buffer that was not read yet");
-        if (message.column % 4 != 0 || message.column + 4 > shape.units()) resident_fault("h is sent to no unit's place");
+        if (message.column % 4 != 0 || message.column + 4 > shape.units())
+            resident_fault("h is sent to no unit's place");
         box.free = false;
         for (int i = 0; i < 4; ++i)
             buffer(message.block, message.buffer)[message.row * shape.row() + message.column + i] =
@@ -125,6 +127,10 @@ struct EmulatedMachine {
     void lanes(Use use) const {
         const int first = static_cast<int>(cluster.any(kLanes));
         for (int i = 0; i < kLanes; ++i) use((first + i) % kLanes);
+    }
+    template <class Use>
+    void lanes_later(Use use) const {
+        lanes(use);
     }
     template <class V>
     void shuffle(OwnValue<V>& own, int distance) const {

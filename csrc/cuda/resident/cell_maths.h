@@ -21,8 +21,8 @@ struct ResidentCellAt : ForwardAt<Cell, float> {
     }
     RNNKERNELS_INLINE void load_u(V* to) const {
         Base::clear(to);
-        Base::template each_of<typename Base::HiddenGates>(
-            [&](int i, int g) RNNKERNELS_INLINED { to[g] = u[i] + bias[i]; });
+        Base::template each_of<typename Base::HiddenGates>([&](int i, int g)
+                                                               RNNKERNELS_INLINED { to[g] = u[i] + bias[i]; });
     }
     RNNKERNELS_INLINE void load_s(V* s) const {
         RNNKERNELS_UNROLL(8)

@@ -94,7 +94,7 @@ RNNKERNELS_DEVICE constexpr int first_peer(const Resident& of, int lane) { retur
 // The number of the phase that a block's buffer is in when step t > 0 reads it, as its barrier counts: even or odd.
 RNNKERNELS_DEVICE constexpr unsigned parity_of(long long t) { return static_cast<unsigned>((t - 1) / 2 & 1); }
 
-inline constexpr int kMostGates = 8;  // of a unit
+inline constexpr int kMostGates = 8;      // of a unit
 inline constexpr int kMostWeights = 128;  // registers of a lane: with the rest they stay below 255
 inline constexpr int kMostCluster = 16;   // blocks; more than 8 need leave of the card
 inline constexpr int kBlockWarps = 8;

@@ -23,7 +23,8 @@ cudaKernel_t kernel_of(int number, const OwnProgram* program, const Resident& sh
     cudaKernel_t& kernel = (*kept)[{device, source}];
     if (kernel) return kernel;
     cudaKernel_t found{};
-    RNNKERNELS_CHECK(cudaLibraryGetKernel(&found, loaded(kResidentPrelude, source, capability_of(device)), kResidentKernel));
+    RNNKERNELS_CHECK(
+        cudaLibraryGetKernel(&found, loaded(kResidentPrelude, source, capability_of(device)), kResidentKernel));
     RNNKERNELS_CHECK(cudaKernelSetAttributeForDevice(found, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                      shared_bytes(shape), device));
     if (shape.blocks > 8)

@@ -34,7 +34,9 @@ __device__ __forceinline__ unsigned address_in(unsigned address, unsigned block)
     asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(address), "r"(block));
     return there;
 }
-__device__ __forceinline__ void arrive_cluster() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+__device__ __forceinline__ void arrive_cluster() {
+    asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
 __device__ __forceinline__ void wait_cluster() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 
 // h and barriers of a block, in its shared memory.
@@ -88,6 +90,13 @@ struct Machine {
     template <class Use>
     __device__ __forceinline__ void lanes(Use use) const {
         use(lane);
+    }
+    // By a lane that the compiler cannot know to be the same: it makes addresses again, and keeps none for so long.
+    template <class Use>
+    __device__ __forceinline__ void lanes_later(Use use) const {
+        int later = lane;
+        asm volatile("" : "+r"(later));
+        use(later);
     }
     template <class V>
     __device__ __forceinline__ void shuffle(OwnValue<V>& own, int distance) const {

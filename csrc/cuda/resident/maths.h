@@ -20,10 +20,10 @@ struct ResidentCall {
     const std::uint16_t* weight;  // weight_hh, as the halves' bits
     int gate_row[kMostGates];     // of weight_hh, in units of H
     Index batch, steps;
-    const Index* starts;  // of the chunk's steps: rows of the batch's before each; null: dense
-    Index first_step;     // of the chunk
+    const Index* starts;         // of the chunk's steps: rows of the batch's before each; null: dense
+    Index first_step;            // of the chunk
     void* sequence[kMaxStates];  // of the states after h, (T, B, H), the caller's; null: not wanted
-    const void* program;  // of a cell that is one, where it is run instruction by instruction
+    const void* program;         // of a cell that is one, where it is run instruction by instruction
 
     RNNKERNELS_INLINE Index first(Index t) const {
         return starts ? starts[first_step + t] - starts[first_step] : t * batch;

@@ -10,8 +10,8 @@ std::string maths_of(const OwnProgram& program) {
     const auto constant = [](const char* name, int value) {
         const std::string text = std::to_string(value);
         return std::string("    static constexpr int ") + name + "s = " + text +
-               ";\n    RNNKERNELS_INLINE static constexpr int " + name + "_count(const ResidentCall&) { return " + text +
-               "; }\n";
+               ";\n    RNNKERNELS_INLINE static constexpr int " + name + "_count(const ResidentCall&) { return " +
+               text + "; }\n";
     };
     const CellTable& table = program.table();
     return program_source(program, Dtype::float32, "", Phases::forward_maths) +
@@ -28,9 +28,8 @@ std::string resident_source(int number, const OwnProgram* program, const Residen
     if (program)
         text = maths_of(*program);
     else
-        text =
-            "namespace rnnkernels::cuda {\nnamespace {\nusing Maths = ResidentCellMaths<typename NumberedCell<" +
-            std::to_string(number) + ", AllCells>::type>;\n";
+        text = "namespace rnnkernels::cuda {\nnamespace {\nusing Maths = ResidentCellMaths<typename NumberedCell<" +
+               std::to_string(number) + ", AllCells>::type>;\n";
     text += "constexpr Resident kShape{" + std::to_string(shape.gates);
     for (const int part : {shape.hidden, shape.warps, shape.blocks, shape.groups}) text += ", " + std::to_string(part);
     text += "};\n}  // namespace\n}  // namespace rnnkernels::cuda\n\n";

@@ -1,9 +1,9 @@
 // One warp of a resident kernel: a forward whose recurrent weights stay in registers for all steps of a chunk.
 //
-// In a step a warp multiplies its rows of weight_hh with h of its cluster's rows of the batch, does the cell's maths for
-// its units, and sends their h to every block of the cluster, each of which waits for all of it before the next step.
-// There is no other barrier: a block has two buffers of h, and none can be written before all have read it, since what
-// is written is made of what they made of it.
+// In a step a warp multiplies its rows of weight_hh with h of its cluster's rows of the batch, does the cell's maths
+// for its units, and sends their h to every block of the cluster, each of which waits for all of it before the next
+// step. There is no other barrier: a block has two buffers of h, and none can be written before all have read it, since
+// what is written is made of what they made of it.
 //
 // The text knows no GPU. `Machine` is what a warp can do: on a GPU (machine.h) a lane is a thread; on the host
 // (tests/native/resident_machine.h) all lanes are run one after the other, and warps in any order that waiting allows.
@@ -11,7 +11,7 @@
 //   shape()                          the kernel's (geometry.h): on a GPU a constant
 //   kTiles, kDepth, kGroups, kLaneUnits   as the shape's or, on the host, the most that any has: sizes of arrays
 //   Own<V>, Values<n>                a V, and n numbers, of every lane's own; own[lane], values.of(lane)
-//   lanes(f)                         f(lane) by every lane
+//   lanes(f), lanes_later(f)         f(lane) by every lane; long after the first
 //   shuffle(own, distance)           each lane gets that of the lane whose number differs by this bit
 //   load(b, buffer, group, k)        B fragments of two tiles along k, of a group's h
 //   multiply(sum, a0, .., b0, b1)    sum + A B
@@ -113,7 +113,7 @@ public:
 
     // The states after the chunk.
     RNNKERNELS_INLINE void end() {
-        m_.lanes([&](int lane) RNNKERNELS_INLINED {
+        m_.lanes_later([&](int lane) RNNKERNELS_INLINED {
             each_value([&](int g, int s) RNNKERNELS_INLINED {
                 const Index row = row_of(lane, g), unit = unit_of(lane, s);
                 if (row >= call_.batch || unit >= hidden()) return;
@@ -128,15 +128,13 @@ private:
     template <class Use>
     RNNKERNELS_INLINE void each_value(Use use) const {
         RNNKERNELS_IN_REGISTERS
-        for (int g = 0; g < m_.shape().groups; ++g)
-            RNNKERNELS_IN_REGISTERS
+        for (int g = 0; g < m_.shape().groups; ++g) RNNKERNELS_IN_REGISTERS
         for (int s = 0; s < lane_units(); ++s) use(g, s);
     }
     template <class Use>
     RNNKERNELS_INLINE void each_tile(Use use) const {
         RNNKERNELS_IN_REGISTERS
-        for (int g = 0; g < m_.shape().groups; ++g)
-            RNNKERNELS_IN_REGISTERS
+        for (int g = 0; g < m_.shape().groups; ++g) RNNKERNELS_IN_REGISTERS
         for (int tile = 0; tile < m_.shape().tiles(); ++tile) use(tile, g);
     }
     RNNKERNELS_INLINE int lane_units() const { return m_.shape().lane_units(); }
@@ -155,21 +153,34 @@ private:
     RNNKERNELS_INLINE void load_weights(int lane) {
         const Index first = first_of_warp();
         RNNKERNELS_IN_REGISTERS
-        for (int tile = 0; tile < m_.shape().tiles(); ++tile)
-            RNNKERNELS_IN_REGISTERS
-        for (int k = 0; k < m_.shape().depth(); ++k)
-            RNNKERNELS_IN_REGISTERS
+        for (int tile = 0; tile < m_.shape().tiles(); ++tile) RNNKERNELS_IN_REGISTERS
+        for (int k = 0; k < m_.shape().depth(); ++k) RNNKERNELS_IN_REGISTERS
         for (int part = 0; part < 4; ++part) {
             const TileRow at = tile_row(m_.shape(), tile, fragment_row(lane, part));
             const int from = k * kTileDepth + fragment_k(lane, part);
             unsigned pair = 0;
             if (at.gate < m_.shape().gates && first + at.unit < hidden()) {
-                const Index row = (call_.gate_row[at.gate] * hidden() + first + at.unit) * hidden();
-                if (from < hidden()) pair = call_.weight[row + from];
-                if (from + 1 < hidden()) pair |= static_cast<unsigned>(call_.weight[row + from + 1]) << 16;
+                const std::uint16_t* const weight =
+                    call_.weight + (call_.gate_row[at.gate] * hidden() + first + at.unit) * hidden() + from;
+                // Both at once, where rows are whole words: what is loaded in halves needs more registers than there
+                // are.
+                if (hidden() % 2 == 0) {
+                    if (from < hidden()) pair = load_pair(weight);
+                } else {
+                    if (from < hidden()) pair = weight[0];
+                    if (from + 1 < hidden()) pair |= static_cast<unsigned>(weight[1]) << 16;
+                }
             }
             weight_[tile][k][part][lane] = pair;
         }
+    }
+
+    RNNKERNELS_INLINE static unsigned load_pair(const std::uint16_t* at) {
+#if defined(__CUDACC__)
+        return *reinterpret_cast<const unsigned*>(at);
+#else
+        return at[0] | static_cast<unsigned>(at[1]) << 16;
+#endif
     }
 
     // What of a step does not wait for h.
@@ -178,8 +189,7 @@ private:
         m_.lanes([&](int lane) RNNKERNELS_INLINED {
             each_value([&](int g, int s) RNNKERNELS_INLINED {
                 const Index row = row_of(lane, g), unit = unit_of(lane, s);
-                if (row < count && unit < hidden())
-                    Maths::fetch(call_, first + row, row, unit, x_[g][s].of(lane));
+                if (row < count && unit < hidden()) Maths::fetch(call_, first + row, row, unit, x_[g][s].of(lane));
             });
         });
     }
@@ -241,8 +251,7 @@ private:
         Own<unsigned> other = half;
         m_.shuffle(other, distance);
         m_.lanes([&](int lane) RNNKERNELS_INLINED {
-            word[lane] =
-                lane & distance ? other[lane] | half[lane] << 16 : half[lane] | other[lane] << 16;
+            word[lane] = lane & distance ? other[lane] | half[lane] << 16 : half[lane] | other[lane] << 16;
         });
     }
     RNNKERNELS_INLINE void pair(Own<unsigned> (&word)[2], int distance) {

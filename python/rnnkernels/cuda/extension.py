@@ -113,7 +113,9 @@ def kernels() -> tuple[str, ...]:
     """Return the names of the kernels, slowest first; ``"auto"`` for `set_kernel` is whichever is best for a call.
 
     ``"reference"`` needs nothing but the card: plain products, one launch each. ``"products"`` has cuBLAS make them:
-    that of the input for many steps at once, then per step one and one pass of the cell.
+    that of the input for many steps at once, then per step one and one pass of the cell. ``"resident"`` does all steps
+    of a forward in one kernel whose threads keep the recurrent weights; which calls it serves docs/cuda.md says, and it
+    refuses all others. Not yet measured on a card, so ``"auto"`` never takes it.
     """
     return tuple(load().kernels())
 
