@@ -30,7 +30,9 @@ def results(torch: Any, p: Any, kernel: str, dtype: Any, **options: Any) -> dict
     if "reset_state" in options:
         options["reset_state"] = tuple(torch.from_numpy(s).to(dtype) for s in options["reset_state"])
     run = rk.forward(p.cell, x, params, state, **options)
-    found = rk.backward(run, torch.from_numpy(p.d_output).to(dtype), tuple(torch.from_numpy(s).to(dtype) for s in p.d_state))
+    found = rk.backward(
+        run, torch.from_numpy(p.d_output).to(dtype), tuple(torch.from_numpy(s).to(dtype) for s in p.d_state)
+    )
     named = {"output": run.output, "dx": found.x} | {f"d {name}": g for name, g in found.params.items()}
     named |= {f"state {k}": s for k, s in enumerate(run.state)} | {f"d state {k}": s for k, s in enumerate(found.state)}
     return named

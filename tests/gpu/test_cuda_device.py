@@ -265,5 +265,7 @@ def test_resident_kernels(kernel: str, cell: str, dtype: str, shape: tuple[int, 
         assert error < 8 * unit, float(error)
     for run in runs[1:]:
         assert torch.equal(run.output, runs[0].output)
-    alone = rk.forward(cell, x[:, :1].contiguous(), params, tuple(s[:1].contiguous() for s in state), lengths=lengths[:1])
+    alone = rk.forward(
+        cell, x[:, :1].contiguous(), params, tuple(s[:1].contiguous() for s in state), lengths=lengths[:1]
+    )
     assert torch.equal(alone.output, runs[0].output[:, :1])
