@@ -1,0 +1,4 @@
+"""Programs that people ship, as they are and on these kernels: `python -m examples.real` lists them, README.md has figures.
+
+Each module with `PACKAGES` is a program of its own; `environment.py` says where it runs, `compare.py` what it prints.
+"""
