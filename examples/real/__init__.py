@@ -1,4 +1,5 @@
-"""Programs that people ship, as they are and on these kernels: `python -m examples.real` lists them, README.md has figures.
+"""Programs that people ship, as they are and on these kernels: `python -m examples.real` lists them.
 
-Each module with `PACKAGES` is a program of its own; `environment.py` says where it runs, `compare.py` what it prints.
+README.md has figures. Each module with `PACKAGES` is a program;
+`environment.py` says where it runs, `compare.py` what it prints.
 """

@@ -1,4 +1,4 @@
-"""What a program here ends with: how it was checked that both ways agree, and how much faster one is; a row of a table."""
+"""What a program here ends with: whether both ways agree, and how much faster one of them is."""
 
 from __future__ import annotations
 
@@ -38,13 +38,12 @@ def close(name: str, theirs: Any, ours: Any) -> str:
 def ratio(theirs: Callable[[], object], ours: Callable[[], object], rounds: int = ROUNDS) -> float:
     """Return their time over ours: medians of calls that take turns, after one of each that is not counted."""
     times: tuple[list[float], list[float]] = ([], [])
-    for turn in range(rounds + 1):
+    for _ in range(rounds + 1):
         for call, taken in zip((theirs, ours), times, strict=True):
             began = time.perf_counter()
             call()
-            if turn:
-                taken.append(time.perf_counter() - began)
-    return statistics.median(times[0]) / statistics.median(times[1])
+            taken.append(time.perf_counter() - began)
+    return statistics.median(times[0][1:]) / statistics.median(times[1][1:])
 
 
 def row(package: str, what: str, times: float, *checked: str) -> str:

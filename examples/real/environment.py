@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import site
 import subprocess
-import sys
 import venv
 from pathlib import Path
 
@@ -48,5 +47,7 @@ def run(python: Path, name: str) -> str:
     subprocess.CalledProcessError
         If it fails; what it wrote to standard error has been seen then.
     """
-    given = {"cwd": ROOT, "env": {**os.environ, **ONE_THREAD}, "stdout": subprocess.PIPE, "text": True}
-    return subprocess.run([python, "-W", "ignore", "-m", f"examples.real.{name}"], check=True, **given).stdout  # type: ignore[call-overload,no-any-return]
+    command = [str(python), "-W", "ignore", "-m", f"examples.real.{name}"]
+    inherited = {**os.environ, **ONE_THREAD}
+    done = subprocess.run(command, check=True, cwd=ROOT, env=inherited, stdout=subprocess.PIPE, text=True)
+    return done.stdout

@@ -1,6 +1,7 @@
 """Chinese text to pinyin: g2pM's bidirectional LSTM, its own NumPy against ours over all sentences at once.
 
-g2pM 0.1.2.5 looks a character's reading up, and asks a network where there are several. Its weights lie as PyTorch's do.
+g2pM 0.1.2.5 looks a character's reading up, and asks a network where there are several. Its weights lie as
+PyTorch's do.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ if TYPE_CHECKING:
 
 PACKAGES = ("g2pM==0.1.2.5",)
 
-TEXTS = """
-今天早上下了一场大雨，所以我撑着伞走到车站。
-新的图书馆明年春天将会建在河的对面。
-奶奶家的院子里有一棵很老的柿子树，秋天会飞来很多鸟。
-这台计算机一秒钟能做几百万次乘法。
-从夜里火车的窗户看出去，远处城镇的灯光显得很小。
-她每天早上烤面包，分给附近的孩子们。
-山上的天文台收集星光，研究宇宙的历史。
-开完长会以后，我们一边喝热茶，一边讨论下一步的计划，觉得还得重新考虑。
-""".split()
+TEXTS = [
+    "今天早上下了一场大雨，所以我撑着伞走到车站。",
+    "新的图书馆明年春天将会建在河的对面。",
+    "奶奶家的院子里有一棵很老的柿子树，秋天会飞来很多鸟。",
+    "这台计算机一秒钟能做几百万次乘法。",
+    "从夜里火车的窗户看出去，远处城镇的灯光显得很小。",
+    "她每天早上烤面包，分给附近的孩子们。",
+    "山上的天文台收集星光，研究宇宙的历史。",
+    "开完长会以后，我们一边喝热茶，一边讨论下一步的计划，觉得还得重新考虑。",
+]
 
 
 class Batched:
@@ -65,7 +66,7 @@ class Batched:
 
 def main() -> None:
     """Compare, and print a row of the table."""
-    from g2pM import G2pM  # noqa: PLC0415
+    from g2pM import G2pM
 
     g2pm = G2pM()
     batched = Batched(g2pm)

@@ -37,10 +37,10 @@ def utterance(seed: int, seconds: float) -> Array:
 
 def main() -> None:
     """Compare, and print a row of the table."""
-    import torch  # noqa: PLC0415
-    from resemblyzer import VoiceEncoder  # noqa: PLC0415
+    import torch
+    from resemblyzer import VoiceEncoder
 
-    import rnnkernels.torch as rnn  # noqa: PLC0415
+    import rnnkernels.torch as rnn
 
     torch.set_num_threads(1)
     sounds = [utterance(seed, 6.0) for seed in range(3)]
@@ -52,7 +52,11 @@ def main() -> None:
 
     checked = compare.close("vectors", voices(as_it_is), voices(ours))
     times = compare.ratio(lambda: voices(as_it_is), lambda: voices(ours))
-    print(compare.row("Resemblyzer 0.1.4", f"{len(sounds)} utterances of 6 s to vectors, spectra included", times, checked))
+    print(
+        compare.row(
+            "Resemblyzer 0.1.4", f"{len(sounds)} utterances of 6 s to vectors, spectra included", times, checked
+        )
+    )
 
 
 if __name__ == "__main__":
