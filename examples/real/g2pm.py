@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from g2pM import G2pM
 
 import rnnkernels as rk
 
@@ -66,8 +67,6 @@ class Batched:
 
 def main() -> None:
     """Compare, and print a row of the table."""
-    from g2pM import G2pM
-
     g2pm = G2pM()
     batched = Batched(g2pm)
 

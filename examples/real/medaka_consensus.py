@@ -12,6 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pysam
+import torch
+from medaka.common import Region
+from medaka.datastore import DataIndex
+from medaka.features import BAMHandler
+from medaka.models import open_model
+from medaka.prediction import run_prediction
+from medaka.stitch import stitch_from_probs
+
+import rnnkernels.torch as rnn
 
 from . import compare
 
@@ -27,8 +37,6 @@ CHUNK, OVERLAP = 2_000, 200  # of the draft, for one row of a batch
 
 def write_reads(file: str, rng: np.random.Generator) -> str:
     """Write reads of a sequence, each placed where it is from, and return the sequence."""
-    import pysam
-
     truth = rng.choice(list("ACGT"), LENGTH)
     header = {"HD": {"VN": "1.6", "SO": "coordinate"}, "SQ": [{"SN": "draft", "LN": LENGTH}]}
     with pysam.AlignmentFile(file, "wb", header=header) as bam:
@@ -53,20 +61,13 @@ class Consensus:
     """medaka's inference with a model that lies in memory."""
 
     def __init__(self, bam: str, folder: Path) -> None:
-        import medaka.common
-        import medaka.features
-        import medaka.models
-        import torch
-
-        self.store = medaka.models.open_model(MODEL)
+        self.store = open_model(MODEL)
         self.model = self.store.load_model(device=torch.device("cpu"))
-        self.reads, self.region = medaka.features.BAMHandler(bam, size=2), medaka.common.Region("draft", 0, LENGTH)
+        self.reads, self.region = BAMHandler(bam, size=2), Region("draft", 0, LENGTH)
         self.files = (str(folder / f"{number}.hdf") for number in itertools.count())
 
     def infer(self) -> str:
         """Write the probabilities of all places to a new file, and return its name."""
-        from medaka.prediction import run_prediction
-
         file, encoder = next(self.files), self.store.get_meta("feature_encoder")
         self.store.copy_meta(file)
         run_prediction(file, self.reads, [self.region], self.model, encoder, CHUNK, OVERLAP, bam_workers=1)
@@ -74,9 +75,6 @@ class Consensus:
 
     def read(self, file: str) -> tuple[str, Array]:
         """Return the bases, and the probabilities of the rows of the batch one after the other."""
-        from medaka.datastore import DataIndex
-        from medaka.stitch import stitch_from_probs
-
         ((_, parts, _),) = stitch_from_probs([file], self.region, min_depth=0)
         samples = DataIndex([file]).yield_from_feature_files(regions=[self.region])
         return "".join(parts), np.concatenate([sample.label_probs for sample in samples])
@@ -84,10 +82,6 @@ class Consensus:
 
 def main() -> None:
     """Compare, and print a row of the table."""
-    import torch
-
-    import rnnkernels.torch as rnn
-
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import nagisa_utils as utils
 import numpy as np
+from nagisa.dynet_loader import load_dynet_text_model, map_nagisa_params
+from nagisa.tagger import Tagger, base
 
 import rnnkernels as rk
 from rnnkernels import convert
@@ -36,8 +39,6 @@ class Batched:
     """A tagger's two LSTMs over all sentences at once; what stands around them stays nagisa's."""
 
     def __init__(self, tagger: Any, file: str) -> None:
-        from nagisa.dynet_loader import load_dynet_text_model, map_nagisa_params
-
         arrays = map_nagisa_params(load_dynet_text_model(file), tagger._hp)
         self.tagger, self.model = tagger, tagger._model
         self.cutter, self.namer = stack(arrays["ws_lstms"]), stack(arrays["pos_lstms"])
@@ -46,8 +47,6 @@ class Batched:
 
     def __call__(self, texts: list[str]) -> list[str]:
         """Return each text as ``str(tagger.tagging(text))`` has it: ``"今日/名詞 は/助詞 ..."``."""
-        import nagisa_utils as utils
-
         tagger, model = self.tagger, self.model
         vocabularies = tagger._uni2id, tagger._bi2id, tagger._word2id, tagger._hp["WINDOW_SIZE"]
         embeddings = model.UNI, model.BI, model.CTYPE, model.WORD
@@ -64,8 +63,6 @@ class Batched:
 
     def POStagging(self, asked: list[Any]) -> list[int]:  # noqa: N802 - nagisa's name
         """Return the numbers of the words' parts of speech, one sentence after the other."""
-        import nagisa_utils as utils
-
         model, (letters, words, choices) = self.model, asked
         vectors = utils.build_pos_input(words, choices, model.WORD, model.POS, model.dim_uni)  # (N, I)
         vectors[:, model.dim_word : model.dim_word + model.dim_uni] = model._char_vecs(letters)
@@ -88,8 +85,6 @@ def stack(layers: list[tuple[dict[str, Array], dict[str, Array]]]) -> rk.Prepare
 
 def main() -> None:
     """Compare, and print a row of the table."""
-    from nagisa.tagger import Tagger, base
-
     tagger, batched = Tagger(), Batched(Tagger(), f"{base}/data/nagisa_v001.model")
 
     def theirs() -> list[str]:

@@ -8,6 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from resemblyzer import VoiceEncoder
+
+import rnnkernels.torch as rnn
 
 from . import compare
 
@@ -37,11 +41,6 @@ def utterance(seed: int, seconds: float) -> Array:
 
 def main() -> None:
     """Compare, and print a row of the table."""
-    import torch
-    from resemblyzer import VoiceEncoder
-
-    import rnnkernels.torch as rnn
-
     torch.set_num_threads(1)
     sounds = [utterance(seed, 6.0) for seed in range(3)]
     as_it_is, ours = VoiceEncoder("cpu", verbose=False), VoiceEncoder("cpu", verbose=False)
