@@ -124,6 +124,7 @@ def test_a_wrong_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "NAME: expected one of beatnet_frames, " in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_environment_lies_on_top_of_the_python_that_makes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
