@@ -5,6 +5,7 @@ from .record import Break
 E = "examples"
 P = "python/rnnkernels"
 HOUSE = "tests/examples/test_examples.py -k 'not test_quick_run'"
+REAL = "tests/examples/test_real.py"
 
 BREAKS = [
     # ---- the house
@@ -127,5 +128,48 @@ BREAKS = [
         "days[(days % 10 == 0) == fresh][:count]",
         "days[:count]",
         "tests/examples/test_seen.py",
+    ),
+    # ---- real programs
+    Break(
+        "examples: a program's result that is no number is close to every other",
+        "examples/real/compare.py",
+        "if not gap <= TOLERANCE:",
+        "if gap > TOLERANCE:",
+        REAL,
+    ),
+    Break(
+        "examples: the first call of a program counts",
+        "examples/real/compare.py",
+        "statistics.median(times[0][1:]) / statistics.median(times[1][1:])",
+        "statistics.median(times[0]) / statistics.median(times[1])",
+        REAL,
+    ),
+    Break(
+        "examples: a program pins no version",
+        "examples/real/g2pm.py",
+        'PACKAGES = ("g2pM==0.1.2.5",)',
+        'PACKAGES = ("g2pM",)',
+        REAL,
+    ),
+    Break(
+        "examples: what a program pins lies behind what is there already",
+        "examples/real/environment.py",
+        'f"site.addsitedir({path!r})"',
+        'f"sys.path.insert(0, {path!r})"',
+        REAL,
+    ),
+    Break(
+        "examples: sequences come apart with what lies behind them",
+        "examples/real/ragged.py",
+        "[whole[:length, k] for k, length",
+        "[whole[:, k] for k, length",
+        REAL,
+    ),
+    Break(
+        "examples: a program that fails is no failure of the command",
+        "examples/real/__main__.py",
+        "file=sys.stderr)\n        return 1",
+        "file=sys.stderr)\n        return 0",
+        REAL,
     ),
 ]
