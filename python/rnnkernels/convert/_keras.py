@@ -8,8 +8,8 @@ import numpy as np
 
 from rnnkernels._scalars import as_flag, as_items, shown
 
-from ._layers import as_array, expect_shape, join, of_one_dtype, split
-from ._layouts import Arrays, from_layout, layout_of, sizes, to_layout
+from ._layers import as_array, join, of_one_dtype, split
+from ._layouts import Arrays, fitting, layout_of, to_layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -130,22 +130,14 @@ def _from_one(cell: str, layout: Layout, weights: list[Any], what: str, first: i
     names = [f"{what}[{first + k}]" for k in range(len(weights))]
     arrays = [as_array(name, value) for name, value in zip(names, weights, strict=True)]
     of_one_dtype(dict(zip(names, arrays, strict=True)), what)
-    kernel, recurrent = arrays[:2]
-    found = sizes(layout, kernel.shape, recurrent.shape)
-    if found is None:
-        rows = f"{len(layout.gates)}*H"
-        raise ValueError(
-            f"{names[0]}, {names[1]}: expected shapes (I, {rows}) and (H, {rows}), "
-            f"got {kernel.shape} and {recurrent.shape}"
-        )
-    if len(arrays) == 2:
-        return from_layout(cell, layout, Arrays(kernel, recurrent, None, None))
-    count, bias = len(layout.gates) * found[1], arrays[2]
-    if not layout.bias_hh:
-        expect_shape(names[2], bias, (count,), f"({len(layout.gates)}*H,)")
-        return from_layout(cell, layout, Arrays(kernel, recurrent, bias, None))
-    expect_shape(names[2], bias, (2, count), f"(2, {len(layout.gates)}*H)")
-    return from_layout(cell, layout, Arrays(kernel, recurrent, *bias))
+    kernel, recurrent, bias = arrays if len(arrays) == 3 else (*arrays, None)
+    biases = (bias, None)
+    if bias is not None and layout.bias_hh:
+        if bias.ndim != 2 or len(bias) != 2:
+            raise ValueError(f"{names[2]}: expected shape (2, {len(layout.gates)}*H), got {bias.shape}")
+        biases = (bias[0], bias[1])
+        names.append(names[2])
+    return fitting(cell, layout, Arrays(kernel, recurrent, *biases), names)
 
 
 def _to_one(cell: str, layout: Layout, params: Params) -> list[Array]:
