@@ -130,14 +130,13 @@ def _from_one(cell: str, layout: Layout, weights: list[Any], what: str, first: i
     names = [f"{what}[{first + k}]" for k in range(len(weights))]
     arrays = [as_array(name, value) for name, value in zip(names, weights, strict=True)]
     of_one_dtype(dict(zip(names, arrays, strict=True)), what)
-    kernel, recurrent, bias = arrays if len(arrays) == 3 else (*arrays, None)
-    biases = (bias, None)
-    if bias is not None and layout.bias_hh:
-        if bias.ndim != 2 or len(bias) != 2:
-            raise ValueError(f"{names[2]}: expected shape (2, {len(layout.gates)}*H), got {bias.shape}")
-        biases = (bias[0], bias[1])
+    bias_ih, bias_hh = arrays[2] if len(arrays) == 3 else None, None
+    if bias_ih is not None and layout.bias_hh:
+        if bias_ih.ndim != 2 or len(bias_ih) != 2:
+            raise ValueError(f"{names[2]}: expected shape (2, {len(layout.gates)}*H), got {bias_ih.shape}")
+        bias_ih, bias_hh = bias_ih
         names.append(names[2])
-    return fitting(cell, layout, Arrays(kernel, recurrent, *biases), names)
+    return fitting(cell, layout, Arrays(arrays[0], arrays[1], bias_ih, bias_hh), names)
 
 
 def _to_one(cell: str, layout: Layout, params: Params) -> list[Array]:
