@@ -20,12 +20,13 @@ from ._flax import from_flax, to_flax
 from ._gates import gates
 from ._haiku import from_haiku
 from ._haste import from_haste, to_haste
-from ._keras import from_keras, in_keras_order, to_keras
+from ._keras import FromKeras, from_keras, in_keras_order, to_keras
 from ._lasagne import FromMadmom, from_lasagne, from_madmom
 from ._onnx import from_onnx, to_onnx
 from ._torch import from_torch, to_torch
 
 __all__ = [
+    "FromKeras",
     "FromMadmom",
     "from_dynet",
     "from_flax",
