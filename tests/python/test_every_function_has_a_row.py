@@ -45,6 +45,7 @@ WITHOUT_ROWS = {
     "charlm.Record": RECORD,
     "charlm.Split": RECORD,
     "cli.main": "a command line: test_cli.py",
+    "convert.FromKeras": RECORD,
     "convert.FromMadmom": RECORD,
     "cuda.CallBytes": RECORD,
     "cuda.Device": RECORD,

@@ -251,7 +251,7 @@ def _parameters(layer: KerasLayer, arrays: list[Any]) -> Layers:
 def _together(found: list[tuple[KerasLayer, Layers]], *, stacked: bool) -> FromKeras:
     """Return one layer, or several on each other, which have to be what a `Stack` is."""
     layers = [layer for layer, _ in found]
-    cells = {cell.cell for layer in layers for directions in layer.cells for cell in directions}
+    cells = {cell.cell[:] for layer in layers for directions in layer.cells for cell in directions}
     widths = {params["weight_hh"].shape[1] for _, of in found for directions in of for params in directions}
     ways = {len(directions) for layer in layers for directions in layer.cells}
     for what, several in (("cell", cells), ("units", widths), ("number of directions", ways)):
