@@ -14,7 +14,6 @@ import json
 import os
 import re
 import sys
-import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -108,6 +107,8 @@ def of_file(path: Any, name: str | None) -> Source:
     ValueError
         If there is no such file, it is none of these, or has no such layer.
     """
+    import zipfile  # noqa: PLC0415 - imports much, for .keras files alone
+
     if not Path(path).is_file():
         raise ValueError(f"cell: expected a file, found none at {str(path)!r:.200}")
     try:

@@ -257,8 +257,11 @@ def _feeds(feeds: Any, graph: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 
 
 def _narrow(value: Any) -> Array:
-    """Return an array of the dtype that it has, halves among them."""
-    return np.asarray(value.detach().cpu().numpy() if hasattr(value, "detach") else value)
+    """Return an array of the dtype that it has, float16 too."""
+    if not hasattr(value, "detach"):
+        return np.asarray(value)
+    bfloat16 = str(value.dtype) == "torch.bfloat16"  # which NumPy does not have
+    return np.asarray((value.float() if bfloat16 else value).detach().cpu().numpy())
 
 
 def _compared(file: RanFile, ran: Ran, tolerance: float) -> CheckReport:

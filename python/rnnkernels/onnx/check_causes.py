@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _MATRICES: dict[str, str] = {"weight_ih": "W", "weight_hh": "R"}
 _MOST_PERMUTED = 4  # gates
+_ROUNDED = 0.01  # of the largest weight: more than int8 or a half rounds off
 _ONNX = {"n": "h", "g": "c"}  # what ONNX calls the gates that have other names here
 
 
@@ -140,7 +141,8 @@ def _of_matrices(first: Mapping[str, Array], second: Mapping[str, Array], gates:
             said += "is transposed, gate by gate"
         else:
             largest = max(float(np.abs(b).max()) for _, b in pairs)
-            said += f"differs by up to {max(off):.2g}, of numbers up to {largest:.2g}: other weights"
+            what = "other weights" if max(off) > largest * _ROUNDED else "rounded to fewer digits"
+            said += f"differs by up to {max(off):.2g}, of numbers up to {largest:.2g}: {what}"
         found.setdefault(said, []).append(role)
     yield from (f"{', '.join(roles)}: {said}" for said, roles in found.items())
 

@@ -110,17 +110,17 @@ def run_file(model: Any, feeds: Sequence[Any] | Mapping[str, Any]) -> RanFile:
     Raises
     ------
     ValueError
-        If the inputs are not as many as the file's, or a node's attributes have values that ONNX does not allow.
+        If the inputs are not as many as the file's.
     """
     named = _named(model.graph, feeds)
     seen = list(_recurrent(model))
-    constants = {id(each.node): Constants(model.graph, each.node, _opsets(model)) for each in seen if each.top}
+    constants = Constants(model.graph, None, {opset.domain: opset.version for opset in model.opset_import})
     wanted = _wanted(model.graph, [each.node for each in seen if each.top])
     by, notes, values = _run(_with_outputs(model, wanted), named)
     outputs = {value.name: values.get(value.name) for value in model.graph.output}
     halves: list[Half] = []
     for each in seen:
-        halves += _halves(model, each, constants.get(id(each.node)), values | named)
+        halves += _halves(model, each, constants if each.top else None, values | named)
     return RanFile(halves, outputs, by, notes + _fixed_inputs(model.graph))
 
 
@@ -159,10 +159,6 @@ def _of_nodes(nodes: Any, around: tuple[str, ...], graphs: list[Any]) -> Iterato
         for attribute in node.attribute:
             for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
                 yield from _of_nodes(inner.node, (*around, name, attribute.name), [inner, *graphs])
-
-
-def _opsets(model: Any) -> dict[str, int]:
-    return {opset.domain: opset.version for opset in model.opset_import}
 
 
 def _wanted(graph: Any, nodes: list[Any]) -> list[Any]:
@@ -224,10 +220,12 @@ def _first_line(error: Exception) -> str:
 def _halves(model: Any, seen: _Seen, constants: Constants | None, values: Mapping[str, Array]) -> Iterator[Half]:
     """Yield the directions of a node."""
     node = seen.node
-    settings = read_attributes(node.op_type, {a.name: helper.get_attribute_value(a) for a in node.attribute})
-    directions: list[Direction | None] = [None] * len(settings.reverse)
+    settings = read_attributes(node.op_type, {})
+    directions: list[Direction | None] = [None]
     fault = ""
     try:
+        settings = read_attributes(node.op_type, {a.name: helper.get_attribute_value(a) for a in node.attribute})
+        directions = [None] * len(settings.reverse)
         directions = list(from_node(node, model if seen.top else seen.graphs).directions)
     except (TypeError, ValueError, NotImplementedError) as error:
         fault = str(error)
