@@ -277,6 +277,15 @@ def test_directions_that_changed_places() -> None:
     ]
 
 
+def test_directions_of_other_numbers_keep_their_places() -> None:
+    module = module_of("LSTM", bidirectional=True)
+    node, tensors = node_of(module)
+    rounded(node, tensors)
+    report = ro.check(model_of(node, tensors), module, X)
+    assert [node.layer for node in report.nodes] == ["layer", "layer, reverse"]
+    assert all("rounded to fewer digits" in cause for node in report.nodes for cause in node.causes)
+
+
 def test_a_state_that_the_file_does_not_take() -> None:
     module, h = module_of("GRU"), np.full((1, B, H), 0.5, np.float32)
     node, tensors = node_of(module)
@@ -355,6 +364,9 @@ def test_a_layer_without_a_node_and_a_node_without_a_layer() -> None:
     report = ro.check(model_of(*node_of(other)), module, X)
     assert report.nodes[0].causes == ("the module has no layer for it",)
     assert report.missing == ("0.layer",)
+    assert "output y: has another shape than the module's, or is not finite" not in str(report)
+    wide = torch.nn.Sequential(First(torch.nn.GRU(I, H + 1)))
+    assert "output y: has another shape than the module's" in str(ro.check(model_of(*node_of(other)), wide, X))
     assert "layer 0.layer: it has no node in the file; exporters write some layers as Gemm" in str(report)
 
 

@@ -92,7 +92,8 @@ class CheckReport:
     missing : tuple of str
         Layers of the module that have no node in the file.
     outputs : dict of str to float
-        The largest difference of each of the file's outputs from the module's; NaN where nothing ran.
+        The largest difference of each of the file's outputs from the module's; infinite where the shapes differ, NaN
+        where nothing ran.
     notes : tuple of str
         What there is to say of the file as a whole.
     by : str
@@ -122,8 +123,7 @@ class CheckReport:
         lines += [f"  {node}" for node in self.nodes]
         lines += [f"  layer {layer}: {_DECOMPOSED}" for layer in self.missing]
         for name, difference in self.outputs.items():
-            said = "was not seen" if np.isnan(difference) else f"differs by up to {difference:.2g}"
-            lines.append(f"  output {name}: {said if not difference <= self.tolerance else 'the same'}")
+            lines.append(f"  output {name}: {_said(difference, self.tolerance)}")
         return "\n".join([*lines, *(f"  {note}" for note in self.notes), f"  run by {self.by}"])
 
 
@@ -193,6 +193,15 @@ def check(
     if raise_on_difference and not report.same:
         raise DifferenceError(report)
     return report
+
+
+def _said(difference: float, tolerance: float) -> str:
+    """Return what there is to say of an output."""
+    if np.isnan(difference):
+        return "was not seen"
+    if np.isinf(difference):
+        return "has another shape than the module's, or is not finite"
+    return "the same" if difference <= tolerance else f"differs by up to {difference:.2g}"
 
 
 def _loaded(model: Any) -> Any:
@@ -341,7 +350,7 @@ def _paired(halves: list[Half], parts: list[Part]) -> Iterator[tuple[Half, Part 
 
 
 def _same_numbers(half: Half, part: Part) -> bool:
-    if half.direction is None:
+    if half.direction is None or not _has_matrices(part):
         return False
     mine, other = ([_numbers(of[name]) for name in _MATRICES] for of in (half.direction.params, part.params))
     return all(np.array_equal(a, b) for a, b in zip(mine, other, strict=True))
@@ -353,9 +362,13 @@ def _numbers(array: Array) -> Array:
 
 
 def _same_sizes(half: Half, part: Part) -> bool:
-    if half.direction is None:
+    if half.direction is None or not _has_matrices(part):
         return False
     return all(half.direction.params[name].shape == part.params[name].shape for name in _MATRICES)
+
+
+def _has_matrices(part: Part) -> bool:
+    return all(name in part.params for name in _MATRICES)
 
 
 def _same_gates(half: Half, part: Part) -> bool:

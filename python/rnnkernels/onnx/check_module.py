@@ -176,14 +176,14 @@ def _parts(name: str, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any],
 
 def _unprojected(part: Part) -> Part:
     """Return a projected part as ONNX can say it: W_hh W_hr for W_hh, and h as it is before the projection."""
-    params = dict(part.params)
-    if part.cell != "lstm_projected":
+    params, cell = dict(part.params), part.cell.removesuffix("_projected")
+    if cell == part.cell:
         return part
     params["weight_hh"] = params["weight_hh"] @ params.pop("weight_hr")
     if part.state is not None and any(each.any() for each in part.state):
-        return replace(part, cell="lstm", params=params, state=None, output=None, final=None)
-    run = rk.forward("lstm", part.x, params, reverse=part.reverse, lengths=part.lengths, training=False)
-    return replace(part, cell="lstm", params=params, state=None, output=np.asarray(run.output), final=None)
+        return replace(part, cell=cell, params=params, state=None, output=None, final=None)
+    run = rk.forward(cell, part.x, params, reverse=part.reverse, lengths=part.lengths, training=False)
+    return replace(part, cell=cell, params=params, state=None, output=np.asarray(run.output), final=None)
 
 
 def _weights(layer: Any) -> list[list[Params]]:
