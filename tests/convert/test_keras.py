@@ -368,6 +368,21 @@ def test_a_bidirectional_layer_of_keras_2(tmp_path: Path) -> None:
     assert all(np.array_equal(found.params[f"{name}_l0_reverse"], wanted[name]) for name in wanted)
 
 
+def test_names_of_keras_2_may_have_slashes(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    layers = [(config_of("LSTM", f"top/{k}"), named(weights_of(4, seed=k), f"top/{k}")) for k in (0, 1)]
+    write_keras_2(tmp_path / "m.h5", layers, "2.2.2")
+    with h5py.File(tmp_path / "m.h5") as file:
+        found = convert.from_keras(file["model_weights/top/1"])
+        same = convert.from_keras(file["model_weights"], layer="top/1")
+        with pytest.raises(
+            ValueError, match="layer: expected a name, for the file has the recurrent layers top/0, top/1"
+        ):
+            convert.from_keras(file)
+    for each in (found, same):
+        np.testing.assert_allclose(outputs(each), keras_2("LSTM", weights_of(4, seed=1)), atol=2e-6)
+
+
 def test_cudnn_layers_of_keras_2(tmp_path: Path) -> None:
     weights = [*weights_of(4, bias=0), np.arange(8 * H, dtype=np.float32)]
     config = {"class_name": "CuDNNLSTM", "config": {"name": "fast", "units": H, "return_sequences": True}}

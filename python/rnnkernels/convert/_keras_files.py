@@ -91,8 +91,9 @@ def of_group(group: Any, name: str | None) -> Source:
         )
     layers = dict(_of_model(json.loads(text)))
     top = group.file.get("model_weights", group.file)
-    if name is None and group.name.rstrip("/").startswith(f"{top.name.rstrip('/')}/"):
-        name = group.name[len(top.name.rstrip("/")) + 1 :].split("/", maxsplit=1)[0]
+    inside = group.name[len(top.name.rstrip("/")) + 1 :] + "/"
+    if name is None:  # of the group itself, or of one in it; a name may have "/" in it
+        name = next((each for each in layers if inside.startswith(f"{each}/")), None)
     name = _chosen(name, layers)
     return Source(*class_of(layers[name]), arrays_of(top[name]), _written(group))
 
