@@ -266,7 +266,7 @@ def test_what_a_file_has_not_is_refused(saved: tuple[Any, Path], monkeypatch: py
     (folder / "no.h5").write_bytes(b"no" * 64)
     with zipfile.ZipFile(folder / "no.keras", "w") as archive:
         archive.writestr("a", "b")
-    for arguments, options, words in [
+    cases: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
         ((folder / "model.h5",), {}, "layer: expected a name, for the file has the recurrent layers first, second, th"),
         ((folder / "model.keras",), {"layer": "dense"}, "layer: expected one of the file's recurrent layers, first, s"),
         ((folder / "model.keras",), {"layer": "first", "keras_version": "2"}, "keras_version: expected 3.* as is writ"),
@@ -275,7 +275,8 @@ def test_what_a_file_has_not_is_refused(saved: tuple[Any, Path], monkeypatch: py
         ((folder / "no.h5",), {}, "cell: no HDF5 file: "),
         ((folder / "no.keras",), {}, "cell: expected a .keras file, got an archive of a"),
         ((folder / "model.weights.h5",), {}, "cell: expected a group of a file that has the model's config"),
-    ]:
+    ]
+    for arguments, options, words in cases:
         with pytest.raises(ValueError, match=words):
             convert.from_keras(*arguments, **options)
     monkeypatch.setitem(sys.modules, "h5py", None)
@@ -497,7 +498,7 @@ def test_a_sum_below_another_layer_is_refused() -> None:
 
 
 def test_a_layer_that_is_not_keras_own_is_refused(keras: Any) -> None:
-    class Mine(keras.layers.LSTM):  # type: ignore[misc, name-defined]
+    class Mine(keras.layers.LSTM):  # type: ignore[misc]
         pass
 
     with pytest.raises(ValueError, match="cell: expected a layer of Keras' own, got Mine of tests"):
