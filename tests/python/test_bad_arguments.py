@@ -332,7 +332,7 @@ ROWS = [
         "from_keras, a config",
         convert.from_keras,
         {"layer": "none", "keras_version": "none"},
-        cell={"class_name": "SimpleRNN", "config": {"units": 4, "activation": "hard_sigmoid"}},
+        cell={"class_name": "SimpleRNN", "config": {"units": 4, "activation": "tanh"}},
         weights=convert.to_keras("rnn_tanh", rk.init_params("rnn_tanh", 3, 4, rng=0)),
         layer=None,
         keras_version="2.15.0",
