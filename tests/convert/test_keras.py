@@ -1,4 +1,4 @@
-"""Keras' layers and files (keras_layers.py), in a process of their own: the cells made of their equations stay in it."""
+"""Keras' layers and files (keras_layers.py), in a process of their own: cells of their equations stay in it."""
 
 from __future__ import annotations
 
