@@ -352,6 +352,12 @@ def test_sizes_that_are_baked_in() -> None:
     assert "output y: was not seen" in str(other)
 
 
+def test_a_layer_that_did_not_run_is_said() -> None:
+    module = module_of("GRU")
+    module.layer_of_training = torch.nn.GRU(I, H)
+    assert ro.check(model_of(*node_of(module)), module, X).notes == ("layer layer_of_training did not run",)
+
+
 def test_what_stands_before_a_node_is_told_from_the_node() -> None:
     module = module_of("GRU")
     node, tensors = node_of(module)

@@ -282,7 +282,8 @@ def _compared(file: RanFile, ran: Ran, tolerance: float) -> CheckReport:
             used.add(id(part))
             nodes.append(_compare(half, part, tolerance))
     unused = [part.name for part in ran.parts if id(part) not in used]
-    idle = [f"layer {name} did not run" for name in ran.layers if not any(p.name.startswith(name) for p in ran.parts)]
+    busy = {part.name.split(", ", maxsplit=1)[0] for part in ran.parts}
+    idle = [f"layer {name} did not run" for name in ran.layers if name not in busy]
     return CheckReport(
         tuple(nodes),
         tuple(dict.fromkeys(unused)),

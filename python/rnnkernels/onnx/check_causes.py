@@ -113,7 +113,7 @@ def _of_weights(half: Half, part: Part, tolerance: float) -> Iterator[str]:
     same = all(np.allclose(first[n], second[n], rtol=0, atol=scale) for n in first)
     order = None if same else _permutation(first, second, len(ours), scale)
     if order is not None:
-        theirs = [gates[k] for k in (gates.index(g) for g in GATES[half.operator])]
+        theirs = list(GATES[half.operator])
         found = [ours[order[gates.index(gate)]] for gate in theirs]
         yield f"gate order: where ONNX has {_named(theirs)} its rows are those of {_named(found)}"
     elif not same:
