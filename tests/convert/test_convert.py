@@ -493,12 +493,12 @@ HASTE = {name: a.astype(np.float32) for name, a in haste_arrays("lstm").items()}
         (
             lambda: convert.from_keras("lstm", keras_weights("gru")),
             ValueError,
-            r"weights\[0\], weights\[1\]: expected shapes \(I, 4\*H\) and \(H, 4\*H\), got \(5, 21\)",
+            r"weights\[0\], weights\[1\]: expected matrices of shapes \(I, 4\*H\) and \(H, 4\*H\), got \(5, 21\)",
         ),
         (
             lambda: convert.from_keras("gru", keras_weights("gru_reset_before")),
             ValueError,
-            r"weights\[2\]: expected shape \(2, 3\*H\) = \(2, 21\), got \(21,\)",
+            r"weights\[2\]: expected shape \(2, 3\*H\), got \(21,\)",
         ),
         (lambda: convert.from_flax("lstm", WRONG), TypeError, "tree: expected a mapping"),
         (lambda: convert.from_flax("lstm", {"ii": {}}), ValueError, "tree: expected ii, .*got no if"),
@@ -513,7 +513,7 @@ HASTE = {name: a.astype(np.float32) for name, a in haste_arrays("lstm").items()}
         (
             lambda: convert.from_haste("lstm", HASTE | {"bias": HASTE["bias"][:3]}),
             ValueError,
-            r"arrays\['bias'\]: expected shape that of the layer = \(28,\), got \(3,\)",
+            r"arrays\['bias'\]: expected a bias of shape \(4\*H,\) = \(28,\), got \(3,\)",
         ),
         (lambda: convert.from_onnx("lstm_peephole", ONNX), ValueError, "arrays: expected W, R, P .*; got no P"),
         (lambda: convert.from_onnx("lstm", ONNX | {"P": ONNX["B"]}), ValueError, "an unknown 'P'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,22 @@ ROWS = [
     row("supports_device", rko.supports_device, {"device": "text"}, device="CPU"),
     row("BackendRep.run", rko.prepare(MODEL).run, ONE, inputs=[X]),
 ]
+if find_spec("torch") is not None:
+    import torch
+
+    ROWS.append(
+        row(
+            "check",
+            rko.check,
+            {"feeds": "none", "tolerance": "none"},
+            model=MODEL,
+            module=torch.nn.LSTM(3, 4),
+            inputs=X,
+            feeds={"X": X},
+            tolerance=1e-4,
+            raise_on_difference=False,
+        )
+    )
 
 NOT_NEEDED = {"outputs_info"}  # as the docstring says
 

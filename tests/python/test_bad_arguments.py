@@ -318,7 +318,26 @@ ROWS = [
         tensors=False,
     ),
     row("in_keras_order", convert.in_keras_order, output=D),
-    row("from_keras", convert.from_keras, cell="lstm", weights=convert.to_keras("lstm", P), stacked=False),
+    row(
+        "from_keras",
+        convert.from_keras,
+        {"layer": "none", "keras_version": "none"},
+        cell="lstm",
+        weights=convert.to_keras("lstm", P),
+        layer=None,
+        keras_version=None,
+        stacked=False,
+    ),
+    row(
+        "from_keras, a config",
+        convert.from_keras,
+        {"layer": "none", "keras_version": "none"},
+        cell={"class_name": "SimpleRNN", "config": {"units": 4, "activation": "tanh"}},
+        weights=convert.to_keras("rnn_tanh", rk.init_params("rnn_tanh", 3, 4, rng=0)),
+        layer=None,
+        keras_version="2.15.0",
+        stacked=False,
+    ),
     row("from_flax", convert.from_flax, cell="lstm", tree=TREE, stacked=False),
     row("to_flax", convert.to_flax, cell="lstm", params=P, form="linen"),
     row("from_haste", convert.from_haste, cell="lstm", arrays=convert.to_haste("lstm", P), stacked=False),
@@ -364,6 +383,7 @@ ROWS = [
 
 # Public, and without arguments that a caller passes.
 NO_ARGUMENTS = {
+    "FromKeras",
     "FromMadmom",
     "Gradients",
     "Run",

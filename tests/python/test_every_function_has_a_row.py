@@ -45,6 +45,7 @@ WITHOUT_ROWS = {
     "charlm.Record": RECORD,
     "charlm.Split": RECORD,
     "cli.main": "a command line: test_cli.py",
+    "convert.FromKeras": RECORD,
     "convert.FromMadmom": RECORD,
     "cuda.CallBytes": RECORD,
     "cuda.Device": RECORD,
@@ -56,6 +57,8 @@ WITHOUT_ROWS = {
     "memory.check_memory": INNER,
     "on_executor": "a context: the row of its name enters it",
     "onnx.BackendRep": RECORD,
+    "onnx.CheckReport": RECORD,
+    "onnx.CheckedNode": RECORD,
     "onnx.Direction": CHECKED_LATER,
     "onnx.Layer": CHECKED_LATER,
     "optim.Optimizer": ABSTRACT,
@@ -70,6 +73,8 @@ WITHOUT_ROWS = {
     "torch.RNN*": THEIRS,
     "torch.Swapped": RECORD,
 }
+if find_spec("torch") is None:
+    WITHOUT_ROWS["onnx.check"] = "its row wants PyTorch"
 if find_spec("matplotlib") is None:
     WITHOUT_ROWS["diagnose.draw"] = "its row wants matplotlib"
 

@@ -1,6 +1,6 @@
 """Parameters to and from other libraries: PyTorch, Keras, flax, Haste and ONNX; from Haiku, DyNet, Lasagne and madmom.
 
-    params = convert.from_keras("lstm", layer.get_weights())
+    params = convert.from_keras("lstm", layer.get_weights())  # or from_keras(layer), from_keras("model.keras")
     run = rk.forward("lstm", x, params)
     layer.set_weights(convert.to_keras("lstm", params))
 
@@ -11,7 +11,8 @@ library has one bias and we have two, theirs becomes one of ours and the other i
 
 `gates` takes any library's arrays, told how they lie.
 
-Not here: models, graphs and files. The libraries themselves are not imported, but for PyTorch in `to_torch`.
+Not here: models, graphs and, but for Keras', files. The libraries themselves are not imported, but for PyTorch in
+`to_torch`.
 """
 
 from ._cudnn import from_keras_cudnn
@@ -20,12 +21,13 @@ from ._flax import from_flax, to_flax
 from ._gates import gates
 from ._haiku import from_haiku
 from ._haste import from_haste, to_haste
-from ._keras import from_keras, in_keras_order, to_keras
+from ._keras import FromKeras, from_keras, in_keras_order, to_keras
 from ._lasagne import FromMadmom, from_lasagne, from_madmom
 from ._onnx import from_onnx, to_onnx
 from ._torch import from_torch, to_torch
 
 __all__ = [
+    "FromKeras",
     "FromMadmom",
     "from_dynet",
     "from_flax",

@@ -8,8 +8,8 @@ import numpy as np
 
 from rnnkernels._scalars import as_choice, as_flag, as_items, check_mapping, is_mapping
 
-from ._layers import Layers, as_array, expect_shape, join, of_one_dtype, split
-from ._layouts import Arrays, from_layout, layout_of, sizes, to_layout
+from ._layers import Layers, as_array, join, of_one_dtype, split
+from ._layouts import Arrays, fitting, layout_of, to_layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -135,16 +135,7 @@ def _from_one(cell: str, tree: Any, what: str) -> Params:
         found_biases = [leaves[f"{what}[{name!r}]['bias']"] for name in modules if name in wanted]
         biases.append(np.concatenate([b.ravel() for b in found_biases]) if found_biases else None)
     of_one_dtype(leaves, what)
-    size = sizes(layout, kernels[0].shape, kernels[1].shape)
-    if size is None:
-        raise ValueError(
-            f"{what}: expected kernels that make (I, {len(layout.gates)}*H) and (H, {len(layout.gates)}*H), "
-            f"got {kernels[0].shape} and {kernels[1].shape}"
-        )
-    for bias, gates in zip(biases, (layout.bias_ih, layout.bias_hh), strict=True):
-        if bias is not None:
-            expect_shape(f"{what}: the biases together", bias, (len(gates) * size[1],), f"({len(gates)}*H,)")
-    return from_layout(cell, layout, Arrays(kernels[0], kernels[1], biases[0], biases[1]))
+    return fitting(cell, layout, Arrays(kernels[0], kernels[1], biases[0], biases[1]), what)
 
 
 def _take(module: Any, what: str, leaves: dict[str, Array], with_bias: bool) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from rnnkernels._scalars import as_flag
 
 from ._layers import as_arrays, expect_shape, join, split
-from ._layouts import Arrays, from_layout, gates_of, layout_of, reorder, sizes, to_layout
+from ._layouts import Arrays, fitting, gates_of, layout_of, reorder, to_layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,20 +48,14 @@ def from_haste(cell: str, arrays: Mapping[str, Any], *, stacked: bool = False) -
     stacked = as_flag("stacked", stacked)
     needed = ["kernel", "recurrent_kernel", *_others(cell)]
     found = as_arrays("arrays", arrays, needed)
-    size = sizes(layout, found["kernel"].shape, found["recurrent_kernel"].shape)
-    rows = f"{len(layout.gates)}*H"
-    if size is None:
-        raise ValueError(
-            f"arrays['kernel'], arrays['recurrent_kernel']: expected shapes (I, {rows}) and (H, {rows}), "
-            f"got {found['kernel'].shape} and {found['recurrent_kernel'].shape}"
-        )
-    hidden = size[1]
-    count = len(layout.gates) * hidden
-    shapes = {"gamma": (2, count), "gamma_h": (hidden,), "beta_h": (hidden,)}
+    names = ("kernel", "recurrent_kernel", "bias", "recurrent_bias")
+    arrays_of = Arrays(found["kernel"], found["recurrent_kernel"], found["bias"], found.get("recurrent_bias"))
+    params = fitting(cell, layout, arrays_of, [f"arrays[{name!r}]" for name in names])
+    hidden = params["weight_hh"].shape[1]
+    shapes = {"gamma": (2, len(layout.gates) * hidden), "gamma_h": (hidden,), "beta_h": (hidden,)}
     for name in needed[2:]:
-        expect_shape(f"arrays[{name!r}]", found[name], shapes.get(name, (count,)), "that of the layer")
-    of_u = found.get("recurrent_bias")
-    params = from_layout(cell, layout, Arrays(found["kernel"], found["recurrent_kernel"], found["bias"], of_u))
+        if name in shapes:
+            expect_shape(f"arrays[{name!r}]", found[name], shapes[name], "that of the layer")
     if "gamma" in found:
         gains = [reorder(gamma, layout.gates, gates_of(cell)) for gamma in found["gamma"]]
         inner = [found[name] for name in ("gamma_h", "beta_h") if name in found]

@@ -216,19 +216,25 @@ def from_layout(cell: str, layout: Layout, arrays: Arrays) -> Params:
     return params
 
 
-def fitting(cell: str, layout: Layout, arrays: Arrays, what: str) -> Params:
-    """Return our parameters from a library's, or raise ValueError where shapes do not fit each other."""
+def fitting(cell: str, layout: Layout, arrays: Arrays, what: str | Sequence[str]) -> Params:
+    """Return our parameters from a library's, or raise ValueError where shapes do not fit each other.
+
+    `what` is what an error begins with: the name of all of them, or the names of the two matrices and the biases.
+    """
+    names = [what] if isinstance(what, str) else list(what)
     found = sizes(layout, arrays.weight_ih.shape, arrays.weight_hh.shape)
     rows = f"{len(layout.gates)}*H"
     if found is None:
         wanted = f"(I, {rows}) and (H, {rows})" if layout.transposed else f"({rows}, I) and ({rows}, H)"
         raise ValueError(
-            f"{what}: expected matrices of shapes {wanted}, got {arrays.weight_ih.shape} and {arrays.weight_hh.shape}"
+            f"{', '.join(names[:2])}: expected matrices of shapes {wanted}, "
+            f"got {arrays.weight_ih.shape} and {arrays.weight_hh.shape}"
         )
-    count = len(layout.gates) * found[1]
-    for bias in arrays[2:]:
+    for at, (bias, gates) in enumerate(zip(arrays[2:], (layout.bias_ih, layout.bias_hh), strict=True), start=2):
+        count = len(gates) * found[1]
         if bias is not None and bias.shape != (count,):
-            raise ValueError(f"{what}: expected a bias of shape ({rows},) = ({count},), got {bias.shape}")
+            name = names[min(at, len(names) - 1)]
+            raise ValueError(f"{name}: expected a bias of shape ({len(gates)}*H,) = ({count},), got {bias.shape}")
     return from_layout(cell, layout, arrays)
 
 

@@ -16,15 +16,20 @@ except ImportError as error:
 
 from .backend import Backend, BackendRep, is_compatible, prepare, run_model, run_node, supports_device
 from .cells import UnsupportedError
+from .check import CheckedNode, CheckReport, DifferenceError, check
 from .convert import Direction, Layer, from_node, to_node
 from .operators import ops
 
 __all__ = [
     "Backend",
     "BackendRep",
+    "CheckReport",
+    "CheckedNode",
+    "DifferenceError",
     "Direction",
     "Layer",
     "UnsupportedError",
+    "check",
     "from_node",
     "is_compatible",
     "ops",
