@@ -125,7 +125,7 @@ private:
     Index low_size(Kept kept) const {
         const Shape& shape = call.in.shape;
         const Index width = width_of(table, shape), widest = shape.hidden > width ? shape.hidden : width;
-        const Index of_x = !call.in.x ? 0 : plan.forward_chunk * shape.batch * kept.of_input().row_lanes(shape.input);
+        const Index of_x = !call.in.x ? 0 : plan.forward_chunk * shape.batch * kept.of_input(table.input.fine).row_lanes(shape.input);
         const Index of_step = shape.batch * (kept.row_lanes(widest) + kept.row_lanes(table.vectors * shape.hidden));
         return of_x > of_step ? of_x : of_step;
     }
