@@ -56,7 +56,7 @@ inline constexpr float kSecondPlane = 128;
 inline constexpr float kLeastScaled = 0x1p-100F;
 
 // Rows of a product at most.
-inline constexpr int kMostLowRows = 8;
+inline constexpr int kMostLowRows = 16;
 // Vectors of a panel at most.
 inline constexpr int kMostLowVectors = 4;
 
