@@ -47,8 +47,8 @@ int counted(const char* what, const Records& records, int most) {
 
 void add_program(const std::string& name, const Names& states, const std::vector<GateRecord>& gates,
                  const std::vector<WeightRecord>& weights, const Names& steps, int saved, int slots, int vectors,
-                 const std::vector<double>& constants, const std::map<std::string, ProgramRecord>& programs,
-                 int heads, const Names& sigmoids) {
+                 const std::vector<double>& constants, const std::map<std::string, ProgramRecord>& programs, int heads,
+                 const Names& sigmoids) {
     ProgramCell cell{};
     cell.name = name.c_str();
     cell.state_count = counted("states", states, kMaxStates);

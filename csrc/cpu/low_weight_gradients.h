@@ -67,8 +67,8 @@ void OuterProduct<T>::add_low_tiles(const GradientRows<T>& rows, const Index* sl
         for (Index panel = panels.first; panel < panels.last; ++panel) {
             const Index vector = panel * width;
             const int wide = width_at(vector, vectors);
-            kernels.product({left, kPairBlock, height, wide, pairs_at(panel - panels.first), 0, rows.count,
-                             kept.planes, wide, zeros, 0, strip, wide * lanes});
+            kernels.product({left, kPairBlock, height, wide, pairs_at(panel - panels.first), 0, rows.count, kept.planes,
+                             wide, zeros, 0, strip, wide * lanes});
             T* to = out + (weight_rows[gate] * units + unit) * out_row + vector * lanes;
             for (int r = 0; r < height; ++r, to += out_row)
                 add_row(strip + r * wide * lanes, wide, columns - vector * lanes, set, to);

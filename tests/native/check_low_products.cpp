@@ -204,8 +204,8 @@ void check_product(const LowKernels& kernels, const Size& size) {
     for (Index first = 0; first < size.rows; first += kMostLowRows) {
         const Index count = std::min<Index>(kMostLowRows, size.rows - first);
         kernels.product({rows.data() + first * row_stride, row_stride, static_cast<int>(count), size.width,
-                         panels.data(), panel_size, size.k, size.planes, size.vectors, p.init.data() + first * p.columns,
-                         p.columns, out.data() + first * out_stride, out_stride});
+                         panels.data(), panel_size, size.k, size.planes, size.vectors,
+                         p.init.data() + first * p.columns, p.columns, out.data() + first * out_stride, out_stride});
     }
     if (!rows.fences_stand() || !out.fences_stand())
         fail("%s wrote outside its output: %s", kernels.name, size.text().c_str());

@@ -25,8 +25,8 @@ struct Avx2 : Floats256 {
         return {_mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 8), _mm256_srai_epi16(bytes, 8)};
     }
     static void add(Int& sum, const Weights& w, const Numbers& a) {
-        sum = _mm256_add_epi32(_mm256_add_epi32(sum, _mm256_madd_epi16(w.even, a.even)),
-                                _mm256_madd_epi16(w.odd, a.odd));
+        sum =
+            _mm256_add_epi32(_mm256_add_epi32(sum, _mm256_madd_epi16(w.even, a.even)), _mm256_madd_epi16(w.odd, a.odd));
     }
 };
 

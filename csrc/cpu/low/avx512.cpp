@@ -25,8 +25,8 @@ struct Avx512 : Floats512 {
         return {_mm512_srai_epi16(_mm512_slli_epi16(bytes, 8), 8), _mm512_srai_epi16(bytes, 8)};
     }
     static void add(Int& sum, const Weights& w, const Numbers& a) {
-        sum = _mm512_add_epi32(_mm512_add_epi32(sum, _mm512_madd_epi16(w.even, a.even)),
-                                _mm512_madd_epi16(w.odd, a.odd));
+        sum =
+            _mm512_add_epi32(_mm512_add_epi32(sum, _mm512_madd_epi16(w.even, a.even)), _mm512_madd_epi16(w.odd, a.odd));
     }
 };
 

@@ -65,8 +65,8 @@ void product_generic(const LowProduct& of) {
                     const float* const of_block = scales + (1 + of.planes) * block;
                     std::int32_t sum = 0;
                     std::memcpy(&sum, of_block + 1 + plane, 4);
-                    for (Index group = block * kScaleBlock / 4;
-                         group < groups && group < (block + 1) * kScaleBlock / 4; ++group) {
+                    for (Index group = block * kScaleBlock / 4; group < groups && group < (block + 1) * kScaleBlock / 4;
+                         ++group) {
                         std::int8_t a[4];
                         unsigned char w[4];
                         std::memcpy(a, scales + (1 + of.planes) * blocks + plane * groups + group, 4);

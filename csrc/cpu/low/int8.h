@@ -73,7 +73,7 @@ void convert_int8(const float* a, Index a_stride, Index rows, Index k, int plane
                     sum = plane == 0 ? quantise(a + first, count, 127.0F / most, q)
                                      : quantise_rest(a + first, count, 127.0F / most, q);
                 for (Index i = scaled ? count : 0; i < (count + 3) / 4 * 4; ++i) q[i] = 0;
-                scale[1 + plane] = __builtin_bit_cast(float, -offset * sum);
+                scale[1 + plane] = __builtin_bit_cast(float, -offset* sum);
             }
         }
     }
@@ -223,8 +223,8 @@ void product_int8(const LowProduct& of) {
         const int vectors = static_cast<int>(left < of.width ? left : of.width);
         const float* const panel = of.panels + vector / of.width * of.panel_size;
         Index order[kMostLowVectors];
-        const TileAt at{of.rows, panel, vectors * Index{S::lanes}, order, of.init + vector * S::lanes,
-                        of.out + vector * S::lanes};
+        const TileAt at{
+            of.rows, panel, vectors * Index{S::lanes}, order, of.init + vector * S::lanes, of.out + vector * S::lanes};
         vector += vectors;
         if (of.planes == 1 && of.count == 1 && vectors >= 3 && left >= 2 * vectors) {
             // One row leaves too few sums in a panel for the processor to work on side by side.

@@ -99,7 +99,9 @@ RNNKERNELS_LOW_INLINE Index row_lanes(Index k, WeightStorage kind, int planes) {
                                        : groups_of(k, kind);
 }
 // Rows of a panel that stand before its first group.
-RNNKERNELS_LOW_INLINE int panel_head(WeightStorage kind, int planes) { return kind == WeightStorage::int8 ? planes : 0; }
+RNNKERNELS_LOW_INLINE int panel_head(WeightStorage kind, int planes) {
+    return kind == WeightStorage::int8 ? planes : 0;
+}
 
 // Sets of kernels have numbers from 1 on; 0 stands for none, full precision. This one serves engines of `set`'s name:
 // the fastest that the processor has, or the one that was chosen. Every set has one for int8.
