@@ -31,7 +31,7 @@ def test_a_cell_of_ones_own_has_it_from_its_equations() -> None:
         return z * tanh(x.n) + sigmoid(both) * both
 
     assert read_by_sigmoids(trace(mine, "mine")) == ("z",)
-    cell = rk.cell(mine, name="read by sigmoids")
+    cell = rk.cell(mine, name="read_by_sigmoids")
     info = rk.cell_info(cell)
     assert dict(zip((name for name, _, _ in info["gates"]), info["sigmoid"], strict=True)) == {
         "z": True, "both": False, "n": False
