@@ -14,8 +14,8 @@ BREAKS = [
     Break(
         "low products: sums of two products saturate",
         "csrc/cpu/low/avx2.cpp",
-        "sum = _mm256_add_epi32(_mm256_add_epi32(sum, _mm256_madd_epi16(w.even, a.even)),",
-        "sum = _mm256_adds_epi16(_mm256_add_epi32(sum, _mm256_madd_epi16(w.even, a.even)),",
+        "_mm256_add_epi32(_mm256_add_epi32(sum, _mm256_madd_epi16(w.even, a.even)),",
+        "_mm256_adds_epi16(_mm256_add_epi32(sum, _mm256_madd_epi16(w.even, a.even)),",
         "",
         NATIVE,
     ),

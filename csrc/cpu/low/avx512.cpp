@@ -12,7 +12,7 @@ struct Pairs {
 };
 
 struct Avx512 : Floats512 {
-    static constexpr int rows = 3, sums = 18;
+    static constexpr int rows = 3, sums = 12;
     using Weights = Pairs;  // zero-extended
     using Numbers = Pairs;  // sign-extended
 

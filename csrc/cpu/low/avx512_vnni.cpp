@@ -9,7 +9,7 @@ namespace {
 constexpr int kOffset = 128;
 
 struct Vnni512 : Floats512 {
-    static constexpr int rows = 4, sums = 24;
+    static constexpr int rows = 4, sums = 20;
     using Weights = __m512i;
     using Numbers = __m512i;
 

@@ -10,7 +10,7 @@ namespace {
 
 struct Vnni256 : Floats256 {
 #if defined(__AVX512VL__)
-    static constexpr int rows = 4, sums = 24;  // of 32 registers
+    static constexpr int rows = 4, sums = 16;  // of 32 registers
 #else
     static constexpr int rows = 3, sums = 10;
 #endif

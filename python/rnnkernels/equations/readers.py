@@ -1,4 +1,4 @@
-"""Which gates of a cell sigmoids alone read: an error of x comes to a quarter there, and int8 makes less of x for them."""
+"""Which gates of a cell sigmoids alone read: a quarter of an error of x is left behind one, so int8 spends less there."""
 
 from __future__ import annotations
 

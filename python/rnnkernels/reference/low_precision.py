@@ -3,8 +3,8 @@
 The cells are those of `rnnkernels.reference.cells`, in float64. Only a product is another function here:
 
     int8       w = s q        s = max |w| / 127 of a row of the matrix, in float32; q = round half even(w / s)
-               a = S q_a      of the vector that is multiplied, with m its largest magnitude: S = m / 127, r = a (127 / m),
-                              q_a = round half even(r), each operation in float32
+               a = S q_a      of the vector that is multiplied, with m its largest magnitude: S = m / 127,
+                              r = a (127 / m), q_a = round half even(r), each operation in float32
                a = S (q_a + p_a / 128)    of x, for gates whose sum is read by more than sigmoids: p_a = round half
                               even((r - q_a) 128)
                product        s * S * sum of q q_a, and for those gates s * S / 128 * sum of q p_a more; the sums in
@@ -177,7 +177,10 @@ def round_to_bfloat16(array: npt.ArrayLike) -> Array:
 
 
 class _IntegerProduct(_Product):
-    """Product with a matrix of integers (R, K), or some of its rows: (B, K) to (B, R); `fine`: rows of the finer sums."""
+    """Product with a matrix of integers (R, K), or some of its rows: (B, K) to (B, R).
+
+    `fine`, (R,): the rows whose sums are of both planes.
+    """
 
     def __init__(self, integers: Array, scale: Array, fine: Array) -> None:
         count = integers.shape[1]
