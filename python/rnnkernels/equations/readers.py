@@ -1,4 +1,4 @@
-"""Which gates of a cell sigmoids alone read: a quarter of an error of x is left behind one, so int8 spends less there."""
+"""Which gates of a cell sigmoids alone read: behind one a quarter of an error of x is left, and int8 spends less."""
 
 from __future__ import annotations
 
