@@ -56,7 +56,8 @@ void add_program(const std::string& name, const Names& states, const std::vector
     cell.gate_count = counted("gates", gates, kMaxGates);
     for (std::size_t g = 0; g < gates.size(); ++g) {
         const auto& [gate, input, operand, dx, du] = gates[g];
-        const bool sigmoid = std::find(sigmoids.begin(), sigmoids.end(), gate) != sigmoids.end();
+        const bool sigmoid =
+            input == "projected" && std::find(sigmoids.begin(), sigmoids.end(), gate) != sigmoids.end();
         cell.gates[g] = {gate.c_str(), input.c_str(), operand.c_str(), dx, du, sigmoid};
     }
     cell.weight_count = counted("weights", weights, kMaxGates);
