@@ -214,7 +214,7 @@ py::list cells() {
     for (int i = 0; i < backend().cell_count(); ++i) {
         const CellInfo& info = backend().cell(i);
         py::tuple states(info.state_count), zoned(info.state_count), positive(info.state_count);
-        py::tuple gates(info.gate_count), merged(info.gate_count);
+        py::tuple gates(info.gate_count), merged(info.gate_count), sigmoid(info.gate_count);
         for (int k = 0; k < info.state_count; ++k) {
             const auto at = static_cast<std::size_t>(k);
             states[at] = info.states[k], zoned[at] = info.zoned[k], positive[at] = info.positive[k];
@@ -223,6 +223,7 @@ py::list cells() {
             const auto at = static_cast<std::size_t>(k);
             gates[at] = py::make_tuple(info.gates[k].name, info.gates[k].input, info.gates[k].operand);
             merged[at] = info.gates[k].merged;
+            sigmoid[at] = info.gates[k].sigmoid;
         }
         py::dict cell;
         cell["name"] = info.name;
@@ -231,6 +232,7 @@ py::list cells() {
         cell["positive"] = positive;
         cell["gates"] = gates;
         cell["merged"] = merged;
+        cell["sigmoid"] = sigmoid;
         py::tuple diagonals(info.diagonal_count), initial(info.diagonal_count);
         for (int k = 0; k < info.diagonal_count; ++k) {
             diagonals[static_cast<std::size_t>(k)] = info.diagonals[k].name;

@@ -1,6 +1,7 @@
 // Python's records of a program become plain data, which the backend checks.
 #include "programs.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <deque>
@@ -46,8 +47,8 @@ int counted(const char* what, const Records& records, int most) {
 
 void add_program(const std::string& name, const Names& states, const std::vector<GateRecord>& gates,
                  const std::vector<WeightRecord>& weights, const Names& steps, int saved, int slots, int vectors,
-                 const std::vector<double>& constants, const std::map<std::string, ProgramRecord>& programs,
-                 int heads) {
+                 const std::vector<double>& constants, const std::map<std::string, ProgramRecord>& programs, int heads,
+                 const Names& sigmoids) {
     ProgramCell cell{};
     cell.name = name.c_str();
     cell.state_count = counted("states", states, kMaxStates);
@@ -55,7 +56,9 @@ void add_program(const std::string& name, const Names& states, const std::vector
     cell.gate_count = counted("gates", gates, kMaxGates);
     for (std::size_t g = 0; g < gates.size(); ++g) {
         const auto& [gate, input, operand, dx, du] = gates[g];
-        cell.gates[g] = {gate.c_str(), input.c_str(), operand.c_str(), dx, du};
+        const bool sigmoid =
+            input == "projected" && std::find(sigmoids.begin(), sigmoids.end(), gate) != sigmoids.end();
+        cell.gates[g] = {gate.c_str(), input.c_str(), operand.c_str(), dx, du, sigmoid};
     }
     cell.weight_count = counted("weights", weights, kMaxGates);
     for (std::size_t k = 0; k < weights.size(); ++k) {
@@ -101,7 +104,7 @@ py::tuple operands() {
 void bind_programs(py::module_& m) {
     m.def("add_program", &add_program, py::arg("name"), py::arg("states"), py::arg("gates"), py::arg("weights"),
           py::arg("steps"), py::arg("saved"), py::arg("slots"), py::arg("vectors"), py::arg("constants"),
-          py::arg("programs"), py::arg("heads") = 1);
+          py::arg("programs"), py::arg("heads") = 1, py::arg("sigmoids") = Names{});
     m.def("program_operations", &operations);
     m.def("program_operands", &operands);
 }

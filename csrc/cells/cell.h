@@ -64,12 +64,17 @@ enum class Input {
 // Which vector a gate's recurrent weight multiplies.
 enum class Operand { none, hidden, feedback, gated };
 
+// What reads x[g] + u[g]: sigmoids alone, whose slope is a quarter at most, or anything. An error of x comes to little
+// behind a sigmoid, so that int8 makes less of x there (cpu/low/kernels.h).
+enum class Reader { any, sigmoid };
+
 struct Gate {
     const char* name;
     Input input;
     Operand operand;  // what its recurrent weight multiplies
     int dx;           // gradient slot of x[g]
     int du;           // gradient slot of u[g]
+    Reader reader = Reader::any;
 };
 
 // An element-wise weight's value before training: drawn as the matrices are, or one number.

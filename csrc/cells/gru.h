@@ -15,8 +15,8 @@ struct Gru {
     static constexpr const char* name = "gru";
     static constexpr const char* states[] = {"h"};
     static constexpr Gate gates[] = {
-        {"r", Input::projected, Operand::hidden, 0, 0},
-        {"z", Input::projected, Operand::hidden, 1, 1},
+        {"r", Input::projected, Operand::hidden, 0, 0, Reader::sigmoid},
+        {"z", Input::projected, Operand::hidden, 1, 1, Reader::sigmoid},
         {"n", Input::projected, Operand::hidden, 2, 3},
     };
     static constexpr int saved_count = 4;

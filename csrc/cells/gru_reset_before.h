@@ -14,8 +14,8 @@ struct GruResetBefore {
     static constexpr const char* name = "gru_reset_before";
     static constexpr const char* states[] = {"h"};
     static constexpr Gate gates[] = {
-        {"r", Input::projected, Operand::hidden, 0, 0},
-        {"z", Input::projected, Operand::hidden, 1, 1},
+        {"r", Input::projected, Operand::hidden, 0, 0, Reader::sigmoid},
+        {"z", Input::projected, Operand::hidden, 1, 1, Reader::sigmoid},
         {"n", Input::projected, Operand::gated, 2, 2},
     };
     static constexpr int saved_count = 3;

@@ -18,10 +18,10 @@ struct LstmLayerNorm {
     static constexpr const char* name = "lstm_layer_norm";
     static constexpr const char* states[] = {"h", "c"};
     static constexpr Gate gates[] = {
-        {"i", Input::projected, Operand::hidden, 0, 0},
-        {"f", Input::projected, Operand::hidden, 1, 1},
+        {"i", Input::projected, Operand::hidden, 0, 0, Reader::sigmoid},
+        {"f", Input::projected, Operand::hidden, 1, 1, Reader::sigmoid},
         {"g", Input::projected, Operand::hidden, 2, 2},
-        {"o", Input::projected, Operand::hidden, 3, 3},
+        {"o", Input::projected, Operand::hidden, 3, 3, Reader::sigmoid},
     };
     static constexpr Normalisation normalisation = Normalisation::products_and_inner;
     static constexpr DiagonalList diagonals{10,

@@ -25,7 +25,7 @@ struct Mgu {
     static constexpr const char* name = "mgu";
     static constexpr const char* states[] = {"h"};
     static constexpr Gate gates[] = {
-        {"f", Input::projected, Operand::hidden, 0, 0},
+        {"f", Input::projected, Operand::hidden, 0, 0, Reader::sigmoid},
         {"n", Input::projected, Operand::gated, 1, 1},
     };
     static constexpr int saved_count = 2;
@@ -62,7 +62,7 @@ struct LiGru {
     static constexpr const char* name = "ligru";
     static constexpr const char* states[] = {"h"};
     static constexpr Gate gates[] = {
-        {"z", Input::projected, Operand::hidden, 0, 0},
+        {"z", Input::projected, Operand::hidden, 0, 0, Reader::sigmoid},
         {"a", Input::projected, Operand::hidden, 1, 1},
     };
     static constexpr int saved_count = 2;
@@ -88,7 +88,7 @@ struct Janet {
     static constexpr const char* name = "janet";
     static constexpr const char* states[] = {"h"};
     static constexpr Gate gates[] = {
-        {"f", Input::projected, Operand::hidden, 0, 0},
+        {"f", Input::projected, Operand::hidden, 0, 0, Reader::sigmoid},
         {"n", Input::projected, Operand::hidden, 1, 1},
     };
     static constexpr int saved_count = 3;

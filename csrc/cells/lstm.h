@@ -47,9 +47,9 @@ struct LstmTable {
     static constexpr int p_f = p_i + has_i;
     static constexpr int p_o = p_f + has_f;
 
-    static constexpr Gate gate(const char* name, bool has, int slot) {
+    static constexpr Gate gate(const char* name, bool has, int slot, Reader reader = Reader::sigmoid) {
         if (!has) return {name, Input::none, Operand::none, 0, 0};
-        return {name, Input::projected, Operand::hidden, slot, slot};
+        return {name, Input::projected, Operand::hidden, slot, slot, reader};
     }
     static constexpr DiagonalList peepholes() {
         DiagonalList list;
@@ -68,7 +68,7 @@ struct LstmStates {
     static constexpr const char* states[] = {"h", "c"};
     static constexpr Gate gates[] = {LstmTable<O>::gate("i", LstmTable<O>::has_i, LstmTable<O>::i),
                                      LstmTable<O>::gate("f", LstmTable<O>::has_f, LstmTable<O>::f),
-                                     LstmTable<O>::gate("g", true, LstmTable<O>::g),
+                                     LstmTable<O>::gate("g", true, LstmTable<O>::g, Reader::any),
                                      LstmTable<O>::gate("o", LstmTable<O>::has_o, LstmTable<O>::o)};
 };
 

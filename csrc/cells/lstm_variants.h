@@ -60,7 +60,7 @@ struct LstmStates<kFgrOptions> {
     static constexpr Gate gates[] = {
         P::gate("i", true, P::i),
         P::gate("f", true, P::f),
-        P::gate("g", true, P::g),
+        P::gate("g", true, P::g, Reader::any),
         P::gate("o", true, P::o),
         {"i", Input::none, Operand::feedback, P::i, P::i},
         {"f", Input::none, Operand::feedback, P::f, P::f},

@@ -55,8 +55,8 @@ template <class V>
 struct Mut1 : MutForm<V, true> {
     static constexpr const char* name = "mut1";
     static constexpr Gate gates[] = {
-        {"z", Input::projected, Operand::none, 0, 0},
-        {"r", Input::projected, Operand::hidden, 1, 1},
+        {"z", Input::projected, Operand::none, 0, 0, Reader::sigmoid},
+        {"r", Input::projected, Operand::hidden, 1, 1, Reader::sigmoid},
         {"n", Input::direct, Operand::gated, 3, 2},
     };
 };
@@ -65,8 +65,8 @@ template <class V>
 struct Mut1Projected : MutForm<V, true> {
     static constexpr const char* name = "mut1_projected";
     static constexpr Gate gates[] = {
-        {"z", Input::projected, Operand::none, 0, 0},
-        {"r", Input::projected, Operand::hidden, 1, 1},
+        {"z", Input::projected, Operand::none, 0, 0, Reader::sigmoid},
+        {"r", Input::projected, Operand::hidden, 1, 1, Reader::sigmoid},
         {"n", Input::projected, Operand::gated, 3, 2},
     };
 };
@@ -75,7 +75,7 @@ template <class V>
 struct Mut2 : MutForm<V, false> {
     static constexpr const char* name = "mut2";
     static constexpr Gate gates[] = {
-        {"z", Input::projected, Operand::hidden, 0, 0},
+        {"z", Input::projected, Operand::hidden, 0, 0, Reader::sigmoid},
         {"r", Input::direct, Operand::hidden, 1, 1},
         {"n", Input::projected, Operand::gated, 2, 2},
     };
@@ -85,8 +85,8 @@ template <class V>
 struct Mut2Projected : MutForm<V, false> {
     static constexpr const char* name = "mut2_projected";
     static constexpr Gate gates[] = {
-        {"z", Input::projected, Operand::hidden, 0, 0},
-        {"r", Input::projected, Operand::hidden, 1, 1},
+        {"z", Input::projected, Operand::hidden, 0, 0, Reader::sigmoid},
+        {"r", Input::projected, Operand::hidden, 1, 1, Reader::sigmoid},
         {"n", Input::projected, Operand::gated, 2, 2},
     };
 };
@@ -95,8 +95,8 @@ template <class V>
 struct Mut3 : MutForm<V, false> {
     static constexpr const char* name = "mut3";
     static constexpr Gate gates[] = {
-        {"z", Input::projected, Operand::feedback, 0, 0},
-        {"r", Input::projected, Operand::hidden, 1, 1},
+        {"z", Input::projected, Operand::feedback, 0, 0, Reader::sigmoid},
+        {"r", Input::projected, Operand::hidden, 1, 1, Reader::sigmoid},
         {"n", Input::projected, Operand::gated, 2, 2},
     };
     static constexpr int feedback_count = 1;

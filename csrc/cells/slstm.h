@@ -28,7 +28,7 @@ struct SlstmForm {
         {"i", Input::projected, Operand::hidden, 0, 0},
         {"f", Input::projected, Operand::hidden, 1, 1},
         {"z", Input::projected, Operand::hidden, 2, 2},
-        {"o", Input::projected, Operand::hidden, 3, 3},
+        {"o", Input::projected, Operand::hidden, 3, 3, Reader::sigmoid},
     };
     static constexpr int saved_count = exponential_forget ? 3 : 4;  // e with a sign, z, o, a_f
     static constexpr int slot_count = 4;

@@ -254,7 +254,7 @@ private:
     RNNKERNELS_INLINE void run_first(Index t, RowSet rows, Range blocks, T* product) {
         put_after(t, rows, blocks);
         strip_.product = product;
-        join_products(t, rows);
+        join_products_here(t, rows);
     }
 
     // What gradient rows are multiplied with: a weight, and the slots of its gates.

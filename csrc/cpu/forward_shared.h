@@ -73,7 +73,14 @@ struct ForwardShared {
         plan = plan_of(cell, Pass::forward, call.in, threads);
         return plan.threads;
     }
-    void prepare(int threads) { prepare(for_threads(plan, threads, cell, Pass::forward, call.in)); }
+    void prepare(int threads) {
+        Plan cut = for_threads(plan, threads, cell, Pass::forward, call.in);
+        if (call.prepared && weights().input.panels.kept.storage == WeightStorage::int8) {
+            const Index batch = call.in.shape.batch, steps = cpu::kInt8Rows / (batch > 0 ? batch : 1);
+            cut.forward_chunk = least(cut.forward_chunk, steps > 0 ? steps : Index{1});
+        }
+        prepare(cut);
+    }
 
     const ForwardWeights<T>& weights() const {
         return call.prepared ? static_cast<const PreparedWeights<T>*>(call.prepared)->weights : own_weights;
@@ -125,7 +132,8 @@ private:
     Index low_size(Kept kept) const {
         const Shape& shape = call.in.shape;
         const Index width = width_of(table, shape), widest = shape.hidden > width ? shape.hidden : width;
-        const Index of_x = !call.in.x ? 0 : plan.forward_chunk * shape.batch * kept.of_input().row_lanes(shape.input);
+        const Index of_row = kept.of_input(table.input.fine).row_lanes(shape.input);
+        const Index of_x = call.in.x ? plan.forward_chunk * shape.batch * of_row : 0;
         const Index of_step = shape.batch * (kept.row_lanes(widest) + kept.row_lanes(table.vectors * shape.hidden));
         return of_x > of_step ? of_x : of_step;
     }

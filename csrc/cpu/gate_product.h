@@ -25,6 +25,7 @@ struct GateProduct {
     Index weight_row;        // from one of its rows to the next: k, or more where something else stands behind
     HeadProduct<T> heads{};  // of a weight with heads; `panels` is then without data
     Index before = 0;        // values of k that the sum had before, where this product goes on with one
+    unsigned fine = 0;       // of an int8 weight: its gates that the second plane of a row is multiplied with
 
     void pack_share(int thread, int threads) const {
         if (!panels.data) {
@@ -39,7 +40,7 @@ struct GateProduct {
     [[gnu::noinline]] void pack_int8_share(const float* scales, int thread, int threads) const {
         if (!panels.data) return;
         const Index count = panels.count();
-        pack_int8_gates(panels, weight, weight_row, rows, columns, scales, count * thread / threads,
+        pack_int8_gates(panels, weight, weight_row, rows, columns, fine, scales, count * thread / threads,
                         count * (thread + 1) / threads);
     }
 };
@@ -54,7 +55,9 @@ GateProduct<T> take_gate_product(Workspace& workspace, Index units, const void* 
     if (all) panels.data = workspace.take<T>(panels.size());
     return {panels,    pack_bias(workspace, static_cast<const T*>(bias), gates.row, columns),
             columns,   static_cast<const T*>(weight),
-            gates.row, weight_row};
+            gates.row, weight_row,
+            {},        0,
+            gates.fine};
 }
 
 // Room for all panels of a product that has heads.

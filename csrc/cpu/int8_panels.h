@@ -50,8 +50,10 @@ RNNKERNELS_INLINE Vec<float>::Bits byte_of(Vec<float> q, int offset) {
 }
 
 // Packs panels [first, last), whose columns are those of all gates (panels.h: pack_gates).
+// fine: the gates that the second plane of a row is multiplied with, where rows have one.
 inline void pack_int8_gates(const Panels<float>& to, const float* weight, Index weight_row, const int* row,
-                            const UnitColumns<float>& columns, const float* scales, Index first, Index last) {
+                            const UnitColumns<float>& columns, unsigned fine, const float* scales, Index first,
+                            Index last) {
     using V = Vec<float>;
     constexpr Index together = V::lanes > 4 ? V::lanes : 4;  // k
     const int offset = cpu::low_kernels(to.kept.low).offset;
@@ -63,6 +65,12 @@ inline void pack_int8_gates(const Panels<float>& to, const float* weight, Index 
             const V scale = column_scales(from, columns, vector, row, to.k, scales);
             float* target = to.data + p * to.panel_size() + v * V::lanes;
             scale.store(target);
+            if (to.kept.planes == 2) {
+                target += width * V::lanes;
+                columns.each_lane(vector, [&](int lane, int gate, Index) {
+                    target[lane] = gate >= 0 && (fine >> gate & 1U) != 0 ? 1.0F / cpu::kSecondPlane : 0.0F;
+                });
+            }
             for (Index k = 0; k < to.k; k += together) {
                 V column[together];
                 const Index here = to.k - k < together ? to.k - k : together;
@@ -80,6 +88,6 @@ inline void pack_int8_gates(const Panels<float>& to, const float* weight, Index 
 }
 // Of double, which is never kept so.
 inline void pack_int8_gates(const Panels<double>&, const double*, Index, const int*, const UnitColumns<double>&,
-                            const float*, Index, Index) {}
+                            unsigned, const float*, Index, Index) {}
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

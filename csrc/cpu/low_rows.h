@@ -34,7 +34,7 @@ __attribute__((noinline)) inline ProductRows<float> convert_rows(const Panels<fl
     const Index lanes = w.kept.row_lanes(w.k);
     if (rows.count > 0)
         cpu::low_kernels(w.kept.low)
-            .convert(a + rows.first * stride, rows.step * stride, rows.count, w.k, w.kept.block(),
+            .convert(a + rows.first * stride, rows.step * stride, rows.count, w.k, w.kept.planes,
                      room + rows.first * lanes, rows.step * lanes);
     return {room, lanes};
 }
@@ -46,7 +46,7 @@ __attribute__((noinline)) inline ProductRows<float> convert_segments(const Kept&
     const Index of_segment = kept.row_lanes(a.length), lanes = a.segments * of_segment;
     for (int i = 0; i < a.segments && rows.count > 0; ++i)
         cpu::low_kernels(kept.low).convert(a.data + rows.first * a.row_stride + a.offsets[i], rows.step * a.row_stride,
-                                           rows.count, a.length, kept.block(),
+                                           rows.count, a.length, kept.planes,
                                            room + rows.first * lanes + i * of_segment, rows.step * lanes);
     return {room, lanes};
 }
@@ -55,7 +55,7 @@ __attribute__((noinline)) inline ProductRows<float> convert_segments(const Kept&
 RNNKERNELS_INLINE void product_of_pairs(const float* a, Index a_row, Index rows, const Panels<float>& w,
                                         const float* init, float* out, Index out_stride) {
     cpu::low_kernels(w.kept.low)
-        .product({a, a_row, static_cast<int>(rows), w.width, w.data, w.panel_size(), w.k, w.kept.block(), w.vectors,
+        .product({a, a_row, static_cast<int>(rows), w.width, w.data, w.panel_size(), w.k, w.kept.planes, w.vectors,
                   init, 0, out, out_stride});
 }
 

@@ -62,13 +62,13 @@ void OuterProduct<T>::add_low_tiles(const GradientRows<T>& rows, const Index* sl
 #pragma GCC unroll 16
                 for (int u = 0; u < lanes; ++u) column[u].store(turned + u * together + some);
             }
-            kernels.convert(turned, together, height, here, kept.block(), left + row / 2, kPairBlock);
+            kernels.convert(turned, together, height, here, kept.planes, left + row / 2, kPairBlock);
         }
         for (Index panel = panels.first; panel < panels.last; ++panel) {
             const Index vector = panel * width;
             const int wide = width_at(vector, vectors);
-            kernels.product({left, kPairBlock, height, wide, pairs_at(panel - panels.first), 0, rows.count,
-                             kept.block(), wide, zeros, 0, strip, wide * lanes});
+            kernels.product({left, kPairBlock, height, wide, pairs_at(panel - panels.first), 0, rows.count, kept.planes,
+                             wide, zeros, 0, strip, wide * lanes});
             T* to = out + (weight_rows[gate] * units + unit) * out_row + vector * lanes;
             for (int r = 0; r < height; ++r, to += out_row)
                 add_row(strip + r * wide * lanes, wide, columns - vector * lanes, set, to);

@@ -15,11 +15,8 @@ template <class T>
 void BackwardEngine<T>::products(Index t) {
     each_part(t, [&]() RNNKERNELS_INLINED {
         if (apart_) return carry_apart(t, &BackwardEngine::run_first);
-        carry_to(t, [&](RowSet rows, Range blocks, T* product) RNNKERNELS_INLINED {
-            put_after(t, rows, blocks);
-            strip_.product = product;
-            join_products_here(t, rows);
-        });
+        carry_to(
+            t, [&](RowSet rows, Range blocks, T* product) RNNKERNELS_INLINED { run_first(t, rows, blocks, product); });
     });
 }
 

@@ -63,7 +63,7 @@ struct Panels {
     int width;      // vectors per panel (the last may have fewer)
     Kept kept{};
 
-    Index panel_size() const { return stored_rows(k, kept.storage) * width * Vec<T>::lanes; }
+    Index panel_size() const { return stored_rows(k, kept.storage, kept.planes) * width * Vec<T>::lanes; }
     Index count() const { return (vectors + width - 1) / width; }
     Index size() const { return count() * panel_size(); }
     int width_of(Index panel) const {
@@ -257,7 +257,7 @@ __attribute__((noinline)) inline void product_of_kept(const RowBlock<float>& a, 
         return product_of_floats<WeightStorage::bfloat16>(a, rows, w, init, init_stride, out, out_stride);
     if (w.vectors == 0) return;
     cpu::low_kernels(w.kept.low)
-        .product({a.data, a.row_stride, rows, w.width, w.data, w.panel_size(), w.k, w.kept.block(), w.vectors, init,
+        .product({a.data, a.row_stride, rows, w.width, w.data, w.panel_size(), w.k, w.kept.planes, w.vectors, init,
                   init_stride, out, out_stride});
 }
 

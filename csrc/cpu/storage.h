@@ -16,14 +16,13 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 struct Kept {
     WeightStorage storage = WeightStorage::full;
     std::int8_t low = 0;
-    std::int16_t input_block = 0;  // of W_ih in int8: k that share a scale of x; 0: others, where it is a row
+    std::int8_t planes = 1;  // of the rows that int8 is multiplied with (low/kernels.h)
 
-    RNNKERNELS_INLINE Index block() const { return input_block > 0 ? input_block : cpu::kLongestBlock; }
-    // The same for the product with x.
-    RNNKERNELS_INLINE Kept of_input() const {
-        return {storage, low, storage == WeightStorage::int8 ? std::int16_t{cpu::kInputBlock} : std::int16_t{0}};
+    // The same for the product with x. fine: its gates whose sums are to be finer (cell_table.h).
+    RNNKERNELS_INLINE Kept of_input(unsigned fine) const {
+        return {storage, low, static_cast<std::int8_t>(storage == WeightStorage::int8 && fine != 0 ? 2 : 1)};
     }
-    RNNKERNELS_INLINE Index row_lanes(Index k) const { return cpu::row_lanes(k, storage, block()); }
+    RNNKERNELS_INLINE Index row_lanes(Index k) const { return cpu::row_lanes(k, storage, planes); }
 };
 
 // Whether a set and dtype may have kernels for bfloat16 (low/sets.h): those of avx512 and of NEON. The backward, which
@@ -31,9 +30,9 @@ struct Kept {
 template <class T>
 inline constexpr bool kMayHavePairs = sizeof(T) == 4 && (Vec<T>::lanes == 16 || Vec<T>::lanes == 4);
 
-// Rows of a panel in memory; the first of int8 holds scales.
-constexpr Index stored_rows(Index k, WeightStorage storage) {
-    if (storage == WeightStorage::int8) return 1 + cpu::groups_of(k, storage);
+// Rows of a panel in memory; the first of int8 hold scales.
+constexpr Index stored_rows(Index k, WeightStorage storage, int planes = 1) {
+    if (storage == WeightStorage::int8) return cpu::panel_head(storage, planes) + cpu::groups_of(k, storage);
     return storage == WeightStorage::bfloat16 ? cpu::groups_of(k, storage) : k;
 }
 

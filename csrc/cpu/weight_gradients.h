@@ -27,7 +27,6 @@ struct OuterProduct {
     static constexpr int width = panel_vectors(1);
     static constexpr int tile_height = tile_rows(width);
     static constexpr int lanes = Vec<T>::lanes;
-    static constexpr bool kHasPairs = kMayHavePairs<T>;  // whether bfloat16 may serve
 
     T* packed;       // (panels, kRowBlock or kPairBlock, width*lanes), shared by all threads
     const T* zeros;  // one row of a tile
@@ -37,7 +36,7 @@ struct OuterProduct {
     void add(const GradientRows<T>& rows, const Index* slots, const int* weight_rows, int gates, Index units,
              MatrixRow matrix_row, Index columns, T* out, Index out_row, bool begins, Phases& phases) const {
         if (gates == 0) return;
-        if constexpr (kHasPairs)
+        if constexpr (kMayHavePairs<T>)
             if (kept.low != 0) [[unlikely]]
                 return add_low(rows, slots, weight_rows, gates, units, matrix_row, columns, out, out_row, begins,
                                phases);

@@ -35,7 +35,7 @@ struct ForwardWeights {
         // Heads are multiplied as floats.
         const Kept recurrent = dense || wanted.kept.low == 0 ? wanted.kept : Kept{};
         input = take_gate_product<T>(workspace, shape.hidden, in.weight_ih, bias_ih, shape.input - input_apart(in),
-                                     table.input, wanted.input, wanted.kept.of_input(), input_row(in));
+                                     table.input, wanted.input, wanted.kept.of_input(table.input.fine), input_row(in));
         hidden = take_gate_product<T>(workspace, shape.hidden, in.weight_hh, bias_hh, row, table.hidden, packed,
                                       recurrent, row);
         if (normalised) {

@@ -17,6 +17,7 @@ struct ProductGates {
     int row[kMaxGates];        // of the weight, in units of H
     int slot[kMaxGates];       // the gradient slot that the product's own backward reads
     int bias_slot[kMaxGates];  // that of the bias: another one where the bias stands behind a normalisation
+    unsigned fine;             // a bit for each gate whose sum is read by more than sigmoids (cells/cell.h: Gate)
 };
 
 // No functions: they would be compiled with one set's instructions and linked into another set's code.

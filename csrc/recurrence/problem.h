@@ -53,6 +53,7 @@ struct GateInfo {
     const char* input;    // "none", "projected" (a row of weight_ih), "direct" (x itself)
     const char* operand;  // "none", "hidden", "feedback", "gated"
     bool merged;          // x and u are only added: they have one gradient
+    bool sigmoid;         // sigmoids alone read it
 };
 
 struct DiagonalInfo {

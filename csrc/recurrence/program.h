@@ -73,6 +73,7 @@ struct ProgramGate {
     const char* input;    // "none", "projected", "direct"
     const char* operand;  // "none", "hidden", "feedback", "gated"
     int dx, du;           // gradient slots of its two parts; -1 where it has none
+    bool sigmoid;         // sigmoids alone read it (cells/cell.h: Reader)
 };
 
 struct ProgramWeight {

@@ -25,7 +25,10 @@ CellTable table_of(const ProgramCell& cell) {
     CellInfo& info = table.info;
     for (int g = 0; g < cell.gate_count; ++g) {
         const ProgramGate& gate = cell.gates[g];
-        if (is(gate.input, "projected")) add_gate(table.input, table.input.count, gate.dx);
+        if (is(gate.input, "projected")) {
+            if (!gate.sigmoid) table.input.fine |= 1U << table.input.count;
+            add_gate(table.input, table.input.count, gate.dx);
+        }
         if (is(gate.input, "direct")) table.direct_slot[table.directs++] = gate.dx;
         if (is(gate.operand, "feedback") && table.own_feedback_weight)
             add_gate(table.feedback, table.feedback.count, gate.du);
@@ -34,7 +37,8 @@ CellTable table_of(const ProgramCell& cell) {
                      : is(gate.operand, "feedback") ? table.feedback
                                                     : table.gated,
                      table.recurrents++, gate.du);
-        info.gates[g] = {gate.name, gate.input, gate.operand, gate.dx == gate.du || gate.dx < 0 || gate.du < 0};
+        info.gates[g] = {gate.name, gate.input, gate.operand, gate.dx == gate.du || gate.dx < 0 || gate.du < 0,
+                         gate.sigmoid};
     }
     if (table.own_feedback_weight) table.gg_rows = table.feedback.count, table.gg_columns = table.vectors;
     for (int k = 0; k < cell.weight_count; ++k) {

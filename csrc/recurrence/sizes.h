@@ -78,6 +78,6 @@ inline constexpr GateRows feedback_rows =
 template <class Cell>
 inline constexpr GateRows gated_rows = rows_in(gated_gates<Cell>, recurrent_gates<Cell>);
 
-inline constexpr ProductGates kOneGate{1, {}, {}, {}};  // of a weight that belongs to no gates
+inline constexpr ProductGates kOneGate{1, {}, {}, {}, 0};  // of a weight that belongs to no gates
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -24,7 +24,8 @@ constexpr CellInfo info_of() {
         const Gate& gate = Cell::gates[g];
         if (gate.input == Input::none && gate.operand == Operand::none) continue;  // a variant's absent gate
         info.gates[info.gate_count++] = {gate.name, inputs[static_cast<int>(gate.input)],
-                                         operands[static_cast<int>(gate.operand)], gate.dx == gate.du};
+                                         operands[static_cast<int>(gate.operand)], gate.dx == gate.du,
+                                         gate.reader == Reader::sigmoid};
     }
     info.diagonal_count = diagonal_count<Cell>;
     constexpr const char* initials[] = {"drawn", "zero", "one"};
@@ -66,6 +67,7 @@ constexpr ProductGates product_gates(const GateList& list, const GateRows& rows,
         product.row[i] = rows.row[i];
         product.bias_slot[i] = of_x ? gate.dx : gate.du;
         product.slot[i] = own < 0 ? product.bias_slot[i] : own + i;
+        if (gate.reader != Reader::sigmoid) product.fine |= 1U << i;
     }
     return product;
 }

@@ -54,6 +54,7 @@ class _Cell(TypedDict):
     zoned: tuple[bool, ...]  # of each state: whether a mask may keep its old value
     positive: tuple[bool, ...]  # of each state: whether it is a sum of positive terms
     merged: tuple[bool, ...]  # of each gate: x and u are only added, and have one gradient
+    sigmoid: tuple[bool, ...]  # of each gate: sigmoids alone read it
     gates: tuple[tuple[str, str, str], ...]  # name; "none" "projected" "direct"; "none" "hidden" "feedback" "gated"
     diagonals: tuple[str, ...]
     settings: tuple[str, ...]
@@ -126,6 +127,7 @@ def add_program(  # a cell that is a program of vector operations: csrc/recurren
     # phase: registers, and of each instruction operation, kind and index of what it writes, then of what it reads
     programs: Mapping[str, tuple[int, Sequence[Sequence[int]]]],
     heads: int = 1,  # of weight_hh, which is (Gh*H, H/heads)
+    sigmoids: Sequence[str] = (),  # the gates that sigmoids alone read
 ) -> None: ...
 def program_operations() -> tuple[str, ...]: ...  # a name's place is its number
 def program_operands() -> tuple[str, ...]: ...  # the kinds

@@ -76,6 +76,7 @@ def cell_info(cell: str) -> Mapping[str, Any]:
         ``"states"``: names of the states, h first. ``"gates"``: for each gate its name, what of x feeds it
         (``"none"``, ``"projected"``: rows of ``weight_ih``, ``"direct"``: x itself) and what its recurrent weight
         multiplies (``"none"``, ``"hidden"``: h, ``"gated"``: r h, ``"feedback"``: what else the step before made).
+        ``"sigmoid"``: for each gate whether sigmoids alone read it (with int8 x has 8 bits there, 15 elsewhere).
         ``"diagonals"``: names of the element-wise weights; ``"initial"``: what `init_params` makes each, ``"drawn"``,
         ``"zero"`` or ``"one"``. ``"normalisation"``: ``"none"``, ``"products"`` (W_ih x and W_hh h, each over its whole
         row) or ``"products_and_inner"`` (one value inside the cell too). ``"direct"``: whether some gate takes x

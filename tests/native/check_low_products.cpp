@@ -21,13 +21,24 @@ using rnnkernels::WeightStorage;
 using namespace rnnkernels::cpu;
 
 struct Size {
-    Index rows, k, block, vectors;
+    Index rows, k;
+    int planes;
+    Index vectors;
     int width;
+    unsigned fine = 0;  // a bit for each vector of a panel that has a second plane; kMixed: some lanes of the last one
 
     std::string text() const {
-        return std::to_string(rows) + " rows, k " + std::to_string(k) + ", blocks of " + std::to_string(block) + ", " +
-               std::to_string(vectors) + " vectors in panels of " + std::to_string(width);
+        return std::to_string(rows) + " rows, k " + std::to_string(k) + ", " + std::to_string(planes) + " planes (" +
+               std::to_string(fine) + "), " + std::to_string(vectors) + " vectors in panels of " +
+               std::to_string(width);
     }
+    bool has_second(Index column, int lanes) const {
+        const Index vector = column / lanes;
+        return (fine >> (vector % width) & 1U) != 0 ||
+               ((fine & kMixed) != 0 && vector + 1 == vectors && column % lanes % 3 == 1 % lanes);
+    }
+
+    static constexpr unsigned kMixed = 16;
 };
 
 // A product in plain numbers. Weights are integers for int8, else bfloat16.
@@ -38,6 +49,8 @@ struct Numbers {
     std::vector<float> w;       // (columns, k)
     std::vector<float> scales;  // (columns)
     std::vector<float> init;    // (rows, columns)
+
+    int lanes;
 
     const float* row(Index r) const { return a.data() + r * size.k; }
     const float* column(Index c) const { return w.data() + c * size.k; }
@@ -63,7 +76,7 @@ float to_bfloat16(float x) {
 Numbers draw(const Size& size, int lanes, WeightStorage kind) {
     Draw from;
     const bool int8 = kind == WeightStorage::int8;
-    Numbers p{size, size.vectors * lanes, {}, {}, {}, {}};
+    Numbers p{size, size.vectors * lanes, {}, {}, {}, {}, lanes};
     const float factors[] = {3, 0, int8 ? 0x1p-101F : 0x1p-80F, 1e30F, 1};
     for (Index row = 0; row < size.rows; ++row) {
         for (Index i = 0; i < size.k; ++i) p.a.push_back(row % 5 == 4 ? -1.5F : factors[row % 5] * from.number());
@@ -80,8 +93,8 @@ Numbers draw(const Size& size, int lanes, WeightStorage kind) {
     return p;
 }
 
-// A block of a row: q, and their scale.
-float quantised(const float* a, Index count, int* q) {
+// A block of a row: q of both planes, and their scale.
+float quantised(const float* a, Index count, int* q, int* rest) {
     float most = 0;
     bool finite = true;
     for (Index i = 0; i < count; ++i) {
@@ -89,21 +102,27 @@ float quantised(const float* a, Index count, int* q) {
         most = std::max(most, std::fabs(a[i]));
     }
     const bool scaled = finite && most >= kLeastScaled;
-    for (Index i = 0; i < count; ++i) q[i] = scaled ? static_cast<int>(std::nearbyint(a[i] * (127.0F / most))) : 0;
+    for (Index i = 0; i < count; ++i) {
+        const float exact = scaled ? a[i] * (127.0F / most) : 0, whole = std::nearbyint(exact);
+        q[i] = static_cast<int>(whole), rest[i] = static_cast<int>(std::nearbyint((exact - whole) * 128));
+    }
     return scaled ? most / 127.0F : finite ? 0.0F : std::nanf("");
 }
 
 float int8_product(const Numbers& p, Index row, Index column) {
     const Size& s = p.size;
-    std::vector<int> q(static_cast<std::size_t>(s.k));
+    std::vector<int> q[2] = {std::vector<int>(static_cast<std::size_t>(s.k)),
+                             std::vector<int>(static_cast<std::size_t>(s.k))};
     float total = 0;
-    for (Index first = 0; first < s.k; first += s.block) {
-        const Index count = std::min(s.block, s.k - first);
-        const float scale = quantised(p.row(row) + first, count, q.data());
-        std::int64_t sum = 0;
-        for (Index i = 0; i < count; ++i)
-            sum += q[static_cast<std::size_t>(i)] * static_cast<std::int64_t>(p.column(column)[first + i]);
-        total = std::fma(static_cast<float>(sum), scale, total);
+    for (Index first = 0; first < s.k; first += kScaleBlock) {
+        const Index count = std::min(kScaleBlock, s.k - first);
+        const float scale = quantised(p.row(row) + first, count, q[0].data(), q[1].data());
+        for (int plane = 0; plane < (s.planes == 2 && s.has_second(column, p.lanes) ? 2 : 1); ++plane) {
+            std::int64_t sum = 0;
+            for (Index i = 0; i < count; ++i)
+                sum += q[plane][static_cast<std::size_t>(i)] * static_cast<std::int64_t>(p.column(column)[first + i]);
+            total = std::fma(static_cast<float>(sum), plane == 0 ? scale : scale / 128, total);
+        }
     }
     return std::fma(total, p.scales[static_cast<std::size_t>(column)],
                     p.init[static_cast<std::size_t>(row * p.columns + column)]);
@@ -145,7 +164,8 @@ std::vector<float> packed(const Numbers& p, const LowKernels& kernels, Index& pa
     const Size& s = p.size;
     const bool int8 = kernels.kind == WeightStorage::int8;
     const Index groups = groups_of(s.k, kernels.kind), each = group_of(kernels.kind), row = s.width * kernels.lanes;
-    panel_size = (groups + int8) * row;
+    const int head = panel_head(kernels.kind, s.planes);
+    panel_size = (groups + head) * row;
     std::vector<float> panels(static_cast<std::size_t>((s.vectors + s.width - 1) / s.width * panel_size));
     for (Index column = 0; column < p.columns; ++column) {
         const Index vector = column / kernels.lanes, first = vector / s.width * s.width;
@@ -153,6 +173,7 @@ std::vector<float> packed(const Numbers& p, const LowKernels& kernels, Index& pa
         float* const to =
             panels.data() + first / s.width * panel_size + (vector - first) * kernels.lanes + column % kernels.lanes;
         if (int8) to[0] = p.scales[static_cast<std::size_t>(column)];
+        if (head == 2) to[step] = s.has_second(column, kernels.lanes) ? 1.0F / 128 : 0;
         for (Index group = 0; group < groups; ++group) {
             std::uint32_t lane = 0;
             for (Index i = group * each; i < (group + 1) * each; ++i) {
@@ -162,7 +183,7 @@ std::vector<float> packed(const Numbers& p, const LowKernels& kernels, Index& pa
                          : __builtin_bit_cast(std::uint32_t, w) >> 16;
                 lane |= part << ((i - group * each) * (32 / each));
             }
-            to[(group + int8) * step] = __builtin_bit_cast(float, lane);
+            to[(group + head) * step] = __builtin_bit_cast(float, lane);
         }
     }
     return panels;
@@ -173,9 +194,9 @@ void check_product(const LowKernels& kernels, const Size& size) {
     const bool int8 = kernels.kind == WeightStorage::int8;
     Index panel_size = 0;
     const std::vector<float> panels = packed(p, kernels, panel_size);
-    const Index row_stride = row_lanes(size.k, kernels.kind, size.block) + 3, out_stride = p.columns + 5;
+    const Index row_stride = row_lanes(size.k, kernels.kind, size.planes) + 3, out_stride = p.columns + 5;
     Array<float> rows(size.rows * row_stride), out(size.rows * out_stride);
-    kernels.convert(p.a.data(), size.k, size.rows, size.k, size.block, rows.data(), row_stride);
+    kernels.convert(p.a.data(), size.k, size.rows, size.k, size.planes, rows.data(), row_stride);
     for (Index row = 0; row < size.rows; ++row)
         for (Index i = 0; i < 3; ++i)
             if (!std::isnan(rows[static_cast<std::size_t>((row + 1) * row_stride - 1 - i)]))
@@ -183,8 +204,8 @@ void check_product(const LowKernels& kernels, const Size& size) {
     for (Index first = 0; first < size.rows; first += kMostLowRows) {
         const Index count = std::min<Index>(kMostLowRows, size.rows - first);
         kernels.product({rows.data() + first * row_stride, row_stride, static_cast<int>(count), size.width,
-                         panels.data(), panel_size, size.k, size.block, size.vectors, p.init.data() + first * p.columns,
-                         p.columns, out.data() + first * out_stride, out_stride});
+                         panels.data(), panel_size, size.k, size.planes, size.vectors,
+                         p.init.data() + first * p.columns, p.columns, out.data() + first * out_stride, out_stride});
     }
     if (!rows.fences_stand() || !out.fences_stand())
         fail("%s wrote outside its output: %s", kernels.name, size.text().c_str());
@@ -203,15 +224,18 @@ void check_product(const LowKernels& kernels, const Size& size) {
 void check_kernels(const LowKernels& kernels) {
     const bool int8 = kernels.kind == WeightStorage::int8;
     const int widest = kernels.lanes == 8 ? 3 : 4;
-    for (const Index block : {kInputBlock, kLongestBlock}) {
+    constexpr unsigned fine[] = {0, 1, 2, 5, 8, 15, Size::kMixed};
+    int number = 0;
+    for (const int planes : {1, 2}) {
         for (const Index k : {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 40, 67, 130, 259})
             for (const Index rows : {1, 2, 3, 5, 8, 12, 13})
                 for (int width = 1; width <= widest; ++width)
                     for (const Index vectors : {Index{1}, Index{width}, Index{2 * width + 1}})
-                        check_product(kernels, {rows, k, block, vectors, width});
+                        check_product(kernels, {rows, k, planes, vectors, width, fine[number++ % 7]});
         if (!int8) break;
     }
-    if (int8) check_product(kernels, {5, kLongestBlock + 6, kLongestBlock, 1, 1});
+    for (const int planes : {1, 2})
+        if (int8) check_product(kernels, {5, kScaleBlock + 6, planes, 1, 1, 1});
 }
 
 }  // namespace

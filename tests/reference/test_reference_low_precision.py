@@ -26,24 +26,26 @@ def test_a_matrix_becomes_integers_and_a_scale_for_each_row() -> None:
     assert scale.dtype == np.float32
 
 
-def test_a_vector_has_a_scale_for_each_block() -> None:
+def test_a_vector_has_one_scale_and_what_rounding_left_a_second_plane() -> None:
     a = np.zeros(19, np.float32)
     a[0], a[7], a[8], a[18] = 1.0, -0.5, 100.0, -2.0
-    integers, scale = low_precision.quantize_rows(a, low_precision.INPUT_BLOCK)
-    assert integers.shape == (3, 8)
-    np.testing.assert_array_equal(scale, np.array([1.0, 100.0, 2.0], np.float32) / np.float32(127))
-    assert (integers[0, 0], integers[0, 7], integers[1, 0], integers[2, 2]) == (127, -64, 127, -127)
-    integers, scale = low_precision.quantize_rows(a, low_precision.LONGEST_BLOCK)
-    assert (integers.shape, scale.shape) == ((1, 19), (1,))
-    assert (integers[0, 0], integers[0, 8]) == (1, 127)
+    integers, left, scale = low_precision.quantize_rows(a)
+    assert (integers.shape, left.shape, scale.shape) == ((1, 19), (1, 19), (1,))
+    np.testing.assert_array_equal(scale, np.float32(100) / np.float32(127))
+    assert [integers[0, k] for k in (0, 7, 8, 18)] == [1, -1, 127, -3]  # of 1.27, -0.635, 127, -2.54
+    assert [left[0, k] for k in (0, 7, 8, 18)] == [35, 47, 0, 59]  # 128ths of 0.27, 0.365, 0, 0.46
+    integers, left, scale = low_precision.quantize_rows(np.ones(low_precision.SCALE_BLOCK + 3, np.float32))
+    assert (integers.shape, scale.shape) == ((2, low_precision.SCALE_BLOCK), (2,))
+    assert not left.any()
 
 
 def test_what_is_no_number_or_next_to_nothing() -> None:
     a = np.zeros((4, 9), np.float32)
     a[0, 3], a[1, 8], a[2, :] = np.nan, np.inf, 2.0**-101
-    integers, scale = low_precision.quantize_rows(a, 8)
+    integers, left, scale = low_precision.quantize_rows(a)
     assert not integers.any()
-    np.testing.assert_array_equal(np.isnan(scale), [[True, False], [False, True], [False, False], [False, False]])
+    assert not left.any()
+    np.testing.assert_array_equal(np.isnan(scale), [[True], [True], [False], [False]])
     np.testing.assert_array_equal(scale[2:], 0)
     integers, scale = low_precision.quantize(a[2:])
     assert not integers.any()
@@ -59,7 +61,7 @@ def test_bfloat16_is_rounded_to_nearest_even() -> None:
 
 @pytest.mark.parametrize("inputs", [1, 7, 8, 9, 70])
 def test_a_product_is_the_sum_of_its_words(inputs: int) -> None:
-    """An rnn_relu of weights on x alone gives its product where that is positive."""
+    """An rnn_relu of weights on x alone gives its product where that is positive; what is no sigmoid has two planes."""
     rng = np.random.default_rng(inputs)
     w, x = (rng.standard_normal(shape).astype(np.float32) for shape in ((5, inputs), (1, 2, inputs)))
     params = {"weight_ih": w, "weight_hh": np.zeros((5, 5), np.float32)}
@@ -69,18 +71,26 @@ def test_a_product_is_the_sum_of_its_words(inputs: int) -> None:
 
 
 def product(weights: Array, vector: Array) -> float:
-    scale = max(map(abs, weights)) / np.float32(127)
+    scale, most = max(map(abs, weights)) / np.float32(127), max(map(abs, vector))
+    inverse, of_row = np.float32(127) / most, most / np.float32(127)
     total = Fraction(0)
-    for first in range(0, len(vector), 8):
-        part = vector[first : first + 8]
-        most = max(map(abs, part))
-        inverse, of_block = np.float32(127) / most, most / np.float32(127)
-        whole = sum(
-            round(float(a * inverse)) * round(float(w / scale))
-            for a, w in zip(part, weights[first : first + 8], strict=True)
-        )
-        total += whole * Fraction(float(of_block))
-    return float(total * Fraction(float(scale)))
+    for a, w in zip(vector, weights, strict=True):
+        exact, q = a * inverse, round(float(w / scale))
+        whole = round(float(exact))
+        total += (whole + Fraction(round(float((exact - np.float32(whole)) * 128)), 128)) * q
+    return float(total * Fraction(float(of_row)) * Fraction(float(scale)))
+
+
+def test_a_gate_that_a_sigmoid_reads_has_one_plane() -> None:
+    """Of a GRU whose n is 0 and whose h is 1 the step gives z: a sigmoid of the first plane's product."""
+    rng = np.random.default_rng(0)
+    w, x = rng.standard_normal((15, 9)).astype(np.float32), rng.standard_normal((1, 2, 9)).astype(np.float32)
+    w[10:] = 0
+    params = {"weight_ih": w, "weight_hh": np.zeros((15, 5), np.float32)}
+    found = low_precision.forward("gru", x, params, [np.ones((2, 5), np.float32)], arithmetic="int8")[0][0]
+    (integers, _, of_row), (q, scale) = low_precision.quantize_rows(x[0]), low_precision.quantize(w[5:10])
+    sums = integers[:, 0] @ q.astype(np.int64).T * of_row.astype(np.float64) * scale.astype(np.float64)
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-sums)), rtol=1e-14)
 
 
 @pytest.mark.parametrize("arithmetic", low_precision.ARITHMETIC)

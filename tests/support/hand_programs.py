@@ -34,7 +34,8 @@ def cell(gates: list[tuple[str, str, str, int, int]], states: str = "h", **given
     """Return the arguments of add_program but the name: texts of the phases and what is no default."""
     phases = ("forward", "forward_state", "backward", "backward_gates", "feedback", "feedback_backward")
     programs = {phase: program(given.pop(phase)) for phase in phases if phase in given}
-    default = {"weights": [], "steps": [], "saved": 0, "vectors": 0, "constants": CONSTANTS}
+    sigmoids = [name for name, *_ in gates if name in "ifozr"]
+    default = {"weights": [], "steps": [], "saved": 0, "vectors": 0, "constants": CONSTANTS, "sigmoids": sigmoids}
     return {"states": tuple(states.split()), "gates": gates, "programs": programs, **default, **given}
 
 

@@ -49,7 +49,7 @@ struct Tile {
     }
 };
 
-void convert(const float* a, Index a_stride, Index rows, Index k, Index, float* to, Index to_stride) {
+void convert(const float* a, Index a_stride, Index rows, Index k, int, float* to, Index to_stride) {
     for (Index row = 0; row < rows; ++row, a += a_stride, to += to_stride) {
         Index at = 0;
         for (; at + 32 <= k; at += 32)

@@ -12,11 +12,12 @@ namespace rnnkernels::cpu {
 namespace {
 
 template <int offset>
-void convert_generic(const float* a, Index a_stride, Index rows, Index k, Index block, float* to, Index to_stride) {
+void convert_generic(const float* a, Index a_stride, Index rows, Index k, int planes, float* to, Index to_stride) {
+    const Index groups = groups_of(k, WeightStorage::int8);
     for (Index row = 0; row < rows; ++row, a += a_stride, to += to_stride) {
-        float* const four = to + 2 * scale_blocks(k, block);  // of k
-        for (Index first = 0; first < k; first += block) {
-            const Index count = k - first < block ? k - first : block;
+        float* const four = to + (1 + planes) * scale_blocks(k);  // of k
+        for (Index first = 0; first < k; first += kScaleBlock) {
+            const Index count = k - first < kScaleBlock ? k - first : kScaleBlock;
             float most = 0;
             bool finite = true;
             for (Index i = 0; i < count; ++i) {
@@ -27,26 +28,31 @@ void convert_generic(const float* a, Index a_stride, Index rows, Index k, Index 
             const bool scaled = finite && most >= kLeastScaled;
             const float inverse = scaled ? 127.0F / most : 0.0F;
             const float scale = scaled ? most / 127.0F : finite ? 0.0F : std::numeric_limits<float>::quiet_NaN();
-            std::int32_t sum = 0;
+            std::int32_t sum[2] = {};
             for (Index i = 0; i < count; i += 4) {
-                std::int8_t q[4] = {};
+                std::int8_t q[2][4] = {};
                 for (Index j = 0; scaled && j < 4 && i + j < count; ++j) {
-                    q[j] = static_cast<std::int8_t>(std::nearbyint(a[first + i + j] * inverse));
-                    sum += q[j];
+                    const float exact = a[first + i + j] * inverse, whole = std::nearbyint(exact);
+                    q[0][j] = static_cast<std::int8_t>(whole);
+                    q[1][j] = static_cast<std::int8_t>(std::nearbyint((exact - whole) * kSecondPlane));
+                    for (int plane = 0; plane < 2; ++plane) sum[plane] += q[plane][j];
                 }
-                std::memcpy(four + (first + i) / 4, q, 4);
+                for (int plane = 0; plane < planes; ++plane)
+                    std::memcpy(four + plane * groups + (first + i) / 4, q[plane], 4);
             }
-            const std::int32_t correction = -offset * sum;
-            float* const of_block = to + first / block * 2;
+            float* const of_block = to + first / kScaleBlock * (1 + planes);
             of_block[0] = scale;
-            std::memcpy(of_block + 1, &correction, 4);
+            for (int plane = 0; plane < planes; ++plane) {
+                const std::int32_t correction = -offset * sum[plane];
+                std::memcpy(of_block + 1 + plane, &correction, 4);
+            }
         }
     }
 }
 
 template <int lanes, int offset>
 void product_generic(const LowProduct& of) {
-    const Index blocks = scale_blocks(of.k, of.block), groups = groups_of(of.k, WeightStorage::int8);
+    const Index blocks = scale_blocks(of.k), groups = groups_of(of.k, WeightStorage::int8);
     for (int row = 0; row < of.count; ++row) {
         const float* const scales = of.rows + row * of.row_stride;
         for (Index column = 0; column < of.vectors * lanes; ++column) {
@@ -54,20 +60,23 @@ void product_generic(const LowProduct& of) {
             const Index width = of.vectors - first < of.width ? of.vectors - first : of.width;
             const float* const weights = of.panels + panel * of.panel_size + (vector - first) * lanes + column % lanes;
             float t = 0;
-            for (Index block = 0; block < blocks; ++block) {
-                std::int32_t sum = 0;
-                std::memcpy(&sum, scales + 2 * block + 1, 4);
-                for (Index group = block * of.block / 4; group < groups && group < (block + 1) * of.block / 4;
-                     ++group) {
-                    std::int8_t a[4];
-                    unsigned char w[4];
-                    std::memcpy(a, scales + 2 * blocks + group, 4);
-                    std::memcpy(w, weights + (group + 1) * width * lanes, 4);
-                    for (int i = 0; i < 4; ++i)
-                        sum += a[i] * (offset ? int{w[i]} : int{static_cast<std::int8_t>(w[i])});
+            for (Index block = 0; block < blocks; ++block)
+                for (int plane = 0; plane < of.planes; ++plane) {
+                    const float* const of_block = scales + (1 + of.planes) * block;
+                    std::int32_t sum = 0;
+                    std::memcpy(&sum, of_block + 1 + plane, 4);
+                    for (Index group = block * kScaleBlock / 4; group < groups && group < (block + 1) * kScaleBlock / 4;
+                         ++group) {
+                        std::int8_t a[4];
+                        unsigned char w[4];
+                        std::memcpy(a, scales + (1 + of.planes) * blocks + plane * groups + group, 4);
+                        std::memcpy(w, weights + (group + of.planes) * width * lanes, 4);
+                        for (int i = 0; i < 4; ++i)
+                            sum += a[i] * (offset ? int{w[i]} : int{static_cast<std::int8_t>(w[i])});
+                    }
+                    const float factor = plane == 0 ? 1.0F : weights[width * lanes];
+                    t = std::fma(static_cast<float>(sum), of_block[0] * factor, t);
                 }
-                t = std::fma(static_cast<float>(sum), scales[2 * block], t);
-            }
             of.out[row * of.out_stride + column] = std::fma(t, weights[0], of.init[row * of.init_stride + column]);
         }
     }

@@ -13,26 +13,31 @@
 //
 //   bfloat16   a group is 2 k, the first in the lane's lower half. The engine's sums are float.
 //   int8       a group is 4 k, the first in the lowest byte: q + kernels.offset, q in [-127, 127]. Before the first
-//              group a panel has a row of vectors with each column's scale, in float.
+//              group a panel has a row of vectors with each column's scale, in float; where rows have two planes a
+//              second one, with what the second plane's scale is multiplied by: 1/128, or 0 for a column without it.
 //
 // Rows are converted once for a phase (convert) and then multiplied with many panels. A converted row has row_lanes(k):
 //
 //   bfloat16   [group] pairs of k, as in the panels. Each number is rounded to the nearest bfloat16, to even in a tie.
 //   A
 //              NaN stays one. Numbers below 2^-126 count as zeros, in panels too.
-//   int8       [block] (scale of float, then correction of int32), then [group] four k: q in [-127, 127], signed.
-//              A block is as many k as the product says, the last one what is left. Of a block with m = max |a|:
+//   int8       [block] (scale of float, then a correction of int32 for each plane), then [plane][group] four k: q in
+//              [-127, 127], signed. Numbers share a scale where they stand in one block, of kScaleBlock k: all of a
+//              row, unless int32 could not hold its sum. Of a block with m = max |a|:
 //                  m < kLeastScaled:  scale 0, all q 0
-//                  m finite:          scale = m / 127, q = round half even(a * (127 / m)), each operation in float
+//                  m finite:          scale = m / 127, r = a * (127 / m), q = round half even(r); of the second plane
+//                                     q = round half even((r - q of the first) * 128). Each operation in float
 //                  m inf or NaN:      scale NaN, all q 0
 //              correction = -offset * sum of the block's q
 //
 // What an int8 product computes, with the same bits in every set of kernels:
 //
 //   t = 0;  for each block, ascending:  t = fma(float(sum of the block's q_a * q_w), scale of the block, t)
+//                                       t = fma(float(the same of the second plane), scale of the block / 128, t)
 //   out = fma(t, scale of the column, init)
 //
-// The sum of a block is exact; fma is rounded once. So a row with a NaN has NaN in all of its products.
+// the second line for columns that have it. The sum of a block is exact; fma is rounded once. So a row with a NaN has
+// NaN in all of its products.
 //
 // What a bfloat16 product computes belongs to the set of kernels, which says it in its file; it is the same for a row
 // whatever else is computed with it.
@@ -44,15 +49,14 @@
 
 namespace rnnkernels::cpu {
 
-// Numbers of a row that share a scale, of an int8 product: of W_ih's, and of all others, where it is the whole row
-// unless int32 could not hold its sum. x is the greater part of the error (docs/low_precision.md), and a block's end
-// costs time.
-inline constexpr Index kInputBlock = 8;
-inline constexpr Index kLongestBlock = 65536;
+// Numbers of a row of int8 that share a scale.
+inline constexpr Index kScaleBlock = 65536;
+// What the last digit of the first plane is worth in those of the second.
+inline constexpr float kSecondPlane = 128;
 inline constexpr float kLeastScaled = 0x1p-100F;
 
 // Rows of a product at most.
-inline constexpr int kMostLowRows = 8;
+inline constexpr int kMostLowRows = 16;
 // Vectors of a panel at most.
 inline constexpr int kMostLowVectors = 4;
 
@@ -64,7 +68,7 @@ struct LowProduct {
     const float* panels;  // the first of them; a panel has panel_size lanes
     Index panel_size;
     Index k;
-    Index block;    // of a scale: kInputBlock or kLongestBlock; of int8 alone
+    int planes;     // of the rows: 1 or 2; of int8 alone
     Index vectors;  // of columns, in all panels; at least 1
     const float* init;
     Index init_stride;  // 0: all rows start from the same values
@@ -77,8 +81,8 @@ struct LowKernels {
     WeightStorage kind;  // bfloat16 or int8
     int lanes;           // of the engines that it serves
     int offset;          // of int8 weights in panels, 0 or 128; the same for all kernels of as many lanes
-    // rows of k numbers, a_stride apart, to rows that are to_stride apart. block: the product's.
-    void (*convert)(const float* a, Index a_stride, Index rows, Index k, Index block, float* to, Index to_stride);
+    // rows of k numbers, a_stride apart, to rows that are to_stride apart. planes: the product's.
+    void (*convert)(const float* a, Index a_stride, Index rows, Index k, int planes, float* to, Index to_stride);
     void (*product)(const LowProduct& of);
 };
 
@@ -88,10 +92,15 @@ struct LowKernels {
 // k in a lane.
 RNNKERNELS_LOW_INLINE Index group_of(WeightStorage kind) { return kind == WeightStorage::int8 ? 4 : 2; }
 RNNKERNELS_LOW_INLINE Index groups_of(Index k, WeightStorage kind) { return (k + group_of(kind) - 1) / group_of(kind); }
-RNNKERNELS_LOW_INLINE Index scale_blocks(Index k, Index block) { return (k + block - 1) / block; }
+RNNKERNELS_LOW_INLINE Index scale_blocks(Index k) { return (k + kScaleBlock - 1) / kScaleBlock; }
 // Lanes of a converted row of k numbers.
-RNNKERNELS_LOW_INLINE Index row_lanes(Index k, WeightStorage kind, Index block) {
-    return groups_of(k, kind) + (kind == WeightStorage::int8 ? 2 * scale_blocks(k, block) : 0);
+RNNKERNELS_LOW_INLINE Index row_lanes(Index k, WeightStorage kind, int planes) {
+    return kind == WeightStorage::int8 ? planes * groups_of(k, kind) + (1 + planes) * scale_blocks(k)
+                                       : groups_of(k, kind);
+}
+// Rows of a panel that stand before its first group.
+RNNKERNELS_LOW_INLINE int panel_head(WeightStorage kind, int planes) {
+    return kind == WeightStorage::int8 ? planes : 0;
 }
 
 // Sets of kernels have numbers from 1 on; 0 stands for none, full precision. This one serves engines of `set`'s name:

@@ -9,9 +9,9 @@ namespace rnnkernels::cpu {
 namespace {
 
 struct Neon : NeonFloats {
-    static Int add(Int sum, Weights w, Numbers a) {
+    static void add(Int& sum, Weights w, Numbers a) {
         const int16x8_t first = vmull_s8(vget_low_s8(w), vget_low_s8(a));
-        return vpadalq_s16(sum, vpaddq_s16(first, vmull_high_s8(w, a)));
+        sum = vpadalq_s16(sum, vpaddq_s16(first, vmull_high_s8(w, a)));
     }
 };
 

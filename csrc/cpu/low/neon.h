@@ -10,7 +10,7 @@ namespace {
 
 struct NeonFloats {
     static constexpr int lanes = 4;
-    static constexpr int rows = 3;
+    static constexpr int rows = 3, sums = 24;
     using Int = int32x4_t;
     using Float = float32x4_t;
     using Weights = int8x16_t;
@@ -24,6 +24,7 @@ struct NeonFloats {
     static Float load(const float* from) { return vld1q_f32(from); }
     static void store(float* to, Float value) { vst1q_f32(to, value); }
     static Float number(Int value) { return vcvtq_f32_s32(value); }
+    static Float mul(Float a, Float b) { return vmulq_f32(a, b); }
     static Float fma(Float a, Float b, Float c) { return vfmaq_f32(c, a, b); }
 };
 

@@ -99,7 +99,7 @@ std::uint32_t rounded(float x) {
     return (x == x ? bits + 0x7fffU + (bits >> 16 & 1U) : bits | 0x00400000U) >> 16;
 }
 
-void convert(const float* a, Index a_stride, Index rows, Index k, Index, float* to, Index to_stride) {
+void convert(const float* a, Index a_stride, Index rows, Index k, int, float* to, Index to_stride) {
     for (Index row = 0; row < rows; ++row, a += a_stride, to += to_stride) {
         auto* const pairs_of = reinterpret_cast<std::uint32_t*>(to);
         for (Index i = 0; i < k / 2; ++i) pairs_of[i] = rounded(a[2 * i]) | rounded(a[2 * i + 1]) << 16;

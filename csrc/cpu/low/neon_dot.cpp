@@ -8,7 +8,7 @@ namespace rnnkernels::cpu {
 namespace {
 
 struct NeonDot : NeonFloats {
-    static Int add(Int sum, Weights w, Numbers a) { return vdotq_s32(sum, w, a); }
+    static void add(Int& sum, Weights w, Numbers a) { sum = vdotq_s32(sum, w, a); }
 };
 
 }  // namespace

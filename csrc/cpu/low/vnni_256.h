@@ -3,41 +3,30 @@
 // avx512_vnni_256.cpp compile this with their flags.
 #pragma once
 
-#include <immintrin.h>
-
-#include "int8.h"
+#include "floats_256.h"
 
 namespace rnnkernels::cpu {
 namespace {
 
-struct Vnni256 {
-    static constexpr int lanes = 8;
+struct Vnni256 : Floats256 {
 #if defined(__AVX512VL__)
-    static constexpr int rows = 4;  // of 32 registers
+    static constexpr int rows = 4, sums = 16;  // of 32 registers
 #else
-    static constexpr int rows = 3;
+    static constexpr int rows = 3, sums = 10;
 #endif
-    using Int = __m256i;
-    using Float = __m256;
     using Weights = __m256i;
     using Numbers = __m256i;
 
-    static Weights weights(const float* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
+    static Weights weights(const float* from) { return four(from); }
     static Numbers numbers(const float* from) { return every(from); }
-    static Int add(Int sum, Weights w, Numbers a) {
+    // Not by the intrinsic: GCC 12 copies its sum to another register, and runs out of them.
+    static void add(Int& sum, Weights w, Numbers a) {
 #if defined(__AVXVNNI__)
-        return _mm256_dpbusd_avx_epi32(sum, w, a);
+        asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(w), "x"(a));
 #else
-        return _mm256_dpbusd_epi32(sum, w, a);
+        asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(a));
 #endif
     }
-    static Int every(const float* from) { return _mm256_castps_si256(_mm256_broadcast_ss(from)); }
-    static Float zero() { return _mm256_setzero_ps(); }
-    static Float scale(const float* from) { return _mm256_broadcast_ss(from); }
-    static Float load(const float* from) { return _mm256_loadu_ps(from); }
-    static void store(float* to, Float value) { _mm256_storeu_ps(to, value); }
-    static Float number(Int value) { return _mm256_cvtepi32_ps(value); }
-    static Float fma(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
 };
 
 }  // namespace

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from .adjoint import Dependence, d_new, d_operand, derive
 from .keeping import find_kept, find_second_half, gated_product
 from .program import GateRow, Lowered, WeightRow
+from .readers import read_by_sigmoids
 from .scheduling import schedule
 from .selecting import demanded, select
 from .simplify import simplified
@@ -285,6 +286,7 @@ def lower(equations: Equations) -> Lowered:
         slots=slots,
         vectors=sum(len(product.operands) for product in equations.products if product.kind == "feedback"),
         heads=equations.heads,
+        sigmoids=read_by_sigmoids(equations),
         constants=tuple(map(float, lowering.constants)),
         programs=lowering.programs,
         equations=equations,

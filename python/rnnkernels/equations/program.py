@@ -76,6 +76,8 @@ class Lowered:
     ----------
     gates
         In the order of their rows.
+    sigmoids
+        The gates that sigmoids alone read.
     saved, slots, vectors, heads
         Counts: what the forward keeps, gradient slots, vectors that are fed back, heads of the recurrent weights.
     programs
@@ -94,6 +96,7 @@ class Lowered:
     slots: int
     vectors: int
     heads: int
+    sigmoids: tuple[str, ...]
     constants: tuple[float, ...]
     programs: Mapping[str, Program]
     equations: Equations
@@ -128,6 +131,7 @@ class Lowered:
             "slots": self.slots,
             "vectors": self.vectors,
             "heads": self.heads,
+            "sigmoids": list(self.sigmoids),
             "constants": list(self.constants),
             "programs": {phase: program.encode(operations, operands) for phase, program in self.programs.items()},
         }

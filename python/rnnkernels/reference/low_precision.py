@@ -3,10 +3,12 @@
 The cells are those of `rnnkernels.reference.cells`, in float64. Only a product is another function here:
 
     int8       w = s q        s = max |w| / 127 of a row of the matrix, in float32; q = round half even(w / s)
-               a = S q_a      of a block of the vector that is multiplied, with m its largest magnitude: S = m / 127,
-                              q_a = round half even(a (127 / m)), each operation in float32. Each 8 numbers of x in
-                              turn are a block; of what else is multiplied all numbers, up to 65,536
-               product        s * sum over blocks of S * sum of q q_a, the inner sum in integers
+               a = S q_a      of the vector that is multiplied, with m its largest magnitude: S = m / 127,
+                              r = a (127 / m), q_a = round half even(r), each operation in float32
+               a = S (q_a + p_a / 128)    of x, for gates whose sum is read by more than sigmoids: p_a = round half
+                              even((r - q_a) 128)
+               product        s * S * sum of q q_a, and for those gates s * S / 128 * sum of q p_a more; the sums in
+                              integers. Of a longer vector each 65,536 numbers have an S
     bfloat16   both operands are rounded to 8 significant bits, half to even, and multiplied exactly
 
 A row or a block without a number of at least 2^-100 is zeros; a block with an infinity or a NaN makes a row's products
@@ -25,6 +27,7 @@ import numpy as np
 
 from rnnkernels._scalars import as_choice, check_mapping
 from rnnkernels.noise import check_noise
+from rnnkernels.parameters import cell_info
 
 from . import _is_product, _namespace, _prepare, _Product, _Steps
 from .arguments import as_positive
@@ -38,13 +41,10 @@ if TYPE_CHECKING:
 
     from .cells import Array, State
 
-__all__ = ["INPUT_BLOCK", "LONGEST_BLOCK", "forward", "quantize", "quantize_rows", "round_to_bfloat16"]
+__all__ = ["SCALE_BLOCK", "forward", "quantize", "quantize_rows", "round_to_bfloat16"]
 
-INPUT_BLOCK = 8
-"""Numbers of x that share a scale."""
-
-LONGEST_BLOCK = 65536
-"""Numbers of another vector that share a scale: all of any real one."""
+SCALE_BLOCK = 65536
+"""Numbers of a vector that share a scale: all of any real one."""
 
 ARITHMETIC = ("int8", "bfloat16")
 
@@ -85,7 +85,8 @@ def forward(
     as_choice("arithmetic", arithmetic, ARITHMETIC)
     check_mapping("params", params)
     check_noise(noise)
-    made = {name: _taken(params, name, arithmetic) for name in params if not str(name).endswith("_scale")}
+    fine = _fine_gates(cell)
+    made = {name: _taken(params, name, arithmetic, fine) for name in params if not str(name).endswith("_scale")}
     step, vectors, arrays, initial = _prepare(cell, x, {name: value for name, (value, _) in made.items()}, state)
     take = _Steps(step, noise, initial, training=False)
     products: dict[str, Any] = {name: product for name, (_, product) in made.items() if product is not None}
@@ -99,7 +100,14 @@ def forward(
     return np.array(outputs).reshape(vectors.shape[0], *now[0].shape), now
 
 
-def _taken(params: Mapping[str, Any], name: str, arithmetic: str) -> tuple[Array, Any]:
+def _fine_gates(cell: str) -> list[bool]:
+    """Return of each gate that weight_ih feeds whether its sum is read by more than sigmoids."""
+    info = cell_info(cell)
+    gates = zip(info["gates"], info["sigmoid"], strict=True)
+    return [not sigmoid for (_, of_x, _), sigmoid in gates if of_x == "projected"]
+
+
+def _taken(params: Mapping[str, Any], name: str, arithmetic: str, fine: Sequence[bool]) -> tuple[Array, Any]:
     """Return a parameter's values in float64 as a token's column has them, and its product; None for a vector."""
     value = np.asarray(params[name])
     if not _is_product(name):
@@ -107,8 +115,8 @@ def _taken(params: Mapping[str, Any], name: str, arithmetic: str) -> tuple[Array
     if arithmetic == "bfloat16":
         return round_to_bfloat16(value), _RoundedProduct(value)
     integers, scale = (value, params[f"{name}_scale"]) if value.dtype == np.int8 else quantize(value)
-    block = INPUT_BLOCK if name == "weight_ih" else LONGEST_BLOCK
-    product = _IntegerProduct(integers, np.asarray(scale), block)
+    gates = fine if name == "weight_ih" else [False]
+    product = _IntegerProduct(integers, np.asarray(scale), np.repeat(gates, len(integers) // len(gates)))
     return integers * np.asarray(scale, np.float64)[:, np.newaxis], product
 
 
@@ -128,18 +136,18 @@ def quantize(weight: npt.ArrayLike) -> tuple[Array, Array]:
     return np.clip(np.rint(np.where(scale[:, np.newaxis] > 0, ratio, 0)), -127, 127).astype(np.int8), scale
 
 
-def quantize_rows(vector: npt.ArrayLike, block: int) -> tuple[Array, Array]:
-    """Return the integers of vectors (..., blocks, block), of int64, and the scale of each block (..., blocks).
+def quantize_rows(vector: npt.ArrayLike) -> tuple[Array, Array, Array]:
+    """Return the integers of vectors (..., blocks, block), of int64, what the rounding left, and the scales.
+
+    The scale of each block is (..., blocks); what was left is of the integers' shape, in integers, 128 to one of these.
 
     Parameters
     ----------
     vector : array_like, (..., K)
         Taken as float32; zeros stand behind the last number. A block with an infinity or a NaN has the scale NaN.
-    block : int
-        Numbers that share a scale.
     """
     a = np.asarray(vector, np.float32)
-    blocks, block = -(-a.shape[-1] // block), min(block, a.shape[-1])
+    blocks, block = -(-a.shape[-1] // SCALE_BLOCK), min(SCALE_BLOCK, a.shape[-1])
     behind = [(0, 0)] * (a.ndim - 1) + [(0, blocks * block - a.shape[-1])]
     a = np.pad(a, behind).reshape(*a.shape[:-1], blocks, block)
     most = np.abs(a).max(-1)
@@ -147,8 +155,10 @@ def quantize_rows(vector: npt.ArrayLike, block: int) -> tuple[Array, Array]:
     scaled = finite & (most >= _LEAST)
     divisor = np.where(scaled, most, np.float32(1))
     scale = np.where(scaled, divisor / _LARGEST, np.where(finite, np.float32(0), np.float32(np.nan)))
-    integers = np.rint(np.where(scaled[..., np.newaxis], a, np.float32(0)) * (_LARGEST / divisor)[..., np.newaxis])
-    return integers.astype(np.int64), scale
+    exact = np.where(scaled[..., np.newaxis], a, np.float32(0)) * (_LARGEST / divisor)[..., np.newaxis]
+    integers = np.rint(exact)
+    left = np.rint((exact - integers) * np.float32(128))
+    return integers.astype(np.int64), left.astype(np.int64), scale
 
 
 def round_to_bfloat16(array: npt.ArrayLike) -> Array:
@@ -167,18 +177,23 @@ def round_to_bfloat16(array: npt.ArrayLike) -> Array:
 
 
 class _IntegerProduct(_Product):
-    """Product with a matrix of integers (R, K), or some of its rows: (B, K) to (B, R)."""
+    """Product with a matrix of integers (R, K), or some of its rows: (B, K) to (B, R).
 
-    def __init__(self, integers: Array, scale: Array, block: int) -> None:
+    `fine`, (R,): the rows whose sums are of both planes.
+    """
+
+    def __init__(self, integers: Array, scale: Array, fine: Array) -> None:
         count = integers.shape[1]
-        blocks, self.block = -(-count // block), min(block, count)
-        padded = np.pad(integers.astype(np.int64), ((0, 0), (0, blocks * self.block - count)))
-        self.blocks = padded.reshape(len(integers), blocks, self.block)
-        self.scale = scale.astype(np.float64)
+        blocks, block = -(-count // SCALE_BLOCK), min(SCALE_BLOCK, count)
+        padded = np.pad(integers.astype(np.int64), ((0, 0), (0, blocks * block - count)))
+        self.blocks = padded.reshape(len(integers), blocks, block)
+        self.scale, self.fine = scale.astype(np.float64), fine
 
     def __call__(self, vector: Array, rows: slice = slice(None)) -> Array:
-        integers, scales = quantize_rows(vector, self.block)  # (B, blocks, block), (B, blocks)
+        integers, left, scales = quantize_rows(vector)  # (B, blocks, block) twice, (B, blocks)
         sums = np.einsum("bnk,rnk->brn", integers, self.blocks[rows])
+        finer = np.einsum("bnk,rnk->brn", left, self.blocks[rows]) / 128
+        sums = sums + np.where(self.fine[rows, np.newaxis], finer, 0)
         return np.asarray((sums * scales.astype(np.float64)[:, np.newaxis]).sum(-1) * self.scale[rows])
 
 
