@@ -181,16 +181,6 @@ private:
         if (attends()) return shared_.attending.x_part + row * shared_.attending.context.columns.row();
         return x_.part(now.first + row);
     }
-    // Brings what the pass will read of it from a cache further away, while a product runs.
-    RNNKERNELS_INLINE void fetch_x_part(const Step& now, RowSet rows, Range blocks) const {
-        constexpr Index line = 64 / sizeof(T);
-        const UnitColumns<T>& columns = weights_.input.columns;
-        const Index first = columns.vector(blocks.first) * lanes, last = columns.vector(blocks.last) * lanes;
-        rows.each([&](Index row) {
-            const T* const at = x_part(now, row);
-            for (Index i = first; i < last; i += line) __builtin_prefetch(at + i, 0, 2);
-        });
-    }
     // h before step t, (rows of the step, H): the output of the step before, or the initial state.
     const T* h_before(Index t) const {
         if (t == 0) return shared_.initial[0];

@@ -57,7 +57,6 @@ RNNKERNELS_INLINE void ForwardEngine<T>::multiply_items(const Step& now, const G
                 T* const to = scratch_.strip + place * stride;
                 T* const fed_to = scratch_.fed + place * fed_stride;
                 if constexpr (low) {
-                    fetch_x_part(now, {row, rows, now.rows.step}, {block, end});
                     item.run_low(a.at(row), a_step, rows, to, stride);
                     if (feeds)
                         ItemProduct<T>(f, block, end, rows, nullptr)
