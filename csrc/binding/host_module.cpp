@@ -142,7 +142,7 @@ py::dict plan(const std::string& cell, Index steps, Index batch, Index input, In
 }  // namespace rnnkernels::binding
 
 // It needs no GIL: docs/threads.md says what a thread may do beside others.
-PYBIND11_MODULE(RNNKERNELS_MODULE, m, py::mod_gil_not_used()) {
+PYBIND11_MODULE(RNNKERNELS_MODULE, m, pybind11::mod_gil_not_used()) {
     using namespace rnnkernels::binding;
     using rnnkernels::backend;
     m.doc() = "rnnkernels' kernels on one backend. Use the rnnkernels package; this module may change.";
