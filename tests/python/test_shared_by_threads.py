@@ -1,7 +1,7 @@
 """What several threads use at once: layers and registries they may share, steppers that refuse a second one.
 
-Under a GIL a thread seldom loses it between two lines: here it is offered every ten microseconds. In free-threaded Python
-the same tests run side by side in earnest. Threads of one call are tests/cpu/test_threads.py's.
+Under a GIL a thread seldom loses it between two lines: here it is offered every ten microseconds. In free-threaded
+Python the same tests run side by side in earnest. Threads of one call are tests/cpu/test_threads.py's.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-_SECTIONS = struct.Struct("<IIQQQQIIQQ")  # name, type, flags, address, offset, size, link, info, alignment, entry's size
+# Name, type, flags, address, offset, size, link, info, alignment, size of an entry.
+_SECTIONS = struct.Struct("<IIQQQQIIQQ")
 _DYNAMIC, _DYNAMIC_SYMBOLS = 6, 11  # types of sections
 _NEEDED, _RPATH, _RUNPATH = 1, 15, 29  # tags of the dynamic section
 _EXPORTED = {1, 2, 10}  # bindings: global, weak, GNU's unique
