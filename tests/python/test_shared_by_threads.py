@@ -93,7 +93,7 @@ def test_a_second_step_of_a_stepper_is_refused() -> None:
     stepper, alone = layer.stepper(), layer.stepper()
     seen: list[Any] = []
 
-    class Slow(np.ndarray):  # type: ignore[type-arg]
+    class Slow(np.ndarray[Any, Any]):
         """Memory that the step overwrites: the step copies it first."""
 
         def copy(self, *args: Any, **options: Any) -> Any:

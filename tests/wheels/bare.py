@@ -59,8 +59,14 @@ class Bare:
         """Start to train the command line's model in small, and return the first line that says a loss."""
         options = ["--hidden", "128", "--limit", "200000", "--valid-every", "0.1", "--epochs", "0.2"]
         arguments = self.command("rnnkernels", "train", "--text", ROOT / "docs", "--pattern", "*.md", *options)
-        piped: dict[str, int] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        with subprocess.Popen(arguments, env=self.environment, cwd=self.home, text=True, **piped) as training:
+        with subprocess.Popen(
+            arguments,
+            env=self.environment,
+            cwd=self.home,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        ) as training:
             lines = []
             for line in training.stdout or ():
                 lines.append(line)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 import rnnkernels
-
 from tests.wheels import audit, elf
 
 if TYPE_CHECKING:
