@@ -40,7 +40,7 @@ BREAKS = [
         f"{SHARED} -k attention",
     ),
     Break(
-        "shared by threads: a copy of an attention's stepper has the original's lock",
+        "shared by threads: a copy of an attention's stepper has no lock",
         "python/rnnkernels/attention/stepper.py",
         "self.__dict__.update(state, _alone=Alone())",
         "self.__dict__.update(state)",
