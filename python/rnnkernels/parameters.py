@@ -53,9 +53,8 @@ _tables: dict[str, Mapping[str, Any]] = {}  # of the cells that have been asked 
 
 def _read_tables() -> Mapping[str, Mapping[str, Any]]:
     """Ask the extension for its cells. Their number is not fixed: a list kept elsewhere would grow old."""
-    found = {str(info["name"]): info for info in _cpu.cells()}
-    _tables.update(found)  # another thread may add a cell while this one walks through `found`
-    return found
+    _tables.update({str(info["name"]): info for info in _cpu.cells()})
+    return dict(_tables)  # a copy: another thread may add a cell while this one walks through it
 
 
 def cells() -> tuple[str, ...]:
