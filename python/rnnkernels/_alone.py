@@ -11,19 +11,28 @@ from typing import Any
 
 
 class Alone:
-    """A context that one thread may be in; a copy is another context, which nobody is in."""
+    """A context that one thread may be in; a copy is another context, which nobody is in.
 
-    __slots__ = ("_lock",)
+    Where a microsecond counts: ``if not alone.enter(False): raise alone.refused()``, and ``alone.leave()`` in the end.
+    """
+
+    __slots__ = ("enter", "leave")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        lock = threading.Lock()
+        self.enter, self.leave = lock.acquire, lock.release
+
+    @staticmethod
+    def refused() -> RuntimeError:
+        """Return the error of a second thread."""
+        return RuntimeError("stepper: expected one call at a time, got a second one")
 
     def __enter__(self) -> None:
-        if not self._lock.acquire(blocking=False):
-            raise RuntimeError("stepper: expected one call at a time, got a second one")
+        if not self.enter(False):
+            raise self.refused()
 
     def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        self.leave()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Alone, ()

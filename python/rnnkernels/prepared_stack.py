@@ -265,12 +265,15 @@ class StackStepper:
         RuntimeError
             If another thread is in a call of this stepper.
         """
-        first, *above = self._steppers
-        with self._alone:
-            h = first(x_t)
-            for stepper in above:
+        alone, h = self._alone, x_t
+        if not alone.enter(False):
+            raise alone.refused()
+        try:
+            for stepper in self._steppers:
                 h = stepper(h)
-        return h
+            return h  # type: ignore[return-value]  # there is a layer at least
+        finally:
+            alone.leave()
 
     @property
     def state(self) -> StackState:

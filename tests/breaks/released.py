@@ -28,15 +28,15 @@ BREAKS = [
     Break(
         "shared by threads: a second one gets in between two layers",
         "python/rnnkernels/prepared_stack.py",
-        "        with self._alone:\n            h = first(x_t)",
-        "        if self._alone:\n            h = first(x_t)",
+        "        if not alone.enter(False):",
+        "        if not alone.enter(False) and False:",
         f"{SHARED} -k between_two_layers",
     ),
     Break(
         "shared by threads: two are let into one step of attention",
         "python/rnnkernels/_alone.py",
-        "if not self._lock.acquire(blocking=False):",
-        "if not self._lock.acquire(blocking=False) and False:",
+        "if not self.enter(False):",
+        "if not self.enter(False) and False:",
         f"{SHARED} -k attention",
     ),
     Break(
