@@ -2,8 +2,8 @@
 
 Folders: kernels (what the kernels of every backend give), cpu (what the CPU's promise beside it), reference, python
 (what is built on the kernels), convert, charlm, examples, torch, onnx, jax, cuda (emulated; gpu: on a real one), house
-(the rules of this repository), native (programs in C++), fuzz (random calls, as many as one likes). No tests: support
-(what test files import), breaks (would they notice?).
+(the rules of this repository), wheels (what is shipped), native (programs in C++), fuzz (random calls, as many as one
+likes). No tests: support (what test files import), breaks (would they notice?).
 """
 
 from __future__ import annotations

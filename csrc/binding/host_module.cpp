@@ -141,7 +141,8 @@ py::dict plan(const std::string& cell, Index steps, Index batch, Index input, In
 }  // namespace
 }  // namespace rnnkernels::binding
 
-PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
+// It needs no GIL: docs/threads.md says what a thread may do beside others.
+PYBIND11_MODULE(RNNKERNELS_MODULE, m, pybind11::mod_gil_not_used()) {
     using namespace rnnkernels::binding;
     using rnnkernels::backend;
     m.doc() = "rnnkernels' kernels on one backend. Use the rnnkernels package; this module may change.";

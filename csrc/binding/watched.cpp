@@ -84,7 +84,7 @@ private:
 std::atomic<Ticker*> ticker{nullptr};
 
 // In the child of a fork: the thread did not come along.
-void forget_ticker() { ticker.store(nullptr); }
+[[maybe_unused]] void forget_ticker() { ticker.store(nullptr); }
 
 Ticker* the_ticker() {
     Ticker* const current = ticker.load();

@@ -21,8 +21,9 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 template <class V, bool exponential_forget>
 struct SlstmForm {
     static constexpr const char* states[] = {"h", "c", "n", "m"};
-    // c, n and m are one value in parts: to keep one of them and not the others has no meaning.
-    static constexpr StateFlags state_flags[] = {
+    // c, n and m are one value in parts: to keep one of them and not the others has no meaning. (A 4, since Clang does
+    // not complete the type of an array in a template where it is only read.)
+    static constexpr StateFlags state_flags[4] = {
         {}, {.zoned = false}, {.zoned = false, .positive = true}, {.zoned = false}};
     static constexpr Gate gates[] = {
         {"i", Input::projected, Operand::hidden, 0, 0},

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cells.h"
+#include "features.h"
 #include "low/kernels.h"
 #include "programs.h"
 #include "shared_blas.h"
@@ -39,19 +40,17 @@ namespace {
 
 using cpu::SetKernels;
 
-// Slowest first. __builtin_cpu_supports also asks whether the system saves the wide registers.
+// Slowest first.
 std::vector<const SetKernels*> usable_sets() {
     std::vector<const SetKernels*> sets;
 #if defined(RNNKERNELS_HAS_SCALAR)
     sets.push_back(&scalar::kernels());
 #endif
 #if defined(RNNKERNELS_HAS_AVX2)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) sets.push_back(&avx2::kernels());
+    if (cpu::has_avx2()) sets.push_back(&avx2::kernels());
 #endif
 #if defined(RNNKERNELS_HAS_AVX512)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma"))
-        sets.push_back(&avx512::kernels());
+    if (cpu::has_avx512()) sets.push_back(&avx512::kernels());
 #endif
 #if defined(RNNKERNELS_HAS_NEON)
     sets.push_back(&neon::kernels());

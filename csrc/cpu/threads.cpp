@@ -26,7 +26,7 @@ std::atomic<unsigned> parallel_calls{0};
 std::atomic<Pool*> pool{nullptr};
 
 // In the child of a fork: the workers did not come along, nor did OpenMP's.
-void forget_pool() {
+[[maybe_unused]] void forget_pool() {
     forks.fetch_add(1);
     pool.store(nullptr);
     openmp.store(nullptr);

@@ -90,7 +90,7 @@ private:
 std::atomic<Spares*> spares{nullptr};
 
 // In the child of a fork: the threads did not come along.
-void forget_spares() { spares.store(nullptr); }
+[[maybe_unused]] void forget_spares() { spares.store(nullptr); }
 
 Spares& the_spares() {
     Spares* current = spares.load(std::memory_order_acquire);

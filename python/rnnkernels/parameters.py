@@ -54,7 +54,7 @@ _tables: dict[str, Mapping[str, Any]] = {}  # of the cells that have been asked 
 def _read_tables() -> Mapping[str, Mapping[str, Any]]:
     """Ask the extension for its cells. Their number is not fixed: a list kept elsewhere would grow old."""
     _tables.update({str(info["name"]): info for info in _cpu.cells()})
-    return _tables
+    return dict(_tables)  # a copy: another thread may add a cell while this one walks through it
 
 
 def cells() -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from ._alone import Alone
 from ._arguments import fits_rows, settled
 from ._scalars import as_flag, as_items, check_mapping, shown
 from ._stacked import join
@@ -226,7 +227,7 @@ class StackStepper:
         As `Stepper`; also where the stack has two directions, the second of which begins with the last step.
     """
 
-    __slots__ = ("_steppers", "stack")
+    __slots__ = ("_alone", "_steppers", "stack")
 
     def __init__(
         self,
@@ -239,6 +240,7 @@ class StackStepper:
         if stack.num_directions > 1:
             raise ValueError("stack: expected one direction; the reverse one begins with the last step")
         self.stack = stack
+        self._alone = Alone()  # a second thread between two layers would be in no layer's stepper
         states = stack._each("state", state)
         self._steppers = tuple(
             Stepper(layer, batch_size, begun) for layer, begun in zip(stack.layers, states, strict=True)
@@ -260,17 +262,24 @@ class StackStepper:
         ------
         TypeError, ValueError
             As a `Stepper`'s call.
+        RuntimeError
+            If another thread is in a call of this stepper.
         """
-        first, *above = self._steppers
-        h = first(x_t)
-        for stepper in above:
-            h = stepper(h)
-        return h
+        alone, h = self._alone, x_t
+        if not alone.enter(False):
+            raise alone.refused()
+        try:
+            for stepper in self._steppers:
+                h = stepper(h)
+            return h  # type: ignore[return-value]  # there is a layer at least
+        finally:
+            alone.leave()
 
     @property
     def state(self) -> StackState:
         """The states after the last step, of each layer: copies."""
-        return tuple(stepper.state for stepper in self._steppers)
+        with self._alone:
+            return tuple(stepper.state for stepper in self._steppers)
 
     def reset(self, state: Sequence[Sequence[npt.ArrayLike] | None] | None = None) -> None:
         """Go on from other states.
@@ -290,8 +299,9 @@ class StackStepper:
         for k, (stepper, begun) in enumerate(zip(self._steppers, checked, strict=True)):
             for i, part in enumerate(begun or ()):  # an array that is taken in place has yet to be looked at
                 fits_rows(stepper.layer._like.widths, stepper.batch_size, i, f"state[{k}][{i}]", part.shape)
-        for stepper, begun in zip(self._steppers, checked, strict=True):
-            stepper.reset(begun)
+        with self._alone:
+            for stepper, begun in zip(self._steppers, checked, strict=True):
+                stepper.reset(begun)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.stack, self._steppers[0].batch_size, self.state)

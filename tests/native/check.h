@@ -6,6 +6,9 @@ namespace native {
 // Prints the sentence (as printf) and ends the program with status 1. Each program has its own.
 [[noreturn]] __attribute__((format(printf, 1, 2))) void fail(const char* format, ...);
 
+// What is asked of the processor (csrc/cpu/features.h).
+void check_features();
+
 // The functions of csrc/math/functions.h of a set against long double, in ULP, as promised there. Prints the errors.
 void check_functions(int set);
 

@@ -322,6 +322,7 @@ int main(int count, char** arguments) {
     const bool every_choice = count > 1 && std::string(arguments[1]) == "every";
     if (count > 1 && !every_choice) native::fail("usage: check_sets [every]");
     if (std::string(backend().set_name(0)) != "scalar") native::fail("the first set is not the scalar one");
+    native::check_features();
     backend().set_poison(true);
     backend().set_oversubscribed(true);  // two threads on one processor, too
     for (int set = 0; set < backend().set_count(); ++set) {

@@ -5,7 +5,7 @@
 #include <atomic>
 #include <cstring>
 
-#include "features.h"
+#include "../features.h"
 #include "sets.h"
 
 namespace rnnkernels::cpu {
@@ -28,17 +28,16 @@ const Entry entries[] = {
     {"avx2", &low::avx_vnni, has_avx_vnni()},
 #endif
 #if defined(RNNKERNELS_LOW_AVX512_VNNI_256)
-    {"avx2", &low::avx512_vnni_256,
-     __builtin_cpu_supports("avx512vnni") != 0 && __builtin_cpu_supports("avx512vl") != 0},
+    {"avx2", &low::avx512_vnni_256, has_avx512_vnni()},
 #endif
 #if defined(RNNKERNELS_LOW_AVX512)
     {"avx512", &low::avx512, true},
 #endif
 #if defined(RNNKERNELS_LOW_AVX512_VNNI)
-    {"avx512", &low::avx512_vnni, __builtin_cpu_supports("avx512vnni") != 0},
+    {"avx512", &low::avx512_vnni, has_avx512_vnni()},
 #endif
 #if defined(RNNKERNELS_LOW_AVX512_BF16)
-    {"avx512", &low::avx512_bf16, __builtin_cpu_supports("avx512bf16") != 0},
+    {"avx512", &low::avx512_bf16, has_avx512_bf16()},
 #endif
 #if defined(RNNKERNELS_LOW_NEON)
     {"neon", &low::neon, true},

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnkernels import _serve
+from rnnkernels._alone import Alone
 from rnnkernels._arguments import as_settings, as_states, as_step, fits_rows, of_step, settled
 from rnnkernels._arrays import frame_of
 from rnnkernels._call import Call
@@ -82,6 +83,7 @@ class Stepper:
         cell, cell_clip = settled(cell, cell_clip)
         self._given = take(cell, features, params, mask, as_settings(cell, cell_clip), hard)
         self._noise = None if noise is None else noise._drawn(cell, self._given.batch, expected=True)
+        self._alone = Alone()
         self.reset(state)
 
     def reset(self, state: Sequence[npt.ArrayLike] | None = None) -> None:
@@ -103,12 +105,13 @@ class Stepper:
         initial = as_states("state", state, names, given.kind, partial(fits_rows, widths, batch))
         check_states("state", initial, batch, widths)
         begun = initial or tuple(frame.zeros((batch, width), dtype) for width in widths)
-        self.state = tuple(frame.copy(s) for s in begun)
-        places, size = given.attention.features.shape[1:]
-        self.weights, self.context = (frame.zeros((batch, n), dtype) for n in (places, size))
-        self.place = None if given.attention.hard is None else frame.from_host(np.full(batch, -1))
-        self._location: Array | None = None
-        self._steps = 0
+        with self._alone:
+            self.state = tuple(frame.copy(s) for s in begun)
+            places, size = given.attention.features.shape[1:]
+            self.weights, self.context = (frame.zeros((batch, n), dtype) for n in (places, size))
+            self.place = None if given.attention.hard is None else frame.from_host(np.full(batch, -1))
+            self._location: Array | None = None
+            self._steps = 0
 
     def __call__(self, x_t: npt.ArrayLike) -> Array:
         """Take one step.
@@ -126,24 +129,33 @@ class Stepper:
         ------
         TypeError, ValueError
             If the dtype or the shape does not fit, or a token is out of range. The states are then as before.
+        RuntimeError
+            If another thread is in a step of this stepper.
         """
         given = self._given
         inputs = as_step(x_t, given.kind, (given.row,))
         if inputs.shape[1] != given.batch:
             raise ValueError(f"x_t: expected B = {given.batch}, that of the features, got shape {inputs.shape[1:]}")
-        hard = given.attention.hard
-        attention = given.attention._replace(location=self._location, hard=hard and (hard[0], self._steps))
-        call = Call(given.cell, inputs, given.layer, self.state, None, None, self._noise, given.settings)
-        try:
-            (_, state, _, _), attended = _serve.attend(call, attention, keep=False)
-        except (TypeError, ValueError) as error:
-            raise of_step(error) from None
-        self.state, self._location = state, attended.location
-        self.weights, self.context = attended.weights[0], attended.contexts[0]
-        self.place = None if attended.places is None else attended.places[0]
-        self._steps += 1
-        h: Array = state[0]
+        with self._alone:
+            hard = given.attention.hard
+            attention = given.attention._replace(location=self._location, hard=hard and (hard[0], self._steps))
+            call = Call(given.cell, inputs, given.layer, self.state, None, None, self._noise, given.settings)
+            try:
+                (_, state, _, _), attended = _serve.attend(call, attention, keep=False)
+            except (TypeError, ValueError) as error:
+                raise of_step(error) from None
+            self.state, self._location = state, attended.location
+            self.weights, self.context = attended.weights[0], attended.contexts[0]
+            self.place = None if attended.places is None else attended.places[0]
+            self._steps += 1
+            h: Array = state[0]
         return h
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_alone"}  # a copy's is its own
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _alone=Alone())
 
     def __repr__(self) -> str:
         batch, places, size = self._given.attention.features.shape
