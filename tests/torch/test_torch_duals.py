@@ -10,7 +10,7 @@ import torch
 import rnnkernels as rk
 from rnnkernels import steps
 from rnnkernels._asked import Asked
-from rnnkernels.equations.cell import dual_of
+from rnnkernels.equations.derived import dual_of
 from rnnkernels.torch import duals, loops
 from rnnkernels.torch.operators import with_tensors
 from rnnkernels.torch.spec import Spec, make_spec

@@ -1,0 +1,238 @@
+"""The linear cell of a cell: how the tangents of its states go from step to step, while the states are known.
+
+Where a cell's states are known after every step, their tangents obey s'_t = A_t s'_{t-1} + b_t. `linear` makes a cell
+of that, of the form that the first has: a product of the tangents where there was one of the states, by the same
+weights. What A_t is made of, the *coefficients*, and b_t, what is *added*, are known for all steps beforehand and are
+inputs of every step of the linear cell. As few coefficients as can be are found by a cut of the graph (`cutting`).
+
+In contrast to a dual (`tangent`) this takes a cell of any form, with two products and with vectors that are fed back,
+in two runs of the kernels, one of each cell. A linear cell is its own linear cell, so derivatives of any order have
+one. Not here: the arrays (`rnnkernels.torch.linear`).
+
+The tangent of a leaf is a leaf whose attribute is in a pair: ``("at rest", gate)`` of an input or a parameter, of a
+row ``("at rest", (product, gate))``, what these tangents give to it at states that stand still; ``("along", state)`` and
+``("along", (product, gate))``, what the states' tangents give.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from .adjoint import Dependence
+from .cutting import smallest_cut
+from .evaluating import reached
+from .graph import Graph, Product
+from .simplify import simplified
+from .tangent import MOST_GATES, MOST_STEPS, Growing, tangent_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .graph import Equations, Node
+
+MOST_WIDE = 3  # inputs of every step that find no room as such, and go through gates of x: these multiply them by 1
+
+AT_REST, _ALONG = "at rest", "along"
+_COEFFICIENT, _ADDED, _NOTHING = "a", "b", "none"
+_Pair = tuple["Node", "Node"]
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A cell's linear cell, and what its inputs are made of.
+
+    Attributes
+    ----------
+    equations
+        The linear cell's. Its inputs of every step, then the gates that x feeds: the coefficients, then what is added.
+    cell
+        The first cell's, simplified.
+    coefficients, added
+        Nodes of one graph whose leaves are those of the first cell, and tangents of inputs and parameters.
+    operands
+        Of each product of the first cell: of each vector its value, and its tangent at states that stand still.
+    tangents
+        The nodes of that graph that are tangents.
+    """
+
+    equations: Equations
+    cell: Equations
+    coefficients: tuple[Node, ...]
+    added: tuple[Node, ...]
+    operands: tuple[tuple[_Pair, ...], ...]
+    tangents: frozenset[Node]
+
+    @property
+    def nodes(self) -> list[Node]:
+        """All that is to be computed, in an order in which it can be."""
+        pairs = (node for vectors in self.operands for pair in vectors for node in pair)
+        return reached((*self.coefficients, *self.added, *pairs))
+
+    @property
+    def wide(self) -> int:
+        """How many inputs go through gates of x."""
+        return len(self.coefficients) + len(self.added) - len(self.equations.steps)
+
+
+class _AtRest(Growing):
+    """Tangents along inputs and parameters, at states that stand still."""
+
+    def leaf(self, node: Node) -> _Pair:
+        """Return a leaf, and its tangent."""
+        make, attribute = self.graph.node, node.attribute
+        value = make(node.operation, attribute=attribute)
+        if node.operation in ("constant", "state"):
+            return value, self.zero
+        return value, make(node.operation, attribute=(AT_REST, attribute))
+
+
+class _Along(Growing):
+    """Tangents along the states."""
+
+    def __init__(self, graph: Graph, equations: Equations) -> None:
+        super().__init__(graph)
+        self.equations = equations
+
+    def leaf(self, node: Node) -> _Pair:
+        """Return a leaf, and its tangent."""
+        make, attribute = self.graph.node, node.attribute
+        value = make(node.operation, attribute=attribute)
+        moves = node.operation == "state"
+        if node.operation == "product" and isinstance(attribute, tuple):
+            operands = self.equations.products[attribute[0]].operands
+            moves = any(self.tangents[operand] is not self.zero for operand in operands)
+        return value, make(node.operation, attribute=(_ALONG, attribute)) if moves else self.zero
+
+
+def linear(equations: Equations) -> Linear:
+    """Return a cell's linear cell.
+
+    Parameters
+    ----------
+    equations
+        Of any form.
+
+    Raises
+    ------
+    ValueError
+        If it has more coefficients than a step can have inputs, or a product that no state goes into.
+    """
+    traced, equations = equations, simplified(equations)
+    graph, nodes = Graph(), equations.graph.nodes
+    along, rest = _Along(graph, equations), _AtRest(graph)
+    along.grow(nodes)
+    rest.grow(nodes)
+    operands = tuple(
+        tuple((rest.values[operand], rest.tangents[operand]) for operand in product.operands)
+        for product in equations.products
+    )
+    if any(all(along.tangents[v] is along.zero for v in product.operands) for product in equations.products):
+        raise ValueError(f"{equations.name}: expected products of what the states make")
+    moved = [along.tangents[node] for node in equations.new]
+    multiplied = [along.tangents[operand] for product in equations.products for operand in product.operands]
+    is_moved = Dependence(node for node in graph.nodes if _is_tangent(node, _ALONG))
+    reading = [node for node in reached((*moved, *multiplied)) if is_moved(node)]
+    multipliers = {argument for node in reading for argument in node.arguments if not is_moved(argument)}
+    own = _own(equations, graph)
+    coefficients = own or smallest_cut(multipliers)
+    varies = Dependence(coefficients)
+    added = {
+        state: rest.tangents[node]
+        for state, node in enumerate(equations.new)
+        if rest.tangents[node] is not rest.zero or varies(moved[state])
+    }
+    wide = len(coefficients) + len(added) - MOST_STEPS
+    if wide > MOST_WIDE or len(equations.rows) + max(wide, 1) > MOST_GATES:
+        raise ValueError(
+            f"{equations.name}: expected at most {MOST_STEPS + MOST_WIDE} values that tangents are multiplied by or "
+            f"that are added to them, got {len(coefficients) + len(added)}"
+        )
+    is_tangent = Dependence(node for node in graph.nodes if _is_tangent(node, AT_REST))
+    return Linear(
+        equations=traced if own else _cell(equations, along, coefficients, tuple(added)),
+        cell=equations,
+        coefficients=coefficients,
+        added=tuple(added.values()),
+        operands=operands,
+        tangents=frozenset(filter(is_tangent, graph.nodes)),
+    )
+
+
+def _is_tangent(node: Node, kind: str) -> bool:
+    """Whether a node is the leaf of a tangent."""
+    return isinstance(node.attribute, tuple) and node.attribute[0] == kind
+
+
+def _own(equations: Equations, graph: Graph) -> tuple[Node, ...]:
+    """Return the coefficients of a cell that is linear itself: they have names that no user's cell has."""
+    kinds = (("step", equations.steps), ("input", equations.inputs))
+    named = ((kind, name) for kind, names in kinds for name in names if name.startswith(f"{_COEFFICIENT} "))
+    return tuple(graph.node(kind, attribute=name) for kind, name in named)
+
+
+def _cell(equations: Equations, along: _Along, coefficients: tuple[Node, ...], added: tuple[int, ...]) -> Equations:
+    """Return the equations of the linear cell; `added`: the states that something is added to."""
+    names = [f"{_COEFFICIENT} {k}" for k in range(len(coefficients))] + [f"{_ADDED} {state}" for state in added]
+    steps, inputs = names[:MOST_STEPS], names[MOST_STEPS:]
+    graph = Graph()
+    leaves = [graph.node("step", attribute=name) for name in steps] + [
+        graph.node("input", attribute=name) for name in inputs
+    ]
+    made: dict[Node, Node] = dict(zip(coefficients, leaves, strict=False))
+
+    def leaf(node: Node) -> Node:
+        tangent = _is_tangent(node, _ALONG) and isinstance(node.attribute, tuple)
+        return graph.node(node.operation, attribute=node.attribute[1] if tangent else node.attribute)
+
+    def copy(nodes: Iterable[Node]) -> None:
+        for node in _above(nodes, made):
+            arguments = [made[argument] for argument in node.arguments]
+            made[node] = graph.node(node.operation, *arguments) if arguments else leaf(node)
+
+    moved = [along.tangents[node] for node in equations.new]
+    multiplied = [along.tangents[operand] for product in equations.products for operand in product.operands]
+    copy((*moved, *multiplied))
+    new = [made[node] for node in moved]
+    for state, carrier in zip(added, leaves[len(coefficients) :], strict=True):
+        new[state] = graph.node("add", new[state], carrier)
+    products = tuple(
+        replace(product, operands=tuple(made[along.tangents[operand]] for operand in product.operands))
+        for product in equations.products
+    )
+    weights = {node.attribute for node in graph.nodes if node.operation == "weight"}
+    inputs = inputs or [_NOTHING]
+    return replace(
+        equations,
+        name=f"{equations.name} linear'",
+        states=tuple(map(tangent_name, equations.states)),
+        gates=(*_recurrent(equations.gates, products), *inputs),
+        inputs=tuple(inputs),
+        direct=False,
+        products=products,
+        weights=tuple(weight for weight in equations.weights if weight in weights),
+        initial=(None,) * len(weights),
+        steps=tuple(steps),
+        new=tuple(new),
+        graph=graph,
+        settings=(),
+        doc="",
+        names=(),
+    )
+
+
+def _recurrent(gates: tuple[str, ...], products: tuple[Product, ...]) -> tuple[str, ...]:
+    """Return the gates that have recurrent rows, in their order."""
+    return tuple(gate for gate in gates if any(gate in product.gates for product in products))
+
+
+def _above(nodes: Iterable[Node], made: dict[Node, Node]) -> list[Node]:
+    """Return what `nodes` are made of as far as it is not `made`, arguments first."""
+    found: dict[int, Node] = {}
+    waiting = [node for node in nodes if node not in made]
+    while waiting:
+        node = waiting.pop()
+        if node.number not in found:
+            found[node.number] = node
+            waiting += [argument for argument in node.arguments if argument not in made]
+    return [found[number] for number in sorted(found)]
