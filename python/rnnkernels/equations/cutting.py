@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from .evaluating import reached
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from .graph import Node
 
@@ -19,11 +19,10 @@ _Side: TypeAlias = "tuple[int, int]"  # a node's number, and 0 where values ente
 
 _FROM, _TO = (-1, 0), (-1, 1)
 _ANY = 1 << 30
-FREE = frozenset(("constant", "weight"))  # leaves that every step has at hand
 
 
-def smallest_cut(wanted: Iterable[Node]) -> tuple[Node, ...]:
-    """Return as few values as can be of which, with `FREE` leaves, all of `wanted` are made.
+def smallest_cut(wanted: Iterable[Node], at_hand: Callable[[Node], bool]) -> tuple[Node, ...]:
+    """Return as few values as can be of which, with those that are at hand, all of `wanted` are made.
 
     Of several such sets it is the one that leaves the least to be made.
 
@@ -31,11 +30,13 @@ def smallest_cut(wanted: Iterable[Node]) -> tuple[Node, ...]:
     ----------
     wanted
         Of one graph.
+    at_hand
+        Whether a value need not be in the set.
 
     Returns
     -------
     tuple of Node
-        In the order of the graph; of those that only free leaves go into, none.
+        In the order of the graph.
     """
     wanted = list(wanted)
     nodes = reached(wanted)
@@ -46,10 +47,13 @@ def smallest_cut(wanted: Iterable[Node]) -> tuple[Node, ...]:
         room.setdefault(other, {}).setdefault(one, 0)
 
     for node in nodes:
+        if at_hand(node):
+            join((node.number, 0), (node.number, 1), 0)
+            continue
         join((node.number, 0), (node.number, 1), 1)
         for argument in node.arguments:
             join((argument.number, 1), (node.number, 0), _ANY)
-        if not node.arguments and node.operation not in FREE:
+        if not node.arguments:
             join(_FROM, (node.number, 0), _ANY)
     for node in wanted:
         join((node.number, 1), _TO, _ANY)

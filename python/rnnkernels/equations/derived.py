@@ -43,6 +43,7 @@ class LinearCell(NamedTuple):
 
     cell: Cell
     of: Linear
+    showing: Cell | None
 
 
 Derived: TypeAlias = "Cell | LinearCell"
@@ -86,9 +87,17 @@ def _of(equations: Equations) -> tuple[Derived | None, str | None]:
                 excess = str(error).partition(": ")[2]
     try:
         of = linear(equations)
-        return LinearCell(registered(of.equations), of), None
+        return LinearCell(registered(of.equations), of, _showing(of)), None
     except ValueError as error:
         return None, excess or str(error).partition(": ")[2]
+
+
+def _showing(of: Linear) -> Cell | None:
+    """Return the cell that shows what its linear cell reads; None where the kernels have no room for it."""
+    try:
+        return None if of.showing is None else registered(of.showing)
+    except ValueError:
+        return None
 
 
 def dual_of(cell: str) -> Cell | None:

@@ -24,10 +24,10 @@ from .cutting import smallest_cut
 from .evaluating import reached
 from .graph import Graph, Product
 from .simplify import simplified
-from .tangent import MOST_GATES, MOST_STEPS, Growing, tangent_name
+from .tangent import MOST_GATES, MOST_STATES, MOST_STEPS, Growing, tangent_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from .graph import Equations, Node
 
@@ -35,6 +35,8 @@ MOST_WIDE = 3  # inputs of every step that find no room as such, and go through 
 
 AT_REST, _ALONG = "at rest", "along"
 _COEFFICIENT, _ADDED, _NOTHING = "a", "b", "none"
+_SHOWN = "shown"
+_AT_HAND = frozenset(("constant", "weight", "state", "step", "direct"))  # when all steps are taken at once
 _Pair = tuple["Node", "Node"]
 
 
@@ -54,6 +56,13 @@ class Linear:
         Of each product of the first cell: of each vector its value, and its tangent at states that stand still.
     tangents
         The nodes of that graph that are tangents.
+    new
+        Those that are the states after the step.
+    shown
+        Those of which, with states and inputs, all the values are made that the tangents read.
+    showing
+        The first cell with these as further states, which no step reads: a run of it has them after every step. None
+        where it would have more states than the kernels have room for.
     """
 
     equations: Equations
@@ -62,12 +71,14 @@ class Linear:
     added: tuple[Node, ...]
     operands: tuple[tuple[_Pair, ...], ...]
     tangents: frozenset[Node]
+    new: tuple[Node, ...]
+    shown: tuple[Node, ...]
+    showing: Equations | None
 
-    @property
-    def nodes(self) -> list[Node]:
-        """All that is to be computed, in an order in which it can be."""
+    def nodes(self, known: Collection[Node]) -> list[Node]:
+        """Return all that is to be computed where some values are known, in an order in which it can be."""
         pairs = (node for vectors in self.operands for pair in vectors for node in pair)
-        return reached((*self.coefficients, *self.added, *pairs))
+        return _above((*self.coefficients, *self.added, *pairs), known)
 
     @property
     def wide(self) -> int:
@@ -135,7 +146,7 @@ def linear(equations: Equations) -> Linear:
     reading = [node for node in reached((*moved, *multiplied)) if is_moved(node)]
     multipliers = {argument for node in reading for argument in node.arguments if not is_moved(argument)}
     own = _own(equations, graph)
-    coefficients = own or smallest_cut(multipliers)
+    coefficients = own or smallest_cut(multipliers, lambda node: node.operation in ("constant", "weight"))
     varies = Dependence(coefficients)
     added = {
         state: rest.tangents[node]
@@ -149,13 +160,22 @@ def linear(equations: Equations) -> Linear:
             f"that are added to them, got {len(coefficients) + len(added)}"
         )
     is_tangent = Dependence(node for node in graph.nodes if _is_tangent(node, AT_REST))
+    tangents = frozenset(filter(is_tangent, graph.nodes))
+    new = tuple(along.values[node] for node in equations.new)
+    pairs = [node for vectors in operands for pair in vectors for node in pair]
+    read = {argument for node in tangents.intersection(reached((*added.values(), *pairs))) for argument in node.arguments}
+    known = ({*read, *coefficients, *pairs} | set(new)) - tangents
+    shown = smallest_cut(known, lambda node: node.operation in _AT_HAND or node in new)
     return Linear(
         equations=traced if own else _cell(equations, along, coefficients, tuple(added)),
         cell=equations,
         coefficients=coefficients,
         added=tuple(added.values()),
         operands=operands,
-        tangents=frozenset(filter(is_tangent, graph.nodes)),
+        tangents=tangents,
+        new=new,
+        shown=shown,
+        showing=_showing(equations, along, shown),
     )
 
 
@@ -226,7 +246,31 @@ def _recurrent(gates: tuple[str, ...], products: tuple[Product, ...]) -> tuple[s
     return tuple(gate for gate in gates if any(gate in product.gates for product in products))
 
 
-def _above(nodes: Iterable[Node], made: dict[Node, Node]) -> list[Node]:
+def _showing(equations: Equations, along: _Along, shown: tuple[Node, ...]) -> Equations | None:
+    """Return a cell with some values as further states."""
+    if len(equations.states) + len(shown) > MOST_STATES:
+        return None
+    graph, values = Graph(), along.values
+    operands = [values[operand] for product in equations.products for operand in product.operands]
+    made: dict[Node, Node] = {}
+    for node in reached((*(values[node] for node in equations.new), *shown, *operands)):
+        arguments = (made[argument] for argument in node.arguments)
+        made[node] = graph.node(node.operation, *arguments, attribute=node.attribute)
+    return replace(
+        equations,
+        name=f"{equations.name} shown'",
+        states=(*equations.states, *(f"{_SHOWN} {k}" for k in range(len(shown)))),
+        products=tuple(
+            replace(product, operands=tuple(made[values[operand]] for operand in product.operands))
+            for product in equations.products
+        ),
+        new=(*(made[values[node]] for node in equations.new), *(made[node] for node in shown)),
+        graph=graph,
+        names=(),
+    )
+
+
+def _above(nodes: Iterable[Node], made: Collection[Node]) -> list[Node]:
     """Return what `nodes` are made of as far as it is not `made`, arguments first."""
     found: dict[int, Node] = {}
     waiting = [node for node in nodes if node not in made]

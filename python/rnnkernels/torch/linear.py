@@ -21,8 +21,9 @@ from .rows import order_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rnnkernels._asked import Asked
     from rnnkernels.equations.derived import LinearCell
-    from rnnkernels.equations.graph import Equations, Node
+    from rnnkernels.equations.graph import Node
     from rnnkernels.equations.linear import Linear
 
     from .spec import Spec
@@ -48,12 +49,11 @@ def run(
         Of `given`, None where they are zero.
     """
     asked, count, x = spec.asked, spec.state_count, given[0]
-    present = (spec.states, spec.reset_states, spec.term)
-    whole = operators.with_tensors(spec)._replace(all_states=True, memory="all")
-    output, *rest = recurrence(whole, spec.names, present, False, x, given[1:])
-    final, sequences = tuple(rest[:count]), (output, *rest[count:])
-
     parts, of_tangents = spec.split(given[1:]), spec.split(tangents[1:])
+    whole = operators.with_tensors(spec)._replace(all_states=True, memory="all")
+    final, sequences, shown = _run_showing(recurrence, made, whole, spec, given)
+    output = sequences[0]
+
     order, width = order_of(spec, x), output.shape[-1]
     begun = order.begin(parts.state, parts.reset_state, [width] * count, output)
     before = tuple(order.before(b, order.gather(s)) for b, s in zip(begun, sequences, strict=True))
@@ -65,7 +65,9 @@ def run(
         )
         for rows, each in ((x, parts), (tangents[0], of_tangents))
     )
-    inputs = [value.expand(len(before[0]), width) for value in _Steps(made.of, before, known, moving, width).results()]
+    values = dict(zip((*made.of.new, *made.of.shown), map(order.gather, (*sequences, *shown)), strict=False))
+    steps = _Steps(made.of, before, known, moving, width)
+    inputs = [value.expand(len(before[0]), width) for value in steps.results(values)]
 
     wide, equations = made.of.wide, made.of.equations
     split = len(equations.steps)
@@ -80,9 +82,26 @@ def run(
     of_linear = whole._replace(cell=made.cell[:], cell_clip=None, noise=None)
     here = (spec.states, spec.reset_states, False)
     moved, *rest = recurrence(of_linear, tuple(weights), here, False, x_linear, (*weights.values(), *given_states))
-    shown = slice(1, count if asked.all_states else 1)
+    later = slice(1, count if asked.all_states else 1)
     ends, along = tuple(rest[:count]), (moved, *rest[count:])
-    return (output, *final, *sequences[shown]), (moved, *ends, *along[shown])
+    return (output, *final, *sequences[later]), (moved, *ends, *along[later])
+
+
+def _run_showing(
+    recurrence: Callable[..., Tensors], made: LinearCell, whole: Asked, spec: Spec, given: Tensors
+) -> tuple[Tensors, Tensors, Tensors]:
+    """Run a call itself: final states, the sequences of all states, and those of what its cell can show."""
+    count, parts = spec.state_count, spec.split(given[1:])
+    present, tensors = (spec.states, spec.reset_states, spec.term), given[1:]
+    more = len(made.of.shown) if made.showing is not None else 0
+    if made.showing is not None:
+        whole = whole._replace(cell=made.showing[:], cell_clip=None, noise=None)
+        begun = [(*of, *[torch.zeros_like(of[0])] * more) for of in (parts.state, parts.reset_state) if of is not None]
+        term = () if parts.term is None else (parts.term,)
+        tensors = (*parts.weights.values(), *(s for of in begun for s in of), *term)
+    output, *rest = recurrence(whole, spec.names, present, False, given[0], tensors)
+    states = (output, *rest[count + more :])
+    return tuple(rest[:count]), states[:count], states[count:]
 
 
 def _weights(of: Linear, weights: dict[str, Any], width: int, wide: int, like: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -113,10 +132,11 @@ class _Steps:
         self.values: dict[Node, Any] = {}  # None of a tangent that is zero
         self.rows: dict[tuple[int, bool], Any] = {}
 
-    def results(self) -> Tensors:
-        """Return what the linear cell reads, each of shape (N, H), (H,) or ()."""
+    def results(self, known: dict[Node, torch.Tensor]) -> Tensors:
+        """Return what the linear cell reads, each of shape (N, H), (H,) or (); some values are known."""
         values, zero = self.values, self.before[0].new_zeros(())
-        for node in self.of.nodes:
+        values.update(known)
+        for node in self.of.nodes(known):
             is_tangent = node in self.of.tangents
             values[node] = self.computed(node, is_tangent) if node.arguments else self.leaf(node, is_tangent)
         wanted = (values[node] for node in (*self.of.coefficients, *self.of.added))
