@@ -63,7 +63,11 @@ def smallest_cut(wanted: Iterable[Node], at_hand: Callable[[Node], bool]) -> tup
             room[one][other] -= 1
             room[other][one] += 1
     behind = _reaches(room)
-    return tuple(node for node in nodes if (node.number, 1) in behind and (node.number, 0) not in behind)
+    return tuple(
+        node
+        for node in nodes
+        if not at_hand(node) and (node.number, 1) in behind and (node.number, 0) not in behind
+    )
 
 
 def _path(room: dict[_Side, dict[_Side, int]]) -> list[tuple[_Side, _Side]] | None:

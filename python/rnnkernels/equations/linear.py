@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from .graph import Equations, Node
 
-MOST_WIDE = 3  # inputs of every step that find no room as such, and go through gates of x: these multiply them by 1
+MOST_WIDE = 6  # inputs of every step that find no room as such, and go through gates of x: these multiply them by 1
 
 AT_REST, _ALONG = "at rest", "along"
 _COEFFICIENT, _ADDED, _NOTHING = "a", "b", "none"
@@ -101,18 +101,11 @@ class _AtRest(Growing):
 class _Along(Growing):
     """Tangents along the states."""
 
-    def __init__(self, graph: Graph, equations: Equations) -> None:
-        super().__init__(graph)
-        self.equations = equations
-
     def leaf(self, node: Node) -> _Pair:
         """Return a leaf, and its tangent."""
         make, attribute = self.graph.node, node.attribute
         value = make(node.operation, attribute=attribute)
-        moves = node.operation == "state"
-        if node.operation == "product" and isinstance(attribute, tuple):
-            operands = self.equations.products[attribute[0]].operands
-            moves = any(self.tangents[operand] is not self.zero for operand in operands)
+        moves = node.operation in ("state", "product")
         return value, make(node.operation, attribute=(_ALONG, attribute)) if moves else self.zero
 
 
@@ -131,7 +124,7 @@ def linear(equations: Equations) -> Linear:
     """
     traced, equations = equations, simplified(equations)
     graph, nodes = Graph(), equations.graph.nodes
-    along, rest = _Along(graph, equations), _AtRest(graph)
+    along, rest = _Along(graph), _AtRest(graph)
     along.grow(nodes)
     rest.grow(nodes)
     operands = tuple(
