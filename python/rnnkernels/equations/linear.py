@@ -35,7 +35,7 @@ MOST_WIDE = 6  # inputs of every step that find no room as such, and go through 
 
 AT_REST, _ALONG = "at rest", "along"
 _COEFFICIENT, _ADDED, _NOTHING = "a", "b", "none"
-_SHOWN = "shown"
+_SHOWN, _SUFFIX = "shown", " linear'"
 _AT_HAND = frozenset(("constant", "weight", "state", "step", "direct"))  # when all steps are taken at once
 _Pair = tuple["Node", "Node"]
 
@@ -178,7 +178,9 @@ def _is_tangent(node: Node, kind: str) -> bool:
 
 
 def _own(equations: Equations, graph: Graph) -> tuple[Node, ...]:
-    """Return the coefficients of a cell that is linear itself: they have names that no user's cell has."""
+    """Return the coefficients of a cell that was made here, by their names; of another none."""
+    if not equations.name.endswith(_SUFFIX):
+        return ()
     kinds = (("step", equations.steps), ("input", equations.inputs))
     named = ((kind, name) for kind, names in kinds for name in names if name.startswith(f"{_COEFFICIENT} "))
     return tuple(graph.node(kind, attribute=name) for kind, name in named)
@@ -217,7 +219,7 @@ def _cell(equations: Equations, along: _Along, coefficients: tuple[Node, ...], a
     inputs = inputs or [_NOTHING]
     return replace(
         equations,
-        name=f"{equations.name} linear'",
+        name=f"{equations.name}{_SUFFIX}",
         states=tuple(map(tangent_name, equations.states)),
         gates=(*_recurrent(equations.gates, products), *inputs),
         inputs=tuple(inputs),

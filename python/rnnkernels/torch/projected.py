@@ -101,7 +101,7 @@ def _beside(order: Order, spec: Spec, x: torch.Tensor, d_x: Any, parts: Parts, o
         begun = order.begin(filled[0], filled[1], [zero.shape[1]], zero)[0][: len(order.first)]
         behind = x.new_zeros(x.shape[0] * x.shape[1], zero.shape[1]).index_copy(0, order.first, begun)
         side = torch.zeros_like(x) if side is None else side
-        found.append(torch.cat((side, behind.reshape(*x.shape[:2], -1)), -1))
+        found.append(torch.cat((side, behind.reshape(*x.shape[:2], zero.shape[1])), -1))
     weights, d_weights = dict(parts.weights), dict(of_tangents.weights)
     weights["weight_ih"] = torch.cat((weight, rows), 1)
     sides = [torch.zeros_like(w) if d is None else d for w, d in ((weight, d_weight), (rows, d_rows))]
