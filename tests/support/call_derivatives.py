@@ -1,4 +1,4 @@
-"""Calls whose derivatives the kernels have by duals and linear cells, to compare with the loop of PyTorch's operations."""
+"""Calls whose derivatives come of duals and linear cells, to compare with the loop of PyTorch's operations."""
 
 from __future__ import annotations
 

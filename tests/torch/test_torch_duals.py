@@ -21,6 +21,7 @@ CELLS = (
     *("lstm_cifg", "gru", "ligru", "janet", "indrnn", "slstm", "slstm_exp"),
 )
 
+
 def test_which_cells_have_a_dual() -> None:
     """Of two products none has, nor what has more than four states: these have a linear cell. Neither is on a list."""
     assert {cell for cell in steps.cells() if dual_of(cell)} == set(CELLS)

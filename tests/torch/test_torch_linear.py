@@ -18,9 +18,7 @@ from rnnkernels.equations.derived import LinearCell, Variant, derived, dual_of
 from rnnkernels.noise import Drawn
 from rnnkernels.torch import duals, loops
 
-BUILT_IN = (
-    *("gru_reset_before", "mut1", "mut1_projected", "mut2", "mut2_projected", "mut3", "mgu", "lstm_fgr"),
-)
+BUILT_IN = ("gru_reset_before", "mut1", "mut1_projected", "mut2", "mut2_projected", "mut3", "mgu", "lstm_fgr")
 PROJECTED = ("lstm_projected", "lstm_peephole_projected")
 LOOPED = ("lstm_layer_norm", "gru_layer_norm")
 SHAPES = [(0, 2, 3), (2, 0, 3), (1, 1, 1), (3, 1, 2), (1, 2, 19)]
@@ -75,7 +73,7 @@ def test_a_linear_cell_is_derived_by_itself() -> None:
 
 @pytest.mark.parametrize("cell", [*BUILT_IN, *PROJECTED, *OWN], ids=str.__str__)
 def test_every_cell(cell: str) -> None:
-    size = {"proj_size": 2} if cell in PROJECTED else {}
+    size: dict[str, Any] = {"proj_size": 2} if cell in PROJECTED else {}
     compare(*make(cell, "ragged", **size))
     compare(*make(cell, "dense", states=False, bias=False, inputs=3, **size))
 
@@ -95,7 +93,9 @@ def test_tokens(cell: str, options: str) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("cell", ["gru_reset_before", "mgu", "lstm_fgr", "lstm_projected", written_down], ids=str.__str__)
+@pytest.mark.parametrize(
+    "cell", ["gru_reset_before", "mgu", "lstm_fgr", "lstm_projected", written_down], ids=str.__str__
+)
 def test_shapes(cell: str, shape: tuple[int, int, int]) -> None:
     for states in (False, True):
         compare(*make(cell, "dense", shape=shape, inputs=2, states=states))
@@ -110,7 +110,13 @@ def test_a_state_that_is_held(cell: str, options: str) -> None:
 @pytest.mark.parametrize("options", ["ragged", "packed"])
 @pytest.mark.parametrize(
     ("cell", "zoneout"),
-    [("lstm", (0.3, 0.1)), ("gru", (0.25,)), ("mut3", (0.25,)), ("lstm_projected", (0.0, 0.4)), ("slstm", (0.2, 0, 0, 0))],
+    [
+        ("lstm", (0.3, 0.1)),
+        ("gru", (0.25,)),
+        ("mut3", (0.25,)),
+        ("lstm_projected", (0.0, 0.4)),
+        ("slstm", (0.2, 0, 0, 0)),
+    ],
 )
 def test_masks_that_are_expected(cell: str, zoneout: tuple[float, ...], options: str) -> None:
     noise = Drawn(torch.tensor(0), expected=True, zoneout=zoneout, recurrent_dropout=0.3, weight_dropout=0.1)
@@ -124,7 +130,8 @@ def test_masks_that_are_expected(cell: str, zoneout: tuple[float, ...], options:
 
 def test_dropouts_that_are_expected_are_none() -> None:
     noise = Drawn(torch.tensor(0), expected=True, recurrent_dropout=0.3)
-    found, right = (make("gru", "dense", **more) for more in ({"noise": noise}, {}))
+    options: tuple[dict[str, Any], ...] = ({"noise": noise}, {})
+    found, right = (make("gru", "dense", **more) for more in options)
     compare(*found)
     for one, other in zip(duals_of(*found), duals_of(*right), strict=True):
         assert torch.equal(one, other)
@@ -162,7 +169,9 @@ def layer_of(name: str, inputs: int = 3, hidden: int = 4) -> Any:
     return rk.torch.Recurrent(cell, inputs, hidden, dtype=torch.float64, **options).eval()
 
 
-@pytest.mark.parametrize("name", ["gru_reset_before", "mut1", "mut3", "mgu", "lstm_fgr", "five_states", *list(LAYERS)[-3:]])
+@pytest.mark.parametrize(
+    "name", ["gru_reset_before", "mut1", "mut3", "mgu", "lstm_fgr", "five_states", *list(LAYERS)[-3:]]
+)
 def test_slopes(name: str) -> None:
     """Of the gradients, and of the derivatives of these, in all parameters."""
     layer = layer_of(name, 2, 2)
@@ -210,10 +219,10 @@ def test_transforms(name: str) -> None:
     x, v = (torch.randn(3, 2, layer.input_size, dtype=torch.float64) for _ in range(2))
 
     def loss(x: torch.Tensor) -> torch.Tensor:
-        return layer(x)[0].pow(3).sum()  # type: ignore[no-any-return]
+        return layer(x)[0].pow(3).sum()
 
     def slope(x: torch.Tensor) -> torch.Tensor:
-        return torch.func.jvp(loss, (x,), (v,))[1]  # type: ignore[no-any-return]
+        return torch.func.jvp(loss, (x,), (v,))[1]
 
     hessian = torch.func.hessian(loss)(x)
     by_rows = torch.autograd.functional.hessian(loss, x)

@@ -64,9 +64,7 @@ def smallest_cut(wanted: Iterable[Node], at_hand: Callable[[Node], bool]) -> tup
             room[other][one] += 1
     behind = _reaches(room)
     return tuple(
-        node
-        for node in nodes
-        if not at_hand(node) and (node.number, 1) in behind and (node.number, 0) not in behind
+        node for node in nodes if not at_hand(node) and (node.number, 1) in behind and (node.number, 0) not in behind
     )
 
 

@@ -54,8 +54,8 @@ _found: dict[Variant, Derived | None] = {}  # None: it has neither
 def derived(variant: Variant) -> Derived | None:
     """Return the dual of a cell, its linear cell where it has no dual, or None where it has neither.
 
-    Where a user's cell has neither for its size alone, a UserWarning says so, once: derivatives then come from a loop in
-    Python.
+    Where a user's cell has neither for its size alone, a UserWarning says so, once: derivatives then come from a loop
+    in Python.
     """
     if variant not in _found:
         equations = variant.equations

@@ -10,8 +10,8 @@ in two runs of the kernels, one of each cell. A linear cell is its own linear ce
 one. Not here: the arrays (`rnnkernels.torch.linear`).
 
 The tangent of a leaf is a leaf whose attribute is in a pair: ``("at rest", gate)`` of an input or a parameter, of a
-row ``("at rest", (product, gate))``, what these tangents give to it at states that stand still; ``("along", state)`` and
-``("along", (product, gate))``, what the states' tangents give.
+row ``("at rest", (product, gate))``, what these tangents give to it at states that stand still; ``("along", state)``,
+and of a row ``("along", (product, gate))``, what the states' tangents give.
 """
 
 from __future__ import annotations
@@ -156,7 +156,9 @@ def linear(equations: Equations) -> Linear:
     tangents = frozenset(filter(is_tangent, graph.nodes))
     new = tuple(along.values[node] for node in equations.new)
     pairs = [node for vectors in operands for pair in vectors for node in pair]
-    read = {argument for node in tangents.intersection(reached((*added.values(), *pairs))) for argument in node.arguments}
+    read = {
+        argument for node in tangents.intersection(reached((*added.values(), *pairs))) for argument in node.arguments
+    }
     known = ({*read, *coefficients, *pairs} | set(new)) - tangents
     shown = smallest_cut(known, lambda node: node.operation in _AT_HAND or node in new)
     return Linear(
@@ -197,8 +199,10 @@ def _cell(equations: Equations, along: _Along, coefficients: tuple[Node, ...], a
     made: dict[Node, Node] = dict(zip(coefficients, leaves, strict=False))
 
     def leaf(node: Node) -> Node:
-        tangent = _is_tangent(node, _ALONG) and isinstance(node.attribute, tuple)
-        return graph.node(node.operation, attribute=node.attribute[1] if tangent else node.attribute)
+        attribute = node.attribute
+        if isinstance(attribute, tuple) and attribute[0] == _ALONG:
+            attribute = attribute[1]
+        return graph.node(node.operation, attribute=attribute)
 
     def copy(nodes: Iterable[Node]) -> None:
         for node in _above(nodes, made):

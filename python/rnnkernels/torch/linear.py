@@ -7,7 +7,7 @@ takes the tangents from step to step (`rnnkernels.equations.linear`). All three 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -156,7 +156,7 @@ class _Steps:
 
     def leaf(self, node: Node, is_tangent: bool) -> Any:
         """Return the value of a leaf, or its tangent."""
-        operation, attribute = node.operation, node.attribute
+        operation, attribute = node.operation, cast("Any", node.attribute)
         if is_tangent and isinstance(attribute, tuple) and attribute[0] == AT_REST:
             attribute = attribute[1]
         side = self.moving if is_tangent else self.known
@@ -195,13 +195,14 @@ class _Steps:
             product = self.cell.products[number]
             values, moved = zip(*self.of.operands[number], strict=True)
             vector = self.joined(values), self.joined(moved) if is_tangent else None
-            names = ("weight_gg", None, None) if len(values) > 1 else ("weight_hh", "bias_hh", product.gates)
-            self.rows[number, is_tangent] = self.linear(vector, *names, product.heads, is_tangent)
+            several = len(values) > 1
+            name, bias, gates = ("weight_gg", None, None) if several else ("weight_hh", "bias_hh", product.gates)
+            self.rows[number, is_tangent] = self.linear(vector, name, bias, gates, product.heads, is_tangent)
         return self.rows[number, is_tangent]
 
     def joined(self, vectors: tuple[Node, ...]) -> Any:
-        """Return vectors side by side, (N, V·H); None where all are tangents that are zero."""
-        found = [None if v.operation == "constant" else self.values[v] for v in vectors]
+        """Return vectors side by side, (N, V·H); None where all are zero, as tangents may be."""
+        found = [None if v.operation == "constant" and v.attribute == 0.0 else self.values[v] for v in vectors]
         if all(value is None for value in found):
             return None
         zero = self.before[0].new_zeros(())

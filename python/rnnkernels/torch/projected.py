@@ -53,18 +53,17 @@ def run(
         names=tuple(name for name in spec.names if name != "weight_hr"),
     )
     matrix, moved = parts.weights["weight_hr"], of_tangents.weights["weight_hr"]  # (P, H)
-    starts = spec.states or spec.reset_states
-    (x, d_x), (weights, d_weights) = _beside(order, spec, given[0], tangents[0], parts, of_tangents) if starts else (
-        (given[0], tangents[0]),
-        (dict(parts.weights), dict(of_tangents.weights)),
-    )
+    x, d_x = given[0], tangents[0]
+    weights, d_weights = dict(parts.weights), dict(of_tangents.weights)
+    if spec.states or spec.reset_states:
+        (x, d_x), (weights["weight_ih"], d_weights["weight_ih"]) = _beside(order, x, d_x, parts, of_tangents)
     rows, d_rows = parts.weights["weight_hh"], of_tangents.weights["weight_hh"]  # (G·H, P)
     weights["weight_hh"] = rows @ matrix
     d_weights["weight_hh"] = _sum(_product(rows, moved), _product(d_rows, matrix))
     tensors = [weights[name] for name in inner.names]
     d_tensors = [d_weights[name] for name in inner.names]
     for state, d_state in ((parts.state, of_tangents.state), (parts.reset_state, of_tangents.reset_state)):
-        if state is not None:
+        if state is not None and d_state is not None:
             tensors += [state[0].new_zeros(len(state[0]), matrix.shape[1]), *state[1:]]
             d_tensors += [None, *d_state[1:]]
     if spec.term:
@@ -79,7 +78,7 @@ def run(
         return d_m @ matrix.T if moved is None else d_m @ matrix.T + m @ moved.T
 
     final, d_final = project(results[1]), d_project(results[1], along[1])
-    if parts.state is not None:
+    if parts.state is not None and of_tangents.state is not None:
         first, d_first = parts.state[0], of_tangents.state[0]
         ran = _ran(order, len(first))
         final = torch.where(ran, final, first)
@@ -87,26 +86,23 @@ def run(
     return (project(results[0]), final, *results[2:]), (d_project(results[0], along[0]), d_final, *along[2:])
 
 
-def _beside(order: Order, spec: Spec, x: torch.Tensor, d_x: Any, parts: Parts, of_tangents: Parts) -> Any:
-    """Return x and weights, each with their tangents, where what sequences start from stands beside x."""
+def _beside(order: Order, x: torch.Tensor, d_x: Any, parts: Parts, of_tangents: Parts) -> Any:
+    """Return x and weight_ih, each with its tangent, where the h that sequences start from stands beside x."""
     weight, d_weight = parts.weights["weight_ih"], of_tangents.weights["weight_ih"]
     rows, d_rows = parts.weights["weight_hh"], of_tangents.weights["weight_hh"]
     if not x.is_floating_point():
         x = torch.nn.functional.one_hot(x, weight.shape[1]).to(weight.dtype)
+    zero = torch.zeros_like(next(of[0] for of in (parts.state, parts.reset_state) if of is not None))
     found = []
-    for side, each, like in ((x, parts, parts), (d_x, of_tangents, parts)):
-        h = [None if of is None else of[0] for of in (each.state, each.reset_state)]
-        zero = next(of[0] for of in (like.state, like.reset_state) if of is not None)
-        filled = [(torch.zeros_like(zero) if one is None else one,) for one in h]
-        begun = order.begin(filled[0], filled[1], [zero.shape[1]], zero)[0][: len(order.first)]
+    for side, each in ((x, parts), (d_x, of_tangents)):
+        given = [None if of is None else of[0] for of in (each.state, each.reset_state)]
+        initial, reset = ((zero if h is None else h,) for h in given)
+        begun = order.begin(initial, reset, [zero.shape[1]], zero)[0][: len(order.first)]
         behind = x.new_zeros(x.shape[0] * x.shape[1], zero.shape[1]).index_copy(0, order.first, begun)
-        side = torch.zeros_like(x) if side is None else side
-        found.append(torch.cat((side, behind.reshape(*x.shape[:2], zero.shape[1])), -1))
-    weights, d_weights = dict(parts.weights), dict(of_tangents.weights)
-    weights["weight_ih"] = torch.cat((weight, rows), 1)
-    sides = [torch.zeros_like(w) if d is None else d for w, d in ((weight, d_weight), (rows, d_rows))]
-    d_weights["weight_ih"] = torch.cat(sides, 1)
-    return found, (weights, d_weights)
+        behind = behind.reshape(*x.shape[:2], zero.shape[1])
+        found.append(torch.cat((torch.zeros_like(x) if side is None else side, behind), -1))
+    moved = [torch.zeros_like(w) if d is None else d for w, d in ((weight, d_weight), (rows, d_rows))]
+    return found, (torch.cat((weight, rows), 1), torch.cat(moved, 1))
 
 
 def _ran(order: Order, batch: int) -> torch.Tensor:

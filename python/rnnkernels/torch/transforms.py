@@ -259,7 +259,7 @@ def _looped(spec: Spec, options: Options) -> Spec:
 def _check_nested(given: Tensors) -> None:
     """Raise where another forward mode is outside of one: PyTorch drops its tangents in the function of an operator."""
     functorch = torch._C._functorch
-    forward = torch._C._functorch.TransformType.Jvp
+    forward = functorch.TransformType.Jvp
     outer = {at.level() for at in functorch.get_interpreter_stack() or () if at.key() == forward}
     if len(outer) < 2:
         return
@@ -269,8 +269,8 @@ def _check_nested(given: Tensors) -> None:
         while functorch.is_functorch_wrapped_tensor(inner):
             if functorch.maybe_get_level(inner) in outer:
                 raise NotImplementedError(
-                    "rnnkernels.torch: forward mode of forward mode would lose tangents in PyTorch; expected one of the "
-                    "two to be reverse mode, as in torch.func.hessian: jacfwd(jacrev(f))"
+                    "rnnkernels.torch: forward mode of forward mode would lose tangents in PyTorch; expected one of "
+                    "the two to be reverse mode, as in torch.func.hessian: jacfwd(jacrev(f))"
                 )
             inner = functorch.get_unwrapped(inner)
 
