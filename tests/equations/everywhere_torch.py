@@ -21,10 +21,14 @@ from own_layers import B, H, I, T, decayed, headed, keeper, numbers
 from processes import python
 
 import rnnkernels as rk
+from rnnkernels.equations.derived import LinearCell, Variant, derived
+from rnnkernels.noise import Drawn
 from tests.equations.builtin import CELLS
 
 torch = pytest.importorskip("torch")
 rnn = pytest.importorskip("rnnkernels.torch")
+
+from call_derivatives import compare, make  # noqa: E402 - it needs torch
 
 F64 = torch.float64
 SAME = ("lstm", "gru", "gru_reset_before", "lstm_peephole", "mut2", "mut3", "indrnn", "slstm", "lstm_fgr")
@@ -129,6 +133,49 @@ def test_second_derivatives_are_slopes_of_the_gradients(cell: str) -> None:
 
     assert torch.autograd.gradcheck(run, (x, *parameters))
     assert torch.autograd.gradgradcheck(run, (x, *parameters), nondet_tol=1e-12)
+
+
+@rk.cell
+def written_down(x: Any, h: Any, c: Any, w: Any, gamma: rk.PerStep) -> Any:
+    """Two products and one of what is fed back, weights, x itself, inputs of every step."""
+    i = rk.sigmoid(x.i + rk.product(gamma * h).i + w.i * c)
+    g = rk.tanh(rk.product(i * h).g + w.g * rk.direct(x))
+    d = gamma * c + i * g
+    return i * rk.tanh(d), d
+
+
+@rk.cell
+def two_heads(x: Any, h: Any) -> Any:
+    u = rk.product(h, heads=2)
+    r = rk.sigmoid(x.r + u.r)
+    return rk.sigmoid(x.z + u.z) * h + rk.tanh(x.n + rk.product(r * h, heads=2).n)
+
+
+@rk.cell
+def five_states(x: Any, h: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
+    """One product, and more states than a dual has room for."""
+    u = rk.product(h)
+    n = rk.tanh(x.n + u.n)
+    return rk.sigmoid(x.o + u.o) * a, 0.5 * b + n, 0.5 * c + n, 0.5 * d + n, 0.5 * h + n
+
+
+MORE = (written_down, two_heads, five_states)
+
+
+@pytest.mark.parametrize("options", ["dense", "ragged", "resets", "packed, reversed"])
+@pytest.mark.parametrize("cell", MORE, ids=str.__str__)
+def test_cells_without_a_dual_have_a_linear_cell(cell: str, options: str) -> None:
+    """Of any form and of many states; the derivatives are those of a loop."""
+    assert isinstance(derived(Variant(cell)), LinearCell)
+    for states in (True, False):
+        compare(*make(cell, options, states=states, bias=states, inputs=3))
+
+
+def test_a_linear_cell_and_the_shapes_of_a_call() -> None:
+    for shape in ((0, 2, 2), (2, 0, 2), (1, 1, 1), (3, 1, 18)):
+        compare(*make(written_down, "dense", shape=shape))
+    rates = Drawn(torch.tensor(0), expected=True, zoneout=(0.2, 0.4))
+    compare(*make(written_down, "ragged", noise=rates))
 
 
 @rk.cell

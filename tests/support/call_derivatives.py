@@ -1,4 +1,7 @@
-"""Calls whose derivatives come of duals and linear cells, to compare with the loop of PyTorch's operations."""
+"""Calls whose derivatives come of duals and linear cells, to compare with the loop of PyTorch's operations.
+
+Not a test file. Import it after `pytest.importorskip("torch")`.
+"""
 
 from __future__ import annotations
 

@@ -26,33 +26,6 @@ SHAPES = [(0, 2, 3), (2, 0, 3), (1, 1, 1), (3, 1, 2), (1, 2, 19)]
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")  # of PyTorch's own use of it
 
 
-@rk.cell
-def written_down(x: Any, h: Any, c: Any, w: Any, gamma: rk.PerStep) -> Any:
-    """Two products and one of what is fed back, weights, x itself, inputs of every step."""
-    i = rk.sigmoid(x.i + rk.product(gamma * h).i + w.i * c)
-    g = rk.tanh(rk.product(i * h).g + w.g * rk.direct(x))
-    d = gamma * c + i * g
-    return i * rk.tanh(d), d
-
-
-@rk.cell
-def two_heads(x: Any, h: Any) -> Any:
-    u = rk.product(h, heads=2)
-    r = rk.sigmoid(x.r + u.r)
-    return rk.sigmoid(x.z + u.z) * h + rk.tanh(x.n + rk.product(r * h, heads=2).n)
-
-
-@rk.cell
-def five_states(x: Any, h: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
-    """One product, and more states than a dual has room for."""
-    u = rk.product(h)
-    n = rk.tanh(x.n + u.n)
-    return rk.sigmoid(x.o + u.o) * a, 0.5 * b + n, 0.5 * c + n, 0.5 * d + n, 0.5 * h + n
-
-
-OWN = (written_down, two_heads, five_states)
-
-
 def test_what_derives_which_cell() -> None:
     for cell in BUILT_IN:
         assert isinstance(derived(Variant(cell)), LinearCell)
@@ -71,7 +44,7 @@ def test_a_linear_cell_is_derived_by_itself() -> None:
     assert again.cell is first.cell
 
 
-@pytest.mark.parametrize("cell", [*BUILT_IN, *PROJECTED, *OWN], ids=str.__str__)
+@pytest.mark.parametrize("cell", [*BUILT_IN, *PROJECTED])
 def test_every_cell(cell: str) -> None:
     size: dict[str, Any] = {"proj_size": 2} if cell in PROJECTED else {}
     compare(*make(cell, "ragged", **size))
@@ -79,7 +52,7 @@ def test_every_cell(cell: str) -> None:
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("cell", ["gru_reset_before", "lstm_fgr", "lstm_projected", written_down], ids=str.__str__)
+@pytest.mark.parametrize("cell", ["gru_reset_before", "lstm_fgr", "lstm_projected"])
 def test_every_option(cell: str, options: str) -> None:
     for states in (False, True):
         compare(*make(cell, options, states=states, inputs=3))
@@ -93,9 +66,7 @@ def test_tokens(cell: str, options: str) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize(
-    "cell", ["gru_reset_before", "mgu", "lstm_fgr", "lstm_projected", written_down], ids=str.__str__
-)
+@pytest.mark.parametrize("cell", ["gru_reset_before", "mgu", "lstm_fgr", "lstm_projected"])
 def test_shapes(cell: str, shape: tuple[int, int, int]) -> None:
     for states in (False, True):
         compare(*make(cell, "dense", shape=shape, inputs=2, states=states))
@@ -154,8 +125,6 @@ def test_a_loop_mixes_states_as_the_kernels_do(cell: str) -> None:
 
 LAYERS: dict[str, tuple[str, dict[str, Any]]] = {
     **{cell: (cell, {}) for cell in BUILT_IN},
-    "five_states": (five_states, {}),
-    "two_heads": (two_heads, {}),
     "held": ("lstm_peephole", {"cell_clip": 0.2}),
     "expected": ("gru", {"zoneout": 0.2}),
     "projected": ("lstm_projected", {"proj_size": 2}),
@@ -169,9 +138,7 @@ def layer_of(name: str, inputs: int = 3, hidden: int = 4) -> Any:
     return rk.torch.Recurrent(cell, inputs, hidden, dtype=torch.float64, **options).eval()
 
 
-@pytest.mark.parametrize(
-    "name", ["gru_reset_before", "mut1", "mut3", "mgu", "lstm_fgr", "five_states", *list(LAYERS)[-3:]]
-)
+@pytest.mark.parametrize("name", ["gru_reset_before", "mut1", "mut3", "mgu", "lstm_fgr", *list(LAYERS)[-3:]])
 def test_slopes(name: str) -> None:
     """Of the gradients, and of the derivatives of these, in all parameters."""
     layer = layer_of(name, 2, 2)
@@ -203,7 +170,7 @@ def test_the_loop_is_not_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None
     (d_x,) = torch.autograd.grad(layer(x)[0].square().sum(), x, create_graph=True)
     (dd_x,) = torch.autograd.grad(d_x.square().sum(), x, create_graph=True)
     assert dd_x.abs().sum() > 0
-    if name in ("gru_reset_before", "mut1", "mut2", "mut3", "mgu", "two_heads"):  # of any order
+    if name in ("gru_reset_before", "mut1", "mut2", "mut3", "mgu"):  # of any order
         (ddd_x,) = torch.autograd.grad(dd_x.square().sum(), x, create_graph=True)
         assert ddd_x.abs().sum() > 0
         assert torch.autograd.grad(ddd_x.square().sum(), x)[0].abs().sum() > 0
