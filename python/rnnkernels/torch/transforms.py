@@ -245,6 +245,8 @@ def _settled(spec: Spec, options: Options) -> Spec:
     values = Options(
         *(None if t is None else _plain(name, t) for name, t in zip(Options._fields, options, strict=True))
     )
+    if spec.asked.noise is not None and spec.asked.noise.expected:
+        values = values._replace(seed=0)  # nothing is drawn, and a tracer's tensors have no numbers
     present = (spec.states, spec.reset_states, spec.term)
     with torch._C._DisableFuncTorch():  # else numpy(), which detaches, gives a wrapper again
         return make_spec(with_options(spec.asked, values), spec.names, present, spec.seen)
