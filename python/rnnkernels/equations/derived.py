@@ -43,6 +43,7 @@ class LinearCell(NamedTuple):
 
     cell: Cell
     of: Linear
+    fed: Cell | None
     showing: Cell | None
 
 
@@ -87,15 +88,15 @@ def _of(equations: Equations) -> tuple[Derived | None, str | None]:
                 excess = str(error).partition(": ")[2]
     try:
         of = linear(equations)
-        return LinearCell(registered(of.equations), of, _showing(of)), None
+        return LinearCell(registered(of.equations), of, _tried(of.fed), _tried(of.showing)), None
     except ValueError as error:
         return None, excess or str(error).partition(": ")[2]
 
 
-def _showing(of: Linear) -> Cell | None:
-    """Return the cell that shows what its linear cell reads; None where the kernels have no room for it."""
+def _tried(equations: Equations | None) -> Cell | None:
+    """Return the cell of equations; None where there are none, or the kernels have no room for them."""
     try:
-        return None if of.showing is None else registered(of.showing)
+        return None if equations is None else registered(equations)
     except ValueError:
         return None
 

@@ -5,6 +5,9 @@ of that, of the form that the first has: a product of the tangents where there w
 weights. What A_t is made of, the *coefficients*, and b_t, what is *added*, are known for all steps beforehand and are
 inputs of every step of the linear cell. As few coefficients as can be are found by a cut of the graph (`cutting`).
 
+Where the tangents of x alone come in, and none of parameters, the gates of a linear cell are fed by the first cell's
+own weights, x' in the place of x, if it has few coefficients (`Linear.fed`): then nothing is added.
+
 In contrast to a dual (`tangent`) this takes a cell of any form, with two products and with vectors that are fed back,
 in two runs of the kernels, one of each cell. A linear cell is its own linear cell, so derivatives of any order have
 one. Not here: the arrays (`rnnkernels.torch.linear`).
@@ -60,6 +63,10 @@ class Linear:
         Those that are the states after the step.
     shown
         Those of which, with states and inputs, all the values are made that the tangents read.
+    fed
+        The linear cell that x' feeds; None where it has more coefficients than a step has room for as they are.
+    fed_coefficients
+        Its coefficients.
     showing
         The first cell with these as further states, which no step reads: a run of it has them after every step. None
         where it would have more states than the kernels have room for.
@@ -73,10 +80,14 @@ class Linear:
     tangents: frozenset[Node]
     new: tuple[Node, ...]
     shown: tuple[Node, ...]
+    fed: Equations | None
+    fed_coefficients: tuple[Node, ...]
     showing: Equations | None
 
-    def nodes(self, known: Collection[Node]) -> list[Node]:
+    def nodes(self, known: Collection[Node], fed: bool) -> list[Node]:
         """Return all that is to be computed where some values are known, in an order in which it can be."""
+        if fed:
+            return _above(self.fed_coefficients, known)
         pairs = (node for vectors in self.operands for pair in vectors for node in pair)
         return _above((*self.coefficients, *self.added, *pairs), known)
 
@@ -99,14 +110,30 @@ class _AtRest(Growing):
 
 
 class _Along(Growing):
-    """Tangents along the states."""
+    """Tangents along the states; `also`: along what else."""
+
+    def __init__(self, graph: Graph, *also: str) -> None:
+        super().__init__(graph)
+        self._moves = {"state", "product", *also}
 
     def leaf(self, node: Node) -> _Pair:
         """Return a leaf, and its tangent."""
         make, attribute = self.graph.node, node.attribute
         value = make(node.operation, attribute=attribute)
-        moves = node.operation in ("state", "product")
+        moves = node.operation in self._moves
         return value, make(node.operation, attribute=(_ALONG, attribute)) if moves else self.zero
+
+    def ends(self, equations: Equations) -> list[Node]:
+        """Return the tangents of the new states and of what products multiply."""
+        operands = (operand for product in equations.products for operand in product.operands)
+        return [self.tangents[node] for node in (*equations.new, *operands)]
+
+    def coefficients(self, equations: Equations) -> tuple[Node, ...]:
+        """Return as few values as can be that the tangents are multiplied by."""
+        is_moved = Dependence(node for node in self.graph.nodes if _is_tangent(node, _ALONG))
+        reading = [node for node in reached(self.ends(equations)) if is_moved(node)]
+        multipliers = {argument for node in reading for argument in node.arguments if not is_moved(argument)}
+        return smallest_cut(multipliers, lambda node: node.operation in ("constant", "weight"))
 
 
 def linear(equations: Equations) -> Linear:
@@ -133,18 +160,13 @@ def linear(equations: Equations) -> Linear:
     )
     if any(all(along.tangents[v] is along.zero for v in product.operands) for product in equations.products):
         raise ValueError(f"{equations.name}: expected products of what the states make")
-    moved = [along.tangents[node] for node in equations.new]
-    multiplied = [along.tangents[operand] for product in equations.products for operand in product.operands]
-    is_moved = Dependence(node for node in graph.nodes if _is_tangent(node, _ALONG))
-    reading = [node for node in reached((*moved, *multiplied)) if is_moved(node)]
-    multipliers = {argument for node in reading for argument in node.arguments if not is_moved(argument)}
     own = _own(equations, graph)
-    coefficients = own or smallest_cut(multipliers, lambda node: node.operation in ("constant", "weight"))
+    coefficients = own or along.coefficients(equations)
     varies = Dependence(coefficients)
     added = {
         state: rest.tangents[node]
         for state, node in enumerate(equations.new)
-        if rest.tangents[node] is not rest.zero or varies(moved[state])
+        if rest.tangents[node] is not rest.zero or varies(along.tangents[node])
     }
     wide = len(coefficients) + len(added) - MOST_STEPS
     if wide > MOST_WIDE or len(equations.rows) + max(wide, 1) > MOST_GATES:
@@ -159,7 +181,11 @@ def linear(equations: Equations) -> Linear:
     read = {
         argument for node in tangents.intersection(reached((*added.values(), *pairs))) for argument in node.arguments
     }
-    known = ({*read, *coefficients, *pairs} | set(new)) - tangents
+    feeding = _Along(graph, "input", "direct")
+    feeding.grow(nodes)
+    fed_coefficients = feeding.coefficients(equations)
+    feeds = len(fed_coefficients) <= MOST_STEPS and not equations.steps
+    known = {*read, *coefficients, *(fed_coefficients if feeds else ()), *pairs, *new} - tangents
     shown = smallest_cut(known, lambda node: node.operation in _AT_HAND or node in new)
     return Linear(
         equations=traced if own else _cell(equations, along, coefficients, tuple(added)),
@@ -170,6 +196,8 @@ def linear(equations: Equations) -> Linear:
         tangents=tangents,
         new=new,
         shown=shown,
+        fed=_fed(equations, feeding, fed_coefficients) if feeds else None,
+        fed_coefficients=fed_coefficients,
         showing=_showing(equations, along, shown),
     )
 
@@ -193,10 +221,36 @@ def _cell(equations: Equations, along: _Along, coefficients: tuple[Node, ...], a
     names = [f"{_COEFFICIENT} {k}" for k in range(len(coefficients))] + [f"{_ADDED} {state}" for state in added]
     steps, inputs = names[:MOST_STEPS], names[MOST_STEPS:]
     graph = Graph()
-    leaves = [graph.node("step", attribute=name) for name in steps] + [
-        graph.node("input", attribute=name) for name in inputs
-    ]
-    made: dict[Node, Node] = dict(zip(coefficients, leaves, strict=False))
+    leaves = [graph.node("step", attribute=name) for name in steps]
+    leaves += [graph.node("input", attribute=name) for name in inputs]
+    made = _copied(along.ends(equations), graph, dict(zip(coefficients, leaves, strict=False)))
+    new = [made[along.tangents[node]] for node in equations.new]
+    for state, carrier in zip(added, leaves[len(coefficients) :], strict=True):
+        new[state] = graph.node("add", new[state], carrier)
+    inputs = inputs or [_NOTHING]
+    return replace(
+        _moving(equations, along, made, graph),
+        name=f"{equations.name}{_SUFFIX}",
+        gates=(*_recurrent(equations.gates, equations.products), *inputs),
+        inputs=tuple(inputs),
+        direct=False,
+        steps=tuple(steps),
+        new=tuple(new),
+    )
+
+
+def _fed(equations: Equations, along: _Along, coefficients: tuple[Node, ...]) -> Equations:
+    """Return the equations of the linear cell that x' feeds."""
+    names = [f"{_COEFFICIENT} {k}" for k in range(len(coefficients))]
+    graph = Graph()
+    leaves = (graph.node("step", attribute=name) for name in names)
+    made = _copied(along.ends(equations), graph, dict(zip(coefficients, leaves, strict=True)))
+    moving = _moving(equations, along, made, graph)
+    return replace(moving, name=f"{equations.name} fed'", steps=tuple(names))
+
+
+def _copied(nodes: list[Node], graph: Graph, made: dict[Node, Node]) -> dict[Node, Node]:
+    """Copy nodes, and what they are made of as far as it is not `made`, into a graph; the leaves without their mark."""
 
     def leaf(node: Node) -> Node:
         attribute = node.attribute
@@ -204,35 +258,26 @@ def _cell(equations: Equations, along: _Along, coefficients: tuple[Node, ...], a
             attribute = attribute[1]
         return graph.node(node.operation, attribute=attribute)
 
-    def copy(nodes: Iterable[Node]) -> None:
-        for node in _above(nodes, made):
-            arguments = [made[argument] for argument in node.arguments]
-            made[node] = graph.node(node.operation, *arguments) if arguments else leaf(node)
+    for node in _above(nodes, made):
+        arguments = [made[argument] for argument in node.arguments]
+        made[node] = graph.node(node.operation, *arguments) if arguments else leaf(node)
+    return made
 
-    moved = [along.tangents[node] for node in equations.new]
-    multiplied = [along.tangents[operand] for product in equations.products for operand in product.operands]
-    copy((*moved, *multiplied))
-    new = [made[node] for node in moved]
-    for state, carrier in zip(added, leaves[len(coefficients) :], strict=True):
-        new[state] = graph.node("add", new[state], carrier)
-    products = tuple(
-        replace(product, operands=tuple(made[along.tangents[operand]] for operand in product.operands))
-        for product in equations.products
-    )
+
+def _moving(equations: Equations, along: _Along, made: dict[Node, Node], graph: Graph) -> Equations:
+    """Return the equations with tangents in the place of states and of what products multiply."""
     weights = {node.attribute for node in graph.nodes if node.operation == "weight"}
-    inputs = inputs or [_NOTHING]
+    own = tuple(weight for weight in equations.weights if weight in weights)
     return replace(
         equations,
-        name=f"{equations.name}{_SUFFIX}",
         states=tuple(map(tangent_name, equations.states)),
-        gates=(*_recurrent(equations.gates, products), *inputs),
-        inputs=tuple(inputs),
-        direct=False,
-        products=products,
-        weights=tuple(weight for weight in equations.weights if weight in weights),
-        initial=(None,) * len(weights),
-        steps=tuple(steps),
-        new=tuple(new),
+        products=tuple(
+            replace(product, operands=tuple(made[along.tangents[operand]] for operand in product.operands))
+            for product in equations.products
+        ),
+        weights=own,
+        initial=(None,) * len(own),
+        new=tuple(made[along.tangents[node]] for node in equations.new),
         graph=graph,
         settings=(),
         doc="",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from rnnkernels._asked import Asked
     from rnnkernels.equations.derived import LinearCell
-    from rnnkernels.equations.graph import Node
+    from rnnkernels.equations.graph import Equations, Node
     from rnnkernels.equations.linear import Linear
 
     from .spec import Spec
@@ -66,20 +66,28 @@ def run(
         for rows, each in ((x, parts), (tangents[0], of_tangents))
     )
     values = dict(zip((*made.of.new, *made.of.shown), map(order.gather, (*sequences, *shown)), strict=False))
+    d_x = tangents[0]
+    of_x_alone = d_x is not None and _none((*of_tangents.weights.values(), of_tangents.term))
+    fed = made.fed if of_x_alone else None
     steps = _Steps(made.of, before, known, moving, width)
-    inputs = [value.expand(len(before[0]), width) for value in steps.results(values)]
-
-    wide, equations = made.of.wide, made.of.equations
-    split = len(equations.steps)
-    columns = inputs[split:] or [output.new_zeros(len(before[0]), 1)]
-    x_linear = order.scatter(torch.cat((*columns, *inputs[:split]), -1))
-    weights = _weights(made.of, parts.weights, width, wide, output)
+    inputs = [value.expand(len(before[0]), width) for value in steps.results(values, fed is not None)]
+    cell = made.cell if fed is None else fed
+    if fed is not None and d_x is not None:
+        x_linear = torch.cat((d_x, *map(order.scatter, inputs)), -1)
+        weights = {"weight_ih": parts.weights["weight_ih"]}
+    else:
+        split, wide = len(made.of.equations.steps), made.of.wide
+        columns = inputs[split:] or [output.new_zeros(len(before[0]), 1)]
+        x_linear = order.scatter(torch.cat((*columns, *inputs[:split]), -1))
+        as_it_is = torch.eye(wide * width, dtype=output.dtype)
+        weights = {"weight_ih": as_it_is if wide > 0 else output.new_zeros(width, 1)}
+    weights |= _weights(made.of.cell, cell.equations, parts.weights, width)
     given_states = [
         torch.zeros_like(s) if d is None else d
         for of, of_tangent in ((parts.state, of_tangents.state), (parts.reset_state, of_tangents.reset_state))
         for s, d in zip(of or (), of_tangent or (), strict=True)
     ]
-    of_linear = whole._replace(cell=made.cell[:], cell_clip=None, noise=None)
+    of_linear = whole._replace(cell=cell[:], cell_clip=None, noise=None)
     here = (spec.states, spec.reset_states, False)
     moved, *rest = recurrence(of_linear, tuple(weights), here, False, x_linear, (*weights.values(), *given_states))
     later = slice(1, count if asked.all_states else 1)
@@ -104,13 +112,15 @@ def _run_showing(
     return tuple(rest[:count]), states[:count], states[count:]
 
 
-def _weights(of: Linear, weights: dict[str, Any], width: int, wide: int, like: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Return the parameters of the linear cell: of x 1, for what goes through gates as it is, then the first cell's."""
-    found = {"weight_ih": torch.eye(wide * width, dtype=like.dtype) if wide > 0 else like.new_zeros(width, 1)}
-    found |= {name: weights[name] for name in ("weight_hh", "weight_gg") if name in weights}
-    if of.equations.weights:
-        all_weights = of.cell.weights
-        places = [all_weights.index(weight) for weight in of.equations.weights]
+def _none(tangents: tuple[Any, ...]) -> bool:
+    return all(tangent is None for tangent in tangents)
+
+
+def _weights(of: Equations, to: Equations, weights: dict[str, Any], width: int) -> dict[str, torch.Tensor]:
+    """Return the parameters that a linear cell has of the first cell's."""
+    found = {name: weights[name] for name in ("weight_hh", "weight_gg") if name in weights}
+    if to.weights:
+        places = [of.weights.index(weight) for weight in to.weights]
         found["weight_diagonal"] = torch.cat([_piece(weights["weight_diagonal"], k, width) for k in places])
     return found
 
@@ -132,14 +142,15 @@ class _Steps:
         self.values: dict[Node, Any] = {}  # None of a tangent that is zero
         self.rows: dict[tuple[int, bool], Any] = {}
 
-    def results(self, known: dict[Node, torch.Tensor]) -> Tensors:
+    def results(self, known: dict[Node, torch.Tensor], fed: bool) -> Tensors:
         """Return what the linear cell reads, each of shape (N, H), (H,) or (); some values are known."""
         values, zero = self.values, self.before[0].new_zeros(())
         values.update(known)
-        for node in self.of.nodes(known):
+        for node in self.of.nodes(known, fed):
             is_tangent = node in self.of.tangents
             values[node] = self.computed(node, is_tangent) if node.arguments else self.leaf(node, is_tangent)
-        wanted = (values[node] for node in (*self.of.coefficients, *self.of.added))
+        read = self.of.fed_coefficients if fed else (*self.of.coefficients, *self.of.added)
+        wanted = (values[node] for node in read)
         return tuple(zero if value is None else value for value in wanted)
 
     def computed(self, node: Node, is_tangent: bool) -> Any:
