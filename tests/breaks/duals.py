@@ -105,10 +105,24 @@ BREAKS = [
         f"{LINEAR_TESTS} -k every_cell",
     ),
     Break(
-        "linear cells: a coefficient that no gate carries is lost",
+        "linear cells: what goes through gates is changed by them",
         RUNS,
-        "torch.eye(wide * width, dtype=like.dtype)",
-        "torch.zeros(wide * width, wide * width, dtype=like.dtype)",
+        "as_they_are if len(as_they_are) > 0",
+        "2 * as_they_are if len(as_they_are) > 0",
+        f"{LINEAR_TESTS} -k every_cell",
+    ),
+    Break(
+        "linear cells: what goes through gates beside x' is changed by them",
+        RUNS,
+        "torch.block_diag(weight, as_they_are)",
+        "torch.block_diag(weight, 2 * as_they_are)",
+        f"{LINEAR_TESTS} -k 'every_cell and fgr'",
+    ),
+    Break(
+        "linear cells: x' alone feeds where parameters have tangents",
+        RUNS,
+        "_none((*of_tangents.weights.values(), of_tangents.term))",
+        "_none((of_tangents.term,))",
         f"{LINEAR_TESTS} -k every_cell",
     ),
     Break(

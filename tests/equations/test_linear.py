@@ -98,7 +98,21 @@ def test_names_and_places() -> None:
     few = linear(built_in("mgu"))
     assert few.equations.steps == ("a 0", "a 1", "a 2", "b 0")
     assert few.equations.inputs == ("none",)
-    assert few.wide == 0
+
+
+def test_what_x_feeds() -> None:
+    """By the cell's own weights, and what finds no room as an input of every step behind them."""
+    of = linear(CELLS["gru_reset_before"])
+    assert of.fed is not None
+    assert of.fed.name == "gru_reset_before fed'"
+    assert of.fed.inputs == of.fed.gates == ("r", "z", "n")
+    assert of.fed.steps == ("a 0", "a 1", "a 2", "a 3")
+    wider = linear(CELLS["lstm_fgr"]).fed
+    assert wider is not None
+    assert wider.gates == (*built_in("lstm_fgr").gates, "a 4")
+    assert wider.inputs == ("i", "f", "g", "o", "a 4")
+    assert linear(built_in("mut1")).fed is None  # tanh of x itself is a fifth
+    assert linear(CELLS["weights_and_steps"]).fed is None
 
 
 def test_elementwise_weights_stay_weights() -> None:

@@ -64,7 +64,7 @@ class Linear:
     shown
         Those of which, with states and inputs, all the values are made that the tangents read.
     fed
-        The linear cell that x' feeds; None where it has more coefficients than a step has room for as they are.
+        The linear cell that x' feeds; None where it has too many coefficients.
     fed_coefficients
         Its coefficients.
     showing
@@ -90,11 +90,6 @@ class Linear:
             return _above(self.fed_coefficients, known)
         pairs = (node for vectors in self.operands for pair in vectors for node in pair)
         return _above((*self.coefficients, *self.added, *pairs), known)
-
-    @property
-    def wide(self) -> int:
-        """How many inputs go through gates of x."""
-        return len(self.coefficients) + len(self.added) - len(self.equations.steps)
 
 
 class _AtRest(Growing):
@@ -184,7 +179,8 @@ def linear(equations: Equations) -> Linear:
     feeding = _Along(graph, "input", "direct")
     feeding.grow(nodes)
     fed_coefficients = feeding.coefficients(equations)
-    feeds = len(fed_coefficients) <= MOST_STEPS and not equations.steps
+    most = MOST_STEPS if equations.direct else MOST_STEPS + MOST_WIDE  # x itself is as wide as H
+    feeds = len(fed_coefficients) <= most and not equations.steps
     known = {*read, *coefficients, *(fed_coefficients if feeds else ()), *pairs, *new} - tangents
     shown = smallest_cut(known, lambda node: node.operation in _AT_HAND or node in new)
     return Linear(
@@ -242,11 +238,18 @@ def _cell(equations: Equations, along: _Along, coefficients: tuple[Node, ...], a
 def _fed(equations: Equations, along: _Along, coefficients: tuple[Node, ...]) -> Equations:
     """Return the equations of the linear cell that x' feeds."""
     names = [f"{_COEFFICIENT} {k}" for k in range(len(coefficients))]
+    steps, inputs = names[:MOST_STEPS], names[MOST_STEPS:]
     graph = Graph()
-    leaves = (graph.node("step", attribute=name) for name in names)
+    leaves = [graph.node("step", attribute=name) for name in steps]
+    leaves += [graph.node("input", attribute=name) for name in inputs]
     made = _copied(along.ends(equations), graph, dict(zip(coefficients, leaves, strict=True)))
-    moving = _moving(equations, along, made, graph)
-    return replace(moving, name=f"{equations.name} fed'", steps=tuple(names))
+    return replace(
+        _moving(equations, along, made, graph),
+        name=f"{equations.name} fed'",
+        gates=(*equations.gates, *inputs),
+        inputs=(*equations.inputs, *inputs),
+        steps=tuple(steps),
+    )
 
 
 def _copied(nodes: list[Node], graph: Graph, made: dict[Node, Node]) -> dict[Node, Node]:

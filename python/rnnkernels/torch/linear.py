@@ -72,15 +72,17 @@ def run(
     steps = _Steps(made.of, before, known, moving, width)
     inputs = [value.expand(len(before[0]), width) for value in steps.results(values, fed is not None)]
     cell = made.cell if fed is None else fed
+    split = len(cell.equations.steps)
+    columns = inputs[split:]
+    as_they_are = torch.eye(len(columns) * width, dtype=output.dtype)
     if fed is not None and d_x is not None:
-        x_linear = torch.cat((d_x, *map(order.scatter, inputs)), -1)
-        weights = {"weight_ih": parts.weights["weight_ih"]}
+        weight = parts.weights["weight_ih"]
+        x_linear = torch.cat((d_x, *map(order.scatter, (*columns, *inputs[:split]))), -1)
+        weights = {"weight_ih": torch.block_diag(weight, as_they_are) if columns else weight}
     else:
-        split, wide = len(made.of.equations.steps), made.of.wide
-        columns = inputs[split:] or [output.new_zeros(len(before[0]), 1)]
+        columns = columns or [output.new_zeros(len(before[0]), 1)]
         x_linear = order.scatter(torch.cat((*columns, *inputs[:split]), -1))
-        as_it_is = torch.eye(wide * width, dtype=output.dtype)
-        weights = {"weight_ih": as_it_is if wide > 0 else output.new_zeros(width, 1)}
+        weights = {"weight_ih": as_they_are if len(as_they_are) > 0 else output.new_zeros(width, 1)}
     weights |= _weights(made.of.cell, cell.equations, parts.weights, width)
     given_states = [
         torch.zeros_like(s) if d is None else d
@@ -118,7 +120,7 @@ def _none(tangents: tuple[Any, ...]) -> bool:
 
 def _weights(of: Equations, to: Equations, weights: dict[str, Any], width: int) -> dict[str, torch.Tensor]:
     """Return the parameters that a linear cell has of the first cell's."""
-    found = {name: weights[name] for name in ("weight_hh", "weight_gg") if name in weights}
+    found: dict[str, Any] = {name: weights[name] for name in ("weight_hh", "weight_gg") if name in weights}
     if to.weights:
         places = [of.weights.index(weight) for weight in to.weights]
         found["weight_diagonal"] = torch.cat([_piece(weights["weight_diagonal"], k, width) for k in places])
