@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 MOST_WIDE = 6  # inputs of every step that find no room as such, and go through gates of x: these multiply them by 1
 
-AT_REST, _ALONG = "at rest", "along"
+AT_REST, _ALONG, _FED = "at rest", "along", "along x too"
 _COEFFICIENT, _ADDED, _NOTHING = "a", "b", "none"
 _SHOWN, _SUFFIX = "shown", " linear'"
 _AT_HAND = frozenset(("constant", "weight", "state", "step", "direct"))  # when all steps are taken at once
@@ -86,10 +86,13 @@ class Linear:
 
     def nodes(self, known: Collection[Node], fed: bool) -> list[Node]:
         """Return all that is to be computed where some values are known, in an order in which it can be."""
-        if fed:
-            return _above(self.fed_coefficients, known)
-        pairs = (node for vectors in self.operands for pair in vectors for node in pair)
-        return _above((*self.coefficients, *self.added, *pairs), known)
+        pairs = [pair for vectors in self.operands for pair in vectors]
+        if not fed:
+            return _above((*self.coefficients, *self.added, *(node for pair in pairs for node in pair)), known)
+        nodes = _above(self.fed_coefficients, known)
+        if any(node.operation == "product" for node in nodes):  # whose operands are no arguments
+            nodes = _above((*self.fed_coefficients, *(value for value, _ in pairs)), known)
+        return nodes
 
 
 class _AtRest(Growing):
@@ -105,18 +108,21 @@ class _AtRest(Growing):
 
 
 class _Along(Growing):
-    """Tangents along the states; `also`: along what else."""
+    """Tangents along the states; `also`: along what else.
 
-    def __init__(self, graph: Graph, *also: str) -> None:
+    Their leaves have a `mark` of their own: a product's rows then stand behind what it multiplies.
+    """
+
+    def __init__(self, graph: Graph, mark: str, *also: str) -> None:
         super().__init__(graph)
-        self._moves = {"state", "product", *also}
+        self.mark, self._moves = mark, {"state", "product", *also}
 
     def leaf(self, node: Node) -> _Pair:
         """Return a leaf, and its tangent."""
         make, attribute = self.graph.node, node.attribute
         value = make(node.operation, attribute=attribute)
         moves = node.operation in self._moves
-        return value, make(node.operation, attribute=(_ALONG, attribute)) if moves else self.zero
+        return value, make(node.operation, attribute=(self.mark, attribute)) if moves else self.zero
 
     def ends(self, equations: Equations) -> list[Node]:
         """Return the tangents of the new states and of what products multiply."""
@@ -125,7 +131,7 @@ class _Along(Growing):
 
     def coefficients(self, equations: Equations) -> tuple[Node, ...]:
         """Return as few values as can be that the tangents are multiplied by."""
-        is_moved = Dependence(node for node in self.graph.nodes if _is_tangent(node, _ALONG))
+        is_moved = Dependence(node for node in self.graph.nodes if _is_tangent(node, self.mark))
         reading = [node for node in reached(self.ends(equations)) if is_moved(node)]
         multipliers = {argument for node in reading for argument in node.arguments if not is_moved(argument)}
         return smallest_cut(multipliers, lambda node: node.operation in ("constant", "weight"))
@@ -146,7 +152,7 @@ def linear(equations: Equations) -> Linear:
     """
     traced, equations = equations, simplified(equations)
     graph, nodes = Graph(), equations.graph.nodes
-    along, rest = _Along(graph), _AtRest(graph)
+    along, rest = _Along(graph, _ALONG), _AtRest(graph)
     along.grow(nodes)
     rest.grow(nodes)
     operands = tuple(
@@ -176,7 +182,7 @@ def linear(equations: Equations) -> Linear:
     read = {
         argument for node in tangents.intersection(reached((*added.values(), *pairs))) for argument in node.arguments
     }
-    feeding = _Along(graph, "input", "direct")
+    feeding = _Along(graph, _FED, "input", "direct")
     feeding.grow(nodes)
     fed_coefficients = feeding.coefficients(equations)
     most = MOST_STEPS if equations.direct else MOST_STEPS + MOST_WIDE  # x itself is as wide as H
@@ -257,7 +263,7 @@ def _copied(nodes: list[Node], graph: Graph, made: dict[Node, Node]) -> dict[Nod
 
     def leaf(node: Node) -> Node:
         attribute = node.attribute
-        if isinstance(attribute, tuple) and attribute[0] == _ALONG:
+        if isinstance(attribute, tuple) and attribute[0] in (_ALONG, _FED):
             attribute = attribute[1]
         return graph.node(node.operation, attribute=attribute)
 
