@@ -208,7 +208,7 @@ def test_states_that_keep_a_part_of_themselves() -> None:
     equations = simplified(built_in("lstm"))
     points = random_leaves(equations, 0)
     mixed = zoned(equations, (0.25, 0.0))
-    assert mixed.name == "lstm(zoneout=(0.25, 0.0))"
+    assert mixed.name == "lstm(keeping (0.25, 0.0))"
     h, c = evaluate(mixed.new, points)
     plain_h, plain_c = evaluate(equations.new, points)
     np.testing.assert_allclose(h, 0.25 * points["state", 0] + 0.75 * plain_h, rtol=1e-15)

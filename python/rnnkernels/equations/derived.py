@@ -24,18 +24,18 @@ class Variant(NamedTuple):
     """A cell with what a call may ask of its steps."""
 
     cell: str
-    cell_clip: float | None = None
-    zoneout: tuple[float, ...] = ()  # the expectation of masks with these rates, of each state
+    limit: float | None = None  # within which the state that may be held is held
+    rates: tuple[float, ...] = ()  # by which each state keeps its value, where masks are expected
 
     @property
     def equations(self) -> Equations | None:
         """The equations of a step; None where a step is no equation of one unit."""
         found = equations_of(self.cell)
         if found is None:
-            found = builtin.equations_of(self.cell, self.cell_clip)
-            if found is not None and self.cell_clip is not None:
-                found = replace(found, name=f"{self.cell}(cell_clip={self.cell_clip!r})")
-        return None if found is None else zoned(found, self.zoneout)
+            found = builtin.equations_of(self.cell, self.limit)
+            if found is not None and self.limit is not None:
+                found = replace(found, name=f"{self.cell}(within {self.limit!r})")
+        return None if found is None else zoned(found, self.rates)
 
 
 class LinearCell(NamedTuple):

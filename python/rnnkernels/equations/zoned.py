@@ -1,4 +1,4 @@
-"""A cell whose states keep a part of themselves in every step: zoneout's expectation, as equations.
+"""A cell whose states keep a part of themselves in every step, as masks that are expected make them.
 
 Not here: which rates a cell takes (`rnnkernels.noise`).
 """
@@ -34,4 +34,4 @@ def zoned(equations: Equations, rates: tuple[float, ...]) -> Equations:
         return graph.node("add", old, graph.node("mul", graph.constant(1 - rates[state]), new))
 
     new = tuple(mixed(k, node) if rates[k] > 0 else node for k, node in enumerate(equations.new))
-    return replace(equations, name=f"{equations.name}(zoneout={rates})", new=new)
+    return replace(equations, name=f"{equations.name}(keeping {rates})", new=new)

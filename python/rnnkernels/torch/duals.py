@@ -38,12 +38,9 @@ def serves(spec: Spec, given: Tensors) -> bool:
 def _derived(spec: Spec) -> Derived | None:
     """Return what derives a call's cell; of one whose h is projected, what derives the cell without."""
     asked = spec.asked
-    rates: tuple[float, ...] = ()
-    if asked.noise is not None and asked.noise.masks:
-        if not asked.noise.expected:
-            return None
-        rates = asked.noise.zoneout if asked.noise.keeps_units else ()
-    return derived(Variant(projected.without(asked.cell), asked.cell_clip, rates))
+    if asked.noise is not None and asked.noise.masks and not asked.noise.expected:
+        return None
+    return derived(Variant(projected.without(asked.cell), *asked.of_a_step))
 
 
 class Duals:
@@ -91,8 +88,7 @@ class Duals:
         tensors += [*(parts.reset_state or ()), *(of_tangents.reset_state or ())]
         if spec.term:
             tensors.append(torch.cat((parts.term, of_tangents.term), -1))
-        of_dual = operators.with_tensors(spec)._replace(cell=cell[:], all_states=True, memory="all")
-        of_dual = of_dual._replace(cell_clip=None, noise=None)  # the cell has both in its equations
+        of_dual = operators.with_tensors(spec).with_equations(cell)._replace(all_states=True, memory="all")
         present = (spec.states, spec.reset_states, spec.term)
         output, *states = self._recurrence(of_dual, spec.names, present, True, x, tuple(tensors))
         final, later = states[: 2 * count], states[2 * count :]

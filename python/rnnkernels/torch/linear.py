@@ -89,7 +89,7 @@ def run(
         for of, of_tangent in ((parts.state, of_tangents.state), (parts.reset_state, of_tangents.reset_state))
         for s, d in zip(of or (), of_tangent or (), strict=True)
     ]
-    of_linear = whole._replace(cell=cell[:], cell_clip=None, noise=None)
+    of_linear = whole.with_equations(cell)
     here = (spec.states, spec.reset_states, False)
     moved, *rest = recurrence(of_linear, tuple(weights), here, False, x_linear, (*weights.values(), *given_states))
     later = slice(1, count if asked.all_states else 1)
@@ -105,7 +105,7 @@ def _run_showing(
     present, tensors = (spec.states, spec.reset_states, spec.term), given[1:]
     more = len(made.of.shown) if made.showing is not None else 0
     if made.showing is not None:
-        whole = whole._replace(cell=made.showing[:], cell_clip=None, noise=None)
+        whole = whole.with_equations(made.showing)
         begun = [(*of, *[torch.zeros_like(of[0])] * more) for of in (parts.state, parts.reset_state) if of is not None]
         term = () if parts.term is None else (parts.term,)
         tensors = (*parts.weights.values(), *(s for of in begun for s in of), *term)
