@@ -1,8 +1,10 @@
 """Which cell of the kernels has another one's derivatives: its dual, or its linear cell; registered once.
 
 A dual (`tangent`) is one run, for cells of one product; a linear cell (`linear`) is a second run behind the first, for
-cells of any form. Not here: how either is made, and the calls (`rnnkernels.torch.duals`).
+cells of any form. Not here: how either is made, and the calls (`rnnkernels.torch.duals`). What makes them is imported
+when the first is asked for: most programs never do.
 """
+# ruff: noqa: PLC0415
 
 from __future__ import annotations
 
@@ -10,14 +12,11 @@ import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from . import builtin
 from .cell import Cell, equations_of, registered
-from .linear import Linear, linear
-from .tangent import dual, find_excess, has_form
-from .zoned import zoned
 
 if TYPE_CHECKING:
     from .graph import Equations
+    from .linear import Linear
 
 
 class Variant(NamedTuple):
@@ -30,6 +29,9 @@ class Variant(NamedTuple):
     @property
     def equations(self) -> Equations | None:
         """The equations of a step; None where a step is no equation of one unit."""
+        from . import builtin
+        from .zoned import zoned
+
         found = equations_of(self.cell)
         if found is None:
             found = builtin.equations_of(self.cell, self.limit)
@@ -78,6 +80,9 @@ def derived(variant: Variant) -> Derived | None:
 
 def _of(equations: Equations) -> tuple[Derived | None, str | None]:
     """Return what derives a cell, and in words what there is no room for."""
+    from .linear import linear
+    from .tangent import dual, find_excess, has_form
+
     excess = None
     if has_form(equations):
         excess = find_excess(equations)

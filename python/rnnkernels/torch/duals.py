@@ -18,7 +18,7 @@ from rnnkernels.equations.cell import Cell
 from rnnkernels.equations.derived import Derived, Variant, derived
 from rnnkernels.parameters import cell_info
 
-from . import linear, operators, projected
+from . import operators, projected
 from .loops import filled
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ class Duals:
             return projected.run(self._run, spec, given, tangents)
         if isinstance(made, Cell):
             return self._run_dual(made, spec, given, (tangents[0], *filled(given[1:], tangents[1:])))
+        from . import linear  # noqa: PLC0415 - with it what makes linear cells, which most programs never ask for
+
         return linear.run(self._recurrence, made, spec, given, tangents)
 
     def _run_dual(self, cell: Cell, spec: Spec, given: Tensors, tangents: Given) -> tuple[Tensors, Tensors]:
