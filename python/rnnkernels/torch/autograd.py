@@ -2,8 +2,8 @@
 
 First derivatives come from the fused backward. What else can be asked for (derivatives of gradients, forward mode)
 comes from the kernels again, by runs of the cell's tangents (`duals`), or from `loops`, the cell in PyTorch's own
-operations. Not here: calls inside a transform of `torch.func` or under a dispatch mode (`transforms`), and what `torch.compile` sees
-(`operators`).
+operations. Not here: calls inside a transform of `torch.func` or under a dispatch mode (`transforms`), and what
+`torch.compile` sees (`operators`).
 """
 
 from __future__ import annotations

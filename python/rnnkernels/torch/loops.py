@@ -1,7 +1,7 @@
 """Every cell in PyTorch's own operations, a loop over the steps: slow, and differentiable as often as one likes.
 
-What autograd takes where neither the fused backward nor a run of a cell's tangents (`duals`) has a derivative. The steps are
-those of `rnnkernels.steps`; the rows of each step come from the same schedules as the kernels'.
+What autograd takes where neither the fused backward nor a run of a cell's tangents (`duals`) has a derivative. The
+steps are those of `rnnkernels.steps`; the rows of each step come from the same schedules as the kernels' (`rows`).
 """
 
 from __future__ import annotations
