@@ -30,6 +30,15 @@ class Asked(NamedTuple):
     products: str = "full"
 
     @property
+    def of_a_step(self) -> tuple[float | None, tuple[float, ...]]:
+        """What of it changes a step's equations: a state's limit, and the rates by which states keep their value."""
+        return self.cell_clip, () if self.noise is None else self.noise.rates_of_states
+
+    def with_equations(self, cell: str) -> Asked:
+        """Return it of a cell that has `of_a_step` in its equations."""
+        return self._replace(cell=cell[:], cell_clip=None, noise=None)
+
+    @property
     def ragged(self) -> bool:
         """Whether the rows have to be put in order first; those of a packed batch are."""
         ordered = self.batch_sizes is not None or not self.reverse

@@ -46,6 +46,11 @@ class Drawn(NamedTuple):
         """Whether any rate is above 0."""
         return self.keeps_units or self.recurrent_dropout > 0 or self.weight_dropout > 0
 
+    @property
+    def rates_of_states(self) -> tuple[float, ...]:
+        """The rates of zoneout, none where all are 0."""
+        return self.zoneout if self.keeps_units else ()
+
     def mixed(self, before: Sequence[Any], after: Sequence[Any]) -> tuple[Any, ...]:
         """Return the states after a step under the masks' expectation; `before` it, and `after` it without masks."""
         return tuple(rate * old + (1 - rate) * new for rate, old, new in zip(self.zoneout, before, after, strict=True))

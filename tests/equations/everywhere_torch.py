@@ -21,10 +21,14 @@ from own_layers import B, H, I, T, decayed, headed, keeper, numbers
 from processes import python
 
 import rnnkernels as rk
+from rnnkernels.equations.derived import LinearCell, Variant, derived
+from rnnkernels.noise import Drawn
 from tests.equations.builtin import CELLS
 
 torch = pytest.importorskip("torch")
 rnn = pytest.importorskip("rnnkernels.torch")
+
+from call_derivatives import compare, make  # noqa: E402 - it needs torch
 
 F64 = torch.float64
 SAME = ("lstm", "gru", "gru_reset_before", "lstm_peephole", "mut2", "mut3", "indrnn", "slstm", "lstm_fgr")
@@ -132,10 +136,53 @@ def test_second_derivatives_are_slopes_of_the_gradients(cell: str) -> None:
 
 
 @rk.cell
-def six_gates(x: Any, h: Any) -> Any:
-    """Its dual has 18 gates."""
+def written_down(x: Any, h: Any, c: Any, w: Any, gamma: rk.PerStep) -> Any:
+    """Two products and one of what is fed back, weights, x itself, inputs of every step."""
+    i = rk.sigmoid(x.i + rk.product(gamma * h).i + w.i * c)
+    g = rk.tanh(rk.product(i * h).g + w.g * rk.direct(x))
+    d = gamma * c + i * g
+    return i * rk.tanh(d), d
+
+
+@rk.cell
+def two_heads(x: Any, h: Any) -> Any:
+    u = rk.product(h, heads=2)
+    r = rk.sigmoid(x.r + u.r)
+    return rk.sigmoid(x.z + u.z) * h + rk.tanh(x.n + rk.product(r * h, heads=2).n)
+
+
+@rk.cell
+def five_states(x: Any, h: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
+    """One product, and more states than a dual has room for."""
     u = rk.product(h)
-    return rk.tanh(sum(getattr(x, f"g{k}") * getattr(u, f"g{k}") for k in range(6)))
+    n = rk.tanh(x.n + u.n)
+    return rk.sigmoid(x.o + u.o) * a, 0.5 * b + n, 0.5 * c + n, 0.5 * d + n, 0.5 * h + n
+
+
+MORE = (written_down, two_heads, five_states)
+
+
+@pytest.mark.parametrize("options", ["dense", "ragged", "resets", "packed, reversed"])
+@pytest.mark.parametrize("cell", MORE, ids=str.__str__)
+def test_cells_without_a_dual_have_a_linear_cell(cell: str, options: str) -> None:
+    """Of any form and of many states; the derivatives are those of a loop."""
+    assert isinstance(derived(Variant(cell)), LinearCell)
+    for states in (True, False):
+        compare(*make(cell, options, states=states, bias=states, inputs=3))
+
+
+def test_a_linear_cell_and_the_shapes_of_a_call() -> None:
+    for shape in ((0, 2, 2), (2, 0, 2), (1, 1, 1), (3, 1, 18)):
+        compare(*make(written_down, "dense", shape=shape))
+    rates = Drawn(torch.tensor(0), expected=True, zoneout=(0.2, 0.4))
+    compare(*make(written_down, "ragged", noise=rates))
+
+
+@rk.cell
+def ten_gates(x: Any, h: Any) -> Any:
+    """Its dual has 30 gates, its linear cell 12 inputs of every step."""
+    u = rk.product(h)
+    return rk.tanh(sum(getattr(x, f"g{k}") * getattr(u, f"g{k}") for k in range(10)))
 
 
 @rk.cell
@@ -149,7 +196,7 @@ def long_chain(x: Any, h: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("cell", "limit"),
-    [(six_gates, "expected at most 16 gates, got 18"), (long_chain, r"expected at most 64 values kept .*, got \d+")],
+    [(ten_gates, "expected at most 16 gates, got 30"), (long_chain, r"expected at most 64 values kept .*, got \d+")],
 )
 def test_a_cell_that_is_too_large_for_a_dual_says_so_once(cell: str, limit: str) -> None:
     layer, x = layer_of(cell), input_of(cell)[:2, :2].requires_grad_()

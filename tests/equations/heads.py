@@ -21,7 +21,8 @@ from tolerances import assert_close, forward_length, gradient_length
 
 import rnnkernels as rk
 from rnnkernels import attention, diagnose, reference
-from rnnkernels.equations.cell import dual_of, load
+from rnnkernels.equations.cell import load
+from rnnkernels.equations.derived import dual_of
 from rnnkernels.equations.text import dumps, from_json, to_json
 
 

@@ -6,67 +6,24 @@ from typing import Any
 
 import pytest
 import torch
+from call_derivatives import OPTIONS, B, H, T, compare, make
 
 import rnnkernels as rk
 from rnnkernels import steps
 from rnnkernels._asked import Asked
-from rnnkernels.equations.cell import dual_of
-from rnnkernels.torch import duals, loops
+from rnnkernels.equations.derived import dual_of
+from rnnkernels.torch import loops
 from rnnkernels.torch.operators import with_tensors
-from rnnkernels.torch.spec import Spec, make_spec
-from rnnkernels.torch.transforms import DUALS
+from rnnkernels.torch.spec import make_spec
 
-T, B, H = 5, 3, 4
 CELLS = (
     *("rnn_tanh", "rnn_relu", "lstm", "lstm_peephole", "lstm_nig", "lstm_nfg", "lstm_nog", "lstm_niaf", "lstm_noaf"),
     *("lstm_cifg", "gru", "ligru", "janet", "indrnn", "slstm", "slstm_exp"),
 )
-OPTIONS: dict[str, dict[str, Any]] = {
-    "dense": {},
-    "all states": {"all_states": True},
-    "ragged": {"lengths": torch.tensor([2, 5, 0]), "reverse": True, "all_states": True},
-    "resets": {"resets": torch.tensor([[t == 2 and b == 1 for b in range(B)] for t in range(T)])},
-    "packed": {"batch_sizes": torch.tensor([3, 2, 2, 1, 1])},
-}
-
-Tensors = tuple[torch.Tensor, ...]
-
-
-def make(cell: str, options: str, *, states: bool = True, tokens: bool = False, bias: bool = True) -> Any:
-    """Return a call's spec, its tensors, and gradients of its results and directions like these."""
-    torch.manual_seed(0)
-    params = rk.init_params(cell, H, H, bias=bias, rng=0, dtype="float64")
-    shape = (9, 1, H) if options == "packed" else (T, B, H)
-    x = torch.randint(0, H, shape[:2]) if tokens else torch.randn(shape, dtype=torch.float64)
-    asked = Asked(cell, **OPTIONS[options])
-    count = len(rk.cell_info(cell)["states"])
-    reset = states and options == "resets"
-    given: list[torch.Tensor] = [x, *map(torch.from_numpy, params.values())]
-    given += [torch.rand(B, H, dtype=torch.float64) + 1 for _ in range(count * (states + reset))]
-    given += [torch.randn(B, len(params["weight_ih"]), dtype=torch.float64)] if states else []
-    spec = make_spec(asked, tuple(params), (states, reset, states))
-    results = loops.run(spec, x, tuple(given[1:]))
-    return spec, tuple(given), like(results), like(tuple(given)), like(results)
-
-
-def like(tensors: Tensors) -> Tensors:
-    return tuple(torch.randn(t.shape, dtype=torch.float64) for t in tensors)
-
-
-def compare(spec: Spec, given: Tensors, d_results: Tensors, v: Tensors, v_d: Tensors) -> None:
-    for name, arguments in (
-        ("forward_derivative", (v,)),
-        ("second_derivative", (d_results, v)),
-        ("second_derivative", (d_results, (None, *v[1:]))),
-        ("forward_second_derivative", (d_results, (*v, *v_d))),
-    ):
-        found, right = (getattr(module, name)(spec, given, *arguments) for module in (DUALS, loops))
-        for one, other in zip(found, right, strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-10, msg=lambda text, name=name: f"{name}: {text}")
 
 
 def test_which_cells_have_a_dual() -> None:
-    """Of two products none has, nor what has more than four states; a dual is on no list."""
+    """Of two products none has, nor what has more than four states: these have a linear cell. Neither is on a list."""
     assert {cell for cell in steps.cells() if dual_of(cell)} == set(CELLS)
     assert not [cell for cell in rk.cells() if cell.endswith("'")]
 
@@ -85,7 +42,7 @@ def test_every_option(options: str) -> None:
 
 @pytest.mark.parametrize("cell", ["lstm", "lstm_cifg", "lstm_projected"])
 def test_the_loop_holds_a_state(cell: str) -> None:
-    """`cell_clip` has no dual; the loop has it in its equations, with the kernels' gradients where it holds."""
+    """A loop has `cell_clip` in its equations, with the kernels' gradients where it holds."""
     size = H if cell.endswith("projected") else None
     params = rk.init_params(cell, H, H, rng=0, dtype="float64", proj_size=size)
     x, d_output = (torch.randn(T, B, H, dtype=torch.float64) for _ in range(2))
@@ -94,7 +51,6 @@ def test_the_loop_holds_a_state(cell: str) -> None:
         map(torch.from_numpy, params.values()),
     )
     tensors = (x, *given)
-    assert not duals.serves(spec, tensors)
     run = rk.forward(cell, x.numpy(), params, cell_clip=0.05)
     output, *final = loops.run(spec, x, tensors[1:])
     assert (final[1].abs() == 0.05).any()

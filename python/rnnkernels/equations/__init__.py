@@ -8,5 +8,7 @@ What it cannot do is in `refusing`, with the line of `places`.
 holds that to the complex step, `keeping` says what a forward keeps, `lowering` makes the kernels' `program`, and
 `registering` hands it to them. `text` is a cell's form in pickles and checkpoints, `showing` the one people read.
 `blocks` multiplies by heads where a library's calls stand for the kernels (`stepping`).
-`tangent` makes a cell of a cell and its tangents, for second derivatives; `builtin` has the built-in cells.
+For second derivatives `tangent` makes a cell of a cell and its tangents, `linear` one of the tangents alone, whose
+coefficients `cutting` finds, `zoned` one whose states keep a part of themselves; `derived` says which serves a cell.
+`builtin` has the built-in cells.
 """

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _lock = threading.RLock()  # of `_cells`, and of the extension's list as far as it is ours
 _cells: dict[str, Cell] = {}
-_duals: dict[str, Cell | None] = {}  # by the cells' names; None: it has none
 
 
 class Cell(str):
@@ -207,7 +206,7 @@ def load(text: str) -> Cell:
     """Return the cell that a pickle or a checkpoint carries, registered under its name as `cell` does."""
     from .text import loads
 
-    return _registered(loads(text), None, None)
+    return registered(loads(text))
 
 
 def equations_of(name: str) -> Equations | None:
@@ -221,32 +220,9 @@ def with_settings(name: str, **settings: float) -> Cell:
     return _cells[name](**settings)
 
 
-def dual_of(name: str) -> Cell | None:
-    """Return the dual of the cell of this name, registered once; None where it has none the kernels can run.
-
-    Where the kernels have no room for it a UserWarning says so, once: derivatives then come from a loop in Python.
-    """
-    from .builtin import equations_of as of_built_in
-    from .tangent import dual, find_excess, has_form
-
-    if name not in _duals:
-        equations = equations_of(name) or of_built_in(name)
-        found, excess = None, None
-        if equations is not None and has_form(equations):
-            excess = find_excess(equations)
-            try:
-                found = None if excess else _registered(dual(equations), None, None)
-            except ValueError as error:  # more gradient slots or kept values than the kernels have room for
-                excess = str(error).partition(": ")[2]
-        _duals[name] = found
-        if excess and not name.endswith("'"):  # a dual's own dual is asked for by derivatives of a higher order
-            warnings.warn(
-                f"{name}: its second derivatives and forward mode are taken through a loop over the steps in PyTorch's "
-                f"operations, as the kernels have no room for the cell of its states and their tangents: {excess}",
-                UserWarning,
-                stacklevel=2,
-            )
-    return _duals[name]
+def registered(equations: Equations) -> Cell:
+    """Return the cell of equations that no function was traced for."""
+    return _registered(equations, None, None)
 
 
 def _registered(equations: Equations, function: Function | None, initial: Initial | None) -> Cell:

@@ -86,7 +86,8 @@ def dual(equations: Equations) -> Equations:
     recurrent = equations.rows
     steps = (*([DIRECT] if equations.direct else []), *equations.steps)
     growing = _Dual(len(equations.states))
-    values, tangents = growing.grow(equations.graph.nodes)
+    growing.grow(equations.graph.nodes)
+    values, tangents = growing.values, growing.tangents
     of_products: tuple[Product, ...] = ()
     if recurrent:
         heads = equations.heads
@@ -114,18 +115,25 @@ def dual(equations: Equations) -> Equations:
     )
 
 
-class _Dual:
-    """The graph of a dual while it is made."""
+class Growing:
+    """A graph of values and tangents while it is made; `leaf` says what the leaves' are.
 
-    def __init__(self, states: int) -> None:
-        self.graph, self.states = Graph(), states
-        self.build = Builder(self.graph)
+    Attributes
+    ----------
+    values, tangents
+        Of the nodes that `grow` was given; where a node has no tangent it is `zero`.
+    """
 
-    def grow(self, nodes: list[Node]) -> tuple[dict[Node, Node], dict[Node, Node]]:
-        """Return every node's value and its tangent, 0 where it has none."""
-        values: dict[Node, Node] = {}
-        tangents: dict[Node, Node] = {}
-        zero = self.graph.constant(0.0)
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.build = Builder(graph)
+        self.zero = graph.constant(0.0)
+        self.values: dict[Node, Node] = {}
+        self.tangents: dict[Node, Node] = {}
+
+    def grow(self, nodes: list[Node]) -> None:
+        """Add every node's value and its tangent."""
+        values, tangents, zero = self.values, self.tangents, self.zero
         for node in nodes:
             if not node.arguments:
                 values[node], tangents[node] = self.leaf(node)
@@ -141,13 +149,24 @@ class _Dual:
                     if part is not None:
                         total = part if total is None else self.build("add", total, part)
             tangents[node] = zero if total is None else total
-        return values, tangents
+
+    def leaf(self, node: Node) -> tuple[Node, Node]:
+        """Return a leaf of the new graph, and its tangent."""
+        raise NotImplementedError
+
+
+class _Dual(Growing):
+    """That of a dual."""
+
+    def __init__(self, states: int) -> None:
+        super().__init__(Graph())
+        self.states = states
 
     def leaf(self, node: Node) -> tuple[Node, Node]:
         """Return a leaf of the dual, and its tangent."""
         make, attribute = self.graph.node, node.attribute
         if node.operation == "constant":
-            return make("constant", attribute=attribute), self.graph.constant(0.0)
+            return make("constant", attribute=attribute), self.zero
         if node.operation == "state" and isinstance(attribute, int):
             return make("state", attribute=attribute), make("state", attribute=attribute + self.states)
         if node.operation == "direct":

@@ -1,9 +1,9 @@
 """Gradients of eager calls: the kernels as a function of PyTorch's autograd.
 
 First derivatives come from the fused backward. What else can be asked for (derivatives of gradients, forward mode)
-comes from the kernels again, by the cell's dual (`duals`), or from `loops`, the cell in PyTorch's own operations. Not
-here: calls inside a transform of `torch.func` or under a dispatch mode (`transforms`), and what `torch.compile` sees
-(`operators`).
+comes from the kernels again, by runs of the cell's tangents (`duals`), or from `loops`, the cell in PyTorch's own
+operations. Not here: calls inside a transform of `torch.func` or under a dispatch mode (`transforms`), and what
+`torch.compile` sees (`operators`).
 """
 
 from __future__ import annotations

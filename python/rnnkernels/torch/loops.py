@@ -1,7 +1,7 @@
 """Every cell in PyTorch's own operations, a loop over the steps: slow, and differentiable as often as one likes.
 
-What autograd takes where neither the fused backward nor a cell's dual (`duals`) has a derivative. The steps are
-those of `rnnkernels.steps`; the rows of each step come from the same schedules as the kernels'.
+What autograd takes where neither the fused backward nor a run of a cell's tangents (`duals`) has a derivative. The
+steps are those of `rnnkernels.steps`; the rows of each step come from the same schedules as the kernels' (`rows`).
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
 
 from rnnkernels import steps
 from rnnkernels.parameters import cell_info, parameter_shapes
-from rnnkernels.schedule import Schedule, make_schedule
 
+from .rows import order_of
 from .spec import Spec
 
 Tensors = tuple[torch.Tensor, ...]
@@ -95,60 +94,45 @@ def transposed(params: dict[str, Any]) -> dict[str, Any]:
 
 def check(spec: Spec) -> None:
     """Raise NotImplementedError where a call has no loop."""
-    if spec.asked.noise is not None and spec.asked.noise.masks:
+    noise = spec.asked.noise
+    if noise is not None and noise.masks and not noise.expected:
         raise NotImplementedError(MASKED)
 
 
 def run(spec: Spec, x: torch.Tensor, tensors: Tensors) -> Tensors:
     """Run a call: output, final states, the sequences of the states after h; as `kernels.forward` has them."""
     check(spec)
-    asked, walk = spec.asked, spec.walk
+    asked, order = spec.asked, order_of(spec, x)
     step = steps.step_of(asked.cell)
     parts = spec.split(tensors)
     params = with_biases(asked.cell, parts.weights)
-    batch = x.shape[1]
-    schedule = None
-    state, reset, term = parts.state, parts.reset_state, parts.term
-    if walk is None:
-        schedule = make_schedule(x.shape[0], batch, asked.lengths, asked.resets, asked.reverse)
-    ordered = walk or schedule  # None: dense
-    starts = np.arange(x.shape[0] + 1) * batch if ordered is None else ordered.starts
-    places = None if ordered is None else ordered.places
-    count = int(starts[1]) if len(starts) > 1 else batch if ordered is None else 0
     widths = steps.state_widths(asked.cell, transposed(params))
-    dtype = params["weight_ih"].dtype
-    begun = _begin(schedule, state, reset, [(batch if schedule else count, width) for width in widths], params)
-    if schedule is not None and term is not None:
-        term = term[torch.from_numpy(schedule.owner)]
-
-    where = None if places is None else torch.from_numpy(places)
-    rows = x.flatten(0, 1) if where is None else x.flatten(0, 1)[where]
+    begun = order.begin(parts.state, parts.reset_state, widths, params["weight_ih"])
+    term = order.of_sequences(parts.term)
+    rows = order.gather(x)
     if not rows.is_floating_point():
-        rows = torch.nn.functional.one_hot(rows, params["weight_ih"].shape[1]).to(dtype)
+        rows = torch.nn.functional.one_hot(rows, params["weight_ih"].shape[1]).to(params["weight_ih"].dtype)
     part, weights = before_the_loop(asked.cell, rows, params)
     weights = with_settings(weights, asked)
     made: list[tuple[torch.Tensor, ...]] = []  # the states after each step, of its rows
     ended: list[tuple[torch.Tensor, ...]] = []  # those of the sequences that end, the last ones first
     now = begun
-    for first, last in pairwise(starts.tolist()):
+    for first, last in pairwise(order.starts.tolist()):
         if last - first < len(now[0]):
             ended.append(tuple(s[last - first :] for s in now))
             now = tuple(s[: last - first] for s in now)
         inside = part[first:last] if term is None else part[first:last] + term[: last - first]
-        now = step(LIBRARY, rows[first:last], inside, now, weights)
+        after = step(LIBRARY, rows[first:last], inside, now, weights)
+        now = after if asked.noise is None else asked.noise.mixed(now, after)
         made.append(now)
     final = tuple(torch.cat(s) for s in zip(now, *ended[::-1], strict=True))
 
     def sequence(k: int) -> torch.Tensor:
         all_rows = torch.cat([s[k] for s in made]) if made else part.new_zeros(0, widths[k])
-        if where is not None:
-            all_rows = part.new_zeros(x.shape[0] * batch, widths[k]).index_copy(0, where, all_rows)
-        return all_rows.reshape(x.shape[0], batch, widths[k])
+        return order.scatter(all_rows)
 
     later = tuple(sequence(k) for k in range(1, len(widths))) if asked.all_states else ()
-    if schedule is not None:
-        final = _end(schedule, final, state)
-    return (sequence(0), *final, *later)
+    return (sequence(0), *order.end(final, parts.state), *later)
 
 
 def with_biases(cell: str, weights: dict[str, Any]) -> dict[str, Any]:
@@ -163,29 +147,6 @@ def with_biases(cell: str, weights: dict[str, Any]) -> dict[str, Any]:
     if "bias_hh" not in found:
         found["bias_hh"] = weight_ih.new_zeros(())
     return found
-
-
-def _begin(
-    schedule: Schedule | None, state: Any, reset: Any, shapes: list[tuple[int, int]], params: dict[str, Any]
-) -> tuple[torch.Tensor, ...]:
-    """Return what each sequence starts from."""
-    zeros = [params["weight_ih"].new_zeros(shape) for shape in shapes]
-    initial = tuple(state or zeros)
-    if schedule is None:
-        return initial
-    owner, fresh = torch.from_numpy(schedule.owner), torch.from_numpy(schedule.fresh)[:, None]
-    return tuple(torch.where(fresh, r[owner], s[owner]) for s, r in zip(initial, reset or zeros, strict=True))
-
-
-def _end(schedule: Schedule, final: tuple[torch.Tensor, ...], state: Any) -> tuple[torch.Tensor, ...]:
-    """Return each row's state after its last step, from the sequences'."""
-    last = torch.from_numpy(schedule.last)
-    ran = (last >= 0)[:, None]
-    ended = []
-    for k, s in enumerate(final):
-        begun = s.new_zeros(len(last), s.shape[1]) if state is None else state[k]
-        ended.append(torch.where(ran, s[last.clamp(min=0)], begun) if len(s) else begun)
-    return tuple(ended)
 
 
 # ---- derivatives -------------------------------------------------------------------------------------

@@ -136,6 +136,7 @@ class _Recurrence(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
         options, given = _saved(ctx)
+        _check_nested(given)
         return (*forward_derivative(_looped(ctx.spec, options), given, tangents[_FIRST:]), None)
 
     @staticmethod
@@ -188,6 +189,7 @@ class _Gradient(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
         options, saved = _saved(ctx)
+        _check_nested(saved)
         spec = _looped(ctx.spec, options)
         given, d_results = saved[: ctx.count], saved[ctx.count :]
         found = _through(spec, given).forward_second_derivative(spec, given, d_results, tangents[3 + _FIRST :])
@@ -243,6 +245,8 @@ def _settled(spec: Spec, options: Options) -> Spec:
     values = Options(
         *(None if t is None else _plain(name, t) for name, t in zip(Options._fields, options, strict=True))
     )
+    if spec.asked.noise is not None and spec.asked.noise.expected:
+        values = values._replace(seed=0)  # nothing is drawn, and a tracer's tensors have no numbers
     present = (spec.states, spec.reset_states, spec.term)
     with torch._C._DisableFuncTorch():  # else numpy(), which detaches, gives a wrapper again
         return make_spec(with_options(spec.asked, values), spec.names, present, spec.seen)
@@ -252,6 +256,25 @@ def _looped(spec: Spec, options: Options) -> Spec:
     """Return the spec as `loops` takes it; raise where that has no such call, before a value is read."""
     loops.check(spec)
     return _settled(spec, options)
+
+
+def _check_nested(given: Tensors) -> None:
+    """Raise where another forward mode is outside of one: PyTorch drops its tangents in the function of an operator."""
+    functorch = torch._C._functorch
+    forward = functorch.TransformType.Jvp
+    outer = {at.level() for at in functorch.get_interpreter_stack() or () if at.key() == forward}
+    if len(outer) < 2:
+        return
+    outer.remove(max(outer))
+    for tensor in given:
+        inner = tensor
+        while functorch.is_functorch_wrapped_tensor(inner):
+            if functorch.maybe_get_level(inner) in outer:
+                raise NotImplementedError(
+                    "rnnkernels.torch: forward mode of forward mode would lose tangents in PyTorch; expected one of "
+                    "the two to be reverse mode, as in torch.func.hessian: jacfwd(jacrev(f))"
+                )
+            inner = functorch.get_unwrapped(inner)
 
 
 def _plain(name: str, tensor: torch.Tensor) -> torch.Tensor:
