@@ -1,25 +1,28 @@
-"""A standard ONNX backend: RNN, GRU, LSTM and DynamicQuantizeLSTM on the kernels, all else by the reference evaluator.
+"""A standard ONNX backend: RNN, GRU, LSTM and DynamicQuantizeLSTM on the kernels, all else in ONNX Runtime.
 
-ONNX's reference evaluator is plain NumPy: a model whose time goes into other operators is slow in it.
+Where ONNX Runtime is not installed, or cannot run a part, ONNX's reference evaluator runs it, plain NumPy: a model
+whose time goes into other operators is slow in it. `BackendRep.parts` says what runs where.
 """
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 from onnx import defs, helper
 from onnx.backend import base
-from onnx.reference import ReferenceEvaluator
 
 from rnnkernels._scalars import as_items, as_text
 
 from .cells import UnsupportedError
-from .dequantize import DequantizeLinear
-from .folding import fold
-from .operators import ops
+from .engines import NUMPY, engines_of
+from .shapes import dims_of
+from .split import Part, Plan
 
 if TYPE_CHECKING:
     from rnnkernels.parameters import Array
@@ -27,14 +30,6 @@ if TYPE_CHECKING:
     Inputs = Mapping[str, Any] | Sequence[Any] | Array
 
 __all__ = ["Backend", "BackendRep", "is_compatible", "prepare", "run_model", "run_node", "supports_device"]
-
-
-class _Evaluator(ReferenceEvaluator):  # type: ignore[misc]  # onnx is not followed
-    """The reference evaluator with our operators, in the bodies of functions, branches and loops too."""
-
-    def __init__(self, proto: Any, *args: Any, new_ops: Sequence[Any] | None = None, **kwargs: Any) -> None:
-        own = [*ops, DequantizeLinear]
-        super().__init__(proto, *args, new_ops=[*own, *(op for op in new_ops or () if op not in own)], **kwargs)
 
 
 class BackendRep(base.BackendRep):  # type: ignore[misc]  # onnx is not followed
@@ -45,16 +40,32 @@ class BackendRep(base.BackendRep):  # type: ignore[misc]  # onnx is not followed
     input_names : tuple of str
         What `run` must be given, in order: the graph's inputs but for those that have an initializer.
     output_names : tuple of str
+    parts : tuple of Part
+        What runs where, in the order of a run; `print` of a model shows it. Parts of a branch or a loop have its path.
     """
 
-    def __init__(self, evaluator: Any, graph: Any) -> None:
-        self._evaluator = evaluator
+    def __init__(self, model: Any, runtime: str | None) -> None:
+        graph = model.graph
         initialized = {tensor.name for tensor in graph.initializer}
         initialized |= {tensor.values.name for tensor in graph.sparse_initializer}
+        self._name = graph.name
         self._types = {value.name: value.type for value in graph.input}
         self.input_names = tuple(name for name in self._types if name not in initialized)
         self.output_names = tuple(value.name for value in graph.output)
         self._outputs = base.namedtupledict("Outputs", self.output_names)
+        self._engines = engines_of(runtime)
+        self._plan = Plan(model, self._engines)
+        self._model = model if len(self.input_names) < len(self._types) else None  # for what `_plan_of` makes
+        self._lock = threading.Lock()
+        self._plans: dict[frozenset[str], Plan] = {}
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return self._plan.parts
+
+    def __repr__(self) -> str:
+        lines = [f"BackendRep of {self._name!r}, {len(self.parts)} parts:", *(f"  {part}" for part in self.parts)]
+        return "\n".join(lines)
 
     def run(self, inputs: Inputs, **kwargs: Any) -> Any:
         """Run the model.
@@ -63,7 +74,7 @@ class BackendRep(base.BackendRep):  # type: ignore[misc]  # onnx is not followed
         ----------
         inputs : mapping of str to array, sequence of array, or array
             By name, in the order of `input_names`, or the only one. By name, an input that has an initializer may be
-            given another value.
+            given another value: the model is then made ready once more, at the first call that gives this input.
 
         Returns
         -------
@@ -79,8 +90,20 @@ class BackendRep(base.BackendRep):  # type: ignore[misc]  # onnx is not followed
         """
         _no_options("run", kwargs)
         feeds = _feeds(inputs, self.input_names, self._types)
-        found = self._evaluator.run(None, feeds)
-        return self._outputs(*found)
+        if self._plan.holds_shapes:
+            for name, value in feeds.items():
+                _check_dims(name, value, dims_of(self._types[name]))
+        return self._outputs(*self._plan_of(feeds).run(feeds))
+
+    def _plan_of(self, feeds: Mapping[str, Any]) -> Plan:
+        """Return the plan for which what is given is no constant."""
+        if len(feeds) == len(self.input_names):
+            return self._plan
+        given = frozenset(name for name in feeds if name not in self.input_names)
+        with self._lock:
+            if given not in self._plans:
+                self._plans[given] = Plan(self._model, self._engines, given)
+            return self._plans[given]
 
 
 class Backend(base.Backend):  # type: ignore[misc]  # onnx is not followed
@@ -101,23 +124,36 @@ class Backend(base.Backend):  # type: ignore[misc]  # onnx is not followed
 
         Parameters
         ----------
-        model : onnx.ModelProto
+        model : onnx.ModelProto, str or os.PathLike
+            A path, where initializers lie in files of their own.
         device : str
             ``"CPU"``.
+        runtime : {"onnxruntime", "numpy"}, optional
+            What runs the operators that are not ours. Default: ONNX Runtime where it is installed, ONNX's reference
+            evaluator elsewhere and for what ONNX Runtime refuses; `BackendRep.parts` says which and why. A runtime
+            that is named runs all, or the model is refused. ONNX Runtime has as many threads as our kernels now.
 
         Raises
         ------
         UnsupportedError
-            If it holds what is not served: a device, an opset, an operator.
+            If it holds what is not served: a device, an opset, an operator; if ONNX Runtime is asked for and not
+            installed.
         onnx.checker.ValidationError
             If it is no valid model.
         """
+        runtime = kwargs.pop("runtime", None)
         _no_options("prepare", kwargs)
         _check_device(device)
+        if isinstance(model, (str, os.PathLike)):
+            path = Path(model)
+            if not path.is_file():
+                raise ValueError(f"model: expected a file, got {str(path)!r}, which is none")
+            onnx.checker.check_model(str(path))
+            return BackendRep(onnx.load(str(path)), runtime)
         if not isinstance(model, onnx.ModelProto):
-            raise TypeError(f"model: expected an onnx.ModelProto, got {type(model).__name__}")
+            raise TypeError(f"model: expected an onnx.ModelProto or a path, got {type(model).__name__}")
         super().prepare(model, device)
-        return BackendRep(_evaluate(fold(model)), model.graph)
+        return BackendRep(model, runtime)
 
     @classmethod
     def run_model(cls, model: Any, inputs: Inputs, device: str = "CPU", **kwargs: Any) -> Any:
@@ -169,21 +205,14 @@ class Backend(base.Backend):  # type: ignore[misc]  # onnx is not followed
         infos = [_info(name, value) for name, value in feeds.items()]
         outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
         graph = helper.make_graph([node], "node", infos, outputs)
-        return BackendRep(_evaluate(graph, opsets={node.domain: 1, "": opset}), graph).run(feeds)
+        opsets = {node.domain: 1, "": opset}
+        imports = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
+        return BackendRep(helper.make_model(graph, opset_imports=imports), NUMPY).run(feeds)
 
     @classmethod
     def supports_device(cls, device: str) -> bool:
         """Whether a device is the CPU."""
         return as_text("device", device).split(":", maxsplit=1)[0] == "CPU"
-
-
-def _evaluate(proto: Any, **options: Any) -> Any:
-    try:
-        return _Evaluator(proto, **options)
-    except UnsupportedError:
-        raise
-    except (NotImplementedError, RuntimeError) as error:  # an operator that the reference evaluator lacks
-        raise UnsupportedError(f"model: {error}") from error
 
 
 def _info(name: str, array: Array) -> Any:
@@ -237,9 +266,16 @@ def _checked(name: str, value: Any, declared: Any) -> Any:
     dtype = helper.tensor_dtype_to_np_dtype(declared.tensor_type.elem_type)
     if array.dtype != dtype and dtype.kind != "O":
         raise TypeError(f"{name}: expected dtype {dtype}, got {array.dtype}")
-    if declared.tensor_type.HasField("shape") and array.ndim != len(declared.tensor_type.shape.dim):
-        raise ValueError(f"{name}: expected {len(declared.tensor_type.shape.dim)} dimensions, got shape {array.shape}")
+    dims = dims_of(declared)
+    if dims is not None and array.ndim != len(dims):
+        raise ValueError(f"{name}: expected {len(dims)} dimensions, got shape {array.shape}")
     return array
+
+
+def _check_dims(name: str, value: Any, dims: Sequence[int | None] | None) -> None:
+    if dims is not None and any(dim not in (None, n) for dim, n in zip(dims, value.shape, strict=True)):
+        expected = ", ".join("any" if dim is None else str(dim) for dim in dims)
+        raise ValueError(f"{name}: expected shape ({expected}) as the model says, got {value.shape}")
 
 
 is_compatible = Backend.is_compatible

@@ -29,7 +29,7 @@ _MOVES = {"Concat", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Trans
 _MOST_MOVES = 32  # behind a DequantizeLinear; of more its integers are not looked for
 _INTEGERS = {"int4", "int8", "uint4", "uint8"}
 
-_RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
+RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 
 
 class Constants:
@@ -66,6 +66,10 @@ class Constants:
         else:
             expected = "a mapping of names to arrays, a model, a graph, or an iterable of tensors, nodes and graphs"
             raise TypeError(f"initializers: expected {expected}, got {type(given).__name__}")
+
+    def give(self, arrays: Mapping[str, Array]) -> None:
+        """Take numbers that are known from elsewhere; they count before others of their names."""
+        self._arrays |= arrays
 
     def find(self, role: str, name: str) -> Array:
         """Return an input's numbers.
@@ -142,7 +146,7 @@ class Constants:
 
     def _compute(self, role: str, name: str, node: Any) -> None:
         what = f"{role}: {name!r} is computed by {node.op_type}"
-        if node.op_type in _RANDOM or any(a.HasField("g") or a.graphs for a in node.attribute):
+        if node.op_type in RANDOM or any(a.HasField("g") or a.graphs for a in node.attribute):
             raise ValueError(f"{what}, which is no constant; expected numbers that no run of the model changes")
         if any(n and n not in self._arrays for n in node.input):
             raise ValueError(f"{what}, which takes its own result: expected a graph without circles")
