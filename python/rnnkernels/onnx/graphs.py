@@ -193,6 +193,13 @@ def _rename(graph: Any, scope: dict[str, str], taken: set[str], *, top: bool = F
     del graph.quantization_annotation[:]
 
 
+def copied(message: Any) -> Any:
+    """Return a copy that stays when what it is part of goes."""
+    copy = type(message)()
+    copy.CopyFrom(message)
+    return copy
+
+
 def unused(name: str, taken: set[str]) -> str:
     """Return a name that is not taken."""
     while name in taken:

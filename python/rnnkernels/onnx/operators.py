@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ops"]
 
-_COMPUTED = (np.dtype(np.float32), np.dtype(np.float64))
-_STATES = {"RNN": ("h",), "GRU": ("h",), "LSTM": ("h", "c")}
+COMPUTED = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 class Given(NamedTuple):
@@ -192,7 +191,7 @@ def results(settings: Attributes, layers: Sequence[Prepared], given: Given) -> t
         initial_h, initial_c = (None if a is None else a.swapaxes(0, 1) for a in (initial_h, initial_c))
     runs = []
     for at, (layer, reverse) in enumerate(zip(layers, settings.reverse, strict=True)):
-        state = _states(settings.operator, initial_h, initial_c, at)
+        state = states_of(settings.operator, initial_h, initial_c, at)
         runs.append(layer.forward(x, state, lengths=sequence_lens, reverse=reverse))
     Y = _together([output for output, _ in runs], 1)  # (T, directions, B, H)
     ends = [_together(parts, 0) for parts in zip(*(state for _, state in runs), strict=True)]  # (directions, B, H)
@@ -201,15 +200,16 @@ def results(settings: Attributes, layers: Sequence[Prepared], given: Given) -> t
     return tuple(np.ascontiguousarray(found, X.dtype) for found in (Y, *ends))
 
 
-def _states(operator: str, initial_h: Array | None, initial_c: Array | None, at: int) -> State | None:
+def states_of(operator: str, initial_h: Array | None, initial_c: Array | None, at: int) -> State | None:
     """Return a direction's initial states, each (B, H); None: zeros."""
-    given = [None if array is None else _compute(array[at]) for array in (initial_h, initial_c)][
-        : len(_STATES[operator])
-    ]
-    one = next((array for array in given if array is not None), None)
-    if one is None:
+    if operator != "LSTM":
+        return None if initial_h is None else (_compute(initial_h[at]),)
+    if initial_h is None and initial_c is None:
         return None
-    return tuple(np.zeros_like(one) if array is None else array for array in given)
+    if initial_h is None or initial_c is None:
+        known = _compute((initial_c if initial_h is None else initial_h)[at])
+        return (np.zeros_like(known), known) if initial_h is None else (known, np.zeros_like(known))
+    return _compute(initial_h[at]), _compute(initial_c[at])
 
 
 def _together(parts: Sequence[Array], axis: int) -> Array:
@@ -219,7 +219,7 @@ def _together(parts: Sequence[Array], axis: int) -> Array:
 
 def _compute(array: Array) -> Array:
     """Return an array as the kernels take it: half precisions become float32, exactly."""
-    return array if array.dtype in _COMPUTED else array.astype(np.float32)
+    return array if array.dtype in COMPUTED else array.astype(np.float32)
 
 
 def _constant(array: Array) -> bool:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper, shape_inference
+from onnx import helper, shape_inference
 
 from .graphs import bodies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from rnnkernels.parameters import Array
 
     from .constants import Constants
 
@@ -69,9 +71,9 @@ def dims_of(known: Any) -> list[int | None] | None:
     return [dim.dim_value if dim.HasField("dim_value") else None for dim in known.tensor_type.shape.dim]
 
 
-def known_shapes(graph: Any, types: Mapping[str, Any], constants: Constants) -> dict[str, Any]:
-    """Return tensors of what nodes of a graph make of shapes alone, by name: a rank, a dimension that is not open."""
-    found: dict[str, Any] = {}
+def known_shapes(graph: Any, types: Mapping[str, Any], constants: Constants) -> dict[str, Array]:
+    """Return what nodes of a graph make of shapes alone, by name: a rank, a dimension that is not open."""
+    found: dict[str, Array] = {}
     shapes: dict[str, list[int | None]] = {}
     for node in graph.node:
         value = None
@@ -87,7 +89,7 @@ def known_shapes(graph: Any, types: Mapping[str, Any], constants: Constants) -> 
         elif node.op_type == "Gather" and node.input[0] in shapes:
             value = _gathered(shapes[node.input[0]], node, constants)
         if value is not None:
-            found[node.output[0]] = numpy_helper.from_array(value, node.output[0])
+            found[node.output[0]] = value
     return found
 
 

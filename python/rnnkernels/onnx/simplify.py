@@ -6,81 +6,127 @@ branch take its place, and a graph that had to be left at each such node runs in
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from onnx import helper
+from onnx import helper, numpy_helper
 
-from .constants import Constants
-from .graphs import Flat, bodies, driven, is_driven, replace
-from .shapes import known_shapes
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+from .constants import Constants, is_constant
+from .graphs import Flat, bodies, copied, driven, is_driven, replace
+from .shapes import known_shapes, types_of
 
 
-def simplify(flat: Flat, types: Mapping[str, Any]) -> tuple[Constants, bool]:
-    """Simplify a model in place, and return the constants of its graphs, and whether some are of inputs' shapes.
+_SMALL = 1024  # elements
+_ROUNDS = 8  # of inference: a branch that is decided may tell a shape that decides the next
+
+
+def simplify(flat: Flat) -> tuple[Constants, dict[str, Any], bool]:
+    """Simplify a model in place.
 
     Parameters
     ----------
     flat : Flat
-        Graph inputs that have an initializer keep it: whoever may be given another value is no input any more, or has
-        no initializer.
-    types : mapping of str to onnx.TypeProto
+        No input has an initializer.
+
+    Returns
+    -------
+    constants : Constants
+        Those of the graphs that are taken apart.
+    types : dict of str to onnx.TypeProto
+        See `types_of`.
+    of_shapes : bool
+        Whether constants depend on the shapes that inputs are declared with.
     """
     graph = flat.model.graph
-    constants = _constants(flat)
-    shapes = [tensor for each in driven(graph) for tensor in known_shapes(each, types, constants).values()]
-    if shapes:
-        constants = _constants(flat, shapes)
-    _settle(graph, constants)
+    constants = Constants((), None, {opset.domain: opset.version for opset in flat.model.opset_import})
+    of_shapes = False
+    for _ in range(_ROUNDS):
+        _read(flat, constants)
+        types = types_of(flat.model)
+        shapes = {name: array for each in driven(graph) for name, array in known_shapes(each, types, constants).items()}
+        constants.give(shapes)
+        of_shapes = of_shapes or bool(shapes)
+        folded = _fold(graph, constants, set(shapes))
+        if not _settle(graph, constants) and not folded:
+            break
     _drop_copies(graph)
-    return constants, bool(shapes)
+    return constants, types, of_shapes
 
 
-def _constants(flat: Flat, first: list[Any] | None = None) -> Constants:
-    opsets = {opset.domain: opset.version for opset in flat.model.opset_import}
-    graphs = list(driven(flat.model.graph))
-    parts: list[Any] = list(first or ())
-    for graph in graphs:
-        parts += [tensor for tensor in graph.initializer if not flat.is_large(tensor)]
-        parts += graph.node
-    constants = Constants(parts, None, opsets)
-    large = (tensor for graph in graphs for tensor in graph.initializer if flat.is_large(tensor))
-    constants.give({tensor.name: flat.array(tensor) for tensor in large})
-    return constants
+def _read(flat: Flat, constants: Constants) -> None:
+    for graph in driven(flat.model.graph):
+        large = [tensor for tensor in graph.initializer if flat.is_large(tensor)]
+        constants.give({tensor.name: flat.array(tensor) for tensor in large})
+        constants.read([tensor for tensor in graph.initializer if not flat.is_large(tensor)])
+        constants.read(graph.node)
 
 
-def _settle(graph: Any, constants: Constants) -> None:
-    """Put the nodes of a branch in the place of an If whose condition is known."""
-    waiting, kept = list(reversed(graph.node)), []
+def _fold(graph: Any, constants: Constants, known: set[str]) -> bool:
+    """Write down the small tensors that nodes compute from constants, and return whether there were any.
+
+    Inference knows a shape that depends on such a tensor where the tensor stands there.
+    """
+    known.update(tensor.name for tensor in graph.initializer)
+    kept, found = [], False
+    for node in graph.node:
+        values = _values(node, constants, known)
+        if values is not None:
+            known.update(values)
+            if node.op_type != "Constant" and all(map(_is_small, values.values())):
+                graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in values.items())
+                found = True
+                continue
+        if is_driven(node):
+            for _, inner in bodies(node):
+                found |= _fold(inner, constants, set(known))
+        kept.append(node)
+    if len(kept) < len(graph.node):
+        kept = [copied(node) for node in kept]  # those of `graph.node` go with it
+        del graph.node[:]
+        graph.node.extend(kept)
+    return found
+
+
+def _values(node: Any, constants: Constants, known: set[str]) -> dict[str, Any] | None:
+    """Return the results of a node that computes with constants alone, by name."""
+    names = [name for name in node.output if name]
+    if not known.issuperset(names) and not is_constant(node, known.__contains__):
+        return None
+    try:
+        return {name: constants.find("", name) for name in names}
+    except ValueError:  # no engine is here for it: it stays, and is run with the others
+        return None
+
+
+def _is_small(array: Any) -> bool:
+    return array.size <= _SMALL and array.dtype.kind in "biuf"
+
+
+def _settle(graph: Any, constants: Constants) -> bool:
+    """Put the nodes of a branch in the place of an If whose condition is known, and return whether there was one."""
+    waiting, kept, found = list(reversed(graph.node)), [], False
     while waiting:
         node = waiting.pop()
         branch = _chosen(node, constants)
         if branch is not None:
+            found = True
             graph.initializer.extend(branch.initializer)
             graph.sparse_initializer.extend(branch.sparse_initializer)
             pairs = zip(branch.output, node.output, strict=True)
             copies = [helper.make_node("Identity", [value.name], [name]) for value, name in pairs if name]
             waiting += reversed([*branch.node, *copies])
             continue
-        if is_driven(node):
-            for _, inner in bodies(node):
-                _settle(inner, constants)
+        for _, inner in bodies(node) if is_driven(node) else ():
+            found |= _settle(inner, constants)
         kept.append(node)
-    kept = [_copied(node) for node in kept]  # those of `graph.node` go with it
-    del graph.node[:]
-    graph.node.extend(kept)
-
-
-def _copied(node: Any) -> Any:
-    copy = type(node)()
-    copy.CopyFrom(node)
-    return copy
+    if found:
+        kept = [copied(node) for node in kept]  # those of `graph.node` go with it
+        del graph.node[:]
+        graph.node.extend(kept)
+    return found
 
 
 def _chosen(node: Any, constants: Constants) -> Any:
-    if node.op_type != "If" or not is_driven(node):
+    if node.op_type != "If" or node.domain not in ("", "ai.onnx"):
         return None
     try:
         condition = constants.find("cond", node.input[0])
@@ -100,7 +146,7 @@ def _drop_copies(graph: Any) -> None:
             if node.op_type == "Identity" and node.domain in ("", "ai.onnx"):
                 names[node.output[0]] = names.get(node.input[0], node.input[0])
             else:
-                kept.append(_copied(node))
+                kept.append(copied(node))
         if len(kept) < len(each.node):
             del each.node[:]
             each.node.extend(kept)

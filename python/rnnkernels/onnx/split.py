@@ -16,16 +16,16 @@ import onnx
 from onnx import helper
 
 from .cells import UnsupportedError
-from .constants import RANDOM
+from .constants import is_constant
 from .engines import NUMPY, ONNXRUNTIME, OURS, Numpy, Refused
-from .graphs import Flat, bodies, driven, flat, is_driven, is_recurrent, place_of, reads, recurrent_functions
+from .graphs import Flat, bodies, copied, driven, flat, is_driven, is_recurrent, place_of, reads, recurrent_functions
 from .nodes import INPUTS, SCALES, STORED, WEIGHTS, check_opset, computed_by, of_node, read_attributes
-from .shapes import dims_of, types_of
+from .shapes import dims_of
 from .simplify import simplify
 from .steps import Body, Branch, Others, Recurrent, Repeat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rnnkernels.parameters import Array
 
@@ -70,6 +70,8 @@ class Plan:
         See `engines_of`.
     given : set of str
         Inputs with an initializer that a run gives another value.
+    shapes : mapping of str to tuple of int, optional
+        Those that inputs will have.
 
     Raises
     ------
@@ -77,7 +79,13 @@ class Plan:
         If no engine runs a part, or it is no model that can be taken apart.
     """
 
-    def __init__(self, model: Any, engines: Sequence[Any], given: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        model: Any,
+        engines: Sequence[Any],
+        given: Iterable[str] = (),
+        shapes: Mapping[str, tuple[int, ...]] | None = None,
+    ) -> None:
         copy = flat(model)
         given = set(given)
         initializers = [tensor for tensor in copy.model.graph.initializer if tensor.name not in given]
@@ -85,8 +93,12 @@ class Plan:
         inputs = [value for value in copy.model.graph.input if value.name not in initialized]
         _refill(copy.model.graph.initializer, initializers)
         _refill(copy.model.graph.input, inputs)
-        types = types_of(copy.model)
-        constants, of_shapes = simplify(copy, types)
+        for value in inputs:
+            _set_dims(value, (shapes or {}).get(value.name))
+        _refill(copy.model.graph.input, inputs)
+        constants, types, of_shapes = simplify(copy)
+        # How many branches are decided in every run: more, where shapes are not known.
+        self.undecided = sum(node.op_type == "If" for graph in driven(copy.model.graph) for node in graph.node)
         builder = _Builder(copy, types, constants, engines)
         self.takes = {value.name: builder.place(value.name) for value in inputs}
         self._body = builder.body(copy.model.graph, "")
@@ -162,11 +174,7 @@ class _Builder:
         return is_recurrent(node) or (node.domain, node.op_type) in self._functions
 
     def _is_fixed(self, node: Any) -> bool:
-        if node.domain not in ("", "ai.onnx") or node.op_type in RANDOM or any(True for _ in bodies(node)):
-            return False
-        names = [name for name in node.input if name]
-        known = all(name in self._tensors or name in self._fixed for name in names)
-        return known and (bool(names) or node.op_type == "Constant")
+        return is_constant(node, lambda name: name in self._tensors or name in self._fixed)
 
     def _constant(self, name: str) -> Array | None:
         try:
@@ -355,7 +363,12 @@ def _without_dims(known: Any) -> Any:
     return found
 
 
+def _set_dims(value: Any, shape: Sequence[int] | None) -> None:
+    if shape is not None:
+        value.type.CopyFrom(helper.make_tensor_type_proto(value.type.tensor_type.elem_type, shape))
+
+
 def _refill(field: Any, values: list[Any]) -> None:
-    kept = [type(value).FromString(value.SerializeToString()) for value in values]
+    kept = [copied(value) for value in values]
     del field[:]
     field.extend(kept)

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .operators import Given, layers_of, results
-from .quantized import check_floats, shapes_of
+from rnnkernels._asked import Asked
+
 from .nodes import SCALES, WEIGHTS, Attributes
+from .operators import COMPUTED, Given, layers_of, results, states_of
+from .quantized import check_floats, shapes_of
 from .weights import check_shapes
 
 if TYPE_CHECKING:
@@ -79,30 +81,53 @@ class Recurrent:
         self._weights = {name: _outline(like[name]) for name in WEIGHTS}
         check_shapes(settings, self._weights)
         self._settings = settings
-        self.layers = layers_of(settings, weights)
+        self._layers = layers_of(settings, weights)
+        self._asked = [Asked(layer.cell, reverse) for layer, reverse in zip(self._layers, settings.reverse, strict=True)]
         self._dtype = self._weights["W"].dtype
-        self._inputs, hidden = self._weights["W"].shape[2], self._weights["R"].shape[2]
-        self._batch = 0 if settings.layout else 1
-        self._state = lambda batch: (batch, len(self.layers), hidden) if settings.layout else (len(self.layers), batch, hidden)
+        self._sizes = self._weights["W"].shape[2], self._weights["R"].shape[2]
+        self._direct = settings.layout == 0 and self._dtype in COMPUTED
         self._takes, self._gives = list(takes), list(gives)
 
     def __call__(self, values: list[Any]) -> None:
         given = Given(*[None if place is None else values[place] for place in self._takes])
-        if not self._fits(given):
+        if self._direct and given.sequence_lens is None and self._fits(*given):
+            found: Sequence[Array] = self._run(*given)
+        else:
             if self._dynamic:
                 check_floats(given._asdict())
             check_shapes(self._settings, {**self._weights, **given._asdict()})
-        for place, value in zip(self._gives, results(self._settings, self.layers, given), strict=False):
-            if place is not None:
-                values[place] = value
+            found = results(self._settings, self._layers, given)
+        _put(values, self._gives, found)
 
-    def _fits(self, given: Given) -> bool:
-        """Whether there is nothing to look at more closely."""
-        X = given.X
-        if X.ndim != 3 or X.dtype != self._dtype or X.shape[2] != self._inputs or given.sequence_lens is not None:
+    def _fits(self, X: Array, _: None, h: Array | None, c: Array | None) -> bool:
+        """Whether the kernels can read the arrays as they are, and nothing is to be said against their shapes."""
+        inputs, hidden = self._sizes
+        if X.ndim != 3 or X.shape[2] != inputs or X.dtype != self._dtype or not _readable(X):
             return False
-        shape = self._state(X.shape[self._batch])
-        return all(a is None or (a.shape == shape and a.dtype == self._dtype) for a in given[2:])
+        shape = (len(self._layers), X.shape[1], hidden)
+        return self._fits_state(h, shape) and self._fits_state(c, shape)
+
+    def _fits_state(self, array: Array | None, shape: tuple[int, ...]) -> bool:
+        return array is None or (array.shape == shape and array.dtype == self._dtype and _readable(array))
+
+    def _run(self, X: Array, _: None, h: Array | None, c: Array | None) -> list[Array]:
+        """Return what `results` does."""
+        runs = []
+        for at, (layer, asked) in enumerate(zip(self._layers, self._asked, strict=True)):
+            state = states_of(self._settings.operator, h, c, at)
+            if asked.reverse:
+                runs.append(layer._run(asked, X, state, None, None, None))
+            else:  # what `_run` does where there are no rows to put in order
+                runs.append(layer._layer.forward(X, state, None, None, None))
+        if len(runs) == 1:
+            ((output, end),) = runs
+            return [output[:, None], *[each[None] for each in end]]
+        return [np.stack([output for output, _ in runs], 1), *map(np.stack, zip(*(end for _, end in runs), strict=True))]
+
+
+def _readable(array: Array) -> bool:
+    flags = array.flags
+    return flags.c_contiguous and flags.aligned
 
 
 def _outline(array: Array | None) -> Array | None:
