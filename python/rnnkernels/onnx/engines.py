@@ -55,9 +55,7 @@ class Numpy:
     name = NUMPY
     title = "NumPy"
 
-    def make(
-        self, model: Any, large: Mapping[str, Array], types: dict[str, Any]
-    ) -> Callable[..., Any]:
+    def make(self, model: Any, large: Mapping[str, Array], types: dict[str, Any]) -> Callable[..., Any]:
         """Return what runs a model whose large initializers are given by name; see `OnnxRuntime.make`.
 
         Raises
@@ -103,9 +101,7 @@ class OnnxRuntime:
         self._errors = tuple(each for each in known if isinstance(each, type) and issubclass(each, Exception))
         self.title = f"ONNX Runtime {onnxruntime.__version__}"
 
-    def make(
-        self, model: Any, large: Mapping[str, Array], types: dict[str, Any]
-    ) -> Callable[..., Any]:
+    def make(self, model: Any, large: Mapping[str, Array], types: dict[str, Any]) -> Callable[..., Any]:
         """Return what runs a model, and add the types of its results to `types`.
 
         Parameters
@@ -150,7 +146,9 @@ class _Session:
 
     def __init__(self, session: Any, errors: tuple[type[Exception], ...]) -> None:
         self._session, self._errors = session, errors
-        inner = getattr(session, "_sess", None)  # what `run` of the session calls, after 4 us of looking at its arguments
+        inner = getattr(
+            session, "_sess", None
+        )  # what `run` of the session calls, after 4 us of looking at its arguments
         self._run = getattr(inner, "run", session.run)
 
     def __call__(self, names: list[str], feeds: dict[str, Any]) -> Any:
@@ -205,7 +203,5 @@ def engines_of(runtime: str | None) -> tuple[Any, ...]:
     except ImportError as error:
         if runtime is None:
             return (Numpy(),)
-        raise UnsupportedError(
-            "runtime: 'onnxruntime' is not installed: pip install 'rnnkernels[onnx]'"
-        ) from error
+        raise UnsupportedError("runtime: 'onnxruntime' is not installed: pip install 'rnnkernels[onnx]'") from error
     return (first,) if runtime == ONNXRUNTIME else (first, Numpy())

@@ -162,8 +162,10 @@ class DynamicQuantizeLSTM(_Recurrent):
 ops = [RNN, GRU, LSTM, DynamicQuantizeLSTM]
 
 
-def layers_of(settings: Attributes, weights: Mapping[str, Array | None]) -> list[Prepared]:
+def layers_of(settings: Attributes, weights: Mapping[str, Array | None], *, tokens: bool = False) -> list[Prepared]:
     """Return each direction's layer, its weights packed; of a DynamicQuantizeLSTM `weights` have its scales, too.
+
+    They take vectors, or tokens, which pick columns of W.
 
     Raises
     ------
@@ -178,14 +180,14 @@ def layers_of(settings: Attributes, weights: Mapping[str, Array | None]) -> list
         one = {name: None if (a := floats[name]) is None else _compute(a[at]) for name in WEIGHTS}
         params: Params = to_params(settings.operator, cell, one)
         integers = to_quantized(settings.operator, cell, stored, at, params) if dynamic else None
-        found.append(Prepared(cell, integers or params))
+        found.append(Prepared(cell, integers or params, tokens=tokens))
     return found
 
 
 def results(settings: Attributes, layers: Sequence[Prepared], given: Given) -> tuple[Array, ...]:
-    """Return what a node gives for arrays that fit together: Y, Y_h and, of an LSTM, Y_c."""
+    """Return what a node gives for arrays that fit together: Y, Y_h and, of an LSTM, Y_c; X may be tokens (T, B)."""
     X, sequence_lens, initial_h, initial_c = given
-    x = _compute(X)
+    x = X if X.ndim == 2 else _compute(X)  # tokens, or vectors
     if settings.layout:
         x = x.swapaxes(0, 1)
         initial_h, initial_c = (None if a is None else a.swapaxes(0, 1) for a in (initial_h, initial_c))
@@ -197,7 +199,8 @@ def results(settings: Attributes, layers: Sequence[Prepared], given: Given) -> t
     ends = [_together(parts, 0) for parts in zip(*(state for _, state in runs), strict=True)]  # (directions, B, H)
     if settings.layout:
         Y, ends = Y.transpose(2, 0, 1, 3), [end.swapaxes(0, 1) for end in ends]
-    return tuple(np.ascontiguousarray(found, X.dtype) for found in (Y, *ends))
+    dtype = Y.dtype if X.ndim == 2 else X.dtype
+    return tuple(np.ascontiguousarray(found, dtype) for found in (Y, *ends))
 
 
 def states_of(operator: str, initial_h: Array | None, initial_c: Array | None, at: int) -> State | None:

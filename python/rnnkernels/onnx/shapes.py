@@ -119,4 +119,3 @@ def type_named(text: str) -> Any | None:
         return None
     found.tensor_type.elem_type = onnx.TensorProto.DataType.Value(name)
     return found
-

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import onnx
 from onnx import helper
 
-from .cells import UnsupportedError
+from .cells import DEFAULTS, UnsupportedError
 from .constants import is_constant
 from .engines import NUMPY, ONNXRUNTIME, OURS, Numpy, Refused
 from .graphs import Flat, bodies, copied, driven, flat, is_driven, is_recurrent, place_of, reads, recurrent_functions
 from .nodes import INPUTS, SCALES, STORED, WEIGHTS, check_opset, computed_by, of_node, read_attributes
+from .operators import COMPUTED
 from .shapes import dims_of
 from .simplify import simplify
-from .steps import Body, Branch, Others, Recurrent, Repeat
+from .steps import Body, Branch, Embedded, Others, Recurrent, Repeat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -126,6 +127,8 @@ class _Builder:
         self._tensors: dict[str, Any] = {}
         self._fixed: dict[str, Any] = {}
         self._find_fixed()
+        graphs = enumerate(driven(copy.model.graph))
+        self._makers = {name: (node, at) for at, graph in graphs for node in graph.node for name in node.output if name}
 
     def place(self, name: str) -> int:
         """Return where a value is, a constant's with the constant there."""
@@ -141,8 +144,8 @@ class _Builder:
         stages = self._stages(graph, outputs)
         for at, (others, barriers) in enumerate(stages):
             if others:
-                later = {name for nodes, more in stages[at + 1 :] for node in (*nodes, *more) for name in reads(node)}
-                later |= {name for node in barriers for name in reads(node)} | set(outputs)
+                behind = [*barriers, *(node for nodes, more in stages[at + 1 :] for node in (*nodes, *more))]
+                later = {name for node in behind for name in self._asked(node)} | set(outputs)
                 wanted = [name for node in others for name in node.output if name in later]
                 steps.append(self._others(others, wanted, path))
             steps += [self._barrier(node, path) for node in barriers]
@@ -205,7 +208,37 @@ class _Builder:
     def _asked(self, node: Any) -> list[str]:
         """Return what a node reads and is not known before."""
         names = reads(node)
-        return [name for name in names if self._constant(name) is None] if self._is_barrier(node) else names
+        if not self._is_barrier(node):
+            return names
+        embedding = self._embedding(node)
+        if embedding is not None:
+            names = [embedding.tokens, *(name for name in names if name != node.input[0])]
+        return [name for name in names if self._constant(name) is None]
+
+    def _embedding(self, node: Any) -> _Embedding | None:
+        """Return what picks a recurrent node's X from a table, where the table times W is small enough to be kept."""
+        if node.op_type not in _FLOATING or node.domain not in ("", "ai.onnx"):
+            return None
+        here = next(self._makers[name][1] for name in node.output if name)
+
+        def made(name: str) -> Any:
+            maker, there = self._makers.get(name, (None, here))
+            return maker if there == here else None
+
+        maker, turned = made(node.input[0]), False
+        if maker is not None and maker.op_type == "Transpose":
+            turned = [list(a.ints) for a in maker.attribute] == [[1, 0, 2]]
+            maker = made(maker.input[0]) if turned else None
+        if maker is None or maker.op_type != "Gather" or any(a.i != 0 for a in maker.attribute):
+            return None
+        table, W = (self._constant(name) for name in (maker.input[0], node.input[1]))
+        if table is None or W is None or table.ndim != 2 or W.ndim != 3 or W.shape[2] != table.shape[1]:
+            return None
+        if table.dtype != W.dtype or W.dtype not in COMPUTED or not len(table):
+            return None
+        if len(table) * W.shape[0] * W.shape[1] * W.itemsize > _LARGEST_TABLE:
+            return None
+        return _Embedding(maker.input[1], table, turned)
 
     # ---- steps
 
@@ -266,7 +299,9 @@ class _Builder:
             large[tensor.name] = self._flat.array(tensor)
 
     def _barrier(self, node: Any, path: str) -> Step:
-        inside = "/".join(part for part in (path, node.name or f"{node.op_type} of {next(n for n in node.output if n)}"))
+        inside = "/".join(
+            part for part in (path, node.name or f"{node.op_type} of {next(n for n in node.output if n)}")
+        )
         inside = inside.lstrip("/")
         if computed_by(node) is not None:
             return self._recurrent(node, inside)
@@ -278,18 +313,25 @@ class _Builder:
         check_opset(node.op_type, self._opsets)
         names = dict(zip(INPUTS, node.input, strict=False))
         self._tell_types(node)
-        roles = STORED if node.op_type not in ("RNN", "GRU", "LSTM") else WEIGHTS
+        roles = WEIGHTS if node.op_type in _FLOATING else STORED
         weights = {role: self._constant(names[role]) if names.get(role) else None for role in roles}
         if any(weights[role] is None for role in roles if names.get(role)):
             return self._others([node], [name for name in node.output if name], path, OURS)
         settings = read_attributes(node.op_type, {a.name: helper.get_attribute_value(a) for a in node.attribute})
+        embedding = self._embedding(node)
+        if embedding is not None:
+            names["X"] = embedding.tokens
         takes = [self.place(n) if (n := names.get(role)) else None for role in _VARIABLE]
-        gives = [self.place(name) if name else None for name in node.output]
+        gives = self._gives(node)
+        step: Step
         try:
-            step = Recurrent(settings, weights, takes, gives)
+            if embedding is None:
+                step = Recurrent(settings, weights, takes, gives)
+            else:
+                step = Embedded(settings, weights, embedding.table, takes, gives, embedding.turned)
         except UnsupportedError as error:
             raise of_node(error, node) from None
-        self.parts.append(Part(OURS, path, {node.op_type: 1}))
+        self.parts.append(Part(OURS, path, {**({"Gather": 1} if embedding else {}), node.op_type: 1}))
         return step
 
     def _tell_types(self, node: Any) -> None:
@@ -352,7 +394,15 @@ class _Builder:
         return np.zeros((0, *(dim or 0 for dim in dims)), helper.tensor_dtype_to_np_dtype(known.tensor_type.elem_type))
 
 
+class _Embedding(NamedTuple):
+    tokens: str
+    table: Array
+    turned: bool
+
+
 _VARIABLE = ("X", "sequence_lens", "initial_h", "initial_c")
+_LARGEST_TABLE = 1 << 25  # bytes of an embedding's table times W
+_FLOATING = tuple(DEFAULTS)  # operators whose weights are floats
 
 
 def _without_dims(known: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnkernels._asked import Asked
+from rnnkernels._call import present
 
 from .nodes import SCALES, WEIGHTS, Attributes
 from .operators import COMPUTED, Given, layers_of, results, states_of
@@ -73,16 +74,16 @@ class Recurrent:
         By the input's name, if the weights do not fit together.
     """
 
-    def __init__(
-        self, settings: Attributes, weights: Mapping[str, Array | None], takes: Places, gives: Places
-    ) -> None:
+    def __init__(self, settings: Attributes, weights: Mapping[str, Array | None], takes: Places, gives: Places) -> None:
         self._dynamic = SCALES[0] in weights
         like = {**weights, **shapes_of(settings, weights)} if self._dynamic else weights
         self._weights = {name: _outline(like[name]) for name in WEIGHTS}
         check_shapes(settings, self._weights)
         self._settings = settings
         self._layers = layers_of(settings, weights)
-        self._asked = [Asked(layer.cell, reverse) for layer, reverse in zip(self._layers, settings.reverse, strict=True)]
+        self._asked = [
+            Asked(layer.cell, reverse) for layer, reverse in zip(self._layers, settings.reverse, strict=True)
+        ]
         self._dtype = self._weights["W"].dtype
         self._sizes = self._weights["W"].shape[2], self._weights["R"].shape[2]
         self._direct = settings.layout == 0 and self._dtype in COMPUTED
@@ -122,7 +123,58 @@ class Recurrent:
         if len(runs) == 1:
             ((output, end),) = runs
             return [output[:, None], *[each[None] for each in end]]
-        return [np.stack([output for output, _ in runs], 1), *map(np.stack, zip(*(end for _, end in runs), strict=True))]
+        return [
+            np.stack([output for output, _ in runs], 1),
+            *map(np.stack, zip(*(end for _, end in runs), strict=True)),
+        ]
+
+
+class Embedded:
+    """A recurrent node whose X is rows of a table, picked by tokens: the table comes multiplied by W, which is done once.
+
+    Parameters
+    ----------
+    settings : Attributes
+    weights : mapping of str to (ndarray or None)
+        By the names of `WEIGHTS`.
+    table : ndarray, (V, I)
+    takes : sequence of (int or None)
+        The places of the tokens, sequence_lens, initial_h and initial_c.
+    gives : sequence of (int or None)
+        Those of Y, Y_h and Y_c.
+    turned : bool
+        Whether the tokens are (B, T) where the node's layout is 0, or (T, B) where it is 1.
+    """
+
+    def __init__(
+        self,
+        settings: Attributes,
+        weights: Mapping[str, Array | None],
+        table: Array,
+        takes: Places,
+        gives: Places,
+        turned: bool,
+    ) -> None:
+        check_shapes(settings, weights)
+        self._weights = {name: _outline(weights[name]) for name in WEIGHTS}
+        multiplied = {**weights, "W": np.ascontiguousarray(present(weights["W"], "W") @ table.T)}  # (D, gates*H, V)
+        self._layers = layers_of(settings, multiplied, tokens=True)
+        self._settings, self._turned = settings, turned
+        self._row = np.broadcast_to(np.zeros((), table.dtype), table.shape[1:])
+        self._most = len(table)
+        self._takes, self._gives = list(takes), list(gives)
+
+    def __call__(self, values: list[Any]) -> None:
+        tokens, *others = [None if place is None else values[place] for place in self._takes]
+        tokens = tokens.T if self._turned else tokens
+        outside = tokens.size and not (-self._most <= tokens.min() and tokens.max() < self._most)
+        if outside:
+            raise ValueError(
+                f"Gather: expected indices from {-self._most} to {self._most - 1}, got {tokens.min()} to {tokens.max()}"
+            )
+        x = np.broadcast_to(self._row, (*tokens.shape, len(self._row)))
+        check_shapes(self._settings, {**self._weights, **Given(x, *others)._asdict()})
+        _put(values, self._gives, results(self._settings, self._layers, Given(tokens % self._most, *others)))
 
 
 def _readable(array: Array) -> bool:

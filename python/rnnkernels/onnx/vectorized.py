@@ -96,4 +96,3 @@ def _product(seen: Array, W: Array) -> Array:
     order = (0, 1, *range(2 + n, 2 + 2 * n), *range(2, 2 + n))
     columns = seen.transpose(order).reshape(batch, W[0].size, -1)
     return (W.reshape(len(W), -1) @ columns).reshape(batch, len(W), *outputs)
-
