@@ -1,16 +1,15 @@
 """A model's graphs: what a node reads, and the same model in a form that can be taken apart.
 
-`flat` returns a model in which a name means one value everywhere: local functions that hold recurrent nodes are inlined,
-and names of branches and loops that mean something else elsewhere are changed. Large initializers are kept beside it,
-so that it can be copied and written as bytes. Not here: values (constants.py), types and shapes (shapes.py), and where
-the parts run (split.py).
+`flat` returns a model in which a name means one value everywhere: local functions that hold recurrent nodes are
+inlined, and names of branches and loops that mean something else elsewhere are changed. Large initializers are kept
+beside it, so that it can be copied and written as bytes. Not here: values (constants.py), types and shapes (shapes.py),
+and where the parts run (split.py).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import onnx
 from onnx import TensorProto, inliner, numpy_helper
 
 from .cells import UnsupportedError
@@ -57,6 +56,12 @@ def bodies(node: Any) -> Iterator[tuple[str, Any]]:
             yield f"{attribute.name}[{at}]", graph
 
 
+def path_of(path: str, node: Any) -> str:
+    """Return the path of a node in a graph of a path: its name behind it, or its first result's."""
+    own = node.name or next((name for name in node.output if name), node.op_type)
+    return f"{path}/{own}" if path else str(own)
+
+
 def reads(node: Any) -> list[str]:
     """Return the names that a node reads, those that its graphs take from around it among them, each once."""
     found = dict.fromkeys(name for name in node.input if name)
@@ -95,11 +100,20 @@ def flat(model: Any) -> Flat:
     large: dict[str, Array] = {}
     copy = _without(model, "graph")
     copy.graph.CopyFrom(_light(model.graph, large))
-    recurrent = recurrent_functions(copy)
-    if recurrent:
-        copy = inliner.inline_selected_functions(copy, sorted(recurrent))
+    copy = inlined(copy)
     _rename(copy.graph, {}, _own_names(copy.graph), top=True)
     return Flat(copy, large)
+
+
+def inlined(model: Any) -> Any:
+    """Return a model without calls of local functions that hold recurrent nodes, where their opsets are the model's."""
+    recurrent = recurrent_functions(model)
+    if not recurrent:
+        return model
+    try:
+        return inliner.inline_selected_functions(model, sorted(recurrent))
+    except RuntimeError:  # some are of another opset: these stay as they are
+        return model
 
 
 def _without(message: Any, field: str) -> Any:
@@ -122,8 +136,8 @@ def _light(graph: Any, large: dict[str, Array]) -> Any:
     for tensor in graph.initializer:
         if tensor.data_location == TensorProto.EXTERNAL:
             raise UnsupportedError(
-                f"model: initializer {tensor.name!r} lies in a file of its own, {place_of(tensor)!r}, that was not read; "
-                "give the model's path, or what onnx.load returns with load_external_data=True"
+                f"model: initializer {tensor.name!r} lies in a file of its own, {place_of(tensor)!r}, that was not "
+                "read; give the model's path, or what onnx.load returns with load_external_data=True"
             )
         if tensor.ByteSize() < _LARGE or tensor.data_type == TensorProto.STRING:
             copy.initializer.append(tensor)

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper, shape_inference
 
-from .graphs import bodies
+from .graphs import bodies, copied
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,14 +26,14 @@ _SEQUENCES = {"seq": "sequence_type", "optional": "optional_type"}
 
 def types_of(model: Any) -> dict[str, Any]:
     """Return the type of each value of a flat model whose type can be inferred."""
-    bare, told = onnx.ModelProto(), {}
-    bare.CopyFrom(model)
+    bare = copied(model)
+    told: dict[str, Any] = {}
     for graph in _graphs(bare.graph):
         values = [*graph.value_info, *graph.output, *(graph.input if graph is not bare.graph else ())]
-        told |= {value.name: _without_shape(value.type) for value in values if value.type.WhichOneof("value")}
+        told |= {value.name: without_dims(value.type) for value in values if value.type.WhichOneof("value")}
         del graph.value_info[:]
         for value in values:
-            if value.type.HasField("tensor_type"):
+            if dims_of(value.type):  # a single number stays one: a loop's counter
                 value.type.tensor_type.ClearField("shape")
     try:
         inferred = shape_inference.infer_shapes(bare, data_prop=True)
@@ -56,9 +56,9 @@ def _graphs(graph: Any) -> Iterator[Any]:
             yield from _graphs(inner)
 
 
-def _without_shape(known: Any) -> Any:
-    found = onnx.TypeProto()
-    found.CopyFrom(known)
+def without_dims(known: Any) -> Any:
+    """Return a type that says nothing of a tensor's dimensions."""
+    found = copied(known)
     if found.HasField("tensor_type"):
         found.tensor_type.ClearField("shape")
     return found

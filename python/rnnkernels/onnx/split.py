@@ -18,10 +18,10 @@ from onnx import helper
 from .cells import DEFAULTS, UnsupportedError
 from .constants import is_constant
 from .engines import NUMPY, ONNXRUNTIME, OURS, Numpy, Refused
-from .graphs import Flat, bodies, copied, driven, flat, is_driven, is_recurrent, place_of, reads, recurrent_functions
-from .nodes import INPUTS, SCALES, STORED, WEIGHTS, check_opset, computed_by, of_node, read_attributes
+from .graphs import Flat, bodies, copied, driven, flat, is_driven, is_recurrent, path_of, place_of, reads, recurrent_functions
+from .nodes import INPUTS, STORED, WEIGHTS, check_opset, computed_by, of_node, read_attributes
 from .operators import COMPUTED
-from .shapes import dims_of
+from .shapes import dims_of, without_dims
 from .simplify import simplify
 from .steps import Body, Branch, Embedded, Others, Recurrent, Repeat
 
@@ -242,18 +242,17 @@ class _Builder:
 
     # ---- steps
 
-    def _others(self, nodes: list[Any], wanted: list[str], path: str, where: str = "") -> Step:
-        """Return a step of nodes that an engine runs; `where`: what the list of parts says of it."""
+    def _others(self, nodes: list[Any], wanted: list[str], path: str, where: str = "", why: str = "") -> Step:
+        """Return a step of nodes that an engine runs; NumPy where the list of parts is told what to say."""
         model, large, inputs = self._model(nodes, wanted)
         operators = dict(Counter(node.op_type for node in nodes).most_common())
-        why = ""
         for engine in (Numpy(),) if where else self._engines:
             try:
                 call = engine.make(model, large, self._types)
             except Refused as error:
                 why = f"{engine.title}: {error}"
                 continue
-            self.parts.append(Part(where or engine.name, path, operators, "" if where else why))
+            self.parts.append(Part(where or engine.name, path, operators, why))
             return Others(call, {name: self.place(name) for name in inputs}, {n: self.place(n) for n in wanted})
         raise UnsupportedError(f"model: {why}")
 
@@ -299,15 +298,12 @@ class _Builder:
             large[tensor.name] = self._flat.array(tensor)
 
     def _barrier(self, node: Any, path: str) -> Step:
-        inside = "/".join(
-            part for part in (path, node.name or f"{node.op_type} of {next(n for n in node.output if n)}")
-        )
-        inside = inside.lstrip("/")
+        inside = path_of(path, node)
         if computed_by(node) is not None:
             return self._recurrent(node, inside)
         if is_driven(node):
             return self._if(node, inside) if node.op_type == "If" else self._loop(node, inside)
-        return self._others([node], [name for name in node.output if name], path, NUMPY)
+        return self._others([node], [name for name in node.output if name], path, NUMPY, _WHOLE)
 
     def _recurrent(self, node: Any, path: str) -> Step:
         check_opset(node.op_type, self._opsets)
@@ -344,9 +340,9 @@ class _Builder:
 
     def _if(self, node: Any, path: str) -> Step:
         graphs = dict(bodies(node))
-        branches = [graphs["then_branch"], graphs["else_branch"]]
+        branches = [graphs[name] for name in _BRANCHES]
         then, other = (
-            self.body(graph, f"{path}/{name}") for graph, name in zip(branches, ("then", "else"), strict=True)
+            self.body(graph, f"{path}/{name}") for graph, name in zip(branches, _BRANCHES, strict=True)
         )
         for graph in branches:
             self._same_types([value.name for value in graph.output], node.output)
@@ -360,7 +356,7 @@ class _Builder:
             self._types.setdefault(name, helper.make_tensor_type_proto(element, None))
         self._same_types(initial, inner[2:])
         takes = [self.place(name) for name in inner]
-        body = self.body(graph, path)
+        body = self.body(graph, f"{path}/body")
         body = Body(body.steps, body.gives, takes)
         made = [value.name for value in graph.output][1 + len(initial) :]
         self._same_types(initial, node.output)
@@ -383,7 +379,7 @@ class _Builder:
         """Let values have the types of others, where inference has none."""
         for name, other in zip(names, known, strict=False):
             if name and other in self._types:
-                self._types.setdefault(name, _without_dims(self._types[other]))
+                self._types.setdefault(name, without_dims(self._types[other]))
 
     def _none_of(self, name: str) -> Array | None:
         """Return a loop's results of no rounds, where each round would make `name`."""
@@ -400,17 +396,11 @@ class _Embedding(NamedTuple):
     turned: bool
 
 
+_WHOLE = "it has recurrent nodes inside, and only If, Loop and functions of the model's opset are taken apart"
+_BRANCHES = ("then_branch", "else_branch")
 _VARIABLE = ("X", "sequence_lens", "initial_h", "initial_c")
 _LARGEST_TABLE = 1 << 25  # bytes of an embedding's table times W
 _FLOATING = tuple(DEFAULTS)  # operators whose weights are floats
-
-
-def _without_dims(known: Any) -> Any:
-    found = onnx.TypeProto()
-    found.CopyFrom(known)
-    if found.HasField("tensor_type"):
-        found.tensor_type.ClearField("shape")
-    return found
 
 
 def _set_dims(value: Any, shape: Sequence[int] | None) -> None:
