@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from onnx_graphs import H, RUNTIMES, agrees, constant, draw_x, model, recurrent, same, tensor, value, weights, whole
+from onnx_graphs import RUNTIMES, H, agrees, constant, draw_x, model, recurrent, same, tensor, value, weights, whole
 
 import rnnkernels.onnx as ro
 
@@ -47,7 +47,9 @@ def test_a_result_that_is_an_output_and_anothers_input(runtime: str) -> None:
         node("Add", ["h", "h2"], "sum"),
     ]
     tensors = [*weights("a"), *weights("b", operator="GRU", seed=1), tensor("one", [1])]
-    outputs = [value(name, *[None] * n) for name, n in (("y", 4), ("h", 3), ("c", 3), ("sum", 3), ("copy", 3), ("x", 3))]
+    outputs = [
+        value(name, *[None] * n) for name, n in (("y", 4), ("h", 3), ("c", 3), ("sum", 3), ("copy", 3), ("x", 3))
+    ]
     proto = model(nodes, [X], outputs, tensors)
     rep = agrees(proto, {"x": draw_x(T, B, H)}, runtime)
     assert where(rep) == [runtime, "rnnkernels", runtime, "rnnkernels", runtime]
@@ -104,7 +106,9 @@ def test_zero_lengths(runtime: str, shape: tuple[int, int]) -> None:
     proto = model(nodes, inputs, [value("out", *[None] * 4), value("h", *[None] * 3)], weights("a", directions=2))
     steps, batch = shape
     feeds = {"x": draw_x(*shape, H), "lengths": np.arange(batch, dtype=np.int32) % (steps + 1)}
-    wanted = None if steps and batch else [np.zeros((steps, 2, batch, H), np.float32), np.zeros((2, batch, H), np.float32)]
+    wanted = (
+        None if steps and batch else [np.zeros((steps, 2, batch, H), np.float32), np.zeros((2, batch, H), np.float32)]
+    )
     agrees(proto, feeds, runtime, wanted)
 
 
@@ -130,7 +134,11 @@ def test_initializers_that_are_inputs(runtime: str) -> None:
     feeds = {"x": draw_x(T, B, H)}
     rep = agrees(proto, feeds, runtime)
     assert rep.input_names == ("x",)
-    for more in ({"factor": np.float32(3)}, {"a.W": draw_x(1, 4 * H, H)}, {"a.W": draw_x(1, 4 * H, H), "factor": np.float32(1)}):
+    for more in (
+        {"factor": np.float32(3)},
+        {"a.W": draw_x(1, 4 * H, H)},
+        {"a.W": draw_x(1, 4 * H, H), "factor": np.float32(1)},
+    ):
         for _ in range(2):
             given = {**feeds, **{name: np.asarray(array) for name, array in more.items()}}
             same(list(rep.run(given)), whole(proto, given))
@@ -193,12 +201,16 @@ def test_large_initializers(runtime: str, shared: bool) -> None:
     proto = model(nodes, [X], [value("out", *[None] * 4)], tensors)
     before = proto.SerializeToString()
     rep = ro.prepare(proto, runtime=runtime)
-    np.testing.assert_allclose(rep.run(draw_x(T, B, H)).out, whole(proto, {"x": draw_x(T, B, H)})[0], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(
+        rep.run(draw_x(T, B, H)).out, whole(proto, {"x": draw_x(T, B, H)})[0], rtol=1e-3, atol=1e-3
+    )
     assert proto.SerializeToString() == before
 
 
 def test_external_data(tmp_path: Any) -> None:
-    proto = model([recurrent("a", "x", "y"), node("Mul", ["y", "y"], "out")], [X], [value("out", *[None] * 4)], weights("a"))
+    proto = model(
+        [recurrent("a", "x", "y"), node("Mul", ["y", "y"], "out")], [X], [value("out", *[None] * 4)], weights("a")
+    )
     wanted = ro.run_model(proto, draw_x(T, B, H))
     file = tmp_path / "model.onnx"
     onnx.save(proto, file, save_as_external_data=True, location="numbers.bin", size_threshold=16)
@@ -222,7 +234,12 @@ def chosen(condition: str, *, shadowed: bool = False) -> Any:
     """An If with an LSTM in one branch, a GRU behind another node in the other; both read `n` of the graph around."""
     inner = "m" if shadowed else "k"
     yes = branch("yes", [recurrent("a", "n", "y"), node("Mul", ["y", "y"], "left")], "left")
-    no = branch("no", [node("Abs", ["n"], inner), recurrent("b", inner, "y", operator="GRU")], "y", *weights("b", operator="GRU"))
+    no = branch(
+        "no",
+        [node("Abs", ["n"], inner), recurrent("b", inner, "y", operator="GRU")],
+        "y",
+        *weights("b", operator="GRU"),
+    )
     return node("If", [condition], "out", then_branch=yes, else_branch=no)
 
 
@@ -292,7 +309,9 @@ def looped(rounds: str, going: str, *, stop: bool = False) -> Any:
 
 
 @BOTH
-@pytest.mark.parametrize(("rounds", "going", "stop"), [(3, "yes", False), (0, "yes", False), (9, "", True), (3, "no", False)], ids=str)
+@pytest.mark.parametrize(
+    ("rounds", "going", "stop"), [(3, "yes", False), (0, "yes", False), (9, "", True), (3, "no", False)], ids=str
+)
 def test_loops(runtime: str, rounds: int, going: str, stop: bool) -> None:
     tensors = [*weights("a"), tensor("h0", np.zeros((1, B, H), np.float32)), tensor("limit", np.float32(0.2))]
     tensors += [tensor("yes", np.array(True)), tensor("no", np.array(False))]
@@ -333,7 +352,9 @@ def test_a_scan_runs_in_numpy_and_says_so(runtime: str) -> None:
     )  # fmt: skip
     tensors = [*weights("a"), tensor("zero", [0]), tensor("both", [0, 1])]
     scan = node("Scan", ["h0", "x"], "h", "out", num_scan_inputs=1, body=step)
-    proto = model([node("Neg", ["x"], "n"), scan], [value("h0", 1, B, H), value("x", T, B, H)], [value("out", T, B, H)], tensors)
+    proto = model(
+        [node("Neg", ["x"], "n"), scan], [value("h0", 1, B, H), value("x", T, B, H)], [value("out", T, B, H)], tensors
+    )
     feeds = {"h0": draw_x(1, B, H), "x": draw_x(T, B, H)}
     rep = ro.prepare(proto, runtime=runtime)
     same(list(rep.run(feeds)), whole(proto, feeds))
@@ -348,15 +369,33 @@ def test_a_scan_runs_in_numpy_and_says_so(runtime: str) -> None:
 def test_local_functions(runtime: str, opset: int) -> None:
     """One with an LSTM, called twice and from another; of another opset than the model's it runs in NumPy."""
     names = ["u", "w", "r"]
-    inner = [node("Neg", ["u"], "v"), node("LSTM", ["v", "w", "r"], "y", hidden_size=H), node("Squeeze", ["y", "axis"], "z")]
+    inner = [
+        node("Neg", ["u"], "v"),
+        node("LSTM", ["v", "w", "r"], "y", hidden_size=H),
+        node("Squeeze", ["y", "axis"], "z"),
+    ]
     make = helper.make_function
     imports = [helper.make_opsetid("", opset), helper.make_opsetid("local", 1)]
     recur = make("local", "Recur", names, ["z"], [constant("axis", [1]), *inner], imports)
-    twice = make("local", "Twice", names, ["z"], [node("Recur", names, "q", domain="local"), node("Recur", ["q", "w", "r"], "z", domain="local")], imports)
+    twice = make(
+        "local",
+        "Twice",
+        names,
+        ["z"],
+        [node("Recur", names, "q", domain="local"), node("Recur", ["q", "w", "r"], "z", domain="local")],
+        imports,
+    )
     plain = make("local", "Plain", ["u"], ["z"], [node("Mul", ["u", "u"], "z")], imports)
     nodes = [node("Plain", ["x"], "p", domain="local"), node("Twice", ["p", "a.W", "a.R"], "q", domain="local"),
              node("Plain", ["q"], "out", domain="local")]  # fmt: skip
-    proto = model(nodes, [X], [value("out", *[None] * 3)], weights("a"), imports=[helper.make_opsetid("local", 1)], functions=[recur, twice, plain])
+    proto = model(
+        nodes,
+        [X],
+        [value("out", *[None] * 3)],
+        weights("a"),
+        imports=[helper.make_opsetid("local", 1)],
+        functions=[recur, twice, plain],
+    )
     rep = ro.prepare(proto, runtime=runtime)
     feeds = {"x": draw_x(T, B, H)}
     same(list(rep.run(feeds)), whole(proto, feeds))

@@ -50,7 +50,9 @@ def recurrent(name: str, x: str, *outputs: str, operator: str = "LSTM", inputs: 
 
 def model(nodes: Any, inputs: Any, outputs: Any, tensors: Any = (), opset: int = 17, **options: Any) -> Any:
     sparse = options.pop("sparse", None)
-    graph = helper.make_graph(list(nodes), "graph", list(inputs), list(outputs), list(tensors), sparse_initializer=sparse)
+    graph = helper.make_graph(
+        list(nodes), "graph", list(inputs), list(outputs), list(tensors), sparse_initializer=sparse
+    )
     imports = [helper.make_opsetid("", opset), *options.pop("imports", ())]
     made = helper.make_model(graph, opset_imports=imports, **{"ir_version": 8, **options})
     onnx.checker.check_model(made)

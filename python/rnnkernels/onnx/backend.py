@@ -6,10 +6,8 @@ whose time goes into other operators is slow in it. `BackendRep.parts` says what
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -21,6 +19,7 @@ from rnnkernels._scalars import as_items, as_text
 
 from .cells import UnsupportedError
 from .engines import NUMPY, engines_of
+from .graphs import loaded
 from .shapes import dims_of
 from .split import Part, Plan
 
@@ -167,16 +166,12 @@ class Backend(base.Backend):  # type: ignore[misc]  # onnx is not followed
         runtime = kwargs.pop("runtime", None)
         _no_options("prepare", kwargs)
         _check_device(device)
-        if isinstance(model, (str, os.PathLike)):
-            path = Path(model)
-            if not path.is_file():
-                raise ValueError(f"model: expected a file, got {str(path)!r}, which is none")
-            onnx.checker.check_model(str(path))
-            return BackendRep(onnx.load(str(path)), runtime)
-        if not isinstance(model, onnx.ModelProto):
-            raise TypeError(f"model: expected an onnx.ModelProto or a path, got {type(model).__name__}")
-        super().prepare(model, device)
-        return BackendRep(model, runtime)
+        proto = loaded(model)
+        if proto is model:
+            super().prepare(model, device)
+        else:
+            onnx.checker.check_model(str(model))
+        return BackendRep(proto, runtime)
 
     @classmethod
     def run_model(cls, model: Any, inputs: Inputs, device: str = "CPU", **kwargs: Any) -> Any:

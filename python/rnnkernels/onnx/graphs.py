@@ -8,8 +8,11 @@ and where the parts run (split.py).
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import onnx
 from onnx import TensorProto, inliner, numpy_helper
 
 from .cells import UnsupportedError
@@ -45,6 +48,24 @@ def place_of(tensor: Any) -> str | None:
     if tensor.data_location != TensorProto.EXTERNAL:
         return None
     return next(str(entry.value) for entry in tensor.external_data if entry.key == "location")
+
+
+def loaded(model: Any) -> Any:
+    """Return a model, or that of a file with the files of its own initializers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is neither.
+    """
+    if isinstance(model, onnx.ModelProto):
+        return model
+    if not isinstance(model, (str, os.PathLike)):
+        raise TypeError(f"model: expected an onnx.ModelProto or a path, got {type(model).__name__}")
+    path = Path(model)
+    if not path.is_file():
+        raise ValueError(f"model: expected a file, got {str(path)!r}, which is none")
+    return onnx.load(str(path))
 
 
 def bodies(node: Any) -> Iterator[tuple[str, Any]]:

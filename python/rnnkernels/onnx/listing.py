@@ -14,11 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
-import onnx
-
 from .constants import Constants
 from .decomposed import Decomposed, cells_in
-from .graphs import bodies, inlined, path_of
+from .graphs import bodies, inlined, loaded, path_of
 from .nodes import INPUTS, STORED, WEIGHTS, computed_by
 
 if TYPE_CHECKING:
@@ -96,7 +94,7 @@ def layers(model: Any) -> FoundNodes:
 
     Parameters
     ----------
-    model : onnx.ModelProto
+    model : onnx.ModelProto, str or os.PathLike
         Local functions that hold recurrent nodes are inlined first: a node is found once for each call. Those of
         another opset than the model's are not looked into.
 
@@ -107,12 +105,10 @@ def layers(model: Any) -> FoundNodes:
 
     Raises
     ------
-    TypeError
-        If it is no model.
+    TypeError, ValueError
+        If it is no model, or no file.
     """
-    if not isinstance(model, onnx.ModelProto):
-        raise TypeError(f"model: expected an onnx.ModelProto, got {type(model).__name__}")
-    model = inlined(model)
+    model = inlined(loaded(model))
     opsets = {opset.domain: opset.version for opset in model.opset_import}
     nodes: list[FoundNode] = []
     decomposed: list[Decomposed] = []

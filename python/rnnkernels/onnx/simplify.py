@@ -14,7 +14,6 @@ from .constants import Constants, is_constant
 from .graphs import Flat, bodies, copied, driven, is_driven, replace
 from .shapes import known_shapes, types_of
 
-
 _SMALL = 1024  # elements
 _ROUNDS = 8  # of inference: a branch that is decided may tell a shape that decides the next
 

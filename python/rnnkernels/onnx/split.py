@@ -18,7 +18,19 @@ from onnx import helper
 from .cells import DEFAULTS, UnsupportedError
 from .constants import is_constant
 from .engines import NUMPY, ONNXRUNTIME, OURS, Numpy, Refused
-from .graphs import Flat, bodies, copied, driven, flat, is_driven, is_recurrent, path_of, place_of, reads, recurrent_functions
+from .graphs import (
+    Flat,
+    bodies,
+    copied,
+    driven,
+    flat,
+    is_driven,
+    is_recurrent,
+    path_of,
+    place_of,
+    reads,
+    recurrent_functions,
+)
 from .nodes import INPUTS, STORED, WEIGHTS, check_opset, computed_by, of_node, read_attributes
 from .operators import COMPUTED
 from .shapes import dims_of, without_dims
@@ -341,9 +353,7 @@ class _Builder:
     def _if(self, node: Any, path: str) -> Step:
         graphs = dict(bodies(node))
         branches = [graphs[name] for name in _BRANCHES]
-        then, other = (
-            self.body(graph, f"{path}/{name}") for graph, name in zip(branches, _BRANCHES, strict=True)
-        )
+        then, other = (self.body(graph, f"{path}/{name}") for graph, name in zip(branches, _BRANCHES, strict=True))
         for graph in branches:
             self._same_types([value.name for value in graph.output], node.output)
         return Branch(self.place(node.input[0]), (then, other), self._gives(node))

@@ -6,7 +6,7 @@ once for each weight. They matter where ONNX Runtime is not installed. Not here:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
