@@ -97,7 +97,7 @@ def test_what_onnx_runtime_cannot_run(runtime: str | None) -> None:
     imports = [helper.make_opsetid(domain, 1)]
     proto = model([recurrent("a", "x", "y"), learn], inputs, [value("out", *[None] * 4)], tensors, imports=imports)
     if runtime == "onnxruntime":
-        with pytest.raises(ro.UnsupportedError, match="model: ONNX Runtime .*: .*Momentum"):
+        with pytest.raises(ro.UnsupportedError, match=r"model: ONNX Runtime .*: .*Momentum"):
             ro.prepare(proto, runtime=runtime)
         assert not ro.is_compatible(proto, runtime=runtime)
         return
@@ -201,7 +201,7 @@ def test_an_embedding_that_others_read_or_that_is_large(runtime: str, monkeypatc
     feeds = {"tokens": np.arange(6).reshape(3, 2)}
     rep = agrees(model(nodes, *given), feeds, runtime)
     assert [list(part.operators) for part in rep.parts] == [["Gather", "Neg"], ["Gather", "LSTM"]]
-    monkeypatch.setattr("rnnkernels.onnx.split._LARGEST_TABLE", 100)
+    monkeypatch.setattr("rnnkernels.onnx.embedding.LARGEST", 100)
     rep = agrees(model(nodes, *given), feeds, runtime)
     assert [list(part.operators) for part in rep.parts] == [["Gather", "Neg"], ["LSTM"]]
 

@@ -86,7 +86,7 @@ def test_nodes_everywhere() -> None:
     assert ro.from_node(own, given).directions[0].cell == "lstm"
     assert found[1:3][0] is own
     assert not found.decomposed
-    with pytest.raises(TypeError, match="model: expected an onnx.ModelProto or a path, got GraphProto"):
+    with pytest.raises(TypeError, match=r"model: expected an onnx.ModelProto or a path, got GraphProto"):
         ro.layers(proto.graph)
 
 

@@ -1,4 +1,4 @@
-"""Models that are taken apart at their recurrent nodes: the same answers as whole, whatever the graph; what runs where."""
+"""Models that are taken apart at their recurrent nodes: the answers of the whole, whatever the graph; what runs where."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def test_external_data(tmp_path: Any) -> None:
     loaded = onnx.load(file, load_external_data=False)
     with pytest.raises((ro.UnsupportedError, onnx.checker.ValidationError), match=r"a\.W|external|data"):
         ro.prepare(loaded)
-    with pytest.raises(ValueError, match="model: expected a file, got '.*nothing.onnx', which is none"):
+    with pytest.raises(ValueError, match=r"model: expected a file, got '.*nothing.onnx', which is none"):
         ro.prepare(tmp_path / "nothing.onnx")
 
 

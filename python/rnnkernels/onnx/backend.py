@@ -69,6 +69,7 @@ class BackendRep(base.BackendRep):  # type: ignore[misc]  # onnx is not followed
 
     @property
     def parts(self) -> tuple[Part, ...]:
+        """What runs where: see the class."""
         return self._decided.parts
 
     def __repr__(self) -> str:
@@ -122,8 +123,12 @@ class BackendRep(base.BackendRep):  # type: ignore[misc]  # onnx is not followed
         """Make a plan for the shapes of the first call, where it has fewer branches."""
         with self._lock:
             if self._seen is None:
-                plan = Plan(self._model, self._engines, shapes=dict(zip(self._tensors, shapes, strict=True)))
-                if plan.undecided < self._plan.undecided:
+                try:
+                    plan = Plan(self._model, self._engines, shapes=dict(zip(self._tensors, shapes, strict=True)))
+                except (UnsupportedError, TypeError, ValueError):  # shapes that do not fit: the run says so
+                    return
+                places = {part.where for part in self._plan.parts}
+                if plan.undecided < self._plan.undecided and all(part.where in places for part in plan.parts):
                     self._decided = plan
                 self._seen = shapes
 

@@ -1,4 +1,4 @@
-"""What runs the operators that are not ours: ONNX Runtime where it is installed, or ONNX's reference evaluator in NumPy.
+"""What runs the operators that are not ours: ONNX Runtime where it is installed, or ONNX's reference evaluator.
 
 Arrays go to a session and come from it without a copy. Its threads are as many as ours when it is made, and do not
 spin: our calls come in between. Not here: which nodes run together (split.py).
@@ -45,7 +45,7 @@ class Evaluator(ReferenceEvaluator):  # type: ignore[misc]  # onnx is not follow
         super().__init__(proto, *args, new_ops=[*own, *(op for op in new_ops or () if op not in own)], **kwargs)
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """An engine cannot run a part: the message says why."""
 
 
@@ -60,7 +60,7 @@ class Numpy:
 
         Raises
         ------
-        Refused
+        RefusedError
             If it lacks an operator.
         """
         del types  # arrays have theirs
@@ -77,7 +77,7 @@ class Numpy:
         except UnsupportedError:
             raise
         except (NotImplementedError, RuntimeError) as error:
-            raise Refused(str(error)) from error
+            raise RefusedError(str(error)) from error
         return lambda names, feeds: evaluator.run(names, {**feeds, **fixed})
 
 
@@ -114,7 +114,7 @@ class OnnxRuntime:
 
         Raises
         ------
-        Refused
+        RefusedError
             If it lacks an operator, or a value that comes or goes has a type that is not known, or that NumPy lacks.
         """
         for value in model.graph.input:
@@ -132,7 +132,7 @@ class OnnxRuntime:
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
         except self._errors as error:
-            raise Refused(str(error)) from error
+            raise RefusedError(str(error)) from error
         for found in session.get_outputs():
             known = type_named(found.type)
             if known is not None:
@@ -162,16 +162,16 @@ def _shared(name: str, types: Mapping[str, Any]) -> Any:
     """Return the type of a value that ONNX Runtime and NumPy both have."""
     found = types.get(name)
     if found is None:
-        raise Refused(f"the type of {name!r} is not known")
+        raise RefusedError(f"the type of {name!r} is not known")
     inner = found
     while not inner.HasField("tensor_type"):
         kind = inner.WhichOneof("value")
         if kind not in ("sequence_type", "optional_type"):
-            raise Refused(f"{name!r} is a {kind.removesuffix('_type')}")
+            raise RefusedError(f"{name!r} is a {kind.removesuffix('_type')}")
         inner = getattr(inner, kind).elem_type
     if inner.tensor_type.elem_type not in _SHARED:
         element = TensorProto.DataType.Name(inner.tensor_type.elem_type)
-        raise Refused(f"{name!r} is {element}, which NumPy does not have")
+        raise RefusedError(f"{name!r} is {element}, which NumPy does not have")
     return found
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, overload
 from .constants import Constants
 from .decomposed import Decomposed, cells_in
 from .graphs import bodies, inlined, loaded, path_of
-from .nodes import INPUTS, STORED, WEIGHTS, computed_by
+from .nodes import FLOATING, INPUTS, STORED, WEIGHTS, computed_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ class FoundNode:
     Attributes
     ----------
     path : str
-        The nodes and attributes that it is in and its own name, or that of its first result: ``"If_0/then_branch/lstm"``.
+        The nodes and attributes that it is in and its own name, or its first result's: ``"If_0/then_branch/lstm"``.
     node : onnx.NodeProto
     graphs : tuple of onnx.GraphProto
         The graph that it is in, then those around it.
@@ -43,6 +43,8 @@ class FoundNode:
         input of the model changes.
     missing : dict of str to str
         Why the others are not known.
+    constants : Constants
+        What `from_node` finds them in.
     """
 
     path: str
@@ -131,7 +133,7 @@ def _graphs(graph: Any, path: str, around: tuple[Any, ...]) -> Iterator[tuple[st
 
 def _found(path: str, node: Any, around: tuple[Any, ...], constants: Constants) -> FoundNode:
     weights, missing = {}, {}
-    roles = STORED if node.op_type not in ("RNN", "GRU", "LSTM") else WEIGHTS
+    roles = WEIGHTS if node.op_type in FLOATING else STORED
     for role, name in zip(INPUTS, node.input, strict=False):
         if role in roles and name:
             try:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MICROSOFT = "com.microsoft"
 
+FLOATING = tuple(DEFAULTS)  # the operators whose weights are floats
+
 # What an operator computes, by its domain and name.
 COMPUTES = {**{("", name): name for name in DEFAULTS}, (MICROSOFT, "DynamicQuantizeLSTM"): "LSTM"}
 _DYNAMIC = "DynamicQuantize"  # before the name of what it computes

@@ -205,14 +205,12 @@ def results(settings: Attributes, layers: Sequence[Prepared], given: Given) -> t
 
 def states_of(operator: str, initial_h: Array | None, initial_c: Array | None, at: int) -> State | None:
     """Return a direction's initial states, each (B, H); None: zeros."""
+    h, c = (None if array is None else _compute(array[at]) for array in (initial_h, initial_c))
     if operator != "LSTM":
-        return None if initial_h is None else (_compute(initial_h[at]),)
-    if initial_h is None and initial_c is None:
-        return None
-    if initial_h is None or initial_c is None:
-        known = _compute((initial_c if initial_h is None else initial_h)[at])
-        return (np.zeros_like(known), known) if initial_h is None else (known, np.zeros_like(known))
-    return _compute(initial_h[at]), _compute(initial_c[at])
+        return None if h is None else (h,)
+    if h is None:
+        return None if c is None else (np.zeros_like(c), c)
+    return h, np.zeros_like(h) if c is None else c
 
 
 def _together(parts: Sequence[Array], axis: int) -> Array:

@@ -6,6 +6,7 @@ branch take its place, and a graph that had to be left at each such node runs in
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from onnx import helper, numpy_helper
@@ -59,24 +60,22 @@ def _read(flat: Flat, constants: Constants) -> None:
         constants.read(graph.node)
 
 
-def _fold(graph: Any, constants: Constants, known: set[str]) -> bool:
-    """Write down the small tensors that nodes compute from constants, and return whether there were any.
+def _fold(graph: Any, constants: Constants, small: set[str]) -> bool:
+    """Write down the small tensors that nodes compute from such, and return whether there were any.
 
     Inference knows a shape that depends on such a tensor where the tensor stands there.
     """
-    known.update(tensor.name for tensor in graph.initializer)
+    small.update(tensor.name for tensor in graph.initializer if math.prod(tensor.dims) <= _SMALL)
     kept, found = [], False
     for node in graph.node:
-        values = _values(node, constants, known)
-        if values is not None:
-            known.update(values)
-            if node.op_type != "Constant" and all(map(_is_small, values.values())):
-                graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in values.items())
-                found = True
-                continue
-        if is_driven(node):
-            for _, inner in bodies(node):
-                found |= _fold(inner, constants, set(known))
+        values = _values(node, constants, small)
+        small.update(values)
+        if values and node.op_type != "Constant":
+            graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in values.items())
+            found = True
+            continue
+        for _, inner in bodies(node) if is_driven(node) else ():
+            found |= _fold(inner, constants, set(small))
         kept.append(node)
     if len(kept) < len(graph.node):
         kept = [copied(node) for node in kept]  # those of `graph.node` go with it
@@ -85,19 +84,16 @@ def _fold(graph: Any, constants: Constants, known: set[str]) -> bool:
     return found
 
 
-def _values(node: Any, constants: Constants, known: set[str]) -> dict[str, Any] | None:
-    """Return the results of a node that computes with constants alone, by name."""
+def _values(node: Any, constants: Constants, small: set[str]) -> dict[str, Any]:
+    """Return the results of a node that computes small tensors from such, by name; none of another."""
     names = [name for name in node.output if name]
-    if not known.issuperset(names) and not is_constant(node, known.__contains__):
-        return None
+    if not small.issuperset(names) and not is_constant(node, small.__contains__):
+        return {}
     try:
-        return {name: constants.find("", name) for name in names}
+        values = {name: constants.find("", name) for name in names}
     except ValueError:  # no engine is here for it: it stays, and is run with the others
-        return None
-
-
-def _is_small(array: Any) -> bool:
-    return array.size <= _SMALL and array.dtype.kind in "biuf"
+        return {}
+    return values if all(each.size <= _SMALL and each.dtype.kind in "biuf" for each in values.values()) else {}
 
 
 def _settle(graph: Any, constants: Constants) -> bool:

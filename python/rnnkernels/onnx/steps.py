@@ -48,6 +48,7 @@ class Others:
         self._names, self._places = list(gives), list(gives.values())
 
     def __call__(self, values: list[Any]) -> None:
+        """Do the step."""
         found = self._call(self._names, {name: values[place] for name, place in self._takes})
         for place, value in zip(self._places, found, strict=True):
             values[place] = value
@@ -84,23 +85,27 @@ class Recurrent:
         self._asked = [
             Asked(layer.cell, reverse) for layer, reverse in zip(self._layers, settings.reverse, strict=True)
         ]
-        self._dtype = self._weights["W"].dtype
-        self._sizes = self._weights["W"].shape[2], self._weights["R"].shape[2]
+        W, R = present(self._weights["W"], "W"), present(self._weights["R"], "R")
+        self._dtype = W.dtype
+        self._sizes = W.shape[2], R.shape[2]
         self._direct = settings.layout == 0 and self._dtype in COMPUTED
         self._takes, self._gives = list(takes), list(gives)
 
     def __call__(self, values: list[Any]) -> None:
-        given = Given(*[None if place is None else values[place] for place in self._takes])
-        if self._direct and given.sequence_lens is None and self._fits(*given):
-            found: Sequence[Array] = self._run(*given)
+        """Do the step."""
+        X: Any
+        X, lengths, h, c = (None if place is None else values[place] for place in self._takes)
+        if self._direct and lengths is None and self._fits(X, h, c):
+            found: Sequence[Array] = self._run(X, h, c)
         else:
+            given = Given(X, lengths, h, c)
             if self._dynamic:
                 check_floats(given._asdict())
             check_shapes(self._settings, {**self._weights, **given._asdict()})
             found = results(self._settings, self._layers, given)
         _put(values, self._gives, found)
 
-    def _fits(self, X: Array, _: None, h: Array | None, c: Array | None) -> bool:
+    def _fits(self, X: Array, h: Array | None, c: Array | None) -> bool:
         """Whether the kernels can read the arrays as they are, and nothing is to be said against their shapes."""
         inputs, hidden = self._sizes
         if X.ndim != 3 or X.shape[2] != inputs or X.dtype != self._dtype or not _readable(X):
@@ -111,7 +116,7 @@ class Recurrent:
     def _fits_state(self, array: Array | None, shape: tuple[int, ...]) -> bool:
         return array is None or (array.shape == shape and array.dtype == self._dtype and _readable(array))
 
-    def _run(self, X: Array, _: None, h: Array | None, c: Array | None) -> list[Array]:
+    def _run(self, X: Array, h: Array | None, c: Array | None) -> list[Array]:
         """Return what `results` does."""
         runs = []
         for at, (layer, asked) in enumerate(zip(self._layers, self._asked, strict=True)):
@@ -130,7 +135,7 @@ class Recurrent:
 
 
 class Embedded:
-    """A recurrent node whose X is rows of a table, picked by tokens: the table comes multiplied by W, which is done once.
+    """A recurrent node whose X is rows of a table, picked by tokens: the table is multiplied by W here, once.
 
     Parameters
     ----------
@@ -165,8 +170,10 @@ class Embedded:
         self._takes, self._gives = list(takes), list(gives)
 
     def __call__(self, values: list[Any]) -> None:
-        tokens, *others = [None if place is None else values[place] for place in self._takes]
-        tokens = tokens.T if self._turned else tokens
+        """Do the step."""
+        found, *others = [None if place is None else values[place] for place in self._takes]
+        given = present(found, "tokens")
+        tokens = given.T if self._turned else given
         outside = tokens.size and not (-self._most <= tokens.min() and tokens.max() < self._most)
         if outside:
             raise ValueError(
@@ -209,6 +216,7 @@ class Branch:
         self._condition, self._branches, self._gives = condition, branches, list(gives)
 
     def __call__(self, values: list[Any]) -> None:
+        """Do the step."""
         chosen = self._branches[0 if _flag("cond", values[self._condition]) else 1]
         _put(values, self._gives, chosen.run(values))
 
@@ -242,6 +250,7 @@ class Repeat:
         self._body, self._gives, self._empty = body, list(gives), list(empty)
 
     def __call__(self, values: list[Any]) -> None:
+        """Do the step."""
         most = None if self._most is None else int(_one("M", values[self._most]))
         going = self._condition is None or _flag("cond", values[self._condition])
         changed = [values[place] for place in self._initial]
