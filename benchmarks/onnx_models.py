@@ -111,7 +111,7 @@ def cases() -> list[Case]:
         T = 60
         lengths = np.clip(rng.geometric(1 / 18, B), 2, T) if ragged else np.full(B, T)
         lengths[0] = T
-        feeds = {"tokens": rng.integers(0, 2000, (T, B)), "lengths": lengths.astype(np.int32)}
+        feeds: dict[str, Array] = {"tokens": rng.integers(0, 2000, (T, B)), "lengths": lengths.astype(np.int32)}
         found.append(Case(f"tagger, {'ragged' if ragged else 'full'}, T{T} B{B} H256", model, feeds))
     model = speech(80, 512, 3, 64)
     for B in (1, 16):

@@ -73,14 +73,15 @@ def test_sessions_are_made_once_with_our_threads(monkeypatch: pytest.MonkeyPatch
 
 
 def test_arrays_pass_without_a_copy() -> None:
+    """A result is the session's own memory where ONNX Runtime gives that away, and no later run writes to it."""
     pytest.importorskip("onnxruntime")
+    (plain,) = whole(model([node("Neg", ["x"], "n")], [X], [value("n", *[None] * 3)]), {"x": draw_x(T, B, H)})
     rep = ro.prepare(around(), runtime="onnxruntime")
-    x = draw_x(T, B, H)
-    taken = rep.run(x).out
-    assert not taken.flags.owndata  # the session's own memory
-    again = taken.copy()
+    taken = rep.run(draw_x(T, B, H)).out
+    assert taken.flags.owndata == plain.flags.owndata
+    before = taken.copy()
     rep.run(draw_x(T, B, H, seed=9))
-    assert taken.tobytes() == again.tobytes()  # which no later run writes to
+    assert taken.tobytes() == before.tobytes()
 
 
 @pytest.mark.parametrize("runtime", [None, "onnxruntime", "numpy"])
@@ -155,18 +156,18 @@ def test_weights_are_packed_when_the_model_is_prepared(monkeypatch: pytest.Monke
 # ---- embeddings ------------------------------------------------------------------------------------------------------
 
 
-def embedded(way: str, *, directions: int = 2, table: Any = None, elsewhere: bool = False) -> Any:
-    turned, layout = "turned" in way, int("batch" in way)
-    table = draw_x(V, H, seed=3) if table is None else table
-    gather = node("Gather", ["table", "tokens"], "e" if turned else "x", **({"axis": 0} if turned else {}))
-    nodes = [gather, *([node("Transpose", ["e"], "x", perm=[1, 0, 2])] if turned else [])]
-    more = {"layout": 1} if layout else {}
+def embedded(way: str) -> Any:
+    turned = "turned" in way
+    more: dict[str, Any] = {"layout": 1} if "batch" in way else {}
+    nodes = [node("Gather", ["table", "tokens"], "e" if turned else "x", axis=0)]
+    if turned:
+        nodes.append(node("Transpose", ["e"], "x", perm=[1, 0, 2]))
     nodes.append(recurrent("a", "x", "y", "h", inputs=["lengths", "h0"], direction="bidirectional", **more))
-    nodes.append(node("Mul", ["y", "x" if elsewhere else "y"], "out"))
+    nodes.append(node("Mul", ["y", "y"], "out"))
     lengths = helper.make_tensor_value_info("lengths", TensorProto.INT32, ["B"])
     inputs = [value("tokens", None, None, kind="i"), lengths, value("h0", None, None, H)]
-    tensors = [*weights("a", directions=directions), tensor("table", table)]
-    return model(nodes, inputs, [value("out", *[None] * 4), value("h", *[None] * 3)], tensors, opset=17)
+    tensors = [*weights("a", directions=2), tensor("table", draw_x(V, H, seed=3))]
+    return model(nodes, inputs, [value("out", *[None] * 4), value("h", *[None] * 3)], tensors)
 
 
 @BOTH
@@ -250,7 +251,7 @@ def test_conv_is_the_evaluators() -> None:
         (found,) = ro.run_node(conv, given, opset_version=17)
         assert found.shape == wanted.shape
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
-    with pytest.raises(ValueError, match="X, W: expected shapes of 1 groups that fit"):
+    with pytest.raises(ValueError, match="X, W: expected shapes of 1 groups that fit|Shape inconsistencies"):
         ro.run_node(node("Conv", ["x", "w"], "y"), [np.zeros((1, 2, 9), np.float32), np.zeros((1, 3, 2), np.float32)])
 
 
