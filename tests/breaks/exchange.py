@@ -159,8 +159,8 @@ BREAKS = [
     Break(
         "onnx: quantised rows are computed with as floats",
         f"{P}/onnx/operators.py",
-        "return [(cell, found or params) for",
-        "return [(cell, params) for",
+        "Prepared(cell, integers or params, tokens=tokens)",
+        "Prepared(cell, params, tokens=tokens)",
         "tests/onnx/test_onnx_quantized.py",
     ),
     Break(

@@ -251,7 +251,7 @@ def test_conv_is_the_evaluators() -> None:
         (found,) = ro.run_node(conv, given, opset_version=17)
         assert found.shape == wanted.shape
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
-    with pytest.raises(ValueError, match="X, W: expected shapes of 1 groups that fit|Shape inconsistencies"):
+    with pytest.raises(ValueError, match=r"X, W: expected shapes of 1 groups that fit|Shape inconsistencies"):
         ro.run_node(node("Conv", ["x", "w"], "y"), [np.zeros((1, 2, 9), np.float32), np.zeros((1, 3, 2), np.float32)])
 
 
