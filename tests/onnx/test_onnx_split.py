@@ -210,6 +210,23 @@ def test_large_initializers(runtime: str, shared: bool) -> None:
     assert proto.SerializeToString() == before
 
 
+def test_a_large_initializer_of_a_type_that_numpy_lacks() -> None:
+    pytest.importorskip("onnxruntime")
+    number = 0x3F80  # 1 in bfloat16
+    raw = np.full((H, 20_000), number, np.uint16).tobytes()
+    wide = helper.make_tensor("wide", TensorProto.BFLOAT16, (H, 20_000), raw, raw=True)
+    nodes = [
+        recurrent("a", "x", "y"),
+        node("Cast", ["wide"], "floats", to=TensorProto.FLOAT),
+        node("MatMul", ["y", "floats"], "m"),
+        node("ReduceMax", ["m"], "out", axes=[3]),
+    ]
+    proto = model(nodes, [X], [value("out", *[None] * 4)], [*weights("a"), wide])
+    rep = ro.prepare(proto, runtime="onnxruntime")
+    y = ro.run_model(model(nodes[:1], [X], [value("y", *[None] * 4)], weights("a")), draw_x(T, B, H)).y
+    np.testing.assert_allclose(rep.run(draw_x(T, B, H)).out, y.sum(3, keepdims=True), rtol=1e-5, atol=1e-5)
+
+
 def test_external_data(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     proto = model(
         [recurrent("a", "x", "y"), node("Mul", ["y", "y"], "out")], [X], [value("out", *[None] * 4)], weights("a")

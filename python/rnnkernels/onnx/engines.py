@@ -146,9 +146,8 @@ class _Session:
 
     def __init__(self, session: Any, errors: tuple[type[Exception], ...]) -> None:
         self._session, self._errors = session, errors
-        inner = getattr(
-            session, "_sess", None
-        )  # what `run` of the session calls, after 4 us of looking at its arguments
+        # What a session's `run` calls when it has looked at its arguments for some 4 us.
+        inner = getattr(session, "_sess", None)
         self._run = getattr(inner, "run", session.run)
 
     def __call__(self, names: list[str], feeds: dict[str, Any]) -> Any:

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
     from rnnkernels.parameters import Array
 
-_LARGE = 1 << 16  # bytes: initializers from here on are kept beside the model
+_LARGE = 1 << 16  # bytes: initializers from here on are kept beside the model, where NumPy has their type
+_KEPT = {
+    TensorProto.DOUBLE, TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT32, TensorProto.INT64, TensorProto.INT8,
+    TensorProto.UINT8,
+}  # fmt: skip
 
 
 class Flat(NamedTuple):
@@ -160,7 +164,7 @@ def _light(graph: Any, large: dict[str, Array]) -> Any:
                 f"model: initializer {tensor.name!r} lies in a file of its own, {place_of(tensor)!r}, that was not "
                 "read; give the model's path, or what onnx.load returns with load_external_data=True"
             )
-        if tensor.ByteSize() < _LARGE or tensor.data_type == TensorProto.STRING:
+        if tensor.ByteSize() < _LARGE or tensor.data_type not in _KEPT:
             copy.initializer.append(tensor)
             continue
         place = f"rnnkernels:{len(large)}"
