@@ -15,6 +15,7 @@ COMMANDS = (
     "equations",
     "low-precision",
     "models",
+    "onnx-models",
     "draw",
     "compare",
 )

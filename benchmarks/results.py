@@ -13,6 +13,7 @@
 - ``cost``: what a build costs to make, and one more cell
 - ``low_precision``: bfloat16 and int8, times and errors of ours and the peers'; or nats (``what``)
 - ``models``: a model that trains with torch.nn's layers, over the same with ours
+- ``onnx_models``: a whole ONNX model in ONNX Runtime over the same with its recurrent nodes on our kernels
 - ``neighbours``: calls beside other people's threads over calls alone, ours and the peers'; or a training loop's steps
 """
 

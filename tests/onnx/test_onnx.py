@@ -302,7 +302,7 @@ def test_bad_calls() -> None:
         rep.run(feeds, fast=True)
     with pytest.raises(TypeError, match="prepare: there is no option fast"):
         ro.prepare(model, fast=True)
-    with pytest.raises(TypeError, match=r"model: expected an onnx.ModelProto, got GraphProto"):
+    with pytest.raises(TypeError, match=r"model: expected an onnx.ModelProto or a path, got GraphProto"):
         ro.prepare(model.graph)
     with pytest.raises(ro.UnsupportedError, match="device: expected 'CPU', got 'CUDA:0'"):
         ro.prepare(model, "CUDA:0")

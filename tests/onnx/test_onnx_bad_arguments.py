@@ -50,6 +50,7 @@ ROWS = [
     row("prepare", rko.prepare, {"device": "text"}, model=MODEL, device="CPU"),
     row("is_compatible", rko.is_compatible, {"device": "text"}, model=MODEL, device="CPU"),
     row("run_model", rko.run_model, {"device": "text", **ONE}, model=MODEL, inputs=[X], device="CPU"),
+    row("layers", rko.layers, model=MODEL),
     row("run_node", rko.run_node, {"device": "text"}, node=NODE, inputs=FEEDS, device="CPU"),
     row("supports_device", rko.supports_device, {"device": "text"}, device="CPU"),
     row("BackendRep.run", rko.prepare(MODEL).run, ONE, inputs=[X]),

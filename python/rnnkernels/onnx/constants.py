@@ -8,7 +8,7 @@ values that depend on an input, and operators with graphs of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +29,15 @@ _MOVES = {"Concat", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Trans
 _MOST_MOVES = 32  # behind a DequantizeLinear; of more its integers are not looked for
 _INTEGERS = {"int4", "int8", "uint4", "uint8"}
 
-_RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
+RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
+
+
+def is_constant(node: Any, known: Callable[[str], bool]) -> bool:
+    """Whether a node of the standard computes the same each time, with what is known alone."""
+    if node.domain not in ("", "ai.onnx") or node.op_type in RANDOM or any(a.HasField("g") for a in node.attribute):
+        return False
+    names = [name for name in node.input if name]
+    return all(map(known, names)) and (bool(names) or node.op_type == "Constant")
 
 
 class Constants:
@@ -58,14 +66,18 @@ class Constants:
                 raise TypeError(f"initializers: expected arrays by name, got {shown(given)}: {error}") from None
         elif isinstance(given, onnx.ModelProto):
             self._opsets = {opset.domain: opset.version for opset in given.opset_import}
-            self._read(_around(given.graph, node))
+            self.read(_around(given.graph, node))
         elif isinstance(given, onnx.GraphProto):
-            self._read([given])
+            self.read([given])
         elif isinstance(given, Iterable) and not isinstance(given, (str, bytes)):
-            self._read(given)
+            self.read(given)
         else:
             expected = "a mapping of names to arrays, a model, a graph, or an iterable of tensors, nodes and graphs"
             raise TypeError(f"initializers: expected {expected}, got {type(given).__name__}")
+
+    def give(self, arrays: Mapping[str, Array]) -> None:
+        """Take numbers that are known from elsewhere; they count before others of their names."""
+        self._arrays |= arrays
 
     def find(self, role: str, name: str) -> Array:
         """Return an input's numbers.
@@ -142,7 +154,7 @@ class Constants:
 
     def _compute(self, role: str, name: str, node: Any) -> None:
         what = f"{role}: {name!r} is computed by {node.op_type}"
-        if node.op_type in _RANDOM or any(a.HasField("g") or a.graphs for a in node.attribute):
+        if node.op_type in RANDOM or any(a.HasField("g") or a.graphs for a in node.attribute):
             raise ValueError(f"{what}, which is no constant; expected numbers that no run of the model changes")
         if any(n and n not in self._arrays for n in node.input):
             raise ValueError(f"{what}, which takes its own result: expected a graph without circles")
@@ -160,10 +172,11 @@ class Constants:
             ) from error
         self._arrays |= {n: np.asarray(value) for n, value in zip(results, found, strict=True)}
 
-    def _read(self, parts: Iterable[Any]) -> None:
+    def read(self, parts: Iterable[Any]) -> None:
+        """Take tensors, nodes and graphs; what is here already counts before them."""
         for part in parts:
             if isinstance(part, onnx.GraphProto):
-                self._read([*part.initializer, *part.node])
+                self.read([*part.initializer, *part.node])
             elif isinstance(part, onnx.TensorProto):
                 if part.name not in self._nodes:
                     self._arrays.setdefault(part.name, numpy_helper.to_array(part))

@@ -17,6 +17,7 @@ from rnnkernels.parameters import Array, Params, parameter_shapes
 
 from .cells import BUILT_IN, DEFAULTS, UnsupportedError, form_of
 from .constants import Constants
+from .listing import FoundNode
 from .nodes import INPUTS, STORED, WEIGHTS, Attributes, computed_by, of_node, read_attributes
 from .quantized import from_inputs, shapes_of, to_quantized
 from .weights import check_shapes, from_params, to_params
@@ -72,12 +73,13 @@ class Layer:
     layout: int = 0
 
 
-def from_node(node: Any, initializers: Any) -> Layer:
+def from_node(node: Any, initializers: Any = None) -> Layer:
     """Return the cells and parameters of an RNN, GRU or LSTM node, or of a DynamicQuantizeLSTM.
 
     Parameters
     ----------
-    node : onnx.NodeProto
+    node : onnx.NodeProto or FoundNode
+        What `layers` found needs no `initializers`.
     initializers : mapping of str to array, onnx.ModelProto, onnx.GraphProto, or iterable
         What W, R, and B, P, scales and zero points where the node names them, are found in: a graph's ``initializer``,
         say. A model or a graph is searched for what its nodes compute from constants, too, whatever the operators are.
@@ -99,12 +101,15 @@ def from_node(node: Any, initializers: Any) -> Layer:
         If the node is of another operator, an initializer is missing or depends on an input of the model, or shapes or
         dtypes do not fit.
     """
+    constants = None
+    if isinstance(node, FoundNode):
+        node, constants = node.node, node.constants if initializers is None else None
     operator = computed_by(node)
     if operator is None:
         what = getattr(node, "op_type", None) or type(node).__name__
         raise ValueError(f"node: expected an RNN, GRU, LSTM or DynamicQuantizeLSTM, got {what}")
     settings = read_attributes(node.op_type, {a.name: helper.get_attribute_value(a) for a in node.attribute})
-    given, stored = _weights(settings, node, Constants(initializers, node))
+    given, stored = _weights(settings, node, constants or Constants(initializers, node))
     check_shapes(settings, given)
     try:
         cells = settings.cells(peepholes=given["P"] is not None)

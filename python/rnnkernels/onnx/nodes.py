@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from onnx import defs
 
 from .activations import Activation, Constants, read
 from .cells import DEFAULTS, Form, UnsupportedError, cell_of
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MICROSOFT = "com.microsoft"
+
+FLOATING = tuple(DEFAULTS)  # the operators whose weights are floats
 
 # What an operator computes, by its domain and name.
 COMPUTES = {**{("", name): name for name in DEFAULTS}, (MICROSOFT, "DynamicQuantizeLSTM"): "LSTM"}
@@ -92,6 +95,13 @@ def of_node(error: UnsupportedError, node: Any) -> UnsupportedError:
     """Return the error with the node that is refused behind it: by its name, or by its first result."""
     named = f"{node.name!r}" if node.name else f"of {next((n for n in node.output if n), '')!r}"
     return UnsupportedError(f"{error} [{node.op_type} node {named}]")
+
+
+def check_opset(op_type: str, opsets: Mapping[str, int]) -> None:
+    """Raise where a model, whose versions by domain are given, is older than what is served."""
+    opset = opsets.get("", defs.onnx_opset_version())
+    if opset < FIRST_OPSET:
+        raise UnsupportedError(f"opset_import: {op_type} is served from opset {FIRST_OPSET} on, got {opset}")
 
 
 def computed_by(node: Any) -> str | None:

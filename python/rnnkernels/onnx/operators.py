@@ -1,7 +1,8 @@
 """The operators RNN, GRU, LSTM and DynamicQuantizeLSTM for `onnx.reference.ReferenceEvaluator`, on the kernels.
 
 `ops` are the classes that an evaluator takes as ``new_ops=``; the rest of a model runs as it does without them. An
-evaluator does not hand them to a model's local functions; `rnnkernels.onnx.Backend` does.
+evaluator does not hand them to a model's local functions; `rnnkernels.onnx.Backend` does. Not here: nodes whose weights
+are known before the first call (steps.py).
 """
 
 from __future__ import annotations
@@ -9,14 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import onnx.defs
 from onnx.reference.op_run import OpRun
 
 from rnnkernels.parameters import Array, Params
 from rnnkernels.prepared import Prepared
 
 from .cells import UnsupportedError
-from .nodes import FIRST_OPSET, MICROSOFT, SCALES, Attributes, of_node, read_attributes
+from .nodes import MICROSOFT, SCALES, WEIGHTS, Attributes, check_opset, of_node, read_attributes
 from .quantized import from_inputs, shapes_of, to_quantized
 from .weights import check_shapes, to_params
 
@@ -27,11 +27,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ops"]
 
-_COMPUTED = (np.dtype(np.float32), np.dtype(np.float64))
-_STATES = {"RNN": ("h",), "GRU": ("h",), "LSTM": ("h", "c")}
+COMPUTED = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-class _Given(NamedTuple):
+class Given(NamedTuple):
     """What a node is given beside its weights, by ONNX's names."""
 
     X: Array
@@ -55,9 +54,7 @@ class _Recurrent(OpRun):  # type: ignore[misc]  # onnx is not followed
     def __init__(self, onnx_node: Any, run_params: dict[str, Any], schema: Any = None) -> None:
         super().__init__(onnx_node, run_params, schema)
         self.operator = type(self).__name__
-        opset = run_params["opsets"].get("", onnx.defs.onnx_opset_version())
-        if opset < FIRST_OPSET:
-            raise UnsupportedError(f"opset_import: {self.operator} is served from opset {FIRST_OPSET} on, got {opset}")
+        check_opset(self.operator, run_params["opsets"])
         self._given = {attribute.name for attribute in onnx_node.attribute}
         self._settings: Attributes | None = None  # None: of a function that is told some by its caller
         self._kept: _Kept | None = None
@@ -95,27 +92,9 @@ class _Recurrent(OpRun):  # type: ignore[misc]  # onnx is not followed
     ) -> tuple[Array, ...]:
         settings = self._asked(attributes)
         weights = {"W": W, "R": R, "B": B, "P": P}
-        given = _Given(X, sequence_lens, initial_h, initial_c)
+        given = Given(X, sequence_lens, initial_h, initial_c)
         check_shapes(settings, {**weights, **given._asdict()})
-        return self._results(settings, weights, given)
-
-    def _results(self, settings: Attributes, weights: Mapping[str, Array | None], given: _Given) -> tuple[Array, ...]:
-        """Return what a node gives for arrays that fit together."""
-        X, sequence_lens, initial_h, initial_c = given
-        x = _compute(X)
-        if settings.layout:
-            x = x.swapaxes(0, 1)
-            initial_h, initial_c = (None if a is None else a.swapaxes(0, 1) for a in (initial_h, initial_c))
-        states = [_states(settings.operator, initial_h, initial_c, at) for at in range(len(settings.reverse))]
-        runs = [
-            layer.forward(x, state, lengths=sequence_lens, reverse=reverse)
-            for layer, state, reverse in zip(self._layers(settings, weights), states, settings.reverse, strict=True)
-        ]
-        Y = _together([output for output, _ in runs], 1)  # (T, directions, B, H)
-        ends = [_together(parts, 0) for parts in zip(*(state for _, state in runs), strict=True)]  # (directions, B, H)
-        if settings.layout:
-            Y, ends = Y.transpose(2, 0, 1, 3), [end.swapaxes(0, 1) for end in ends]
-        return tuple(np.ascontiguousarray(found, X.dtype) for found in (Y, *ends))
+        return results(settings, self._layers(settings, weights), given)
 
     def _asked(self, attributes: Mapping[str, Any]) -> Attributes:
         """Return the node's settings, those that its caller tells among them."""
@@ -128,18 +107,10 @@ class _Recurrent(OpRun):  # type: ignore[misc]  # onnx is not followed
         arrays, kept = tuple(weights.values()), self._kept
         if kept is not None and all(new is old for new, old in zip(arrays, kept.weights, strict=True)):
             return kept.layers
-        layers = [Prepared(cell, params) for cell, params in self._cells(settings, weights)]
+        layers = layers_of(settings, weights)
         if self._settings is not None and all(array is None or _constant(array) for array in arrays):
             self._kept = _Kept(arrays, layers)
         return layers
-
-    def _cells(self, settings: Attributes, weights: Mapping[str, Array | None]) -> list[tuple[str, Params]]:
-        """Return each direction's cell and parameters."""
-        found = []
-        for at, cell in enumerate(settings.cells(peepholes=weights["P"] is not None)):
-            one = {name: None if array is None else _compute(array[at]) for name, array in weights.items()}
-            found.append((cell, to_params(settings.operator, cell, one)))
-        return found
 
 
 class RNN(_Recurrent):
@@ -182,31 +153,64 @@ class DynamicQuantizeLSTM(_Recurrent):
         settings = self._asked(attributes)
         scales = (W_scale, W_zero_point, R_scale, R_zero_point)
         weights = {"W": W, "R": R, "B": B, "P": P, **dict(zip(SCALES, scales, strict=True))}
-        given = _Given(X, sequence_lens, initial_h, initial_c)
+        given = Given(X, sequence_lens, initial_h, initial_c)
         others = {"B": B, "P": P, **given._asdict()}
         check_shapes(settings, {**shapes_of(settings, {**weights, **others}), **others})
-        return self._results(settings, weights, given)
-
-    def _cells(self, settings: Attributes, weights: Mapping[str, Array | None]) -> list[tuple[str, Params]]:
-        stored = from_inputs(weights)
-        floats = {**{name: each.floats() for name, each in stored.items()}, "B": weights["B"], "P": weights["P"]}
-        cells = super()._cells(settings, floats)
-        quantized = (to_quantized("LSTM", cell, stored, at, params) for at, (cell, params) in enumerate(cells))
-        return [(cell, found or params) for (cell, params), found in zip(cells, quantized, strict=True)]
+        return results(settings, self._layers(settings, weights), given)
 
 
 ops = [RNN, GRU, LSTM, DynamicQuantizeLSTM]
 
 
-def _states(operator: str, initial_h: Array | None, initial_c: Array | None, at: int) -> State | None:
+def layers_of(settings: Attributes, weights: Mapping[str, Array | None], *, tokens: bool = False) -> list[Prepared]:
+    """Return each direction's layer, its weights packed; of a DynamicQuantizeLSTM `weights` have its scales, too.
+
+    They take vectors, or tokens, which pick columns of W.
+
+    Raises
+    ------
+    UnsupportedError
+        If the node asks for one cell more than a process may have.
+    """
+    dynamic = SCALES[0] in weights
+    stored = from_inputs(weights) if dynamic else {}
+    floats = {**weights, **{name: each.floats() for name, each in stored.items()}}
+    found = []
+    for at, cell in enumerate(settings.cells(peepholes=weights["P"] is not None)):
+        one = {name: None if (a := floats[name]) is None else _compute(a[at]) for name in WEIGHTS}
+        params: Params = to_params(settings.operator, cell, one)
+        integers = to_quantized(settings.operator, cell, stored, at, params) if dynamic else None
+        found.append(Prepared(cell, integers or params, tokens=tokens))
+    return found
+
+
+def results(settings: Attributes, layers: Sequence[Prepared], given: Given) -> tuple[Array, ...]:
+    """Return what a node gives for arrays that fit together: Y, Y_h and, of an LSTM, Y_c; X may be tokens (T, B)."""
+    X, sequence_lens, initial_h, initial_c = given
+    x = X if X.ndim == 2 else _compute(X)  # tokens, or vectors
+    if settings.layout:
+        x = x.swapaxes(0, 1)
+        initial_h, initial_c = (None if a is None else a.swapaxes(0, 1) for a in (initial_h, initial_c))
+    runs = []
+    for at, (layer, reverse) in enumerate(zip(layers, settings.reverse, strict=True)):
+        state = states_of(settings.operator, initial_h, initial_c, at)
+        runs.append(layer.forward(x, state, lengths=sequence_lens, reverse=reverse))
+    Y = _together([output for output, _ in runs], 1)  # (T, directions, B, H)
+    ends = [_together(parts, 0) for parts in zip(*(state for _, state in runs), strict=True)]  # (directions, B, H)
+    if settings.layout:
+        Y, ends = Y.transpose(2, 0, 1, 3), [end.swapaxes(0, 1) for end in ends]
+    dtype = Y.dtype if X.ndim == 2 else X.dtype
+    return tuple(np.ascontiguousarray(found, dtype) for found in (Y, *ends))
+
+
+def states_of(operator: str, initial_h: Array | None, initial_c: Array | None, at: int) -> State | None:
     """Return a direction's initial states, each (B, H); None: zeros."""
-    given = [None if array is None else _compute(array[at]) for array in (initial_h, initial_c)][
-        : len(_STATES[operator])
-    ]
-    one = next((array for array in given if array is not None), None)
-    if one is None:
-        return None
-    return tuple(np.zeros_like(one) if array is None else array for array in given)
+    h, c = (None if array is None else _compute(array[at]) for array in (initial_h, initial_c))
+    if operator != "LSTM":
+        return None if h is None else (h,)
+    if h is None:
+        return None if c is None else (np.zeros_like(c), c)
+    return h, np.zeros_like(h) if c is None else c
 
 
 def _together(parts: Sequence[Array], axis: int) -> Array:
@@ -216,7 +220,7 @@ def _together(parts: Sequence[Array], axis: int) -> Array:
 
 def _compute(array: Array) -> Array:
     """Return an array as the kernels take it: half precisions become float32, exactly."""
-    return array if array.dtype in _COMPUTED else array.astype(np.float32)
+    return array if array.dtype in COMPUTED else array.astype(np.float32)
 
 
 def _constant(array: Array) -> bool:

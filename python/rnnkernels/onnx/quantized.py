@@ -106,10 +106,7 @@ def shapes_of(attributes: Attributes, arrays: Mapping[str, Array | None]) -> dic
     TypeError, ValueError
         By the input's name, where integers, scales and zero points do not fit together, or the others are not float32.
     """
-    for name in _FLOATS:
-        array = arrays.get(name)
-        if array is not None and array.dtype != np.float32:
-            raise TypeError(f"{name}: expected float32, got {array.dtype}")
+    check_floats(arrays)
     for name in ("W", "R"):
         array = arrays.get(name)
         if array is None:
@@ -145,6 +142,14 @@ def shapes_of(attributes: Attributes, arrays: Mapping[str, Array | None]) -> dic
             raise ValueError(f"{name}_zero_point: expected shape {scale.shape}, {name}_scale's, got {zero.shape}")
     nothing = np.zeros((), np.float32)
     return {"W": np.broadcast_to(nothing, (D, G * H, I)), "R": np.broadcast_to(nothing, (D, G * H, H))}
+
+
+def check_floats(arrays: Mapping[str, Array | None]) -> None:
+    """Raise TypeError, by the input's name, where one beside a DynamicQuantizeLSTM's matrices is not float32."""
+    for name in _FLOATS:
+        array = arrays.get(name)
+        if array is not None and array.dtype != np.float32:
+            raise TypeError(f"{name}: expected float32, got {array.dtype}")
 
 
 def _of_columns(array: Array) -> Array:
