@@ -300,6 +300,15 @@ ROWS = [
         )
         for call in (READOUT.loss, READOUT.loss_and_gradients)
     ),
+    row(
+        "Readout.against",
+        READOUT.against,
+        flags("mask", "lengths"),
+        targets=np.ones((T, B), int),
+        mask=~RESETS,
+        lengths=[T, 2],
+        reduction="mean",
+    ),
     *(row(kind.__name__, kind, params=dict(STACK.params), lr=0.1, **more) for kind, more in OPTIMISERS.items()),
     row("Adam.step", ADAM.step, grads=GRADS),
     row("Adam.load_state_dict", ADAM.load_state_dict, state=ADAM.state_dict()),
