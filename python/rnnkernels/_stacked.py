@@ -18,7 +18,7 @@ Array = npt.NDArray[Any]
 State = tuple[Array, ...]
 StackState = tuple[State, ...]
 
-__all__ = ["StackGradients", "StackRun", "join"]
+__all__ = ["StackGradients", "StackRun", "counted", "join", "per_layer", "total"]
 
 
 @dataclass(frozen=True)
@@ -95,3 +95,33 @@ def join(outputs: Sequence[Array]) -> Array:
         return outputs[0]
     joined: Array = frame_of(outputs[0]).concatenate(outputs, axis=2)
     return joined
+
+
+def total(terms: Sequence[Array | None]) -> Array | None:
+    """Return the sum of what is there; None where nothing is."""
+    found: Array | None = None
+    for term in terms:
+        if term is not None:
+            found = term if found is None else found + term
+    return found
+
+
+def per_layer(
+    what: str, state: Sequence[Sequence[npt.ArrayLike] | None] | None, layers: int, directions: int
+) -> tuple[tuple[npt.ArrayLike, ...] | None, ...]:
+    """Make a nested state one of tuples, checked as far as a stack can tell."""
+    if state is None:
+        return (None,) * (layers * directions)
+    if not isinstance(state, (tuple, list)):
+        raise TypeError(f"{what}: expected a tuple over layers, got {type(state).__name__}")
+    if len(state) != layers * directions:
+        raise ValueError(f"{what}: expected {counted(layers, directions)}, got {len(state)}")
+    for layer, entry in enumerate(state):
+        if not isinstance(entry, (tuple, list, type(None))):
+            raise TypeError(f"{what}[{layer}]: expected a tuple of arrays, got {type(entry).__name__}")
+    return tuple(None if entry is None else tuple(entry) for entry in state)
+
+
+def counted(layers: int, directions: int) -> str:
+    """Return how many states a stack has, in words."""
+    return f"{layers * directions} {'layers' if directions == 1 else 'layers and directions'}"

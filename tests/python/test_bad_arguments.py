@@ -258,6 +258,7 @@ ROWS = [
         norms=False,
     ),
     row("Stack.step", STACK.step, flags("state", "term"), x_t=X[0], state=(STATE,), term=TERM, products="full"),
+    row("Stack.training_bytes", STACK.training_bytes, steps=3, batch=2, memory="all", tokens=False),
     row("full_bptt", bptt.full_bptt, DRIVEN, x=X, resets=None, **DRIVER),
     row("truncated_bptt", bptt.truncated_bptt, DRIVEN, x=X, resets=None, **WINDOWS),
     row("windows", bptt.windows, DRIVEN, chunks=[X], resets=[RESETS], **WINDOWS),
