@@ -84,6 +84,28 @@ BREAKS = [
         "found.append(grads)",
         "tests/python/test_training_bytes.py",
     ),
+    # ---- bench
+    Break(
+        "bench: answers that differ have a time",
+        f"{P}/_cli_bench.py",
+        "if not error < TOLERANCE:",
+        "if error > 1:",
+        "tests/python/test_cli_bench.py -k differ",
+    ),
+    Break(
+        "bench: a shape's batch and steps change places",
+        f"{P}/_cli_bench.py",
+        "shape = Shape(*numbers)",
+        "shape = Shape(numbers[1], numbers[0], *numbers[2:])",
+        "tests/python/test_cli_bench.py",
+    ),
+    Break(
+        "benchmarks: a shape of a user's own is forgotten",
+        "benchmarks/grid.py",
+        "    if not job.own_shapes:\n",
+        "    if job.own_shapes:\n",
+        "tests/house/test_benchmarks.py -k own",
+    ),
     # ---- initial values
     Break(
         "initial: an orthogonal matrix is one for all gates",
