@@ -37,7 +37,9 @@ def main(arguments: Sequence[str]) -> int:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((steps, batch, inputs), dtype=np.float32)
     d_output = rng.standard_normal((steps, batch, hidden), dtype=np.float32)
-    print(f"{args.layers} layers, T x B x I x H = {args.shape}, float32, {args.threads} threads, {rk.instruction_set()}\n")
+    print(
+        f"{args.layers} layers, T x B x I x H = {args.shape}, float32, {args.threads} threads, {rk.instruction_set()}\n"
+    )
     print('| cell | | `memory="all"` | `"states"` | `"replay"` |\n|---|---|---:|---:|---:|')
     for cell in args.cells:
         stack = rk.Stack(cell, inputs, hidden, args.layers, rng=0)

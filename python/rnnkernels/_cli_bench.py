@@ -88,10 +88,11 @@ def add_bench(commands: Any) -> None:
         action="append",
         default=None,
         metavar="TxBxIxH",
-        help="steps, batch, inputs and units; may be given again "
-        f"(default: {' and '.join(map(str, DEFAULT))})",
+        help=f"steps, batch, inputs and units; may be given again (default: {' and '.join(map(str, DEFAULT))})",
     )
-    command.add_argument("--cell", type=cell_named, default="lstm", metavar="CELL", help=f"{CELLS_SAID} (default: lstm)")
+    command.add_argument(
+        "--cell", type=cell_named, default="lstm", metavar="CELL", help=f"{CELLS_SAID} (default: lstm)"
+    )
     command.add_argument(
         "--seconds", type=number, default=1.0, metavar="X", help="for each participant and line (default: 1)"
     )

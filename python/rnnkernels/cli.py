@@ -94,7 +94,8 @@ def _hold_standard_descriptors() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="rnnkernels", description="Recurrent networks on fused kernels.")
     parser.add_argument("--version", action="version", version=f"rnnkernels {rk.__version__}")
-    commands = parser.add_subparsers(required=True, metavar="train | sample | evaluate | inspect | diagnose | bench | info")
+    names = "train | sample | evaluate | inspect | diagnose | bench | info"
+    commands = parser.add_subparsers(required=True, metavar=names)
     _add_train(commands)
     _add_sample(commands)
     _add_evaluate(commands)

@@ -97,28 +97,22 @@ class OfStack(NamedTuple):
     def bytes(self, steps: int, batch: int, memory: str) -> int:
         """Return the most bytes of forward and backward at a time, beside x, d_output and what does not grow with T."""
         steps, batch = as_integer("steps", steps, 0), as_integer("batch", batch, 0)
-        kept, piece = _kept(
-            self.cell, steps, batch, self.hidden_size, self.kind, check_memory(memory), self.zoneout
-        )
+        kept, piece = _kept(self.cell, steps, batch, self.hidden_size, self.kind, check_memory(memory), self.zoneout)
         sequence = steps * batch * self.kind.itemsize
         output = sequence * self.output_size
         width, inputs = output * self.ways, sequence * self.input_size
         kept += output
         total = kept * self.layers * self.ways + piece
-        between = self.layers - 1
         if self.ways == 2:
             total += width * self.layers  # both directions' outputs side by side
-        if self.drops:
-            total += width * (between + (between > 0))  # what the layer above was given; the gradient without the drops
-        # The gradient of a layer's output, but of the top's, which is the caller's, and of its input; of two directions
-        # one for each and their sum, and a copy of one direction's part.
-        each = 1 if self.ways == 1 else 3
-        part = 0 if self.ways == 1 else output
-        return total + part + max(
-            inputs * each if not between else width + inputs * each,
-            width * each if between else 0,
-            width + width * each if between > 1 else 0,
-        )
+        if self.drops and self.layers > 1:
+            total += width * self.layers  # what each layer above the first was given, and a gradient without the drops
+        # On the way down: the gradients of a layer's output, the top's being the caller's, and of its input; of
+        # two directions each one's and their sum, and a copy of one direction's part.
+        each, part = (1, 0) if self.ways == 1 else (3, output)
+        top = min(self.layers, 3) - 1  # those between are alike
+        down = max((width if k < top else 0) + each * (width if k else inputs) for k in range(top + 1))
+        return total + down + part
 
 
 def check_memory(memory: str) -> str:
