@@ -1,7 +1,7 @@
 """min-char-rnn twice: on rnnkernels and on plain NumPy, side by side.
 
     python -m examples min_char_rnn                                             # on this file, and on four letters
-    python -m examples.min_char_rnn [--text FILE] [--iterations N] [--apart]    # on any text, with losses as they fall, and samples
+    python -m examples.min_char_rnn [--text FILE] [--iterations N] [--apart]    # on any text, with losses and samples
 
 The setting is that of Andrej Karpathy's min-char-rnn ("The Unreasonable Effectiveness of Recurrent
 Neural Networks", 2015): a vanilla network of 100 units reads a text character by character, 25 at a

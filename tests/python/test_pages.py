@@ -19,16 +19,20 @@ if not (DOCS / "numpy.md").is_file():
     pytest.skip("the documentation is not here", allow_module_level=True)
 
 
-def run(name: str, blocks: int) -> dict[str, Any]:
-    """The names that the blocks of a page leave, of which there are so many."""
+def run(name: str, blocks: int, **given: Any) -> dict[str, Any]:
+    """The names that the blocks of a page leave, of which there are so many; PyTorch's are run elsewhere."""
     rk.set_num_threads(1)  # the calls are small
-    text = (DOCS / name).read_text(encoding="utf-8")
-    space: dict[str, Any] = {}
-    found = list(re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    page = DOCS / name
+    text = page.read_text(encoding="utf-8")
+    found = [
+        block
+        for block in re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        if "rnnkernels.torch" not in block[1]
+    ]
     assert len(found) == blocks
     for block in found:
-        exec(compile("\n" * text[: block.start(1)].count("\n") + block[1], str(DOCS / name), "exec"), space)
-    return space
+        exec(compile("\n" * text[: block.start(1)].count("\n") + block[1], str(page), "exec"), given)
+    return given
 
 
 def test_numpy() -> None:
@@ -45,6 +49,12 @@ def test_numpy() -> None:
 def test_first_layer() -> None:
     found = run("first_layer.md", 4)
     np.testing.assert_array_equal(found["h"], found["output"][-1])
+
+
+def test_readme() -> None:
+    found = run("../README.md", 3, tokens=np.random.default_rng(0).integers(0, 96, (101, 4)))
+    assert found["token"].shape == (4,)
+    assert found["part"].start == 50
 
 
 def test_memory() -> None:
