@@ -91,6 +91,28 @@ BREAKS = [
         ".stepper(1)",
         "tests/charlm/test_min_char_rnn.py -k sample",
     ),
+    # ---- the documentation site
+    Break(
+        "site: a function is on no page of the API",
+        "docs/api/layer.md",
+        "::: rnnkernels.step\n",
+        "",
+        "tests/house/test_site.py",
+    ),
+    Break(
+        "site: a link to a text that is copied leads to the text itself",
+        "docs/site/outside.py",
+        'for uri in (f"{FOLDER}/{target}", f"{FOLDER}/{target}.txt"):',
+        'for uri in (f"{FOLDER}/{target}",):',
+        "tests/house/test_site.py -k links",
+    ),
+    Break(
+        "pages: the readout's loss is of the tokens that were read",
+        "docs/numpy.md",
+        "for part in rk.bptt.windows(stack, [tokens[:-1]], readout.against(tokens[1:]), k1=25, k2=50):",
+        "for part in rk.bptt.windows(stack, [tokens[:-1]], readout.against(tokens[:-1]), k1=25, k2=50):",
+        "tests/python/test_pages.py -k numpy",
+    ),
     # ---- bench
     Break(
         "bench: answers that differ have a time",
