@@ -1,4 +1,4 @@
-"""The documentation site: every public name is on a page of the API, and files outside docs/ that are linked to join it.
+"""The documentation site: every public name is on a page of the API; files outside docs/ that pages link to join it.
 
 `./check docs` builds the site; here is what it would not notice.
 """
