@@ -1,15 +1,17 @@
-"""What a stack gives: `StackRun`, the runs of its layers as one, and `StackGradients`."""
+"""What a stack gives, `StackRun`, the runs of its layers as one, and `StackGradients`; and what it is given, checked."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 
 from . import functional
 from ._arrays import frame_of
 from ._described import described
+from ._scalars import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +20,7 @@ Array = npt.NDArray[Any]
 State = tuple[Array, ...]
 StackState = tuple[State, ...]
 
-__all__ = ["StackGradients", "StackRun", "counted", "join", "per_layer", "total"]
+__all__ = ["StackGradients", "StackRun", "counted", "join", "per_layer", "seed_of", "total"]
 
 
 @dataclass(frozen=True)
@@ -125,3 +127,14 @@ def per_layer(
 def counted(layers: int, directions: int) -> str:
     """Return how many states a stack has, in words."""
     return f"{layers * directions} {'layers' if directions == 1 else 'layers and directions'}"
+
+
+def seed_of(rng: np.random.Generator | None, dropout: float, *, needed: bool) -> int:
+    """Return the seed of a call's masks; where none are drawn, 0, and the generator is left as it is."""
+    if isinstance(rng, np.random.Generator):
+        return int(rng.integers(2**64, dtype=np.uint64)) if needed else 0
+    if rng is None and not needed:
+        return 0
+    what = f"dropout is {dropout}" if dropout > 0 else "there are masks to draw"
+    wanted = f"a numpy.random.Generator, as {what}" if needed else "a numpy.random.Generator or None"
+    raise TypeError(f"rng: expected {wanted}, got {shown(rng)}")

@@ -15,9 +15,9 @@ import numpy as np
 from . import functional
 from ._arguments import DeviceKind, as_floats, as_settings, fits_shape, kind_of_array, settled
 from ._arrays import frame_at, frame_of
-from ._scalars import as_flag, as_integer, as_items, shown
+from ._scalars import as_flag, as_integer, as_items
 from ._serve import drop
-from ._stacked import Array, StackGradients, StackRun, StackState, State, counted, join, per_layer, total
+from ._stacked import Array, StackGradients, StackRun, StackState, State, counted, join, per_layer, seed_of, total
 from .memory import OfStack, check_memory
 from .noise import Noise, check_rate
 from .parameters import as_generator, check_layers, float_dtype, init_params
@@ -222,7 +222,7 @@ class Stack:
         reset_states = per_layer("reset_state", reset_state, self.num_layers, self.num_directions)
         terms = self._terms(term)
         drops = training and self.dropout > 0 and self.num_layers > 1
-        seed = self._seed(rng, needed=training and (drops or self.noise.masks))
+        seed = seed_of(rng, self.dropout, needed=training and (drops or self.noise.masks))
         noises = [replace(self.noise, seed=seed, layer=number) for number in range(len(self._ends))]
         options: dict[str, Any] = {"training": training, "cell_clip": self.cell_clip, "products": products}
         ragged = {"lengths": lengths, "resets": resets} if lengths is not None or resets is not None else {}
@@ -370,27 +370,6 @@ class Stack:
             x_t = after[-1][0]
         return tuple(after)
 
-    def prepare(self, *, weights: str = "full", products: str = "full", tokens: bool = False) -> PreparedStack:
-        """Return the layers with their weights packed, for many calls in inference.
-
-        Parameters
-        ----------
-        weights, products, tokens
-            As in `Prepared`; `tokens`: what the first layer is given.
-
-        Returns
-        -------
-        PreparedStack
-            It holds a copy of the parameters as they are now.
-
-        Raises
-        ------
-        TypeError, ValueError, NotImplementedError
-            As `Prepared`.
-        """
-        options: dict[str, Any] = {"noise": self.noise, "cell_clip": self.cell_clip}
-        return PreparedStack(self.cell, self.params, weights=weights, products=products, tokens=tokens, **options)
-
     def training_bytes(self, steps: int, batch: int, *, memory: str = "all", tokens: bool = False) -> int:
         """Return the most memory that `forward` and `backward` take at a time: the part that grows with T or B.
 
@@ -419,6 +398,27 @@ class Stack:
         zoneout = any(self.noise.rates(self.cell))
         return OfStack(self.cell, *sizes, self.dtype, zoneout, self.dropout > 0).bytes(steps, batch, memory)
 
+    def prepare(self, *, weights: str = "full", products: str = "full", tokens: bool = False) -> PreparedStack:
+        """Return the layers with their weights packed, for many calls in inference.
+
+        Parameters
+        ----------
+        weights, products, tokens
+            As in `Prepared`; `tokens`: what the first layer is given.
+
+        Returns
+        -------
+        PreparedStack
+            It holds a copy of the parameters as they are now.
+
+        Raises
+        ------
+        TypeError, ValueError, NotImplementedError
+            As `Prepared`.
+        """
+        options: dict[str, Any] = {"noise": self.noise, "cell_clip": self.cell_clip}
+        return PreparedStack(self.cell, self.params, weights=weights, products=products, tokens=tokens, **options)
+
     def _terms(self, term: Any) -> tuple[npt.ArrayLike | None, ...]:
         """Return what each layer and direction is given as its term."""
         if term is None:
@@ -439,16 +439,6 @@ class Stack:
     @property
     def _count(self) -> str:
         return counted(self.num_layers, self.num_directions)
-
-    def _seed(self, rng: np.random.Generator | None, *, needed: bool) -> int:
-        """Return the seed of a call's masks; where none are drawn, 0, and the generator is left as it is."""
-        if isinstance(rng, np.random.Generator):
-            return int(rng.integers(2**64, dtype=np.uint64)) if needed else 0
-        if rng is None and not needed:
-            return 0
-        what = f"dropout is {self.dropout}" if self.dropout > 0 else "there are masks to draw"
-        wanted = f"a numpy.random.Generator, as {what}" if needed else "a numpy.random.Generator or None"
-        raise TypeError(f"rng: expected {wanted}, got {shown(rng)}")
 
     def _layer(self, end: str) -> Mapping[str, Array]:
         """Parameters of one layer and direction under the names of `functional`."""
