@@ -1,4 +1,4 @@
-"""What a stack gives, `StackRun`, the runs of its layers as one, and `StackGradients`; and what it is given, checked."""
+"""What a stack gives, `StackRun` and `StackGradients`, and checks of what it is given: states, a generator."""
 
 from __future__ import annotations
 
