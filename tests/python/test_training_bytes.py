@@ -45,10 +45,17 @@ print(peak() - before)
 
 @pytest.mark.slow  # and so not under a sanitizer, which keeps what is freed
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc")
-@pytest.mark.parametrize("memory", MEMORY)
-@pytest.mark.parametrize("which", STACKS)
+@pytest.mark.parametrize(
+    ("which", "memory"),
+    [
+        (which, memory)
+        for which in STACKS
+        for memory in MEMORY
+        if memory == "all" or which in ("three layers", "both ways")
+    ],
+)
 def test_the_peak_of_a_process_is_what_was_said(which: str, memory: str) -> None:
-    steps = 40_000
+    steps = 25_000
     options = dict(STACKS[which])
     stack = rk.Stack(options.pop("cell"), 64, 64, **options, rng=0)
     said = stack.training_bytes(steps, 2, memory=memory) - stack.training_bytes(1200, 2, memory=memory)
@@ -56,7 +63,7 @@ def test_the_peak_of_a_process_is_what_was_said(which: str, memory: str) -> None
     allocator = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
     command = [sys.executable, "-c", PROGRAM, str(steps), repr(STACKS[which]), memory]
     peak = int(subprocess.run(command, check=True, capture_output=True, env=os.environ | allocator).stdout)
-    assert 0.93 * said - 4e6 < peak < 1.07 * said + 4e6, f"{peak / said:.3f}"
+    assert 0.93 * said - 3e6 < peak < 1.07 * said + 3e6, f"{peak / said:.3f}"
 
 
 def test_one_layer_is_what_the_function_says_and_its_output() -> None:
