@@ -14,6 +14,7 @@ COMMANDS = (
     "attention",
     "equations",
     "low-precision",
+    "long-sequences",
     "models",
     "onnx-models",
     "draw",

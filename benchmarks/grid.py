@@ -25,7 +25,7 @@ from .peers import peers as all_peers
 from .peers.base import Peer, Timed
 from .peers.ours import Ours
 from .results import Line
-from .shapes import shapes
+from .shapes import OWN_MODES, Shape, shapes
 from .workloads import Workload
 
 
@@ -38,6 +38,7 @@ class Job:
     modes: list[str]
     grid: str
     quick: bool
+    own_shapes: list[Shape]  # of inference and training, in the grid's place; empty: the grid's
     seconds: float
     threads: int
     peers: list[str] | None
@@ -124,9 +125,15 @@ def workloads(job: Job) -> list[Workload]:
         Workload(cell, mode, shape)
         for cell in job.cells
         for mode in job.modes
-        for shape in shapes(mode, job.grid, cell, quick=job.quick)
+        for shape in _shapes(job, mode, cell)
         if shape[2] == shape[3] or not rk.cell_info(cell)["direct"]
     ]
+
+
+def _shapes(job: Job, mode: str, cell: str) -> tuple[Shape, ...]:
+    if not job.own_shapes:
+        return shapes(mode, job.grid, cell, quick=job.quick)
+    return tuple((t, b, i, h) for t, b, i, h in job.own_shapes) if mode in OWN_MODES else ()
 
 
 def main(job: Job) -> int:

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import rnnkernels as rk
+from rnnkernels._cli_bench import shape_named
 
 from . import machine, report, results, roofline
 from .grid import Job
@@ -30,6 +31,13 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--quick", action="store_true", help="few shapes, all threads, short: under two minutes")
     parser.add_argument("--grid", choices=GRIDS, default="core", help="which shapes; default: %(default)s")
+    parser.add_argument(
+        "--shape",
+        type=shape_named,
+        action="append",
+        metavar="TxBxIxH",
+        help="a shape of your own, such as 200x16x80x256, in the grid's place; may be given again",
+    )
     parser.add_argument("--cells", nargs="+", default=list(rk.cells()), choices=rk.cells())
     parser.add_argument("--modes", nargs="+", default=list(MODES), choices=MODES)
     parser.add_argument("--peers", nargs="+", metavar="PEER", help=f"of {', '.join(p.name for p in peers())}")
@@ -74,6 +82,7 @@ def main(arguments: Sequence[str]) -> int:
                 modes=args.modes,
                 grid=args.grid,
                 quick=args.quick,
+                own_shapes=args.shape or [],
                 seconds=args.seconds or (0.1 if args.quick else 1.0),
                 threads=count,
                 peers=args.peers,

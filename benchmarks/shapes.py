@@ -5,6 +5,7 @@ from __future__ import annotations
 Shape = tuple[int, int, int, int]
 
 MODES = ("inference", "training", "streaming", "bfloat16")
+OWN_MODES = MODES[:2]  # those that shapes of a user's own are measured in: the others have sizes for a reason
 
 # The eight shapes that have targets (targets.py).
 CORE_SHAPES: tuple[Shape, ...] = (

@@ -1,13 +1,14 @@
 """min-char-rnn twice: on rnnkernels and on plain NumPy, side by side.
 
     python -m examples min_char_rnn                                             # on this file, and on four letters
-    python -m examples.min_char_rnn [--text FILE] [--iterations N] [--apart]    # on any text, with losses as they fall
+    python -m examples.min_char_rnn [--text FILE] [--iterations N] [--apart]    # on any text, with losses and samples
 
 The setting is that of Andrej Karpathy's min-char-rnn ("The Unreasonable Effectiveness of Recurrent
 Neural Networks", 2015): a vanilla network of 100 units reads a text character by character, 25 at a
 time, and predicts the next one; weights begin as 0.01 times normal numbers, biases as zeros; each
 element of the gradient is clipped to [-5, 5]; Adagrad with learning rate 0.1 and 1e-8 under the
-root; the state is carried from one window to the next and reset at the end of the text.
+root; the state is carried from one window to the next and reset at the end of the text. What the
+network writes is drawn before a window, from its state and first character on, 200 characters.
 
 Both programs begin with the same float64 weights, read the same windows and take turns. After each
 window their losses and their new weights are compared, and the NumPy one takes over the other's, so
@@ -68,6 +69,7 @@ class Pair(NamedTuple):
     kernels: Step
     plain: Step
     gap: float
+    sample: str = ""  # what the network on the kernels writes before the step, where it was asked
 
 
 class MinCharRNN(ABC):
@@ -148,6 +150,16 @@ class OnKernels(MinCharRNN):
         optim.clip_by_value(gradient, CLIP)
         self.optimizer.step(gradient)
 
+    def sample(self, first: int, count: int, rng: np.random.Generator) -> list[int]:
+        """Write tokens, each drawn from the softmax of the logits after the one before, from the state on."""
+        stepper = rk.Prepared("rnn_tanh", self.layer, tokens=True).stepper(1, (self.h[None],))
+        readout = rk.Readout.of(self.params["weight_ho"], self.params["bias_o"])
+        token, written = np.array([first]), []
+        for _ in range(count):
+            token = readout.sample(stepper(token), rng=rng)
+            written.append(int(token[0]))
+        return written
+
     def squares(self) -> dict[str, Array]:
         """Copy the optimiser's."""
         state = self.optimizer.state_dict()
@@ -213,23 +225,28 @@ def cross_entropy(logits: Array, targets: Array) -> tuple[float, Array]:
     return loss, p
 
 
-def race(text: str, iterations: int, *, apart: bool = False, seed: int = 0) -> Iterator[Pair]:
-    """Train both programs on a text of at least 26 characters."""
+def race(
+    text: str, iterations: int, *, apart: bool = False, seed: int = 0, every: int = 0, length: int = 200
+) -> Iterator[Pair]:
+    """Train both programs on a text of at least 26 characters; each so many windows there is a sample of a length."""
     if len(text) <= STEPS:
         raise ValueError(f"text: expected at least {STEPS + 1} characters, got {len(text)}")
-    number = {character: k for k, character in enumerate(sorted(set(text)))}
+    characters = sorted(set(text))
+    number = {character: k for k, character in enumerate(characters)}
+    drawing = np.random.default_rng(seed)
     tokens = np.array([number[character] for character in text])
     kernels, plain = OnKernels(len(number), seed), OnNumPy(len(number), seed)
     at = 0
-    for _ in range(iterations):
+    for k in range(iterations):
         if at + STEPS >= len(tokens):
             at = 0
             kernels.reset()
             plain.reset()
         inputs, targets = tokens[at : at + STEPS], tokens[at + 1 : at + STEPS + 1]
+        written = kernels.sample(inputs[0], length, drawing) if every and k % every == 0 else []
         steps = kernels.train(inputs, targets), plain.train(inputs, targets)
         gap = max(float(np.abs(p - plain.params[name]).max()) for name, p in kernels.params.items())
-        yield Pair(*steps, gap)
+        yield Pair(*steps, gap, "".join(characters[token] for token in written))
         if not apart:
             plain.take_over(kernels)
         at += STEPS
@@ -258,14 +275,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="min-char-rnn on rnnkernels and on plain NumPy, side by side")
     parser.add_argument("--text", type=Path, default=Path(argparse.__file__), help="default: argparse.py's source")
     parser.add_argument("--iterations", type=int, default=2000)
+    parser.add_argument("--sample", type=int, default=200, help="characters of the samples; 0: none")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--apart", action="store_true", help="each program goes on from its own weights")
     arguments = parser.parse_args()
     if arguments.iterations < 1:
         parser.error("--iterations: expected at least 1")
+    if arguments.sample < 0:
+        parser.error("--sample: expected at least 0")
+    every = max(1, arguments.iterations // 10)
     try:
         text = arguments.text.read_text(encoding="utf-8")
-        steps = race(text, arguments.iterations, apart=arguments.apart, seed=arguments.seed)
+        sampling = {"every": every if arguments.sample else 0, "length": arguments.sample}
+        steps = race(text, arguments.iterations, apart=arguments.apart, seed=arguments.seed, **sampling)
         expected = STEPS * math.log(len(set(text)))
         print(f"{arguments.text}: {len(text)} characters, {len(set(text))} different; 25 ln V = {expected:.4f}")
         print("                 loss of 25 characters             weights")
@@ -273,7 +295,9 @@ def main() -> None:
         done = []
         for k, pair in enumerate(steps):
             done.append(pair)
-            if k % max(1, arguments.iterations // 10) == 0 or k == arguments.iterations - 1:
+            if pair.sample:
+                print(f"----\n{pair.sample}\n----")
+            if k % every == 0 or k == arguments.iterations - 1:
                 ours, plain = pair.kernels.loss, pair.plain.loss
                 print(f"{k:9d}  {ours:8.4f}  {plain:8.4f}   {abs(ours - plain):10.2e}   {pair.gap:18.2e}", flush=True)
     except (OSError, ValueError) as error:

@@ -1,15 +1,17 @@
-"""What a stack gives: `StackRun`, the runs of its layers as one, and `StackGradients`."""
+"""What a stack gives, `StackRun` and `StackGradients`, and checks of what it is given: states, a generator."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 
 from . import functional
 from ._arrays import frame_of
 from ._described import described
+from ._scalars import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +20,7 @@ Array = npt.NDArray[Any]
 State = tuple[Array, ...]
 StackState = tuple[State, ...]
 
-__all__ = ["StackGradients", "StackRun", "join"]
+__all__ = ["StackGradients", "StackRun", "counted", "join", "per_layer", "seed_of", "total"]
 
 
 @dataclass(frozen=True)
@@ -95,3 +97,44 @@ def join(outputs: Sequence[Array]) -> Array:
         return outputs[0]
     joined: Array = frame_of(outputs[0]).concatenate(outputs, axis=2)
     return joined
+
+
+def total(terms: Sequence[Array | None]) -> Array | None:
+    """Return the sum of what is there; None where nothing is."""
+    found: Array | None = None
+    for term in terms:
+        if term is not None:
+            found = term if found is None else found + term
+    return found
+
+
+def per_layer(
+    what: str, state: Sequence[Sequence[npt.ArrayLike] | None] | None, layers: int, directions: int
+) -> tuple[tuple[npt.ArrayLike, ...] | None, ...]:
+    """Make a nested state one of tuples, checked as far as a stack can tell."""
+    if state is None:
+        return (None,) * (layers * directions)
+    if not isinstance(state, (tuple, list)):
+        raise TypeError(f"{what}: expected a tuple over layers, got {type(state).__name__}")
+    if len(state) != layers * directions:
+        raise ValueError(f"{what}: expected {counted(layers, directions)}, got {len(state)}")
+    for layer, entry in enumerate(state):
+        if not isinstance(entry, (tuple, list, type(None))):
+            raise TypeError(f"{what}[{layer}]: expected a tuple of arrays, got {type(entry).__name__}")
+    return tuple(None if entry is None else tuple(entry) for entry in state)
+
+
+def counted(layers: int, directions: int) -> str:
+    """Return how many states a stack has, in words."""
+    return f"{layers * directions} {'layers' if directions == 1 else 'layers and directions'}"
+
+
+def seed_of(rng: np.random.Generator | None, dropout: float, *, needed: bool) -> int:
+    """Return the seed of a call's masks; where none are drawn, 0, and the generator is left as it is."""
+    if isinstance(rng, np.random.Generator):
+        return int(rng.integers(2**64, dtype=np.uint64)) if needed else 0
+    if rng is None and not needed:
+        return 0
+    what = f"dropout is {dropout}" if dropout > 0 else "there are masks to draw"
+    wanted = f"a numpy.random.Generator, as {what}" if needed else "a numpy.random.Generator or None"
+    raise TypeError(f"rng: expected {wanted}, got {shown(rng)}")

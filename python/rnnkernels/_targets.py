@@ -29,6 +29,17 @@ def integers(targets: npt.ArrayLike, lead: tuple[int, ...]) -> Array:
     return array
 
 
+def with_steps(targets: npt.ArrayLike) -> Array:
+    """Return the targets of a sequence, (T, B) or (T, B, K), as an array; of what, the caller checks."""
+    try:
+        array = np.asarray(targets)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"targets: expected an array, got {shown(targets)}: {error}") from None
+    if array.ndim < 2:
+        raise ValueError(f"targets: expected those of a sequence, (T, B) or (T, B, K), got shape {array.shape}")
+    return array
+
+
 def rows_that_count(
     lead: tuple[int, ...], mask: npt.ArrayLike | None, lengths: npt.ArrayLike | None
 ) -> npt.NDArray[np.bool_] | None:

@@ -18,7 +18,7 @@ comes out where the first ends. Kept from window to window: that state and the i
 overlap, which does not grow with the number of steps.
 
 Rows may be of different lengths and be reset on the way: windows then see the lengths and the resets
-of their own steps. `Readout` has a loss that a driver takes, `Readout.loss_and_gradients`.
+of their own steps. `Readout.against` gives the loss function of an output layer that a driver takes.
 
 Arrays are NumPy's, or a GPU's where the model's parameters are.
 """
@@ -115,6 +115,7 @@ def full_bptt(
         ``loss(output, start) -> (value, d_output, grads)``: from the outputs (T', B, H) of the
         steps from `start` on, their loss, its gradient (T', B, H) with respect to them, and a dict
         of gradients of parameters of the loss function's own (an output layer; may be empty).
+        `Readout.against` gives such a function.
     state
         The model's initial state.
     rng : numpy.random.Generator, optional

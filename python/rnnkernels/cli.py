@@ -1,7 +1,7 @@
-"""The command line: `rnnkernels train | sample | evaluate | inspect | diagnose | info`.
+"""The command line: `rnnkernels train | sample | evaluate | inspect | diagnose | bench | info`.
 
-Arguments and printing only; the work is in `rnnkernels.charlm` and in the package's settings. `inspect` and `diagnose`
-are in modules of their own (`_cli_inspect`, `_cli_diagnose`), and so are the options of the machine (`_cli_machine`).
+Arguments and printing only; the work is in `rnnkernels.charlm` and in the package's settings. `inspect`, `diagnose`
+and `bench` are in modules of their own (`_cli_inspect` ...), and so are the options of the machine (`_cli_machine`).
 
 Results go to standard output; the progress bar, notes and errors to standard error. Every error is one line, which
 names the option, the file or the environment variable. Exit codes: 0 done, 1 failed in the work (a diverged training, a
@@ -22,6 +22,7 @@ from typing import Any
 import rnnkernels as rk
 from rnnkernels import _threads, charlm
 from rnnkernels._blas import shared_blas
+from rnnkernels._cli_bench import add_bench
 from rnnkernels._cli_cell import SAID as CELLS_SAID
 from rnnkernels._cli_cell import cell_named
 from rnnkernels._cli_diagnose import add_diagnose
@@ -93,12 +94,14 @@ def _hold_standard_descriptors() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="rnnkernels", description="Recurrent networks on fused kernels.")
     parser.add_argument("--version", action="version", version=f"rnnkernels {rk.__version__}")
-    commands = parser.add_subparsers(required=True, metavar="train | sample | evaluate | inspect | diagnose | info")
+    names = "train | sample | evaluate | inspect | diagnose | bench | info"
+    commands = parser.add_subparsers(required=True, metavar=names)
     _add_train(commands)
     _add_sample(commands)
     _add_evaluate(commands)
     add_inspect(commands)
     add_diagnose(commands)
+    add_bench(commands)
     info = commands.add_parser("info", help="show version, backends, instruction set and threads")
     info.set_defaults(command=_info)
     return parser

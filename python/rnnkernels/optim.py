@@ -423,7 +423,9 @@ def _check_alike(what: str, given: Mapping[str, Array], expected: Mapping[str, A
     if given.keys() != expected.keys():
         missing = ", ".join(map(str, (k for k in expected if k not in given))) or "none"
         extra = ", ".join(map(str, (k for k in given if k not in expected))) or "none"
-        raise ValueError(f"{what}: expected the parameters' names; missing: {missing}; extra: {extra}")
+        known = extra == "none" or what != "grads"
+        hint = "" if known else "; make the optimiser of all parameters, as of stack.params | readout.params"
+        raise ValueError(f"{what}: expected the parameters' names; missing: {missing}; extra: {extra}{hint}")
     for name, array in expected.items():
         other = given[name]
         if _dtype(other) != _dtype(array):

@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._arguments import as_floats, host_float
+from ._draws import draw
 from ._scalars import as_choice, as_flag, as_integer, as_number, as_text, shown
-from ._targets import integers, rows_that_count
+from ._targets import integers, rows_that_count, with_steps
 from .parameters import as_generator, float_dtype
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from .bptt import Loss
     from .parameters import Array
 
     Integers = npt.NDArray[np.int64]
@@ -86,10 +88,8 @@ class Readout:
     >>> import rnnkernels as rk
     >>> stack, readout = rk.Stack("gru", 5, 8, rng=0), rk.Readout(8, 5, rng=1)
     >>> tokens = np.arange(14).reshape(7, 2) % 5
-    >>> def loss(output, start):
-    ...     return readout.loss_and_gradients(output, tokens[start + 1 : start + 1 + len(output)])
-    >>> result = rk.bptt.full_bptt(stack, tokens[:-1], loss)
-    >>> rk.optim.Adam({**stack.params, **readout.params}).step(result.grads)
+    >>> result = rk.bptt.full_bptt(stack, tokens[:-1], readout.against(tokens[1:]))
+    >>> rk.optim.Adam(stack.params | readout.params).step(result.grads)
     """
 
     def __init__(
@@ -342,6 +342,49 @@ class Readout:
         d_output[counts] = d_rows
         return loss / count, d_output, grads
 
+    def against(
+        self,
+        targets: npt.ArrayLike,
+        *,
+        mask: npt.ArrayLike | None = None,
+        lengths: npt.ArrayLike | None = None,
+        reduction: str = "mean",
+    ) -> Loss:
+        """Return the loss function that the drivers of `rnnkernels.bptt` take, for the targets of a whole sequence.
+
+        Parameters
+        ----------
+        targets, mask, lengths, reduction
+            As for `loss_and_gradients`, of all steps: (T, B), ... A mean is over the rows of a window; of a window in
+            which none counts the loss is 0, and so are its gradients.
+
+        Returns
+        -------
+        callable
+            ``loss(output, start)``: what `loss_and_gradients` gives for the outputs (T', B, H) of the steps from
+            `start` on. It reads the parameters when it is called.
+
+        Raises
+        ------
+        TypeError, ValueError
+            A dtype or a shape does not fit; when it is called, as `loss_and_gradients`, and for steps without targets.
+        """
+        as_choice("reduction", reduction, REDUCTIONS)
+        whole = with_steps(targets)
+        steps, lead = len(whole), whole.shape[:2]
+        wanted = self._like("targets", whole, lead) if self.kind == "squared_error" else integers(whole, lead)
+        counts = rows_that_count(lead, mask, lengths)
+
+        def loss(output: Array, start: int) -> tuple[float, Array, dict[str, Array]]:
+            stop = start + len(output)
+            if stop > steps:
+                raise ValueError(f"targets: expected those of {stop} steps at least, got {steps}")
+            rows = None if counts is None else counts[start:stop]
+            over = "sum" if rows is not None and not rows.any() else reduction
+            return self.loss_and_gradients(output, wanted[start:stop], mask=rows, reduction=over)
+
+        return loss
+
     def _on_logits(self, y: Array, targets: Array, count: int | None) -> float:
         """Return the summed loss of logits (N, K), which it uses up.
 
@@ -445,18 +488,6 @@ class Readout:
             of = "output" if counts is None else "mask" if mask is not None else "lengths"
             raise ValueError(f"{of}: expected a row that counts, to take the mean over, got none")
         return rows, wanted, counts, len(rows)
-
-
-def draw(logits: npt.NDArray[np.float64], temperature: float, rng: np.random.Generator) -> Integers:
-    """Return a class for each row of finite logits (N, K): the most likely one at temperature 0, else a drawn one."""
-    likeliest: Integers = logits.argmax(axis=1)
-    if temperature == 0:
-        return likeliest
-    with np.errstate(over="ignore"):  # at a temperature near 0: exp(-inf) = 0 is right
-        cumulative = np.exp((logits - logits.max(axis=1, keepdims=True)) / temperature).cumsum(axis=1)
-    drawn = rng.random(len(logits)) * cumulative[:, -1]
-    chosen: Integers = np.count_nonzero(cumulative <= drawn[:, None], axis=1)
-    return chosen.clip(max=logits.shape[1] - 1)
 
 
 def _exponentials(y: Array) -> Array:

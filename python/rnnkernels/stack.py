@@ -15,10 +15,10 @@ import numpy as np
 from . import functional
 from ._arguments import DeviceKind, as_floats, as_settings, fits_shape, kind_of_array, settled
 from ._arrays import frame_at, frame_of
-from ._scalars import as_flag, as_integer, as_items, shown
+from ._scalars import as_flag, as_integer, as_items
 from ._serve import drop
-from ._stacked import Array, StackGradients, StackRun, StackState, State, join
-from .memory import check_memory
+from ._stacked import Array, StackGradients, StackRun, StackState, State, counted, join, per_layer, seed_of, total
+from .memory import OfStack, check_memory
 from .noise import Noise, check_rate
 from .parameters import as_generator, check_layers, float_dtype, init_params
 from .prepared_stack import PreparedStack
@@ -218,11 +218,11 @@ class Stack:
         """
         training, all_states = as_flag("training", training), as_flag("all_states", all_states)
         check_memory(memory)
-        states = self._per_layer("state", state)
-        reset_states = self._per_layer("reset_state", reset_state)
+        states = per_layer("state", state, self.num_layers, self.num_directions)
+        reset_states = per_layer("reset_state", reset_state, self.num_layers, self.num_directions)
         terms = self._terms(term)
         drops = training and self.dropout > 0 and self.num_layers > 1
-        seed = self._seed(rng, needed=training and (drops or self.noise.masks))
+        seed = seed_of(rng, self.dropout, needed=training and (drops or self.noise.masks))
         noises = [replace(self.noise, seed=seed, layer=number) for number in range(len(self._ends))]
         options: dict[str, Any] = {"training": training, "cell_clip": self.cell_clip, "products": products}
         ragged = {"lengths": lengths, "resets": resets} if lengths is not None or resets is not None else {}
@@ -295,7 +295,7 @@ class Stack:
         if len(run._runs) != len(self._ends):
             raise ValueError(f"run: expected one of {self._count}, got {len(run._runs)}")
         need_x, norms = as_flag("need_x", need_x), as_flag("norms", norms)
-        d_states = self._per_layer("d_state", d_state)
+        d_states = per_layer("d_state", d_state, self.num_layers, self.num_directions)
         if d_outputs is not None:
             d_outputs = as_items("d_outputs", d_outputs, f"{self.num_layers} arrays or None")
             if len(d_outputs) != self.num_layers:
@@ -305,7 +305,7 @@ class Stack:
         found: list[functional.Gradients] = []  # from the top down
         above: Array | None = None  # gradient with respect to a layer's output
         for layer in reversed(range(self.num_layers)):
-            above = _sum([above, *d_layers[layer]])
+            above = total([above, *d_layers[layer]])
             dx: list[Array | None] = []
             for number in reversed(range(layer * self.num_directions, (layer + 1) * self.num_directions)):
                 end = self._ends[number]
@@ -314,9 +314,9 @@ class Stack:
                     run._runs[number], d_part, d_states[number], need_x=need_x or layer > 0, norms=norms
                 )
                 params |= {name + end: array for name, array in grads.params.items()}
-                found.append(grads)
+                found.append(replace(grads, x=None))
                 dx.append(grads.x)
-            above = _sum(dx[::-1])
+            above = total(dx[::-1])
             if above is not None and layer > 0 and run._seed is not None:
                 above = drop(above, self.dropout, run._seed, layer * self.num_directions)
         found.reverse()
@@ -362,13 +362,41 @@ class Stack:
         """
         if self.num_directions > 1:
             raise ValueError("step: expected a stack of one direction; the reverse one begins with the last step")
-        states, terms = self._per_layer("state", state), self._terms(term)
+        states, terms = per_layer("state", state, self.num_layers, self.num_directions), self._terms(term)
         after: list[State] = []
         options: dict[str, Any] = {"noise": self.noise, "cell_clip": self.cell_clip, "products": products}
         for end, before, added in zip(self._ends, states, terms, strict=True):
             after.append(functional.step(self.cell, x_t, self._layer(end), before, term=added, **options))
             x_t = after[-1][0]
         return tuple(after)
+
+    def training_bytes(self, steps: int, batch: int, *, memory: str = "all", tokens: bool = False) -> int:
+        """Return the most memory that `forward` and `backward` take at a time: the part that grows with T or B.
+
+        Parameters
+        ----------
+        steps, batch : int
+            T, B.
+        memory : {"all", "states", "replay"}
+            As in `forward`.
+        tokens : bool, default False
+            Whether x is tokens, which have no gradient.
+
+        Returns
+        -------
+        int
+            Bytes of the layers' outputs, of what is kept for `backward`, and of the gradients on their way down. x and
+            the gradient of the output are the caller's; parameters, their gradients and scratch memory do not grow.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An argument is not what is said here.
+        """
+        inputs = 0 if as_flag("tokens", tokens) else self.input_size
+        sizes = inputs, self.hidden_size, self.output_size, self.num_layers, self.num_directions
+        zoneout = any(self.noise.rates(self.cell))
+        return OfStack(self.cell, *sizes, self.dtype, zoneout, self.dropout > 0).bytes(steps, batch, memory)
 
     def prepare(self, *, weights: str = "full", products: str = "full", tokens: bool = False) -> PreparedStack:
         """Return the layers with their weights packed, for many calls in inference.
@@ -410,17 +438,7 @@ class Stack:
 
     @property
     def _count(self) -> str:
-        return f"{len(self._ends)} {'layers' if self.num_directions == 1 else 'layers and directions'}"
-
-    def _seed(self, rng: np.random.Generator | None, *, needed: bool) -> int:
-        """Return the seed of a call's masks; where none are drawn, 0, and the generator is left as it is."""
-        if isinstance(rng, np.random.Generator):
-            return int(rng.integers(2**64, dtype=np.uint64)) if needed else 0
-        if rng is None and not needed:
-            return 0
-        what = f"dropout is {self.dropout}" if self.dropout > 0 else "there are masks to draw"
-        wanted = f"a numpy.random.Generator, as {what}" if needed else "a numpy.random.Generator or None"
-        raise TypeError(f"rng: expected {wanted}, got {shown(rng)}")
+        return counted(self.num_layers, self.num_directions)
 
     def _layer(self, end: str) -> Mapping[str, Array]:
         """Parameters of one layer and direction under the names of `functional`."""
@@ -452,27 +470,3 @@ class Stack:
             return d_output
         size = self.output_size
         return d_output[..., size:] if end.endswith("_reverse") else d_output[..., :size]
-
-    def _per_layer(
-        self, what: str, state: Sequence[Sequence[npt.ArrayLike] | None] | None
-    ) -> tuple[tuple[npt.ArrayLike, ...] | None, ...]:
-        """Make a nested state one of tuples, checked as far as this file can tell."""
-        if state is None:
-            return (None,) * len(self._ends)
-        if not isinstance(state, (tuple, list)):
-            raise TypeError(f"{what}: expected a tuple over layers, got {type(state).__name__}")
-        if len(state) != len(self._ends):
-            raise ValueError(f"{what}: expected {self._count}, got {len(state)}")
-        for layer, entry in enumerate(state):
-            if not isinstance(entry, (tuple, list, type(None))):
-                raise TypeError(f"{what}[{layer}]: expected a tuple of arrays, got {type(entry).__name__}")
-        return tuple(None if entry is None else tuple(entry) for entry in state)
-
-
-def _sum(terms: Sequence[Array | None]) -> Array | None:
-    """Return the sum of what is there; None where nothing is."""
-    total: Array | None = None
-    for term in terms:
-        if term is not None:
-            total = term if total is None else total + term
-    return total

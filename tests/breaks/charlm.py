@@ -77,7 +77,7 @@ BREAKS = [
     ),
     Break(
         "charlm: temperature 0 is drawn at",
-        "python/rnnkernels/readout.py",
+        "python/rnnkernels/_draws.py",
         "    if temperature == 0:\n",
         "    if temperature < 0:\n",
         "tests/charlm/test_charlm_model.py -k temperature",

@@ -82,7 +82,7 @@ BREAKS = [
     ),
     Break(
         "examples: only the first layer's states begin where they are told",
-        f"{P}/stack.py",
+        f"{P}/_stacked.py",
         "return tuple(None if entry is None else tuple(entry) for entry in state)",
         "return tuple(None if entry is None or k else tuple(entry) for k, entry in enumerate(state))",
         "tests/examples -k multilayer",

@@ -104,8 +104,8 @@ BREAKS = [
     Break(
         "stack: two directions' gradients of x are one's",
         f"{P}/stack.py",
-        "above = _sum(dx[::-1])",
-        "above = _sum(dx[:1])",
+        "above = total(dx[::-1])",
+        "above = total(dx[:1])",
         "tests/python",
     ),
     Break(

@@ -63,6 +63,30 @@ def test_a_wrong_gradient_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None
     assert gaps(list(example.race(CALM, 20)))[1] > 1e-9
 
 
+def test_a_sample_follows_from_the_state_by_the_equations() -> None:
+    network = example.OnKernels(30, seed=0)
+    p = network.params
+    p["weight_hh"] *= 50
+    p["weight_ho"] *= 1e6  # a draw takes the likeliest
+    network.h = h = np.random.default_rng(1).standard_normal(100)
+    token, expected = 3, []
+    for _ in range(20):
+        h = np.tanh(p["weight_ih"][:, token] + p["weight_hh"] @ h + p["bias_h"])
+        token = int((p["weight_ho"] @ h + p["bias_o"]).argmax())
+        expected.append(token)
+    assert network.sample(3, 20, np.random.default_rng(0)) == expected
+    assert len(set(expected)) > 3
+
+
+def test_samples_come_to_look_like_the_text_and_leave_the_training_alone() -> None:
+    text = "hello world\n" * 200
+    pairs = list(example.race(text, 401, every=400, length=120))
+    first, last = pairs[0].sample, pairs[400].sample
+    assert first.count("hello world") == 0
+    assert last.count("hello world") > 5
+    assert [pair.kernels.loss for pair in example.race(text, 20)] == [pair.kernels.loss for pair in pairs[:20]]
+
+
 def test_the_command_prints_losses_and_speeds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -73,6 +97,9 @@ def test_the_command_prints_losses_and_speeds(
     printed = capsys.readouterr().out
     assert "240 characters, 9 different; 25 ln V = 54.93" in printed
     assert printed.count("times as fast") == 2
+    samples = printed.split("----\n")[1::2]
+    assert [len(sample) for sample in samples] == [201] * 12  # and a newline
+    assert set("".join(samples)) <= set("hello world\n")
     text.write_text("too short", encoding="utf-8")
     with pytest.raises(SystemExit, match="expected at least 26 characters, got 9"):
         example.main()

@@ -192,6 +192,17 @@ def test_targets_cover_the_grid() -> None:
             assert {targets.shape_target(cell, "bfloat16", threads, s) for s in BFLOAT16_SHAPES} == {1.9}
 
 
+def test_shapes_of_a_users_own_take_the_grids_place() -> None:
+    asked: dict[str, Any] = {"quick": False, "seconds": 1.0, "threads": 1, "peers": None, "memory": False}
+    asked |= {"run": "1", "grid": "core", "cells": ["lstm", "mut1"], "modes": list(MODES), "limits": None, "out": ""}
+    found = grid.workloads(grid.Job(**asked, own_shapes=json.loads(json.dumps([(7, 2, 3, 4), (7, 2, 4, 4)]))))
+    assert [(each.cell, each.mode, each.shape) for each in found] == [
+        *(("lstm", mode, shape) for mode in ("inference", "training") for shape in ((7, 2, 3, 4), (7, 2, 4, 4))),
+        *(("mut1", mode, (7, 2, 4, 4)) for mode in ("inference", "training")),
+    ]
+    assert len(grid.workloads(grid.Job(**asked, own_shapes=[]))) > 8
+
+
 def test_every_mode_has_shapes() -> None:
     assert all(
         shapes(mode, name, cell, quick=quick)

@@ -258,6 +258,7 @@ ROWS = [
         norms=False,
     ),
     row("Stack.step", STACK.step, flags("state", "term"), x_t=X[0], state=(STATE,), term=TERM, products="full"),
+    row("Stack.training_bytes", STACK.training_bytes, steps=3, batch=2, memory="all", tokens=False),
     row("full_bptt", bptt.full_bptt, DRIVEN, x=X, resets=None, **DRIVER),
     row("truncated_bptt", bptt.truncated_bptt, DRIVEN, x=X, resets=None, **WINDOWS),
     row("windows", bptt.windows, DRIVEN, chunks=[X], resets=[RESETS], **WINDOWS),
@@ -299,6 +300,15 @@ ROWS = [
             reduction="mean",
         )
         for call in (READOUT.loss, READOUT.loss_and_gradients)
+    ),
+    row(
+        "Readout.against",
+        READOUT.against,
+        flags("mask", "lengths"),
+        targets=np.ones((T, B), int),
+        mask=~RESETS,
+        lengths=[T, 2],
+        reduction="mean",
     ),
     *(row(kind.__name__, kind, params=dict(STACK.params), lr=0.1, **more) for kind, more in OPTIMISERS.items()),
     row("Adam.step", ADAM.step, grads=GRADS),

@@ -84,7 +84,7 @@ def test_without_a_terminal_a_training_is_silent_for_ten_seconds_at_most(
     lines = [line for line in err.splitlines() if re.match(r"\d+%  ", line)]
     windows = charlm.read_checkpoint("charlm.safetensors").progress["step"]
     assert windows // 8 <= len(lines) <= windows // 4  # validations in between are signs of life, too
-    form = r"\d+%  0\.\d\dM of 0\.\d\dM characters  \d+ s(, \d+ s left)?  train \d\.\d{3}(  valid \d\.\d{4})?"
+    form = r"\d+%  0\.\d\dM of 0\.\d\dM characters  \d+ s(, \d+:\d\d:\d\d left)?  train \d\.\d{3}(  valid \d\.\d{4})?"
     assert all(re.fullmatch(form, line) for line in lines), lines
 
 

@@ -200,14 +200,49 @@ def test_a_driver_takes_its_loss() -> None:
     stack, readout = rk.Stack("gru", K, H, rng=0), rk.Readout(H, K, rng=1)
     tokens = np.random.default_rng(0).integers(0, K, (T + 1, B))
 
-    def loss(output: Array, start: int) -> Any:
-        targets = tokens[start + 1 : start + 1 + len(output)]
-        return readout.loss_and_gradients(output, targets, reduction="sum")
-
+    loss = readout.against(tokens[1:], reduction="sum")
     whole = rk.bptt.full_bptt(stack, tokens[:-1], loss)
     parts = rk.bptt.truncated_bptt(stack, tokens[:-1], loss, k1=2, k2=3)
     assert whole.loss == pytest.approx(parts.loss, rel=1e-6)
     assert set(whole.grads) == {*stack.params, *readout.params}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_against_is_the_loss_of_each_windows_targets(loss: str, reduction: str) -> None:
+    readout, output, targets = make(loss)
+    mask, lengths = np.random.default_rng(2).random((T, B)) < 0.8, np.array([1, T, 2])
+    counts = mask & np.less.outer(np.arange(T), lengths)
+    against = readout.against(targets, mask=mask, lengths=lengths, reduction=reduction)
+    for begin, end in ((0, T), (1, 3), (T - 1, T)):
+        part = slice(begin, end)
+        more: dict[str, Any] = {"mask": counts[part], "reduction": reduction}
+        expected = readout.loss_and_gradients(output[part], targets[part], **more)
+        value, d_output, grads = against(output[part], begin)
+        assert value == expected[0]
+        np.testing.assert_array_equal(d_output, expected[1])
+        assert all(np.array_equal(grads[name], array) for name, array in expected[2].items())
+    none = readout.against(targets, lengths=[1] * B, reduction=reduction)
+    value, d_output, grads = none(output[2:], 2)  # every row has ended
+    assert value == 0
+    assert not d_output.any()
+    assert not any(array.any() for array in grads.values())
+    with pytest.raises(ValueError, match=f"^targets: expected those of {T + 1} steps at least, got {T}$"):
+        against(output, 1)
+
+
+def test_a_training_with_a_readout_is_three_lines() -> None:
+    stack, readout = rk.Stack("gru", K, 16, rng=0), rk.Readout(16, K, rng=1)
+    tokens = np.tile(np.random.default_rng(0).integers(0, K, (4, B)), (40, 1))  # four steps, again and again
+    optimizer = rk.optim.Adam(stack.params | readout.params, lr=1e-2)
+    losses = []
+    for part in rk.bptt.windows(stack, [tokens[:-1]], readout.against(tokens[1:]), k1=4, k2=8):
+        rk.optim.clip_by_global_norm(part.grads, 1.0)
+        optimizer.step(part.grads)
+        losses.append(part.loss)
+    assert losses[-1] < 0.5 * losses[0]
+    with pytest.raises(ValueError, match=r"extra: readout.weight, readout.bias; make the optimiser of all parameters"):
+        rk.optim.Adam(stack.params).step(part.grads)
 
 
 @pytest.mark.parametrize(

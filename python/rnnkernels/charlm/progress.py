@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from time import monotonic
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -200,7 +201,7 @@ class Bar(Observer):
     def _state(self, trainer: Trainer) -> str:
         """Return where the run is: what the bar says, as a line."""
         share, total = trainer.fraction, self._total(trainer)
-        left = f", {trainer.seconds / share - trainer.seconds:.0f} s left" if share else ""
+        left = f", {timedelta(seconds=round(trainer.seconds / share - trainer.seconds))} left" if share else ""
         return (
             f"{share:.0%}  {trainer.characters / 1e6:.2f}M of {total / 1e6:.2f}M characters  "
             f"{trainer.seconds:.0f} s{left}  train {trainer.train_loss:.3f}{self._valid}"

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from rnnkernels._draws import draw
 from rnnkernels._scalars import as_integer
-from rnnkernels.readout import draw
 
 from .checks import as_number, check_kind, check_seed
 from .model import CharModel

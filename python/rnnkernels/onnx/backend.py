@@ -203,13 +203,16 @@ class Backend(base.Backend):  # type: ignore[misc]  # onnx is not followed
             ``"CPU"``.
         outputs_info : sequence of (dtype, shape), optional
             Not needed.
-        opset_version : int, optional
-            Default: the newest that the installed onnx has.
 
         Returns
         -------
         namedtuple
             Of the outputs that the node names.
+
+        Other Parameters
+        ----------------
+        opset_version : int, optional
+            Default: the newest that the installed onnx has.
 
         Raises
         ------
