@@ -155,6 +155,9 @@ class Backend(base.Backend):  # type: ignore[misc]  # onnx is not followed
             A path, where initializers lie in files of their own.
         device : str
             ``"CPU"``.
+
+        Other Parameters
+        ----------------
         runtime : {"onnxruntime", "numpy"}, optional
             What runs the operators that are not ours. Default: ONNX Runtime where it is installed, ONNX's reference
             evaluator elsewhere and for what ONNX Runtime refuses; `BackendRep.parts` says which and why. A runtime
