@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnkernels._asked import Asked
 
-from . import autocast
+from . import autocast, steps
 from .graphs import Whole, leaf
 from .kernels import no_kernels, serves
 from .sequence import packed_batch, packed_rows_fit, run_layers, step
@@ -42,9 +42,14 @@ class _Layer(Whole):
     allow_torch: bool = False
     # What products multiply, "full" or "bfloat16": see rnnkernels.forward.
     products: str = "full"
+    # Whether steps take PyTorch's counters of changes at their word, or compare the weights: see swap.
+    trust_versions: bool = False
 
     def _run(self: Any, theirs: Any, input: Any, hx: Any) -> Any:
         """Run a call, or hand it to `theirs`, PyTorch's forward."""
+        done = steps.of_layers(self, input, hx)
+        if done is not None:
+            return done
         arranged = None if torch.jit.is_tracing() else _arrange(self, input, hx)
         if arranged is None:
             return _refuse(self, theirs, input, hx)
@@ -71,6 +76,13 @@ class _Layer(Whole):
         elif self.batch_first:
             output = output.transpose(0, 1)
         return output, final if self.mode == "LSTM" else final[0]
+
+    def _described(self: Any) -> tuple[str, list[dict[str, str]]]:
+        """Return the cell, and where the weights of each layer and direction are, by name."""
+        return cell_name(self), [dict(zip(_names(of), of, strict=True)) for of in self._all_weights]
+
+    def __getstate__(self: Any) -> dict[str, Any]:
+        return steps.forget(self.__dict__)
 
     def _layers(self: Any, asked: Asked, x: Any, weights: Any, state: Any) -> tuple[Any, Any]:
         directions, dropout = 1 + self.bidirectional, self.dropout if self.training else 0.0
@@ -223,9 +235,13 @@ class _Cell(Whole):
 
     allow_torch: bool = False
     products: str = "full"
+    trust_versions: bool = False
 
     def _run(self: Any, theirs: Any, input: Any, hx: Any) -> Any:
         """Run a call, or hand it to `theirs`, PyTorch's forward."""
+        done = steps.of_cell(self, input, hx)
+        if done is not None:
+            return done
         several = isinstance(self, torch.nn.LSTMCell)
         state = None if hx is None else tuple(hx) if several and isinstance(hx, (tuple, list)) else (hx,)
         names = _NAMES if self.bias_ih is not None else _NAMES[:2]
@@ -248,6 +264,14 @@ class _Cell(Whole):
         if not batched:
             final = tuple(s.squeeze(0) for s in final)
         return final if several else final[0]
+
+    def _described(self: Any) -> tuple[str, list[dict[str, str]]]:
+        """Return the cell, and where its weights are, by name."""
+        names = _NAMES if self.bias_ih is not None else _NAMES[:2]
+        return cell_name(self), [dict(zip(names, names, strict=True))]
+
+    def __getstate__(self: Any) -> dict[str, Any]:
+        return steps.forget(self.__dict__)
 
 
 def _served(cell: Any, input: Any, state: Any, weights: dict[str, Any]) -> bool:
