@@ -5,7 +5,7 @@
 # F feedback vectors, D element-wise weights. A `state` is one (B, H) array per state of the cell; None: zeros.
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias, TypedDict, final, overload, type_check_only
+from typing import Any, Literal, TypeAlias, TypedDict, final, overload, type_check_only
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,6 +98,18 @@ class Stepper:  # stepper makes one, this does not
     def reset(self, state: _State | None, term: _Float | None) -> None: ...  # term None: as it was
     def term(self) -> _Float | None: ...  # a copy
 
+class TensorSteps:  # tensor_steps makes one, this does not
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
+    # Tensors of one step: the output, but for kind "cell", and the states. None: no call for it. False: the parameters
+    # have other bytes than those that were packed.
+    def step(
+        self,
+        x: object,
+        state: object,  # a tuple; None: zeros
+        parameters: dict[str, object],
+        kind: str,  # "cell", "layers" or "batch_first"
+    ) -> tuple[object, ...] | Literal[False] | None: ...
+
 def prepare(
     cell: str,
     layer: _Layer,
@@ -111,6 +123,13 @@ def prepare(
     scales: tuple[_Float | None, _Float | None, _Float | None, _Float | None] | None = None,
 ) -> Prepared: ...
 def stepper(layer: Prepared, batch_size: int, noise: _Noise | None) -> Stepper: ...
+def tensor_steps(
+    layers: Sequence[Prepared],
+    # A parameter's name, what was packed of it and, where PyTorch's counters are trusted, the parameter, a tensor of
+    # its memory and its counter.
+    weights: Sequence[tuple[str, _Float, tuple[object, object, int] | None]],
+    types: tuple[type, type],  # torch.Tensor and torch.nn.Parameter
+) -> TensorSteps: ...
 def copy_reserve(bytes: NDArray[np.uint8], instruction_set: str) -> Reserve: ...
 def add_cell(entry: object) -> None: ...  # a capsule of csrc/backend_table.h's CellEntry
 def add_program(  # a cell that is a program of vector operations: csrc/recurrence/program.h

@@ -19,19 +19,16 @@ from . import kernels, transforms
 
 _TYPES = (torch.Tensor, torch.nn.Parameter)  # a subclass may stand for anything
 _KINDS = (torch.float32, torch.float64)
-_autograd = torch.autograd
+KEPT = "_packed"  # an attribute
+
+_EXCHANGES = hasattr(torch.Tensor, "__dlpack_c_exchange_api__")  # from PyTorch 2.10 on
 
 
 class Packed(NamedTuple):
-    """What a layer keeps for its steps; no copy and no pickle of the layer has it."""
+    """What a layer keeps for its steps, under the name `KEPT`; no copy and no pickle of the layer has it."""
 
     steps: Any  # _cpu.TensorSteps
     made_for: tuple[Any, ...]
-
-
-def forget(state: dict[str, Any]) -> dict[str, Any]:
-    """Return the attributes of a layer without what it keeps for its steps."""
-    return {name: value for name, value in state.items() if name != "_packed"}
 
 
 def of_layers(layer: Any, x: Any, hx: Any) -> Any:
@@ -58,10 +55,10 @@ def of_cell(cell: Any, x: Any, hx: Any) -> Any:
 
 def _plain(x: Any) -> bool:
     """Whether nothing but the values of a call is asked for: no derivative, no recording, no other arithmetic."""
-    return not (
+    return _EXCHANGES and not (
         torch.compiler.is_compiling()
         or torch.is_grad_enabled()
-        or _autograd.forward_ad._current_level >= 0
+        or torch.autograd.forward_ad._current_level >= 0
         or type(x) not in _TYPES
         or x.dtype not in _KINDS
         or torch.is_autocast_enabled("cpu")
@@ -76,12 +73,19 @@ def _states(hx: Any, several: bool) -> Any:
 
 
 def _step(layer: Any, x: Any, state: Any, kind: str, made_for: tuple[Any, ...]) -> Any:
-    packed: Packed | None = layer.__dict__.get("_packed")
+    if torch.autograd.profiler._is_profiler_enabled:
+        with torch.profiler.record_function(f"rnnkernels.{layer._described()[0]} step"):
+            return _steps(layer, x, state, kind, made_for)
+    return _steps(layer, x, state, kind, made_for)
+
+
+def _steps(layer: Any, x: Any, state: Any, kind: str, made_for: tuple[Any, ...]) -> Any:
+    packed: Packed | None = layer.__dict__.get(KEPT)
     done: Any = False
     if packed is not None and packed.made_for == made_for:
         done = packed.steps.step(x, state, layer._parameters, kind)
     if done is False and x.dim() and (kind == "cell" or x.shape[int(kind == "batch_first" and x.dim() == 3)] == 1):
-        packed = layer.__dict__["_packed"] = _pack(layer, x, made_for)
+        packed = layer.__dict__[KEPT] = _pack(layer, x, made_for)
         done = packed is not None and packed.steps.step(x, state, layer._parameters, kind)
     return None if done is False else done
 
