@@ -167,6 +167,29 @@ struct StepperHandle {
     std::unique_ptr<Stepper> stepper;
 };
 
+// Steppers of layers on layers, the first layer first: one step of all, each layer's h the x of the one above.
+struct StackStepperHandle {
+    std::vector<py::object> kept;
+    std::vector<Stepper*> layers;
+};
+
+py::object make_stack_stepper(const std::vector<py::object>& steppers) {
+    py::object made;
+    auto& handle = make_owned<StackStepperHandle>(made);
+    handle.kept = steppers;
+    for (const py::object& stepper : steppers) handle.layers.push_back(stepper.cast<StepperHandle&>().stepper.get());
+    return made;
+}
+
+// None, and nothing done, where x is no array that can be read as it is.
+py::object step_all(const StackStepperHandle& stack, py::object x) {
+    for (Stepper* const layer : stack.layers) {
+        x = layer->step(x);
+        if (x.is_none()) break;
+    }
+    return x;
+}
+
 py::object prepare(const std::string& cell, const Layer& layer, const std::string& weights, bool tokens,
                    const Settings& settings, const std::optional<std::string>& set,
                    const std::optional<py::array>& bytes, Products products, const Scales& scales) {
@@ -213,6 +236,9 @@ void bind_prepared(py::module_& m) {
             },
             py::arg("state").none(true), py::arg("term").none(true))
         .def("term", [](StepperHandle& of) { return of.stepper->term(); });
+    py::class_<StackStepperHandle>(m, "StackStepper", "Steppers one above the other; opaque. stack_stepper makes one.")
+        .def("step", &step_all, py::arg("x"));
+    m.def("stack_stepper", &make_stack_stepper, py::arg("steppers"));
     m.def("stepper", &make_stepper, py::arg("layer"), py::arg("batch_size"), py::arg("noise").none(true));
 }
 

@@ -98,6 +98,10 @@ class Stepper:  # stepper makes one, this does not
     def reset(self, state: _State | None, term: _Float | None) -> None: ...  # term None: as it was
     def term(self) -> _Float | None: ...  # a copy
 
+class StackStepper:  # stack_stepper makes one, this does not
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
+    def step(self, x: object) -> _Float | None: ...  # as a Stepper's, of the last layer
+
 class TensorSteps:  # tensor_steps makes one, this does not
     def __init__(self, *args: object, **kwargs: object) -> None: ...
     # Tensors of one step: the output, but for kind "cell", and the states. None: no call for it. False: the parameters
@@ -122,6 +126,7 @@ def prepare(
     # of int8 weight_ih, weight_hh, weight_gg, weight_hr, float32 (rows,) each; None: by the largest of each row
     scales: tuple[_Float | None, _Float | None, _Float | None, _Float | None] | None = None,
 ) -> Prepared: ...
+def stack_stepper(steppers: Sequence[Stepper]) -> StackStepper: ...  # one layer's h is the x of the one above
 def stepper(layer: Prepared, batch_size: int, noise: _Noise | None) -> Stepper: ...
 def tensor_steps(
     layers: Sequence[Prepared],

@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from ._arguments import fits_rows, settled
+from . import _cpu
+from ._arguments import fits_rows, of_step, settled
 from ._scalars import as_flag, as_items, check_mapping, shown
 from ._stacked import join
 from .parameters import cell_info, check_layers
-from .prepared import Prepared, Stepper
+from .prepared import Prepared, Stepper, read_step
 from .quantized import layers_of, of_layer
 
 if TYPE_CHECKING:
@@ -209,7 +210,8 @@ class PreparedStack:
 class StackStepper:
     """A prepared stack and its states: call it with one step's input after another.
 
-    One thread at a time may use it. A copy goes on by itself from the states of the moment.
+    All layers of a step are one call of the kernels' module. One thread at a time may use it. A copy goes on by itself
+    from the states of the moment.
 
     Parameters
     ----------
@@ -226,7 +228,7 @@ class StackStepper:
         As `Stepper`; also where the stack has two directions, the second of which begins with the last step.
     """
 
-    __slots__ = ("_steppers", "stack")
+    __slots__ = ("_step", "_steppers", "stack")
 
     def __init__(
         self,
@@ -243,6 +245,7 @@ class StackStepper:
         self._steppers = tuple(
             Stepper(layer, batch_size, begun) for layer, begun in zip(stack.layers, states, strict=True)
         )
+        self._step = _cpu.stack_stepper([stepper._stepper for stepper in self._steppers]).step
 
     def __call__(self, x_t: npt.ArrayLike) -> Array:
         """Take one step.
@@ -261,11 +264,12 @@ class StackStepper:
         TypeError, ValueError
             As a `Stepper`'s call.
         """
-        first, *above = self._steppers
-        h = first(x_t)
-        for stepper in above:
-            h = stepper(h)
-        return h
+        first = self._steppers[0]
+        try:
+            h = self._step(x_t)
+            return read_step(self._step, first._readable(x_t), first.layer.dtype) if h is None else h
+        except (TypeError, ValueError) as error:
+            raise of_step(error) from None
 
     @property
     def state(self) -> StackState:

@@ -8,6 +8,7 @@ it would take and these kernels do not (another device, say) raises, or runs the
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any
 
 import torch
@@ -63,6 +64,11 @@ class _InPlace(Whole):
             return super().__prepare_scriptable__()
         twin: Any = copy.copy(self)
         put_back(twin, theirs)
+        warnings.warn(
+            f"torch.jit.script: rnnkernels.torch.{type(self).__name__} is torch.nn.{theirs.__name__} now, in the model "
+            "that is scripted, too; rnnkernels.torch.swap puts it back there",
+            stacklevel=2,
+        )
         return twin
 
 
