@@ -279,7 +279,7 @@ def test_choices_are_checked(option: str) -> None:
         rnn.swap(model, **{option: "some"})
     assert type(model) is nn.GRU
     with pytest.raises(TypeError, match=r"^trust_versions: expected"):
-        rnn.swap(model, trust_versions=1)
+        rnn.swap(model, trust_versions="yes")
 
 
 @pytest.mark.parametrize(("name", "cell"), [("LSTM", "'lstm'"), ("GRU", "'gru'"), ("RNN", "'rnn_tanh'")])
@@ -292,7 +292,7 @@ def test_lengths_name_the_layer_that_has_them(name: str, cell: str) -> None:
         TypeError, match=rf"torch\.{name}: .* got lengths; rnnkernels\.torch\.Recurrent\({cell}, 4, 6, "
     ):
         layer(x, lengths=lengths)
-    with pytest.raises(TypeError, match="got resets, reset_state; .*state_dict"):
+    with pytest.raises(TypeError, match=r"got resets, reset_state; .*state_dict"):
         layer(x, None, resets=None, reset_state=None)
     taking = rnn.Recurrent(cell.strip("'"), 4, 6, 2)
     taking.load_state_dict(layer.state_dict())
@@ -305,7 +305,7 @@ def test_lengths_name_the_layer_that_has_them(name: str, cell: str) -> None:
 # ---- exported with allow_torch -----------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("name", NAMES)
 def test_allow_torch_lets_torchscript_have_pytorchs_layers(name: str) -> None:
     torch.manual_seed(0)
