@@ -291,7 +291,8 @@ def test_copies_share_nothing_and_unswap_leaves_nothing() -> None:
 def test_threads_share_a_layer() -> None:
     layer = made("LSTM", num_layers=2, input_size=32)
     call = call_of(layer)
-    expected, found = usual(layer, call), []
+    expected = usual(layer, call)
+    found: list[bool] = []
 
     def work() -> None:
         found.extend(equal(stepped(layer, call), expected) for _ in range(50))

@@ -276,10 +276,10 @@ def gradients(model: Any, x: Any) -> list[Any]:
 def test_choices_are_checked(option: str) -> None:
     model = nn.GRU(4, 6)
     with pytest.raises(ValueError, match=rf"^{option}: expected"):
-        rnn.swap(model, **{option: "some"})
+        rnn.swap(model, **{option: "some"})  # type: ignore[arg-type]
     assert type(model) is nn.GRU
     with pytest.raises(TypeError, match=r"^trust_versions: expected"):
-        rnn.swap(model, trust_versions="yes")
+        rnn.swap(model, trust_versions="yes")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("name", "cell"), [("LSTM", "'lstm'"), ("GRU", "'gru'"), ("RNN", "'rnn_tanh'")])
