@@ -1,7 +1,6 @@
 // PyTorch's tensors as pointers and shapes, read and made by the functions of its DLPack table (dlpack_abi.h).
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <utility>
 
