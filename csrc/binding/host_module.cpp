@@ -1,5 +1,5 @@
 // The Python module of a backend on the host (_cpu): its calls (calls.h) and what only it has: instruction sets,
-// threads, prepared layers (prepared.h), calls from XLA (xla_ffi.h).
+// threads, prepared layers (prepared.h, tensor_steps.h), calls from XLA (xla_ffi.h).
 #include <algorithm>
 #include <cstring>
 #include <iterator>
@@ -8,6 +8,7 @@
 #include "prepared.h"
 #include "programs.h"
 #include "released.h"
+#include "tensor_steps.h"
 #include "xla_ffi.h"
 
 namespace rnnkernels::binding {
@@ -159,6 +160,7 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m, pybind11::mod_gil_not_used()) {
     m.def("add_cell", &add_cell, py::arg("entry"));
     m.def("drop", &drop, py::arg("x"), py::arg("rate"), py::arg("seed"), py::arg("layer"));
     bind_prepared(m);
+    bind_tensor_steps(m);
     bind_programs(m);
     bind_xla_ffi(m);
     m.def("instruction_sets", &set_names);

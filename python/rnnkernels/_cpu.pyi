@@ -5,7 +5,7 @@
 # F feedback vectors, D element-wise weights. A `state` is one (B, H) array per state of the cell; None: zeros.
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias, TypedDict, final, overload, type_check_only
+from typing import Any, Literal, TypeAlias, TypedDict, final, overload, type_check_only
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,6 +99,22 @@ class Stepper:  # stepper makes one, this does not
     def reset(self, state: _State | None, term: _Float | None) -> None: ...  # term None: as it was
     def term(self) -> _Float | None: ...  # a copy
 
+class StackStepper:  # stack_stepper makes one, this does not
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
+    def step(self, x: object) -> _Float | None: ...  # as a Stepper's, of the last layer
+
+class TensorSteps:  # tensor_steps makes one, this does not
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
+    # Tensors of one step: the output, but for kind "cell", and the states. None: no call for it. False: the parameters
+    # have other bytes than those that were packed.
+    def step(
+        self,
+        x: object,
+        state: object,  # a tuple; None: zeros
+        parameters: dict[str, object],
+        kind: str,  # "cell", "layers" or "batch_first"
+    ) -> tuple[object, ...] | Literal[False] | None: ...
+
 def prepare(
     cell: str,
     layer: _Layer,
@@ -111,7 +127,15 @@ def prepare(
     # of int8 weight_ih, weight_hh, weight_gg, weight_hr, float32 (rows,) each; None: by the largest of each row
     scales: tuple[_Float | None, _Float | None, _Float | None, _Float | None] | None = None,
 ) -> Prepared: ...
+def stack_stepper(steppers: Sequence[Stepper]) -> StackStepper: ...  # one layer's h is the x of the one above
 def stepper(layer: Prepared, batch_size: int, noise: _Noise | None) -> Stepper: ...
+def tensor_steps(
+    layers: Sequence[Prepared],
+    # A parameter's name, what was packed of it and, where PyTorch's counters are trusted, the parameter, a tensor of
+    # its memory and its counter.
+    weights: Sequence[tuple[str, _Float, tuple[object, object, int] | None]],
+    types: tuple[type, type],  # torch.Tensor and torch.nn.Parameter
+) -> TensorSteps: ...
 def copy_reserve(bytes: NDArray[np.uint8], instruction_set: str) -> Reserve: ...
 def add_cell(entry: object) -> None: ...  # a capsule of csrc/backend_table.h's CellEntry
 def add_program(  # a cell that is a program of vector operations: csrc/recurrence/program.h

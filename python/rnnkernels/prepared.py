@@ -35,7 +35,7 @@ from .quantized import check_finite, check_without_heads, opened
 from .schedule import Like, begin
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import SupportsIndex
 
     import numpy.typing as npt
@@ -414,11 +414,11 @@ class Stepper:
 
     def _step_of_copy(self, x_t: npt.ArrayLike) -> Array:
         """Take a step on what is no array that can be read where it lies."""
-        layer = self.layer
-        h = self._step(as_input("x_t", x_t, layer.dtype, layer._row, steps=False))
-        if h is None:
-            raise TypeError(f"x_t: expected an array of {layer.dtype}, got one that cannot be read")
-        return h
+        return read_step(self._step, self._readable(x_t), self.layer.dtype)
+
+    def _readable(self, x_t: npt.ArrayLike) -> Array:
+        """Return a copy of a step's input that the kernels can read."""
+        return as_input("x_t", x_t, self.layer.dtype, self.layer._row, steps=False)
 
     @property
     def state(self) -> State:
@@ -450,3 +450,11 @@ class Stepper:
 
     def __repr__(self) -> str:
         return f"Stepper({self.layer!r}, batch_size={self.batch_size})"
+
+
+def read_step(step: Callable[[Array], Array | None], x_t: Array, dtype: np.dtype[Any]) -> Array:
+    """Return h after a step on an array that is known to be readable."""
+    h = step(x_t)
+    if h is None:
+        raise TypeError(f"x_t: expected an array of {dtype}, got one that cannot be read")
+    return h

@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from . import _cpu
 from ._alone import Alone
-from ._arguments import fits_rows, settled
+from ._arguments import fits_rows, of_step, settled
 from ._scalars import as_flag, as_items, check_mapping, shown
 from ._stacked import join
 from .parameters import cell_info, check_layers
-from .prepared import Prepared, Stepper
+from .prepared import Prepared, Stepper, read_step
 from .quantized import layers_of, of_layer
 
 if TYPE_CHECKING:
@@ -210,7 +211,8 @@ class PreparedStack:
 class StackStepper:
     """A prepared stack and its states: call it with one step's input after another.
 
-    One thread at a time may use it. A copy goes on by itself from the states of the moment.
+    All layers of a step are one call of the kernels' module. One thread at a time may use it. A copy goes on by itself
+    from the states of the moment.
 
     Parameters
     ----------
@@ -227,7 +229,7 @@ class StackStepper:
         As `Stepper`; also where the stack has two directions, the second of which begins with the last step.
     """
 
-    __slots__ = ("_alone", "_steppers", "stack")
+    __slots__ = ("_alone", "_step", "_steppers", "stack")
 
     def __init__(
         self,
@@ -245,6 +247,7 @@ class StackStepper:
         self._steppers = tuple(
             Stepper(layer, batch_size, begun) for layer, begun in zip(stack.layers, states, strict=True)
         )
+        self._step = _cpu.stack_stepper([stepper._stepper for stepper in self._steppers]).step
 
     def __call__(self, x_t: npt.ArrayLike) -> Array:
         """Take one step.
@@ -265,13 +268,14 @@ class StackStepper:
         RuntimeError
             If another thread is in a call of this stepper.
         """
-        alone, h = self._alone, x_t
+        alone, first = self._alone, self._steppers[0]
         if not alone.enter(False):
             raise alone.refused()
         try:
-            for stepper in self._steppers:
-                h = stepper(h)
-            return h  # type: ignore[return-value]  # there is a layer at least
+            h = self._step(x_t)
+            return read_step(self._step, first._readable(x_t), first.layer.dtype) if h is None else h
+        except (TypeError, ValueError) as error:
+            raise of_step(error) from None
         finally:
             alone.leave()
 

@@ -21,10 +21,11 @@ from ._stacked import Array, StackGradients, StackRun, StackState, State, counte
 from .memory import OfStack, check_memory
 from .noise import Noise, check_rate
 from .parameters import as_generator, check_layers, float_dtype, init_params
-from .prepared_stack import PreparedStack
+from .prepared_stack import PreparedStack, StackStepper
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import SupportsIndex
 
     import numpy.typing as npt
 
@@ -418,6 +419,25 @@ class Stack:
         """
         options: dict[str, Any] = {"noise": self.noise, "cell_clip": self.cell_clip}
         return PreparedStack(self.cell, self.params, weights=weights, products=products, tokens=tokens, **options)
+
+    def stepper(
+        self, batch_size: SupportsIndex = 1, state: Sequence[Sequence[npt.ArrayLike] | None] | None = None
+    ) -> StackStepper:
+        """Return the layers, packed as `prepare` does it, with states of their own, to run step by step.
+
+        Parameters
+        ----------
+        batch_size : int, default 1
+            B.
+        state : sequence over layers of sequence of array_like, each (B, H), optional
+            The states to start from. Default: zeros.
+
+        Raises
+        ------
+        TypeError, ValueError, NotImplementedError
+            As `prepare` and `StackStepper`: of two directions the second begins with the last step.
+        """
+        return self.prepare().stepper(batch_size, state)
 
     def _terms(self, term: Any) -> tuple[npt.ArrayLike | None, ...]:
         """Return what each layer and direction is given as its term."""

@@ -82,14 +82,14 @@ BREAKS = [
     Break(
         "a stepper's check is an assert",
         f"{P}/prepared.py",
-        "        if h is None:\n            raise TypeError(",
-        "        assert h is not None\n        if h is None:\n            raise TypeError(",
+        "    if h is None:\n        raise TypeError(",
+        "    assert h is not None\n    if h is None:\n        raise TypeError(",
         "tests/house/test_python_house.py",
     ),
     Break(
         "a stepper gives None for what it cannot read",
         f"{P}/prepared.py",
-        'h = self._step(as_input("x_t", x_t, layer.dtype, layer._row, steps=False))',
+        "return read_step(self._step, self._readable(x_t), self.layer.dtype)",
         "return None  # type: ignore[return-value]",
         MEMORY,
     ),

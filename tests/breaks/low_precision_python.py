@@ -100,8 +100,8 @@ BREAKS = [
     Break(
         "products: swap forgets them",
         f"{P}/torch/swapping.py",
-        "module.allow_torch, module.products = allow_torch, products",
-        "module.allow_torch = allow_torch",
+        "module.allow_torch, module.products, module.trust_versions = allow_torch, products, trust_versions",
+        "module.allow_torch, module.trust_versions = allow_torch, trust_versions",
         f"{IN_TORCH} -k swap",
     ),
     # ---- layers on layers, in PyTorch

@@ -26,11 +26,11 @@ BREAKS = [
         CPU,
     ),
     Break(
-        "shared by threads: a second one gets in between two layers",
+        "shared by threads: a second one gets into the step of a stack",
         "python/rnnkernels/prepared_stack.py",
         "        if not alone.enter(False):",
         "        if not alone.enter(False) and False:",
-        f"{SHARED} -k between_two_layers",
+        f"{SHARED} -k of_a_stack",
     ),
     Break(
         "shared by threads: two are let into one step of attention",

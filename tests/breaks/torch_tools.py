@@ -110,8 +110,8 @@ BREAKS = [
     ),
     Break(
         "torch: unswap leaves an attribute behind",
-        f"{P}/swapping.py",
-        "module.__dict__.pop(name, None)",
+        f"{P}/layers.py",
+        "layer.__dict__.pop(name, None)",
         "pass",
         "tests/torch/test_torch_swap.py",
     ),

@@ -198,6 +198,7 @@ ROWS = [
         resets=RESETS,
         reset_state=(STATE,),
     ),
+    row("Stack.stepper", STACK.stepper, flags("state"), batch_size=B, state=(STATE,)),
     row("PreparedStack.stepper", PREPARED_STACK.stepper, flags("state"), batch_size=B, state=(STATE,)),
     row("StackStepper", rk.StackStepper, flags("state"), stack=PREPARED_STACK, batch_size=B, state=(STATE,)),
     row("StackStepper()", PREPARED_STACK.stepper(B).__call__, x_t=X[0]),

@@ -128,3 +128,44 @@ def test_what_does_not_fit_is_named() -> None:
             rk.PreparedStack("lstm", given)
     with pytest.raises(ValueError, match=r"^stack: expected one direction"):
         stack_of(bidirectional=True).prepare().stepper()
+
+
+def test_a_stack_has_steppers_that_share_nothing() -> None:
+    stack = stack_of("gru", 3)
+    expected = stack.forward(X, training=False)
+    stepper = stack.stepper(B)
+    for x_t in X[:3]:
+        stepper(x_t)
+    others = [copy.copy(stepper), copy.deepcopy(stepper), pickle.loads(pickle.dumps(stepper))]
+    for other in others:  # each goes on by itself
+        assert_bits([other(x_t).copy() for x_t in X[3:]], expected.output[3:])
+    assert_bits([stepper(x_t.tolist()).copy() for x_t in X[3:].astype(np.float64)], expected.output[3:])
+    for other in (stepper, *others):
+        assert_bits(flat(expected.output, other.state), flat(expected.output, expected.state))
+    begun = stack.stepper(B, stepper.state)
+    assert_bits([begun(X[0])], [stepper(X[0])])
+
+
+@pytest.mark.parametrize(
+    ("x_t", "error", "words"),
+    [
+        (X[0][:, 1:], ValueError, r"^x_t: expected shape"),
+        (X[0].astype(np.float64), TypeError, r"^x_t: expected "),
+        (X[0][:1], ValueError, r"^x_t: expected the stepper's batch size"),
+        (np.zeros(B, np.int64), TypeError, r"^x_t: expected vectors"),
+    ],
+)
+def test_what_is_no_step_moves_no_layer(x_t: Any, error: type[Exception], words: str) -> None:
+    stepper = stack_of("gru", 2).stepper(B)
+    stepper(X[0])
+    before = stepper.state
+    with pytest.raises(error, match=words):
+        stepper(x_t)
+    assert_bits(flat(X, stepper.state), flat(X, before))
+
+
+def test_steps_in_both_directions_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^stack: expected one direction; the reverse one begins with the last step"):
+        stack_of(bidirectional=True).stepper(B)
+    with pytest.raises(TypeError, match="batch_size"):
+        stack_of().stepper("3")  # type: ignore[arg-type]

@@ -134,7 +134,15 @@ ROWS = [
         entropy=0.1,
         mask=torch.ones(T, B, dtype=torch.bool),
     ),
-    row("swap", rnn.swap, model=torch.nn.GRU(I, H), allow_torch=False, products="full"),
+    row(
+        "swap",
+        rnn.swap,
+        model=torch.nn.GRU(I, H),
+        allow_torch=False,
+        products="full",
+        memory="all",
+        trust_versions=False,
+    ),
     row("unswap", rnn.unswap, model=torch.nn.Sequential(rnn.GRU(I, H))),
 ]
 

@@ -41,7 +41,7 @@ def test_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
                 continue
             exec(compile("\n" * line + text, str(PAGE), "exec"), space)
     torch._dynamo.reset()
-    assert len(found) == 9
+    assert len(found) == 10
     assert capsys.readouterr().out.strip() == "1: GRU, on rnnkernels"
     assert torch.equal(space["scores"], space["model"](space["x"][:, :5], torch.full((5,), 100)))
     assert space["per_sample"]["weight_ih_l0"].shape == (4, 48, 8)

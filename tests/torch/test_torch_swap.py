@@ -239,3 +239,94 @@ def test_what_does_not_go_back_and_what_is_there() -> None:
     assert [type(module).__name__ for module in model] == ["Ours", "Mine", "Recurrent", "RecurrentCell"]
     with pytest.raises(TypeError, match=r"model: expected a torch.nn.Module, got "):
         rnn.unswap([])
+
+
+# ---- what swap sets, and what it refuses in words ----------------------------------------------------
+
+
+def test_memory_of_a_swapped_layer() -> None:
+    torch.manual_seed(0)
+    model, x = Tagger(), torch.randn(5, 3, 4)
+    expected = gradients(model, x)
+    rnn.swap(model, memory="states")
+    assert [model.get_submodule(path).memory for path in ("encoder.rnn", "decoder.0", "decoder.1")] == ["states"] * 3
+    kept = {}
+    for memory in ("states", "replay", "all"):  # an attribute, at any time
+        model.encoder["rnn"].memory = memory
+        assert_same(gradients(model, x), expected, "gradient")
+        run = model.encoder["rnn"](x)[0].grad_fn
+        while not hasattr(run, "kept"):
+            run = run.next_functions[0][0]
+        kept[memory] = type(run.kept.run).__name__
+    assert kept == {"states": "States", "replay": "Pieces", "all": "Whole"}
+    model.encoder["rnn"].memory = "some"
+    with pytest.raises(ValueError, match=r"^memory: expected one of all, states, replay, got 'some'"):
+        model(x)
+    rnn.unswap(model)
+    assert not hasattr(model.encoder["rnn"], "memory")
+
+
+def gradients(model: Any, x: Any) -> list[Any]:
+    model.zero_grad()
+    model(x).square().sum().backward()
+    return [p.grad for p in model.parameters()]
+
+
+@pytest.mark.parametrize("option", ["memory", "products"])
+def test_choices_are_checked(option: str) -> None:
+    model = nn.GRU(4, 6)
+    with pytest.raises(ValueError, match=rf"^{option}: expected"):
+        rnn.swap(model, **{option: "some"})  # type: ignore[arg-type]
+    assert type(model) is nn.GRU
+    with pytest.raises(TypeError, match=r"^trust_versions: expected"):
+        rnn.swap(model, trust_versions="yes")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "cell"), [("LSTM", "'lstm'"), ("GRU", "'gru'"), ("RNN", "'rnn_tanh'")])
+def test_lengths_name_the_layer_that_has_them(name: str, cell: str) -> None:
+    torch.manual_seed(0)
+    layer = getattr(nn, name)(4, 6, 2)
+    rnn.swap(layer)
+    x, lengths = torch.randn(5, 3, 4), torch.tensor([5, 2, 4])
+    with pytest.raises(
+        TypeError, match=rf"torch\.{name}: .* got lengths; rnnkernels\.torch\.Recurrent\({cell}, 4, 6, "
+    ):
+        layer(x, lengths=lengths)
+    with pytest.raises(TypeError, match=r"got resets, reset_state; .*state_dict"):
+        layer(x, None, resets=None, reset_state=None)
+    taking = rnn.Recurrent(cell.strip("'"), 4, 6, 2)
+    taking.load_state_dict(layer.state_dict())
+    packed = nn.utils.rnn.pack_padded_sequence(x, lengths, enforce_sorted=False)
+    output, final = layer(packed)
+    assert_same(leaves(taking(x, lengths=lengths)[1]), leaves(final))
+    assert_same([taking(x, lengths=lengths)[0]], [nn.utils.rnn.pad_packed_sequence(output)[0]])
+
+
+# ---- exported with allow_torch -----------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("name", NAMES)
+def test_allow_torch_lets_torchscript_have_pytorchs_layers(name: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(getattr(nn, name)(4, 6))
+    layer, x = model[0], torch.randn(*((3,) if name in CELLS else (5, 3)), 4)
+    expected = outputs(model, x)
+    rnn.swap(model, allow_torch=True)
+    traced = torch.jit.trace(model, (x,), check_trace=False)
+    assert_same(outputs(traced, x), expected)
+    with pytest.warns(UserWarning, match=rf"rnnkernels\.torch\.{name} is torch\.nn\.{name} now, in the model"):
+        scripted = torch.jit.script(model)
+    assert all(torch.equal(a, b) for a, b in zip(outputs(scripted, x), expected, strict=True))
+    assert all(a.data_ptr() == b.data_ptr() for a, b in zip(scripted.parameters(), layer.parameters(), strict=True))
+    assert type(layer) is getattr(rnn, name)
+    rnn.swap(model)
+    assert {id(p) for p in model.parameters()} == {id(p) for p in layer.parameters()}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_class_of_a_users_own_is_no_script() -> None:
+    layer = Ours(4, 6)
+    layer.allow_torch = True
+    with pytest.raises(NotImplementedError, match=r"torch\.jit\.script: expected layers of torch\.nn"):
+        torch.jit.script(layer)

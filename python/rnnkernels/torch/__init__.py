@@ -15,7 +15,8 @@
 `recurrent_cell`); `AttentionRecurrent` looks at features (`attention`), `Reinforce` is hard attention's loss
 (`reinforce`); layers with weights of 8 bits are in `quantized`, and in the table of `torch.ao.quantization` (`ao`).
 Gradients and the transforms of `torch.func` are in `autograd`, the operators that `torch.compile` and `torch.export`
-see in `operators`, what `torch.onnx.export` makes of them in `export`, what torch.fx and TorchScript meet in `graphs`.
+see in `operators`, what `torch.onnx.export` makes of them in `export`, what torch.fx and TorchScript meet in `graphs`,
+single steps without gradients in `steps`.
 """
 
 try:

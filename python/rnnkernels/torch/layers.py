@@ -7,6 +7,8 @@ it would take and these kernels do not (another device, say) raises, or runs the
 
 from __future__ import annotations
 
+import copy
+import warnings
 from typing import Any
 
 import torch
@@ -14,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnkernels._asked import Asked
 
-from . import autocast
+from . import autocast, steps
 from .graphs import Whole, leaf
 from .kernels import no_kernels, serves
 from .sequence import packed_batch, packed_rows_fit, run_layers, step
@@ -35,16 +37,59 @@ def cell_name(layer: Any) -> str:
     return str(layer.mode).lower()
 
 
-class _Layer(Whole):
-    """What `RNN`, `LSTM` and `GRU` have in common; a mixin before PyTorch's class."""
+# What a layer here has and torch.nn's has not: the attributes below, and what `steps` keeps.
+OWN = ("allow_torch", "memory", "products", "trust_versions", steps.KEPT)
 
+
+class _InPlace(Whole):
+    """What layers and cells have in common; a mixin before PyTorch's class."""
+
+    _theirs: type  # PyTorch's class
     # Whether a call that these kernels do not serve and PyTorch does is run by PyTorch.
     allow_torch: bool = False
     # What products multiply, "full" or "bfloat16": see rnnkernels.forward.
     products: str = "full"
+    # Whether single steps believe PyTorch's counters of changes, and do not compare the weights: see swap.
+    trust_versions: bool = False
+
+    def __getstate__(self: Any) -> dict[str, Any]:
+        theirs = getattr(super(), "__getstate__", None)  # not every release of Python and PyTorch has one
+        state = self.__dict__ if theirs is None else theirs()
+        return {name: value for name, value in state.items() if name != steps.KEPT}
+
+    def __prepare_scriptable__(self) -> Any:
+        """Return PyTorch's layer with these parameters where `allow_torch` says so; else raise."""
+        theirs = type(self).__dict__.get("_theirs")  # a class of a user's own has another forward
+        if theirs is None or not self.allow_torch:
+            return super().__prepare_scriptable__()
+        twin: Any = copy.copy(self)
+        put_back(twin, theirs)
+        warnings.warn(
+            f"torch.jit.script: rnnkernels.torch.{type(self).__name__} is torch.nn.{theirs.__name__} now, in the model "
+            "that is scripted, too; rnnkernels.torch.swap puts it back there",
+            stacklevel=2,
+        )
+        return twin
+
+
+def put_back(layer: Any, theirs: type) -> None:
+    """Give a layer PyTorch's class; its parameters stay the same objects."""
+    layer.__class__ = theirs
+    for name in OWN:
+        layer.__dict__.pop(name, None)
+
+
+class _Layer(_InPlace):
+    """What `RNN`, `LSTM` and `GRU` have in common."""
+
+    # What a forward keeps for its backward, "all", "states" or "replay": see rnnkernels.forward.
+    memory: str = "all"
 
     def _run(self: Any, theirs: Any, input: Any, hx: Any) -> Any:
         """Run a call, or hand it to `theirs`, PyTorch's forward."""
+        done = steps.of_layers(self, input, hx)
+        if done is not None:
+            return done
         arranged = None if torch.jit.is_tracing() else _arrange(self, input, hx)
         if arranged is None:
             return _refuse(self, theirs, input, hx)
@@ -53,7 +98,7 @@ class _Layer(Whole):
         kinds = autocast.taken(x)
         if not all(_fits(w, x, kinds) for of in weights for w in of.values()):
             return _refuse(self, theirs, input, hx)
-        asked = Asked(cell_name(self), batch_sizes=batch_sizes, products=self.products)
+        asked = Asked(cell_name(self), batch_sizes=batch_sizes, memory=self.memory, products=self.products)
         region = autocast.region(x)
         if region is None:
             output, final = self._layers(asked, x, weights, state)
@@ -71,6 +116,10 @@ class _Layer(Whole):
         elif self.batch_first:
             output = output.transpose(0, 1)
         return output, final if self.mode == "LSTM" else final[0]
+
+    def _described(self: Any) -> tuple[str, list[dict[str, str]]]:
+        """Return the cell, and where the weights of each layer and direction are, by name."""
+        return cell_name(self), [dict(zip(_names(of), of, strict=True)) for of in self._all_weights]
 
     def _layers(self: Any, asked: Asked, x: Any, weights: Any, state: Any) -> tuple[Any, Any]:
         directions, dropout = 1 + self.bidirectional, self.dropout if self.training else 0.0
@@ -185,47 +234,65 @@ def _check_unbatched(cell: Any, input: Any, hx: Any) -> None:
         raise RuntimeError("For unbatched 1-D input, hx and cx should also be 1-D but got 2-D tensors")
 
 
+def _check_no_other(layer: Any, other: dict[str, Any]) -> None:
+    """Raise where a call has arguments that only `Recurrent` takes, or nobody."""
+    if type(other) is not dict or not other:  # torch.fx traces with something else
+        return
+    made = f"{cell_name(layer)!r}, {layer.input_size}, {layer.hidden_size}, ..."
+    raise TypeError(
+        f"rnnkernels.torch.{type(layer).__name__}: expected input and hx, as torch.nn has them, got "
+        f"{', '.join(other)}; rnnkernels.torch.Recurrent({made}) takes lengths, resets, reset_state, term and "
+        "all_states, and loads this layer's state_dict"
+    )
+
+
 class RNN(_Layer, torch.nn.RNN):  # type: ignore[misc]
     """torch.nn.RNN on these kernels: the same arguments, parameters, results and errors."""
 
+    _theirs = torch.nn.RNN
     _in_place_of = (torch.nn.RNN, torch.nn.GRU)
 
-    def forward(self, input: Any, hx: Any = None) -> Any:
+    def forward(self, input: Any, hx: Any = None, **other: Any) -> Any:
         """As torch.nn.RNN's."""
+        _check_no_other(self, other)
         return self._run(super().forward, input, hx)
 
 
 class LSTM(_Layer, torch.nn.LSTM):  # type: ignore[misc]
     """torch.nn.LSTM on these kernels: the same arguments, parameters, results and errors."""
 
+    _theirs = torch.nn.LSTM
     _in_place_of = (torch.nn.LSTM,)
 
-    def forward(self, input: Any, hx: Any = None) -> Any:
+    def forward(self, input: Any, hx: Any = None, **other: Any) -> Any:
         """As torch.nn.LSTM's."""
+        _check_no_other(self, other)
         return self._run(super().forward, input, hx)
 
 
 class GRU(_Layer, torch.nn.GRU):  # type: ignore[misc]
     """torch.nn.GRU on these kernels: the same arguments, parameters, results and errors."""
 
+    _theirs = torch.nn.GRU
     _in_place_of = (torch.nn.GRU,)
 
-    def forward(self, input: Any, hx: Any = None) -> Any:
+    def forward(self, input: Any, hx: Any = None, **other: Any) -> Any:
         """As torch.nn.GRU's."""
+        _check_no_other(self, other)
         return self._run(super().forward, input, hx)
 
 
 # ---- cells -------------------------------------------------------------------------------------------
 
 
-class _Cell(Whole):
-    """What `RNNCell`, `LSTMCell` and `GRUCell` have in common; a mixin before PyTorch's class."""
-
-    allow_torch: bool = False
-    products: str = "full"
+class _Cell(_InPlace):
+    """What `RNNCell`, `LSTMCell` and `GRUCell` have in common."""
 
     def _run(self: Any, theirs: Any, input: Any, hx: Any) -> Any:
         """Run a call, or hand it to `theirs`, PyTorch's forward."""
+        done = steps.of_cell(self, input, hx)
+        if done is not None:
+            return done
         several = isinstance(self, torch.nn.LSTMCell)
         state = None if hx is None else tuple(hx) if several and isinstance(hx, (tuple, list)) else (hx,)
         names = _NAMES if self.bias_ih is not None else _NAMES[:2]
@@ -248,6 +315,11 @@ class _Cell(Whole):
         if not batched:
             final = tuple(s.squeeze(0) for s in final)
         return final if several else final[0]
+
+    def _described(self: Any) -> tuple[str, list[dict[str, str]]]:
+        """Return the cell, and where its weights are, by name."""
+        names = _NAMES if self.bias_ih is not None else _NAMES[:2]
+        return cell_name(self), [dict(zip(names, names, strict=True))]
 
 
 def _served(cell: Any, input: Any, state: Any, weights: dict[str, Any]) -> bool:
@@ -272,6 +344,7 @@ def _served(cell: Any, input: Any, state: Any, weights: dict[str, Any]) -> bool:
 class RNNCell(_Cell, torch.nn.RNNCell):  # type: ignore[misc]
     """torch.nn.RNNCell on these kernels: the same arguments, parameters, results and errors."""
 
+    _theirs = torch.nn.RNNCell
     _in_place_of = (torch.nn.RNNCell,)
 
     def forward(self, input: Any, hx: Any = None) -> Any:
@@ -282,6 +355,7 @@ class RNNCell(_Cell, torch.nn.RNNCell):  # type: ignore[misc]
 class LSTMCell(_Cell, torch.nn.LSTMCell):  # type: ignore[misc]
     """torch.nn.LSTMCell on these kernels: the same arguments, parameters, results and errors."""
 
+    _theirs = torch.nn.LSTMCell
     _in_place_of = (torch.nn.LSTMCell,)
 
     def forward(self, input: Any, hx: Any = None) -> Any:
@@ -292,6 +366,7 @@ class LSTMCell(_Cell, torch.nn.LSTMCell):  # type: ignore[misc]
 class GRUCell(_Cell, torch.nn.GRUCell):  # type: ignore[misc]
     """torch.nn.GRUCell on these kernels: the same arguments, parameters, results and errors."""
 
+    _theirs = torch.nn.GRUCell
     _in_place_of = (torch.nn.GRUCell,)
 
     def forward(self, input: Any, hx: Any = None) -> Any:

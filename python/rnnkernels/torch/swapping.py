@@ -9,6 +9,7 @@ import torch
 
 from rnnkernels._arguments import PRODUCTS
 from rnnkernels._scalars import as_choice, as_flag
+from rnnkernels.memory import check_memory
 
 from . import kernels, layers
 from .recurrent import Recurrent
@@ -18,12 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _OURS: dict[type, type] = {
-    torch.nn.RNN: layers.RNN,
-    torch.nn.LSTM: layers.LSTM,
-    torch.nn.GRU: layers.GRU,
-    torch.nn.RNNCell: layers.RNNCell,
-    torch.nn.LSTMCell: layers.LSTMCell,
-    torch.nn.GRUCell: layers.GRUCell,
+    ours._theirs: ours
+    for ours in (layers.RNN, layers.LSTM, layers.GRU, layers.RNNCell, layers.LSTMCell, layers.GRUCell)
 }
 _THEIRS = {ours: theirs for theirs, ours in _OURS.items()}
 
@@ -58,12 +55,20 @@ class Swapped:
         return "\n".join(lines) or "no recurrent layers"
 
 
-def swap(model: torch.nn.Module, *, allow_torch: bool = False, products: str = "full") -> Swapped:
+def swap(
+    model: torch.nn.Module,
+    *,
+    allow_torch: bool = False,
+    products: str = "full",
+    memory: str = "all",
+    trust_versions: bool = False,
+) -> Swapped:
     """Put every torch.nn.RNN, LSTM, GRU and cell of a model on these kernels, in place.
 
     A layer stays the same object: its parameters, hooks, parametrizations, training mode and the optimisers that hold
     its parameters are not touched. Only its class becomes the one of `rnnkernels.torch`, a subclass. A layer that runs
-    on these kernels already is left as it is, its `allow_torch` and `products` too.
+    on these kernels already is left as it is. The arguments are attributes of the layers, too: they may be set there at
+    any time.
 
     Parameters
     ----------
@@ -74,6 +79,13 @@ def swap(model: torch.nn.Module, *, allow_torch: bool = False, products: str = "
         raises.
     products : {"full", "bfloat16"}
         What products of the layers multiply, in training too; see `rnnkernels.forward`.
+    memory : {"all", "states", "replay"}
+        What the layers keep for their backward; see `rnnkernels.forward`. Cells keep all.
+    trust_versions : bool, default False
+        Single steps without gradients use weights that are packed already. False: each step compares all weights with
+        those that were packed, so that every change is seen. True: a weight whose memory and `_version` are as they
+        were is not compared, which halves the time of a step of large layers. Then what PyTorch does not count (its
+        fused optimisers, writes through ``.data``, NumPy or another process) may have no effect on steps.
 
     Returns
     -------
@@ -83,14 +95,18 @@ def swap(model: torch.nn.Module, *, allow_torch: bool = False, products: str = "
     Raises
     ------
     TypeError, ValueError
-        If `model` is no module, `allow_torch` neither True nor False, or `products` no choice.
+        If `model` is no module, a flag neither True nor False, or `products` or `memory` no choice.
     """
     allow_torch = as_flag("allow_torch", allow_torch)
     as_choice("products", products, PRODUCTS)
+    check_memory(memory)
+    trust_versions = as_flag("trust_versions", trust_versions)
 
     def replace(module: Any) -> None:
         module.__class__ = _on(_OURS, type(module))
-        module.allow_torch, module.products = allow_torch, products
+        module.allow_torch, module.products, module.trust_versions = allow_torch, products, trust_versions
+        if isinstance(module, torch.nn.RNNBase):
+            module.memory = memory
 
     return change(model, Swapped(), _is_ours, lambda module: _why_not(module, allow_torch), replace)
 
@@ -118,9 +134,7 @@ def unswap(model: torch.nn.Module) -> Swapped:
     """
 
     def replace(module: Any) -> None:
-        module.__class__ = _on(_THEIRS, type(module))
-        for name in ("allow_torch", "products"):
-            module.__dict__.pop(name, None)
+        layers.put_back(module, _on(_THEIRS, type(module)))
 
     return change(model, Swapped(engine="torch.nn"), lambda module: not _is_ours(module), _why_not_back, replace)
 
