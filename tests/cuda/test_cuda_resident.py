@@ -103,7 +103,8 @@ def test_chunks_and_tokens(tensors: Any) -> None:
     outputs = []
     for kernel in ("products", "resident"):
         cuda.set_kernel(kernel)
-        outputs.append(rk.forward("gru", tokens, params).output.float())
+        output: Any = rk.forward("gru", tokens, params).output
+        outputs.append(output.float())
     torch.testing.assert_close(outputs[1], outputs[0], rtol=0, atol=2.0**-7)
 
 

@@ -256,16 +256,16 @@ def test_resident_kernels(kernel: str, cell: str, dtype: str, shape: tuple[int, 
         pytest.skip("products are what these are compared with")
     x, params, state = tensors(make(cell, shape, "float32"), getattr(torch, dtype))
     lengths = np.random.default_rng(0).integers(0, shape[0] + 1, shape[1])
-    wanted = rk.forward(cell, x, params, state, lengths=lengths)
+    wanted: Any = rk.forward(cell, x, params, state, lengths=lengths)
     cuda.set_kernel("resident")
-    runs = [rk.forward(cell, x, params, state, lengths=lengths) for _ in range(20)]
+    runs: list[Any] = [rk.forward(cell, x, params, state, lengths=lengths) for _ in range(20)]
     unit = 2.0**-8 if dtype == "bfloat16" else 2.0**-11
     for a, b in ((runs[0].output, wanted.output), *zip(runs[0].state, wanted.state, strict=True)):
         error = (a.float() - b.float()).abs().max() / b.float().abs().max().clamp(min=1e-3)
         assert error < 8 * unit, float(error)
     for run in runs[1:]:
         assert torch.equal(run.output, runs[0].output)
-    alone = rk.forward(
+    alone: Any = rk.forward(
         cell, x[:, :1].contiguous(), params, tuple(s[:1].contiguous() for s in state), lengths=lengths[:1]
     )
     assert torch.equal(alone.output, runs[0].output[:, :1])
