@@ -209,13 +209,13 @@ def test_training_is_flaxs() -> None:
     def trained(model: Any) -> Any:
         optimizer = nnx.Optimizer(model, optax.adam(1e-2), wrt=nnx.Param)
 
-        @nnx.jit
         def step(model: Any, optimizer: Any) -> Any:
             loss, grads = nnx.value_and_grad(lambda m: ((m(X) - target) ** 2).mean())(model)
             optimizer.update(model, grads)
             return loss
 
-        losses = [float(step(model, optimizer)) for _ in range(20)]
+        jitted = nnx.jit(step)
+        losses = [float(jitted(model, optimizer)) for _ in range(20)]
         return losses, nnx.to_pure_dict(nnx.state(model, nnx.Param))
 
     found, expected = trained(rkn.from_flax(theirs(nnx.GRUCell))), trained(theirs(nnx.GRUCell))
@@ -225,11 +225,10 @@ def test_training_is_flaxs() -> None:
 
 
 def test_models_side_by_side_and_one_behind_another() -> None:
-    @nnx.vmap(in_axes=0, out_axes=0)
     def make(key: Any) -> Any:
         return rkn.LSTM(I, I, rngs=nnx.Rngs(key))
 
-    models = make(jax.random.split(jax.random.key(0), 3))
+    models = nnx.vmap(make)(jax.random.split(jax.random.key(0), 3))
     graph, state = nnx.split(models)
     each = [nnx.merge(graph, jax.tree.map(lambda a, k=k: a[k], state)) for k in range(3)]
     side = nnx.vmap(lambda m, x: m(x), in_axes=(0, None))(models, X)
@@ -257,12 +256,8 @@ def test_nothing_to_do(shape: Any) -> None:
 # ---- what is refused ----------------------------------------------------------------------------
 
 
-class Own(nnx.GRUCell):  # type: ignore[misc]
-    """Might compute anything."""
-
-
-class Wider(nnx.Linear):  # type: ignore[misc]
-    """Another layer in a cell."""
+Own: Any = type("Own", (nnx.GRUCell,), {})  # might compute anything
+Wider: Any = type("Wider", (nnx.Linear,), {})
 
 
 def test_cells_that_are_not_served_are_named() -> None:
