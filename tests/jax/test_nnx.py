@@ -253,6 +253,19 @@ def test_nothing_to_do(shape: Any) -> None:
     assert [part.shape for part in carry] == [(shape[0], H)] * 2
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_what_lies_behind_a_length_is_neither_read_nor_written(reverse: bool) -> None:
+    """Also in a row without steps, whose carry stays as it was."""
+    ours, carry, lengths = rkn.GRU(I, H, rngs=nnx.Rngs(0), reverse=reverse), carry_of(nnx.GRUCell), jnp.array([4, 7, 0])
+    inside = (np.arange(7) < lengths[:, None])[:, :, None]
+    final, output = ours(
+        jnp.where(inside, X, np.nan), initial_carry=carry, seq_lengths=lengths, return_carry=True, keep_order=False
+    )
+    assert not np.any(np.where(inside, 0, output))
+    assert np.isfinite(output).all()
+    assert_close(final[2], carry[2], 0)
+
+
 # ---- what is refused ----------------------------------------------------------------------------
 
 
