@@ -8,6 +8,8 @@
 XLA calls the compiled kernels itself (its foreign function interface): no callback to Python, no copy. Parameters are
 those of `rnnkernels.init_params`, as arrays of JAX or NumPy.
 
+`rnnkernels.jax.nnx`, imported by its name, has modules for flax.
+
 Not here: what `rnnkernels.forward` has beyond lengths, resets and reversed time (terms, masks, readings), GPUs, forward
 mode and second derivatives. docs/jax.md says what each transformation does.
 """

@@ -1,0 +1,361 @@
+"""The modules for flax.nnx: equal to `nnx.RNN` with the same parameters, whatever is asked of both; what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from bad_values import bad_argument_tests, row
+from processes import HIDE, python
+
+from rnnkernels import _cpu
+
+nnx = pytest.importorskip("flax.nnx")
+rkn = pytest.importorskip("rnnkernels.jax.nnx")
+
+I, H = 5, 9  # noqa: E741
+CELLS = [nnx.OptimizedLSTMCell, nnx.LSTMCell, nnx.GRUCell, nnx.SimpleCell]
+RNG = np.random.default_rng(0)
+X = jnp.asarray(RNG.normal(size=(3, 7, I)), np.float32)  # (B, T, I)
+LENGTHS = jnp.array([4, 7, 1])
+
+
+def theirs(cell: Any, seed: int = 1, of_cell: Any = None, **options: Any) -> Any:
+    """A module of flax's whose biases are not zero."""
+    of_cell = {"bias_init": nnx.initializers.normal(0.3)} | (of_cell or {})
+    return nnx.RNN(cell(I, H, rngs=nnx.Rngs(seed), **of_cell), **options)
+
+
+def carry_of(cell: Any, batch: tuple[int, ...] = (3,)) -> Any:
+    made = [jnp.asarray(RNG.normal(size=(*batch, H)), np.float32) for _ in range(2)]
+    return tuple(made) if "LSTM" in cell.__name__ else made[0]
+
+
+def assert_close(one: Any, two: Any, tolerance: float = 1e-5) -> None:
+    assert jax.tree.structure(one) == jax.tree.structure(two)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(np.asarray(a, np.float64), np.asarray(b, np.float64), rtol=0, atol=tolerance)
+
+
+def without_padding(results: Any, lengths: Any) -> Any:
+    """Results (carry, outputs (B, T, H)) with zeros behind each row's length, as ours are."""
+    carry, output = results
+    inside = np.arange(output.shape[1]) < np.asarray(lengths)[:, None]
+    return carry, output * inside[:, :, None].astype(output.dtype)
+
+
+# ---- equal to flax ------------------------------------------------------------------------------
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "reverse": {"reverse": True},
+    "reverse, keep_order": {"reverse": True, "keep_order": True},
+    "lengths": {"seq_lengths": LENGTHS},
+    "lengths, reverse": {"seq_lengths": LENGTHS, "reverse": True},
+    "lengths, reverse, keep_order": {"seq_lengths": LENGTHS, "reverse": True, "keep_order": True},
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_outputs_and_carries_are_flaxs(cell: Any, options: Any) -> None:
+    module = theirs(cell)
+    ours = rkn.from_flax(module)
+    for carry in (None, carry_of(cell)):
+        given = {"initial_carry": carry, "return_carry": True, **options}
+        expected = module(X, **given)
+        if "seq_lengths" in options:
+            expected = without_padding(expected, LENGTHS)
+        assert_close(ours(X, **given), expected)
+
+
+@pytest.mark.parametrize("batch", [(), (3,), (2, 3)], ids=str)
+@pytest.mark.parametrize("cell", [nnx.OptimizedLSTMCell, nnx.GRUCell])
+def test_batches_of_any_shape_and_time_first(cell: Any, batch: tuple[int, ...]) -> None:
+    x = jnp.asarray(RNG.normal(size=(*batch, 4, I)), np.float32)
+    for time_major in (False, True):
+        module = theirs(cell, time_major=time_major, return_carry=True, reverse=True)
+        given = jnp.moveaxis(x, -2, 0) if time_major else x
+        for carry in (None, carry_of(cell, batch)):
+            assert_close(
+                rkn.from_flax(module)(given, initial_carry=carry), module(given, initial_carry=carry), tolerance=1e-5
+            )
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_are_flaxs(cell: Any) -> None:
+    module, carry = theirs(cell), carry_of(cell)
+    weights = jnp.asarray(RNG.normal(size=(3, 7, H)), np.float32) * (np.arange(7) < LENGTHS[:, None])[:, :, None]
+
+    def loss(m: Any, x: Any, carry: Any) -> Any:
+        final, output = m(x, initial_carry=carry, seq_lengths=LENGTHS, return_carry=True, reverse=True, keep_order=True)
+        return (output * weights).sum() + sum((part**2).sum() for part in jax.tree.leaves(final))
+
+    argnums = (nnx.DiffState(0, nnx.Param), 1, 2)
+    found = nnx.jit(nnx.grad(loss, argnums=argnums))(rkn.from_flax(module), X, carry)
+    expected = nnx.grad(loss, argnums=argnums)(module, X, carry)
+    assert_close(tuple(map(nnx.to_pure_dict, found[:1])), tuple(map(nnx.to_pure_dict, expected[:1])), 5e-5)
+    assert_close(found[1:], expected[1:], 5e-5)
+
+
+@pytest.mark.parametrize("merge", [None, jnp.add])
+def test_both_ways(merge: Any) -> None:
+    options = {} if merge is None else {"merge_fn": merge}
+    module = nnx.Bidirectional(theirs(nnx.GRUCell), theirs(nnx.OptimizedLSTMCell, 2), return_carry=True, **options)
+    ours = rkn.from_flax(module)
+    carry = carry_of(nnx.GRUCell), carry_of(nnx.OptimizedLSTMCell)
+    assert_close(ours(X), module(X))
+    expected = without_padding(module(X, initial_carry=carry, seq_lengths=LENGTHS), LENGTHS)
+    assert_close(ours(X, initial_carry=carry, seq_lengths=LENGTHS), expected)
+    assert jax.tree.structure(nnx.state(ours)) == jax.tree.structure(nnx.state(module))
+
+
+DRAWN = {"recurrent_kernel_init": nnx.initializers.lecun_normal()}  # LAPACK has no orthogonal matrices of halves
+
+
+@pytest.mark.parametrize(
+    ("of_cell", "x_dtype", "carry_dtype"),
+    [
+        ({}, "bfloat16", None),
+        ({"param_dtype": jnp.bfloat16}, "bfloat16", None),
+        ({"param_dtype": jnp.float16}, "float16", None),
+        ({"param_dtype": jnp.bfloat16}, "float32", None),
+        ({"dtype": jnp.bfloat16}, "float32", None),
+        ({"dtype": jnp.bfloat16, "param_dtype": jnp.bfloat16}, "float32", None),
+        ({"param_dtype": jnp.bfloat16}, "bfloat16", "float32"),
+        ({}, "int32", None),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("cell", [nnx.OptimizedLSTMCell, nnx.GRUCell])
+def test_dtypes_are_flaxs(cell: Any, of_cell: Any, x_dtype: str, carry_dtype: str | None) -> None:
+    module = theirs(cell, of_cell=of_cell | DRAWN, return_carry=True)
+    x = (X * 3).astype(x_dtype)
+    carry = None
+    if carry_dtype is not None:
+        carry = jax.tree.map(lambda a: a.astype(carry_dtype), carry_of(cell))
+    if x_dtype == "float32" and of_cell == {"param_dtype": jnp.bfloat16}:  # flax's scan has a carry that changes
+        with pytest.raises(TypeError):
+            module(x)
+        assert rkn.from_flax(module)(x)[1].dtype == np.float32
+        return
+    assert_close(rkn.from_flax(module)(x, initial_carry=carry), module(x, initial_carry=carry), tolerance=0.06)
+
+
+def test_gradients_have_the_parameters_dtype() -> None:
+    ours = rkn.LSTM(I, H, param_dtype=jnp.bfloat16, rngs=nnx.Rngs(0), **DRAWN)
+    found = nnx.grad(lambda m, x: m(x).sum())(ours, X)
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(found)} == {"bfloat16"}
+
+
+def test_a_carry_is_drawn_as_flax_draws_it() -> None:
+    drawn = nnx.initializers.normal(1.0)
+    with pytest.warns(UserWarning, match="carry_init"):
+        module = theirs(nnx.OptimizedLSTMCell, of_cell={"carry_init": drawn}, return_carry=True)
+    ours = nnx.clone(rkn.from_flax(module))
+    for _ in range(2):  # the second draws the next numbers
+        assert_close(ours(X), module(X))
+    assert_close(ours(X, rngs=nnx.Rngs(7)), module(X, rngs=nnx.Rngs(7)))
+
+
+# ---- modules of flax's --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ours", "cell"),
+    [(rkn.LSTM, nnx.OptimizedLSTMCell), (rkn.GRU, nnx.GRUCell), (rkn.SimpleRNN, nnx.SimpleCell)],
+)
+def test_a_new_module_is_flaxs(ours: Any, cell: Any) -> None:
+    """It draws the same numbers; its state is the other's, path by path."""
+    new = ours(I, H, rngs=nnx.Rngs(3), time_major=True, return_carry=True)
+    module = nnx.RNN(cell(I, H, rngs=nnx.Rngs(3)), time_major=True, return_carry=True)
+    assert isinstance(new, nnx.RNN)
+    assert nnx.to_pure_dict(nnx.state(new, nnx.Param)).keys() == {"cell"}
+    assert_close(nnx.to_pure_dict(nnx.state(new, nnx.Param)), nnx.to_pure_dict(nnx.state(module, nnx.Param)), 0)
+    assert_close(new(X), module(X))
+
+
+def test_state_goes_either_way() -> None:
+    module, ours = theirs(nnx.GRUCell), rkn.GRU(I, H, rngs=nnx.Rngs(8))
+    assert not np.allclose(ours(X), module(X))
+    nnx.update(ours, nnx.state(module))
+    expected = module(X)
+    assert_close(ours(X), expected)
+    graph, state, rest = nnx.split(ours, nnx.Param, ...)
+    assert_close(nnx.merge(graph, jax.tree.map(np.asarray, state), rest)(X), expected)
+    nnx.update(module, jax.tree.map(lambda a: a * 2, nnx.state(ours, nnx.Param)))
+    assert_close(nnx.merge(graph, nnx.state(module))(X), module(X))
+
+
+def test_parameters_are_shared_until_cloned() -> None:
+    module = theirs(nnx.OptimizedLSTMCell)
+    ours = rkn.from_flax(module)
+    apart = nnx.clone(ours)
+    before = ours(X)
+    module.cell.dense_h.bias[...] += 1.0
+    assert_close(ours(X), module(X))
+    assert_close(apart(X), before, 0)
+    assert rkn.from_flax(ours) is ours
+
+
+def test_training_is_flaxs() -> None:
+    optax = pytest.importorskip("optax")
+    target = jnp.asarray(RNG.normal(size=(3, 7, H)), np.float32)
+
+    def trained(model: Any) -> Any:
+        optimizer = nnx.Optimizer(model, optax.adam(1e-2), wrt=nnx.Param)
+
+        def step(model: Any, optimizer: Any) -> Any:
+            loss, grads = nnx.value_and_grad(lambda m: ((m(X) - target) ** 2).mean())(model)
+            optimizer.update(model, grads)
+            return loss
+
+        jitted = nnx.jit(step)
+        losses = [float(jitted(model, optimizer)) for _ in range(20)]
+        return losses, nnx.to_pure_dict(nnx.state(model, nnx.Param))
+
+    found, expected = trained(rkn.from_flax(theirs(nnx.GRUCell))), trained(theirs(nnx.GRUCell))
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-4)
+    assert_close(found[1], expected[1], 1e-3)
+    assert found[0][-1] < found[0][0]
+
+
+def test_models_side_by_side_and_one_behind_another() -> None:
+    def make(key: Any) -> Any:
+        return rkn.LSTM(I, I, rngs=nnx.Rngs(key))
+
+    models = nnx.vmap(make)(jax.random.split(jax.random.key(0), 3))
+    graph, state = nnx.split(models)
+    each = [nnx.merge(graph, jax.tree.map(lambda a, k=k: a[k], state)) for k in range(3)]
+    side = nnx.vmap(lambda m, x: m(x), in_axes=(0, None))(models, X)
+    assert_close(side, jnp.stack([m(X) for m in each]))
+    behind = nnx.scan(lambda x, m: m(x), in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)(X, models)
+    assert_close(behind, each[2](each[1](each[0](X))))
+
+
+def test_products_are_passed_on() -> None:
+    module = theirs(nnx.OptimizedLSTMCell)
+    found = rkn.from_flax(module, products="bfloat16")(X)
+    full = rkn.from_flax(module)(X)
+    assert_close(found, full, 0.02)
+    if _cpu.low_kernels("bfloat16")[1] is not None:
+        assert not np.array_equal(found, full)
+
+
+@pytest.mark.parametrize("shape", [(3, 0, I), (0, 4, I), (0, 0, I)], ids=str)
+def test_nothing_to_do(shape: Any) -> None:
+    carry, output = rkn.LSTM(I, H, rngs=nnx.Rngs(0), reverse=True)(jnp.zeros(shape), return_carry=True)
+    assert output.shape == (*shape[:2], H)
+    assert [part.shape for part in carry] == [(shape[0], H)] * 2
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_what_lies_behind_a_length_is_neither_read_nor_written(reverse: bool) -> None:
+    """Also in a row without steps, whose carry stays as it was."""
+    ours, carry, lengths = rkn.GRU(I, H, rngs=nnx.Rngs(0), reverse=reverse), carry_of(nnx.GRUCell), jnp.array([4, 7, 0])
+    inside = (np.arange(7) < lengths[:, None])[:, :, None]
+    final, output = ours(
+        jnp.where(inside, X, np.nan), initial_carry=carry, seq_lengths=lengths, return_carry=True, keep_order=False
+    )
+    assert not np.any(np.where(inside, 0, output))
+    assert np.isfinite(output).all()
+    assert_close(final[2], carry[2], 0)
+
+
+# ---- what is refused ----------------------------------------------------------------------------
+
+
+Own: Any = type("Own", (nnx.GRUCell,), {})  # might compute anything
+Wider: Any = type("Wider", (nnx.Linear,), {})
+
+
+def test_cells_that_are_not_served_are_named() -> None:
+    def refused(cell: Any, error: type[Exception], message: str, **of_cell: Any) -> None:
+        for make in (rkn.RNN, lambda c: rkn.from_flax(nnx.RNN(c))):
+            with pytest.raises(error, match=message):
+                make(cell(I, H, rngs=nnx.Rngs(0), **of_cell))
+
+    refused(Own, TypeError, r"^cell: expected one of .*nnx\.GRUCell.*, got Own")
+    refused(nnx.SimpleCell, ValueError, "^cell: expected a SimpleCell without residual", residual=True)
+    refused(nnx.SimpleCell, ValueError, "^cell: .* activation_fn to be tanh or relu, got gelu", activation_fn=nnx.gelu)
+    refused(nnx.GRUCell, ValueError, "^cell: .* activation_fn to be tanh, got relu", activation_fn=nnx.relu)
+    refused(nnx.LSTMCell, ValueError, "^cell: .* gate_fn to be sigmoid, got hard_sig", gate_fn=nnx.hard_sigmoid)
+    refused(nnx.GRUCell, ValueError, "^cell: .* promote_dtype as flax makes it", promote_dtype=lambda a, **_: a)
+
+
+def test_a_relu_is_served() -> None:
+    module = theirs(nnx.SimpleCell, of_cell={"activation_fn": jax.nn.relu})
+    assert_close(rkn.from_flax(module)(X), module(X), 1e-4)
+
+
+def test_what_is_put_into_a_cell_later_is_refused() -> None:
+    ours = rkn.LSTM(I, H, rngs=nnx.Rngs(0))
+    ours.cell.dense_i = Wider(I, 4 * H, use_bias=False, rngs=nnx.Rngs(0))
+    with pytest.raises(TypeError, match=r"^cell: expected products that are nnx\.Linear, got Wider"):
+        ours(X)
+    ours = rkn.GRU(I, H, rngs=nnx.Rngs(0))
+    ours.cell.dense_h.precision = "highest"
+    with pytest.raises(ValueError, match=r"^cell: expected precision as flax makes it, got str"):
+        ours(X)
+
+
+def test_modules_that_are_not_served_are_named() -> None:
+    axes = nnx.StateAxes({nnx.Param: 0})
+    with pytest.raises(ValueError, match=r"^module: expected an nnx\.RNN with state_axes as flax makes them"):
+        rkn.from_flax(nnx.RNN(nnx.GRUCell(I, H, rngs=nnx.Rngs(0)), state_axes=axes))
+    with pytest.raises(TypeError, match=r"^module: expected an nnx\.RNN or nnx\.Bidirectional, got Linear"):
+        rkn.from_flax(nnx.Linear(I, H, rngs=nnx.Rngs(0)))
+
+
+def test_bad_shapes_are_named() -> None:
+    lstm, gru = rkn.LSTM(I, H, rngs=nnx.Rngs(0)), rkn.GRU(I, H, rngs=nnx.Rngs(0))
+    one = jnp.zeros((3, H))
+    for module, arguments, message in [
+        (gru, {"inputs": X[..., :4]}, r"inputs: expected shape \(\.\.\., I\) of at least two axes, I = 5"),
+        (gru, {"inputs": X[0, 0]}, r"inputs: expected shape"),
+        (
+            gru,
+            {"initial_carry": one[:2]},
+            r"initial_carry: expected h of shape \(\*batch, H\) = \(3, 9\), got \(2",
+        ),
+        (lstm, {"initial_carry": (one[:2], one)}, r"initial_carry: expected c of shape"),
+        (gru, {"seq_lengths": LENGTHS[:2]}, r"seq_lengths: expected shape \(\*batch\) = \(3,\), got \(2,\)"),
+    ]:
+        with pytest.raises(ValueError, match=f"^{message}"):
+            module(**{"inputs": X} | arguments)
+    with pytest.raises(TypeError, match=r"^initial_carry: expected a pair of arrays \(c, h\), got ArrayImpl"):
+        lstm(X, initial_carry=one)
+    with pytest.raises((RuntimeError, ValueError), match="lengths: expected 0 to T = 7, got 8"):
+        jax.block_until_ready(lstm(X, seq_lengths=jnp.array([1, 8, 2])))
+
+
+FLAGS = ("time_major", "return_carry", "reverse", "keep_order")
+SIZED = {"in_features": I, "hidden_features": H, **dict.fromkeys(FLAGS, False), "products": "full"}
+CALL = {"inputs": X, "initial_carry": carry_of(nnx.LSTMCell), "seq_lengths": LENGTHS, **dict.fromkeys(FLAGS, True)}
+GIVEN = {"cell": nnx.GRUCell(I, H, rngs=nnx.Rngs(0)), **dict.fromkeys(FLAGS, False), "products": "full"}
+ROWS = [
+    row("nnx.LSTM", rkn.LSTM, **SIZED, rngs=nnx.Rngs(0)),
+    row("nnx.RNN", rkn.RNN, **GIVEN, rngs=True),
+    row("nnx.from_flax", rkn.from_flax, module=theirs(nnx.GRUCell), products="full"),
+    row(
+        "nnx.LSTM()",
+        rkn.LSTM(I, H, rngs=nnx.Rngs(0)),
+        dict.fromkeys((*CALL, "rngs"), "none") | {"inputs": ""},
+        **CALL | {"inputs": jnp.swapaxes(X, 0, 1)},
+        rngs=nnx.Rngs(0),
+    ),
+]
+
+test_the_call_of_each_row_runs, test_a_bad_argument_is_named, test_an_odd_argument_is_named_or_served = (
+    bad_argument_tests(ROWS)
+)
+
+
+def test_without_flax_its_extra_is_named() -> None:
+    done = python(HIDE.format(names=("flax",)) + "import rnnkernels.jax.nnx")
+    assert done.returncode == 1
+    assert "pip install 'rnnkernels[flax]'" in done.stderr
