@@ -38,14 +38,14 @@ BREAKS = [
         f"{P}/equations/readers.py",
         'reader.operation == "sigmoid" or',
         'reader.operation in ("sigmoid", "tanh") or',
-        "tests/equations/test_readers.py",
+        "tests/equations/test_cells.py -k readers_cells",
     ),
     Break(
         "readers: what is added up is read by no sigmoid",
         f"{P}/equations/readers.py",
         '"fma": (2,)',
         '"fma": ()',
-        "tests/equations/test_readers.py",
+        "tests/equations/test_cells.py -k readers_cells",
     ),
     Break(
         "quantised: the scale is of 128",

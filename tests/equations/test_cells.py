@@ -16,7 +16,16 @@ ROOT = HERE.parents[1]
 
 
 @pytest.mark.parametrize(
-    "tests", ["benchmark_cells.py", "builtin_cells.py", "heads.py", "page.py", "step_inputs.py", "zoo_cells.py"]
+    "tests",
+    [
+        "benchmark_cells.py",
+        "builtin_cells.py",
+        "heads.py",
+        "page.py",
+        "readers_cells.py",
+        "step_inputs.py",
+        "zoo_cells.py",
+    ],
 )
 def test_cells_from_equations(tests: str) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / tests)]

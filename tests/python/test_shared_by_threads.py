@@ -7,50 +7,27 @@ Python the same tests run side by side in earnest. Threads of one call are tests
 from __future__ import annotations
 
 import copy
+import subprocess
 import sys
 import sysconfig
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from at_once import at_once, offered_often  # noqa: F401 - a fixture
 from problems import FORMS, make
 
 import rnnkernels as rk
-from rnnkernels import _serve, attention, parameters
+from rnnkernels import _serve, attention
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    pass
+
+pytestmark = pytest.mark.usefixtures("offered_often")
 
 SECOND = "stepper: expected one call at a time, got a second one"
-
-
-@pytest.fixture(autouse=True)
-def _often() -> Iterator[None]:
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(interval)
-
-
-def at_once(*works: Callable[[], Any]) -> list[Any]:
-    """Run each on a thread of its own, begun together; return what they returned, an exception where one was raised."""
-    found: list[Any] = [None] * len(works)
-    gate = threading.Barrier(len(works))
-
-    def run(number: int) -> None:
-        gate.wait()
-        try:
-            found[number] = works[number]()
-        except Exception as error:  # noqa: BLE001 - handed to the test
-            found[number] = error
-
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(works))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return found
 
 
 @pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python always has a GIL")
@@ -152,41 +129,8 @@ def test_a_second_step_of_attention_is_refused(monkeypatch: pytest.MonkeyPatch) 
     assert seen[2] == expected
 
 
-# ---- registries --------------------------------------------------------------------------------
-
-
-def test_cells_are_listed_while_one_is_added() -> None:
-    """A list that another thread walks through stays as it is."""
-
-    def listed_meanwhile(x: Any, h: Any) -> Any:
-        return rk.tanh(x.a + rk.product(h).a)
-
-    walk = iter(parameters._read_tables())
-    first = next(walk)
-    rk.cell(listed_meanwhile)
-    assert "listed_meanwhile" in rk.cells()
-    assert {first, *walk} | {"listed_meanwhile"} <= set(rk.cells())
-
-
-def test_threads_make_cells_at_once() -> None:
-    """The same equations become one cell, others one each; every thread finds its own at once."""
-
-    def same(x: Any, h: Any, *, cell_clip: float = 3.0) -> Any:
-        u = rk.product(h)
-        return rk.minimum(rk.maximum(x.a + u.a, -cell_clip), cell_clip)
-
-    def make_cells(number: int) -> list[Any]:
-        def own(x: Any, h: Any) -> Any:
-            return rk.tanh(x.a + rk.product(h).a) * (1.0 + number)
-
-        found = [rk.cell(own, name=f"made_at_once_{number}"), rk.cell(same, name="made_by_all")]
-        params = rk.init_params(found[0], 2, 3, rng=0)
-        assert set(found) <= set(rk.cells())
-        clipped = rk.Stack(found[1], 2, 3, cell_clip=0.5, rng=0).cell
-        return [*found, clipped, rk.forward(found[0], np.ones((1, 1, 2), np.float32), params).output.tobytes()]
-
-    works: list[Callable[[], Any]] = [lambda number=number: make_cells(number) for number in range(4)]  # type: ignore[misc]
-    made = at_once(*works, *[lambda: [rk.cells() for _ in range(50)]])[:4]
-    assert len({each[0] for each in made}) == 4
-    assert len({id(each[1]) for each in made}) == len({id(each[2]) for each in made}) == 1
-    assert len({each[3] for each in made}) == 4
+def test_cells_made_by_several_threads() -> None:
+    tests = Path(__file__).with_name("cells_by_threads.py")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests)]
+    found = subprocess.run(command, cwd=tests.parents[2], capture_output=True, text=True, timeout=600, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr

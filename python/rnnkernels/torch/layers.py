@@ -234,16 +234,20 @@ def _check_unbatched(cell: Any, input: Any, hx: Any) -> None:
         raise RuntimeError("For unbatched 1-D input, hx and cx should also be 1-D but got 2-D tensors")
 
 
+_RECURRENTS = ("lengths", "resets", "reset_state", "term", "all_states")
+
+
 def _check_no_other(layer: Any, other: dict[str, Any]) -> None:
-    """Raise where a call has arguments that only `Recurrent` takes, or nobody."""
+    """Raise as Python does of torch.nn's layers; of what `Recurrent` takes the sentence goes on, and names it."""
     if type(other) is not dict or not other:  # torch.fx traces with something else
         return
-    made = f"{cell_name(layer)!r}, {layer.input_size}, {layer.hidden_size}, ..."
-    raise TypeError(
-        f"rnnkernels.torch.{type(layer).__name__}: expected input and hx, as torch.nn has them, got "
-        f"{', '.join(other)}; rnnkernels.torch.Recurrent({made}) takes lengths, resets, reset_state, term and "
-        "all_states, and loads this layer's state_dict"
-    )
+    name = next(iter(other))
+    said = f"{type(layer).__name__}.forward() got an unexpected keyword argument {name!r}"
+    if name in _RECURRENTS:
+        made = f"{cell_name(layer)!r}, {layer.input_size}, {layer.hidden_size}, ..."
+        takes = f"{', '.join(_RECURRENTS[:-1])} and {_RECURRENTS[-1]}"
+        said += f"; rnnkernels.torch.Recurrent({made}) takes {takes}, and loads this layer's state_dict"
+    raise TypeError(said)
 
 
 class RNN(_Layer, torch.nn.RNN):  # type: ignore[misc]
