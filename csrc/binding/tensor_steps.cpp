@@ -1,4 +1,4 @@
-// The class of tensor_steps.h. WeightPacked weights are right for as long as the tensors they were made of have the
+// The class of tensor_steps.h. Packed weights are right for as long as the tensors they were made of have the
 // same bytes, and PyTorch's counters of changes do not say so: x.data, NumPy and other processes write past them. So
 // the bytes are kept beside the packed weights, and each step compares; the counters are looked at where a user trusts
 // them.
