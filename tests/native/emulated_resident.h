@@ -1,6 +1,7 @@
 // Resident kernels of built-in cells where there is no GPU (resident_machine.h).
 #pragma once
 
+#include "cuda/queue.h"
 #include "cuda/resident/cell_maths.h"
 #include "cuda/resident/launch.h"
 #include "resident_machine.h"

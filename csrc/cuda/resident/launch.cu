@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "../loaded.h"
+#include "../queue.h"
 #include "source.h"
 
 namespace rnnkernels::cuda {

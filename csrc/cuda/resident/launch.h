@@ -3,8 +3,8 @@
 #pragma once
 
 #include "../../cells/cell.h"
+#include "../products.h"
 #include "../program_cells.h"
-#include "../queue.h"
 #include "maths.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
