@@ -16,11 +16,11 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 struct Kept {
     WeightStorage storage = WeightStorage::full;
     std::int8_t low = 0;
-    std::int8_t planes = 1;  // of the rows that int8 is multiplied with (low/kernels.h)
+    std::int16_t planes = 1;  // of the rows that int8 is multiplied with (low/kernels.h)
 
     // The same for the product with x. fine: its gates whose sums are to be finer (cell_table.h).
     RNNKERNELS_INLINE Kept of_input(unsigned fine) const {
-        return {storage, low, static_cast<std::int8_t>(storage == WeightStorage::int8 && fine != 0 ? 2 : 1)};
+        return {storage, low, static_cast<std::int16_t>(storage == WeightStorage::int8 && fine != 0 ? 2 : 1)};
     }
     RNNKERNELS_INLINE Index row_lanes(Index k) const { return cpu::row_lanes(k, storage, planes); }
 };
@@ -32,8 +32,8 @@ inline constexpr bool kMayHavePairs = sizeof(T) == 4 && (Vec<T>::lanes == 16 || 
 
 // Rows of a panel in memory; the first of int8 hold scales.
 constexpr Index stored_rows(Index k, WeightStorage storage, int planes = 1) {
-    if (storage == WeightStorage::int8) return cpu::panel_head(storage, planes) + cpu::groups_of(k, storage);
-    return storage == WeightStorage::bfloat16 ? cpu::groups_of(k, storage) : k;
+    if (storage == WeightStorage::full) return k;
+    return cpu::panel_head(storage, planes) + cpu::groups_of(k, storage);
 }
 
 // x rounded to the nearest bfloat16, as a float; a NaN stays a NaN.
