@@ -25,27 +25,23 @@ set(rnnkernels_device_binding
   ${rnnkernels_binding} csrc/binding/device_array.cpp csrc/binding/device_module.cpp)
 
 # Cells that are programs, and the source that what is made of them stands on, as a string (csrc/cuda/program_source.h).
-set(rnnkernels_prelude "${CMAKE_CURRENT_BINARY_DIR}/program_prelude.cpp")
 file(GLOB rnnkernels_prelude_headers CONFIGURE_DEPENDS
-  csrc/math/*.h csrc/recurrence/*.h csrc/passes/*.h csrc/cuda/*.h)
-add_custom_command(
-  OUTPUT "${rnnkernels_prelude}"
-  COMMAND "${Python_EXECUTABLE}" "${PROJECT_SOURCE_DIR}/cmake/flatten_headers.py"
-    "${PROJECT_SOURCE_DIR}/csrc/cuda/program_kernels.h" rnnkernels::cuda kProgramPrelude cuda "${rnnkernels_prelude}"
-  DEPENDS cmake/flatten_headers.py ${rnnkernels_prelude_headers}
-  VERBATIM)
+  csrc/math/*.h csrc/recurrence/*.h csrc/passes/*.h csrc/cells/*.h csrc/cuda/*.h csrc/cuda/resident/*.h)
+function(rnnkernels_prelude file header name)
+  add_custom_command(
+    OUTPUT "${file}"
+    COMMAND "${Python_EXECUTABLE}" "${PROJECT_SOURCE_DIR}/cmake/flatten_headers.py"
+      "${PROJECT_SOURCE_DIR}/${header}" rnnkernels::cuda ${name} cuda "${file}"
+    DEPENDS cmake/flatten_headers.py ${rnnkernels_prelude_headers}
+    VERBATIM)
+endfunction()
+set(rnnkernels_program_prelude "${CMAKE_CURRENT_BINARY_DIR}/program_prelude.cpp")
 set(rnnkernels_resident_prelude "${CMAKE_CURRENT_BINARY_DIR}/resident_prelude.cpp")
-file(GLOB rnnkernels_resident_headers CONFIGURE_DEPENDS csrc/cells/*.h csrc/cuda/resident/*.h)
-add_custom_command(
-  OUTPUT "${rnnkernels_resident_prelude}"
-  COMMAND "${Python_EXECUTABLE}" "${PROJECT_SOURCE_DIR}/cmake/flatten_headers.py"
-    "${PROJECT_SOURCE_DIR}/csrc/cuda/resident/kernel_headers.h" rnnkernels::cuda kResidentPrelude cuda
-    "${rnnkernels_resident_prelude}"
-  DEPENDS cmake/flatten_headers.py ${rnnkernels_prelude_headers} ${rnnkernels_resident_headers}
-  VERBATIM)
+rnnkernels_prelude("${rnnkernels_program_prelude}" csrc/cuda/program_kernels.h kProgramPrelude)
+rnnkernels_prelude("${rnnkernels_resident_prelude}" csrc/cuda/resident/kernel_headers.h kResidentPrelude)
 set(rnnkernels_cuda_programs
   csrc/cuda/resident/coverage.cpp csrc/cuda/resident/source.cpp "${rnnkernels_resident_prelude}"
-  csrc/cuda/nvrtc.cpp csrc/cuda/program_cells.cpp csrc/cuda/program_source.cpp ${rnnkernels_run_time_cells} "${rnnkernels_prelude}")
+  csrc/cuda/nvrtc.cpp csrc/cuda/program_cells.cpp csrc/cuda/program_source.cpp ${rnnkernels_run_time_cells} "${rnnkernels_program_prelude}")
 
 set(rnnkernels_has_gpu FALSE)
 if(EXISTS /proc/driver/nvidia/version OR EXISTS /dev/nvidiactl OR EXISTS /dev/dxg)

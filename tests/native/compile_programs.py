@@ -8,36 +8,27 @@ error, as for the kernels that are compiled when the backend is built.
 
 from __future__ import annotations
 
-import importlib.util
-import re
 import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from cuda_build import ROOT, load, release_architectures
+
 sys.path.append(str(ROOT / "tests/support"))
 
-from hand_programs import CELLS  # noqa: E402 - the path comes first
+from hand_programs import CELLS
 
 
 def architectures() -> str:
     """Return the release's, as nvcc has them."""
-    text = (ROOT / "cmake/Cuda.cmake").read_text(encoding="utf-8")
-    found = re.search(r"set\(rnnkernels_release_cubins ([\d ]+)\)", text)
-    if found is None:
-        raise SystemExit("compile_programs: expected rnnkernels_release_cubins in cmake/Cuda.cmake")
-    numbers = found[1].split()
+    numbers = release_architectures()
     cubins = ",".join(f"sm_{number}" for number in numbers)
     return f"--generate-code=arch=compute_{numbers[0]},code=[compute_{numbers[0]},{cubins}]"
 
 
 def main(file: str, folder: str) -> None:
     """Write the source and compile it."""
-    spec = importlib.util.spec_from_file_location(Path(file).name.partition(".")[0], file)
-    if spec is None or spec.loader is None:
-        raise SystemExit(f"compile_programs: expected a module, got {file}")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load(file)
     text: list[str] = []
     for number, (name, record) in enumerate(CELLS.items()):
         module.add_program(**{"name": f"{name}_program", **record})

@@ -16,28 +16,24 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from cuda_build import ROOT, load, release_architectures
+
 sys.path.append(str(ROOT / "tests/support"))
 
-from hand_programs import CELLS  # noqa: E402 - the path comes first
+from hand_programs import CELLS
 
 LAYERS = [("lstm", 512, 16), ("gru", 256, 64), ("rnn_tanh", 511, 600), ("slstm", 100, 3), ("lstm_program", 40, 9)]
 PROCESSORS = 132
 WANTED = ("HMMA", "LDSM", "STAS")
 FORBIDDEN = ("LDL", "STL", "BAR", "MEMBAR", "CCTL", "ERRBAR", "UCGABAR")
-# A hundred registers go to memory and back once, when a layer's weights are loaded; more would be of a step.
+# Bytes. Some registers go to memory and back once, when a layer's weights are loaded; more would be of a step.
 MOST_SPILLED = 256
 
 
 def architectures() -> list[str]:
     """Return the release's from 90 on."""
-    text = (ROOT / "cmake/Cuda.cmake").read_text(encoding="utf-8")
-    found = re.search(r"set\(rnnkernels_release_cubins ([\d ]+)\)", text)
-    if found is None:
-        raise SystemExit("compile_resident: expected rnnkernels_release_cubins in cmake/Cuda.cmake")
-    return [number for number in found[1].split() if int(number) >= 90]
+    return [number for number in release_architectures() if int(number) >= 90]
 
 
 def disassembler() -> str | None:
@@ -86,11 +82,7 @@ def look(cubin: Path, tool: str, what: str) -> None:
 
 def main(file: str, folder: str) -> None:
     """Compile each, and look at what came out."""
-    spec = importlib.util.spec_from_file_location(Path(file).name.partition(".")[0], file)
-    if spec is None or spec.loader is None:
-        raise SystemExit(f"compile_resident: expected a module, got {file}")
-    module: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load(file)
     module.add_program(**{"name": "lstm_program", **CELLS["lstm"]})
     tool = disassembler()
     for cell, hidden, batch in LAYERS:

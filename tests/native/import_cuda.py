@@ -5,17 +5,14 @@ Where there is no GPU or no driver it must import, say why it cannot serve, and 
 
 from __future__ import annotations
 
-import importlib.util
 import sys
+
+from cuda_build import load
 
 
 def main(path: str) -> None:
     """Load the module in the place of rnnkernels._cuda."""
-    spec = importlib.util.spec_from_file_location("_cuda", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load(path)
     sys.modules["rnnkernels._cuda"] = module
 
     import rnnkernels as rk
