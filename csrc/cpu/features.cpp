@@ -6,6 +6,10 @@
 
 #if defined(__x86_64__) || defined(_M_X64)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #elif defined(__aarch64__) && defined(__APPLE__)
@@ -55,6 +59,24 @@ bool has_avx512() {
 bool has_avx_vnni() { return has_avx2() && has_all(ask(7, 1).eax, 1U << 4); }
 bool has_avx512_vnni() { return has_avx512() && has_all(ask(7, 0).ecx, 1U << 11); }
 bool has_avx512_bf16() { return has_avx512() && has_all(ask(7, 1).eax, 1U << 5); }
+bool has_amx() {
+    constexpr unsigned bf16 = 1U << 22, tile = 1U << 24, int8 = 1U << 25, tiles = 0x60000;
+    return has_avx512_vnni() && has_avx512_bf16() && has_all(ask(7, 0).edx, bf16 | tile | int8) && saves(tiles);
+}
+
+#if defined(__linux__)
+
+// <asm/prctl.h> of new kernels. It is refused where a thread's stack for signals is too small for tiles.
+bool may_use_amx() {
+    constexpr long request_permission = 0x1023, tile_data = 18;
+    return has_amx() && syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+}
+
+#else
+
+bool may_use_amx() { return false; }  // never tried elsewhere
+
+#endif
 
 #else
 
@@ -63,6 +85,8 @@ bool has_avx512() { return false; }
 bool has_avx_vnni() { return false; }
 bool has_avx512_vnni() { return false; }
 bool has_avx512_bf16() { return false; }
+bool has_amx() { return false; }
+bool may_use_amx() { return false; }
 
 #endif
 

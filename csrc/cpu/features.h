@@ -9,6 +9,10 @@ bool has_avx512();       // F, VL, DQ and BW, and AVX2
 bool has_avx_vnni();     // and AVX2
 bool has_avx512_vnni();  // and AVX-512
 bool has_avx512_bf16();  // and AVX-512
+bool has_amx();          // tiles of int8 and of bfloat16, and what the three above ask for
+
+// Whether this process may use AMX. The system is asked for it, once: on Linux a process has to.
+bool may_use_amx();
 
 bool arm_has_dot_product();  // FEAT_DotProd: SDOT
 bool arm_has_bfloat16();     // FEAT_BF16: BFDOT

@@ -46,7 +46,7 @@ RNNKERNELS_INLINE void ForwardEngine<T>::multiply_items(const Step& now, const G
     each_item(now.t, [&](Index block, Index end) RNNKERNELS_INLINED {
         const ItemProduct<T> item(w, block, end, now.rows.count, scratch_.panels);
         const auto next = [&](Index left) {
-            if constexpr (low) return next_tile(left, cpu::kMostLowRows);
+            if constexpr (low) return item.next_rows(left);
             const int rows = next_tile(left, tile_rows(item.width()));
             return feeds ? least(rows, next_tile(left, tile_rows(f.panels.width))) : rows;
         };

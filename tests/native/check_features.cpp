@@ -18,6 +18,12 @@ void check_features() {
     check("avx512", has_avx512(), avx512);
     check("avx512_vnni", has_avx512_vnni(), avx512 && __builtin_cpu_supports("avx512vnni"));
     check("avx512_bf16", has_avx512_bf16(), avx512 && __builtin_cpu_supports("avx512bf16"));
+#if defined(__GNUC__) && !defined(__clang__)
+    check("amx", has_amx(),
+          has_avx512_vnni() && has_avx512_bf16() && __builtin_cpu_supports("amx-tile") &&
+              __builtin_cpu_supports("amx-int8") && __builtin_cpu_supports("amx-bf16"));
+#endif
+    if (may_use_amx() && !has_amx()) fail("AMX: may be used where there is none");
 #endif
 }
 

@@ -149,14 +149,21 @@ float add_pair(const char* name, float sum, const float* a, const float* w) {
 }
 
 float bfloat16_product(const char* name, const Numbers& p, Index row, Index column) {
-    float sum = p.init[static_cast<std::size_t>(row * p.columns + column)];
+    const float init = p.init[static_cast<std::size_t>(row * p.columns + column)];
+    const bool tiles = std::strcmp(name, "amx_bf16") == 0;
+    float sum = tiles ? 0 : init, even = 0, odd = 0;  // of a tile's 32 k
     for (Index i = 0; i < p.size.k; i += 2) {
         const bool two = i + 1 < p.size.k;
         const float a[2] = {to_bfloat16(p.row(row)[i]), two ? to_bfloat16(p.row(row)[i + 1]) : 0};
         const float w[2] = {p.column(column)[i], two ? p.column(column)[i + 1] : 0};
-        sum = add_pair(name, sum, a, w);
+        if (!tiles) {
+            sum = add_pair(name, sum, a, w);
+            continue;
+        }
+        even = std::fma(a[0], w[0], even), odd = std::fma(a[1], w[1], odd);
+        if (i % 32 == 30 || i + 2 >= p.size.k) sum = (even + odd) + sum, even = odd = 0;
     }
-    return sum;
+    return tiles ? sum + init : sum;
 }
 
 // Panels as kernels.h has them.
@@ -201,8 +208,8 @@ void check_product(const LowKernels& kernels, const Size& size) {
         for (Index i = 0; i < 3; ++i)
             if (!std::isnan(rows[static_cast<std::size_t>((row + 1) * row_stride - 1 - i)]))
                 fail("%s: convert wrote behind a row: %s", kernels.name, size.text().c_str());
-    for (Index first = 0; first < size.rows; first += kMostLowRows) {
-        const Index count = std::min<Index>(kMostLowRows, size.rows - first);
+    for (Index first = 0; first < size.rows; first += kernels.rows) {
+        const Index count = std::min<Index>(kernels.rows, size.rows - first);
         kernels.product({rows.data() + first * row_stride, row_stride, static_cast<int>(count), size.width,
                          panels.data(), panel_size, size.k, size.planes, size.vectors,
                          p.init.data() + first * p.columns, p.columns, out.data() + first * out_stride, out_stride});
@@ -228,7 +235,7 @@ void check_kernels(const LowKernels& kernels) {
     int number = 0;
     for (const int planes : {1, 2}) {
         for (const Index k : {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 40, 67, 130, 259})
-            for (const Index rows : {1, 2, 3, 5, 8, 12, 13})
+            for (const Index rows : {1, 2, 3, 5, 8, 12, 13, 17, 32, 37})
                 for (int width = 1; width <= widest; ++width)
                     for (const Index vectors : {Index{1}, Index{width}, Index{2 * width + 1}})
                         check_product(kernels, {rows, k, planes, vectors, width, fine[number++ % 7]});

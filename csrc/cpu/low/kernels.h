@@ -55,15 +55,15 @@ inline constexpr Index kScaleBlock = 65536;
 inline constexpr float kSecondPlane = 128;
 inline constexpr float kLeastScaled = 0x1p-100F;
 
-// Rows of a product at most.
-inline constexpr int kMostLowRows = 16;
+// Rows of a product at most, of any kernels.
+inline constexpr int kMostLowRows = 32;
 // Vectors of a panel at most.
 inline constexpr int kMostLowVectors = 4;
 
 struct LowProduct {
     const float* rows;  // converted, (count, row_stride)
     Index row_stride;
-    int count;            // in [1, kMostLowRows]; any of bfloat16
+    int count;            // in [1, the kernels' rows]; any of bfloat16
     int width;            // vectors of a panel
     const float* panels;  // the first of them; a panel has panel_size lanes
     Index panel_size;
@@ -81,6 +81,7 @@ struct LowKernels {
     WeightStorage kind;  // bfloat16 or int8
     int lanes;           // of the engines that it serves
     int offset;          // of int8 weights in panels, 0 or 128; the same for all kernels of as many lanes
+    int rows;            // that a product has at most; more at once take less time each
     // rows of k numbers, a_stride apart, to rows that are to_stride apart. planes: the product's.
     void (*convert)(const float* a, Index a_stride, Index rows, Index k, int planes, float* to, Index to_stride);
     void (*product)(const LowProduct& of);

@@ -8,7 +8,7 @@ namespace rnnkernels::cpu::low {
 
 extern const LowKernels scalar;
 extern const LowKernels avx2, avx_vnni, avx512_vnni_256;
-extern const LowKernels avx512, avx512_vnni, avx512_bf16;
+extern const LowKernels avx512, avx512_vnni, avx512_bf16, amx_int8, amx_bf16;
 extern const LowKernels neon, neon_dot, neon_bf16;
 
 }  // namespace rnnkernels::cpu::low
