@@ -275,7 +275,7 @@ private:
         for (Index block = part_.blocks.first; block < part_.blocks.last; block += item_) {
             const Index end = block + item_ < part_.blocks.last ? block + item_ : part_.blocks.last;
             each_strip(
-                rows, shared_.watch, [&](Index left) { return next_tile(left, most); },
+                rows, kStripRows, shared_.watch, [&](Index left) { return next_tile(left, most); },
                 [&](Index row, int tile, Index place) {
                     for (int i = 0; i < count; ++i) {
                         const Factor& f = factors[i];
@@ -381,13 +381,13 @@ private:
     Index chunk_row_ = 0;  // the first of the chunk at work
     BackwardStrip<T> strip_{};
     // Of each row of the strip.
-    const T* h_rows_[kStripRows];
-    const T* out_rows_[kStripRows];
-    const T* d_out_rows_[kStripRows];
-    const T* element_rows_[kStripRows];
-    T* d_element_rows_[kStripRows];
-    const T* element_rows_behind_[kStripRows];  // of the step behind
-    T* d_element_rows_behind_[kStripRows];
+    const T* h_rows_[kMostStripRows];
+    const T* out_rows_[kMostStripRows];
+    const T* d_out_rows_[kMostStripRows];
+    const T* element_rows_[kMostStripRows];
+    T* d_element_rows_[kMostStripRows];
+    const T* element_rows_behind_[kMostStripRows];  // of the step behind
+    T* d_element_rows_behind_[kMostStripRows];
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

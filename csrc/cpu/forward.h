@@ -364,11 +364,11 @@ private:
     ForwardStrip<T> strip_{};
     Index put_row_ = -1;  // the first of the rows whose arrays the strip points at; -1: none yet in this phase
     // Of each row of the strip.
-    const T* x_rows_[kStripRows];
-    const T* direct_rows_[kStripRows];
-    const T* element_rows_[kStripRows];
-    const T* next_element_rows_[kStripRows];  // of the next step
-    T* out_rows_[kStripRows];
+    const T* x_rows_[kMostStripRows];
+    const T* direct_rows_[kMostStripRows];
+    const T* element_rows_[kMostStripRows];
+    const T* next_element_rows_[kMostStripRows];  // of the next step
+    T* out_rows_[kMostStripRows];
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -85,11 +85,8 @@ public:
     }
 
     int width() const { return panels_.width; }
-    // The rows of the first tile of `left` rows of a strip.
-    int next_rows(Index left) const {
-        const int most = most_rows(panels_);
-        return next_tile(left, most < kStripRows ? most : static_cast<int>(kStripRows));
-    }
+    // The rows of the first tile of `left` rows.
+    int next_rows(Index left) const { return next_tile(left, most_rows(panels_)); }
 
     // out[r] = bias + the item's columns of W a[r]
     void run(const T* a, Index a_stride, int rows, T* out, Index out_stride) const {

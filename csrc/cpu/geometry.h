@@ -72,10 +72,10 @@ struct EngineCell {
         if (rows <= kFewRows) return few[number];
         return rows >= kStripRows ? many[number] : many[number] * (kStripRows / rows);
     }
-    // The most rows times blocks that a strip has.
-    Index strip_blocks(Pass pass) const {
+    // The most rows times blocks that a strip has, of at most `rows` rows.
+    Index strip_blocks(Pass pass, Index rows) const {
         const int number = static_cast<int>(pass);
-        const Index of_many = kStripRows * many[number], of_few = kFewRows * few[number];
+        const Index of_many = rows * many[number], of_few = kFewRows * few[number];
         return of_many > of_few ? of_many : of_few;
     }
 };
@@ -108,14 +108,20 @@ private:
     Index before(Index row) const { return row <= first ? 0 : (row - first + step - 1) / step; }
 };
 
-// Fills a strip with as many whole tiles of rows as fit, run(row, rows, place in the strip), then hands it on, use(rows
-// of the strip); again until all rows are done. Of `left` rows the next tile takes next(left).
+// The rows of a strip at most.
+inline constexpr Index kMostStripRows = kStripRows > cpu::kMostLowRows ? kStripRows : cpu::kMostLowRows;
+inline Index strip_rows(const Kept& kept) {
+    return kept.low == 0 || cpu::low_kernels(kept.low).rows < kStripRows ? kStripRows : cpu::low_kernels(kept.low).rows;
+}
+
+// Fills a strip of `most` rows with as many whole tiles of rows as fit, run(row, rows, place in the strip), then hands
+// it on, use(rows of the strip); again until all rows are done. Of `left` rows the next tile takes next(left).
 template <class Next, class Run, class Use>
-RNNKERNELS_INLINE void each_strip(RowSet rows, Watch* watch, Next next, Run run, Use use) {
+RNNKERNELS_INLINE void each_strip(RowSet rows, Index most, Watch* watch, Next next, Run run, Use use) {
     for (Index first = 0, last = 0; first < rows.count; first = last) {
         while (last < rows.count) {
             const int tile_rows = next(rows.count - last);
-            if (last + tile_rows - first > kStripRows) break;
+            if (last + tile_rows - first > most) break;
             run(rows.at(last), tile_rows, last - first);
             last += tile_rows;
         }

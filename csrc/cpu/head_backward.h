@@ -47,7 +47,7 @@ template <class T>
     for (Index block = part_.blocks.first; block < part_.blocks.last; block += item_) {
         const Index end = least(block + item_, part_.blocks.last);
         each_strip(
-            rows, shared_.watch, [](Index left) { return next_tile(left, tile_rows(panel_vectors(1))); },
+            rows, kStripRows, shared_.watch, [](Index left) { return next_tile(left, tile_rows(panel_vectors(1))); },
             [&](Index row, int tile, Index place) {
                 for (int i = 0; i < count; ++i) {
                     T* const to = strip + place * stride + i * item_ * lanes;

@@ -26,10 +26,11 @@ template <class T>
             room += shape_.batch * converted[i].stride;
         }
         strip_.product_row = stride, strip_.product_vector = item_ * lanes;
+        const int most = static_cast<int>(strip_rows(shared_.kept));
         for (Index block = part_.blocks.first; block < part_.blocks.last; block += item_) {
             const Index end = least(block + item_, part_.blocks.last);
             each_strip(
-                rows, shared_.watch, [](Index left) { return static_cast<int>(least(left, kStripRows)); },
+                rows, most, shared_.watch, [most](Index left) { return next_tile(left, most); },
                 [&](Index row, int tile, Index place) {
                     for (int i = 0; i < count; ++i) {
                         const ProductRows<T>& a = converted[least(i, 1)];

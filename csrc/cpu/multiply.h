@@ -51,7 +51,7 @@ RNNKERNELS_INLINE void ForwardEngine<T>::multiply_items(const Step& now, const G
             return feeds ? least(rows, next_tile(left, tile_rows(f.panels.width))) : rows;
         };
         each_strip(
-            now.rows, shared_.watch, next,
+            now.rows, low ? strip_rows(w.panels.kept) : kStripRows, shared_.watch, next,
             [&](Index row, int rows, Index place) {
                 const Index a_step = a.stride * now.rows.step, fed_step = fed_row * now.rows.step;
                 T* const to = scratch_.strip + place * stride;

@@ -18,7 +18,7 @@ void ForwardEngine<T>::project_part(const Step& now) {
     const Index stride = kStripBlocks * lanes;
     const ProductRows<T> made =
         operand_of(weights_.projection.panels, unprojected(now, 0), shape_.hidden, now.rows, scratch_.low);
-    alignas(64) T strip[kStripRows * kStripBlocks * lanes];
+    alignas(64) T strip[kMostStripRows * kStripBlocks * lanes];
     for (Index block = all.first; block < all.last; block += kStripBlocks) {
         const Range blocks{block, least(block + kStripBlocks, all.last)};
         const ItemProduct<T> item(weights_.projection, blocks.first, blocks.last, 0, nullptr);

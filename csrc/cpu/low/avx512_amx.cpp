@@ -29,6 +29,7 @@ constexpr int kLanes = 16;
 constexpr int kTileRows = 16;
 constexpr Index kTileGroups = 16;
 constexpr int kBlockRows = 2 * kTileRows;
+static_assert(kMostLowRows <= 2 * kBlockRows);
 constexpr int kVnniRows = 3;  // so many rows of int8 take vpdpbusd no longer than tiles
 
 // The shapes of tiles 0 to 7, as the processor reads them: sums of `count` rows (0 and 2 those of the first 16 rows, 1
@@ -48,8 +49,8 @@ struct alignas(64) TileShapes {
 
 // What of a block's operands stands in the last groups, with zeros behind it.
 struct alignas(64) Last {
-    float rows[2][kBlockRows][kTileGroups];  // of each plane
-    float weights[2][kTileGroups][kLanes];   // of each vector
+    float rows[2][kMostLowRows][kTileGroups];  // of each plane
+    float weights[2][kTileGroups][kLanes];     // of each vector
 };
 
 // Of one vector of columns: where its weights stand, lanes from one group to the next, its scales (int8), its outputs.
@@ -63,10 +64,8 @@ struct Vector {
 enum class Block { one, vectors, planes };  // one vector; two; one with both planes of the rows
 
 struct BlockAt {
-    const float* rows;  // converted, at their scales
+    int first;  // of the product's rows
     int count;
-    const float* init;
-    float* out;
     Vector vector[2];
 };
 
@@ -111,20 +110,12 @@ __attribute__((always_inline)) inline void add_groups(const float* rows, const f
 
 #undef RNNKERNELS_TILE_ADD
 
-// The sums of a block, [vector or plane][row][lane]. last: its rows are there.
+// The sums of a block, [vector or plane][row][lane].
 template <WeightStorage kind, Block block, bool two>
-void multiply(const LowProduct& of, const BlockAt& at, Last& last, float (*sums)[kBlockRows][kLanes]) {
+void multiply(const LowProduct& of, const BlockAt& at, const Last& last, float (*sums)[kBlockRows][kLanes]) {
     const Index groups = groups_of(of.k, kind), full = groups / kTileGroups * kTileGroups;
-    const float* const rows = at.rows + (row_lanes(of.k, kind, of.planes) - of.planes * groups);
+    const float* const rows = of.rows + at.first * of.row_stride;
     const Vector &v = at.vector[0], &w = at.vector[block == Block::vectors ? 1 : 0];
-    if (full < groups)
-        for (int i = 0; i < (block == Block::vectors ? 2 : 1); ++i)
-            for (Index group = 0; group < kTileGroups; ++group) {
-                const float* const from = at.vector[i].weights + (full + group) * at.vector[i].step;
-                _mm512_store_ps(last.weights[i][group],
-                                full + group < groups ? _mm512_loadu_ps(from) : _mm512_setzero_ps());
-            }
-    asm volatile("" ::: "memory");  // GCC's loads of tiles do not say that they read memory
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
@@ -133,8 +124,8 @@ void multiply(const LowProduct& of, const BlockAt& at, Last& last, float (*sums)
         add_groups<kind, block, two>(rows + group, rows + groups + group, of.row_stride * 4, v.weights + group * v.step,
                                      v.step * 4, w.weights + group * w.step, w.step * 4);
     if (full < groups)
-        add_groups<kind, block, two>(last.rows[0][0], last.rows[1][0], kTileGroups * 4, last.weights[0][0], kLanes * 4,
-                                     last.weights[1][0], kLanes * 4);
+        add_groups<kind, block, two>(last.rows[0][at.first], last.rows[1][at.first], kTileGroups * 4,
+                                     last.weights[0][0], kLanes * 4, last.weights[1][0], kLanes * 4);
     _tile_stored(0, sums[0], kLanes * 4);
     if constexpr (two) _tile_stored(1, sums[0][kTileRows], kLanes * 4);
     if constexpr (block != Block::one) {
@@ -153,12 +144,12 @@ template <WeightStorage kind, Block block>
 void finish(const LowProduct& of, const BlockAt& at, const float (*sums)[kBlockRows][kLanes]) {
     for (int i = 0; i < (block == Block::vectors ? 2 : 1); ++i) {
         const Vector& v = at.vector[i];
-        const float* init = at.init + v.column;
-        float* out = at.out + v.column;
+        const float* init = of.init + at.first * of.init_stride + v.column;
+        float* out = of.out + at.first * of.out_stride + v.column;
         if constexpr (kind == WeightStorage::int8) {
             const __m512 column = _mm512_loadu_ps(v.scales);
             const __m512 second = block == Block::planes ? _mm512_loadu_ps(v.scales + v.step) : column;
-            const float* row = at.rows;
+            const float* row = of.rows + at.first * of.row_stride + of.planes * groups_of(of.k, kind);
             for (int r = 0; r < at.count; ++r, row += of.row_stride, init += of.init_stride, out += of.out_stride) {
                 const __m512 scale = _mm512_set1_ps(*row);
                 __m512 total = _mm512_fmadd_ps(number(sums[i][r], row + 1), scale, _mm512_setzero_ps());
@@ -173,12 +164,31 @@ void finish(const LowProduct& of, const BlockAt& at, const float (*sums)[kBlockR
     }
 }
 
+// All rows, a block of at most kBlockRows at a time: all of them with the weights that the first has read.
 template <WeightStorage kind, Block block>
-void run_block(const LowProduct& of, const BlockAt& at, Last& last) {
-    alignas(64) float sums[2][kBlockRows][kLanes];
-    at.count > kTileRows ? multiply<kind, block, true>(of, at, last, sums)
-                         : multiply<kind, block, false>(of, at, last, sums);
-    finish<kind, block>(of, at, sums);
+void run_block(const LowProduct& of, BlockAt& at, Last& last, int& set_up) {
+    const Index groups = groups_of(of.k, kind), full = groups / kTileGroups * kTileGroups;
+    if (full < groups)
+        for (int i = 0; i < (block == Block::vectors ? 2 : 1); ++i)
+            for (Index group = 0; group < kTileGroups; ++group) {
+                const float* const from = at.vector[i].weights + (full + group) * at.vector[i].step;
+                _mm512_store_ps(last.weights[i][group],
+                                full + group < groups ? _mm512_loadu_ps(from) : _mm512_setzero_ps());
+            }
+    asm volatile("" ::: "memory");  // GCC's loads of tiles do not say that they read memory
+    const int most = of.count > kBlockRows ? (of.count + 1) / 2 : of.count;
+    for (at.first = 0; at.first < of.count; at.first += most) {
+        at.count = of.count - at.first < most ? of.count - at.first : most;
+        if (at.count != set_up) {
+            const TileShapes shapes(at.count);
+            _tile_loadconfig(&shapes);
+            set_up = at.count;
+        }
+        alignas(64) float sums[2][kBlockRows][kLanes];
+        at.count > kTileRows ? multiply<kind, block, true>(of, at, last, sums)
+                             : multiply<kind, block, false>(of, at, last, sums);
+        finish<kind, block>(of, at, sums);
+    }
 }
 
 Vector vector_at(const LowProduct& of, Index number, int head) {
@@ -194,54 +204,34 @@ bool has_second(const LowProduct& of, const Vector& v) {
            _mm512_test_epi32_mask(_mm512_loadu_si512(v.scales + v.step), _mm512_loadu_si512(v.scales + v.step)) != 0;
 }
 
-// At most kBlockRows rows, for which the tiles are set up.
 template <WeightStorage kind>
-void run_rows(const LowProduct& of, BlockAt& at, Last& last) {
+void product_of_tiles(const LowProduct& of) {
+    const Index groups = groups_of(of.k, kind), left = groups % kTileGroups;
+    Last last;
+    for (int plane = 0; left > 0 && plane < of.planes; ++plane) {
+        const auto mask = static_cast<__mmask16>((1U << left) - 1);
+        const float* from = of.rows + (plane + 1) * groups - left;
+        for (int r = 0; r < of.count; ++r, from += of.row_stride)
+            _mm512_store_ps(last.rows[plane][r], _mm512_maskz_loadu_ps(mask, from));
+    }
     const int head = panel_head(kind, of.planes);
+    int set_up = 0;  // the rows that tiles are set up for
     for (Index number = 0; number < of.vectors;) {
+        BlockAt at{};
         at.vector[0] = vector_at(of, number++, head);
         if (has_second(of, at.vector[0])) {
-            run_block<kind, Block::planes>(of, at, last);
+            run_block<kind, Block::planes>(of, at, last, set_up);
             continue;
         }
         if (number < of.vectors) {
             at.vector[1] = vector_at(of, number, head);
             if (!has_second(of, at.vector[1])) {
                 ++number;
-                run_block<kind, Block::vectors>(of, at, last);
+                run_block<kind, Block::vectors>(of, at, last, set_up);
                 continue;
             }
         }
-        run_block<kind, Block::one>(of, at, last);
-    }
-}
-
-template <WeightStorage kind>
-void product_of_tiles(const LowProduct& of) {
-    const Index groups = groups_of(of.k, kind), left = groups % kTileGroups;
-    const auto mask = static_cast<__mmask16>((1U << left) - 1);
-    Last last;
-    int set_up = 0;
-    for (int first = 0, count = 0; first < of.count; first += count) {
-        count = of.count - first < kBlockRows ? of.count - first : kBlockRows;
-        BlockAt at{of.rows + first * of.row_stride,
-                   count,
-                   of.init + first * of.init_stride,
-                   of.out + first * of.out_stride,
-                   {}};
-        if (count != set_up) {
-            const TileShapes shapes(count);
-            _tile_loadconfig(&shapes);
-            set_up = count;
-        }
-        if (left > 0)
-            for (int plane = 0; plane < of.planes; ++plane)
-                for (int r = 0; r < count; ++r)
-                    _mm512_store_ps(
-                        last.rows[plane][r],
-                        _mm512_maskz_loadu_ps(mask, at.rows + r * of.row_stride + row_lanes(of.k, kind, of.planes) -
-                                                        (of.planes - 1 - plane) * groups - left));
-        run_rows<kind>(of, at, last);
+        run_block<kind, Block::one>(of, at, last, set_up);
     }
     _tile_release();
 }
@@ -262,7 +252,7 @@ void product_int8(const LowProduct& of) {
 
 namespace low {
 
-const LowKernels amx_int8{"amx_int8", WeightStorage::int8, kLanes, 128, kBlockRows, convert_int8, product_int8};
+const LowKernels amx_int8{"amx_int8", WeightStorage::int8, kLanes, 128, kMostLowRows, convert_int8, product_int8};
 const LowKernels amx_bf16{"amx_bf16",
                           WeightStorage::bfloat16,
                           kLanes,

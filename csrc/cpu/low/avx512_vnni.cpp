@@ -74,12 +74,13 @@ void convert_block(const float* a, Index count, float* scale, signed char* to, s
 }
 
 void convert(const float* a, Index a_stride, Index rows, Index k, int planes, float* to, Index to_stride) {
-    const Index of_plane = 4 * groups_of(k, WeightStorage::int8);
+    const Index groups = groups_of(k, WeightStorage::int8);
     for (Index row = 0; row < rows; ++row, a += a_stride, to += to_stride) {
-        auto* const q = reinterpret_cast<signed char*>(to + (1 + planes) * scale_blocks(k));
+        auto* const q = reinterpret_cast<signed char*>(to);
         for (Index first = 0, number = 0; first < k; first += kScaleBlock, ++number)
-            convert_block(a + first, k - first < kScaleBlock ? k - first : kScaleBlock, to + (1 + planes) * number,
-                          q + first, planes == 2 ? q + of_plane + first : nullptr);
+            convert_block(a + first, k - first < kScaleBlock ? k - first : kScaleBlock,
+                          to + planes * groups + (1 + planes) * number, q + first,
+                          planes == 2 ? q + 4 * groups + first : nullptr);
     }
 }
 

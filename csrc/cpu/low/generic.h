@@ -15,7 +15,7 @@ template <int offset>
 void convert_generic(const float* a, Index a_stride, Index rows, Index k, int planes, float* to, Index to_stride) {
     const Index groups = groups_of(k, WeightStorage::int8);
     for (Index row = 0; row < rows; ++row, a += a_stride, to += to_stride) {
-        float* const four = to + (1 + planes) * scale_blocks(k);  // of k
+        float* const four = to;  // of k
         for (Index first = 0; first < k; first += kScaleBlock) {
             const Index count = k - first < kScaleBlock ? k - first : kScaleBlock;
             float most = 0;
@@ -40,7 +40,7 @@ void convert_generic(const float* a, Index a_stride, Index rows, Index k, int pl
                 for (int plane = 0; plane < planes; ++plane)
                     std::memcpy(four + plane * groups + (first + i) / 4, q[plane], 4);
             }
-            float* const of_block = to + first / kScaleBlock * (1 + planes);
+            float* const of_block = to + planes * groups + first / kScaleBlock * (1 + planes);
             of_block[0] = scale;
             for (int plane = 0; plane < planes; ++plane) {
                 const std::int32_t correction = -offset * sum[plane];
@@ -54,7 +54,8 @@ template <int lanes, int offset>
 void product_generic(const LowProduct& of) {
     const Index blocks = scale_blocks(of.k), groups = groups_of(of.k, WeightStorage::int8);
     for (int row = 0; row < of.count; ++row) {
-        const float* const scales = of.rows + row * of.row_stride;
+        const float* const numbers = of.rows + row * of.row_stride;
+        const float* const scales = numbers + of.planes * groups;
         for (Index column = 0; column < of.vectors * lanes; ++column) {
             const Index vector = column / lanes, panel = vector / of.width, first = panel * of.width;
             const Index width = of.vectors - first < of.width ? of.vectors - first : of.width;
@@ -69,7 +70,7 @@ void product_generic(const LowProduct& of) {
                          ++group) {
                         std::int8_t a[4];
                         unsigned char w[4];
-                        std::memcpy(a, scales + (1 + of.planes) * blocks + plane * groups + group, 4);
+                        std::memcpy(a, numbers + plane * groups + group, 4);
                         std::memcpy(w, weights + (group + of.planes) * width * lanes, 4);
                         for (int i = 0; i < 4; ++i)
                             sum += a[i] * (offset ? int{w[i]} : int{static_cast<std::int8_t>(w[i])});

@@ -58,8 +58,8 @@ template <int offset>
 void convert_int8(const float* a, Index a_stride, Index rows, Index k, int planes, float* to, Index to_stride) {
     const Index groups = groups_of(k, WeightStorage::int8);
     for (Index row = 0; row < rows; ++row, a += a_stride, to += to_stride) {
-        float* scale = to;
-        auto* const bytes = reinterpret_cast<std::int8_t*>(to + (1 + planes) * scale_blocks(k));
+        float* scale = to + planes * groups;
+        auto* const bytes = reinterpret_cast<std::int8_t*>(to);
         for (Index first = 0; first < k; first += kScaleBlock, scale += 1 + planes) {
             const Index count = k - first < kScaleBlock ? k - first : kScaleBlock;
             const std::int32_t bits = largest_bits(a + first, count);
@@ -97,9 +97,9 @@ __attribute__((noinline)) void int8_tile(const LowProduct& of, const TileAt& at)
     static_assert(NF == 0 || NP == 1);
     constexpr bool in_order = NF == 0 || NF == NV;
     constexpr int second = NF > 0 ? NF : 1;
-    const Index blocks = scale_blocks(of.k), groups = groups_of(of.k, WeightStorage::int8), head = 1 + of.planes;
-    const float* scales = at.rows;
-    const float* numbers = at.rows + head * blocks;
+    const Index groups = groups_of(of.k, WeightStorage::int8), head = 1 + of.planes;
+    const float* scales = at.rows + of.planes * groups;
+    const float* numbers = at.rows;
     const float* weights = at.panel + of.planes * at.step;
     const auto vector = [&](int v) __attribute__((always_inline)) {
         if constexpr (in_order) return v * Index{S::lanes};

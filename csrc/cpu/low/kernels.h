@@ -21,9 +21,9 @@
 //   bfloat16   [group] pairs of k, as in the panels. Each number is rounded to the nearest bfloat16, to even in a tie.
 //   A
 //              NaN stays one. Numbers below 2^-126 count as zeros, in panels too.
-//   int8       [block] (scale of float, then a correction of int32 for each plane), then [plane][group] four k: q in
-//              [-127, 127], signed. Numbers share a scale where they stand in one block, of kScaleBlock k: all of a
-//              row, unless int32 could not hold its sum. Of a block with m = max |a|:
+//   int8       [plane][group] four k: q in [-127, 127], signed; then [block] (scale of float, a correction of int32 for
+//              each plane). Numbers share a scale where they stand in one block, of kScaleBlock k: all of a row, unless
+//              int32 could not hold its sum. Of a block with m = max |a|:
 //                  m < kLeastScaled:  scale 0, all q 0
 //                  m finite:          scale = m / 127, r = a * (127 / m), q = round half even(r); of the second plane
 //                                     q = round half even((r - q of the first) * 128). Each operation in float
@@ -55,15 +55,15 @@ inline constexpr Index kScaleBlock = 65536;
 inline constexpr float kSecondPlane = 128;
 inline constexpr float kLeastScaled = 0x1p-100F;
 
-// Rows of a product at most, of any kernels.
-inline constexpr int kMostLowRows = 32;
+// Rows of a product at most.
+inline constexpr int kMostLowRows = 64;
 // Vectors of a panel at most.
 inline constexpr int kMostLowVectors = 4;
 
 struct LowProduct {
     const float* rows;  // converted, (count, row_stride)
     Index row_stride;
-    int count;            // in [1, the kernels' rows]; any of bfloat16
+    int count;            // in [1, kMostLowRows]
     int width;            // vectors of a panel
     const float* panels;  // the first of them; a panel has panel_size lanes
     Index panel_size;
@@ -81,7 +81,7 @@ struct LowKernels {
     WeightStorage kind;  // bfloat16 or int8
     int lanes;           // of the engines that it serves
     int offset;          // of int8 weights in panels, 0 or 128; the same for all kernels of as many lanes
-    int rows;            // that a product has at most; more at once take less time each
+    int rows;            // of a product where there are many: more at once do not take less time each
     // rows of k numbers, a_stride apart, to rows that are to_stride apart. planes: the product's.
     void (*convert)(const float* a, Index a_stride, Index rows, Index k, int planes, float* to, Index to_stride);
     void (*product)(const LowProduct& of);
@@ -94,9 +94,9 @@ struct LowKernels {
 RNNKERNELS_LOW_INLINE Index group_of(WeightStorage kind) { return kind == WeightStorage::int8 ? 4 : 2; }
 RNNKERNELS_LOW_INLINE Index groups_of(Index k, WeightStorage kind) { return (k + group_of(kind) - 1) / group_of(kind); }
 RNNKERNELS_LOW_INLINE Index scale_blocks(Index k) { return (k + kScaleBlock - 1) / kScaleBlock; }
-// Lanes of a converted row of k numbers.
+// Lanes of a converted row of k numbers; of int8 whole lines of the cache, so that all rows begin with one.
 RNNKERNELS_LOW_INLINE Index row_lanes(Index k, WeightStorage kind, int planes) {
-    return kind == WeightStorage::int8 ? planes * groups_of(k, kind) + (1 + planes) * scale_blocks(k)
+    return kind == WeightStorage::int8 ? (planes * groups_of(k, kind) + (1 + planes) * scale_blocks(k) + 15) / 16 * 16
                                        : groups_of(k, kind);
 }
 // Rows of a panel that stand before its first group.
