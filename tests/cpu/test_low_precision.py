@@ -20,12 +20,12 @@ from rnnkernels.quantized import MATRICES
 from rnnkernels.reference import low_precision as reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from rnnkernels.parameters import Layer
 
 # Beside SHAPES: off the groups of two and four k, off blocks of 8, several panels, tiles of a few and of many rows.
-WIDE = [(2, 1, 67, 130), (2, 3, 9, 70), (1, 29, 13, 37)]
+WIDE = [(2, 1, 67, 130), (2, 3, 9, 70), (1, 29, 13, 37), (1, 61, 70, 20)]
 
 
 @pytest.fixture(params=["int8", "bfloat16"])
@@ -257,15 +257,34 @@ def in_pairs(a: Array, weight: Array, bias: Array) -> Array:
     return total
 
 
+def in_tiles(a: Array, weight: Array, bias: Array) -> Array:
+    """The same as tdpbf16ps makes it: even and odd k of 32 apart, then added to the sum; the bias comes last."""
+    a, weight = (reference.round_to_bfloat16(m).astype(np.float32) for m in (a, weight))
+    total = np.zeros((len(a), len(weight)), np.float32)
+    for first in range(0, a.shape[1], 32):
+        halves = [np.zeros_like(total), np.zeros_like(total)]
+        for k in range(first, min(first + 32, a.shape[1])):
+            halves[k % 2] = fused(*np.broadcast_arrays(a[:, k, None], weight[None, :, k], halves[k % 2]))
+        total = (halves[0] + halves[1]) + total
+    return total + bias
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (5, 3), (33, 17), (64, 64), (100, 61), (20, 129)])
-@pytest.mark.parametrize("batch", [1, 2, 5, 13, 30])
-def test_bfloat16_sums_are_those_of_the_instruction(shape: tuple[int, int], batch: int) -> None:
-    if _cpu.low_kernels("bfloat16")[1] != "avx512_bf16":
-        pytest.skip("no AVX512-BF16")
+@pytest.mark.parametrize("batch", [1, 2, 5, 13, 30, 70])
+@pytest.mark.parametrize(("kernels", "product"), [("avx512_bf16", in_pairs), ("amx_bf16", in_tiles)])
+def test_bfloat16_sums_are_those_of_the_instruction(
+    shape: tuple[int, int], batch: int, kernels: str, product: Callable[[Array, Array, Array], Array]
+) -> None:
+    if kernels not in _cpu.low_kernels("bfloat16")[0]:
+        pytest.skip(f"no {kernels}")
     p = make("rnn_relu", (1, batch, shape[1], shape[0]), "float32")
-    found = _cpu.forward("rnn_relu", p.x, layer_of(p), list(p.state), False, products="bfloat16")[0][0]
-    x = in_pairs(p.x[0], p.params["weight_ih"], p.params["bias_ih"])
-    u = in_pairs(p.state[0], p.params["weight_hh"], p.params["bias_hh"])
+    _cpu.choose_low_kernels("bfloat16", kernels)
+    try:
+        found = _cpu.forward("rnn_relu", p.x, layer_of(p), list(p.state), False, products="bfloat16")[0][0]
+    finally:
+        _cpu.choose_low_kernels("bfloat16", None)
+    x = product(p.x[0], p.params["weight_ih"], p.params["bias_ih"])
+    u = product(p.state[0], p.params["weight_hh"], p.params["bias_hh"])
     assert found.tobytes() == np.maximum(x + u, 0).tobytes()
 
 

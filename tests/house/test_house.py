@@ -276,7 +276,9 @@ def compile_objects(folder: Path) -> dict[str, list[Path]]:
     compiler = tool("c++", "CXX")
     cmake = (ROOT / "cmake" / "InstructionSets.cmake").read_text(encoding="utf-8")
     given = re.findall(r"flags_(\w+)([^#)]*\))", cmake)
-    flags = {name: re.findall(r"(?<=\s)-m\S+(?=[\s)])", text) for name, text in given}
+    flags: dict[str, list[str]] = {}
+    for name, text in given:
+        flags.setdefault(name, []).extend(re.findall(r"(?<=\s)-m\S+(?=[\s)])", text))
 
     def compile_one(name: str, source: str) -> Path:
         obj = folder / f"{name}_{Path(source).name}.o"
