@@ -7,6 +7,7 @@ Not here: what Python asks for (test_int8.py, test_bfloat16_products.py), kernel
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -121,13 +122,13 @@ def test_a_row_knows_neither_its_neighbours_nor_padding(kernels: str, cell: str)
 
 
 def test_ragged_rows_are_those_of_dense_ones(kernels: str) -> None:
-    for cell in FORMS:
-        p = make(cell, (7, 5, 6, 20), "float32")
+    for cell, batch in itertools.product(FORMS, (5, 40)):  # of the second two threads have every other row each
+        p = make(cell, (7, batch, 6, 20), "float32")
         prepared = prepare(p, kernels)
-        lengths = np.array([7, 2, 5, 1, 4])
+        lengths = np.array([7, 2, 5, 1, 4] * (batch // 5))
         order = np.argsort(-lengths, kind="stable")
         starts = np.concatenate([[0], np.cumsum([(lengths > t).sum() for t in range(7)])])
-        places = np.array([t * 5 + b for t in range(7) for b in order if lengths[b] > t])
+        places = np.array([t * batch + b for t in range(7) for b in order if lengths[b] > t])
         state = [np.ascontiguousarray(s[order]) for s in p.state]
         for threads in (1, 2):
             rk.set_num_threads(threads)
