@@ -54,7 +54,7 @@ public:
     // Whether the phase that exchange t of a block waits for is over; then the next one's bytes may be counted.
     bool has_come(int block, Index t) const {
         const Box& box = blocks_[block].box[t & 1];
-        return t == 0 || ((box.phase & 1) != parity_of(t) && box.phase > (t - 1) / 2);
+        return !waits_for(t) || ((box.phase & 1) != parity_of(t) && box.phase > (t - 1) / 2);
     }
     // A warp has read what its block has for an exchange; with the last one the buffer is poisoned.
     void was_read(int block, Index t) {

@@ -91,6 +91,8 @@ RNNKERNELS_DEVICE constexpr int own_side(int lane) { return lane >> 2 & 1; }
 RNNKERNELS_DEVICE constexpr int chunk_unit(const Resident& of, int lane) { return lane / 8 / of.sharers() * 4; }
 RNNKERNELS_DEVICE constexpr int first_peer(const Resident& of, int lane) { return lane / 8 % of.sharers(); }
 
+// Whether a warp waits before it reads exchange t: the first lies in the buffer from the beginning.
+RNNKERNELS_DEVICE constexpr bool waits_for(long long t) { return t > 0; }
 // The number of the phase that a block's buffer is in when exchange t > 0 reads it, as its barrier counts: even or odd.
 RNNKERNELS_DEVICE constexpr unsigned parity_of(long long t) { return static_cast<unsigned>((t - 1) / 2 & 1); }
 

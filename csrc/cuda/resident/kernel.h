@@ -38,7 +38,7 @@ __device__ __forceinline__ void run_resident(const ResidentCall& call) {
     const Index exchanges = Maths::exchanges * call.steps;
     for (Index e = 0; e < exchanges; ++e) {
         const unsigned buffer = e & 1;
-        if (e > 0) {
+        if (waits_for(e)) {
             mailbox.wait(buffer, parity_of(e));
             if (threadIdx.x == 0) mailbox.expect(buffer, shape.bytes());
         }
