@@ -6,7 +6,7 @@ D = "csrc/cuda/resident"
 WARP = f"{D}/two_products_warp.h"
 CELL = f"{D}/two_products_cell_maths.h"
 PROGRAM = f"{D}/two_products_program_maths.h"
-PROGRAMS = "tests/cuda/test_cuda_own_cells.py::test_own_cells"
+PROGRAMS = "tests/cuda/test_cuda_own_cells.py -k test_own_cells"
 EVERY_CELL = "tests/cuda/test_cuda_resident.py -k 'every_cell and gru_reset'"
 
 BREAKS = [
