@@ -147,7 +147,7 @@ void run(Put<Call> put, int set, int cell, const Call& given, Dtype dtype) {
         cuda::make_ready(cuda::program_of(cell - kBuiltIn), dtype, std::is_same_v<Call, BackwardCall>);
     if (const int processors = resident_processors(kernel, call); processors > 0 && call.in.shape.hidden > 0) {
         const cuda::Resident shape =
-            cuda::divide(at(cell).table->hidden.count, call.in.shape.hidden, call.in.shape.batch, processors);
+            cuda::divide(cuda::tile_gates(*at(cell).table), call.in.shape.hidden, call.in.shape.batch, processors);
         cuda::make_resident_ready(cell, cell < kBuiltIn ? nullptr : &cuda::program_of(cell - kBuiltIn), shape, dtype);
     }
     auto* own = static_cast<char*>(where.workspace);
@@ -250,7 +250,7 @@ ProgramSource resident_source(const ResidentLayer& layer) {
     call.in.shape = {1, layer.batch, layer.hidden, layer.hidden, layer.hidden};
     const std::string why = not_resident(table, call, layer.dtype, {90, layer.processors});
     if (!why.empty()) throw std::invalid_argument("kernel: resident: " + why);
-    const Resident shape = divide(table.hidden.count, layer.hidden, layer.batch, layer.processors);
+    const Resident shape = divide(tile_gates(table), layer.hidden, layer.batch, layer.processors);
     const OwnProgram* program = layer.cell < kBuiltIn ? nullptr : &program_of(layer.cell - kBuiltIn);
     return {kResidentPrelude, resident_source(layer.cell, program, shape, layer.dtype)};
 }

@@ -106,11 +106,14 @@ public:
     // All steps of a chunk in one kernel, where the queue wants that.
     bool steps(Index first, Index last) {
         if (queue_.resident == 0 || shape_.hidden == 0) return false;
-        const Resident shape = divide(table_.hidden.count, shape_.hidden, shape_.batch, queue_.resident);
+        const Resident shape = divide(tile_gates(table_), shape_.hidden, shape_.batch, queue_.resident);
         ResidentCall call{};
         if constexpr (sizeof(T) == 4) call.a = arrays({chunk_row_, 0, 0, 0});
         call.weight = static_cast<const std::uint16_t*>(in_.weight_hh);
-        for (int i = 0; i < table_.hidden.count; ++i) call.gate_row[i] = table_.hidden.row[i];
+        if (!reserve_) call.a.to_save = nullptr;  // what goes from one half to the other stays where it is
+        int tile_gate = 0;
+        for (const ProductGates* product : {&table_.hidden, &table_.gated})
+            for (int i = 0; i < product->count; ++i) call.gate_row[tile_gate++] = product->row[i];
         call.batch = shape_.batch, call.steps = last - first;
         call.starts = starts_, call.first_step = first;
         for (int k = 0; k < table_.states; ++k) call.sequence[k] = call_.sequence[k];

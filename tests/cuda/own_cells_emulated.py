@@ -121,12 +121,12 @@ def test_halves(tensors: Any, name: str, dtype: str) -> None:
         assert torch.equal(one, two)
 
 
-@pytest.mark.parametrize("name", ["lstm", "lstm_peephole", "gru", "rnn_relu"])
+@pytest.mark.parametrize("name", ["lstm", "lstm_peephole", "gru", "rnn_relu", "gru_reset_before", "mgu", "mut1"])
 def test_resident_kernels(tensors: Any, name: str) -> None:
     """All steps in one kernel: the bits of the built-in cell's, kept values included."""
     import torch
 
-    p = make(name, (4, 9, 5, 35), "float32")
+    p = make(name, (4, 9, 35, 35), "float32")
     x, params, state = on_device(torch, p, torch.bfloat16)
     found = []
     cuda.set_kernel("resident")
@@ -298,7 +298,7 @@ def test_nvrtc(emulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
                 code = emulated.compile_program(added(one), dtype, backward, 90)
                 assert code.startswith(b"\x7fELF"), "machine code"
                 assert (b".text.backward" in code, b".text.forward" in code) == (backward, not backward)
-    for cell in ("gru", name):
+    for cell in ("gru", name, "mut2", added("gru_reset_before")):
         code = emulated.compile_resident(cell, "bfloat16", 64, 9, 132, 90)
         assert b".text.resident_forward" in code
     assert b".target sm_" in emulated.compile_program(name, "float32", backward=False, capability=9990), "PTX"

@@ -249,7 +249,9 @@ def test_the_language_model_trains_from_end_to_end() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1, 3, 5), (37, 9, 40, 40), (20, 70, 16, 256), (5, 16, 8, 512)], ids=str)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-@pytest.mark.parametrize("cell", ["rnn_tanh", "janet", "gru", "lstm", "lstm_peephole", "slstm"])
+@pytest.mark.parametrize(
+    "cell", ["rnn_tanh", "janet", "gru", "lstm", "lstm_peephole", "slstm", "mgu", "gru_reset_before", "mut1_projected"]
+)
 def test_resident_kernels(kernel: str, cell: str, dtype: str, shape: tuple[int, int, int, int]) -> None:
     """Against products on the same halves; twenty times the same bits; a row alone as among others."""
     if kernel == "reference":

@@ -1,6 +1,6 @@
 // Resident kernels (csrc/cuda/resident/) on the host: maps of every shape; and a layer's forward, warp by warp in
-// random orders, against the same sums taken plainly, bit for bit. Cells of one to six gates, sizes off every tile,
-// more rows than a group, sequences of different lengths, one step and none.
+// random orders, against the same sums taken plainly, bit for bit. Cells of one to six gates, of one product and of
+// two, sizes off every tile, more rows than a group, sequences of different lengths, one step and none.
 #include <cmath>
 #include <cstring>
 
@@ -8,8 +8,7 @@
 #include "math/functions.h"
 
 #include "resident_machine.h"
-
-#include "cuda/resident/cell_maths.h"
+#include "resident_two_products.h"
 
 using namespace rnnkernels;
 using namespace rnnkernels::cuda;
@@ -85,21 +84,44 @@ float plain_sum(const std::uint16_t* weight, const std::vector<std::uint16_t>& h
     return sum[0] + sum[1];
 }
 
+// A forward of one product in a step, taken plainly; sum(gate, unit, vector): of the weight's row and a vector.
+template <class Cell, class Stored, class Sum>
+void plain_one_product(const ResidentCall& call, Index hidden, Sum sum) {
+    using G = Geometry<Cell>;
+    for (Index t = 0; t < call.steps; ++t)
+        for (Index row = 0; row < call.count(t); ++row) {
+            std::vector<std::uint16_t> h;
+            for (Index k = 0; k < hidden; ++k) h.push_back(Stored::bits(call.a.states[0][row * hidden + k]));
+            for (Index unit = 0; unit < hidden; ++unit) {
+                Vec<float> xs[G::gates], us[G::hiddens], biases[G::hiddens], now[G::states], next[G::states];
+                const Index at = call.first(t) + row;
+                ResidentCellMaths<Cell>::begin(call, unit, biases);
+                ResidentCellMaths<Cell>::fetch(call, at, row, unit, xs);
+                for (int i = 0; i < G::hiddens; ++i) us[i] = sum(i, unit, h);
+                for (int k = 0; k < G::states; ++k) now[k] = call.a.states[k][row * hidden + unit];
+                ResidentCellMaths<Cell>::step(call, at, row, unit, xs, us, biases, now, next);
+                for (int k = 0; k < G::states; ++k) call.a.states[k][row * hidden + unit] = next[k].raw;
+            }
+        }
+}
+
 template <template <class> class OneCell, class Stored>
 void check_layer(const Layer& layer, int processors, unsigned seed) {
     using Cell = OneCell<Vec<float>>;
     using G = Geometry<Cell>;
     const Index hidden = layer.hidden, batch = layer.batch, steps = layer.steps;
-    const Resident shape = divide(G::hiddens, hidden, batch, processors);
+    using Maths = ResidentMathsOf<Cell>;
+    const Resident shape = divide(Maths::hiddens, hidden, batch, processors);
     if (shape.blocks == 0) return expect(false, "does not fit", shape);
     std::mt19937 random(seed);
     const auto draw = [&] { return static_cast<float>(static_cast<int>(random() % 2001) - 1000) / 1000; };
     const Index rows = layer.starts.empty() ? steps * batch : layer.starts[steps];
-    std::vector<float> x(rows * G::inputs * hidden), bias(G::hiddens * hidden), term(batch * G::inputs * hidden);
+    std::vector<float> x(rows * G::inputs * hidden), bias(Maths::hiddens * hidden), term(batch * G::inputs * hidden);
     std::vector<float> diagonal(G::diagonals * hidden);
-    std::vector<std::uint16_t> weight(G::hiddens * hidden * hidden);
+    std::vector<std::uint16_t> weight(Maths::hiddens * hidden * hidden), direct(rows * hidden);
     for (std::vector<float>* array : {&x, &bias, &term, &diagonal})
         for (float& value : *array) value = draw();
+    for (std::uint16_t& value : direct) value = Stored::bits(draw());
     for (std::uint16_t& value : weight) value = Stored::bits(draw() / std::sqrt(static_cast<float>(hidden)));
     const auto nan = std::numeric_limits<float>::quiet_NaN();
     const Index kept_row = (G::saved + G::states - 1) * hidden;
@@ -120,36 +142,29 @@ void check_layer(const Layer& layer, int processors, unsigned seed) {
         a.hidden = a.width = hidden;
         a.storage = Stored::kBfloat16 ? Dtype::bfloat16 : Dtype::float16;
         a.x_part = x.data(), a.bias_u = bias.data(), a.term = term.data(), a.diagonal = diagonal.data();
+        a.bias_gated = bias.data() + G::hiddens * hidden;
+        a.x = direct.data(), a.x_row = hidden;
         for (float& setting : a.settings) setting = 0.75F;
         for (int k = 0; k < G::states; ++k) a.states[k] = to.states[k].data();
         a.output = to.output.data();
         a.to_save = to.kept.data(), a.kept_row = kept_row;
         if (G::states > 1) a.kept_states = to.kept.data() + G::saved * hidden;
         call.weight = weight.data();
-        for (int i = 0; i < G::hiddens; ++i) call.gate_row[i] = i;
+        for (int i = 0; i < Maths::hiddens; ++i) call.gate_row[i] = i;
         call.batch = batch, call.steps = steps;
         call.starts = layer.starts.empty() ? nullptr : layer.starts.data();
         return call;
     };
-    run_emulated<ResidentCellMaths<Cell>, Stored>(shape, call_of(results[0]), seed);
+    run_emulated<Maths, Stored>(shape, call_of(results[0]), seed);
 
     const ResidentCall call = call_of(results[1]);
-    for (Index t = 0; t < steps; ++t)
-        for (Index row = 0; row < call.count(t); ++row) {
-            std::vector<std::uint16_t> h;
-            for (Index k = 0; k < hidden; ++k) h.push_back(Stored::bits(call.a.states[0][row * hidden + k]));
-            for (Index unit = 0; unit < hidden; ++unit) {
-                Vec<float> xs[G::gates], us[G::hiddens], biases[G::hiddens], now[G::states], next[G::states];
-                const Index at = call.first(t) + row;
-                ResidentCellMaths<Cell>::begin(call, unit, biases);
-                ResidentCellMaths<Cell>::fetch(call, at, row, unit, xs);
-                for (int i = 0; i < G::hiddens; ++i)
-                    us[i] = plain_sum<Stored>(&weight[(i * hidden + unit) * hidden], h, hidden);
-                for (int k = 0; k < G::states; ++k) now[k] = call.a.states[k][row * hidden + unit];
-                ResidentCellMaths<Cell>::step(call, at, row, unit, xs, us, biases, now, next);
-                for (int k = 0; k < G::states; ++k) call.a.states[k][row * hidden + unit] = next[k].raw;
-            }
-        }
+    const auto sum = [&](int gate, Index unit, const std::vector<std::uint16_t>& vector) {
+        return plain_sum<Stored>(&weight[(gate * hidden + unit) * hidden], vector, hidden);
+    };
+    if constexpr (two_products<Cell>)
+        plain_two_products<Cell, Stored>(call, hidden, sum);
+    else
+        plain_one_product<Cell, Stored>(call, hidden, sum);
     const auto same = [](const auto& a, const auto& b) {
         return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof a[0]) == 0);
     };
@@ -184,9 +199,16 @@ int main() {
             check_cell<LstmPeephole>(layer, processors, seed += 31);
             check_cell<Slstm>(layer, processors, seed += 31);
             check_cell<SixGates>(layer, processors, seed += 31);
+            check_cell<Mgu>(layer, processors, seed += 31);
+            check_cell<GruResetBefore>(layer, processors, seed += 31);
+            check_cell<Mut1>(layer, processors, seed += 31);
+            check_cell<Mut2Projected>(layer, processors, seed += 31);
+            check_cell<FiveGates>(layer, processors, seed += 31);
         }
     check_cell<Lstm>({2, 3, 512, {}}, 132, 5);
     check_cell<Lstm>({2, 40, 200, {}}, 1, 6);
+    check_cell<GruResetBefore>({2, 3, 512, {}}, 132, 7);
+    check_cell<Mgu>({3, 40, 200, {}}, 1, 8);
     if (faults > 0) return 1;
     std::puts("resident kernels: ok");
 }

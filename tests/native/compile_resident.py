@@ -24,6 +24,8 @@ sys.path.append(str(ROOT / "tests/support"))
 from hand_programs import CELLS
 
 LAYERS = [("lstm", 512, 16), ("gru", 256, 64), ("rnn_tanh", 511, 600), ("slstm", 100, 3), ("lstm_program", 40, 9)]
+# Of two products in a step.
+LAYERS += [("gru_reset_before", 512, 16), ("mut1", 256, 64), ("mgu", 511, 600), ("gru_reset_before_program", 40, 9)]
 PROCESSORS = 132
 WANTED = ("HMMA", "LDSM", "STAS")
 FORBIDDEN = ("LDL", "STL", "BAR", "MEMBAR", "CCTL", "ERRBAR", "UCGABAR")
@@ -47,7 +49,7 @@ def disassembler() -> str | None:
 
 
 def step_of(listing: str) -> list[str]:
-    """Return the instructions of the shortest loop with products in it."""
+    """Return the instructions of the innermost loop with products in it, up to its last way back."""
     lines: list[str] = []
     places: dict[str, int] = {}
     for line in listing.splitlines():
@@ -57,16 +59,16 @@ def step_of(listing: str) -> list[str]:
             places[label[1]] = len(lines)
         elif instruction:
             lines.append(instruction[1])
-    loops = []
+    loops: dict[int, list[str]] = {}
     for end, line in enumerate(lines):
         target = re.search(r"\bBRA\b.*`\((\.L_x_\d+)\)", line)
         if target and places.get(target[1], end) < end:
             loop = lines[places[target[1]] : end]
             if any("HMMA" in one for one in loop):
-                loops.append(loop)
+                loops[places[target[1]]] = loop
     if not loops:
         raise SystemExit("compile_resident: expected a loop with products in it, found none")
-    return min(loops, key=len)
+    return loops[max(loops)]
 
 
 def look(cubin: Path, tool: str, what: str) -> None:
@@ -83,7 +85,8 @@ def look(cubin: Path, tool: str, what: str) -> None:
 def main(file: str, folder: str) -> None:
     """Compile each, and look at what came out."""
     module = load(file)
-    module.add_program(**{"name": "lstm_program", **CELLS["lstm"]})
+    for name in ("lstm", "gru_reset_before"):
+        module.add_program(**{"name": f"{name}_program", **CELLS[name]})
     tool = disassembler()
     for cell, hidden, batch in LAYERS:
         to = Path(folder, f"resident_{cell}.cu")

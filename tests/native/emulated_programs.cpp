@@ -10,7 +10,7 @@
 #include "cuda/program_bodies.h"
 #include "cuda/program_launches.h"
 #include "cuda/queue.h"
-#include "cuda/resident/program_maths.h"
+#include "cuda/resident/two_products_program_maths.h"
 #include "emulated_resident.h"
 
 namespace rnnkernels::cuda {
@@ -203,24 +203,36 @@ void launch(const Queue& queue, Index rows, const typename Body<phase, T>::Array
         each(queue, rows, a.hidden, Body<phase, T>{of, a});
 }
 
+constexpr int kMostSaved = 64;  // as program_check.cpp has it
+
 // A program's forward inside a resident kernel.
 struct InterpretedMaths {
-    static constexpr int inputs = kMaxGates, hiddens = kMostGates, states = kMaxStates;
+    static constexpr int inputs = kMaxGates, hiddens = kMostGates, states = kMaxStates, saved = kMostSaved;
     static const CellTable& table(const ResidentCall& call) {
         return static_cast<const Interpreted*>(call.program)->program.table();
     }
     static int input_count(const ResidentCall& call) { return table(call).input.count; }
     static int hidden_count(const ResidentCall& call) { return table(call).hidden.count; }
+    static int gated_count(const ResidentCall& call) { return table(call).gated.count; }
     static int state_count(const ResidentCall& call) { return table(call).states; }
     static void run(const ResidentCall& call, const ResidentProgramAt& at) {
         cuda::run(at, *static_cast<const Interpreted*>(call.program), ProgramPhase::forward);
+    }
+    static void gates(const ResidentCall& call, const ResidentProgramGatesAt& at) {
+        cuda::run(at, *static_cast<const Interpreted*>(call.program), ProgramPhase::forward);
+    }
+    static void state(const ResidentCall& call, const ResidentProgramStateAt& at) {
+        cuda::run(at, *static_cast<const Interpreted*>(call.program), ProgramPhase::forward_state);
     }
 };
 
 void launch_resident(const Queue& queue, const Resident& shape, const ResidentCall& given, const void* program) {
     ResidentCall call = given;
     call.program = program;
-    put_emulated<ResidentProgramMaths<InterpretedMaths>>(queue, shape, call);
+    if (InterpretedMaths::table(call).form == Form::two_products)
+        put_emulated<TwoProductsProgramMaths<InterpretedMaths>>(queue, shape, call);
+    else
+        put_emulated<ResidentProgramMaths<InterpretedMaths>>(queue, shape, call);
 }
 
 // Of each program one, for ever.

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "cuda/queue.h"
-#include "cuda/resident/cell_maths.h"
 #include "cuda/resident/launch.h"
+#include "cuda/resident/two_products_cell_maths.h"
 #include "resident_machine.h"
 
 namespace rnnkernels::cuda {
@@ -20,7 +20,7 @@ void put_emulated(const Queue& queue, const Resident& shape, const ResidentCall&
 
 template <class Cell>
 void put_resident_cell(int, const Queue& queue, const Resident& shape, const ResidentCall& call) {
-    put_emulated<ResidentCellMaths<Cell>>(queue, shape, call);
+    put_emulated<ResidentMathsOf<Cell>>(queue, shape, call);
 }
 
 }  // namespace rnnkernels::cuda

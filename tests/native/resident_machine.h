@@ -51,12 +51,12 @@ public:
     std::uint16_t* buffer(int block, int buffer) { return &blocks_[block].h[buffer * shape.buffer()]; }
     unsigned any(std::size_t below) { return static_cast<unsigned>(random_() % below); }
 
-    // Whether the phase that step t of a block waits for is over; then the next one's bytes may be counted.
+    // Whether the phase that exchange t of a block waits for is over; then the next one's bytes may be counted.
     bool has_come(int block, Index t) const {
         const Box& box = blocks_[block].box[t & 1];
-        return t == 0 || ((box.phase & 1) != parity_of(t) && box.phase > (t - 1) / 2);
+        return !waits_for(t) || ((box.phase & 1) != parity_of(t) && box.phase > (t - 1) / 2);
     }
-    // A warp has read what its block has for a step; with the last one the buffer is poisoned.
+    // A warp has read what its block has for an exchange; with the last one the buffer is poisoned.
     void was_read(int block, Index t) {
         Box& box = blocks_[block].box[t & 1];
         if (++box.reads < shape.warps) return;
@@ -178,11 +178,12 @@ struct EmulatedMachine {
 // A cluster's part of a call.
 template <class Maths, class Stored>
 void run_emulated_cluster(const Resident& shape, const ResidentCall& call, Index tile, unsigned seed) {
-    using Warp = ResidentWarp<Maths, Stored, EmulatedMachine>;
+    using Warp = WarpOf<Maths, Stored, EmulatedMachine>;
+    const Index exchanges = Maths::exchanges * call.steps;
     struct Runner {
         EmulatedMachine machine;
         std::unique_ptr<Warp> warp;
-        Index t = 0;
+        Index exchange = 0;
         bool multiplied = false;
     };
     EmulatedCluster cluster(shape, seed);
@@ -202,15 +203,15 @@ void run_emulated_cluster(const Resident& shape, const ResidentCall& call, Index
         if (cluster.flying() && (cluster.any(3) == 0 || idle > 4 * at_work.size())) cluster.deliver(), idle = 0;
         const std::size_t which = cluster.any(2) ? at_work.size() - 1 : cluster.any(at_work.size());
         Runner& runner = *at_work[which];
-        if (runner.t == call.steps) {
+        if (runner.exchange == exchanges) {
             runner.warp->end();
             at_work.erase(at_work.begin() + static_cast<std::ptrdiff_t>(which));
         } else if (runner.multiplied) {
-            runner.warp->step(runner.t, runner.t + 1 == call.steps);
-            ++runner.t, runner.multiplied = false, idle = 0;
-        } else if (cluster.has_come(runner.machine.block, runner.t)) {
-            runner.warp->multiply(runner.t & 1);
-            cluster.was_read(runner.machine.block, runner.t);
+            runner.warp->step(runner.exchange, runner.exchange + 1 == exchanges);
+            ++runner.exchange, runner.multiplied = false, idle = 0;
+        } else if (cluster.has_come(runner.machine.block, runner.exchange)) {
+            runner.warp->multiply(runner.exchange & 1);
+            cluster.was_read(runner.machine.block, runner.exchange);
             runner.multiplied = true, idle = 0;
         } else {
             std::swap(at_work[which], at_work[cluster.any(at_work.size())]);

@@ -39,7 +39,7 @@ template <class Cell>
 struct ResidentCellMaths {
     using V = Vec<float>;
     using G = Geometry<Cell>;
-    static constexpr int inputs = G::gates, hiddens = G::hiddens, states = G::states;
+    static constexpr int exchanges = 1, inputs = G::gates, hiddens = G::hiddens, states = G::states;
     RNNKERNELS_INLINE static constexpr int state_count(const ResidentCall&) { return states; }
 
     RNNKERNELS_INLINE static void begin(const ResidentCall& call, Index unit, V* bias) {

@@ -28,7 +28,7 @@ inline constexpr int kTileDepth = 16;  // K
 inline constexpr int kLaneValues = 4;  // of a tile's product, for each lane
 
 struct Resident {
-    int gates;   // that the hidden product feeds
+    int gates;   // that products of h, and of the gated state, feed
     int hidden;  // H
     int warps;   // of a block
     int blocks;  // of a cluster
@@ -91,7 +91,9 @@ RNNKERNELS_DEVICE constexpr int own_side(int lane) { return lane >> 2 & 1; }
 RNNKERNELS_DEVICE constexpr int chunk_unit(const Resident& of, int lane) { return lane / 8 / of.sharers() * 4; }
 RNNKERNELS_DEVICE constexpr int first_peer(const Resident& of, int lane) { return lane / 8 % of.sharers(); }
 
-// The number of the phase that a block's buffer is in when step t > 0 reads it, as its barrier counts: even or odd.
+// Whether a warp waits before it reads exchange t: the first lies in the buffer from the beginning.
+RNNKERNELS_DEVICE constexpr bool waits_for(long long t) { return t > 0; }
+// The number of the phase that a block's buffer is in when exchange t > 0 reads it, as its barrier counts: even or odd.
 RNNKERNELS_DEVICE constexpr unsigned parity_of(long long t) { return static_cast<unsigned>((t - 1) / 2 & 1); }
 
 inline constexpr int kMostGates = 8;      // of a unit
@@ -99,6 +101,12 @@ inline constexpr int kMostWeights = 128;  // registers of a lane: with the rest 
 inline constexpr int kMostCluster = 16;   // blocks; more than 8 need leave of the card
 inline constexpr int kBlockWarps = 8;
 inline constexpr int kMostGroups = 4;
+
+// The gates of a cell's table that stand in tiles.
+template <class Table>
+constexpr int tile_gates(const Table& table) {
+    return table.hidden.count + table.gated.count;
+}
 
 // How a layer is divided: `fitting` clusters are there at once for each number of blocks. No blocks: it does not fit.
 constexpr Resident divide(int gates, long long hidden, long long batch, int processors) {

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "machine.h"
-#include "warp.h"
+#include "two_products_warp.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -32,17 +32,18 @@ __device__ __forceinline__ void run_resident(const ResidentCall& call) {
                          [&](Index at, std::uint16_t bits) RNNKERNELS_INLINED { h[at] = bits; });
     const Machine<shape> machine{mailbox, static_cast<int>(blockIdx.x % shape.blocks),
                                  static_cast<int>(threadIdx.x / 32), static_cast<int>(threadIdx.x % 32)};
-    ResidentWarp<Maths, Stored, Machine<shape>> warp(machine, call, tile);
+    WarpOf<Maths, Stored, Machine<shape>> warp(machine, call, tile);
     arrive_cluster();
     wait_cluster();
-    for (Index t = 0; t < call.steps; ++t) {
-        const unsigned buffer = t & 1;
-        if (t > 0) {
-            mailbox.wait(buffer, parity_of(t));
+    const Index exchanges = Maths::exchanges * call.steps;
+    for (Index e = 0; e < exchanges; ++e) {
+        const unsigned buffer = e & 1;
+        if (waits_for(e)) {
+            mailbox.wait(buffer, parity_of(e));
             if (threadIdx.x == 0) mailbox.expect(buffer, shape.bytes());
         }
         warp.multiply(buffer);
-        warp.step(t, t + 1 == call.steps);
+        warp.step(e, e + 1 == exchanges);
     }
     warp.end();
     arrive_cluster();  // none may leave while others can still send to it

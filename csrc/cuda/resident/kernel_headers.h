@@ -5,9 +5,9 @@
 #include "../standard.h"
 
 #include "../../cells/all.h"
-#include "cell_maths.h"
 #include "kernel.h"
-#include "program_maths.h"
+#include "two_products_cell_maths.h"
+#include "two_products_program_maths.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 

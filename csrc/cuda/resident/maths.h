@@ -6,6 +6,7 @@
 //   begin(call, unit, bias)   what is added to u in every step
 //   fetch(call, row, of_batch, unit, x)                       what of a step does not wait for h
 //   step(call, row, of_batch, unit, x, u, bias, now, next)    the states after it; everything that is kept is stored
+//   exchanges                 of a step: 1; 2 with two products, whose maths has two halves (two_products_warp.h)
 //
 // `row` is the row of the chunk, `of_batch` the same sequence's row of the batch.
 #pragma once
@@ -18,7 +19,7 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 struct ResidentCall {
     ForwardArrays<float> a;       // of the chunk: rows are counted from its first
     const std::uint16_t* weight;  // weight_hh, as the halves' bits
-    int gate_row[kMostGates];     // of weight_hh, in units of H
+    int gate_row[kMostGates];     // of weight_hh, in units of H; those of a second product behind the first's
     Index batch, steps;
     const Index* starts;         // of the chunk's steps: rows of the batch's before each; null: dense
     Index first_step;            // of the chunk

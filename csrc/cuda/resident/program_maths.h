@@ -25,7 +25,7 @@ struct ResidentProgramAt : ProgramForwardAt<float> {
 template <class Program>
 struct ResidentProgramMaths {
     using V = Vec<float>;
-    static constexpr int inputs = Program::inputs, hiddens = Program::hiddens, states = Program::states;
+    static constexpr int exchanges = 1, inputs = Program::inputs, hiddens = Program::hiddens, states = Program::states;
     RNNKERNELS_INLINE static constexpr int state_count(const ResidentCall& call) { return Program::state_count(call); }
 
     RNNKERNELS_INLINE static void begin(const ResidentCall& call, Index unit, V* bias) {

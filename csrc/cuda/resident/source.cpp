@@ -7,18 +7,32 @@ namespace rnnkernels::cuda {
 namespace {
 
 std::string maths_of(const OwnProgram& program) {
-    const auto constant = [](const char* name, int value) {
-        const std::string text = std::to_string(value);
-        return std::string("    static constexpr int ") + name + "s = " + text +
-               ";\n    RNNKERNELS_INLINE static constexpr int " + name + "_count(const ResidentCall&) { return " +
-               text + "; }\n";
+    const auto most = [](const char* name, int value) {
+        return std::string("    static constexpr int ") + name + " = " + std::to_string(value) + ";\n";
     };
+    const auto count = [](const char* name, int value) {
+        return std::string("    RNNKERNELS_INLINE static constexpr int ") + name +
+               "_count(const ResidentCall&) { return " + std::to_string(value) + "; }\n";
+    };
+    const auto phase = [](const char* name, const char* at, ProgramPhase runs) {
+        return std::string("    RNNKERNELS_INLINE static void ") + name + "(const ResidentCall&, const " + at +
+               "& at) { do_" + name_of(runs) + "(at); }\n";
+    };
+    using enum ProgramPhase;
     const CellTable& table = program.table();
-    return program_source(program, Dtype::float32, "", Phases::forward_maths) +
-           "namespace rnnkernels::cuda {\nnamespace {\nstruct OneProgram {\n" + constant("input", table.input.count) +
-           constant("hidden", table.hidden.count) + constant("state", table.states) +
-           "    RNNKERNELS_INLINE static void run(const ResidentCall&, const ResidentProgramAt& at) { do_forward(at); "
-           "}\n};\nusing Maths = ResidentProgramMaths<OneProgram>;\n";
+    std::string text = program_source(program, Dtype::float32, "", Phases::forward_maths) +
+                       "namespace rnnkernels::cuda {\nnamespace {\nstruct OneProgram {\n" +
+                       most("inputs", table.input.count) + count("input", table.input.count) +
+                       most("hiddens", tile_gates(table)) + count("hidden", table.hidden.count) +
+                       most("states", table.states) + count("state", table.states);
+    if (table.form == Form::two_products)
+        text += most("saved", table.saved) + count("gated", table.gated.count) +
+                phase("gates", "ResidentProgramGatesAt", forward) +
+                phase("state", "ResidentProgramStateAt", forward_state) +
+                "};\nusing Maths = TwoProductsProgramMaths<OneProgram>;\n";
+    else
+        text += phase("run", "ResidentProgramAt", forward) + "};\nusing Maths = ResidentProgramMaths<OneProgram>;\n";
+    return text;
 }
 
 }  // namespace
@@ -28,7 +42,7 @@ std::string resident_source(int number, const OwnProgram* program, const Residen
     if (program)
         text = maths_of(*program);
     else
-        text = "namespace rnnkernels::cuda {\nnamespace {\nusing Maths = ResidentCellMaths<typename NumberedCell<" +
+        text = "namespace rnnkernels::cuda {\nnamespace {\nusing Maths = ResidentMathsOf<typename NumberedCell<" +
                std::to_string(number) + ", AllCells>::type>;\n";
     text += "constexpr Resident kShape{" + std::to_string(shape.gates);
     for (const int part : {shape.hidden, shape.warps, shape.blocks, shape.groups}) text += ", " + std::to_string(part);

@@ -92,16 +92,10 @@ public:
                     const Index unit = unit_of(lane, s);
                     if (row < count && unit < hidden()) {
                         V now[Maths::states], next[Maths::states];
-                        RNNKERNELS_IN_REGISTERS
-                        for (int k = 0; k < Maths::state_count(call_); ++k) now[k] = V(state_[g][s][k][lane]);
+                        get_states(g, s, lane, now);
                         Maths::step(call_, first + row, row, unit, x_[g][s].of(lane), u_[g][s].of(lane),
                                     bias_[s].of(lane), now, next);
-                        RNNKERNELS_IN_REGISTERS
-                        for (int k = 0; k < Maths::state_count(call_); ++k) {
-                            state_[g][s][k][lane] = next[k].raw;
-                            if (call_.sequence[k])
-                                call_.a.store(call_.sequence[k], call_.a.place(first + row) * hidden() + unit, next[k]);
-                        }
+                        set_states(g, s, lane, first + row, unit, next);
                     }
                     half[s][lane] = Stored::bits(state_[g][s][0][lane]);
                 }
@@ -124,7 +118,7 @@ public:
         });
     }
 
-private:
+protected:
     template <class Use>
     RNNKERNELS_INLINE void each_value(Use use) const {
         RNNKERNELS_IN_REGISTERS
@@ -149,6 +143,19 @@ private:
     }
     // One that there is.
     RNNKERNELS_INLINE Index unit_in(Index unit) const { return unit < hidden() ? unit : hidden() - 1; }
+
+    RNNKERNELS_INLINE void get_states(int g, int s, int lane, V* now) const {
+        RNNKERNELS_IN_REGISTERS
+        for (int k = 0; k < Maths::state_count(call_); ++k) now[k] = V(state_[g][s][k][lane]);
+    }
+    // For the next step, and those that the caller wants of every step; `row` is the chunk's.
+    RNNKERNELS_INLINE void set_states(int g, int s, int lane, Index row, Index unit, const V* next) {
+        RNNKERNELS_IN_REGISTERS
+        for (int k = 0; k < Maths::state_count(call_); ++k) {
+            state_[g][s][k][lane] = next[k].raw;
+            if (call_.sequence[k]) call_.a.store(call_.sequence[k], call_.a.place(row) * hidden() + unit, next[k]);
+        }
+    }
 
     RNNKERNELS_INLINE void load_weights(int lane) {
         const Index first = first_of_warp();

@@ -1,0 +1,67 @@
+// A layer's forward of two products in a step, taken plainly: what the resident kernel of such a cell is held to, bit
+// for bit (check_resident.cpp).
+#pragma once
+
+#include <vector>
+
+#include "cuda/resident/two_products_cell_maths.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+// sum(gate, unit, vector): of the weight's row and a vector of H halves.
+template <class Cell, class Stored, class Sum>
+void plain_two_products(const ResidentCall& call, Index hidden, Sum sum) {
+    using G = Geometry<Cell>;
+    using Maths = TwoProductsCellMaths<Cell>;
+    struct Unit {
+        Vec<float> x[G::gates], u[Maths::hiddens], bias[Maths::hiddens], now[G::states], next[G::states];
+        Vec<float> saved[G::saved], gated;
+    };
+    for (Index t = 0; t < call.steps; ++t)
+        for (Index row = 0; row < call.count(t); ++row) {
+            const Index at = call.first(t) + row;
+            std::vector<Unit> units(hidden);
+            std::vector<std::uint16_t> h, gated;
+            for (Index k = 0; k < hidden; ++k) h.push_back(Stored::bits(call.a.states[0][row * hidden + k]));
+            for (Index k = 0; k < hidden; ++k) {
+                Unit& unit = units[k];
+                Maths::begin(call, k, unit.bias);
+                Maths::fetch(call, at, row, k, unit.x);
+                for (int i = 0; i < Maths::hiddens; ++i) unit.u[i] = std::numeric_limits<float>::quiet_NaN();
+                for (int i = 0; i < G::hiddens; ++i) unit.u[i] = sum(i, k, h);
+                for (int s = 0; s < G::states; ++s) unit.now[s] = call.a.states[s][row * hidden + k];
+                Maths::gates(call, at, row, k, unit.x, unit.u, unit.bias, unit.now, unit.saved, unit.gated);
+                gated.push_back(Stored::bits(unit.gated.raw));
+            }
+            for (Index k = 0; k < hidden; ++k) {
+                Unit& unit = units[k];
+                for (int i = G::hiddens; i < Maths::hiddens; ++i) unit.u[i] = sum(i, k, gated);
+                Maths::state(call, at, row, k, unit.x, unit.u, unit.bias, unit.now, unit.saved, unit.next);
+                for (int s = 0; s < G::states; ++s) call.a.states[s][row * hidden + k] = unit.next[s].raw;
+            }
+        }
+}
+
+// Five gates of two products, two states: two tiles for a unit, and a state that is not sent.
+template <class V>
+struct FiveGates {
+    static constexpr const char* name = "five_gates";
+    static constexpr const char* states[] = {"h", "c"};
+    static constexpr Gate gates[] = {{"a", Input::projected, Operand::gated, 0, 0},
+                                     {"b", Input::projected, Operand::hidden, 1, 1},
+                                     {"c", Input::none, Operand::hidden, 2, 2},
+                                     {"d", Input::projected, Operand::gated, 3, 3},
+                                     {"e", Input::projected, Operand::hidden, 4, 4}};
+    static constexpr int saved_count = 3, slot_count = 5;
+    static void forward_gates(const V* x, const V* u, const V* s, V* saved, V& gated) {
+        saved[0] = sigmoid(x[1] + u[1]), saved[1] = tanh(u[2]);
+        gated = fma(saved[0], s[0], saved[1] * s[1]) + sigmoid(x[4] + u[4]);
+    }
+    static void forward_state(const V* x, const V* u, const V* s, V* saved, V* n) {
+        saved[2] = tanh(x[0] + u[0]);
+        n[1] = fma(saved[0], s[1], saved[2] * saved[1]);
+        n[0] = tanh(n[1]) * sigmoid(x[3] + u[3]);
+    }
+};
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET
