@@ -42,7 +42,7 @@ def compare(torch: Any, p: Any, dtype: str, **options: Any) -> None:
     kind = getattr(torch, dtype)
     wanted = results(torch, p, "products", kind, **options)
     found = results(torch, p, "resident", kind, **options)
-    unit = 2.0**-8 if dtype == "bfloat16" else 2.0**-11
+    unit = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float32": 2.0**-11 if cuda.tf32_allowed() else 2.0**-20}[dtype]
     for name, value in wanted.items():
         if value.numel() == 0:
             continue
@@ -94,6 +94,50 @@ def test_options(tensors: Any, cell: str, options: str, memory: str) -> None:
     compare(tensors, p, "bfloat16", **given)
 
 
+@pytest.fixture(params=[False, True], ids=["full", "tf32"])
+def tf32(request: pytest.FixtureRequest) -> Any:
+    cuda.allow_tf32(request.param)
+    yield request.param
+    cuda.allow_tf32(False)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("cell", ONE_PRODUCT)
+def test_float32(tensors: Any, tf32: bool, cell: str, shape: tuple[int, int, int, int]) -> None:
+    if rk.cell_info(cell)["direct"]:
+        shape = (*shape[:2], shape[3], shape[3])
+    compare(tensors, make(cell, shape), "float32")
+
+
+def test_float32_of_rows(tensors: Any, tf32: bool) -> None:
+    """Bit for bit, alone as among others, whose NaN is theirs; and TF32 only where it is allowed."""
+    torch = tensors
+    p = make("lstm", (6, 19, 5, 300))
+    x, params, state = on_device(torch, p, torch.float32)
+    cuda.set_kernel("resident")
+    lengths = [6, 0, 3, 6, *[5] * 15]
+    whole = rk.forward("lstm", x, params, state, lengths=lengths).output
+    alone = rk.forward("lstm", x[:, 3:4].contiguous(), params, tuple(s[3:4].contiguous() for s in state)).output
+    assert torch.equal(whole[:, 3:4], alone)
+    x[:, 4] = float("nan")
+    beside = rk.forward("lstm", x, params, state, lengths=lengths).output
+    keep = [row for row in range(19) if row != 4]
+    assert torch.equal(whole[:, keep], beside[:, keep])
+    assert torch.isnan(beside[:5, 4]).all()
+    cuda.allow_tf32(not tf32)
+    assert not torch.equal(
+        alone, rk.forward("lstm", x[:, 3:4].contiguous(), params, tuple(s[3:4] for s in state)).output
+    )
+
+
+def test_rows_that_are_too_many_for_float32(tensors: Any) -> None:
+    params = {n: tensors.from_numpy(w) for n, w in rk.init_params("lstm", 4, 256, rng=0).items()}
+    cuda.set_kernel("resident")
+    message = "kernel: resident: expected at most 128 rows of float32 .more with allow_tf32., got 129"
+    with pytest.raises(ValueError, match=message):
+        rk.forward("lstm", tensors.zeros((1, 129, 4)), params)
+
+
 def test_chunks_and_tokens(tensors: Any) -> None:
     """A chunk is a launch: the states go through memory between two of them."""
     torch = tensors
@@ -128,7 +172,7 @@ def test_a_row_depends_on_itself_alone(tensors: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"dtype": "float32"}, "expected bfloat16 or float16, got float32"),
+        ({"dtype": "float64"}, "expected bfloat16, float16 or float32, got float64"),
         ({"cell": "gru_reset_before"}, "expected a cell whose one product is of h and of all of it, got gru_reset"),
         ({"noise": rk.Noise(1, zoneout=0.1)}, "expected no zoneout, got a rate"),
         ({"noise": rk.Noise(1, recurrent_dropout=0.1)}, "expected no recurrent dropout, got a rate"),

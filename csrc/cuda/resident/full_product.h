@@ -20,6 +20,13 @@ struct FullProduct {
 
     const Machine& m;
 
+    RNNKERNELS_INLINE void clear(Sums& sum) const {
+        m.lanes([&](int lane) RNNKERNELS_INLINED {
+            RNNKERNELS_IN_REGISTERS
+            for (int i = 0; i < kGroup * kLaneValues; ++i) sum[i / kLaneValues][i % kLaneValues][lane] = 0.0F;
+        });
+    }
+
     // Four tiles along k of one tile's weights, from the k-th on.
     RNNKERNELS_INLINE void add(Sums& sum, const Own<unsigned> (&weight)[4][kLaneValues], int buffer, int k) const {
         RNNKERNELS_IN_REGISTERS
@@ -42,8 +49,9 @@ struct FullProduct {
         for (int round = 0; round < 3; ++round) {
             const int distance = round_distance(round), left = m.shape().rows >> round;
             RNNKERNELS_IN_REGISTERS
-            for (int row = 0; row < (left > 1 ? left / 2 : 1); ++row) RNNKERNELS_IN_REGISTERS
+            for (int row = 0; row < kGroup / 2; ++row) RNNKERNELS_IN_REGISTERS
             for (int value = 0; value < kLaneValues; ++value) {
+                if (row > 0 && row >= left / 2) continue;  // no bound of the loop: that is a constant
                 const Own<float>& lower = sum[left > 1 ? 2 * row : 0][value];
                 const Own<float>& upper = sum[left > 1 ? 2 * row + 1 : 0][value];
                 Own<float> given, kept;

@@ -213,12 +213,8 @@ private:
     RNNKERNELS_INLINE void multiply_in_full(int buffer) {
         const FullProduct<Machine> product{m_};
         typename FullProduct<Machine>::Sums sum[kTiles];
-        m_.lanes([&](int lane) RNNKERNELS_INLINED {
-            RNNKERNELS_IN_REGISTERS
-            for (int tile = 0; tile < m_.shape().tiles(); ++tile) RNNKERNELS_IN_REGISTERS
-            for (int i = 0; i < m_.shape().rows * kLaneValues; ++i)
-                sum[tile][i / kLaneValues][i % kLaneValues][lane] = 0.0F;
-        });
+        RNNKERNELS_IN_REGISTERS
+        for (int tile = 0; tile < m_.shape().tiles(); ++tile) product.clear(sum[tile]);
         RNNKERNELS_IN_REGISTERS
         for (int k = 0; k < m_.shape().held(); k += 4) RNNKERNELS_IN_REGISTERS
         for (int tile = 0; tile < m_.shape().tiles(); ++tile) {
