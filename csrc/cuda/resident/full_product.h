@@ -28,7 +28,7 @@ struct FullProduct {
     }
 
     // Four tiles along k of one tile's weights, from the k-th on.
-    RNNKERNELS_INLINE void add(Sums& sum, const Own<unsigned> (&weight)[4][kLaneValues], int buffer, int k) const {
+    RNNKERNELS_INLINE void add(Sums& sum, const Own<unsigned> (*weight)[kLaneValues], int buffer, int k) const {
         RNNKERNELS_IN_REGISTERS
         for (int row = 0; row < m.shape().rows; ++row)
             m.lanes([&](int lane) RNNKERNELS_INLINED {

@@ -178,7 +178,6 @@ private:
     // One that there is.
     RNNKERNELS_INLINE Index unit_in(Index unit) const { return unit < hidden() ? unit : hidden() - 1; }
 
-    // A spare fragment's number.
     RNNKERNELS_INLINE int spare_of(int tile, int k) const {
         const Resident& shape = m_.shape();
         return tile * (shape.depth() - shape.held()) + k - shape.held();
@@ -191,7 +190,6 @@ private:
         return Stored::weight(call_.weight,
                               (call_.gate_row[at.gate] * hidden() + first + at.unit) * hidden() + place.k);
     }
-    // Of float32: what registers hold, then the others.
     RNNKERNELS_INLINE void load_numbers_of_weights(int lane) {
         RNNKERNELS_IN_REGISTERS
         for (int tile = 0; tile < m_.shape().tiles(); ++tile) {
@@ -217,20 +215,14 @@ private:
         for (int tile = 0; tile < m_.shape().tiles(); ++tile) product.clear(sum[tile]);
         RNNKERNELS_IN_REGISTERS
         for (int k = 0; k < m_.shape().held(); k += 4) RNNKERNELS_IN_REGISTERS
-        for (int tile = 0; tile < m_.shape().tiles(); ++tile) {
-            Own<unsigned> weight[4][kLaneValues];
-            RNNKERNELS_IN_REGISTERS
-            for (int i = 0; i < 4 * kLaneValues; ++i)
-                weight[i / kLaneValues][i % kLaneValues] = weight_[tile][k + i / kLaneValues][i % kLaneValues];
-            product.add(sum[tile], weight, buffer, k);
-        }
+        for (int tile = 0; tile < m_.shape().tiles(); ++tile) product.add(sum[tile], &weight_[tile][k], buffer, k);
         RNNKERNELS_IN_A_LOOP
         for (int k = m_.shape().held(); k < m_.shape().depth(); k += 4) RNNKERNELS_IN_REGISTERS
         for (int tile = 0; tile < m_.shape().tiles(); ++tile) {
             Own<unsigned> weight[4][kLaneValues];
             RNNKERNELS_IN_REGISTERS
             for (int i = 0; i < 4; ++i) m_.get_spare(spare_of(tile, k + i), weight[i]);
-            product.add(sum[tile], weight, buffer, k);
+            product.add(sum[tile], &weight[0], buffer, k);
         }
         RNNKERNELS_IN_REGISTERS
         for (int tile = 0; tile < m_.shape().tiles(); ++tile) {
