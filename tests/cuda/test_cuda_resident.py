@@ -48,8 +48,8 @@ def compare(torch: Any, p: Any, dtype: str, **options: Any) -> None:
             continue
         a, b = found[name].float(), value.float()
         assert torch.isfinite(a).all(), name
-        # An h that is rounded the other way is all the difference that sums in another order make. In TF32 the emulated
-        # products round nothing: terms of order one are rounded here alone, and gradients are products' of other values.
+        # An h that is rounded the other way is all the difference that sums in another order make. In TF32
+        # emulated products round nothing: only terms here are rounded, and gradients are products' of other values.
         rounds_alone = dtype == "float32" and cuda.tf32_allowed()
         if rounds_alone and not name.startswith(("output", "state")):
             continue
