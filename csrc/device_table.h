@@ -86,6 +86,7 @@ struct ResidentLayer {
     Dtype dtype;
     Index hidden, batch;
     int processors;
+    bool tf32;  // float32 may be rounded to TF32
 };
 ProgramSource resident_source(const ResidentLayer& layer);
 std::string compile_resident(const ResidentLayer& layer, int capability);

@@ -86,6 +86,11 @@ Index library_bytes(Kernel kernel) { return kernel == Kernel::reference ? 0 : cu
 int resident_processors(Kernel kernel, const ForwardCall& call) {
     return kernel == Kernel::resident ? card_of(call.in.where.device).processors : 0;
 }
+// Bytes of shared memory of a block there.
+template <class Call>
+int most_shared(const Call& call) {
+    return cuda::most_shared(card_of(call.in.where.device).capability);
+}
 int resident_processors(Kernel, const BackwardCall&) { return 0; }  // its steps are one product and one pass each
 
 // Throws where a kernel was asked for by name that does not serve the call.
@@ -105,7 +110,8 @@ Call without_empty_steps(Call call) {
 
 template <class Call>
 Index workspace_bytes(Put<Call> put, int cell, Kernel kernel, const Call& call, Dtype dtype) {
-    const cuda::Queue nowhere{nullptr, &cuda::reference_products(), resident_processors(kernel, call)};
+    const cuda::Queue nowhere{nullptr, &cuda::reference_products(), resident_processors(kernel, call),
+                              most_shared(call)};
     return put(at(cell), without_empty_steps(call), dtype, nowhere, nullptr) + library_bytes(kernel);
 }
 
@@ -147,14 +153,15 @@ void run(Put<Call> put, int set, int cell, const Call& given, Dtype dtype) {
         cuda::make_ready(cuda::program_of(cell - kBuiltIn), dtype, std::is_same_v<Call, BackwardCall>);
     if (const int processors = resident_processors(kernel, call); processors > 0 && call.in.shape.hidden > 0) {
         const cuda::Resident shape =
-            cuda::divide(cuda::tile_gates(*at(cell).table), call.in.shape.hidden, call.in.shape.batch, processors);
+            cuda::divide(cuda::tile_gates(*at(cell).table), call.in.shape.hidden, call.in.shape.batch, processors,
+                         cuda::operands_of(dtype, where.tf32), most_shared(call));
         cuda::make_resident_ready(cell, cell < kBuiltIn ? nullptr : &cuda::program_of(cell - kBuiltIn), shape, dtype);
     }
     auto* own = static_cast<char*>(where.workspace);
     const auto record = [&](void* stream) {
         if (kernel != Kernel::reference) {
             const cuda::Cublas blas(stream, own, where.tf32);
-            const cuda::Queue queue{stream, &blas.products(), resident_processors(kernel, call)};
+            const cuda::Queue queue{stream, &blas.products(), resident_processors(kernel, call), most_shared(call)};
             put(at(cell), call, dtype, queue, own + cuda::kCublasWorkspace);
         } else {
             put(at(cell), call, dtype, {stream, &cuda::reference_products()}, own);
@@ -248,9 +255,11 @@ ProgramSource resident_source(const ResidentLayer& layer) {
     const CellTable& table = *at(layer.cell).table;
     ForwardCall call{};
     call.in.shape = {1, layer.batch, layer.hidden, layer.hidden, layer.hidden};
+    call.in.where.tf32 = layer.tf32;
     const std::string why = not_resident(table, call, layer.dtype, {90, layer.processors});
     if (!why.empty()) throw std::invalid_argument("kernel: resident: " + why);
-    const Resident shape = divide(tile_gates(table), layer.hidden, layer.batch, layer.processors);
+    const Resident shape =
+        divide(tile_gates(table), layer.hidden, layer.batch, layer.processors, operands_of(layer.dtype, layer.tf32));
     const OwnProgram* program = layer.cell < kBuiltIn ? nullptr : &program_of(layer.cell - kBuiltIn);
     return {kResidentPrelude, resident_source(layer.cell, program, shape, layer.dtype)};
 }

@@ -12,6 +12,7 @@
 #include "engine.h"
 #include "normalise.h"
 #include "resident/maths.h"
+#include "resident/operands.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -106,7 +107,8 @@ public:
     // All steps of a chunk in one kernel, where the queue wants that.
     bool steps(Index first, Index last) {
         if (queue_.resident == 0 || shape_.hidden == 0) return false;
-        const Resident shape = divide(tile_gates(table_), shape_.hidden, shape_.batch, queue_.resident);
+        const Resident shape = divide(tile_gates(table_), shape_.hidden, shape_.batch, queue_.resident,
+                                      operands_of(storage_, queue_.products->tf32), queue_.shared);
         ResidentCall call{};
         if constexpr (sizeof(T) == 4) call.a = arrays({chunk_row_, 0, 0, 0});
         call.weight = static_cast<const std::uint16_t*>(in_.weight_hh);

@@ -40,10 +40,47 @@ struct SixGates {
     }
 };
 
+template <class Stored>
+constexpr Operands operands_with() {
+    if constexpr (is_half<Stored>)
+        return Operands::halves;
+    else
+        return Stored::kFull ? Operands::full : Operands::tf32;
+}
+
+// Every number of a tile's weights belongs to one register of one lane; a half's register has two.
+void check_weights(const Resident& of) {
+    const int depth = of.depth() * of.tile_depth(), numbers = of.operands == Operands::halves ? 2 : 1;
+    std::vector<int> seen(kTileRows * depth);
+    for (int lane = 0; lane < kLanes; ++lane)
+        for (int k = 0; k < of.depth(); ++k)
+            for (int part = 0; part < kLaneValues; ++part) {
+                const WeightPlace at = weight_place(of, lane, k, part);
+                for (int i = 0; i < numbers; ++i) ++seen[at.row * depth + at.k + i];
+                if (of.operands != Operands::full) continue;
+                // A lane's parts are its units' gates: what it has after the sums of eight lanes are added.
+                const TileRow row = tile_row(of, 0, at.row);
+                const int slots = of.slots();
+                expect(row.unit == first_unit(of, lane) + (slots < 4 ? part / slots : 0), "another lane's unit", of);
+                expect(row.gate == (slots < 4 ? part % slots : part), "another value's gate", of);
+            }
+    for (int count : seen) expect(count == 1, "a weight is multiplied not once", of);
+    // The row that a lane has after three rounds is its own.
+    for (int lane = 0; lane < kLanes && of.operands == Operands::full; ++lane) {
+        int row = 0;
+        for (int round = 0; of.rows >> round > 1; ++round) row |= (lane & round_distance(round) ? 1 : 0) << round;
+        expect(group_row(lane) >= of.rows || row == group_row(lane), "a lane has another's row", of);
+    }
+    expect(of.held() <= of.depth() && of.held() % of.depth_step() == 0, "held", of);
+    expect(of.spare_begins() % 16 == 0 && of.row() * of.number_bytes() % 16 == 0, "off 16 bytes", of);
+    expect(of.shared_bytes() <= most_shared(90), "too much shared memory", of);
+}
+
 // Every gate of every unit, and every row of a group, belongs to one lane; each lane's eight bytes go to every block
 // once.
 void check_maps(const Resident& of) {
     std::vector<int> seen(of.warp_units() * of.gates * kGroup);
+    check_weights(of);
     std::vector<int> sent(of.warp_units() / 4 * kGroup * of.blocks);
     for (int lane = 0; lane < kLanes; ++lane) {
         for (int tile = 0; tile < of.tiles(); ++tile)
@@ -61,9 +98,20 @@ void check_maps(const Resident& of) {
     }
     for (int count : seen) expect(count == 1, "a gate is finished not once", of);
     for (int count : sent) expect(count == 1, "h is sent not once", of);
-    expect(of.units() >= of.hidden && of.depth() * kTileDepth >= of.hidden && of.depth() % 2 == 0, "too small", of);
-    expect(of.row() * 2 % 32 == 16, "rows of h share banks", of);
+    expect(of.units() >= of.hidden && of.depth() * of.tile_depth() >= of.hidden && of.depth() % 2 == 0, "too small",
+           of);
+    expect(of.row() * of.number_bytes() % 32 == 16, "rows of h share banks", of);
     expect(of.weights() <= kMostWeights && of.blocks <= kMostCluster, "too large", of);
+}
+
+// Ties away from zero, over the largest number, what is not finite.
+void check_rounding() {
+    const std::pair<std::uint32_t, std::uint32_t> rounded[] = {
+        {0x3f800000, 0x3f800000}, {0x3f800fff, 0x3f800000}, {0x3f801000, 0x3f802000}, {0xbf801000, 0xbf802000},
+        {0x3f803000, 0x3f804000}, {0x7f7fffff, 0x7f800000}, {0xff800000, 0xff800000}, {0x00000fff, 0},
+        {0x7f800001, 0x7fffffff}, {0x3f801fff, 0x3f802000}};
+    for (const auto& [given, wanted] : rounded)
+        expect(Tf32::bits(Full::number(given)) == wanted, "rounded to TF32", Resident{});
 }
 
 struct Layer {
@@ -71,14 +119,31 @@ struct Layer {
     std::vector<Index> starts;  // ragged
 };
 
-// u of a row: even tiles along k, odd ones, then both, each sixteen products at once (resident_machine.h).
+// What is multiplied of a weight as it stands in memory.
 template <class Stored>
-float plain_sum(const std::uint16_t* weight, const std::vector<std::uint16_t>& h, Index hidden) {
+WordOf<Stored> weight_bits(WordOf<Stored> word) {
+    if constexpr (operands_with<Stored>() == Operands::tf32)
+        return Tf32::bits(Full::number(word));
+    else
+        return word;
+}
+
+// u of a row: even tiles along k, odd ones, then both, each sixteen products at once (resident_machine.h).
+// Of TF32 eight; of float32 eight chains, each of every eighth four of k, added by halves.
+template <class Stored>
+float plain_sum(const WordOf<Stored>* weight, const std::vector<WordOf<Stored>>& h, Index hidden) {
+    if constexpr (operands_with<Stored>() == Operands::full) {
+        float chain[8] = {};
+        for (Index k = 0; k < hidden; ++k)
+            chain[k / 4 % 8] = std::fma(Full::number(weight[k]), Full::number(h[k]), chain[k / 4 % 8]);
+        return ((chain[0] + chain[4]) + (chain[1] + chain[5])) + ((chain[2] + chain[6]) + (chain[3] + chain[7]));
+    }
+    const Index kTileDepth = is_half<Stored> ? 16 : 8;
     float sum[2] = {};
-    for (Index k = 0; k < (hidden + 31) / 32 * 32; k += kTileDepth) {
+    for (Index k = 0; k < (hidden + 2 * kTileDepth - 1) / (2 * kTileDepth) * 2 * kTileDepth; k += kTileDepth) {
         double products = 0;
         for (Index i = k; i < k + kTileDepth && i < hidden; ++i)
-            products += double{Stored::number(weight[i])} * Stored::number(h[i]);
+            products += double{Stored::number(weight_bits<Stored>(weight[i]))} * Stored::number(h[i]);
         sum[k / kTileDepth % 2] = static_cast<float>(sum[k / kTileDepth % 2] + products);
     }
     return sum[0] + sum[1];
@@ -90,7 +155,7 @@ void plain_one_product(const ResidentCall& call, Index hidden, Sum sum) {
     using G = Geometry<Cell>;
     for (Index t = 0; t < call.steps; ++t)
         for (Index row = 0; row < call.count(t); ++row) {
-            std::vector<std::uint16_t> h;
+            std::vector<WordOf<Stored>> h;
             for (Index k = 0; k < hidden; ++k) h.push_back(Stored::bits(call.a.states[0][row * hidden + k]));
             for (Index unit = 0; unit < hidden; ++unit) {
                 Vec<float> xs[G::gates], us[G::hiddens], biases[G::hiddens], now[G::states], next[G::states];
@@ -111,26 +176,34 @@ void check_layer(const Layer& layer, int processors, unsigned seed) {
     using G = Geometry<Cell>;
     const Index hidden = layer.hidden, batch = layer.batch, steps = layer.steps;
     using Maths = ResidentMathsOf<Cell>;
-    const Resident shape = divide(Maths::hiddens, hidden, batch, processors);
+    using Word = WordOf<Stored>;
+    const Resident shape = divide(Maths::hiddens, hidden, batch, processors, operands_with<Stored>());
+    if (shape.operands == Operands::full && batch > most_rows(Maths::hiddens, hidden, processors, most_shared(90)))
+        return expect(shape.blocks == 0, "more rows than there may be", shape);
     if (shape.blocks == 0) return expect(false, "does not fit", shape);
     std::mt19937 random(seed);
     const auto draw = [&] { return static_cast<float>(static_cast<int>(random() % 2001) - 1000) / 1000; };
     const Index rows = layer.starts.empty() ? steps * batch : layer.starts[steps];
     std::vector<float> x(rows * G::inputs * hidden), bias(Maths::hiddens * hidden), term(batch * G::inputs * hidden);
     std::vector<float> diagonal(G::diagonals * hidden);
-    std::vector<std::uint16_t> weight(Maths::hiddens * hidden * hidden), direct(rows * hidden);
+    std::vector<Word> weight(Maths::hiddens * hidden * hidden);
+    std::vector<std::uint16_t> direct(rows * hidden);
     for (std::vector<float>* array : {&x, &bias, &term, &diagonal})
         for (float& value : *array) value = draw();
-    for (std::uint16_t& value : direct) value = Stored::bits(draw());
-    for (std::uint16_t& value : weight) value = Stored::bits(draw() / std::sqrt(static_cast<float>(hidden)));
+    if constexpr (is_half<Stored>)
+        for (std::uint16_t& value : direct) value = Stored::bits(draw());
+    for (Word& value : weight) {
+        const float given = draw() / std::sqrt(static_cast<float>(hidden));
+        value = is_half<Stored> ? Stored::bits(given) : static_cast<Word>(Full::bits(given));  // not rounded yet
+    }
     const auto nan = std::numeric_limits<float>::quiet_NaN();
     const Index kept_row = (G::saved + G::states - 1) * hidden;
     struct Results {
         std::vector<float> kept, states[kMaxStates];
-        std::vector<std::uint16_t> output;
+        std::vector<Word> output;
     } results[2];
     for (Results& one : results) {
-        one.kept.assign(rows * kept_row, nan), one.output.assign(rows * hidden, 0x7fff);
+        one.kept.assign(rows * kept_row, nan), one.output.assign(rows * hidden, static_cast<Word>(0x7fffffff));
         std::mt19937 again(seed + 1);
         for (int k = 0; k < G::states; ++k)
             for (Index i = 0; i < batch * hidden; ++i)
@@ -140,7 +213,8 @@ void check_layer(const Layer& layer, int processors, unsigned seed) {
         ResidentCall call{};
         ForwardArrays<float>& a = call.a;
         a.hidden = a.width = hidden;
-        a.storage = Stored::kBfloat16 ? Dtype::bfloat16 : Dtype::float16;
+        a.storage = Dtype::float32;
+        if constexpr (is_half<Stored>) a.storage = Stored::kBfloat16 ? Dtype::bfloat16 : Dtype::float16;
         a.x_part = x.data(), a.bias_u = bias.data(), a.term = term.data(), a.diagonal = diagonal.data();
         a.bias_gated = bias.data() + G::hiddens * hidden;
         a.x = direct.data(), a.x_row = hidden;
@@ -149,7 +223,7 @@ void check_layer(const Layer& layer, int processors, unsigned seed) {
         a.output = to.output.data();
         a.to_save = to.kept.data(), a.kept_row = kept_row;
         if (G::states > 1) a.kept_states = to.kept.data() + G::saved * hidden;
-        call.weight = weight.data();
+        call.weight = static_cast<const std::uint16_t*>(static_cast<const void*>(weight.data()));
         for (int i = 0; i < Maths::hiddens; ++i) call.gate_row[i] = i;
         call.batch = batch, call.steps = steps;
         call.starts = layer.starts.empty() ? nullptr : layer.starts.data();
@@ -158,7 +232,7 @@ void check_layer(const Layer& layer, int processors, unsigned seed) {
     run_emulated<Maths, Stored>(shape, call_of(results[0]), seed);
 
     const ResidentCall call = call_of(results[1]);
-    const auto sum = [&](int gate, Index unit, const std::vector<std::uint16_t>& vector) {
+    const auto sum = [&](int gate, Index unit, const std::vector<Word>& vector) {
         return plain_sum<Stored>(&weight[(gate * hidden + unit) * hidden], vector, hidden);
     };
     if constexpr (two_products<Cell>)
@@ -174,9 +248,16 @@ void check_layer(const Layer& layer, int processors, unsigned seed) {
 }
 
 template <template <class> class OneCell>
-void check_cell(const Layer& layer, int processors, unsigned seed) {
+void check_halves(const Layer& layer, int processors, unsigned seed) {
     check_layer<OneCell, Bfloat16>(layer, processors, seed);
     check_layer<OneCell, Float16>(layer, processors, seed + 7);
+}
+
+template <template <class> class OneCell>
+void check_cell(const Layer& layer, int processors, unsigned seed) {
+    check_halves<OneCell>(layer, processors, seed);
+    check_layer<OneCell, Tf32>(layer, processors, seed + 11);
+    check_layer<OneCell, Full>(layer, processors, seed + 13);
 }
 
 }  // namespace
@@ -186,7 +267,14 @@ int main() {
         for (const int processors : {1, 132})
             for (const Index batch : {1, 8, 9, 64, 1000})
                 for (Index hidden = 1; hidden <= 600; hidden += hidden < 40 ? 1 : 13)
-                    if (const Resident of = divide(gates, hidden, batch, processors); of.blocks > 0) check_maps(of);
+                    for (const Operands operands : {Operands::halves, Operands::tf32, Operands::full})
+                        for (const int capability : {90, 120}) {
+                            const int shared = most_shared(capability);
+                            const Resident of = divide(gates, hidden, batch, processors, operands, shared);
+                            expect(of.shared_bytes() <= shared || of.blocks == 0, "shared memory", of);
+                            if (of.blocks > 0) check_maps(of);
+                        }
+    check_rounding();
     const Layer layers[] = {{3, 2, 1, {}},   {4, 9, 5, {}},  {3, 17, 33, {}}, {5, 1, 40, {}},
                             {2, 8, 100, {}}, {1, 3, 64, {}}, {0, 4, 16, {}},  {4, 5, 70, {0, 5, 9, 12, 13}}};
     unsigned seed = 1;
@@ -199,16 +287,20 @@ int main() {
             check_cell<LstmPeephole>(layer, processors, seed += 31);
             check_cell<Slstm>(layer, processors, seed += 31);
             check_cell<SixGates>(layer, processors, seed += 31);
-            check_cell<Mgu>(layer, processors, seed += 31);
-            check_cell<GruResetBefore>(layer, processors, seed += 31);
-            check_cell<Mut1>(layer, processors, seed += 31);
-            check_cell<Mut2Projected>(layer, processors, seed += 31);
-            check_cell<FiveGates>(layer, processors, seed += 31);
+            check_halves<Mgu>(layer, processors, seed += 31);
+            check_halves<GruResetBefore>(layer, processors, seed += 31);
+            check_halves<Mut1>(layer, processors, seed += 31);
+            check_halves<Mut2Projected>(layer, processors, seed += 31);
+            check_halves<FiveGates>(layer, processors, seed += 31);
         }
     check_cell<Lstm>({2, 3, 512, {}}, 132, 5);
     check_cell<Lstm>({2, 40, 200, {}}, 1, 6);
-    check_cell<GruResetBefore>({2, 3, 512, {}}, 132, 7);
-    check_cell<Mgu>({3, 40, 200, {}}, 1, 8);
+    check_halves<GruResetBefore>({2, 3, 512, {}}, 132, 7);
+    check_halves<Mgu>({3, 40, 200, {}}, 1, 8);
+    check_cell<Gru>({2, 5, 301, {}}, 132, 7);
+    check_layer<SixGates, Tf32>({2, 9, 300, {}}, 132, 8);
+    check_layer<SixGates, Full>({2, 70, 150, {}}, 132, 9);
+    for (const Index batch : {1, 2, 3, 4, 5, 8}) check_layer<Lstm, Full>({2, batch, 33, {}}, 1, 10);
     if (faults > 0) return 1;
     std::puts("resident kernels: ok");
 }

@@ -26,8 +26,10 @@ from hand_programs import CELLS
 LAYERS = [("lstm", 512, 16), ("gru", 256, 64), ("rnn_tanh", 511, 600), ("slstm", 100, 3), ("lstm_program", 40, 9)]
 # Of two products in a step.
 LAYERS += [("gru_reset_before", 512, 16), ("mut1", 256, 64), ("mgu", 511, 600), ("gru_reset_before_program", 40, 9)]
+# Of float32, in TF32 or not.
+FLOAT_LAYERS = [("lstm", 384, 16, True), ("lstm", 384, 8, False), ("gru", 256, 128, False), ("slstm", 100, 3, True)]
 PROCESSORS = 132
-WANTED = ("HMMA", "LDSM", "STAS")
+WANTED = ("STAS",)  # and a product
 FORBIDDEN = ("LDL", "STL", "BAR", "MEMBAR", "CCTL", "ERRBAR", "UCGABAR")
 # Bytes. Some registers go to memory and back once, when a layer's weights are loaded; more would be of a step.
 MOST_SPILLED = 256
@@ -48,8 +50,8 @@ def disassembler() -> str | None:
     return found
 
 
-def step_of(listing: str) -> list[str]:
-    """Return the instructions of the innermost loop with products in it, up to its last way back."""
+def step_of(listing: str, product: str) -> list[str]:
+    """Return the instructions of the innermost loop with products and messages in it, up to its last way back."""
     lines: list[str] = []
     places: dict[str, int] = {}
     for line in listing.splitlines():
@@ -64,22 +66,23 @@ def step_of(listing: str) -> list[str]:
         target = re.search(r"\bBRA\b.*`\((\.L_x_\d+)\)", line)
         if target and places.get(target[1], end) < end:
             loop = lines[places[target[1]] : end]
-            if any("HMMA" in one for one in loop):
+            if all(any(word in one for one in loop) for word in (product, *WANTED)):
                 loops[places[target[1]]] = loop
     if not loops:
         raise SystemExit("compile_resident: expected a loop with products in it, found none")
     return loops[max(loops)]
 
 
-def look(cubin: Path, tool: str, what: str) -> None:
+def look(cubin: Path, tool: str, product: str, what: str) -> None:
     """Hold the machine code of a step to what may stand there."""
     listing = subprocess.run([tool, "-c", str(cubin)], capture_output=True, text=True, check=True).stdout
-    names = [re.sub(r"^@!?U?P\w+\s+", "", line).split()[0].split(".")[0] for line in step_of(listing) if line]
-    missing = [name for name in WANTED if name not in names]
+    names = [re.sub(r"^@!?U?P\w+\s+", "", line).split()[0].split(".")[0] for line in step_of(listing, product) if line]
+    wanted = (product, *WANTED, *(["LDSM"] if product == "HMMA" else []))
+    missing = [name for name in wanted if name not in names]
     forbidden = sorted({name for name in names if name.startswith(FORBIDDEN)})
     if missing or forbidden:
         raise SystemExit(f"compile_resident: {what}: expected {missing} in a step's loop, and no {forbidden}")
-    print(f"{what}: a step is {len(names)} instructions, {names.count('HMMA')} of them products")
+    print(f"{what}: a step is {len(names)} instructions, {names.count(product)} of them products")
 
 
 def main(file: str, folder: str) -> None:
@@ -88,9 +91,13 @@ def main(file: str, folder: str) -> None:
     for name in ("lstm", "gru_reset_before"):
         module.add_program(**{"name": f"{name}_program", **CELLS[name]})
     tool = disassembler()
-    for cell, hidden, batch in LAYERS:
-        to = Path(folder, f"resident_{cell}.cu")
-        to.write_text("\n".join(module.resident_source(cell, "bfloat16", hidden, batch, PROCESSORS)), encoding="utf-8")
+    layers = [(*layer, "bfloat16", False) for layer in LAYERS]
+    layers += [(*layer, "float32", tf32) for *layer, tf32 in FLOAT_LAYERS]
+    for cell, hidden, batch, dtype, tf32 in layers:
+        to = Path(folder, f"resident_{cell}_{hidden}_{dtype}{tf32:d}.cu")
+        source = module.resident_source(cell, dtype, hidden, batch, PROCESSORS, tf32)
+        to.write_text("\n".join(source), encoding="utf-8")
+        product = "FFMA" if dtype == "float32" and not tf32 else "HMMA"
         for architecture in architectures():
             cubin = to.with_suffix(f".{architecture}.cubin")
             target = f"--generate-code=arch=compute_{architecture},code=sm_{architecture}"
@@ -100,14 +107,17 @@ def main(file: str, folder: str) -> None:
             )
             if done.returncode != 0:
                 raise SystemExit(f"compile_resident: {cell}, sm_{architecture}:\n{done.stderr}")
+            frames = [int(n) for n in re.findall(r"(\d+) bytes stack frame", done.stderr)]
+            if dtype == "float32" and max(frames) > MOST_SPILLED // 4:
+                raise SystemExit(f"compile_resident: {cell}, {dtype}, sm_{architecture}: sums are in local memory")
             spilled = max(map(int, re.findall(r"(\d+) bytes spill stores", done.stderr)))
             if spilled > MOST_SPILLED:
                 raise SystemExit(
                     f"compile_resident: {cell}, sm_{architecture}: {spilled} bytes of registers are spilled"
                 )
             if tool is not None:
-                look(cubin, tool, f"{cell}, H {hidden}, B {batch}, sm_{architecture}")
-    print(f"{len(LAYERS)} resident kernels compiled for {', '.join(architectures())}")
+                look(cubin, tool, product, f"{cell}, {dtype}, H {hidden}, B {batch}, sm_{architecture}")
+    print(f"{len(layers)} resident kernels compiled for {', '.join(architectures())}")
     if tool is None:
         print("their machine code is NOT looked at: there is no nvdisasm here")
 

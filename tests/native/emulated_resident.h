@@ -11,7 +11,11 @@ namespace rnnkernels::cuda {
 template <class Maths>
 void put_emulated(const Queue& queue, const Resident& shape, const ResidentCall& call) {
     put(queue, [=] {
-        if (call.a.storage == Dtype::bfloat16)
+        if (shape.operands == Operands::tf32)
+            run_emulated<Maths, Tf32>(shape, call, 1);
+        else if (shape.operands == Operands::full)
+            run_emulated<Maths, Full>(shape, call, 1);
+        else if (call.a.storage == Dtype::bfloat16)
             run_emulated<Maths, Bfloat16>(shape, call, 1);
         else
             run_emulated<Maths, Float16>(shape, call, 1);

@@ -48,7 +48,8 @@ public:
 
     const Resident shape;
 
-    std::uint16_t* buffer(int block, int buffer) { return &blocks_[block].h[buffer * shape.buffer()]; }
+    // A number of h, of any operands, is a word.
+    std::uint32_t* buffer(int block, int buffer) { return &blocks_[block].h[buffer * shape.buffer()]; }
     unsigned any(std::size_t below) { return static_cast<unsigned>(random_() % below); }
 
     // Whether the phase that exchange t of a block waits for is over; then the next one's bytes may be counted.
@@ -61,13 +62,13 @@ public:
         Box& box = blocks_[block].box[t & 1];
         if (++box.reads < shape.warps) return;
         box.reads = 0, box.free = true;
-        std::uint16_t* const h = buffer(block, t & 1);
-        for (int row = 0; row < shape.groups * kGroup; ++row)
+        std::uint32_t* const h = buffer(block, t & 1);
+        for (int row = 0; row < shape.cluster_rows(); ++row)
             for (int unit = 0; unit < shape.units(); ++unit)
-                h[row * shape.row() + unit] = 0x7fff;  // a NaN of both halves
+                h[row * shape.row() + unit] = shape.operands == Operands::halves ? 0x7fff : 0x7fffffff;  // a NaN
     }
-    void send(int block, int buffer, int row, int column, std::uint64_t bytes) {
-        flying_.push_back({block, buffer, row, column, bytes});
+    void send(int block, int buffer, int row, int column, const std::uint32_t (&numbers)[4]) {
+        flying_.push_back({block, buffer, row, column, {numbers[0], numbers[1], numbers[2], numbers[3]}});
     }
     bool flying() const { return !flying_.empty(); }
     void deliver() {
@@ -77,13 +78,12 @@ public:
         flying_.pop_back();
         Box& box = blocks_[message.block].box[message.buffer];
         if (!box.free && box.missing == shape.bytes()) resident_fault("h is sent to a buffer that was not read yet");
-        if (message.column % 4 != 0 || message.column + 4 > shape.units())
+        if (message.column % 4 != 0 || message.column + 4 > shape.units() || message.row >= shape.cluster_rows())
             resident_fault("h is sent to no unit's place");
         box.free = false;
         for (int i = 0; i < 4; ++i)
-            buffer(message.block, message.buffer)[message.row * shape.row() + message.column + i] =
-                static_cast<std::uint16_t>(message.bytes >> 16 * i);
-        box.missing -= 8;
+            buffer(message.block, message.buffer)[message.row * shape.row() + message.column + i] = message.numbers[i];
+        box.missing -= 4 * shape.number_bytes();
         if (box.missing > 0) return;
         ++box.phase;
         box.missing = shape.bytes();
@@ -100,12 +100,12 @@ private:
         bool free = false;
     };
     struct Block {
-        std::vector<std::uint16_t> h;
+        std::vector<std::uint32_t> h;
         Box box[2];
     };
     struct Message {
         int block, buffer, row, column;
-        std::uint64_t bytes;
+        std::uint32_t numbers[4];
     };
     std::mt19937 random_;
     std::vector<Block> blocks_;
@@ -122,6 +122,8 @@ struct EmulatedMachine {
 
     EmulatedCluster& cluster;
     int block, warp;
+    // Of one warp, (spare(), 32, 4): NaN until they are put there.
+    std::vector<unsigned> spare = std::vector<unsigned>(cluster.shape.spare() * kLanes * 4, 0x7fffffff);
 
     template <class Use>
     void lanes(Use use) const {
@@ -138,18 +140,61 @@ struct EmulatedMachine {
         for (int lane = 0; lane < kLanes; ++lane) own[lane] = before[lane ^ distance];
     }
     void load(OwnValue<unsigned> (&b)[4], int buffer, int group, int k) const {
-        const std::uint16_t* const h = cluster.buffer(block, buffer);
+        const std::uint32_t* const h = cluster.buffer(block, buffer);
+        if (shape().operands == Operands::tf32) {
+            for (int matrix = 0; matrix < 4; ++matrix)
+                for (int lane = 0; lane < kLanes; ++lane)
+                    b[matrix][lane] = h[(group * kGroup + lane / 4) * shape().row() + k * 8 + 4 * matrix + lane % 4];
+            return;
+        }
         for (int matrix = 0; matrix < 4; ++matrix)
             for (int lane = 0; lane < kLanes; ++lane) {
                 const int row = group * kGroup + lane / 4, column = k * kTileDepth + 8 * matrix + 2 * (lane % 4);
-                const std::uint16_t* const pair = h + row * shape().row() + column;
-                b[matrix][lane] = pair[0] | static_cast<unsigned>(pair[1]) << 16;
+                const std::uint32_t* const pair = h + row * shape().row() + column;
+                b[matrix][lane] = pair[0] | pair[1] << 16;
             }
     }
-    // Sixteen products are added exactly, as far as a double goes, then to the sum.
+    void load_numbers(int, int buffer, int row, int column, float (&to)[4]) const {
+        if (column % 4 != 0) resident_fault("four numbers are loaded off their place");
+        const std::uint32_t* const h = cluster.buffer(block, buffer) + row * shape().row() + column;
+        for (int i = 0; i < 4; ++i) to[i] = Full::number(h[i]);
+    }
+    // Lane by lane: a spare weight may be got by who put it alone.
+    void put_spare(int lane, int index, const unsigned (&words)[4]) const {
+        for (int i = 0; i < 4; ++i) const_cast<unsigned&>(spare.at((index * kLanes + lane) * 4 + i)) = words[i];
+    }
+    void get_spare(int index, OwnValue<unsigned> (&own)[4]) const {
+        for (int lane = 0; lane < kLanes; ++lane)
+            for (int i = 0; i < 4; ++i) own[i][lane] = spare.at((index * kLanes + lane) * 4 + i);
+    }
+    // Sixteen products, or eight of TF32, are added exactly, as far as a double goes, then to the sum.
     template <class Stored>
     void multiply(OwnValue<float> (&sum)[4], const OwnValue<unsigned> (&a)[4], const OwnValue<unsigned>& b0,
                   const OwnValue<unsigned>& b1) const {
+        if constexpr (!is_half<Stored>)
+            return multiply_numbers(sum, a, b0, b1);
+        else
+            multiply_halves<Stored>(sum, a, b0, b1);
+    }
+    void multiply_numbers(OwnValue<float> (&sum)[4], const OwnValue<unsigned> (&a)[4], const OwnValue<unsigned>& b0,
+                          const OwnValue<unsigned>& b1) const {
+        float weight[kTileRows][8], h[8][kGroup];
+        const auto number = [](unsigned bits) {
+            if ((bits & 0x1fffU) != 0 && (bits & 0x7fffffffU) < 0x7f800000U)
+                resident_fault("a number that is not rounded is multiplied in TF32");
+            return Tf32::number(bits);
+        };
+        for (int lane = 0; lane < kLanes; ++lane) {
+            const int g = lane / 4, t = lane % 4;
+            for (int part = 0; part < 4; ++part)
+                weight[g + (part % 2 ? 8 : 0)][t + (part / 2 ? 4 : 0)] = number(a[part][lane]);
+            h[t][g] = number(b0[lane]), h[t + 4][g] = number(b1[lane]);
+        }
+        add_products(sum, weight, h);
+    }
+    template <class Stored>
+    void multiply_halves(OwnValue<float> (&sum)[4], const OwnValue<unsigned> (&a)[4], const OwnValue<unsigned>& b0,
+                         const OwnValue<unsigned>& b1) const {
         float weight[kTileRows][kTileDepth], h[kTileDepth][kGroup];
         const auto low = [](unsigned pair) { return Stored::number(static_cast<std::uint16_t>(pair)); };
         const auto high = [](unsigned pair) { return Stored::number(static_cast<std::uint16_t>(pair >> 16)); };
@@ -162,16 +207,26 @@ struct EmulatedMachine {
             h[2 * t][g] = low(b0[lane]), h[2 * t + 1][g] = high(b0[lane]);
             h[2 * t + 8][g] = low(b1[lane]), h[2 * t + 9][g] = high(b1[lane]);
         }
+        add_products(sum, weight, h);
+    }
+    template <int depth>
+    static void add_products(OwnValue<float> (&sum)[4], const float (&weight)[kTileRows][depth],
+                             const float (&h)[depth][kGroup]) {
         for (int lane = 0; lane < kLanes; ++lane)
             for (int i = 0; i < 4; ++i) {
                 const int row = lane / 4 + (i / 2 ? 8 : 0), column = 2 * (lane % 4) + i % 2;
                 double products = 0;
-                for (int k = 0; k < kTileDepth; ++k) products += double{weight[row][k]} * h[k][column];
+                for (int k = 0; k < depth; ++k) products += double{weight[row][k]} * h[k][column];
                 sum[i][lane] = static_cast<float>(sum[i][lane] + products);
             }
     }
     void send(int, int peer, int buffer, int row, int column, std::uint64_t bytes) const {
-        cluster.send(peer, buffer, row, column, bytes);
+        std::uint32_t numbers[4];
+        for (int i = 0; i < 4; ++i) numbers[i] = static_cast<std::uint16_t>(bytes >> 16 * i);
+        cluster.send(peer, buffer, row, column, numbers);
+    }
+    void send_words(int, int peer, int buffer, int row, int column, const unsigned (&words)[4]) const {
+        cluster.send(peer, buffer, row, column, words);
     }
 };
 
@@ -189,7 +244,7 @@ void run_emulated_cluster(const Resident& shape, const ResidentCall& call, Index
     EmulatedCluster cluster(shape, seed);
     for (int block = 0; block < shape.blocks; ++block)
         fill_buffers<Stored>(shape, call, tile, 0, 1,
-                             [&](Index at, std::uint16_t bits) { cluster.buffer(block, 0)[at] = bits; });
+                             [&](Index at, WordOf<Stored> bits) { cluster.buffer(block, 0)[at] = bits; });
     cluster.begin();
     std::vector<std::unique_ptr<Runner>> runners;
     for (int i = 0; i < shape.blocks * shape.warps; ++i) {
@@ -222,7 +277,7 @@ void run_emulated_cluster(const Resident& shape, const ResidentCall& call, Index
 
 template <class Maths, class Stored>
 void run_emulated(const Resident& shape, const ResidentCall& call, unsigned seed) {
-    const Index rows = shape.groups * kGroup;
+    const Index rows = shape.cluster_rows();
     for (Index tile = 0; tile * rows < call.batch; ++tile)
         run_emulated_cluster<Maths, Stored>(shape, call, tile, seed + static_cast<unsigned>(tile));
 }

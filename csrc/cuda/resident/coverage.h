@@ -5,7 +5,7 @@
 
 #include "../../recurrence/cell_table.h"
 #include "../plan.h"
-#include "geometry.h"
+#include "operands.h"
 
 namespace rnnkernels::cuda {
 

@@ -6,6 +6,9 @@
 // batch through all steps. A warp has one or two *tiles* of 16 rows of the weight, which it multiplies with the group's
 // h as mma.m16n8k16 does: A is the weight, the batch is the N side. A unit's gates stand in the same tile (or in its
 // two tiles), so that after one exchange between neighbours a lane has all gates of its units, for one row.
+//
+// float32 is multiplied as mma.m16n8k8 does it in TF32, or in full by a lane's own multiply-adds (full_product.h), for
+// a few rows of the batch. Weights that registers do not hold lie in the block's shared memory: *spare* ones.
 #pragma once
 
 #include "../standard.h"
@@ -16,8 +19,10 @@
 // not.
 #if defined(__CUDACC__)
 #define RNNKERNELS_IN_REGISTERS RNNKERNELS_PRAGMA(unroll)
+#define RNNKERNELS_IN_A_LOOP RNNKERNELS_PRAGMA(unroll 1)  // where they are in memory
 #else
 #define RNNKERNELS_IN_REGISTERS
+#define RNNKERNELS_IN_A_LOOP
 #endif
 
 namespace rnnkernels::RNNKERNELS_TARGET {
@@ -26,6 +31,16 @@ inline constexpr int kGroup = 8;       // rows of the batch: the N of a product
 inline constexpr int kTileRows = 16;   // M
 inline constexpr int kTileDepth = 16;  // K
 inline constexpr int kLaneValues = 4;  // of a tile's product, for each lane
+inline constexpr int kWarpLanes = 32;
+
+inline constexpr int kMostGates = 8;      // of a unit
+inline constexpr int kMostWeights = 128;  // registers of a lane: with the rest they stay below 255
+inline constexpr int kMostCluster = 16;   // blocks; more than 8 need leave of the card
+inline constexpr int kBlockWarps = 8;
+inline constexpr int kMostGroups = 4;
+
+// What is multiplied: bfloat16 or float16; float32 rounded to TF32; float32.
+enum class Operands : int { halves, tf32, full };
 
 struct Resident {
     int gates;   // that products of h, and of the gated state, feed
@@ -33,6 +48,8 @@ struct Resident {
     int warps;   // of a block
     int blocks;  // of a cluster
     int groups;  // of a cluster
+    Operands operands = Operands::halves;
+    int rows = kGroup;  // of a group; in full 1, 2, 4 or 8
 
     // Gates of a unit in its tiles, those that the cell does not have included.
     RNNKERNELS_DEVICE constexpr int slots() const { return gates > 4 ? 8 : gates > 2 ? 4 : gates; }
@@ -42,20 +59,38 @@ struct Resident {
     RNNKERNELS_DEVICE constexpr int block_units() const { return warps * warp_units(); }
     // Units of the cluster: those from H on are none, with weights of 0.
     RNNKERNELS_DEVICE constexpr int units() const { return blocks * block_units(); }
-    // Tiles along k, an even number.
-    RNNKERNELS_DEVICE constexpr int depth() const { return (hidden + 2 * kTileDepth - 1) / (2 * kTileDepth) * 2; }
-
-    // The h that a block reads: two buffers, each (8 groups, row()) numbers of two bytes. A row's last eight numbers
-    // are never used: with them eight rows lie in different banks.
-    RNNKERNELS_DEVICE constexpr int row() const {
-        const int read = depth() * kTileDepth, written = units();
-        return (read > written ? read : written) + 8;
+    // Of a number that is multiplied.
+    RNNKERNELS_DEVICE constexpr int number_bytes() const { return operands == Operands::halves ? 2 : 4; }
+    RNNKERNELS_DEVICE constexpr int tile_depth() const { return operands == Operands::halves ? kTileDepth : 8; }
+    // Tiles along k, whole multiples of what is multiplied at once: two, in full four.
+    RNNKERNELS_DEVICE constexpr int depth_step() const { return operands == Operands::full ? 4 : 2; }
+    RNNKERNELS_DEVICE constexpr int depth() const {
+        const int numbers = depth_step() * tile_depth();
+        return (hidden + numbers - 1) / numbers * depth_step();
     }
-    RNNKERNELS_DEVICE constexpr int buffer() const { return groups * kGroup * row(); }
+
+    // The h that a block reads: two buffers, each (cluster_rows(), row()) numbers. A row's last 16 bytes are never
+    // used: with them eight rows lie in different banks.
+    RNNKERNELS_DEVICE constexpr int row() const {
+        const int read = depth() * tile_depth(), written = units();
+        return (read > written ? read : written) + 16 / number_bytes();
+    }
+    RNNKERNELS_DEVICE constexpr int cluster_rows() const { return groups * rows; }
+    RNNKERNELS_DEVICE constexpr int buffer() const { return cluster_rows() * row(); }
     // What comes to each block in a step: h of all units and rows.
-    RNNKERNELS_DEVICE constexpr int bytes() const { return units() * groups * kGroup * 2; }
+    RNNKERNELS_DEVICE constexpr int bytes() const { return units() * cluster_rows() * number_bytes(); }
+    // Tiles along k whose weights are registers; of halves all.
+    RNNKERNELS_DEVICE constexpr int held() const {
+        const int most = kMostWeights / (kLaneValues * tiles());
+        return operands == Operands::halves || depth() < most ? depth() : most;
+    }
     // Registers of a lane for weights.
-    RNNKERNELS_DEVICE constexpr int weights() const { return tiles() * depth() * 4; }
+    RNNKERNELS_DEVICE constexpr int weights() const { return tiles() * held() * kLaneValues; }
+    // Spare weights of a lane, in fours of 16 bytes.
+    RNNKERNELS_DEVICE constexpr int spare() const { return tiles() * (depth() - held()); }
+    // A block's shared memory: barriers, two buffers of h, spare weights. Each begins at a multiple of 16 bytes.
+    RNNKERNELS_DEVICE constexpr int spare_begins() const { return 16 + 2 * buffer() * number_bytes(); }
+    RNNKERNELS_DEVICE constexpr int shared_bytes() const { return spare_begins() + spare() * warps * kWarpLanes * 16; }
     // Eight bytes of h, those of four units, are known to so many lanes: each sends them to some of the blocks.
     RNNKERNELS_DEVICE constexpr int sharers() const { return slots() > 4 ? 4 : slots(); }
 
@@ -80,14 +115,30 @@ RNNKERNELS_DEVICE constexpr int group_row(int lane) { return 2 * (lane & 3) + (l
 RNNKERNELS_DEVICE constexpr int fragment_row(int lane, int part) { return lane / 4 + 8 * (part & 1); }
 RNNKERNELS_DEVICE constexpr int fragment_k(int lane, int part) { return 2 * (lane & 3) + 8 * (part >> 1); }
 
+// The same of any operands, of the tile-th along k; registers of float32 hold one number each. In full a lane's four
+// parts are the four values of its own units, for every eighth four of k: eight lanes share a row.
+struct WeightPlace {
+    int row, k;
+};
+RNNKERNELS_DEVICE constexpr WeightPlace weight_place(const Resident& of, int lane, int tile, int part) {
+    if (of.operands == Operands::full)
+        return {2 * (lane >> 3) + (part & 1) + 8 * (part >> 1), 32 * (tile >> 2) + 4 * (lane & 7) + (tile & 3)};
+    const int within = of.operands == Operands::tf32 ? (lane & 3) + 4 * (part >> 1) : fragment_k(lane, part);
+    return {fragment_row(lane, part), tile * of.tile_depth() + within};
+}
+
+// Eight lanes' sums of a row in full are added in three rounds, of lanes so far apart. In round i the lower lane keeps
+// the rows whose bit i is 0, the upper one the others, as long as there are such.
+RNNKERNELS_DEVICE constexpr int round_distance(int round) { return round == 0 ? 4 : round; }
+
 // Of a tile's product a lane gets values 0 and 1 of one row, 2 and 3 of the row eight further, for two rows of the
 // group side by side. Its own row of the group is one of them; the other is its neighbour's, four lanes away, which has
 // the other gates of the same units. So each gives away two values and has four of one row.
 constexpr int kNeighbour = 4;
 RNNKERNELS_DEVICE constexpr int own_side(int lane) { return lane >> 2 & 1; }
 
-// The eight bytes that a lane sends: h of four units of its row, from this unit of the warp on. Lane `first_peer` of
-// the sharers sends to block first_peer, and to every sharers()-th behind it.
+// The message that a lane sends, eight bytes or of float32 sixteen: h of four units of its row, from this unit of the
+// warp on. Lane `first_peer` of the sharers sends to block first_peer, and to every sharers()-th behind it.
 RNNKERNELS_DEVICE constexpr int chunk_unit(const Resident& of, int lane) { return lane / 8 / of.sharers() * 4; }
 RNNKERNELS_DEVICE constexpr int first_peer(const Resident& of, int lane) { return lane / 8 % of.sharers(); }
 
@@ -96,11 +147,8 @@ RNNKERNELS_DEVICE constexpr bool waits_for(long long t) { return t > 0; }
 // The number of the phase that a block's buffer is in when exchange t > 0 reads it, as its barrier counts: even or odd.
 RNNKERNELS_DEVICE constexpr unsigned parity_of(long long t) { return static_cast<unsigned>((t - 1) / 2 & 1); }
 
-inline constexpr int kMostGates = 8;      // of a unit
-inline constexpr int kMostWeights = 128;  // registers of a lane: with the rest they stay below 255
-inline constexpr int kMostCluster = 16;   // blocks; more than 8 need leave of the card
-inline constexpr int kBlockWarps = 8;
-inline constexpr int kMostGroups = 4;
+// Shared memory that a block may have, by the card's capability.
+constexpr int most_shared(int capability) { return (capability / 10 == 12 ? 99 : 227) * 1024; }
 
 // The gates of a cell's table that stand in tiles.
 template <class Table>
@@ -109,20 +157,44 @@ constexpr int tile_gates(const Table& table) {
 }
 
 // How a layer is divided: `fitting` clusters are there at once for each number of blocks. No blocks: it does not fit.
-constexpr Resident divide(int gates, long long hidden, long long batch, int processors) {
-    Resident of{gates, static_cast<int>(hidden), kBlockWarps, 0, 1};
+// In full all rows have to be there at once: in a second wave of clusters they would wait for a whole sequence, and
+// with so many rows multiply-adds take longer than a product of TF32 or a library's.
+constexpr Resident divide(int gates, long long hidden, long long batch, int processors,
+                          Operands operands = Operands::halves, int shared = most_shared(90)) {
+    Resident of{gates, static_cast<int>(hidden), kBlockWarps, 0, 1, operands};
     if (gates < 1 || gates > kMostGates || hidden < 1 || hidden > 16 * kTileDepth * kMostCluster) return of;
     const int units = of.warps * of.warp_units();
     const int blocks = static_cast<int>((hidden + units - 1) / units);
     if (blocks > kMostCluster || of.weights() > kMostWeights) return of;
     of.blocks = blocks;
     const long long fitting = processors > blocks ? processors / blocks : 1;
+    if (operands == Operands::full) {
+        of.rows = 1;
+        while (of.rows < kGroup && of.rows * fitting < batch) of.rows *= 2;
+        // Beside the weights there are sums of each row.
+        const bool fits = of.weights() + kLaneValues * of.tiles() * of.rows <= 176 && of.shared_bytes() <= shared;
+        if (of.rows * fitting < batch || !fits) of.blocks = 0;
+        return of;
+    }
     long long groups = ((batch + kGroup - 1) / kGroup + fitting - 1) / fitting;
     if (groups > kMostGroups) groups = kMostGroups;
     // The values of each group are registers, beside the weights.
     while (groups > 1 && of.weights() + 16 * of.tiles() * groups > 176) --groups;
     of.groups = groups > 1 ? static_cast<int>(groups) : 1;
+    while (of.groups > 1 && of.shared_bytes() > shared) --of.groups;
+    if (of.shared_bytes() > shared) of.blocks = 0;
     return of;
+}
+// The most rows of a batch in full; 0: none, whatever their number.
+constexpr long long most_rows(int gates, long long hidden, int processors, int shared) {
+    long long most = 0;
+    for (int rows = 1; rows <= kGroup; rows *= 2) {
+        const Resident one = divide(gates, hidden, 1, processors, Operands::full, shared);
+        const long long fitting = one.blocks > 0 ? (processors > one.blocks ? processors / one.blocks : 1) : 0;
+        if (fitting > 0 && divide(gates, hidden, rows * fitting, processors, Operands::full, shared).blocks > 0)
+            most = rows * fitting;
+    }
+    return most;
 }
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -13,9 +13,9 @@ template <class Stored, class Put>
 RNNKERNELS_INLINE void fill_buffers(const Resident& shape, const ResidentCall& call, Index tile, Index thread,
                                     Index threads, Put put) {
     for (Index at = thread; at < 2 * shape.buffer(); at += threads) {
-        const Index row = tile * shape.groups * kGroup + at / shape.row(), unit = at % shape.row();
+        const Index row = tile * shape.cluster_rows() + at / shape.row(), unit = at % shape.row();
         const bool is = at < shape.buffer() && row < call.batch && unit < shape.hidden;
-        put(at, is ? Stored::bits(call.a.states[0][row * shape.hidden + unit]) : std::uint16_t{0});
+        put(at, is ? Stored::bits(call.a.states[0][row * shape.hidden + unit]) : WordOf<Stored>{0});
     }
 }
 
@@ -24,12 +24,12 @@ RNNKERNELS_INLINE void fill_buffers(const Resident& shape, const ResidentCall& c
 template <Resident shape, class Maths, class Stored>
 __device__ __forceinline__ void run_resident(const ResidentCall& call) {
     extern __shared__ __align__(16) unsigned char memory[];
-    auto* const h = reinterpret_cast<std::uint16_t*>(memory + 16);
+    auto* const h = reinterpret_cast<WordOf<Stored>*>(memory + 16);
     const Mailbox mailbox{shared_address(h), shared_address(memory)};
     const Index tile = blockIdx.x / shape.blocks;
     if (threadIdx.x == 0) mailbox.begin(shape.bytes());
     fill_buffers<Stored>(shape, call, tile, threadIdx.x, blockDim.x,
-                         [&](Index at, std::uint16_t bits) RNNKERNELS_INLINED { h[at] = bits; });
+                         [&](Index at, WordOf<Stored> bits) RNNKERNELS_INLINED { h[at] = bits; });
     const Machine<shape> machine{mailbox, static_cast<int>(blockIdx.x % shape.blocks),
                                  static_cast<int>(threadIdx.x / 32), static_cast<int>(threadIdx.x % 32)};
     WarpOf<Maths, Stored, Machine<shape>> warp(machine, call, tile);

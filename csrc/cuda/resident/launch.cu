@@ -12,8 +12,6 @@
 namespace rnnkernels::cuda {
 namespace {
 
-int shared_bytes(const Resident& shape) { return 16 + 2 * shape.buffer() * 2; }  // barriers; two buffers of h
-
 // On the current device.
 cudaKernel_t kernel_of(int number, const OwnProgram* program, const Resident& shape, Dtype storage) {
     static std::mutex guard;
@@ -27,7 +25,7 @@ cudaKernel_t kernel_of(int number, const OwnProgram* program, const Resident& sh
     RNNKERNELS_CHECK(
         cudaLibraryGetKernel(&found, loaded(kResidentPrelude, source, capability_of(device)), kResidentKernel));
     RNNKERNELS_CHECK(cudaKernelSetAttributeForDevice(found, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                     shared_bytes(shape), device));
+                                                     shape.shared_bytes(), device));
     if (shape.blocks > 8)
         RNNKERNELS_CHECK(
             cudaKernelSetAttributeForDevice(found, cudaFuncAttributeNonPortableClusterSizeAllowed, 1, device));
@@ -35,7 +33,7 @@ cudaKernel_t kernel_of(int number, const OwnProgram* program, const Resident& sh
 }
 
 void put(int number, const OwnProgram* program, const Queue& queue, const Resident& shape, const ResidentCall& call) {
-    const Index rows = shape.groups * kGroup, clusters = (call.batch + rows - 1) / rows;
+    const Index rows = shape.cluster_rows(), clusters = (call.batch + rows - 1) / rows;
     if (clusters == 0 || call.steps == 0) return;
     cudaLaunchAttribute cluster{};
     cluster.id = cudaLaunchAttributeClusterDimension;
@@ -43,7 +41,7 @@ void put(int number, const OwnProgram* program, const Queue& queue, const Reside
     cudaLaunchConfig_t config{};
     config.gridDim = dim3(static_cast<unsigned>(clusters * shape.blocks));
     config.blockDim = dim3(static_cast<unsigned>(shape.warps * kWarp));
-    config.dynamicSmemBytes = static_cast<std::size_t>(shared_bytes(shape));
+    config.dynamicSmemBytes = static_cast<std::size_t>(shape.shared_bytes());
     config.stream = static_cast<cudaStream_t>(queue.stream);
     config.attrs = &cluster, config.numAttrs = 1;
     void* arguments[] = {const_cast<ResidentCall*>(&call)};

@@ -5,8 +5,7 @@
 // Compiled with RNNKERNELS_BOUNDED_WAITS a wait that takes too long traps instead of hanging: a debugging build's.
 #pragma once
 
-#include "../storage.h"
-#include "geometry.h"
+#include "operands.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -80,7 +79,7 @@ struct Machine {
     using Own = OwnValue<V>;
     template <int count>
     using Values = OwnValues<count>;
-    static constexpr int kTiles = given.tiles(), kDepth = given.depth(), kGroups = given.groups;
+    static constexpr int kTiles = given.tiles(), kDepth = given.held(), kGroups = given.groups;
     static constexpr int kLaneUnits = given.lane_units();
     RNNKERNELS_INLINE static constexpr Resident shape() { return given; }
 
@@ -103,7 +102,8 @@ struct Machine {
         own.value = __shfl_xor_sync(0xffffffffU, own.value, distance);
     }
     __device__ __forceinline__ void load(OwnValue<unsigned> (&b)[4], int buffer, int group, int k) const {
-        const int row = group * kGroup + (lane & 7), column = k * kTileDepth + 8 * (lane >> 3);
+        const int row = group * kGroup + (lane & 7),
+                  column = k * given.tile_depth() + 16 / given.number_bytes() * (lane >> 3);
         asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                      : "=r"(b[0].value), "=r"(b[1].value), "=r"(b[2].value), "=r"(b[3].value)
                      : "r"(place(buffer, row, column))
@@ -112,7 +112,13 @@ struct Machine {
     template <class Stored>
     __device__ __forceinline__ void multiply(OwnValue<float> (&sum)[4], const OwnValue<unsigned> (&a)[4],
                                              const OwnValue<unsigned>& b0, const OwnValue<unsigned>& b1) const {
-        if constexpr (Stored::kBfloat16)
+        if constexpr (!is_half<Stored>)
+            asm volatile(
+                "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+                "{%0, %1, %2, %3};"
+                : "+f"(sum[0].value), "+f"(sum[1].value), "+f"(sum[2].value), "+f"(sum[3].value)
+                : "r"(a[0].value), "r"(a[1].value), "r"(a[2].value), "r"(a[3].value), "r"(b0.value), "r"(b1.value));
+        else if constexpr (Stored::kBfloat16)
             asm volatile(
                 "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
                 "{%0, %1, %2, %3};"
@@ -131,10 +137,41 @@ struct Machine {
                      "l"(bytes), "r"(address_in(mailbox.barriers + 8 * buffer, peer))
                      : "memory");
     }
+    __device__ __forceinline__ void send_words(int, int peer, int buffer, int row, int column,
+                                               const unsigned (&words)[4]) const {
+        asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(
+                         address_in(place(buffer, row, column), peer)),
+                     "r"(words[0]), "r"(words[1]), "r"(words[2]), "r"(words[3]),
+                     "r"(address_in(mailbox.barriers + 8 * buffer, peer))
+                     : "memory");
+    }
+    __device__ __forceinline__ void load_numbers(int, int buffer, int row, int column, float (&h)[4]) const {
+        asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+                     : "=f"(h[0]), "=f"(h[1]), "=f"(h[2]), "=f"(h[3])
+                     : "r"(place(buffer, row, column))
+                     : "memory");
+    }
+    // No other lane reads them.
+    __device__ __forceinline__ void put_spare(int, int index, const unsigned (&words)[4]) const {
+        asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(spare_place(index)), "r"(words[0]), "r"(words[1]),
+                     "r"(words[2]), "r"(words[3])
+                     : "memory");
+    }
+    __device__ __forceinline__ void get_spare(int index, OwnValue<unsigned> (&own)[4]) const {
+        asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(own[0].value), "=r"(own[1].value), "=r"(own[2].value), "=r"(own[3].value)
+                     : "r"(spare_place(index))
+                     : "memory");
+    }
 
 private:
+    __device__ __forceinline__ unsigned spare_place(int index) const {
+        const int at = (warp * given.spare() + index) * kWarpLanes + lane;
+        return mailbox.barriers + static_cast<unsigned>(given.spare_begins() + at * 16);
+    }
     __device__ __forceinline__ unsigned place(int buffer, int row, int column) const {
-        return mailbox.h + static_cast<unsigned>((buffer * given.buffer() + row * given.row() + column) * 2);
+        return mailbox.h +
+               static_cast<unsigned>((buffer * given.buffer() + row * given.row() + column) * given.number_bytes());
     }
 };
 

@@ -18,7 +18,7 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 
 struct ResidentCall {
     ForwardArrays<float> a;       // of the chunk: rows are counted from its first
-    const std::uint16_t* weight;  // weight_hh, as the halves' bits
+    const std::uint16_t* weight;  // weight_hh, as the halves' bits; of float32 a pointer to these (operands.h)
     int gate_row[kMostGates];     // of weight_hh, in units of H; those of a second product behind the first's
     Index batch, steps;
     const Index* starts;         // of the chunk's steps: rows of the batch's before each; null: dense

@@ -35,6 +35,14 @@ std::string maths_of(const OwnProgram& program) {
     return text;
 }
 
+const char* stored_name(Operands operands, Dtype storage) {
+    switch (operands) {
+        case Operands::tf32: return "Tf32";
+        case Operands::full: return "Full";
+        default: return storage == Dtype::bfloat16 ? "Bfloat16" : "Float16";
+    }
+}
+
 }  // namespace
 
 std::string resident_source(int number, const OwnProgram* program, const Resident& shape, Dtype storage) {
@@ -46,12 +54,13 @@ std::string resident_source(int number, const OwnProgram* program, const Residen
                std::to_string(number) + ", AllCells>::type>;\n";
     text += "constexpr Resident kShape{" + std::to_string(shape.gates);
     for (const int part : {shape.hidden, shape.warps, shape.blocks, shape.groups}) text += ", " + std::to_string(part);
+    text += ", Operands{" + std::to_string(static_cast<int>(shape.operands)) + "}, " + std::to_string(shape.rows);
     text += "};\n}  // namespace\n}  // namespace rnnkernels::cuda\n\n";
     text += "extern \"C\" __global__ void __launch_bounds__(" + std::to_string(shape.warps * 32) + ", 1) " +
             kResidentKernel +
             "(const __grid_constant__ rnnkernels::cuda::ResidentCall call) {\n"
             "    using namespace rnnkernels::cuda;\n    run_resident<kShape, Maths, " +
-            (storage == Dtype::bfloat16 ? "Bfloat16" : "Float16") + ">(call);\n}\n";
+            stored_name(shape.operands, storage) + ">(call);\n}\n";
     return text;
 }
 

@@ -15,14 +15,18 @@
 //   shuffle(own, distance)           each lane gets that of the lane whose number differs by this bit
 //   load(b, buffer, group, k)        B fragments of two tiles along k, of a group's h
 //   multiply(sum, a0, .., b0, b1)    sum + A B
+//   load_numbers(lane, b, row, k, h)                in full: four numbers of h
+//   put_spare(lane, i, words), get_spare(i, own)    the i-th four of a lane's spare weights: shared memory, and back
 //   send(lane, block, buffer, row, column, bytes)   eight bytes of h into a block's buffer; its barrier counts them
+//   send_words(...)                                 the same of sixteen
 //   block, warp                      of the cluster, of the block
 //
 // Not here: where things are (geometry.h); the maths (maths.h); who begins a kernel (forward.h).
 #pragma once
 
-#include "geometry.h"
+#include "full_product.h"
 #include "maths.h"
+#include "operands.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -38,7 +42,7 @@ class ResidentWarp {
 
 public:
     RNNKERNELS_INLINE ResidentWarp(const Machine& machine, const ResidentCall& call, Index tile)
-        : m_(machine), call_(call), first_row_(tile * m_.shape().groups * kGroup) {
+        : m_(machine), call_(call), first_row_(tile * m_.shape().cluster_rows()) {
         m_.lanes([&](int lane) RNNKERNELS_INLINED {
             load_weights(lane);
             each_value([&](int g, int s) RNNKERNELS_INLINED {
@@ -56,6 +60,9 @@ public:
 
     // u of the step's rows, from a buffer of h.
     RNNKERNELS_INLINE void multiply(int buffer) {
+        if constexpr (!is_half<Stored>) {
+            if constexpr (Stored::kFull) return multiply_in_full(buffer);
+        }
         Own<float> sum[kTiles][kGroups][2][kLaneValues];  // of even tiles along k, and of odd ones
         m_.lanes([&](int lane) RNNKERNELS_INLINED {
             each_tile([&](int tile, int g) RNNKERNELS_INLINED {
@@ -64,7 +71,7 @@ public:
             });
         });
         RNNKERNELS_IN_REGISTERS
-        for (int k = 0; k < m_.shape().depth(); k += 2) {
+        for (int k = 0; k < m_.shape().held(); k += 2) {
             RNNKERNELS_IN_REGISTERS
             for (int g = 0; g < m_.shape().groups; ++g) {
                 Own<unsigned> b[4];
@@ -73,6 +80,23 @@ public:
                 for (int tile = 0; tile < m_.shape().tiles(); ++tile) {
                     m_.template multiply<Stored>(sum[tile][g][0], weight_[tile][k], b[0], b[1]);
                     m_.template multiply<Stored>(sum[tile][g][1], weight_[tile][k + 1], b[2], b[3]);
+                }
+            }
+        }
+        if constexpr (!is_half<Stored>) {
+            RNNKERNELS_IN_A_LOOP
+            for (int k = m_.shape().held(); k < m_.shape().depth(); k += 2) {
+                Own<unsigned> b[kGroups][4];
+                RNNKERNELS_IN_REGISTERS
+                for (int g = 0; g < m_.shape().groups; ++g) m_.load(b[g], buffer, g, k);
+                RNNKERNELS_IN_REGISTERS
+                for (int i = 0; i < 2; ++i) RNNKERNELS_IN_REGISTERS
+                for (int tile = 0; tile < m_.shape().tiles(); ++tile) {
+                    Own<unsigned> weight[kLaneValues];
+                    m_.get_spare(spare_of(tile, k + i), weight);
+                    RNNKERNELS_IN_REGISTERS
+                    for (int g = 0; g < m_.shape().groups; ++g)
+                        m_.template multiply<Stored>(sum[tile][g][i], weight, b[g][2 * i], b[g][2 * i + 1]);
                 }
             }
         }
@@ -137,7 +161,11 @@ protected:
     RNNKERNELS_INLINE Index first_of_warp() const {
         return m_.block * m_.shape().block_units() + m_.warp * m_.shape().warp_units();
     }
-    RNNKERNELS_INLINE Index row_of(int lane, int g) const { return first_row_ + g * kGroup + group_row(lane); }
+    // A lane that has no row gets one behind all.
+    RNNKERNELS_INLINE Index row_of(int lane, int g) const {
+        return has_row(lane) ? first_row_ + g * m_.shape().rows + group_row(lane) : call_.batch;
+    }
+    RNNKERNELS_INLINE bool has_row(int lane) const { return group_row(lane) < m_.shape().rows; }
     RNNKERNELS_INLINE Index unit_of(int lane, int s) const {
         return first_of_warp() + first_unit(m_.shape(), lane) + s;
     }
@@ -157,7 +185,69 @@ protected:
         }
     }
 
+    RNNKERNELS_INLINE int spare_of(int tile, int k) const {
+        const Resident& shape = m_.shape();
+        return tile * (shape.depth() - shape.held()) + k - shape.held();
+    }
+    RNNKERNELS_INLINE unsigned number_of_weight(int lane, int tile, int k, int part) const {
+        const WeightPlace place = weight_place(m_.shape(), lane, k, part);
+        const TileRow at = tile_row(m_.shape(), tile, place.row);
+        const Index first = first_of_warp();
+        if (at.gate >= m_.shape().gates || first + at.unit >= hidden() || place.k >= hidden()) return 0;
+        return Stored::weight(call_.weight,
+                              (call_.gate_row[at.gate] * hidden() + first + at.unit) * hidden() + place.k);
+    }
+    RNNKERNELS_INLINE void load_numbers_of_weights(int lane) {
+        RNNKERNELS_IN_REGISTERS
+        for (int tile = 0; tile < m_.shape().tiles(); ++tile) {
+            RNNKERNELS_IN_REGISTERS
+            for (int k = 0; k < m_.shape().held(); ++k) RNNKERNELS_IN_REGISTERS
+            for (int part = 0; part < kLaneValues; ++part)
+                weight_[tile][k][part][lane] = number_of_weight(lane, tile, k, part);
+            RNNKERNELS_IN_A_LOOP
+            for (int k = m_.shape().held(); k < m_.shape().depth(); ++k) {
+                unsigned words[kLaneValues];
+                RNNKERNELS_IN_REGISTERS
+                for (int part = 0; part < kLaneValues; ++part) words[part] = number_of_weight(lane, tile, k, part);
+                m_.put_spare(lane, spare_of(tile, k), words);
+            }
+        }
+    }
+
+    // The same by multiply-adds: each lane has the values of its row at once.
+    RNNKERNELS_INLINE void multiply_in_full(int buffer) {
+        const FullProduct<Machine> product{m_};
+        typename FullProduct<Machine>::Sums sum[kTiles];
+        RNNKERNELS_IN_REGISTERS
+        for (int tile = 0; tile < m_.shape().tiles(); ++tile) product.clear(sum[tile]);
+        RNNKERNELS_IN_REGISTERS
+        for (int k = 0; k < m_.shape().held(); k += 4) RNNKERNELS_IN_REGISTERS
+        for (int tile = 0; tile < m_.shape().tiles(); ++tile) product.add(sum[tile], &weight_[tile][k], buffer, k);
+        RNNKERNELS_IN_A_LOOP
+        for (int k = m_.shape().held(); k < m_.shape().depth(); k += 4) RNNKERNELS_IN_REGISTERS
+        for (int tile = 0; tile < m_.shape().tiles(); ++tile) {
+            Own<unsigned> weight[4][kLaneValues];
+            RNNKERNELS_IN_REGISTERS
+            for (int i = 0; i < 4; ++i) m_.get_spare(spare_of(tile, k + i), weight[i]);
+            product.add(sum[tile], &weight[0], buffer, k);
+        }
+        RNNKERNELS_IN_REGISTERS
+        for (int tile = 0; tile < m_.shape().tiles(); ++tile) {
+            product.reduce(sum[tile]);
+            m_.lanes([&](int lane) RNNKERNELS_INLINED {
+                RNNKERNELS_IN_REGISTERS
+                for (int value = 0; value < kLaneValues; ++value) put(tile, value, 0, lane, sum[tile][0][value][lane]);
+            });
+        }
+    }
+
     RNNKERNELS_INLINE void load_weights(int lane) {
+        if constexpr (is_half<Stored>)
+            load_pairs(lane);
+        else
+            load_numbers_of_weights(lane);
+    }
+    RNNKERNELS_INLINE void load_pairs(int lane) {
         const Index first = first_of_warp();
         RNNKERNELS_IN_REGISTERS
         for (int tile = 0; tile < m_.shape().tiles(); ++tile) RNNKERNELS_IN_REGISTERS
@@ -231,14 +321,15 @@ protected:
 
     // The h of a lane's units and its sharers', as eight bytes, to the blocks that are the lane's.
     RNNKERNELS_INLINE void send(Own<unsigned> (&half)[kLaneUnits], int g, int buffer) {
+        if constexpr (!is_half<Stored>) return send_numbers(half, g, buffer);
         Own<unsigned> word[2];
         if (lane_units() == 1) {
             join(half[0], 8, word[0]);
-            pair(word, 16);
+            both<1>(word, 16);
         } else {
             m_.lanes([&](int lane)
                          RNNKERNELS_INLINED { word[0][lane] = half[0][lane] | half[kLaneUnits > 1][lane] << 16; });
-            if (lane_units() == 2) pair(word, 8);
+            if (lane_units() == 2) both<1>(word, 8);
         }
         if constexpr (kLaneUnits == 4) {
             if (lane_units() == 4)
@@ -253,22 +344,42 @@ protected:
                     m_.send(lane, peer, buffer, g * kGroup + group_row(lane), column, bytes);
         });
     }
-    // Two lanes' halves become one word in both; two lanes' words become two: the lower lane's first.
+    // The same of float32: four words.
+    RNNKERNELS_INLINE void send_numbers(const Own<unsigned> (&number)[kLaneUnits], int g, int buffer) {
+        Own<unsigned> word[4];
+        RNNKERNELS_IN_REGISTERS
+        for (int s = 0; s < lane_units(); ++s) word[s] = number[s];
+        if (lane_units() == 1) both<1>(word, 8);
+        if (lane_units() < 4) both<2>(word, lane_units() == 1 ? 16 : 8);
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
+            const int column = static_cast<int>(first_of_warp()) + chunk_unit(m_.shape(), lane);
+            const unsigned words[4] = {word[0][lane], word[1][lane], word[2][lane], word[3][lane]};
+            RNNKERNELS_IN_REGISTERS
+            for (int i = 0; i < m_.shape().blocks; i += m_.shape().sharers())
+                if (const int peer = i + first_peer(m_.shape(), lane); peer < m_.shape().blocks && has_row(lane))
+                    m_.send_words(lane, peer, buffer, g * m_.shape().rows + group_row(lane), column, words);
+        });
+    }
+    // Two lanes' words in both: the lower lane's first.
+    template <int count, int size>
+    RNNKERNELS_INLINE void both(Own<unsigned> (&word)[size], int distance) {
+        RNNKERNELS_IN_REGISTERS
+        for (int i = 0; i < count; ++i) {
+            Own<unsigned> other = word[i];
+            m_.shuffle(other, distance);
+            m_.lanes([&](int lane) RNNKERNELS_INLINED {
+                const bool upper = lane & distance;
+                word[count + i][lane] = upper ? word[i][lane] : other[lane];
+                word[i][lane] = upper ? other[lane] : word[i][lane];
+            });
+        }
+    }
+    // Two lanes' halves become one word in both: the lower lane's first.
     RNNKERNELS_INLINE void join(const Own<unsigned>& half, int distance, Own<unsigned>& word) {
         Own<unsigned> other = half;
         m_.shuffle(other, distance);
         m_.lanes([&](int lane) RNNKERNELS_INLINED {
             word[lane] = lane & distance ? other[lane] | half[lane] << 16 : half[lane] | other[lane] << 16;
-        });
-    }
-    RNNKERNELS_INLINE void pair(Own<unsigned> (&word)[2], int distance) {
-        word[1] = word[0];
-        m_.shuffle(word[1], distance);
-        m_.lanes([&](int lane) RNNKERNELS_INLINED {
-            if (!(lane & distance)) return;
-            const unsigned lower = word[1][lane];
-            word[1][lane] = word[0][lane];
-            word[0][lane] = lower;
         });
     }
 
