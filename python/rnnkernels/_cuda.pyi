@@ -27,10 +27,21 @@ class View:  # C-contiguous memory of a device
 @final
 class Place:  # where a call runs; allocate(shape, dtype) gives fresh memory there
     def __init__(
-        self, device: int, stream: int, allocate: Callable[[list[int], str], View], tf32: bool = False
+        self,
+        device: int,
+        stream: int,
+        allocate: Callable[[list[int], str], View],
+        tf32: bool = False,
+        gathered: Gathered | None = None,
     ) -> None: ...
     @property
     def device(self) -> int: ...
+
+@final
+class Gathered:  # calls that are put together
+    def __init__(self) -> None: ...
+    def put(self, steps: int) -> None: ...
+    def __len__(self) -> int: ...
 
 @final
 class Reserve:

@@ -4,17 +4,29 @@
 #include "cuda/queue.h"
 #include "cuda/resident/cell_maths.h"
 #include "cuda/resident/launch.h"
+#include "cuda/resident/pair.h"
 #include "resident_machine.h"
 
 namespace rnnkernels::cuda {
 
 template <class Maths>
 void put_emulated(const Queue& queue, const Resident& shape, const ResidentCall& call) {
+    ResidentPair pair{{call, call}, 0, false};
+    if (queue.pair) {
+        pair.call[0] = queue.pair->call[0], queue.pair->has_first = false;
+        pair.call[0].program = call.program;
+        pair.clusters = clusters_of(shape, pair.call[0].batch);
+    }
+    const int clusters = pair.clusters + clusters_of(shape, call.batch);
     put(queue, [=] {
-        if (call.a.storage == Dtype::bfloat16)
-            run_emulated<Maths, Bfloat16>(shape, call, 1);
-        else
-            run_emulated<Maths, Float16>(shape, call, 1);
+        for (int cluster = clusters - 1; cluster >= 0; --cluster) {
+            const PairPlace at = pair_place(cluster, pair.clusters);
+            const unsigned seed = static_cast<unsigned>(1 + cluster);
+            if (call.a.storage == Dtype::bfloat16)
+                run_emulated_cluster<Maths, Bfloat16>(shape, pair.call[at.call], at.tile, seed);
+            else
+                run_emulated_cluster<Maths, Float16>(shape, pair.call[at.call], at.tile, seed);
+        }
     });
 }
 

@@ -23,7 +23,7 @@ std::string maths_of(const OwnProgram& program) {
 
 }  // namespace
 
-std::string resident_source(int number, const OwnProgram* program, const Resident& shape, Dtype storage) {
+std::string resident_source(int number, const OwnProgram* program, const Resident& shape, Dtype storage, bool pair) {
     std::string text;
     if (program)
         text = maths_of(*program);
@@ -34,8 +34,8 @@ std::string resident_source(int number, const OwnProgram* program, const Residen
     for (const int part : {shape.hidden, shape.warps, shape.blocks, shape.groups}) text += ", " + std::to_string(part);
     text += "};\n}  // namespace\n}  // namespace rnnkernels::cuda\n\n";
     text += "extern \"C\" __global__ void __launch_bounds__(" + std::to_string(shape.warps * 32) + ", 1) " +
-            kResidentKernel +
-            "(const __grid_constant__ rnnkernels::cuda::ResidentCall call) {\n"
+            kResidentKernel + "(const __grid_constant__ rnnkernels::cuda::" + (pair ? "ResidentPair" : "ResidentCall") +
+            " call) {\n"
             "    using namespace rnnkernels::cuda;\n    run_resident<kShape, Maths, " +
             (storage == Dtype::bfloat16 ? "Bfloat16" : "Float16") + ">(call);\n}\n";
     return text;
