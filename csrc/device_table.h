@@ -86,6 +86,7 @@ struct ResidentLayer {
     Dtype dtype;
     Index hidden, batch;
     int processors;
+    bool pair;  // both directions in one kernel (resident/pair.h), each on half of the processors
 };
 ProgramSource resident_source(const ResidentLayer& layer);
 std::string compile_resident(const ResidentLayer& layer, int capability);

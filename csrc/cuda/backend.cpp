@@ -183,6 +183,9 @@ void run(Put<Call> put, int set, int cell, const Call& given, Dtype dtype) {
         record(where.stream);
 }
 
+// Of a card's processors, so that two calls have room at once.
+int half_of(int processors) { return processors > 1 ? processors / 2 : 1; }
+
 // A call of a group, ready.
 template <class Call>
 cuda::ReadyCall ready(Put<Call> put, const cuda::GatheredCall& from, const Call& call, std::string& key) {
@@ -276,9 +279,10 @@ ProgramSource resident_source(const ResidentLayer& layer) {
     call.in.shape = {1, layer.batch, layer.hidden, layer.hidden, layer.hidden};
     const std::string why = not_resident(table, call, layer.dtype, {90, layer.processors});
     if (!why.empty()) throw std::invalid_argument("kernel: resident: " + why);
-    const Resident shape = divide(table.hidden.count, layer.hidden, layer.batch, layer.processors);
+    const int processors = layer.pair ? half_of(layer.processors) : layer.processors;
+    const Resident shape = divide(table.hidden.count, layer.hidden, layer.batch, processors);
     const OwnProgram* program = layer.cell < kBuiltIn ? nullptr : &program_of(layer.cell - kBuiltIn);
-    return {kResidentPrelude, resident_source(layer.cell, program, shape, layer.dtype)};
+    return {kResidentPrelude, resident_source(layer.cell, program, shape, layer.dtype, layer.pair)};
 }
 
 std::string compile_resident(const ResidentLayer& layer, int capability) {
@@ -308,7 +312,7 @@ void put_together(const GatheredCall* calls, int count, Index piece) {
     const bool pair = count == 2 && are_directions(all[0], all[1]);
     for (int i = 0; i < count; ++i) {
         ReadyCall& call = all[static_cast<std::size_t>(i)];
-        if (pair) call.resident = call.resident > 1 ? call.resident / 2 : 1;  // both have room at once
+        if (pair) call.resident = half_of(call.resident);
         if (call.forward)
             make_kernels(of[static_cast<std::size_t>(i)].cell, *call.forward, call.dtype, call.resident, pair);
         else

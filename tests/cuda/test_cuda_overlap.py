@@ -73,13 +73,14 @@ class Problem:
         self.d_output = torch.from_numpy(rng.standard_normal((steps, batch, width))).to(kind)
         self.state, self.d_state, self.reset_state = states(), states(), states()
 
-    def results(self, training: bool = True, **options: Any) -> list[Any]:
+    def results(self, training: bool = True, below: bool = False, **options: Any) -> list[Any]:
         if options.get("resets") is not None:
             options["reset_state"] = self.reset_state
         of = self.stack.forward(self.x, self.state, training=training, rng=np.random.default_rng(3), **options)
         found = [of.output, of.state, of.outputs]
         if training:
-            d = self.stack.backward(of, self.d_output, self.d_state)
+            d_outputs = [self.d_output * (k + 1) for k in range(self.stack.num_layers)] if below else None
+            d = self.stack.backward(of, self.d_output, self.d_state, d_outputs=d_outputs)
             found += [d.x, d.params, d.state, d.reset_state]
         return [t.clone() for t in flat(found)]
 
@@ -106,6 +107,23 @@ def test_layers_overlap_to_the_same_bits(tensors: Any, cell: str, shape: tuple[i
         p.compare(piece)
         p.compare(piece, 1, training=False)
     Problem(tensors, make(tensors, cell, 2), steps, batch, tokens=True).compare(piece)
+
+
+@pytest.mark.usefixtures("_overlap")
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16", "float16"])
+def test_every_dtype(tensors: Any, dtype: str) -> None:
+    Problem(tensors, make(tensors, "lstm", 3, dtype), 7, 5).compare(2)
+
+
+@pytest.mark.usefixtures("_overlap")
+@pytest.mark.parametrize("options", ["dropout", "masks", "losses", "lengths", "states", "replay"])
+def test_layers_with_something_between(tensors: Any, options: str) -> None:
+    """Those follow each other, where what stands between is no call of a layer's."""
+    made: dict[str, Any] = {"dropout": {"dropout": 0.4}, "masks": {"zoneout": 0.3, "recurrent_dropout": 0.2}}
+    given: dict[str, Any] = {"losses": {"below": True}, "lengths": {"lengths": [7, 0, 3, 5, 7]}}
+    p = Problem(tensors, make(tensors, "gru", 3, **made.get(options, {})), 7, 5)
+    memory = {"memory": options} if options in ("states", "replay") else {}
+    p.compare(2, **given.get(options, memory))
 
 
 @pytest.mark.usefixtures("_overlap")
@@ -148,8 +166,9 @@ def test_calls_that_come_again_are_one_graph(tensors: Any, monkeypatch: pytest.M
     cuda.overlap_layers(True, steps=2)
     cuda.use_graphs(True)
     for again in range(4):
-        graphs.given, graphs.memory = 0, memory if again else []
-        memory = graphs.memory
+        graphs.given = 0
+        if again == 0:
+            graphs.memory = []
         for a, b in zip(p.results(), wanted, strict=True):
             assert tensors.equal(a, b)
         calls = 2 if ways == 1 else 6

@@ -23,7 +23,17 @@ sys.path.append(str(ROOT / "tests/support"))
 
 from hand_programs import CELLS
 
-LAYERS = [("lstm", 512, 16), ("gru", 256, 64), ("rnn_tanh", 511, 600), ("slstm", 100, 3), ("lstm_program", 40, 9)]
+# Cell, H, B, whether one kernel is both directions'.
+LAYERS = [
+    ("lstm", 512, 16, False),
+    ("gru", 256, 64, False),
+    ("rnn_tanh", 511, 600, False),
+    ("slstm", 100, 3, False),
+    ("lstm_program", 40, 9, False),
+    ("lstm", 512, 16, True),
+    ("gru", 256, 64, True),
+    ("lstm_program", 40, 9, True),
+]
 PROCESSORS = 132
 WANTED = ("HMMA", "LDSM", "STAS")
 FORBIDDEN = ("LDL", "STL", "BAR", "MEMBAR", "CCTL", "ERRBAR", "UCGABAR")
@@ -85,9 +95,10 @@ def main(file: str, folder: str) -> None:
     module = load(file)
     module.add_program(**{"name": "lstm_program", **CELLS["lstm"]})
     tool = disassembler()
-    for cell, hidden, batch in LAYERS:
-        to = Path(folder, f"resident_{cell}.cu")
-        to.write_text("\n".join(module.resident_source(cell, "bfloat16", hidden, batch, PROCESSORS)), encoding="utf-8")
+    for cell, hidden, batch, pair in LAYERS:
+        to = Path(folder, f"resident_{cell}{'_pair' * pair}.cu")
+        source = module.resident_source(cell, "bfloat16", hidden, batch, PROCESSORS, pair)
+        to.write_text("\n".join(source), encoding="utf-8")
         for architecture in architectures():
             cubin = to.with_suffix(f".{architecture}.cubin")
             target = f"--generate-code=arch=compute_{architecture},code=sm_{architecture}"
@@ -103,7 +114,7 @@ def main(file: str, folder: str) -> None:
                     f"compile_resident: {cell}, sm_{architecture}: {spilled} bytes of registers are spilled"
                 )
             if tool is not None:
-                look(cubin, tool, f"{cell}, H {hidden}, B {batch}, sm_{architecture}")
+                look(cubin, tool, f"{cell}{', both directions' * pair}, H {hidden}, B {batch}, sm_{architecture}")
     print(f"{len(LAYERS)} resident kernels compiled for {', '.join(architectures())}")
     if tool is None:
         print("their machine code is NOT looked at: there is no nvdisasm here")
