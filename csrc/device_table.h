@@ -87,6 +87,7 @@ struct ResidentLayer {
     Index hidden, batch;
     int processors;
     bool tf32;  // float32 may be rounded to TF32
+    bool pair;  // both directions in one kernel (resident/pair.h), each on half of the processors
 };
 ProgramSource resident_source(const ResidentLayer& layer);
 std::string compile_resident(const ResidentLayer& layer, int capability);
@@ -103,6 +104,19 @@ NvrtcInfo nvrtc_info();
 inline constexpr int kAutomatic = -1;
 // Which kernel (a set) that is, for a problem on a card: cuda/plan.h.
 const char* kernel_for(const Shape& shape, Dtype dtype, int capability, int processors);
+
+// A call that waits to be put with others: a forward or a backward.
+struct GatheredCall {
+    int set, cell;
+    Dtype dtype;
+    bool is_backward;
+    ForwardCall forward;
+    BackwardCall backward;
+};
+// Puts calls into the stream of the first, side by side where they can be (cuda/together.h): all forwards or all
+// backwards, of one device, each reading at most the output (dx) of one before it, in its own workspace. `piece`: steps
+// after which a call that reads another's results goes on.
+void put_together(const GatheredCall* calls, int count, Index piece);
 
 // Whether calls that come again are run as graphs (cuda/graph_cache.h), and what came of it since that was set.
 void set_graphs(bool on);

@@ -12,6 +12,9 @@
 
 #include "attention.h"
 #include "watched.h"
+#if defined(RNNKERNELS_DEVICE_ARRAYS)
+#include "gathered.h"
+#endif
 
 namespace rnnkernels::binding {
 namespace {
@@ -69,6 +72,17 @@ struct Outputs {
     }
 };
 
+// Whether the call was gathered to be put with others, where the place does that; what it reads is kept.
+template <class Place, class Call, class... Kept>
+bool gather(const Place& place, int set, const Problem& p, const Call& call, const Kept&... kept) {
+    if constexpr (requires { place.gathered(); })
+        if (Gathered* const gathered = place.gathered()) {
+            gathered->add(set, p.cell, p.dtype, call, kept...);
+            return true;
+        }
+    return false;
+}
+
 Outputs make_outputs(const Problem& p, int set, bool training, bool all_states) {
     Outputs made;
     made.call.in = p.in;
@@ -103,7 +117,10 @@ py::tuple forward(const Place& place, const std::string& cell, const Array& x, c
     read_products(p, products);
     const int set = backend().current_set();
     Outputs made = make_outputs(p, set, training, all_states);
-    const Workspace workspace(place, backend().forward_bytes(set, p.cell, p.dtype, made.call), made.call.in.where);
+    const auto workspace = std::make_shared<Workspace>(place, backend().forward_bytes(set, p.cell, p.dtype, made.call),
+                                                       made.call.in.where);
+    if (gather(place, set, p, made.call, x, layer, state, schedule, term, noise, workspace, made.results()))
+        return made.results();
     Watched watched(p.in);
     made.call.in.watch = watched.watch();
     watched.run([&] { backend().forward(set, p.cell, p.dtype, made.call); });
@@ -201,12 +218,17 @@ py::tuple backward(const Place& place, const std::string& cell, const Array& x, 
         read_attended(p, *attended, call.attended);
         attention_gradients = fresh_gradients(p, *attention, d_attended, call.d_attended);
     }
-    const Workspace workspace(place, backend().backward_bytes(reserve.set(), p.cell, p.dtype, call), call.in.where);
+    const auto workspace = std::make_shared<Workspace>(
+        place, backend().backward_bytes(reserve.set(), p.cell, p.dtype, call), call.in.where);
+    const py::tuple found = py::make_tuple(dx, d_layer, d_initial, dterm, py::tuple(readings));
+    if (gather(place, reserve.set(), p, call, x, layer, state, schedule, term, noise, output, reserve, d_output,
+               d_state, d_sequence, workspace, found))
+        return found;
     Watched watched(p.in);
     call.in.watch = watched.watch();
     watched.run([&] { backend().backward(reserve.set(), p.cell, p.dtype, call); });
     if (attention) return py::make_tuple(dx, d_layer, d_initial, dterm, py::tuple(readings), attention_gradients);
-    return py::make_tuple(dx, d_layer, d_initial, dterm, py::tuple(readings));
+    return found;
 }
 
 py::list cells() {

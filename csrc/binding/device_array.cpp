@@ -2,6 +2,7 @@
 #include "device_array.h"
 
 #include "../device_table.h"
+#include "gathered.h"
 
 namespace rnnkernels::binding {
 namespace {
@@ -104,9 +105,13 @@ void bind_device_array(py::module_& m) {
         .def_property_readonly("device", &View::device)
         .def_property_readonly("nbytes", &View::nbytes)
         .def_property_readonly("owner", &View::owner);
+    py::class_<Gathered, std::shared_ptr<Gathered>>(m, "Gathered", "Calls that are put together.")
+        .def(py::init<>())
+        .def("put", &Gathered::put, py::arg("steps"))
+        .def("__len__", &Gathered::count);
     py::class_<Place>(m, "Place", "Where a call runs, and who gives it memory.")
-        .def(py::init<int, std::uintptr_t, py::object, bool>(), py::arg("device"), py::arg("stream"),
-             py::arg("allocate"), py::arg("tf32") = false)
+        .def(py::init<int, std::uintptr_t, py::object, bool, std::shared_ptr<Gathered>>(), py::arg("device"),
+             py::arg("stream"), py::arg("allocate"), py::arg("tf32") = false, py::arg("gathered") = nullptr)
         .def_property_readonly("device", &Place::device);
     // Of this module alone: another backend has a class of this name.
     py::class_<Reserve>(m, "Reserve", py::module_local(), "What a training forward keeps for its backward; opaque.")

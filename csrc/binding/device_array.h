@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <utility>
 
 #include "array.h"
@@ -41,23 +42,32 @@ using Array = View;
 inline constexpr bool kDeviceArrays = true;
 inline constexpr Dtype kDtypes[] = {Dtype::float32, Dtype::float64, Dtype::bfloat16, Dtype::float16};
 
+class Gathered;
+
 // Where a call runs: a device, a stream of it, and `allocate(shape, dtype name)`, which returns a View of fresh memory
 // there.
 class Place {
 public:
     Place() = default;
-    Place(int device, std::uintptr_t stream, py::object allocate, bool tf32)
-        : device_(device), stream_(stream), tf32_(tf32), allocate_(std::move(allocate)) {}
+    Place(int device, std::uintptr_t stream, py::object allocate, bool tf32, std::shared_ptr<Gathered> gathered)
+        : device_(device),
+          stream_(stream),
+          tf32_(tf32),
+          allocate_(std::move(allocate)),
+          gathered_(std::move(gathered)) {}
 
     Where where() const { return {device_, reinterpret_cast<void*>(stream_), nullptr, 0, tf32_}; }
     int device() const { return device_; }
     View allocate(const Dims& shape, const char* dtype) const;
+    // Where calls wait to be put with others; null: each is put at once.
+    Gathered* gathered() const { return gathered_.get(); }
 
 private:
     int device_ = 0;
     std::uintptr_t stream_ = 0;
     bool tf32_ = false;
     py::object allocate_;
+    std::shared_ptr<Gathered> gathered_;
 };
 
 Dims shape_of(const View& view);

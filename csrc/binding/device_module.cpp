@@ -139,18 +139,18 @@ py::tuple program_source(const std::string& cell, const std::string& dtype, cons
 }
 
 cuda::ResidentLayer resident_layer(const std::string& cell, const std::string& dtype, Index hidden, Index batch,
-                                   int processors, bool tf32) {
-    return {find_cell(cell), read_dtype(dtype), hidden, batch, processors, tf32};
+                                   int processors, bool tf32, bool pair) {
+    return {find_cell(cell), read_dtype(dtype), hidden, batch, processors, tf32, pair};
 }
 py::tuple resident_source(const std::string& cell, const std::string& dtype, Index hidden, Index batch, int processors,
-                          bool tf32) {
+                          bool tf32, bool pair) {
     const cuda::ProgramSource source =
-        cuda::resident_source(resident_layer(cell, dtype, hidden, batch, processors, tf32));
+        cuda::resident_source(resident_layer(cell, dtype, hidden, batch, processors, tf32, pair));
     return py::make_tuple(source.prelude, source.text);
 }
 py::bytes compile_resident(const std::string& cell, const std::string& dtype, Index hidden, Index batch, int processors,
-                           int capability, bool tf32) {
-    const cuda::ResidentLayer layer = resident_layer(cell, dtype, hidden, batch, processors, tf32);
+                           int capability, bool tf32, bool pair) {
+    const cuda::ResidentLayer layer = resident_layer(cell, dtype, hidden, batch, processors, tf32, pair);
     std::string code;
     {
         const Released released;
@@ -244,9 +244,9 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
     m.def("compile_program", &compile_program, py::arg("cell"), py::arg("dtype"), py::arg("backward"),
           py::arg("capability"));
     m.def("resident_source", &resident_source, py::arg("cell"), py::arg("dtype"), py::arg("hidden"), py::arg("batch"),
-          py::arg("processors"), py::arg("tf32") = false);
+          py::arg("processors"), py::arg("tf32") = false, py::arg("pair") = false);
     m.def("compile_resident", &compile_resident, py::arg("cell"), py::arg("dtype"), py::arg("hidden"), py::arg("batch"),
-          py::arg("processors"), py::arg("capability"), py::arg("tf32") = false);
+          py::arg("processors"), py::arg("capability"), py::arg("tf32") = false, py::arg("pair") = false);
     m.def("nvrtc", &nvrtc);
     m.def("kernels", &set_names);
     m.def("kernel", [] { return backend().set_name(backend().current_set()); });

@@ -12,6 +12,7 @@
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "../cells/all.h"
 #include "cublas.h"
@@ -26,6 +27,7 @@
 #include "resident/coverage.h"
 #include "resident/launch.h"
 #include "resident/source.h"
+#include "together.h"
 
 namespace rnnkernels {
 namespace {
@@ -86,12 +88,12 @@ Index library_bytes(Kernel kernel) { return kernel == Kernel::reference ? 0 : cu
 int resident_processors(Kernel kernel, const ForwardCall& call) {
     return kernel == Kernel::resident ? card_of(call.in.where.device).processors : 0;
 }
+int resident_processors(Kernel, const BackwardCall&) { return 0; }  // its steps are one product and one pass each
 // Bytes of shared memory of a block there.
 template <class Call>
 int most_shared(const Call& call) {
     return cuda::most_shared(card_of(call.in.where.device).capability);
 }
-int resident_processors(Kernel, const BackwardCall&) { return 0; }  // its steps are one product and one pass each
 
 // Throws where a kernel was asked for by name that does not serve the call.
 void check_kernel(Kernel kernel, int cell, const ForwardCall& call, Dtype dtype) {
@@ -138,25 +140,40 @@ std::string key_of(Put<Call> put, int cell, Kernel kernel, Dtype dtype, const Ca
     return key;
 }
 
+// Throws where a call cannot be put as it is; it is without empty steps.
 template <class Call>
-void run(Put<Call> put, int set, int cell, const Call& given, Dtype dtype) {
-    const Call call = without_empty_steps(given);
+void check_call(Put<Call> put, int cell, Kernel kernel, const Call& call, Dtype dtype) {
     const Where& where = call.in.where;
-    const Kernel kernel = kernel_of(set, call.in, dtype);
     check_kernel(kernel, cell, call, dtype);
     const Index wanted = workspace_bytes(put, cell, kernel, call, dtype);
     if (where.workspace_bytes < wanted)
         throw cuda::Error("workspace: expected at least " + std::to_string(wanted) + " bytes, got " +
                           std::to_string(where.workspace_bytes));
-    const cuda::OnDevice device(where.device);
+}
+
+// Makes ready what a call launches, on the current device. `processors`: of a resident kernel; `pair`: that of both
+// directions.
+template <class Call>
+void make_kernels(int cell, const Call& call, Dtype dtype, int processors, bool pair) {
     if (cell >= kBuiltIn)
         cuda::make_ready(cuda::program_of(cell - kBuiltIn), dtype, std::is_same_v<Call, BackwardCall>);
-    if (const int processors = resident_processors(kernel, call); processors > 0 && call.in.shape.hidden > 0) {
+    if (processors > 0 && call.in.shape.hidden > 0) {
         const cuda::Resident shape =
             cuda::divide(cuda::tile_gates(*at(cell).table), call.in.shape.hidden, call.in.shape.batch, processors,
-                         cuda::operands_of(dtype, where.tf32), most_shared(call));
-        cuda::make_resident_ready(cell, cell < kBuiltIn ? nullptr : &cuda::program_of(cell - kBuiltIn), shape, dtype);
+                         cuda::operands_of(dtype, call.in.where.tf32), most_shared(call));
+        cuda::make_resident_ready(cell, cell < kBuiltIn ? nullptr : &cuda::program_of(cell - kBuiltIn), shape, dtype,
+                                  pair);
     }
+}
+
+template <class Call>
+void run(Put<Call> put, int set, int cell, const Call& given, Dtype dtype) {
+    const Call call = without_empty_steps(given);
+    const Where& where = call.in.where;
+    const Kernel kernel = kernel_of(set, call.in, dtype);
+    check_call(put, cell, kernel, call, dtype);
+    const cuda::OnDevice device(where.device);
+    make_kernels(cell, call, dtype, resident_processors(kernel, call), false);
     auto* own = static_cast<char*>(where.workspace);
     const auto record = [&](void* stream) {
         if (kernel != Kernel::reference) {
@@ -171,6 +188,18 @@ void run(Put<Call> put, int set, int cell, const Call& given, Dtype dtype) {
         graph_cache().put(key_of(put, cell, kernel, dtype, call), where.stream, record);
     else
         record(where.stream);
+}
+
+// Of a card's processors, so that two calls have room at once.
+int half_of(int processors) { return processors > 1 ? processors / 2 : 1; }
+
+// A call of a group, ready.
+template <class Call>
+cuda::ReadyCall ready(Put<Call> put, const cuda::GatheredCall& from, const Call& call, std::string& key) {
+    const Kernel kernel = kernel_of(from.set, call.in, from.dtype);
+    check_call(put, from.cell, kernel, call, from.dtype);
+    key += key_of(put, from.cell, kernel, from.dtype, call);
+    return {&at(from.cell), nullptr, nullptr, from.dtype, kernel, resident_processors(kernel, call), most_shared(call)};
 }
 
 void forward(int set, int cell, Dtype dtype, const ForwardCall& call) {
@@ -258,15 +287,51 @@ ProgramSource resident_source(const ResidentLayer& layer) {
     call.in.where.tf32 = layer.tf32;
     const std::string why = not_resident(table, call, layer.dtype, {90, layer.processors});
     if (!why.empty()) throw std::invalid_argument("kernel: resident: " + why);
+    const int processors = layer.pair ? half_of(layer.processors) : layer.processors;
     const Resident shape =
-        divide(tile_gates(table), layer.hidden, layer.batch, layer.processors, operands_of(layer.dtype, layer.tf32));
+        divide(tile_gates(table), layer.hidden, layer.batch, processors, operands_of(layer.dtype, layer.tf32));
     const OwnProgram* program = layer.cell < kBuiltIn ? nullptr : &program_of(layer.cell - kBuiltIn);
-    return {kResidentPrelude, resident_source(layer.cell, program, shape, layer.dtype)};
+    return {kResidentPrelude, resident_source(layer.cell, program, shape, layer.dtype, layer.pair)};
 }
 
 std::string compile_resident(const ResidentLayer& layer, int capability) {
     const ProgramSource source = resident_source(layer);
     return compile_source(source.prelude + source.text, capability);
+}
+
+void put_together(const GatheredCall* calls, int count, Index piece) {
+    if (count == 0) return;
+    std::vector<GatheredCall> of(calls, calls + count);
+    std::vector<ReadyCall> all;
+    std::string key = "together";
+    key.append(reinterpret_cast<const char*>(&piece), sizeof piece);
+    for (GatheredCall& call : of) {
+        call.forward = without_empty_steps(call.forward), call.backward = without_empty_steps(call.backward);
+        all.push_back(call.is_backward ? ready(put_backward, call, call.backward, key)
+                                       : ready(put_forward, call, call.forward, key));
+        if (call.is_backward)
+            all.back().backward = &call.backward;
+        else
+            all.back().forward = &call.forward;
+        if (all.back().in().where.device != all[0].in().where.device || call.is_backward != of[0].is_backward)
+            throw std::invalid_argument("calls: expected all forwards, or all backwards, of one device");
+    }
+    const Where& where = all[0].in().where;
+    const OnDevice device(where.device);
+    const bool pair = count == 2 && are_directions(all[0], all[1]);
+    for (int i = 0; i < count; ++i) {
+        ReadyCall& call = all[static_cast<std::size_t>(i)];
+        if (pair) call.resident = half_of(call.resident);
+        if (call.forward)
+            make_kernels(of[static_cast<std::size_t>(i)].cell, *call.forward, call.dtype, call.resident, pair);
+        else
+            make_kernels(of[static_cast<std::size_t>(i)].cell, *call.backward, call.dtype, call.resident, pair);
+    }
+    const auto record = [&](void* stream) { put_together(all, piece, stream); };
+    if (with_graphs.load() && !is_recorded(where.stream))
+        graph_cache().put(key, where.stream, record);
+    else
+        record(where.stream);
 }
 
 GraphCounts graph_counts() { return graph_cache().counts(); }

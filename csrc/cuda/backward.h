@@ -67,6 +67,12 @@ public:
     }
 
     void run() {
+        begin();
+        run_backward(table_.form, *this, rows_, chunk_);
+    }
+    // The same in pieces from the last step down: begin, take every step, finish_pieces. Chunks are those of run, and
+    // so are the sums over their rows; dx of a piece is there when the piece is over.
+    void begin() {
         layer_.fill(queue_);
         Base::begin_sums();
         if (Base::attending()) begin_attending();
@@ -75,8 +81,27 @@ public:
         for (int k = 0; k < table_.states; ++k)
             body.d_final.array[k] = call_.d_final_state[k], body.initial.array[k] = in_.state[k];
         each(queue_, shape_.batch, Base::widest(), body);
-        run_backward(table_.form, *this, rows_, chunk_);
+        chunk_first_ = chunk_last_ = rows_.steps;
     }
+    void take(Index first, Index last) {
+        Base::dx_by_piece_ = true;
+        for (Index end = last; end > first;) {
+            if (end == chunk_first_) {
+                close_chunk();
+                chunk_first_ = rows_.chunk_begin(end, chunk_), chunk_last_ = end;
+                begin_chunk(chunk_first_, chunk_last_);
+            }
+            const Index begin = chunk_first_ > first ? chunk_first_ : first;
+            for (Index t = end - 1; t >= begin; --t) backward_step(table_.form, *this, t);
+            Base::write_dx(rows_.first(begin), rows_.first(end) - rows_.first(begin));
+            end = begin;
+        }
+    }
+    void finish_pieces() {
+        close_chunk();
+        finish();
+    }
+    Index next(Index first) const { return rows_.chunk_end(first, chunk_); }
 
     // ---- the phases of recurrence/order.h
 
@@ -155,6 +180,10 @@ public:
     }
 
 private:
+    // The sums of a chunk stand behind its last piece's dx, which others wait for.
+    void close_chunk() {
+        if (chunk_first_ < chunk_last_) end_chunk(chunk_first_, chunk_last_);
+    }
     void take_attending(Arena& arena);
     void begin_attending() const;
     AttentionBack<T> attention(const StepRows& now) const;
@@ -279,8 +308,9 @@ private:
     }
 
     BackwardArrays<T> a_;
-    const T* reserve_ = nullptr;  // (rows, vectors, H), the forward's
-    const T* scales_ = nullptr;   // (rows, norms), the forward's
+    Index chunk_first_ = 0, chunk_last_ = 0;  // of the chunk at work, where it is taken in pieces
+    const T* reserve_ = nullptr;              // (rows, vectors, H), the forward's
+    const T* scales_ = nullptr;               // (rows, norms), the forward's
     Index reserve_row_ = 0;
     const void* fed_ = nullptr;     // (rows, vectors*H), the forward's
     const void* made_ = nullptr;    // (rows, H), the forward's

@@ -15,6 +15,27 @@ Index run(const Cell& cell, const Call& call, Dtype dtype, const Queue& queue, v
     return arena.used();
 }
 
+template <class Engine, class Call>
+class PiecesOf : public Pieces {
+public:
+    PiecesOf(const Cell& cell, const Call& call, Dtype dtype, const Queue& queue, void* workspace)
+        : arena_(workspace), engine_(cell, call, dtype, queue, arena_) {}
+
+    void begin() override { engine_.begin(); }
+    void take(Index first, Index last) override { engine_.take(first, last); }
+    void finish() override {
+        if constexpr (requires { engine_.finish_pieces(); })
+            engine_.finish_pieces();
+        else
+            engine_.finish();
+    }
+    Index next(Index first) const override { return engine_.next(first); }
+
+private:
+    Arena arena_;
+    Engine engine_;
+};
+
 }  // namespace
 
 Index reserve_bytes(const CellTable& table, const Inputs& in, Dtype dtype) {
@@ -36,6 +57,20 @@ Index put_forward(const Cell& cell, const ForwardCall& call, Dtype dtype, const 
 Index put_backward(const Cell& cell, const BackwardCall& call, Dtype dtype, const Queue& queue, void* workspace) {
     if (dtype == Dtype::float64) return run<BackwardEngine<double>>(cell, call, dtype, queue, workspace);
     return run<BackwardEngine<float>>(cell, call, dtype, queue, workspace);
+}
+
+std::unique_ptr<Pieces> forward_pieces(const Cell& cell, const ForwardCall& call, Dtype dtype, const Queue& queue,
+                                       void* workspace) {
+    if (dtype == Dtype::float64)
+        return std::make_unique<PiecesOf<ForwardEngine<double>, ForwardCall>>(cell, call, dtype, queue, workspace);
+    return std::make_unique<PiecesOf<ForwardEngine<float>, ForwardCall>>(cell, call, dtype, queue, workspace);
+}
+
+std::unique_ptr<Pieces> backward_pieces(const Cell& cell, const BackwardCall& call, Dtype dtype, const Queue& queue,
+                                        void* workspace) {
+    if (dtype == Dtype::float64)
+        return std::make_unique<PiecesOf<BackwardEngine<double>, BackwardCall>>(cell, call, dtype, queue, workspace);
+    return std::make_unique<PiecesOf<BackwardEngine<float>, BackwardCall>>(cell, call, dtype, queue, workspace);
 }
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -2,6 +2,8 @@
 // bodies (cell_launches.h).
 #pragma once
 
+#include <memory>
+
 #include "../backend_table.h"
 #include "cell_launches.h"
 
@@ -15,5 +17,21 @@ PlanInfo plan(const CellTable& table, const Shape& shape, Dtype dtype);
 // but say how many that is.
 Index put_forward(const Cell& cell, const ForwardCall& call, Dtype dtype, const Queue& queue, void* workspace);
 Index put_backward(const Cell& cell, const BackwardCall& call, Dtype dtype, const Queue& queue, void* workspace);
+
+// A call that is put piece by piece: begin, then every step, from the first up or (a backward) from the last down, then
+// finish. What it was made of must stay until then.
+class Pieces {
+public:
+    virtual ~Pieces() = default;
+    virtual void begin() = 0;
+    virtual void take(Index first, Index last) = 0;
+    virtual void finish() = 0;
+    // The end of the chunk that begins at a step.
+    virtual Index next(Index first) const = 0;
+};
+std::unique_ptr<Pieces> forward_pieces(const Cell& cell, const ForwardCall& call, Dtype dtype, const Queue& queue,
+                                       void* workspace);
+std::unique_ptr<Pieces> backward_pieces(const Cell& cell, const BackwardCall& call, Dtype dtype, const Queue& queue,
+                                        void* workspace);
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

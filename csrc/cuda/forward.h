@@ -11,8 +11,8 @@
 #include "ends.h"
 #include "engine.h"
 #include "normalise.h"
-#include "resident/maths.h"
 #include "resident/operands.h"
+#include "resident/pair.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -70,6 +70,11 @@ public:
     }
 
     void run() {
+        begin();
+        run_forward(table_.form, *this, rows_, chunk_);
+    }
+    // The same in pieces: begin, take every step, finish.
+    void begin() {
         layer_.fill(queue_);
         if (starts_) put_starts();
         if (makes_table_)
@@ -77,8 +82,16 @@ public:
                  MakeTable<T>{in_.weight_ih, storage_, token_table_, shape_.input, Base::input_row(), inputs_});
         each(queue_, shape_.batch, widest(), BeginForward<T>{a_, initial_});
         if (Base::attending()) begin_attending();
-        run_forward(table_.form, *this, rows_, chunk_);
     }
+    void take(Index first, Index last) {
+        for (Index at = first; at < last;) {
+            const Index end = next(at) < last ? next(at) : last;
+            run_forward_chunk(table_.form, *this, at, end, true);
+            at = end;
+        }
+    }
+    // The end of a chunk that begins at this step.
+    Index next(Index first) const { return rows_.chunk_end(first, chunk_); }
 
     // ---- the phases of recurrence/order.h
 
@@ -119,7 +132,10 @@ public:
         call.batch = shape_.batch, call.steps = last - first;
         call.starts = starts_, call.first_step = first;
         for (int k = 0; k < table_.states; ++k) call.sequence[k] = call_.sequence[k];
-        launches_.resident(queue_, shape, call, launches_.program);
+        if (queue_.pair && !queue_.pair->has_first)
+            queue_.pair->call[0] = call, queue_.pair->has_first = true;
+        else
+            launches_.resident(queue_, shape, call, launches_.program);
         return true;
     }
 

@@ -6,13 +6,15 @@
 namespace rnnkernels::RNNKERNELS_TARGET {
 
 struct Products;
+struct ResidentPair;
 
 // Where work is put: into a stream, one piece after the other (queue.h).
 struct Queue {
-    void* stream;              // a cudaStream_t
-    const Products* products;  // who multiplies matrices
-    int resident = 0;          // processors that a resident kernel may fill (resident/); 0: none runs
-    int shared = 0;            // bytes of shared memory that a block of it may have
+    void* stream;                  // a cudaStream_t
+    const Products* products;      // who multiplies matrices
+    int resident = 0;              // processors that a resident kernel may fill (resident/); 0: none runs
+    int shared = 0;                // bytes of shared memory that a block of it may have
+    ResidentPair* pair = nullptr;  // both directions' steps go into one kernel: what it is called with
 };
 
 // c (m, n) = a (m, k) b (k, n), or c + a b. Rows of a matrix as it lies in memory are `stride` elements apart; of a

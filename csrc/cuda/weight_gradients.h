@@ -68,7 +68,7 @@ protected:
         each(queue_, blocks, columns_, SumBlocks<T>{gradient_, storage_, count, columns_, parts_});
         each(queue_, 1, columns_, AddBlocks<T>{parts_, blocks, columns_, sums_});
         if (terms_) add_terms(first, last);
-        if (call_.dx && shape_.input > 0) write_dx(begin, count);
+        if (!dx_by_piece_) write_dx(begin, count);
         add_input(begin, count, more);
         add_hidden(first, begin, count, more);
         const Index size = table_.vectors * hidden;
@@ -81,6 +81,23 @@ protected:
             if (call_.norms[k])
                 each_row(queue_, count,
                          WriteNorms<T>{readings_[k], units_of(k), begin, rows_, call_.norms[k], storage_});
+    }
+
+    // dx of so many rows of the chunk at work, from a row of all on.
+    void write_dx(Index begin, Index count) const {
+        if (!call_.dx || shape_.input == 0) return;
+        const Index input = shape_.input, hidden = shape_.hidden;
+        const void* gradient = offset(gradient_, storage_, (begin - chunk_row_) * columns_);
+        const void* from = offset(gradient, storage_, layout_.input * hidden);
+        const Index row = dx_ ? input : x_row(shape_);
+        void* to = dx_ ? dx_ : offset(call_.dx, storage_, begin * row);
+        put(Product{count, input, table_.input.count * hidden, from, columns_, false, in_.weight_ih, Base::input_row(),
+                    false, to, row, false, storage_, dx_ ? dtype_of<T> : storage_});
+        if (!dx_) return;
+        ScatterInputGradient<T> body{dx_,           gradient, storage_, rows_,          begin, input,
+                                     x_row(shape_), columns_, call_.dx, table_.directs, {}};
+        for (int i = 0; i < table_.directs; ++i) body.column[i] = layout_.columns.of(table_.direct_slot[i]);
+        each(queue_, count, input, body);
     }
 
     // The sums, written where the caller wants them.
@@ -103,6 +120,7 @@ protected:
             Base::input_row(), more);
     }
 
+    bool dx_by_piece_ = false;  // not with the sums of a chunk
     const BackwardCall& call_;
     const Index columns_;        // values of a row of gradients
     void* gradient_ = nullptr;   // (rows of a chunk, columns, H)
@@ -195,19 +213,6 @@ private:
         for (Index t = first; t < last; ++t)
             each(queue_, rows_.count(t), columns,
                  AddTerms<T>{from, storage_, rows_.first(t) - chunk_row_, columns_, columns, terms_});
-    }
-    void write_dx(Index begin, Index count) const {
-        const Index input = shape_.input, hidden = shape_.hidden;
-        const void* from = offset(gradient_, storage_, layout_.input * hidden);
-        const Index row = dx_ ? input : x_row(shape_);
-        void* to = dx_ ? dx_ : offset(call_.dx, storage_, begin * row);
-        put(Product{count, input, table_.input.count * hidden, from, columns_, false, in_.weight_ih, Base::input_row(),
-                    false, to, row, false, storage_, dx_ ? dtype_of<T> : storage_});
-        if (!dx_) return;
-        ScatterInputGradient<T> body{dx_,           gradient_, storage_, rows_,          begin, input,
-                                     x_row(shape_), columns_,  call_.dx, table_.directs, {}};
-        for (int i = 0; i < table_.directs; ++i) body.column[i] = layout_.columns.of(table_.direct_slot[i]);
-        each(queue_, count, input, body);
     }
 
     void write(const T* from, void* to, Index count) const {

@@ -27,10 +27,21 @@ class View:  # C-contiguous memory of a device
 @final
 class Place:  # where a call runs; allocate(shape, dtype) gives fresh memory there
     def __init__(
-        self, device: int, stream: int, allocate: Callable[[list[int], str], View], tf32: bool = False
+        self,
+        device: int,
+        stream: int,
+        allocate: Callable[[list[int], str], View],
+        tf32: bool = False,
+        gathered: Gathered | None = None,
     ) -> None: ...
     @property
     def device(self) -> int: ...
+
+@final
+class Gathered:  # calls that are put together
+    def __init__(self) -> None: ...
+    def put(self, steps: int) -> None: ...
+    def __len__(self) -> int: ...
 
 @final
 class Reserve:
@@ -67,10 +78,17 @@ def program_operands() -> tuple[str, ...]: ...
 def program_source(cell: str, dtype: str, prefix: str = "") -> tuple[str, str]: ...  # what stands before it, and it
 def compile_program(cell: str, dtype: str, backward: bool, capability: int) -> bytes: ...  # by NVRTC
 def resident_source(
-    cell: str, dtype: str, hidden: int, batch: int, processors: int, tf32: bool = False
+    cell: str, dtype: str, hidden: int, batch: int, processors: int, tf32: bool = False, pair: bool = False
 ) -> tuple[str, str]: ...
 def compile_resident(
-    cell: str, dtype: str, hidden: int, batch: int, processors: int, capability: int, tf32: bool = False
+    cell: str,
+    dtype: str,
+    hidden: int,
+    batch: int,
+    processors: int,
+    capability: int,
+    tf32: bool = False,
+    pair: bool = False,
 ) -> bytes: ...  # by NVRTC
 def nvrtc() -> tuple[str, int, int]: ...  # file, version
 def kernels() -> list[str]: ...

@@ -5,6 +5,7 @@ Not here: what a call is (`_call`), how the CUDA extension is given one (`cuda.c
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from ._call import Attended, AttentionFound, Found
 from .parameters import NAMES
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from ._call import Ahead, Attention, Call, Results
     from .parameters import Array
 
@@ -21,6 +24,19 @@ if TYPE_CHECKING:
 def on_gpu(array: Any) -> bool:
     """Whether a GPU serves a call with this array: it is not NumPy's, or `set_backend` has NumPy's copied there."""
     return type(array) is not np.ndarray or _runtime.on_cuda
+
+
+def together(x: Any) -> AbstractContextManager[None]:
+    """Return where calls with this array may be put side by side (`cuda.calls.together`)."""
+    if type(x) is np.ndarray:
+        return nullcontext()
+    found: AbstractContextManager[None] = _cuda_calls().together(x)
+    return found
+
+
+def overlaps(x: Any) -> bool:
+    """Whether calls with this array are put side by side where they can be."""
+    return type(x) is not np.ndarray and _cuda_calls().extension.overlapped_steps() is not None
 
 
 def forward(call: Call, keep: bool, all_states: bool = False) -> Results:

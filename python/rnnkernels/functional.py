@@ -36,12 +36,13 @@ from ._arguments import (
 from ._arrays import frame_of
 from ._asked import Asked
 from ._call import Ahead, Call
+from ._parts import Parts, at_once
 from ._scalars import as_flag, as_items
 from .memory import check_memory, replay
 from .memory.states import States
 from .noise import Noise, check_noise
 from .parameters import Array, Layer, cell_info, cells, state_widths
-from .run import Gradients, Run, State, Whole
+from .run import Gradients, Kept, Run, State, Whole
 from .schedule import Like, begin, check_reset_state, check_rows
 
 if TYPE_CHECKING:
@@ -176,7 +177,21 @@ def run_layer(
     *,
     training: bool,
 ) -> Run:
-    """Run what is asked for on arrays that are yet to be checked; `forward` says what each is.
+    """Run what is asked for on arrays that are yet to be checked; `forward` says what each is."""
+    return at_once(layer_parts(asked, x, params, state, reset_state, term, training=training))
+
+
+def layer_parts(
+    asked: Asked,
+    x: npt.ArrayLike,
+    params: Mapping[str, npt.ArrayLike],
+    state: Sequence[npt.ArrayLike] | None,
+    reset_state: Sequence[npt.ArrayLike] | None,
+    term: npt.ArrayLike | None,
+    *,
+    training: bool,
+) -> Parts[Run]:
+    """Do what `run_layer` does, but for the call of a backend, which is the caller's.
 
     Whether masks are drawn or their expectation is taken, the noise says.
     """
@@ -202,7 +217,7 @@ def run_layer(
         length, cut = check_rows(steps, batch, asked.lengths, asked.resets)
         run = partial(_run, layer, added, settings, reset)
         return replay.forward(run, asked._replace(lengths=length, resets=cut), inputs, initial)
-    return _run(layer, added, settings, reset, asked, inputs, initial, training)
+    return (yield from _run_parts(layer, added, settings, reset, asked, inputs, initial, training))
 
 
 def _as_term(term: npt.ArrayLike, dtype: Any, x: Array, params: Mapping[str, Array]) -> Array:
@@ -211,7 +226,12 @@ def _as_term(term: npt.ArrayLike, dtype: Any, x: Array, params: Mapping[str, Arr
     return as_floats("term", term, dtype, fits_shape("(B, G*H)", rows))
 
 
-def _run(
+def _run(*given: Any) -> Run:
+    """Run a sequence or a piece of one, as `_run_parts` has it: `keep` what a backward needs."""
+    return at_once(_run_parts(*given))
+
+
+def _run_parts(
     layer: Layer,
     term: Array | None,
     settings: tuple[float, ...],
@@ -220,8 +240,8 @@ def _run(
     x: Array,
     state: State | None,
     keep: bool,
-) -> Run:
-    """Run a sequence or a piece of one: `keep` what a backward needs."""
+) -> Parts[Run]:
+    """Do what `_run` does, but for the call of a backend."""
     cell, schedule, begun, rows, noise = asked.cell, None, state, None, asked.noise
     if asked.ragged:
         weight = layer.weight_ih
@@ -233,7 +253,8 @@ def _run(
         noise = noise._replace(batch=x.shape[1] if x.ndim > 1 else 0)
     call = Call(cell, x, layer, begun, rows, term, noise, settings, asked.products)
     states_alone = keep and asked.memory == "states"
-    output, final, reserve, later = _serve.forward(call, keep and not states_alone, asked.all_states or states_alone)
+    kept_whole, all_states = keep and not states_alone, asked.all_states or states_alone
+    output, final, reserve, later = yield partial(_serve.forward, call, kept_whole, all_states)
     states = None if later is None else (output, *later)
     kept: Whole | States | None = None
     if states_alone and states is not None:
@@ -292,7 +313,8 @@ def forward_layers(
         check_products(products, dtype)
     if _serve.on_gpu(inputs):
         _serve.check_products_on_gpu(products)
-        return _one_by_one(cell, inputs, layers, states, training, noises, cell_clip)
+        with _serve.together(inputs):
+            return _one_by_one(cell, inputs, layers, states, training, noises, cell_clip)
     initial = [
         as_states("state", state, info["states"], dtype, fits_layer(cell, params, inputs))
         for state, params in zip(states, arrays, strict=True)
@@ -315,7 +337,7 @@ def forward_layers(
 def _one_by_one(
     cell: str, x: Any, layers: Any, states: Any, training: bool, noises: Any, cell_clip: float | None
 ) -> list[Run]:
-    """Run layers on layers on a GPU: it is the stream that keeps it busy."""
+    """Run layers on layers on a GPU, where streams keep it busy."""
     runs: list[Run] = []
     for params, state, noise in zip(layers, states, noises or [None] * len(layers), strict=True):
         runs.append(forward(cell, x, params, state, training=training, noise=noise, cell_clip=cell_clip))
@@ -362,6 +384,17 @@ def backward(
     ValueError
         If the run was made for inference, or a shape does not fit.
     """
+    kept, ahead = checked_ahead(run, d_output, d_state, d_states)
+    return kept.backward(ahead, need_x=as_flag("need_x", need_x), norms=as_flag("norms", norms))
+
+
+def checked_ahead(
+    run: Run,
+    d_output: npt.ArrayLike | None,
+    d_state: Sequence[npt.ArrayLike] | None,
+    d_states: Sequence[npt.ArrayLike | None] | None = None,
+) -> tuple[Kept, Ahead]:
+    """Return what a run keeps and what its backward is given."""
     if not isinstance(run, Run):
         raise TypeError(f"run: expected what forward returned, got {type(run).__name__}")
     if run._kept is None:
@@ -372,7 +405,7 @@ def backward(
         None if d_state is None else as_states("d_state", d_state, cell_info(run.cell)["states"], kind, _fits(run)),
         () if d_states is None else _as_sequences(d_states, run, cell_info(run.cell)["states"]),
     )
-    return run._kept.backward(ahead, need_x=as_flag("need_x", need_x), norms=as_flag("norms", norms))
+    return run._kept, ahead
 
 
 def _fits(run: Run) -> Callable[[int, str, tuple[int, ...]], None]:

@@ -7,10 +7,12 @@ What a run keeps has three forms, each with the backward that belongs to it: `Wh
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from . import _pickled, _serve  # noqa: F401 - _pickled: reserves can be copied
 from ._described import described
+from ._parts import Parts, at_once
 from .parameters import Array, Params
 from .schedule import check_states
 
@@ -142,12 +144,19 @@ class Whole(NamedTuple):
 
     def backward(self, ahead: Ahead, *, need_x: bool, norms: bool) -> Gradients:
         """Go back through all of it in one call."""
+        return at_once(self.backward_parts(ahead, need_x=need_x, norms=norms))
+
+    def backward_parts(self, ahead: Ahead, *, need_x: bool, norms: bool) -> Parts[Gradients]:
+        """Do what `backward` does, but for the call of a backend, which is the caller's."""
         call, output, reserve, schedule = self
         if schedule is None:
-            x, params, state, term, readings = _serve.backward(call, output, reserve, ahead, need_x, norms)
+            x, params, state, term, readings = yield partial(
+                _serve.backward, call, output, reserve, ahead, need_x, norms
+            )
             return Gradients(x, params, state, None, term, readings if norms else None)
         ended = of_sequences(ahead, schedule, tuple(s.shape[1] for s in call.state or ()))
-        return gradients(_serve.backward(call, output, reserve, ended, need_x, norms), schedule, ahead, norms)
+        found = yield partial(_serve.backward, call, output, reserve, ended, need_x, norms)
+        return gradients(found, schedule, ahead, norms)
 
 
 def of_sequences(ahead: Ahead, schedule: Schedule, widths: tuple[int, ...]) -> Ahead:

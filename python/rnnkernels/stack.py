@@ -7,11 +7,13 @@ trainer, an embedding or an output layer.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import _directions as directions
 from . import functional
 from ._arguments import DeviceKind, as_floats, as_settings, fits_shape, kind_of_array, settled
 from ._arrays import frame_at, frame_of
@@ -234,22 +236,18 @@ class Stack:
             return StackRun(runs[-1].output, tuple(run.state for run in runs), tuple(runs))
         options |= {**ragged, "all_states": all_states, "memory": memory}
         runs = []
+        calls: list[directions.Given] = []
         for number, (end, noise) in enumerate(zip(self._ends, noises, strict=True)):
             if number and number % self.num_directions == 0:
                 x = join([run.output for run in runs[-self.num_directions :]])
                 if drops:
                     x = drop(x, self.dropout, seed, number)
-            reset = reset_states[number]
-            runs.append(
-                functional.forward(
-                    *(self.cell, x, self._layer(end), states[number]),
-                    **options,
-                    reset_state=reset,
-                    reverse=end.endswith("_reverse"),
-                    term=terms[number],
-                    noise=noise,
-                )
-            )
+            given = {"reset_state": reset_states[number], "term": terms[number], "noise": noise}
+            own = {**options, **given, "reverse": end.endswith("_reverse")}
+            calls.append((self.cell, x, self._layer(end), states[number], own))
+            if len(calls) == self.num_directions:
+                runs += directions.forward(calls)
+                calls = []
         output = join([run.output for run in runs[-self.num_directions :]])
         final = tuple(run.state for run in runs)
         return StackRun(output, final, tuple(runs), self.num_directions, seed if drops else None)
@@ -302,24 +300,9 @@ class Stack:
             if len(d_outputs) != self.num_layers:
                 raise ValueError(f"d_outputs: expected {self.num_layers} arrays or None, got {len(d_outputs)}")
         d_layers = self._d_layers(run, d_output, d_outputs)
-        params: dict[str, Array] = {}
-        found: list[functional.Gradients] = []  # from the top down
-        above: Array | None = None  # gradient with respect to a layer's output
-        for layer in reversed(range(self.num_layers)):
-            above = total([above, *d_layers[layer]])
-            dx: list[Array | None] = []
-            for number in reversed(range(layer * self.num_directions, (layer + 1) * self.num_directions)):
-                end = self._ends[number]
-                d_part = self._direction(above, end)
-                grads = functional.backward(
-                    run._runs[number], d_part, d_states[number], need_x=need_x or layer > 0, norms=norms
-                )
-                params |= {name + end: array for name, array in grads.params.items()}
-                found.append(replace(grads, x=None))
-                dx.append(grads.x)
-            above = total(dx[::-1])
-            if above is not None and layer > 0 and run._seed is not None:
-                above = drop(above, self.dropout, run._seed, layer * self.num_directions)
+        single = self.num_directions == 1 and run._seed is None and d_outputs is None
+        with directions.following(run._runs) if single else nullcontext():
+            above, params, found = self._down(run, d_layers, d_states, need_x, norms)
         found.reverse()
         resets = [grads.reset_state for grads in found if grads.reset_state is not None]
         terms = tuple(grads.term for grads in found)
@@ -483,6 +466,29 @@ class Stack:
         found = [known(f"d_outputs[{layer}]", d) for layer, d in enumerate(d_outputs or [None] * self.num_layers)]
         found[-1] = known("d_output", d_output) + found[-1]
         return found
+
+    def _down(
+        self, run: StackRun, d_layers: Any, d_states: Any, need_x: bool, norms: bool
+    ) -> tuple[Array | None, dict[str, Array], list[functional.Gradients]]:
+        """Return dL/dx, the gradients of the parameters, and what each layer's backward found, from the top down."""
+        params: dict[str, Array] = {}
+        found: list[functional.Gradients] = []
+        above: Array | None = None  # dL/d(a layer's output)
+        for layer in reversed(range(self.num_layers)):
+            above = total([above, *d_layers[layer]])
+            dx: list[Array | None] = []
+            numbers = list(reversed(range(layer * self.num_directions, (layer + 1) * self.num_directions)))
+            calls = [(run._runs[n], self._direction(above, self._ends[n]), d_states[n]) for n in numbers]
+            made = directions.backward(calls, need_x=need_x or layer > 0, norms=norms)
+            for number, grads in zip(numbers, made, strict=True):
+                end = self._ends[number]
+                params |= {name + end: array for name, array in grads.params.items()}
+                found.append(replace(grads, x=None))
+                dx.append(grads.x)
+            above = total(dx[::-1])
+            if above is not None and layer > 0 and run._seed is not None:
+                above = drop(above, self.dropout, run._seed, layer * self.num_directions)
+        return above, params, found
 
     def _direction(self, d_output: Array | None, end: str) -> Array | None:
         """Return what of dL/d(a layer's output) belongs to one direction."""

@@ -240,8 +240,8 @@ BREAKS = [
     Break(
         "term: a stack's upper layers have the first's",
         f"{P}/stack.py",
-        "term=terms[number],",
-        "term=terms[0],",
+        '"term": terms[number],',
+        '"term": terms[0],',
         "tests/python/test_term.py",
     ),
     Break(

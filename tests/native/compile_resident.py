@@ -26,6 +26,8 @@ from hand_programs import CELLS
 LAYERS = [("lstm", 512, 16), ("gru", 256, 64), ("rnn_tanh", 511, 600), ("slstm", 100, 3), ("lstm_program", 40, 9)]
 # Of two products in a step.
 LAYERS += [("gru_reset_before", 512, 16), ("mut1", 256, 64), ("mgu", 511, 600), ("gru_reset_before_program", 40, 9)]
+# Both directions in one kernel.
+PAIRS = [("lstm", 512, 16), ("gru", 256, 64), ("lstm_program", 40, 9)]
 # Of float32, in TF32 or not.
 FLOAT_LAYERS = [("lstm", 384, 16, True), ("lstm", 384, 8, False), ("gru", 256, 128, False), ("slstm", 100, 3, True)]
 PROCESSORS = 132
@@ -91,11 +93,13 @@ def main(file: str, folder: str) -> None:
     for name in ("lstm", "gru_reset_before"):
         module.add_program(**{"name": f"{name}_program", **CELLS[name]})
     tool = disassembler()
-    layers = [(*layer, "bfloat16", False) for layer in LAYERS]
-    layers += [(*layer, "float32", tf32) for *layer, tf32 in FLOAT_LAYERS]
-    for cell, hidden, batch, dtype, tf32 in layers:
-        to = Path(folder, f"resident_{cell}_{hidden}_{dtype}{tf32:d}.cu")
-        source = module.resident_source(cell, dtype, hidden, batch, PROCESSORS, tf32)
+    layers = [(*layer, "bfloat16", False, False) for layer in LAYERS]
+    layers += [(*layer, "bfloat16", False, True) for layer in PAIRS]
+    layers += [(*layer, "float32", tf32, False) for *layer, tf32 in FLOAT_LAYERS]
+    for cell, hidden, batch, dtype, tf32, pair in layers:
+        what = f"{cell}, {dtype}, H {hidden}, B {batch}" + ", TF32" * tf32 + ", both directions" * pair
+        to = Path(folder, f"resident_{cell}_{hidden}_{dtype}{tf32:d}{pair:d}.cu")
+        source = module.resident_source(cell, dtype, hidden, batch, PROCESSORS, tf32, pair)
         to.write_text("\n".join(source), encoding="utf-8")
         product = "FFMA" if dtype == "float32" and not tf32 else "HMMA"
         for architecture in architectures():
@@ -116,7 +120,7 @@ def main(file: str, folder: str) -> None:
                     f"compile_resident: {cell}, sm_{architecture}: {spilled} bytes of registers are spilled"
                 )
             if tool is not None:
-                look(cubin, tool, product, f"{cell}, {dtype}, H {hidden}, B {batch}, sm_{architecture}")
+                look(cubin, tool, product, f"{what}, sm_{architecture}")
     print(f"{len(layers)} resident kernels compiled for {', '.join(architectures())}")
     if tool is None:
         print("their machine code is NOT looked at: there is no nvdisasm here")

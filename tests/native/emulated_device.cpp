@@ -12,6 +12,7 @@
 #include "cuda/on_device.h"
 #include "cuda/reference.cu"
 #include "device_table.h"
+#include "emulated_sides.h"
 
 namespace rnnkernels::cuda {
 namespace {

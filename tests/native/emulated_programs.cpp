@@ -267,7 +267,7 @@ template CellLaunches<float> launches_of(const OwnProgram&);
 template CellLaunches<double> launches_of(const OwnProgram&);
 
 void make_ready(const OwnProgram&, Dtype, bool) {}
-void make_resident_ready(int, const OwnProgram*, const Resident&, Dtype) {}
+void make_resident_ready(int, const OwnProgram*, const Resident&, Dtype, bool) {}
 
 }  // namespace rnnkernels::cuda
 

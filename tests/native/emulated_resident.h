@@ -3,6 +3,7 @@
 
 #include "cuda/queue.h"
 #include "cuda/resident/launch.h"
+#include "cuda/resident/pair.h"
 #include "cuda/resident/two_products_cell_maths.h"
 #include "resident_machine.h"
 
@@ -10,15 +11,27 @@ namespace rnnkernels::cuda {
 
 template <class Maths>
 void put_emulated(const Queue& queue, const Resident& shape, const ResidentCall& call) {
+    ResidentPair pair{{call, call}, 0, false};
+    if (queue.pair) {
+        pair.call[0] = queue.pair->call[0], queue.pair->has_first = false;
+        pair.call[0].program = call.program;
+        pair.clusters = clusters_of(shape, pair.call[0].batch);
+    }
+    const int clusters = pair.clusters + clusters_of(shape, call.batch);
     put(queue, [=] {
-        if (shape.operands == Operands::tf32)
-            run_emulated<Maths, Tf32>(shape, call, 1);
-        else if (shape.operands == Operands::full)
-            run_emulated<Maths, Full>(shape, call, 1);
-        else if (call.a.storage == Dtype::bfloat16)
-            run_emulated<Maths, Bfloat16>(shape, call, 1);
-        else
-            run_emulated<Maths, Float16>(shape, call, 1);
+        for (int cluster = clusters - 1; cluster >= 0; --cluster) {
+            const PairPlace at = pair_place(cluster, pair.clusters);
+            const ResidentCall& of = pair.call[at.call];
+            const unsigned seed = static_cast<unsigned>(1 + cluster);
+            if (shape.operands == Operands::tf32)
+                run_emulated_cluster<Maths, Tf32>(shape, of, at.tile, seed);
+            else if (shape.operands == Operands::full)
+                run_emulated_cluster<Maths, Full>(shape, of, at.tile, seed);
+            else if (call.a.storage == Dtype::bfloat16)
+                run_emulated_cluster<Maths, Bfloat16>(shape, of, at.tile, seed);
+            else
+                run_emulated_cluster<Maths, Float16>(shape, of, at.tile, seed);
+        }
     });
 }
 

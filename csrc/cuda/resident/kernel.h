@@ -3,6 +3,7 @@
 #pragma once
 
 #include "machine.h"
+#include "pair.h"
 #include "two_products_warp.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
@@ -22,11 +23,10 @@ RNNKERNELS_INLINE void fill_buffers(const Resident& shape, const ResidentCall& c
 #if defined(__CUDACC__)
 
 template <Resident shape, class Maths, class Stored>
-__device__ __forceinline__ void run_resident(const ResidentCall& call) {
+__device__ __forceinline__ void run_resident(const ResidentCall& call, Index tile) {
     extern __shared__ __align__(16) unsigned char memory[];
     auto* const h = reinterpret_cast<WordOf<Stored>*>(memory + 16);
     const Mailbox mailbox{shared_address(h), shared_address(memory)};
-    const Index tile = blockIdx.x / shape.blocks;
     if (threadIdx.x == 0) mailbox.begin(shape.bytes());
     fill_buffers<Stored>(shape, call, tile, threadIdx.x, blockDim.x,
                          [&](Index at, WordOf<Stored> bits) RNNKERNELS_INLINED { h[at] = bits; });
@@ -48,6 +48,17 @@ __device__ __forceinline__ void run_resident(const ResidentCall& call) {
     warp.end();
     arrive_cluster();  // none may leave while others can still send to it
     wait_cluster();
+}
+
+// Of one call, or of both directions': a cluster works on rows of one of them.
+template <Resident shape, class Maths, class Stored>
+__device__ __forceinline__ void run_resident(const ResidentCall& call) {
+    run_resident<shape, Maths, Stored>(call, blockIdx.x / shape.blocks);
+}
+template <Resident shape, class Maths, class Stored>
+__device__ __forceinline__ void run_resident(const ResidentPair& pair) {
+    const PairPlace at = pair_place(static_cast<int>(blockIdx.x / shape.blocks), pair.clusters);
+    run_resident<shape, Maths, Stored>(pair.call[at.call], at.tile);
 }
 
 #endif

@@ -7,17 +7,18 @@
 
 #include "../loaded.h"
 #include "../queue.h"
+#include "pair.h"
 #include "source.h"
 
 namespace rnnkernels::cuda {
 namespace {
 
 // On the current device.
-cudaKernel_t kernel_of(int number, const OwnProgram* program, const Resident& shape, Dtype storage) {
+cudaKernel_t kernel_of(int number, const OwnProgram* program, const Resident& shape, Dtype storage, bool pair) {
     static std::mutex guard;
     static auto* kept = new std::map<std::tuple<int, std::string>, cudaKernel_t>;
     const int device = current_device();
-    const std::string source = resident_source(number, program, shape, storage);
+    const std::string source = resident_source(number, program, shape, storage, pair);
     const std::lock_guard<std::mutex> lock(guard);
     cudaKernel_t& kernel = (*kept)[{device, source}];
     if (kernel) return kernel;
@@ -33,7 +34,14 @@ cudaKernel_t kernel_of(int number, const OwnProgram* program, const Resident& sh
 }
 
 void put(int number, const OwnProgram* program, const Queue& queue, const Resident& shape, const ResidentCall& call) {
-    const Index rows = shape.cluster_rows(), clusters = (call.batch + rows - 1) / rows;
+    int clusters = clusters_of(shape, call.batch);
+    ResidentPair pair{};
+    if (queue.pair) {
+        pair = *queue.pair, queue.pair->has_first = false;
+        pair.call[1] = call;
+        pair.clusters = clusters_of(shape, pair.call[0].batch);
+        clusters += pair.clusters;
+    }
     if (clusters == 0 || call.steps == 0) return;
     cudaLaunchAttribute cluster{};
     cluster.id = cudaLaunchAttributeClusterDimension;
@@ -44,9 +52,9 @@ void put(int number, const OwnProgram* program, const Queue& queue, const Reside
     config.dynamicSmemBytes = static_cast<std::size_t>(shape.shared_bytes());
     config.stream = static_cast<cudaStream_t>(queue.stream);
     config.attrs = &cluster, config.numAttrs = 1;
-    void* arguments[] = {const_cast<ResidentCall*>(&call)};
-    RNNKERNELS_CHECK(cudaLaunchKernelExC(
-        &config, reinterpret_cast<const void*>(kernel_of(number, program, shape, call.a.storage)), arguments));
+    void* arguments[] = {queue.pair ? static_cast<void*>(&pair) : const_cast<ResidentCall*>(&call)};
+    const cudaKernel_t kernel = kernel_of(number, program, shape, call.a.storage, queue.pair != nullptr);
+    RNNKERNELS_CHECK(cudaLaunchKernelExC(&config, reinterpret_cast<const void*>(kernel), arguments));
 }
 
 }  // namespace
@@ -58,8 +66,8 @@ void put_resident(const OwnProgram& program, const Queue& queue, const Resident&
     put(-1, &program, queue, shape, call);
 }
 
-void make_resident_ready(int number, const OwnProgram* program, const Resident& shape, Dtype storage) {
-    kernel_of(number, program, shape, storage);
+void make_resident_ready(int number, const OwnProgram* program, const Resident& shape, Dtype storage, bool pair) {
+    kernel_of(number, program, shape, storage, pair);
 }
 
 }  // namespace rnnkernels::cuda

@@ -29,7 +29,7 @@ void put_resident_cell(int number, const Queue& queue, const Resident& shape, co
 void put_resident(const OwnProgram& program, const Queue& queue, const Resident& shape, const ResidentCall& call);
 
 // Makes ready what a call will put, of a built-in cell or, where it is not null, of a program: later is too late where
-// a stream is recorded.
-void make_resident_ready(int number, const OwnProgram* program, const Resident& shape, Dtype storage);
+// a stream is recorded. `pair`: the kernel of both directions, which a queue with a pair puts (pair.h).
+void make_resident_ready(int number, const OwnProgram* program, const Resident& shape, Dtype storage, bool pair);
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

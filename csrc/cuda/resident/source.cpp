@@ -45,7 +45,7 @@ const char* stored_name(Operands operands, Dtype storage) {
 
 }  // namespace
 
-std::string resident_source(int number, const OwnProgram* program, const Resident& shape, Dtype storage) {
+std::string resident_source(int number, const OwnProgram* program, const Resident& shape, Dtype storage, bool pair) {
     std::string text;
     if (program)
         text = maths_of(*program);
@@ -57,8 +57,8 @@ std::string resident_source(int number, const OwnProgram* program, const Residen
     text += ", Operands{" + std::to_string(static_cast<int>(shape.operands)) + "}, " + std::to_string(shape.rows);
     text += "};\n}  // namespace\n}  // namespace rnnkernels::cuda\n\n";
     text += "extern \"C\" __global__ void __launch_bounds__(" + std::to_string(shape.warps * 32) + ", 1) " +
-            kResidentKernel +
-            "(const __grid_constant__ rnnkernels::cuda::ResidentCall call) {\n"
+            kResidentKernel + "(const __grid_constant__ rnnkernels::cuda::" + (pair ? "ResidentPair" : "ResidentCall") +
+            " call) {\n"
             "    using namespace rnnkernels::cuda;\n    run_resident<kShape, Maths, " +
             stored_name(shape.operands, storage) + ">(call);\n}\n";
     return text;

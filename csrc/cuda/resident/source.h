@@ -10,7 +10,9 @@
 namespace rnnkernels::cuda {
 
 // Of a program or, where that is null, of the number-th built-in cell.
-std::string resident_source(int number, const OwnProgram* program, const Resident& shape, Dtype storage);
+// `pair`: for both directions of a layer (pair.h).
+std::string resident_source(int number, const OwnProgram* program, const Resident& shape, Dtype storage,
+                            bool pair = false);
 inline constexpr const char* kResidentKernel = "resident_forward";
 
 // What stands before it: kernel_headers.h and all that it includes.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from rnnkernels._arrays import COPIES, CopyFrame, CupyFrame, TorchFrame, device_frame
@@ -10,9 +12,34 @@ from . import extension
 from .copies import can_be_copied
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rnnkernels._call import Ahead, Attention, Call
 
     DeviceFrame = TorchFrame | CupyFrame | CopyFrame
+
+
+# Where calls wait to be put together; None: each is put at once.
+_gathered: ContextVar[Any] = ContextVar("gathered", default=None)
+
+
+@contextmanager
+def together(x: Any) -> Iterator[None]:
+    """Put the calls that are made inside side by side, where `overlap_layers` says so and `x` is an array of a GPU.
+
+    Their results are there when all have been made: until then nothing but such a call may read one of them.
+    """
+    steps = extension.overlapped_steps()
+    if steps is None or device_frame(x) is None:
+        yield
+        return
+    gathered = extension.load().Gathered()
+    token = _gathered.set(gathered)
+    try:
+        yield
+    finally:
+        _gathered.reset(token)
+    gathered.put(steps)
 
 
 def forward(call: Call, keep: bool, all_states: bool) -> tuple[Any, Any, Any, Any]:
@@ -82,7 +109,8 @@ def drop(x: Any, rate: float, seed: int, layer: int) -> Any:
 
 
 def _place(frame: DeviceFrame) -> Any:
-    return extension.load().Place(frame.device, frame.stream(), frame.allocate, extension.tf32_allowed())
+    tf32 = extension.tf32_allowed()
+    return extension.load().Place(frame.device, frame.stream(), frame.allocate, tf32, _gathered.get())
 
 
 def _views(frame: DeviceFrame, call: Call) -> Call:

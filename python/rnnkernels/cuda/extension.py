@@ -38,6 +38,7 @@ class Device(NamedTuple):
 
 
 _tf32 = False
+_overlapped: int | None = None  # steps
 
 
 @cache
@@ -265,6 +266,38 @@ def use_graphs(used: bool) -> None:
 def graph_counts() -> GraphCounts:
     """Return how many graphs were made, and how many calls run as one, since `use_graphs` was last called."""
     return GraphCounts(*load().graph_counts())
+
+
+def overlap_layers(used: bool, *, steps: int = 64) -> None:
+    """Let layers of a `Stack` on a GPU run side by side, or one after another, which is the default.
+
+    A layer of a stack of one direction works on a piece of steps while the layer below it (in a backward: above it)
+    works on the next piece, each in a stream beside the caller's. The two directions of a bidirectional layer run side
+    by side; by the kernel ``"resident"``, in one launch. The caller's stream waits for all of them. docs/cuda.md says
+    which calls that are, and which bits stay the same.
+
+    Parameters
+    ----------
+    used : bool
+    steps : int, default 64
+        Of a piece, at least; a call has 64 pieces at most.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `used` is no flag, or `steps` no number of 1 or more.
+    CudaUnavailableError
+        If the backend was not built.
+    """
+    global _overlapped  # noqa: PLW0603 - a setting of the process
+    used, steps = as_flag("used", used), as_integer("steps", steps, 1, _MOST)
+    load()
+    _overlapped = steps if used else None
+
+
+def overlapped_steps() -> int | None:
+    """Return the steps of a piece where `overlap_layers` is on; else None."""
+    return _overlapped
 
 
 def allow_tf32(allowed: bool) -> None:

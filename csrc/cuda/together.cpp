@@ -1,0 +1,146 @@
+// What together.h says.
+#include "together.h"
+
+#include <optional>
+
+#include "cublas.h"
+#include "engines.h"
+#include "overlap.h"
+#include "resident/pair.h"
+#include "sides.h"
+
+namespace rnnkernels::cuda {
+namespace {
+
+// A call in its stream, with what it is put by.
+class Running {
+public:
+    Running(const ReadyCall& call, void* stream, ResidentPair* pair) {
+        const Where& where = call.in().where;
+        auto* own = static_cast<char*>(where.workspace);
+        const Products* products = &reference_products();
+        if (call.kernel != Kernel::reference) {
+            blas_.emplace(stream, own, where.tf32);
+            products = &blas_->products();
+            own += kCublasWorkspace;
+        }
+        queue_ = {stream, products, call.resident, call.shared, pair};
+        pieces_ = call.forward ? forward_pieces(*call.cell, *call.forward, call.dtype, queue_, own)
+                               : backward_pieces(*call.cell, *call.backward, call.dtype, queue_, own);
+    }
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
+
+    Pieces* operator->() const { return pieces_.get(); }
+
+private:
+    std::optional<Cublas> blas_;
+    Queue queue_{};
+    std::unique_ptr<Pieces> pieces_;
+};
+
+// Which earlier call's result a call reads.
+LinkedCall link_of(const std::vector<ReadyCall>& calls, std::size_t number) {
+    const ReadyCall& call = calls[number];
+    LinkedCall found{-1, false, call.in().shape.steps};
+    for (std::size_t j = 0; j < number; ++j) {
+        const ReadyCall& other = calls[j];
+        const void* read = call.forward ? call.forward->in.x : call.backward->d_output;
+        const void* written = other.forward ? other.forward->output : other.backward->dx;
+        if (!read || read != written) continue;
+        const Inputs &to = call.in(), &from = other.in();
+        found.before = static_cast<int>(j);
+        found.by_piece = !to.starts && !to.places && !from.starts && !from.places && to.shape.steps == from.shape.steps;
+    }
+    return found;
+}
+
+// Both directions' steps, chunk by chunk: the first deposits its part of each kernel, the second puts both.
+void put_directions(const std::vector<ReadyCall>& calls, void* stream) {
+    ResidentPair pair{};
+    Running first(calls[0], stream, &pair), second(calls[1], stream, &pair);
+    first->begin();
+    second->begin();
+    const Index steps = calls[0].in().shape.steps;
+    for (Index from = 0; from < steps;) {
+        const Index to = first->next(from);
+        first->take(from, to);
+        second->take(from, to);
+        from = to;
+    }
+    first->finish();
+    second->finish();
+}
+
+// The streams come back to the caller's also where something throws: its memory may be given back then.
+class Joined {
+public:
+    Joined(Sides& sides, void* stream, int count, int first_event)
+        : sides_(sides), stream_(stream), count_(count), first_event_(first_event) {}
+    ~Joined() {
+        for (int i = 0; i < count_; ++i) try {
+                sides_.record(first_event_ + i, sides_.stream(i));
+                sides_.wait(stream_, first_event_ + i);
+            } catch (...) {  // CUDA has failed, and says so to whoever comes next
+            }
+    }
+    Joined(const Joined&) = delete;
+    Joined& operator=(const Joined&) = delete;
+
+private:
+    Sides& sides_;
+    void* stream_;
+    int count_, first_event_;
+};
+
+}  // namespace
+
+bool are_directions(const ReadyCall& a, const ReadyCall& b) {
+    if (!a.forward || !b.forward || a.resident == 0 || a.resident != b.resident) return false;
+    const Inputs &one = a.forward->in, &other = b.forward->in;
+    const Shape &s = one.shape, &o = other.shape;
+    if (a.cell != b.cell || a.dtype != b.dtype || s.steps != o.steps || s.batch != o.batch || s.hidden != o.hidden ||
+        s.input != o.input || s.hidden == 0)
+        return false;
+    // Of float32 in full half of a card's processors may have too few rows in flight (resident/coverage.h).
+    if (a.dtype == Dtype::float32 && !one.where.tf32) return false;
+    if (one.x == b.forward->output || other.x == a.forward->output) return false;
+    // Chunks begin at the same steps: both have the same rows in each.
+    for (Index t = 0; t <= s.steps; ++t)
+        if ((one.starts ? one.starts[t] : t * s.batch) != (other.starts ? other.starts[t] : t * o.batch)) return false;
+    return true;
+}
+
+void put_together(const std::vector<ReadyCall>& calls, Index piece, void* stream) {
+    if (calls.size() == 2 && are_directions(calls[0], calls[1])) return put_directions(calls, stream);
+    std::vector<LinkedCall> links;
+    for (std::size_t i = 0; i < calls.size(); ++i) links.push_back(link_of(calls, i));
+    const std::vector<Part> parts = overlapped(links, piece, calls[0].backward != nullptr);
+    std::vector<char> waited(parts.size());
+    for (const Part& part : parts)
+        if (part.after >= 0) waited[static_cast<std::size_t>(part.after)] = 1;
+    const int count = static_cast<int>(calls.size()), part_count = static_cast<int>(parts.size());
+    // Events: of the parts, of each stream's end, of the begin.
+    Sides sides(count, part_count + count + 1);
+    const int begun = part_count + count;
+    sides.record(begun, stream);
+    for (int i = 0; i < count; ++i) sides.wait(sides.stream(i), begun);
+    const Joined joined(sides, stream, count, part_count);
+    std::vector<std::unique_ptr<Running>> running;
+    for (int i = 0; i < count; ++i)
+        running.push_back(std::make_unique<Running>(calls[static_cast<std::size_t>(i)], sides.stream(i), nullptr));
+    for (int i = 0; i < part_count; ++i) {
+        const Part& part = parts[static_cast<std::size_t>(i)];
+        Running& call = *running[static_cast<std::size_t>(part.call)];
+        void* const side = sides.stream(part.call);
+        // What a call does before its first step reads nothing of the others'.
+        if (part.begins) call->begin();
+        if (part.after >= 0) sides.wait(side, part.after);
+        if (part.first < part.last) call->take(part.first, part.last);
+        // Whoever reads dx need not wait for the sums of weight gradients; of an output, all is there.
+        if (waited[static_cast<std::size_t>(i)]) sides.record(i, side);
+        if (part.ends) call->finish();
+    }
+}
+
+}  // namespace rnnkernels::cuda

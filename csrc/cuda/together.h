@@ -1,0 +1,34 @@
+// Calls that are put together: each into a stream of its own beside the caller's, piece by piece where one reads
+// another's results (overlap.h); or both directions of a layer into one stream, with one resident kernel for the steps
+// of both.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "cell_launches.h"
+#include "plan.h"
+
+namespace rnnkernels::cuda {
+
+// A call that is checked and ready: one of the two.
+struct ReadyCall {
+    const Cell* cell;
+    const ForwardCall* forward;
+    const BackwardCall* backward;
+    Dtype dtype;
+    Kernel kernel;
+    int resident;  // processors that a resident kernel may fill; 0: the call has none
+    int shared;    // bytes of shared memory that a block of it may have
+
+    const Inputs& in() const { return forward ? forward->in : backward->in; }
+};
+
+// Whether both are served by one resident kernel: of one cell, one dtype and one shape, neither of which reads what the
+// other writes.
+bool are_directions(const ReadyCall& a, const ReadyCall& b);
+
+// Puts all of them into a stream, or what follows from it and comes back to it. `piece`: steps.
+void put_together(const std::vector<ReadyCall>& calls, Index piece, void* stream);
+
+}  // namespace rnnkernels::cuda
