@@ -51,6 +51,10 @@ void give_memory(void* memory);
 // Both wait: the host's memory may change, or be read, right after.
 void copy_in(const void* host, void* device, Index bytes);
 void copy_out(const void* device, void* host, Index bytes);
+// Between a device and the host, either way, in the order of a stream; waits for it.
+void copy(void* stream, const void* from, void* to, Index bytes);
+// The device of a stream.
+int device_of(void* stream);
 // Puts bytes of this value into a stream.
 void fill(void* stream, void* memory, int value, Index bytes);
 

@@ -6,6 +6,7 @@
 #include "calls.h"
 #include "programs.h"
 #include "released.h"
+#include "xla_ffi.h"
 
 namespace rnnkernels::binding {
 namespace {
@@ -221,6 +222,7 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
     bind_device_array(m);
     bind_calls(m);
     bind_programs(m);
+    bind_xla_ffi(m);
     py::class_<Memory>(m, "Memory", "Memory of a device.")
         .def(py::init<int, rnnkernels::Index>(), py::arg("device"), py::arg("nbytes"))
         .def_property_readonly("pointer", &Memory::pointer);

@@ -80,5 +80,6 @@ def call_bytes(
 def choose_kernel(
     steps: int, batch: int, input: int, hidden: int, dtype: str, capability: int, processors: int
 ) -> str: ...
+def xla_ffi_handlers() -> dict[str, Any]: ...  # as _cpu's
 def set_graphs(on: bool) -> None: ...
 def graph_counts() -> tuple[int, int]: ...  # made, runs
