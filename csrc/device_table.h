@@ -104,8 +104,16 @@ NvrtcInfo nvrtc_info();
 
 // The set of backend_table.h that stands for whichever kernel is best for a call.
 inline constexpr int kAutomatic = -1;
-// Which kernel (a set) that is, for a problem on a card: cuda/plan.h.
-const char* kernel_for(const Shape& shape, Dtype dtype, int capability, int processors);
+// What was quickest on a card: a row of cuda/measured.h.
+struct MeasuredKernel {
+    int capability;
+    Dtype dtype;
+    Index batch, hidden;
+    int set;
+};
+// Which kernel (a set) that is, for a problem on a card, by the rows of a table (null: the build's own): cuda/plan.h.
+const char* kernel_for(const Shape& shape, Dtype dtype, int capability, int processors, const MeasuredKernel* rows,
+                       Index count);
 
 // Whether calls that come again are run as graphs (cuda/graph_cache.h), and what came of it since that was set.
 void set_graphs(bool on);
