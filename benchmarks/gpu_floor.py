@@ -181,9 +181,8 @@ def main(arguments: list[str]) -> int:
     card = CARDS[parser.parse_args(arguments).card]
     print("predicted by a model, not measured; its inputs:")
     print(", ".join(f"{name} {value}" for name, value in asdict(card).items()))
-    print(
-        f"{'cell':16s} {'T, B, I, H':22s} {'precision':9s} {'us a step':>9s} {'way':13s} {'infer ms':>8s} {'train ms':>8s}"
-    )
+    times = f"{'us a step':>9s} {'way':13s} {'infer ms':>8s} {'train ms':>8s}"
+    print(f"{'cell':16s} {'T, B, I, H':22s} {'precision':9s} {times}")
     for cell, shape, precision, wanted in figures():
         found, one = floor(card, cell, shape, precision), step(card, Work.of(cell), shape[1], shape[3], precision)
         print(

@@ -3,8 +3,8 @@
 `python -m benchmarks gpu-tables [--write] [--seconds 120]`
 
 An LSTM's forward by `products` and by `resident`, in turn, at every B and H below. A row says which was quicker, where
-both serve. `--write` puts the rows of this card into the file, in the place of those of the same capability; the package
-is to be built anew then. The same rows are the same file.
+both serve. `--write` puts the rows of this card into the file, in the place of those of the same capability; the
+package is to be built anew then. The same rows are the same file.
 """
 
 from __future__ import annotations

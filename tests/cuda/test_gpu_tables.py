@@ -87,7 +87,7 @@ def test_the_command(emulated: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: A
     file = tmp_path / "measured.h"
     file.write_text(gpu_tables.FILE.read_text(encoding="utf-8"), encoding="utf-8")
     monkeypatch.setattr(gpu_tables, "FILE", file)
-    monkeypatch.setattr(gpu_tables, "measure", lambda dtype, batch, hidden: "resident" if dtype != "float32" else None)
+    monkeypatch.setattr(gpu_tables, "measure", lambda dtype, *_: "resident" if dtype != "float32" else None)
     assert gpu_tables.main([]) == 0
     assert read(file.read_text(encoding="utf-8")) == []
     assert gpu_tables.main(["--write"]) == 0
