@@ -96,7 +96,7 @@ def test_every_cell(cell: str, dtype: str, xla: Xla, x64: None) -> None:
 
 @pytest.mark.parametrize("shape", [(0, 3, 5, 6), (4, 0, 5, 6), (1, 1, 1, 1), (3, 2, 7, 13)], ids=str)
 @pytest.mark.parametrize("cell", ["lstm", "gru", "lstm_projected"])
-def test_odd_shapes(cell: str, shape: tuple[int, ...], xla: Xla) -> None:
+def test_odd_shapes(cell: str, shape: tuple[int, int, int, int], xla: Xla) -> None:
     p = make(cell, shape, "float32")
     assert_close(vjp_of(p), on_the_cpu(vjp_of, p), "float32")
 

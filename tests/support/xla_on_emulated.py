@@ -118,7 +118,7 @@ class Xla:
         for at, function in self._offered.items():
             c_void_p.from_buffer(copied, at).value = cast(function, c_void_p).value
         c_size_t.from_buffer(copied).value = self.api_bytes
-        self._create_error = _Function(c_void_p.from_buffer(copied, _CREATE_ERROR).value)
+        self._create_error = _Function(c_void_p.from_buffer(copied, _CREATE_ERROR).value or 0)
         self._api = copied
         return ctypes.addressof(copied)
 

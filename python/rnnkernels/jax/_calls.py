@@ -58,12 +58,12 @@ class OnCuda(NamedTuple):
 
 def reserve_size(cell: str, hidden: int, dtype: str) -> int:
     """Return the bytes of a reserve per row of a step: enough for each platform that a call may be compiled for."""
-    most = _cpu.reserve_size(cell, hidden, dtype)
+    most: int = _cpu.reserve_size(cell, hidden, dtype)
     module = cuda_module()
     if module is None:
         return most
     try:
-        return max(most, module.reserve_size(cell, hidden, dtype))
+        return max(most, int(module.reserve_size(cell, hidden, dtype)))
     except ValueError:  # a cell of the CPU's alone
         return most
 
