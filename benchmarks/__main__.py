@@ -19,6 +19,8 @@ COMMANDS = (
     "onnx-models",
     "draw",
     "compare",
+    "gpu-floor",
+    "gpu-tables",
 )
 
 

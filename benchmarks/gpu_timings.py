@@ -4,7 +4,7 @@
 
 Ours and the peers' run in turn on the same parameters; answers are compared before anything is timed. Like precision
 with like: float32 has TF32 off on both sides, tf32 on. `graphs` is ours again, with the calls that come again run as
-CUDA graphs (rnnkernels.cuda.use_graphs).
+CUDA graphs (rnnkernels.cuda.use_graphs). `floor` is the least time by the model of gpu_floor.py, of cards it knows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import rnnkernels as rk
 from rnnkernels import cuda
 from rnnkernels.cuda import extension
 
-from . import machine, results
+from . import gpu_floor, machine, results
 from .peers import torch_loops
 
 SHAPES = ((256, 16, 256, 256), (256, 64, 512, 512), (256, 64, 1024, 1024), (128, 256, 2048, 2048), (256, 1, 256, 256))
@@ -175,6 +175,10 @@ def measure(cell: str, shape: tuple[int, int, int, int], dtype: str, peers: Sequ
         else:
             calls[peer] = loop(cell, x, params, d, peer == "torch.compile")
     line: dict[str, Any] = {"kind": "gpu", "cell": cell, "shape": list(shape), "what": dtype, "ms": {}}
+    card = gpu_floor.card_named(cuda.devices()[0].name)
+    if card is not None:
+        least = gpu_floor.floor(card, cell, shape, dtype)
+        line["floor_ms"] = {"inference": least.inference, "training": least.training}
     for index, mode in enumerate(("inference", "training")):
         wanted = calls["ours"][index]()
         for peer in peers:
@@ -212,7 +216,9 @@ def main(arguments: list[str]) -> int:
                     mine = found["ours"]
                     against = "  ".join(f"{peer} {t / mine:.2f}x" for peer, t in found.items() if peer != "ours")
                     per_step = 1e3 * mine / shape[0]
-                    print(f"{cell:16s} {shape} {dtype:8s} {mode:9s} {per_step:7.2f} us a step  {against}", flush=True)
+                    least = f"{1e3 * line['floor_ms'][mode] / shape[0]:.2f}" if "floor_ms" in line else "-"
+                    figure = f"{per_step:7.2f} us a step (floor {least})"
+                    print(f"{cell:16s} {shape} {dtype:8s} {mode:9s} {figure}  {against}", flush=True)
                 if options.out:  # after every line: who stops the program keeps what was measured
                     results.merge(options.out, lines)
     return 1 if failed else 0

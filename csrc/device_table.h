@@ -51,6 +51,10 @@ void give_memory(void* memory);
 // Both wait: the host's memory may change, or be read, right after.
 void copy_in(const void* host, void* device, Index bytes);
 void copy_out(const void* device, void* host, Index bytes);
+// Between a device and the host, either way, in the order of a stream; waits for it.
+void copy(void* stream, const void* from, void* to, Index bytes);
+// The device of a stream.
+int device_of(void* stream);
 // Puts bytes of this value into a stream.
 void fill(void* stream, void* memory, int value, Index bytes);
 
@@ -102,8 +106,16 @@ NvrtcInfo nvrtc_info();
 
 // The set of backend_table.h that stands for whichever kernel is best for a call.
 inline constexpr int kAutomatic = -1;
-// Which kernel (a set) that is, for a problem on a card: cuda/plan.h.
-const char* kernel_for(const Shape& shape, Dtype dtype, int capability, int processors);
+// What was quickest on a card: a row of cuda/measured.h.
+struct MeasuredKernel {
+    int capability;
+    Dtype dtype;
+    Index batch, hidden;
+    int set;
+};
+// Which kernel (a set) that is, for a problem on a card, by the rows of a table (null: the build's own): cuda/plan.h.
+const char* kernel_for(const Shape& shape, Dtype dtype, int capability, int processors, const MeasuredKernel* rows,
+                       Index count);
 
 // A call that waits to be put with others: a forward or a backward.
 struct GatheredCall {

@@ -6,6 +6,7 @@
 #include "calls.h"
 #include "programs.h"
 #include "released.h"
+#include "xla_ffi.h"
 
 namespace rnnkernels::binding {
 namespace {
@@ -127,9 +128,18 @@ py::dict call_bytes(const std::string& cell, Index steps, Index batch, Index inp
 }
 
 // What is best for a problem on a card; pure, as plan.h says.
+using MeasuredRow = std::tuple<int, std::string, Index, Index, std::string>;  // capability, dtype, B, H, kernel
 std::string choose_kernel(Index steps, Index batch, Index input, Index hidden, const std::string& dtype, int capability,
-                          int processors) {
-    return cuda::kernel_for({steps, batch, input, hidden, hidden}, read_dtype(dtype), capability, processors);
+                          int processors, const std::optional<std::vector<MeasuredRow>>& rows) {
+    std::vector<cuda::MeasuredKernel> table;
+    table.reserve(rows ? rows->size() + 1 : 0);  // data() of an empty one is not null
+    if (rows)
+        for (const auto& [of, kind, b, h, kernel] : *rows) {
+            if (b < 1 || h < 1) throw py::value_error("rows: expected B and H of 1 or more");
+            table.push_back({of, read_dtype(kind), b, h, find_set(kernel)});
+        }
+    return cuda::kernel_for({steps, batch, input, hidden, hidden}, read_dtype(dtype), capability, processors,
+                            rows ? table.data() : nullptr, static_cast<Index>(table.size()));
 }
 
 // The prelude and the source of a cell that is a program.
@@ -222,6 +232,7 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
     bind_device_array(m);
     bind_calls(m);
     bind_programs(m);
+    bind_xla_ffi(m);
     py::class_<Memory>(m, "Memory", "Memory of a device.")
         .def(py::init<int, rnnkernels::Index>(), py::arg("device"), py::arg("nbytes"))
         .def_property_readonly("pointer", &Memory::pointer);
@@ -261,5 +272,5 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
     m.def("call_bytes", &call_bytes, py::arg("cell"), py::arg("steps"), py::arg("batch"), py::arg("input"),
           py::arg("hidden"), py::arg("projection"), py::arg("dtype"), py::arg("tokens") = false);
     m.def("choose_kernel", &choose_kernel, py::arg("steps"), py::arg("batch"), py::arg("input"), py::arg("hidden"),
-          py::arg("dtype"), py::arg("capability"), py::arg("processors"));
+          py::arg("dtype"), py::arg("capability"), py::arg("processors"), py::arg("rows") = py::none());
 }

@@ -11,12 +11,11 @@
 //            of a backward: dx, if wanted · dparameters · d_state, if a state was given · d_reset_state, if one was
 #include "xla_ffi.h"
 
-#include <cstring>
 #include <exception>
 #include <stdexcept>
 
 #include "ragged_lengths.h"
-#include "xla_ffi_abi.h"
+#include "xla_buffers.h"
 
 namespace rnnkernels::binding {
 namespace {
@@ -24,98 +23,20 @@ namespace {
 // Bits of the attribute "options"; those below are the parameters that are there.
 constexpr int kParameters = 7;
 constexpr std::int64_t kHasState = 1 << 7, kHasLengths = 1 << 8, kReverse = 1 << 9, kWantsDx = 1 << 10,
-                       kHasResets = 1 << 11, kHasResetState = 1 << 12, kBfloat16Products = 1 << 13;
-
-constexpr std::uintptr_t kAlignment = 64;  // of a reserve
-
-// In the place of a null pointer to an empty array: the kernels take null as "there is none".
-alignas(kAlignment) char empty_array[kAlignment];
-
-std::string text_of(const Dims& shape) {
-    std::string text = "(";
-    for (std::size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
-    return text + (shape.size() == 1 ? ",)" : ")");
-}
-
-Dims dims_of(const xla::Buffer& buffer) { return Dims(buffer.dims, buffer.dims + buffer.rank); }
-
-int code_of(Dtype dtype) { return dtype == Dtype::float32 ? xla::kF32 : xla::kF64; }
-
-// The buffers of a call, one after the other.
-class Reader {
-public:
-    Reader(const xla::Buffers& buffers, const char* what) : buffers_(buffers), what_(what) {}
-
-    bool more() const { return next_ < buffers_.count; }
-    const xla::Buffer& peek() const {
-        if (!more() || buffers_.types[next_] != xla::kBuffer)
-            throw std::logic_error(std::string(what_) + ": expected more buffers than " +
-                                   std::to_string(buffers_.count));
-        return *static_cast<const xla::Buffer*>(buffers_.items[next_]);
-    }
-    void* take(const char* name, int dtype, const Dims& shape) {
-        const xla::Buffer& found = peek();
-        if (found.dtype != dtype || dims_of(found) != shape)
-            throw std::logic_error(std::string(what_) + " " + name + ": expected shape " + text_of(shape) +
-                                   " of type " + std::to_string(dtype) + ", got " + text_of(dims_of(found)) + " of " +
-                                   std::to_string(found.dtype));
-        ++next_;
-        return found.data ? found.data : empty_array;
-    }
-    // A result, which tests fill with NaN beforehand.
-    void* fill(const char* name, int dtype, const Dims& shape) {
-        void* data = take(name, dtype, shape);
-        if (backend().poison()) std::memset(data, 0xff, bytes_of(dtype, shape));
-        return data;
-    }
-    void* take_reserve(Index needed) {
-        const xla::Buffer& found = peek();
-        if (found.dtype != xla::kU8 || found.rank != 1 || found.dims[0] < needed)
-            throw std::logic_error(std::string(what_) + " reserve: expected " + std::to_string(needed) +
-                                   " bytes, got shape " + text_of(dims_of(found)));
-        ++next_;
-        void* data = found.data ? found.data : empty_array;
-        if (reinterpret_cast<std::uintptr_t>(data) % kAlignment != 0)
-            throw std::logic_error(std::string(what_) + " reserve: expected memory aligned to " +
-                                   std::to_string(kAlignment) + " bytes, XLA gave other");
-        return data;
-    }
-    void end() const {
-        if (more()) throw std::logic_error(std::string(what_) + ": more buffers than expected");
-    }
-    static std::size_t bytes_of(int dtype, const Dims& shape) {
-        std::size_t bytes = dtype == xla::kF64 ? sizeof(double) : sizeof(float);
-        for (const Index size : shape) bytes *= static_cast<std::size_t>(size);
-        return bytes;
-    }
-
-private:
-    const xla::Buffers& buffers_;
-    const char* what_;
-    std::int64_t next_ = 0;
-};
-
-const void* attribute(const xla::Frame& frame, const char* name, int type) {
-    const xla::Attributes& all = frame.attributes;
-    for (std::int64_t k = 0; k < all.count; ++k)
-        if (all.types[k] == type && std::string(all.names[k]->data, all.names[k]->length) == name) return all.items[k];
-    throw std::logic_error(std::string("attribute ") + name + ": expected one, got none");
-}
-
-std::string text_attribute(const xla::Frame& frame, const char* name) {
-    const auto& text = *static_cast<const xla::Text*>(attribute(frame, name, xla::kText));
-    return {text.data, text.length};
-}
+                       kHasResets = 1 << 11, kHasResetState = 1 << 12, kBfloat16Products = 1 << 13, kTf32 = 1 << 14;
 
 // What forward and backward have in common: the layer, what it is given, how its rows are walked.
 struct Layered {
-    Problem problem;
+    XlaMemory& memory;
+    Problem problem{};
     int set = 0;
     std::int64_t options = 0;
-    Dims parameters[kParameters];  // shapes; empty: not there
-    std::vector<std::int64_t> tokens;
-    std::optional<RaggedLengths> ragged;
+    Dims parameters[kParameters]{};  // shapes; empty: not there
+    std::vector<std::int64_t> tokens{};
+    std::optional<RaggedLengths> ragged{};
     const void* reset_state[kMaxStates] = {};  // null: zeros
+
+    explicit Layered(XlaMemory& where) : memory(where) {}
 
     bool has(std::int64_t option) const { return (options & option) != 0; }
     Index steps() const { return problem.steps; }
@@ -128,7 +49,7 @@ struct Layered {
     }
 };
 
-void read_layer(Layered& call, Reader& from) {
+void read_layer(Layered& call, XlaReader& from) {
     static constexpr const char* names[kParameters] = {"weight_ih", "weight_hh",       "bias_ih",  "bias_hh",
                                                        "weight_gg", "weight_diagonal", "weight_hr"};
     Problem& p = call.problem;
@@ -172,8 +93,9 @@ void read_layer(Layered& call, Reader& from) {
     p.in.weight_hr = data[6];
 }
 
-void read_tokens(Layered& call, const void* data, bool wide) {
+void read_tokens(Layered& call, const void* array, bool wide) {
     const Index batch = call.batch(), count = call.steps() * batch, limit = call.problem.in.shape.input;
+    const void* data = call.memory.read(array, static_cast<std::size_t>(count) * (wide ? 8 : 4));
     call.tokens.resize(static_cast<std::size_t>(std::max<Index>(count, 1)));
     for (Index i = 0; i < count; ++i) {
         const std::int64_t token =
@@ -184,15 +106,17 @@ void read_tokens(Layered& call, const void* data, bool wide) {
                                         std::to_string(i % batch) + "]");
         call.tokens[static_cast<std::size_t>(i)] = token;
     }
-    call.problem.in.tokens = call.tokens.data();
+    call.problem.in.tokens =
+        static_cast<std::int64_t*>(call.memory.put(call.tokens.data(), call.tokens.size() * sizeof(std::int64_t)));
 }
 
-std::vector<Index> read_lengths(Layered& call, Reader& from) {
+std::vector<Index> read_lengths(Layered& call, XlaReader& from) {
     std::vector<Index> lengths(static_cast<std::size_t>(call.batch()), call.steps());
     if (!call.has(kHasLengths)) return lengths;
     const int dtype = from.peek().dtype;
     const bool wide = dtype == xla::kS64;
-    const void* data = from.take("lengths", wide ? xla::kS64 : xla::kS32, {call.batch()});
+    const void* data = call.memory.read(from.take("lengths", wide ? xla::kS64 : xla::kS32, {call.batch()}),
+                                        lengths.size() * (wide ? 8 : 4));
     for (std::size_t b = 0; b < lengths.size(); ++b) {
         lengths[b] = wide ? static_cast<const std::int64_t*>(data)[b] : static_cast<const std::int32_t*>(data)[b];
         if (lengths[b] < 0 || lengths[b] > call.steps())
@@ -203,30 +127,35 @@ std::vector<Index> read_lengths(Layered& call, Reader& from) {
 }
 
 // Which rows are run, in which order, and what they begin with anew.
-void read_rows(Layered& call, Reader& from) {
+void read_rows(Layered& call, XlaReader& from) {
     if (!call.has(kHasLengths | kHasResets | kReverse)) return;
     const std::vector<Index> lengths = read_lengths(call, from);
     const void* resets = nullptr;
-    if (call.has(kHasResets)) resets = from.take("resets", xla::kU8, {call.steps(), call.batch()});
+    if (call.has(kHasResets))
+        resets = call.memory.read(from.take("resets", xla::kU8, {call.steps(), call.batch()}),
+                                  static_cast<std::size_t>(call.steps() * call.batch()));
     if (call.has(kHasResetState))
         for (int k = 0; k < call.problem.info().state_count; ++k)
             call.reset_state[k] = from.take("reset_state", code_of(call.problem.dtype), call.row_state(k));
     Inputs& in = call.problem.in;
     call.ragged.emplace(lengths, call.has(kReverse), static_cast<const std::uint8_t*>(resets));
     in.starts = call.ragged->starts().data();
-    in.places = call.ragged->places().data();
+    const std::vector<Index>& places = call.ragged->places();
+    in.places =
+        static_cast<const Index*>(call.memory.put(const_cast<Index*>(places.data()), places.size() * sizeof(Index)));
     in.shape.steps = call.ragged->steps();
     in.shape.batch = call.ragged->sequences();
 }
 
 // The layer, x, the states and the rows.
-void read_call(Layered& call, const xla::Frame& frame, Reader& from) {
+void read_call(Layered& call, const xla::Frame& frame, XlaReader& from) {
     Problem& p = call.problem;
     p.cell = find_cell(text_attribute(frame, "cell"));
-    call.set = find_set(text_attribute(frame, "instruction_set"));
+    call.set = find_xla_set(text_attribute(frame, kXlaSet));
     const auto& options = *static_cast<const xla::Scalar*>(attribute(frame, "options", xla::kScalar));
     if (options.dtype != xla::kS64) throw std::logic_error("attribute options: expected int64");
     call.options = *static_cast<const std::int64_t*>(options.value);
+    p.in.where = call.memory.where(call.has(kTf32));
     read_layer(call, from);
     if (call.has(kBfloat16Products)) read_products(p, Products::bfloat16);
     const xla::Buffer& x = from.peek();
@@ -247,42 +176,59 @@ void read_call(Layered& call, const xla::Frame& frame, Reader& from) {
     read_rows(call, from);
 }
 
-// Arrays of a ragged batch's sequences (S, width), in the place of those of its rows (B, width).
+// Arrays of a ragged batch's sequences (S, width), in the place of those of its rows (B, width). The kernels' are where
+// they read them; rows become sequences, and sequences rows, on the host.
 struct Packed {
     const Layered& call;
-    std::vector<char> memory[kMaxStates];
+    void* sequences[kMaxStates] = {};
 
     explicit Packed(const Layered& layered) : call(layered) {}
 
-    void* make(int k) {
-        memory[k].resize(static_cast<std::size_t>(call.problem.in.shape.batch) * row_bytes(k) + 1);
-        return memory[k].data();
-    }
+    void* make(int k) { return sequences[k] = call.memory.fresh(bytes(k)); }
     // What the sequences begin with; null where that is zeros.
     void* begin(const RaggedLengths& ragged, int k, const void* rows) {
         if (!rows && !call.reset_state[k]) return nullptr;
-        void* to = make(k);
-        ragged.begin(rows, call.reset_state[k], to, row_bytes(k));
-        return to;
+        std::vector<char>& to = on_host(k);
+        ragged.begin(read_rows(k, rows), read_rows(k, call.reset_state[k]), to.data(), row_bytes(k));
+        return call.memory.put(to.data(), bytes(k));
     }
     void* pack(const RaggedLengths& ragged, int k, const void* rows) {
-        void* to = make(k);
-        ragged.pack(rows, to, row_bytes(k));
-        return to;
+        std::vector<char>& to = on_host(k);
+        ragged.pack(read_rows(k, rows), to.data(), row_bytes(k));
+        return call.memory.put(to.data(), bytes(k));
     }
     void unpack(const RaggedLengths& ragged, int k, const void* otherwise, void* rows) const {
-        ragged.unpack(memory[k].data(), otherwise, rows, row_bytes(k));
+        void* to = call.memory.draft(rows, rows_bytes(k));
+        ragged.unpack(call.memory.read(sequences[k], bytes(k)), read_rows(k, otherwise), to, row_bytes(k));
+        call.memory.publish(to, rows, rows_bytes(k));
     }
     // Gradients of what the sequences began with, as those of the rows' states and reset states.
     void begin_gradient(const RaggedLengths& ragged, int k, const void* ended, void* rows, void* reset) const {
-        ragged.begin_gradient(call.problem.dtype, memory[k].data(), ended, rows, reset, row_bytes(k));
+        void* to_rows = rows ? call.memory.draft(rows, rows_bytes(k)) : nullptr;
+        void* to_reset = reset ? call.memory.draft(reset, rows_bytes(k)) : nullptr;
+        ragged.begin_gradient(call.problem.dtype, call.memory.read(sequences[k], bytes(k)), read_rows(k, ended),
+                              to_rows, to_reset, row_bytes(k));
+        if (rows) call.memory.publish(to_rows, rows, rows_bytes(k));
+        if (reset) call.memory.publish(to_reset, reset, rows_bytes(k));
     }
+
+private:
+    std::vector<char> memory_[kMaxStates];
+
+    std::vector<char>& on_host(int k) {
+        memory_[k].resize(bytes(k) + 1);
+        return memory_[k];
+    }
+    const void* read_rows(int k, const void* rows) const { return call.memory.read(rows, rows_bytes(k)); }
     std::size_t row_bytes(int k) const { return static_cast<std::size_t>(call.problem.width(k)) * call.number_size(); }
+    std::size_t rows_bytes(int k) const { return static_cast<std::size_t>(call.batch()) * row_bytes(k); }
+    std::size_t bytes(int k) const { return static_cast<std::size_t>(call.problem.in.shape.batch) * row_bytes(k); }
 };
 
 void run_forward(const xla::Frame& frame) {
-    Layered call;
-    Reader from(frame.arguments, "argument"), to(frame.results, "result");
+    XlaMemory memory(frame);
+    Layered call(memory);
+    XlaReader from(memory, frame.arguments, "argument"), to(memory, frame.results, "result");
     read_call(call, frame, from);
     from.end();
     Problem& p = call.problem;
@@ -294,25 +240,27 @@ void run_forward(const xla::Frame& frame) {
     if (to.more()) {
         const Index bytes = call.reserve_bytes();
         made.reserve = to.take_reserve(bytes);
-        if (backend().poison()) std::memset(made.reserve, 0xff, static_cast<std::size_t>(bytes));
+        if (backend().poison()) memory.fill(made.reserve, 0xff, static_cast<std::size_t>(bytes));
     }
     to.end();
     const Inputs given = p.in;
     const RaggedLengths* const ragged = call.ragged ? &*call.ragged : nullptr;
     Packed begun(call), ended(call);
-    if (ragged) std::memset(made.output, 0, Reader::bytes_of(dtype, p.sequence_shape(0)));
+    if (ragged) memory.fill(made.output, 0, XlaReader::bytes_of(dtype, p.sequence_shape(0)));
     for (int k = 0; k < states; ++k) {
         made.final_state[k] = ragged ? ended.make(k) : finals[k];
         if (ragged) p.in.state[k] = begun.begin(*ragged, k, given.state[k]);
     }
     made.in = p.in;
+    memory.give_workspace(made.in.where, backend().forward_bytes(call.set, p.cell, p.dtype, made));
     backend().forward(call.set, p.cell, p.dtype, made);
     for (int k = 0; ragged && k < states; ++k) ended.unpack(*ragged, k, given.state[k], finals[k]);
 }
 
 void run_backward(const xla::Frame& frame) {
-    Layered call;
-    Reader from(frame.arguments, "argument"), to(frame.results, "result");
+    XlaMemory memory(frame);
+    Layered call(memory);
+    XlaReader from(memory, frame.arguments, "argument"), to(memory, frame.results, "result");
     read_call(call, frame, from);
     Problem& p = call.problem;
     const int states = p.info().state_count, dtype = code_of(p.dtype);
@@ -327,7 +275,7 @@ void run_backward(const xla::Frame& frame) {
     if (call.has(kWantsDx)) {
         const Dims shape{call.steps(), call.batch(), p.x_row()};
         made.dx = to.fill("dx", dtype, shape);
-        if (ragged) std::memset(made.dx, 0, Reader::bytes_of(dtype, shape));
+        if (ragged) memory.fill(made.dx, 0, XlaReader::bytes_of(dtype, shape));
     }
     void** const gradients[kParameters] = {&made.dweight_ih, &made.dweight_hh,       &made.dbias_ih,  &made.dbias_hh,
                                            &made.dweight_gg, &made.dweight_diagonal, &made.dweight_hr};
@@ -347,6 +295,7 @@ void run_backward(const xla::Frame& frame) {
         if (ragged) p.in.state[k] = begun.begin(*ragged, k, p.in.state[k]);
     }
     made.in = p.in;
+    memory.give_workspace(made.in.where, backend().backward_bytes(call.set, p.cell, p.dtype, made));
     backend().backward(call.set, p.cell, p.dtype, made);
     for (int k = 0; ragged && k < states; ++k) d_start.begin_gradient(*ragged, k, d_finals[k], d_begun[k], d_reset[k]);
 }

@@ -39,6 +39,44 @@ struct ErrorArguments {
     int code;
 };
 
+// An error that XLA made: what it says, and giving it back.
+struct ErrorMessageArguments {
+    std::size_t size;
+    Extension* extension;
+    Error* error;
+    const char* message;  // XLA's answer
+};
+struct ErrorFreeArguments {
+    std::size_t size;
+    Extension* extension;
+    Error* error;
+};
+
+// What a call runs in; opaque. Of a GPU: a stream, and memory in its order.
+struct Context;
+struct StreamArguments {
+    std::size_t size;
+    Extension* extension;
+    Context* context;
+    void* stream;  // XLA's answer
+};
+inline constexpr std::size_t kMemoryAlignment = 16;  // the most that XLA takes
+struct MemoryArguments {
+    std::size_t size;
+    Extension* extension;
+    Context* context;
+    std::size_t bytes;
+    std::size_t alignment;
+    void* data;  // XLA's answer
+};
+struct MemoryFreeArguments {
+    std::size_t size;
+    Extension* extension;
+    Context* context;
+    std::size_t bytes;
+    void* data;
+};
+
 // What XLA offers; more members follow.
 struct Api {
     std::size_t size;
@@ -46,6 +84,13 @@ struct Api {
     Version version;
     const void* internal;
     Error* (*create_error)(ErrorArguments*);
+    void (*error_message)(ErrorMessageArguments*);
+    void (*free_error)(ErrorFreeArguments*);
+    const void* handler_register;
+    Error* (*get_stream)(StreamArguments*);
+    const void* unread[4];  // types, an execution's contexts and states
+    Error* (*take_memory)(MemoryArguments*);
+    Error* (*free_memory)(MemoryFreeArguments*);
 };
 
 inline constexpr int kS32 = 4, kS64 = 5, kU8 = 6, kF32 = 11, kF64 = 12;
@@ -95,7 +140,7 @@ struct Frame {
     std::size_t size;
     Extension* extension;
     const Api* api;
-    void* context;
+    Context* context;
     int stage;
     Buffers arguments;
     Buffers results;

@@ -75,12 +75,6 @@ cuda::Card card_of(int device) {
     }
 }
 
-// Which kernel a set stands for.
-Kernel kernel_of(int set, const Inputs& in, Dtype dtype) {
-    if (set != cuda::kAutomatic) return static_cast<Kernel>(set);
-    return cuda::choose_kernel(in.shape, dtype, card_of(in.where.device));
-}
-
 // Bytes for the products' library, and behind them for the kernels.
 Index library_bytes(Kernel kernel) { return kernel == Kernel::reference ? 0 : cuda::kCublasWorkspace; }
 
@@ -102,6 +96,20 @@ void check_kernel(Kernel kernel, int cell, const ForwardCall& call, Dtype dtype)
     if (!why.empty()) throw std::invalid_argument("kernel: resident: " + why);
 }
 void check_kernel(Kernel, int, const BackwardCall&, Dtype) {}
+
+// Which kernel a set stands for: the best one that serves the call.
+Kernel that_serves(Kernel best, int cell, const ForwardCall& call, Dtype dtype) {
+    if (best != Kernel::resident) return best;
+    const bool serves = cuda::not_resident(*at(cell).table, call, dtype, card_of(call.in.where.device)).empty();
+    return serves ? best : Kernel::products;
+}
+Kernel that_serves(Kernel best, int, const BackwardCall&, Dtype) { return best; }
+template <class Call>
+Kernel kernel_of(int set, int cell, const Call& call, Dtype dtype) {
+    if (set != cuda::kAutomatic) return static_cast<Kernel>(set);
+    const Kernel best = cuda::choose_kernel(call.in.shape, dtype, card_of(call.in.where.device));
+    return that_serves(best, cell, call, dtype);
+}
 
 // Steps without rows: there may be any number of them, and nothing to do in one.
 template <class Call>
@@ -170,7 +178,7 @@ template <class Call>
 void run(Put<Call> put, int set, int cell, const Call& given, Dtype dtype) {
     const Call call = without_empty_steps(given);
     const Where& where = call.in.where;
-    const Kernel kernel = kernel_of(set, call.in, dtype);
+    const Kernel kernel = kernel_of(set, cell, call, dtype);
     check_call(put, cell, kernel, call, dtype);
     const cuda::OnDevice device(where.device);
     make_kernels(cell, call, dtype, resident_processors(kernel, call), false);
@@ -196,7 +204,7 @@ int half_of(int processors) { return processors > 1 ? processors / 2 : 1; }
 // A call of a group, ready.
 template <class Call>
 cuda::ReadyCall ready(Put<Call> put, const cuda::GatheredCall& from, const Call& call, std::string& key) {
-    const Kernel kernel = kernel_of(from.set, call.in, from.dtype);
+    const Kernel kernel = kernel_of(from.set, from.cell, call, from.dtype);
     check_call(put, from.cell, kernel, call, from.dtype);
     key += key_of(put, from.cell, kernel, from.dtype, call);
     return {&at(from.cell), nullptr, nullptr, from.dtype, kernel, resident_processors(kernel, call), most_shared(call)};
@@ -242,10 +250,10 @@ const Backend table{
     [](int, int, Dtype, void*, const void*) {},
     [](int, int, Dtype, void*) {},
     [](int set, int cell, Dtype dtype, const ForwardCall& call) {
-        return workspace_bytes(cuda::put_forward, cell, kernel_of(set, call.in, dtype), call, dtype);
+        return workspace_bytes(cuda::put_forward, cell, kernel_of(set, cell, call, dtype), call, dtype);
     },
     [](int set, int cell, Dtype dtype, const BackwardCall& call) {
-        return workspace_bytes(cuda::put_backward, cell, kernel_of(set, call.in, dtype), call, dtype);
+        return workspace_bytes(cuda::put_backward, cell, kernel_of(set, cell, call, dtype), call, dtype);
     },
     forward,
     [](int set, int cell, Dtype dtype, const ForwardCall* calls, int count) {

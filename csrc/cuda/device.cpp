@@ -60,6 +60,19 @@ void copy_out(const void* device, void* host, Index bytes) {
     RNNKERNELS_CHECK(cudaMemcpy(host, device, static_cast<std::size_t>(bytes), cudaMemcpyDeviceToHost));
 }
 
+void copy(void* stream, const void* from, void* to, Index bytes) {
+    if (bytes == 0) return;
+    const auto in = static_cast<cudaStream_t>(stream);
+    RNNKERNELS_CHECK(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDefault, in));
+    RNNKERNELS_CHECK(cudaStreamSynchronize(in));
+}
+
+int device_of(void* stream) {
+    int device = 0;
+    RNNKERNELS_CHECK(cudaStreamGetDevice(static_cast<cudaStream_t>(stream), &device));
+    return device;
+}
+
 void fill(void* stream, void* memory, int value, Index bytes) {
     if (bytes > 0)
         RNNKERNELS_CHECK(

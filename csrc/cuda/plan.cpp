@@ -2,6 +2,7 @@
 #include "plan.h"
 
 #include "../device_table.h"
+#include "measured.h"
 
 namespace rnnkernels::cuda {
 namespace {
@@ -24,10 +25,30 @@ const char* name_of(Kernel kernel) {
     }
 }
 
-Kernel choose_kernel(const Shape&, Dtype, const Card&) { return Kernel::products; }
+Kernel nearest_measured(const Shape& shape, Dtype dtype, const Card& card, const MeasuredKernel* rows, Index count) {
+    const auto factor = [](Index a, Index b) {
+        return static_cast<double>(a > b ? a : b) / static_cast<double>(a > b ? b : a);
+    };
+    Kernel best = Kernel::products;
+    double least = 0;  // none yet
+    for (const MeasuredKernel* row = rows; row != rows + count; ++row) {
+        if (row->capability != card.capability || row->dtype != dtype || shape.batch < 1 || shape.hidden < 1) continue;
+        const double b = factor(row->batch, shape.batch), h = factor(row->hidden, shape.hidden);
+        if (b > 2 || h > 2 || (least > 0 && b * h >= least)) continue;
+        best = static_cast<Kernel>(row->set);
+        least = b * h;
+    }
+    return best;
+}
 
-const char* kernel_for(const Shape& shape, Dtype dtype, int capability, int processors) {
-    return name_of(choose_kernel(shape, dtype, {capability, processors}));
+Kernel choose_kernel(const Shape& shape, Dtype dtype, const Card& card) {
+    return nearest_measured(shape, dtype, card, kMeasured, kMeasuredCount);
+}
+
+const char* kernel_for(const Shape& shape, Dtype dtype, int capability, int processors, const MeasuredKernel* rows,
+                       Index count) {
+    const Card card{capability, processors};
+    return name_of(rows ? nearest_measured(shape, dtype, card, rows, count) : choose_kernel(shape, dtype, card));
 }
 
 Index chunk_rows(const Chunk& chunk) {

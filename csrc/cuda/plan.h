@@ -1,6 +1,7 @@
 // How a call is cut and which kernel serves it: a pure function of problem and card, tested without one.
 #pragma once
 
+#include "../device_table.h"
 #include "../recurrence/problem.h"
 
 namespace rnnkernels::cuda {
@@ -21,8 +22,12 @@ struct Card {
 };
 
 // Which kernel is best for a forward and its backward. It does not look whether cuBLAS is there: a call without it is
-// told so, and not served slowly. The resident kernels will be an answer when a card has been measured.
+// told so, and not served slowly. What was measured decides (measured.h), and `products` where nothing near was.
 Kernel choose_kernel(const Shape& shape, Dtype dtype, const Card& card);
+
+// That of the nearest row of a table: one of the card's capability and of the dtype whose B and H are each within a
+// factor of 2; of these that whose two factors have the least product; of equals the first. None: `products`.
+Kernel nearest_measured(const Shape& shape, Dtype dtype, const Card& card, const MeasuredKernel* rows, Index count);
 
 // What is done at once for many rows: their x part in a forward, their gradients in a backward.
 struct Chunk {

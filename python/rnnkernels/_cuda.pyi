@@ -98,7 +98,15 @@ def call_bytes(
     cell: str, steps: int, batch: int, input: int, hidden: int, projection: int, dtype: str, tokens: bool = False
 ) -> dict[str, int]: ...  # inference, forward, backward, reserve
 def choose_kernel(
-    steps: int, batch: int, input: int, hidden: int, dtype: str, capability: int, processors: int
+    steps: int,
+    batch: int,
+    input: int,
+    hidden: int,
+    dtype: str,
+    capability: int,
+    processors: int,
+    rows: Sequence[tuple[int, str, int, int, str]] | None = None,  # capability, dtype, B, H, kernel
 ) -> str: ...
+def xla_ffi_handlers() -> dict[str, Any]: ...  # as _cpu's
 def set_graphs(on: bool) -> None: ...
 def graph_counts() -> tuple[int, int]: ...  # made, runs

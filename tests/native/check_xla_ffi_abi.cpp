@@ -33,6 +33,30 @@ WHOLE(ErrorArguments, XLA_FFI_Error_Create_Args);
 static_assert(x::kInvalidArgument == XLA_FFI_Error_Code_INVALID_ARGUMENT);
 static_assert(x::kInternal == XLA_FFI_Error_Code_INTERNAL);
 
+SAME(ErrorMessageArguments, error, XLA_FFI_Error_GetMessage_Args, error);
+SAME(ErrorMessageArguments, message, XLA_FFI_Error_GetMessage_Args, message);
+WHOLE(ErrorMessageArguments, XLA_FFI_Error_GetMessage_Args);
+SAME(ErrorFreeArguments, error, XLA_FFI_Error_Destroy_Args, error);
+WHOLE(ErrorFreeArguments, XLA_FFI_Error_Destroy_Args);
+
+SAME(StreamArguments, context, XLA_FFI_Stream_Get_Args, ctx);
+SAME(StreamArguments, stream, XLA_FFI_Stream_Get_Args, stream);
+WHOLE(StreamArguments, XLA_FFI_Stream_Get_Args);
+SAME(MemoryArguments, context, XLA_FFI_DeviceMemory_Allocate_Args, ctx);
+SAME(MemoryArguments, bytes, XLA_FFI_DeviceMemory_Allocate_Args, size);
+SAME(MemoryArguments, alignment, XLA_FFI_DeviceMemory_Allocate_Args, alignment);
+SAME(MemoryArguments, data, XLA_FFI_DeviceMemory_Allocate_Args, data);
+WHOLE(MemoryArguments, XLA_FFI_DeviceMemory_Allocate_Args);
+SAME(MemoryFreeArguments, context, XLA_FFI_DeviceMemory_Free_Args, ctx);
+SAME(MemoryFreeArguments, bytes, XLA_FFI_DeviceMemory_Free_Args, size);
+SAME(MemoryFreeArguments, data, XLA_FFI_DeviceMemory_Free_Args, data);
+WHOLE(MemoryFreeArguments, XLA_FFI_DeviceMemory_Free_Args);
+
+SAME(Api, error_message, XLA_FFI_Api, XLA_FFI_Error_GetMessage);
+SAME(Api, free_error, XLA_FFI_Api, XLA_FFI_Error_Destroy);
+SAME(Api, get_stream, XLA_FFI_Api, XLA_FFI_Stream_Get);
+SAME(Api, take_memory, XLA_FFI_Api, XLA_FFI_DeviceMemory_Allocate);
+SAME(Api, free_memory, XLA_FFI_Api, XLA_FFI_DeviceMemory_Free);
 SAME(Api, version, XLA_FFI_Api, api_version);
 SAME(Api, create_error, XLA_FFI_Api, XLA_FFI_Error_Create);
 static_assert(sizeof(x::Api) <= sizeof(XLA_FFI_Api));
@@ -69,6 +93,7 @@ WHOLE(Attributes, XLA_FFI_Attrs);
 static_assert(x::kExecute == XLA_FFI_ExecutionStage_EXECUTE);
 SAME(Frame, extension, XLA_FFI_CallFrame, extension_start);
 SAME(Frame, api, XLA_FFI_CallFrame, api);
+SAME(Frame, context, XLA_FFI_CallFrame, ctx);
 SAME(Frame, stage, XLA_FFI_CallFrame, stage);
 SAME(Frame, arguments, XLA_FFI_CallFrame, args);
 SAME(Frame, results, XLA_FFI_CallFrame, rets);

@@ -1,4 +1,4 @@
-"""The kernels in JAX: `forward` under jit, grad and vmap, on the CPU.
+"""The kernels in JAX: `forward` under jit, grad and vmap, on the CPU and on GPUs.
 
     import rnnkernels.jax as rkj
 
@@ -10,7 +10,7 @@ those of `rnnkernels.init_params`, as arrays of JAX or NumPy.
 
 `rnnkernels.jax.nnx`, imported by its name, has modules for flax.
 
-Not here: what `rnnkernels.forward` has beyond lengths, resets and reversed time (terms, masks, readings), GPUs, forward
+Not here: what `rnnkernels.forward` has beyond lengths, resets and reversed time (terms, masks, readings), forward
 mode and second derivatives. docs/jax.md says what each transformation does.
 """
 

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from rnnkernels import _cpu
+from rnnkernels.cuda import extension
 from rnnkernels.parameters import NAMES, cell_info
 
 if TYPE_CHECKING:
@@ -19,17 +20,52 @@ if TYPE_CHECKING:
     from rnnkernels._asked import Asked
 
 # The attribute "options", lowest bit first: which parameters there are, and what else.
-BITS = (*NAMES, "state", "lengths", "reverse", "dx", "resets", "reset_state", "products")
+BITS = (*NAMES, "state", "lengths", "reverse", "dx", "resets", "reset_state", "products", "tf32")
 ALIGNMENT = 64  # a reserve that is cut out of an array of them stays aligned
 
 FORWARD, BACKWARD = "rnnkernels_forward", "rnnkernels_backward"
 
 
 def register() -> None:
-    """Tell XLA the two functions."""
-    handlers = _cpu.xla_ffi_handlers()
-    jax.ffi.register_ffi_target(FORWARD, handlers["forward"], platform="cpu")
-    jax.ffi.register_ffi_target(BACKWARD, handlers["backward"], platform="cpu")
+    """Tell XLA the two functions: the CPU's, and a GPU's where the CUDA backend was built."""
+    for platform, module in (("cpu", _cpu), ("CUDA", cuda_module())):
+        if module is not None:
+            handlers = module.xla_ffi_handlers()
+            jax.ffi.register_ffi_target(FORWARD, handlers["forward"], platform=platform)
+            jax.ffi.register_ffi_target(BACKWARD, handlers["backward"], platform=platform)
+
+
+def cuda_module() -> Any:
+    """Return the CUDA backend; None where it was not built. It needs no GPU."""
+    try:
+        return extension.load()
+    except extension.CudaUnavailableError:
+        return None
+
+
+class OnCuda(NamedTuple):
+    """The settings of `rnnkernels.cuda` when a call is traced. The CPU reads none of them."""
+
+    kernel: str = "auto"
+    tf32: bool = False
+
+    @classmethod
+    def now(cls) -> OnCuda:
+        """Return those in use."""
+        module = cuda_module()
+        return cls() if module is None else cls(module.kernel(), extension.tf32_allowed())
+
+
+def reserve_size(cell: str, hidden: int, dtype: str) -> int:
+    """Return the bytes of a reserve per row of a step: enough for each platform that a call may be compiled for."""
+    most: int = _cpu.reserve_size(cell, hidden, dtype)
+    module = cuda_module()
+    if module is None:
+        return most
+    try:
+        return max(most, int(module.reserve_size(cell, hidden, dtype)))
+    except ValueError:  # a cell of the CPU's alone
+        return most
 
 
 class Static(NamedTuple):
@@ -48,6 +84,7 @@ class Static(NamedTuple):
     reserve: int  # bytes per row of a step
     hidden: int  # H
     width: int  # of h
+    on_cuda: OnCuda
 
     @property
     def x(self) -> int:
@@ -82,10 +119,11 @@ class Static(NamedTuple):
     def _attributes(self, wants_dx: bool = False) -> dict[str, Any]:
         flags = {"state": self.state, "lengths": self.lengths, "reverse": self.asked.reverse, "dx": wants_dx}
         flags |= {"resets": self.resets, "reset_state": self.reset_state}
-        flags |= {"products": self.asked.products == "bfloat16"}
+        flags |= {"products": self.asked.products == "bfloat16", "tf32": self.on_cuda.tf32}
         there = {*self.names, *(name for name, flag in flags.items() if flag)}
         bits = np.int64(sum(1 << k for k, name in enumerate(BITS) if name in there))
-        return {"cell": self.asked.cell, "instruction_set": self.instruction_set, "options": bits}
+        serves = {"instruction_set": self.instruction_set, "kernel": self.on_cuda.kernel}
+        return {"cell": self.asked.cell, **serves, "options": bits}
 
     def shapes(self, x: Any) -> list[tuple[int, ...]]:
         """Return the shapes of the output and of the states."""

@@ -14,7 +14,7 @@ from rnnkernels._asked import Asked
 from rnnkernels._scalars import as_flag, check_mapping
 from rnnkernels.parameters import NAMES, cell_info, parameter_shapes, state_widths, x_width
 
-from ._calls import Static, register
+from ._calls import OnCuda, Static, register, reserve_size
 from ._rules import layer
 
 if TYPE_CHECKING:
@@ -86,7 +86,9 @@ def forward(
     Notes
     -----
     The instruction set is that in use when the call is traced; results are those of `rnnkernels.forward`, bit for bit,
-    those of half precisions are the float32 call's on the same numbers, rounded.
+    those of half precisions are the float32 call's on the same numbers, rounded. On a GPU the kernel
+    (`rnnkernels.cuda.set_kernel`) and TF32 (`rnnkernels.cuda.allow_tf32`) are those in use when it is traced, too, and
+    ``products="bfloat16"`` is refused when it runs.
     """
     info = cell_info(cell)
     reverse = as_flag("reverse", reverse)
@@ -118,9 +120,10 @@ def forward(
         resets is not None,
         reset_state is not None,
         _cpu.instruction_set(),
-        _cpu.reserve_size(cell, hidden, str(arrays[0].dtype)),
+        reserve_size(cell, hidden, str(arrays[0].dtype)),
         hidden,
         widths[0],
+        OnCuda.now(),
     )
     # NumPy's arrays become JAX's here: once all shapes are known to fit.
     results = layer(call, [a if isinstance(a, jax.Array) else jnp.asarray(a) for a in arrays])

@@ -16,6 +16,10 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from rnnkernels.cuda import extension
+
+from ._calls import cuda_module
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -43,6 +47,12 @@ def _varies(array: Any) -> bool:
 
 
 def _infer(*arrays: Any, call: Static) -> list[Any]:
+    return call.infer(*arrays)
+
+
+def _infer_on_cuda(*arrays: Any, call: Static) -> list[Any]:
+    if cuda_module() is None:
+        raise NotImplementedError(f"rnnkernels.jax: on a GPU expected the CUDA backend, got none: {extension.reason()}")
     return call.infer(*arrays)
 
 
@@ -147,5 +157,6 @@ def _jvp(primals: Sequence[Any], tangents: Sequence[Any], *, call: Static) -> An
 layer_p.def_impl(_infer)
 layer_p.def_abstract_eval(_abstract)
 mlir.register_lowering(layer_p, mlir.lower_fun(_infer, multiple_results=True), platform="cpu")
+mlir.register_lowering(layer_p, mlir.lower_fun(_infer_on_cuda, multiple_results=True), platform="cuda")
 batching.primitive_batchers[layer_p] = _batch
 ad.primitive_jvps[layer_p] = _jvp
