@@ -4,7 +4,7 @@
 
 Ours and the peers' run in turn on the same parameters; answers are compared before anything is timed. Like precision
 with like: float32 has TF32 off on both sides, tf32 on. `graphs` is ours again, with the calls that come again run as
-CUDA graphs (rnnkernels.cuda.use_graphs).
+CUDA graphs (rnnkernels.cuda.use_graphs). `step` is one step of the batch: as a call, of a prepared layer, of a stepper.
 """
 
 from __future__ import annotations
@@ -117,6 +117,18 @@ def as_graphs(call: Call) -> float | None:
         cuda.use_graphs(False)
 
 
+def single_steps(cell: str, x: Any, params: dict[str, Any]) -> dict[str, Call]:
+    """One step of the batch: a call of `rnnkernels.step`, of a prepared layer, of a stepper, whose step is a graph."""
+    layer = rk.Prepared(cell, params)
+    stepper = layer.stepper(x.shape[1])
+    state = stepper.state
+    return {
+        "call": lambda: rk.step(cell, x[0], params, state),
+        "prepared": lambda: layer.step(x[0], state),
+        "stepper": lambda: stepper(x[0]),
+    }
+
+
 def loop(cell: str, x: Any, params: dict[str, Any], d: Any, compiled: bool) -> tuple[Call, Call]:
     names = list(params)
     leaves = [value.clone().requires_grad_() for value in params.values()]
@@ -184,6 +196,7 @@ def measure(cell: str, shape: tuple[int, int, int, int], dtype: str, peers: Sequ
         graphs = as_graphs(calls["ours"][index])
         if graphs is not None:
             line["ms"][mode]["graphs"] = graphs
+    line["ms"]["step"] = alternate(single_steps(cell, x, params))
     return line
 
 

@@ -56,10 +56,11 @@ WEIGHTS = ("full", "bfloat16", "int8")
 class Prepared:
     """One layer with its weights packed, for inference.
 
-    Parameters on a GPU stay there: so do calls, states and results (docs/cuda.md). It holds a copy: parameters that change later are not seen; prepare them again. Results are those of
-    `rnnkernels.forward` on the same parameters, bit for bit, but for weights of ``"int8"``. It is never changed by a
-    call, so several threads may use one at the same time, and copies share the weights. It keeps the instruction set it
-    was made under: a pickle has the packed weights and is read where the same version of this package finds that set.
+    Parameters on a GPU stay there: so do calls, states and results (docs/cuda.md). It holds a copy: parameters that
+    change later are not seen; prepare them again. Results are those of `rnnkernels.forward` on the same parameters, bit
+    for bit, but for weights of ``"int8"``. It is never changed by a call, so several threads may use one at the same
+    time, and copies share the weights. It keeps the instruction set it was made under: a pickle has the packed weights
+    and is read where the same version of this package finds that set.
 
     Parameters
     ----------
@@ -199,7 +200,7 @@ class Prepared:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if type(self._kind) is DeviceKind:  # weights as they are, by their own library
-            as_made = (self.weights, self.products, self.tokens, self._settings, self.noise, {})
+            as_made: Any = (self.weights, self.products, self.tokens, self._settings, self.noise, {})
             return _of_arrays, (type(self), self.cell, self._layer.arrays, as_made)
         packed = {"instruction_set": self._layer.instruction_set, "bytes": self._layer.bytes()}
         made_of = (self.weights, self.products, self.tokens, self._settings, self.noise, packed)
@@ -393,9 +394,9 @@ def _as_weights(cell: str, weights: str, params: Params, quantized: bool) -> str
 class Stepper:
     """A prepared layer and its states: call it with one step's input after another.
 
-    A step allocates nothing, and gives the bits that `Prepared.forward` gives for the whole sequence. One thread
-    at a time may use it. A copy goes on by itself from the states of the moment. On a GPU a step runs as a CUDA graph,
-    on the caller's current stream, and gives the bits of `Prepared.forward` for this one step.
+    A step allocates nothing, and gives the bits that `Prepared.forward` gives for the whole sequence. One thread at a
+    time may use it. A copy goes on by itself from the states of the moment. On a GPU a step runs as a CUDA graph, on
+    the caller's current stream, and gives the bits of `Prepared.forward` for this one step.
 
     Parameters
     ----------

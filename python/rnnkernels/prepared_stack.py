@@ -212,8 +212,8 @@ class PreparedStack:
 class StackStepper:
     """A prepared stack and its states: call it with one step's input after another.
 
-    All layers of a step are one call of the kernels' module, on a GPU one of each layer. One thread at a time may use it. A copy goes on by itself
-    from the states of the moment.
+    All layers of a step are one call of the kernels' module, on a GPU one of each layer. One thread at a time may use
+    it. A copy goes on by itself from the states of the moment.
 
     Parameters
     ----------

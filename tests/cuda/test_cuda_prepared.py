@@ -1,4 +1,4 @@
-"""Prepared layers and steppers on a GPU, emulated: the bits of forward, states, resets, copies, bad arguments, threads."""
+"""Prepared layers and steppers on a GPU, emulated: the bits of forward, states, copies, bad arguments, threads."""
 
 from __future__ import annotations
 
