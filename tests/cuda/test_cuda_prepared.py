@@ -189,12 +189,15 @@ def test_another_kernel_is_another_graph(tensors: Any) -> None:
     x, params, _, layer = layer_of(torch)
     stepper = layer.stepper(6)
     begun = None
+    graphs = []
     for t in range(5):
         cuda.set_kernel("reference" if t == 3 else "products")
         cuda.allow_tf32(t == 4)
         begun = rk.forward("lstm", x[t : t + 1], params, begun, training=False).state
         assert equal(torch, stepper(x[t]), begun[0])
+        graphs.append(stepper._stepper.graphs)
     cuda.allow_tf32(False)
+    assert graphs == [0, 1, 2, 0, 0]
 
 
 def test_a_recorded_stream_gets_the_pieces(tensors: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,10 +222,11 @@ def test_a_recorded_stream_gets_the_pieces(tensors: Any, monkeypatch: pytest.Mon
         assert equal(torch, h, begun[0])
     layer.forward(x, state)
     with monkeypatch.context() as patch:
-        patch.setattr(arrays.TorchFrame, "stream", lambda _: library.emulated_recording())
+        patch.setattr(arrays.TorchFrame, "stream", lambda _: stream)
         kept = watched(patch)
-        layer.forward(x, state)
-    assert kept.count("uint8") == 1  # scratch memory of the recording's
+        for _ in range(2):
+            layer.forward(x, state)
+    assert kept.count("uint8") == 2  # scratch memory of the recording's
 
 
 # ---- stacks -------------------------------------------------------------------------------------
