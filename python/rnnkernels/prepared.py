@@ -13,7 +13,6 @@ import numpy as np
 
 from . import _cpu, _serve
 from ._arguments import (
-    PRODUCTS,
     DeviceKind,
     Kind,
     as_floats,
@@ -31,6 +30,7 @@ from ._arguments import (
 )
 from ._arrays import device_frame, frame_of
 from ._asked import Asked
+from ._on_gpu import WEIGHTS, check_on_gpu, device_layers
 from ._pickled import check_version, version
 from ._scalars import as_choice, as_flag, as_integer
 from .noise import Noise, check_noise
@@ -49,8 +49,6 @@ if TYPE_CHECKING:
 __all__ = ["Prepared", "Stepper"]
 
 State = tuple[Array, ...]
-
-WEIGHTS = ("full", "bfloat16", "int8")
 
 
 class Prepared:
@@ -140,7 +138,7 @@ class Prepared:
         check_noise(noise)
         arrays, scales = opened(cell, params)
         if _serve.on_gpu(arrays["weight_ih"]):
-            _check_on_gpu(arrays["weight_ih"], weights, products, scales is not None)
+            check_on_gpu(arrays["weight_ih"], weights, products, scales is not None)
         weights = _as_weights(cell, weights, arrays, scales is not None)
         check_products(products, arrays["weight_ih"].dtype)
         if weights == "int8" and products != "full":
@@ -170,7 +168,7 @@ class Prepared:
         if frame is None:
             self._layer = _cpu.prepare(cell, layer, weights, tokens, settings, products=products, **packed)
         else:
-            self._layer = _on_gpu().DeviceLayer(cell, layer, tokens, settings)
+            self._layer = device_layers().DeviceLayer(cell, layer, tokens, settings)
         self._shapes = tuple(None if array is None else array.shape for array in layer)
         self._settings = settings
         self._states = cell_info(cell)["states"]
@@ -351,30 +349,6 @@ def _of_arrays(kind: type[Prepared], cell: str, layer: Layer, made_of: tuple[Any
     made = object.__new__(kind)
     made._take(cell, layer, *made_of)
     return made
-
-
-def _check_on_gpu(first: Any, weights: str, products: str, quantized: bool) -> None:
-    """Raise where what is asked of a prepared layer is not there on a GPU."""
-    if device_frame(first) is None:
-        raise NotImplementedError(
-            "Prepared: expected arrays on a GPU where set_backend says 'cuda', whose prepared layers keep their "
-            f"weights there, got {type(first).__name__}"
-        )
-    as_choice("weights", weights, WEIGHTS)
-    if weights != "full" or quantized:
-        raise NotImplementedError(
-            "weights: expected 'full' on a GPU, where the arrays themselves may be bfloat16, "
-            f"got {'int8' if quantized else weights!r}"
-        )
-    as_choice("products", products, PRODUCTS)
-    _serve.check_products_on_gpu(products)
-
-
-def _on_gpu() -> Any:
-    """Return the module of prepared layers on a GPU, which only these import."""
-    from .cuda import prepared  # noqa: PLC0415
-
-    return prepared
 
 
 def _as_weights(cell: str, weights: str, params: Params, quantized: bool) -> str:
