@@ -5,6 +5,7 @@
 Ours and the peers' run in turn on the same parameters; answers are compared before anything is timed. Like precision
 with like: float32 has TF32 off on both sides, tf32 on. `graphs` is ours again, with the calls that come again run as
 CUDA graphs (rnnkernels.cuda.use_graphs). `floor` is the least time by the model of gpu_floor.py, of cards it knows.
+`step` is one step of the batch: of a stepper, of a prepared layer, as a call.
 """
 
 from __future__ import annotations
@@ -117,6 +118,18 @@ def as_graphs(call: Call) -> float | None:
         cuda.use_graphs(False)
 
 
+def single_steps(cell: str, x: Any, params: dict[str, Any]) -> dict[str, Call]:
+    """One step of the batch: of a stepper (`ours`), whose step is a graph, of a prepared layer, as a call."""
+    layer = rk.Prepared(cell, params)
+    stepper = layer.stepper(x.shape[1])
+    state = stepper.state
+    return {
+        "ours": lambda: stepper(x[0]),
+        "prepared": lambda: layer.step(x[0], state),
+        "call": lambda: rk.step(cell, x[0], params, state),
+    }
+
+
 def loop(cell: str, x: Any, params: dict[str, Any], d: Any, compiled: bool) -> tuple[Call, Call]:
     names = list(params)
     leaves = [value.clone().requires_grad_() for value in params.values()]
@@ -188,6 +201,7 @@ def measure(cell: str, shape: tuple[int, int, int, int], dtype: str, peers: Sequ
         graphs = as_graphs(calls["ours"][index])
         if graphs is not None:
             line["ms"][mode]["graphs"] = graphs
+    line["ms"]["step"] = alternate(single_steps(cell, x, params))
     return line
 
 
@@ -215,8 +229,10 @@ def main(arguments: list[str]) -> int:
                 for mode, found in line["ms"].items():
                     mine = found["ours"]
                     against = "  ".join(f"{peer} {t / mine:.2f}x" for peer, t in found.items() if peer != "ours")
-                    per_step = 1e3 * mine / shape[0]
-                    least = f"{1e3 * line['floor_ms'][mode] / shape[0]:.2f}" if "floor_ms" in line else "-"
+                    per_step = 1e3 * mine / (1 if mode == "step" else shape[0])
+                    least = "-"
+                    if mode in line.get("floor_ms", {}):
+                        least = f"{1e3 * line['floor_ms'][mode] / shape[0]:.2f}"
                     figure = f"{per_step:7.2f} us a step (floor {least})"
                     print(f"{cell:16s} {shape} {dtype:8s} {mode:9s} {figure}  {against}", flush=True)
                 if options.out:  # after every line: who stops the program keeps what was measured

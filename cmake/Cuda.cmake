@@ -22,7 +22,8 @@ set(rnnkernels_cuda_parts 3)
 math(EXPR rnnkernels_last_cuda_part "${rnnkernels_cuda_parts} - 1")
 
 set(rnnkernels_device_binding
-  ${rnnkernels_binding} csrc/binding/device_array.cpp csrc/binding/device_module.cpp)
+  ${rnnkernels_binding} csrc/binding/device_array.cpp csrc/binding/device_module.cpp
+  csrc/binding/device_prepared.cpp)
 
 # Cells that are programs, and the source that what is made of them stands on, as a string (csrc/cuda/program_source.h).
 file(GLOB rnnkernels_prelude_headers CONFIGURE_DEPENDS

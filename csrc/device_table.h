@@ -57,6 +57,18 @@ void copy(void* stream, const void* from, void* to, Index bytes);
 int device_of(void* stream);
 // Puts bytes of this value into a stream.
 void fill(void* stream, void* memory, int value, Index bytes);
+// Puts a copy within a device into one of its streams.
+void copy(int device, void* stream, const void* from, void* to, Index bytes);
+
+// Whether somebody records this stream of a device: what is put into it belongs to a graph of theirs.
+bool is_recorded_stream(int device, void* stream);
+
+// A forward that was recorded (cuda/graph.h), to run as often as its arrays have new numbers: one launch. Everything in
+// the call must live as long, its scratch memory too; a call like it has been run before. Run by one thread at a time.
+struct Recorded;
+Recorded* record_forward(int set, int cell, Dtype dtype, const ForwardCall& call);
+void run_recorded(const Recorded* recorded, int device, void* stream);
+void discard_recorded(Recorded* recorded);  // which may be null
 
 // Backend::drop where the call says, of halves too: put into its stream, waits for nothing.
 void drop(const Where& where, Dtype dtype, const ElementDropout& call);

@@ -4,6 +4,7 @@
 #include "../device_table.h"
 #include "arguments.h"
 #include "calls.h"
+#include "device_prepared.h"
 #include "programs.h"
 #include "released.h"
 #include "xla_ffi.h"
@@ -231,6 +232,7 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
     bind_errors(m);
     bind_device_array(m);
     bind_calls(m);
+    bind_device_prepared(m);
     bind_programs(m);
     bind_xla_ffi(m);
     py::class_<Memory>(m, "Memory", "Memory of a device.")

@@ -270,6 +270,32 @@ const Backend& backend() { return table; }
 
 namespace cuda {
 
+struct Recorded {
+    Graph graph;
+};
+
+Recorded* record_forward(int set, int cell, Dtype dtype, const ForwardCall& call) {
+    const OnDevice device(call.in.where.device);
+    const Record record = [&](void* stream) {
+        ForwardCall there = call;
+        there.in.where.stream = stream;
+        forward(set, cell, dtype, there);
+    };
+    return new Recorded{Graph(record)};
+}
+
+void run_recorded(const Recorded* recorded, int device, void* stream) {
+    const OnDevice current(device);
+    recorded->graph.run(stream);
+}
+
+void discard_recorded(Recorded* recorded) { delete recorded; }
+
+bool is_recorded_stream(int device, void* stream) {
+    const OnDevice current(device);
+    return is_recorded(stream);
+}
+
 void set_graphs(bool on) {
     with_graphs.store(on);
     graph_cache().clear();

@@ -79,4 +79,11 @@ void fill(void* stream, void* memory, int value, Index bytes) {
             cudaMemsetAsync(memory, value, static_cast<std::size_t>(bytes), static_cast<cudaStream_t>(stream)));
 }
 
+void copy(int device, void* stream, const void* from, void* to, Index bytes) {
+    if (bytes == 0) return;
+    const OnDevice current(device);
+    RNNKERNELS_CHECK(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDeviceToDevice,
+                                     static_cast<cudaStream_t>(stream)));
+}
+
 }  // namespace rnnkernels::cuda

@@ -13,6 +13,8 @@ import numpy as np
 
 from . import _cpu, _serve
 from ._arguments import (
+    DeviceKind,
+    Kind,
     as_floats,
     as_input,
     as_layer,
@@ -26,7 +28,9 @@ from ._arguments import (
     of_step,
     settled,
 )
+from ._arrays import device_frame, frame_of
 from ._asked import Asked
+from ._on_gpu import WEIGHTS, check_on_gpu, device_layers
 from ._pickled import check_version, version
 from ._scalars import as_choice, as_flag, as_integer
 from .noise import Noise, check_noise
@@ -50,10 +54,11 @@ State = tuple[Array, ...]
 class Prepared:
     """One layer with its weights packed, for inference.
 
-    It holds a copy: parameters that change later are not seen; prepare them again. Results are those of
-    `rnnkernels.forward` on the same parameters, bit for bit, but for weights of ``"int8"``. It is never changed by a
-    call, so several threads may use one at the same time, and copies share the weights. It keeps the instruction set it
-    was made under: a pickle has the packed weights and is read where the same version of this package finds that set.
+    Parameters on a GPU stay there: so do calls, states and results (docs/cuda.md). It holds a copy: parameters that
+    change later are not seen; prepare them again. Results are those of `rnnkernels.forward` on the same parameters, bit
+    for bit, but for weights of ``"int8"``. It is never changed by a call, so several threads may use one at the same
+    time, and copies share the weights. It keeps the instruction set it was made under: a pickle has the packed weights
+    and is read where the same version of this package finds that set.
 
     Parameters
     ----------
@@ -91,12 +96,15 @@ class Prepared:
 
     Raises
     ------
+    NotImplementedError
+        If parameters are on a GPU and `weights` or `products` are not full.
     TypeError, ValueError
         As `rnnkernels.forward`; also where `weights` is unknown or is not full for float64 parameters, where int8 is
         asked of weights that are not finite, or together with other products than full.
     """
 
     __slots__ = (
+        "_kind",
         "_layer",
         "_like",
         "_row",
@@ -130,7 +138,7 @@ class Prepared:
         check_noise(noise)
         arrays, scales = opened(cell, params)
         if _serve.on_gpu(arrays["weight_ih"]):
-            raise NotImplementedError("Prepared: there are no prepared layers on a GPU; rnnkernels.forward runs there")
+            check_on_gpu(arrays["weight_ih"], weights, products, scales is not None)
         weights = _as_weights(cell, weights, arrays, scales is not None)
         check_products(products, arrays["weight_ih"].dtype)
         if weights == "int8" and products != "full":
@@ -155,15 +163,22 @@ class Prepared:
         `packed`: the scales of quantised weights; or ``instruction_set`` and ``bytes`` of what has been packed, where
         the layer only has the shapes.
         """
-        self._layer = _cpu.prepare(cell, layer, weights, tokens, settings, products=products, **packed)
+        frame = device_frame(layer.weight_ih)
+        self._layer: Any
+        if frame is None:
+            self._layer = _cpu.prepare(cell, layer, weights, tokens, settings, products=products, **packed)
+        else:
+            self._layer = device_layers().DeviceLayer(cell, layer, tokens, settings)
         self._shapes = tuple(None if array is None else array.shape for array in layer)
         self._settings = settings
         self._states = cell_info(cell)["states"]
         self.cell = cell
         self.dtype: np.dtype[Any] = layer.weight_ih.dtype
+        self._kind: Kind = self.dtype if frame is None else DeviceKind(frame, layer.weight_ih.dtype)
         self.input_size = int(layer.weight_ih.shape[1])
         gates = len(layer.weight_ih)
-        self._like = Like(state_widths(cell, layer.weight_ih, layer.weight_hh), gates, self.dtype)
+        widths = state_widths(cell, layer.weight_ih, layer.weight_hh)
+        self._like = Like(widths, gates, self.dtype, frame_of(layer.weight_ih))
         self.hidden_size = int(gates // cell_info(cell)["rows"][0])
         self._row = (x_width(cell, self.input_size, self.hidden_size),)
         self.weights = weights
@@ -182,6 +197,9 @@ class Prepared:
         return self.__copy__()
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if type(self._kind) is DeviceKind:  # weights as they are, by their own library
+            as_made: Any = (self.weights, self.products, self.tokens, self._settings, self.noise, {})
+            return _of_arrays, (type(self), self.cell, self._layer.arrays, as_made)
         packed = {"instruction_set": self._layer.instruction_set, "bytes": self._layer.bytes()}
         made_of = (self.weights, self.products, self.tokens, self._settings, self.noise, packed)
         return _unpickled, (type(self), version(), self.cell, self._shapes, self.dtype.name, made_of)
@@ -192,7 +210,7 @@ class Prepared:
     @property
     def nbytes(self) -> int:
         """Memory held by the packed weights, in bytes."""
-        return self._layer.nbytes
+        return int(self._layer.nbytes)
 
     def forward(
         self,
@@ -227,10 +245,10 @@ class Prepared:
         TypeError, ValueError
             As `rnnkernels.forward`; also where vectors come instead of tokens, or the other way round.
         """
-        inputs = as_input("x", x, self.dtype, self._row)
+        inputs = as_input("x", x, self._kind, self._row)
         fits = partial(fits_batch, lambda: self._like.widths, inputs)
-        initial = as_states("state", state, self._states, self.dtype, fits)
-        reset = as_states("reset_state", reset_state, self._states, self.dtype, fits)
+        initial = as_states("state", state, self._states, self._kind, fits)
+        reset = as_states("reset_state", reset_state, self._states, self._kind, fits)
         added = None if term is None else self._term(term, inputs.shape[1:2])
         asked = Asked(self.cell, as_flag("reverse", reverse), None, lengths, resets)
         noise = self._expected(inputs.shape[1] if inputs.ndim > 1 else 0)
@@ -252,7 +270,7 @@ class Prepared:
 
     def _term(self, term: npt.ArrayLike, batch: tuple[int, ...]) -> Array:
         """Return a term as the kernels read it."""
-        return as_floats("term", term, self.dtype, fits_shape("(B, G*H)", (*batch, self._like.gates)))
+        return as_floats("term", term, self._kind, fits_shape("(B, G*H)", (*batch, self._like.gates)))
 
     def step(
         self,
@@ -281,7 +299,7 @@ class Prepared:
             As `forward`.
         """
         try:
-            x = as_step(x_t, self.dtype, self._row, tokens=self.tokens)
+            x = as_step(x_t, self._kind, self._row, tokens=self.tokens)
             return self.forward(x, state, term=term)[1]
         except (TypeError, ValueError) as error:
             raise of_step(error) from None
@@ -326,9 +344,16 @@ def _unpickled(
     return made
 
 
+def _of_arrays(kind: type[Prepared], cell: str, layer: Layer, made_of: tuple[Any, ...]) -> Prepared:
+    """Return a prepared layer again, of weights on a GPU."""
+    made = object.__new__(kind)
+    made._take(cell, layer, *made_of)
+    return made
+
+
 def _as_weights(cell: str, weights: str, params: Params, quantized: bool) -> str:
     """Return how weights are stored; raise where they cannot be stored so."""
-    as_choice("weights", weights, ("full", "bfloat16", "int8"))
+    as_choice("weights", weights, WEIGHTS)
     if quantized or weights == "int8":
         check_without_heads("weights", cell)
     if quantized:
@@ -343,8 +368,9 @@ def _as_weights(cell: str, weights: str, params: Params, quantized: bool) -> str
 class Stepper:
     """A prepared layer and its states: call it with one step's input after another.
 
-    A step allocates nothing, and gives the bits that `Prepared.forward` gives for the whole sequence. One thread
-    at a time may use it. A copy goes on by itself from the states of the moment.
+    A step allocates nothing, and gives the bits that `Prepared.forward` gives for the whole sequence. One thread at a
+    time may use it. A copy goes on by itself from the states of the moment. On a GPU a step runs as a CUDA graph, on
+    the caller's current stream, and gives the bits of `Prepared.forward` for this one step.
 
     Parameters
     ----------
@@ -378,7 +404,12 @@ class Stepper:
             raise TypeError(f"layer: expected a Prepared, got {type(layer).__name__}")
         self.batch_size = as_integer("batch_size", batch_size, 0, 2**31 - 1)
         self.layer = layer
-        self._stepper = _cpu.stepper(layer._layer, self.batch_size, layer._expected(self.batch_size))
+        noise = layer._expected(self.batch_size)
+        self._stepper: Any
+        if type(layer._kind) is DeviceKind:
+            self._stepper = layer._layer.stepper(self.batch_size, noise)
+        else:
+            self._stepper = _cpu.stepper(layer._layer, self.batch_size, noise)
         self._step = self._stepper.step
         if state is not None or term is not None:
             self.reset(state, term=term)
@@ -418,12 +449,13 @@ class Stepper:
 
     def _readable(self, x_t: npt.ArrayLike) -> Array:
         """Return a copy of a step's input that the kernels can read."""
-        return as_input("x_t", x_t, self.layer.dtype, self.layer._row, steps=False)
+        return as_input("x_t", x_t, self.layer._kind, self.layer._row, steps=False)
 
     @property
     def state(self) -> State:
         """The states after the last step, h first, each (B, H): copies."""
-        return self._stepper.state()
+        found: State = self._stepper.state()
+        return found
 
     def reset(self, state: Sequence[npt.ArrayLike] | None = None, *, term: npt.ArrayLike | None = None) -> None:
         """Go on from other states, and with another term.
@@ -446,7 +478,7 @@ class Stepper:
     def _checked(self, state: Sequence[npt.ArrayLike] | None) -> State | None:
         """Return states as the kernels read them; raise where they do not fit."""
         fits = partial(fits_rows, self.layer._like.widths, self.batch_size)
-        return as_states("state", state, self.layer._states, self.layer.dtype, fits)
+        return as_states("state", state, self.layer._states, self.layer._kind, fits)
 
     def __repr__(self) -> str:
         return f"Stepper({self.layer!r}, batch_size={self.batch_size})"

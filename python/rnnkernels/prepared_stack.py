@@ -6,11 +6,12 @@ Each layer, and each direction of it, is a `Prepared`. Training, and layers whos
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import _cpu
 from ._alone import Alone
-from ._arguments import fits_rows, of_step, settled
+from ._arguments import DeviceKind, fits_rows, of_step, settled
 from ._scalars import as_flag, as_items, check_mapping, shown
 from ._stacked import join
 from .parameters import cell_info, check_layers
@@ -211,8 +212,8 @@ class PreparedStack:
 class StackStepper:
     """A prepared stack and its states: call it with one step's input after another.
 
-    All layers of a step are one call of the kernels' module. One thread at a time may use it. A copy goes on by itself
-    from the states of the moment.
+    All layers of a step are one call of the kernels' module, on a GPU one of each layer. One thread at a time may use
+    it. A copy goes on by itself from the states of the moment.
 
     Parameters
     ----------
@@ -247,7 +248,12 @@ class StackStepper:
         self._steppers = tuple(
             Stepper(layer, batch_size, begun) for layer, begun in zip(stack.layers, states, strict=True)
         )
-        self._step = _cpu.stack_stepper([stepper._stepper for stepper in self._steppers]).step
+        steps = [stepper._stepper for stepper in self._steppers]
+        self._step: Any
+        if type(stack.layers[0]._kind) is DeviceKind:
+            self._step = partial(_step_all, steps)
+        else:
+            self._step = _cpu.stack_stepper(steps).step
 
     def __call__(self, x_t: npt.ArrayLike) -> Array:
         """Take one step.
@@ -273,7 +279,8 @@ class StackStepper:
             raise alone.refused()
         try:
             h = self._step(x_t)
-            return read_step(self._step, first._readable(x_t), first.layer.dtype) if h is None else h
+            found: Array = read_step(self._step, first._readable(x_t), first.layer.dtype) if h is None else h
+            return found
         except (TypeError, ValueError) as error:
             raise of_step(error) from None
         finally:
@@ -319,6 +326,15 @@ def _stacked(kind: type[PreparedStack], layers: tuple[Prepared, ...], directions
     made = object.__new__(kind)
     made.layers, made.num_directions, made.num_layers = layers, directions, len(layers) // directions
     return made
+
+
+def _step_all(steppers: Sequence[Any], x: Any) -> Any:
+    """Take a step of all layers on a GPU; None, and nothing is done, where `x` cannot be read as it is."""
+    for stepper in steppers:
+        x = stepper.step(x)
+        if x is None:
+            break
+    return x
 
 
 def _in_order(params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

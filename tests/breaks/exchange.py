@@ -454,7 +454,7 @@ BREAKS = [
     Break(
         "prepared: a stepper's layer forgets its noise",
         f"{P}/prepared.py",
-        "self._stepper = _cpu.stepper(layer._layer, self.batch_size, layer._expected(self.batch_size))",
+        "self._stepper = _cpu.stepper(layer._layer, self.batch_size, noise)",
         "self._stepper = _cpu.stepper(layer._layer, self.batch_size, None)",
         "tests/fuzz -k few_seconds",
     ),

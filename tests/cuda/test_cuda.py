@@ -231,8 +231,6 @@ def test_a_step(tensors: Any) -> None:
     found: Any = rk.step("lstm", x[0], params, state)
     for a, b in zip(found, wanted, strict=True):
         np.testing.assert_allclose(a.numpy(), b, rtol=1e-12)
-    with pytest.raises(NotImplementedError, match="Prepared: there are no prepared layers on a GPU"):
-        rk.Prepared("lstm", params)
 
 
 def test_tokens_that_there_are_not_are_nan(tensors: Any) -> None:

@@ -212,6 +212,43 @@ def test_cupy_arrays() -> None:
         np.testing.assert_allclose(cupy.asnumpy(found.params[name]), value, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_single_steps_are_graphs(dtype: str) -> None:
+    """With the bits of a call for each step; in a graph of the caller's, too; from two streams."""
+    p = make("lstm", (12, 8, 32, 32), "float32")
+    x, params, state = tensors(p)
+    kind = getattr(torch, dtype)
+    x, params, state = x.to(kind), {n: w.to(kind) for n, w in params.items()}, tuple(s.to(kind) for s in state)
+    layer = rk.Prepared("lstm", params)
+    stepper: Any = layer.stepper(8, state)
+    begun: Any = state
+    fixed = x[0].clone()
+    graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+    for t, x_t in enumerate(x):
+        begun = rk.step("lstm", x_t, params, begun)
+        fixed.copy_(x_t)
+        if t < 5:
+            h = stepper(fixed)
+        elif t < 8:
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                h = stepper(fixed)
+            torch.cuda.current_stream().wait_stream(side)
+        else:
+            if t == 8:
+                with torch.cuda.graph(graph):
+                    h = stepper(fixed)
+            graph.replay()
+        assert torch.equal(h, begun[0])
+        if t == 7:
+            assert stepper._stepper.graphs == 2
+    for a, b in zip(stepper.state, begun, strict=True):
+        assert torch.equal(a, b)
+    wanted: Any = rk.forward("lstm", x, params, state, training=False)
+    for _ in range(3):
+        assert torch.equal(layer.forward(x, state)[0], wanted.output)
+
+
 def test_an_error_leaves_nothing_behind() -> None:
     with pytest.raises(cuda.CudaError):
         extension.load().Memory(99, 8)

@@ -69,6 +69,13 @@ void copy_in(const void* host, void* device, Index bytes) {
 void copy_out(const void* device, void* host, Index bytes) { copy_in(device, host, bytes); }
 void copy(void*, const void* from, void* to, Index bytes) { copy_in(from, to, bytes); }
 int device_of(void*) { return current; }
+void copy(int, void* stream, const void* from, void* to, Index bytes) {
+    const auto work = [=] { copy_in(from, to, bytes); };
+    if (stream)
+        static_cast<Recording*>(stream)->push_back(work);
+    else
+        work();
+}
 void fill(void*, void* memory, int value, Index bytes) {
     if (bytes > 0) std::memset(memory, value, static_cast<std::size_t>(bytes));
 }

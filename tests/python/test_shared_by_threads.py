@@ -99,7 +99,7 @@ def test_a_second_step_of_a_stack_is_refused() -> None:
             seen.append(copy.copy(begun)(x[0]).tobytes())
         return step(x_t)
 
-    stepper._step = between  # type: ignore[assignment]
+    stepper._step = between
     assert stepper(x[0]).tobytes() == alone[0]
     assert [str(error) for error in seen[:3]] == [SECOND] * 3
     assert seen[3] == alone[0]
