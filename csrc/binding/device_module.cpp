@@ -147,6 +147,12 @@ py::tuple resident_source(const std::string& cell, const std::string& dtype, Ind
     const cuda::ProgramSource source = cuda::resident_source(resident_layer(cell, dtype, hidden, batch, processors));
     return py::make_tuple(source.prelude, source.text);
 }
+py::tuple grid_source(const std::string& cell, const std::string& dtype, Index hidden, Index batch, int processors,
+                      int capability) {
+    const cuda::ProgramSource source =
+        cuda::grid_source(resident_layer(cell, dtype, hidden, batch, processors), capability);
+    return py::make_tuple(source.prelude, source.text);
+}
 py::bytes compile_resident(const std::string& cell, const std::string& dtype, Index hidden, Index batch, int processors,
                            int capability) {
     const cuda::ResidentLayer layer = resident_layer(cell, dtype, hidden, batch, processors);
@@ -244,6 +250,8 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
           py::arg("capability"));
     m.def("resident_source", &resident_source, py::arg("cell"), py::arg("dtype"), py::arg("hidden"), py::arg("batch"),
           py::arg("processors"));
+    m.def("grid_source", &grid_source, py::arg("cell"), py::arg("dtype"), py::arg("hidden"), py::arg("batch"),
+          py::arg("processors"), py::arg("capability"));
     m.def("compile_resident", &compile_resident, py::arg("cell"), py::arg("dtype"), py::arg("hidden"), py::arg("batch"),
           py::arg("processors"), py::arg("capability"));
     m.def("nvrtc", &nvrtc);

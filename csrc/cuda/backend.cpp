@@ -17,6 +17,9 @@
 #include "cublas.h"
 #include "engines.h"
 #include "graph_cache.h"
+#include "grid/coverage.h"
+#include "grid/launch.h"
+#include "grid/source.h"
 #include "nvrtc.h"
 #include "on_device.h"
 #include "plan.h"
@@ -88,8 +91,23 @@ int resident_processors(Kernel kernel, const ForwardCall& call) {
 }
 int resident_processors(Kernel, const BackwardCall&) { return 0; }  // its steps are one product and one pass each
 
+// A queue for a call, with what its kernel wants to know of the card.
+template <class Call>
+cuda::Queue queue_of(void* stream, const cuda::Products& products, Kernel kernel, const Call& call) {
+    cuda::Queue queue{stream, &products, resident_processors(kernel, call)};
+    if (std::is_same_v<Call, ForwardCall> && kernel == Kernel::grid) {
+        const cuda::Card card = card_of(call.in.where.device);
+        queue.grid = card.processors, queue.capability = card.capability;
+    }
+    return queue;
+}
+
 // Throws where a kernel was asked for by name that does not serve the call.
 void check_kernel(Kernel kernel, int cell, const ForwardCall& call, Dtype dtype) {
+    if (kernel == Kernel::grid) {
+        const std::string why = cuda::not_grid(*at(cell).table, call, dtype, card_of(call.in.where.device));
+        if (!why.empty()) throw std::invalid_argument("kernel: grid: " + why);
+    }
     if (kernel != Kernel::resident) return;
     const std::string why = cuda::not_resident(*at(cell).table, call, dtype, card_of(call.in.where.device));
     if (!why.empty()) throw std::invalid_argument("kernel: resident: " + why);
@@ -105,7 +123,7 @@ Call without_empty_steps(Call call) {
 
 template <class Call>
 Index workspace_bytes(Put<Call> put, int cell, Kernel kernel, const Call& call, Dtype dtype) {
-    const cuda::Queue nowhere{nullptr, &cuda::reference_products(), resident_processors(kernel, call)};
+    const cuda::Queue nowhere = queue_of(nullptr, cuda::reference_products(), kernel, call);
     return put(at(cell), without_empty_steps(call), dtype, nowhere, nullptr) + library_bytes(kernel);
 }
 
@@ -150,11 +168,17 @@ void run(Put<Call> put, int set, int cell, const Call& given, Dtype dtype) {
             cuda::divide(at(cell).table->hidden.count, call.in.shape.hidden, call.in.shape.batch, processors);
         cuda::make_resident_ready(cell, cell < kBuiltIn ? nullptr : &cuda::program_of(cell - kBuiltIn), shape, dtype);
     }
+    if (std::is_same_v<Call, ForwardCall> && kernel == Kernel::grid && call.in.shape.hidden > 0) {
+        const cuda::Card card = card_of(where.device);
+        const cuda::Grid shape = cuda::divide_grid(at(cell).table->hidden.count, call.in.shape.hidden,
+                                                   call.in.shape.batch, card.processors, card.capability);
+        cuda::make_grid_ready(cell, cell < kBuiltIn ? nullptr : &cuda::program_of(cell - kBuiltIn), shape, dtype);
+    }
     auto* own = static_cast<char*>(where.workspace);
     const auto record = [&](void* stream) {
         if (kernel != Kernel::reference) {
             const cuda::Cublas blas(stream, own, where.tf32);
-            const cuda::Queue queue{stream, &blas.products(), resident_processors(kernel, call)};
+            const cuda::Queue queue = queue_of(stream, blas.products(), kernel, call);
             put(at(cell), call, dtype, queue, own + cuda::kCublasWorkspace);
         } else {
             put(at(cell), call, dtype, {stream, &cuda::reference_products()}, own);
@@ -258,6 +282,17 @@ ProgramSource resident_source(const ResidentLayer& layer) {
 std::string compile_resident(const ResidentLayer& layer, int capability) {
     const ProgramSource source = resident_source(layer);
     return compile_source(source.prelude + source.text, capability);
+}
+
+ProgramSource grid_source(const ResidentLayer& layer, int capability) {
+    const CellTable& table = *at(layer.cell).table;
+    ForwardCall call{};
+    call.in.shape = {1, layer.batch, layer.hidden, layer.hidden, layer.hidden};
+    const std::string why = not_grid(table, call, layer.dtype, {capability, layer.processors});
+    if (!why.empty()) throw std::invalid_argument("kernel: grid: " + why);
+    const Grid shape = divide_grid(table.hidden.count, layer.hidden, layer.batch, layer.processors, capability);
+    const OwnProgram* program = layer.cell < kBuiltIn ? nullptr : &program_of(layer.cell - kBuiltIn);
+    return {kGridPrelude, grid_source(layer.cell, program, shape, layer.dtype)};
 }
 
 GraphCounts graph_counts() { return graph_cache().counts(); }

@@ -12,6 +12,8 @@ struct Queue {
     void* stream;              // a cudaStream_t
     const Products* products;  // who multiplies matrices
     int resident = 0;          // processors that a resident kernel may fill (resident/); 0: none runs
+    int grid = 0;              // the same of a grid kernel (grid/)
+    int capability = 0;        // of the card, for that
 };
 
 // c (m, n) = a (m, k) b (k, n), or c + a b. Rows of a matrix as it lies in memory are `stride` elements apart; of a

@@ -67,6 +67,9 @@ def program_operands() -> tuple[str, ...]: ...
 def program_source(cell: str, dtype: str, prefix: str = "") -> tuple[str, str]: ...  # what stands before it, and it
 def compile_program(cell: str, dtype: str, backward: bool, capability: int) -> bytes: ...  # by NVRTC
 def resident_source(cell: str, dtype: str, hidden: int, batch: int, processors: int) -> tuple[str, str]: ...
+def grid_source(
+    cell: str, dtype: str, hidden: int, batch: int, processors: int, capability: int
+) -> tuple[str, str]: ...
 def compile_resident(
     cell: str, dtype: str, hidden: int, batch: int, processors: int, capability: int
 ) -> bytes: ...  # by NVRTC

@@ -9,7 +9,9 @@
 
 namespace rnnkernels::cuda {
 
-// Of a program or, where that is null, of the number-th built-in cell.
+// Of a program or, where that is null, of the number-th built-in cell: the cell's maths, with namespaces left open; and
+// all of it.
+std::string resident_maths(int number, const OwnProgram* program);
 std::string resident_source(int number, const OwnProgram* program, const Resident& shape, Dtype storage);
 inline constexpr const char* kResidentKernel = "resident_forward";
 
