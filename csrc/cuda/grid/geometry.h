@@ -16,7 +16,7 @@ inline constexpr int kGridWarps = 8;
 inline constexpr int kGridThreads = 32 * kGridWarps;
 inline constexpr int kPair = 2 * kTileDepth;  // numbers of h that a lane's loads of 16 bytes make of a row
 inline constexpr int kPairWords = 8;          // of a lane's weights, for a pair
-inline constexpr int kMostHeld = 12;          // pairs whose weights are registers
+inline constexpr int kMostHeld = 10;          // pairs whose weights are registers
 inline constexpr int kMostValues = 4;         // that a thread finishes
 inline constexpr int kGridHidden = 4096;      // H, at most
 
@@ -127,7 +127,10 @@ constexpr Grid divide_grid(int gates, long long hidden, long long batch, int pro
     const long long fitting = processors / of.blocks, eights = (batch + kGroup - 1) / kGroup;
     const long long wanted = (eights + fitting - 1) / fitting;
     of.groups = static_cast<int>(wanted > kMostGroups ? kMostGroups : wanted < 1 ? 1 : wanted);
-    while (of.groups > 1 && (of.values() > kMostValues || of.shared_bytes() > shared_limit(capability))) --of.groups;
+    // The sums and values of each group are registers, beside the weights.
+    while (of.groups > 1 && (of.values() > kMostValues || of.shared_bytes() > shared_limit(capability) ||
+                             of.held() * kPairWords + 32 * of.groups > 160))
+        --of.groups;
     const long long tiles = grid_tiles(of, batch);
     of.teams = static_cast<int>(tiles < fitting ? tiles : fitting);
     return of;
