@@ -10,10 +10,32 @@ from typing import Any
 import numpy as np
 import pytest
 from problems import make, on_device
-from test_cuda_resident import ONE_PRODUCT, SHAPES, results
 
 import rnnkernels as rk
 from rnnkernels import cuda
+
+ONE_PRODUCT = [
+    cell
+    for cell in rk.cells()
+    if cell not in {"gru_reset_before", "mut1", "mut1_projected", "mut2", "mut2_projected", "mut3", "mgu"}
+    and not any(word in cell for word in ("projected", "layer_norm", "fgr", "indrnn"))
+]
+SHAPES = [(4, 3, 5, 18), (3, 9, 4, 40), (1, 1, 1, 1), (2, 40, 3, 33)]
+
+
+def results(torch: Any, p: Any, kernel: str, dtype: Any, **options: Any) -> dict[str, Any]:
+    """Every result of a forward by a kernel, and of the backward behind it."""
+    cuda.set_kernel(kernel)
+    x, params, state = on_device(torch, p, dtype)
+    if "reset_state" in options:
+        options["reset_state"] = tuple(torch.from_numpy(s).to(dtype) for s in options["reset_state"])
+    run = rk.forward(p.cell, x, params, state, **options)
+    found = rk.backward(
+        run, torch.from_numpy(p.d_output).to(dtype), tuple(torch.from_numpy(s).to(dtype) for s in p.d_state)
+    )
+    named = {"output": run.output, "dx": found.x} | {f"d {name}": g for name, g in found.params.items()}
+    named |= {f"state {k}": s for k, s in enumerate(run.state)} | {f"d state {k}": s for k, s in enumerate(found.state)}
+    return named
 
 
 def compare(torch: Any, p: Any, dtype: str, **options: Any) -> None:
@@ -72,7 +94,7 @@ def test_options(tensors: Any, cell: str, options: str, memory: str) -> None:
     compare(tensors, p, "bfloat16", **given)
 
 
-@pytest.mark.parametrize("shape", [(0, 2, 3, 4), (2, 0, 3, 4), (2, 2, 0, 4), (300, 5, 2, 24)])
+@pytest.mark.parametrize("shape", [(0, 2, 3, 4), (2, 0, 3, 4), (300, 5, 2, 24)])
 def test_nothing_and_several_chunks(tensors: Any, shape: tuple[int, int, int, int]) -> None:
     """A chunk is a launch: the states go through memory between two of them, and flags begin again."""
     compare(tensors, make("lstm", shape), "float16")
