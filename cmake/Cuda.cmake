@@ -27,7 +27,7 @@ set(rnnkernels_device_binding
 
 # Cells that are programs, and the source that what is made of them stands on, as a string (csrc/cuda/program_source.h).
 file(GLOB rnnkernels_prelude_headers CONFIGURE_DEPENDS
-  csrc/math/*.h csrc/recurrence/*.h csrc/passes/*.h csrc/cells/*.h csrc/cuda/*.h csrc/cuda/resident/*.h)
+  csrc/math/*.h csrc/recurrence/*.h csrc/passes/*.h csrc/cells/*.h csrc/cuda/*.h csrc/cuda/resident/*.h csrc/cuda/grid/*.h)
 function(rnnkernels_prelude file header name)
   add_custom_command(
     OUTPUT "${file}"
@@ -40,7 +40,10 @@ set(rnnkernels_program_prelude "${CMAKE_CURRENT_BINARY_DIR}/program_prelude.cpp"
 set(rnnkernels_resident_prelude "${CMAKE_CURRENT_BINARY_DIR}/resident_prelude.cpp")
 rnnkernels_prelude("${rnnkernels_program_prelude}" csrc/cuda/program_kernels.h kProgramPrelude)
 rnnkernels_prelude("${rnnkernels_resident_prelude}" csrc/cuda/resident/kernel_headers.h kResidentPrelude)
+set(rnnkernels_grid_prelude "${CMAKE_CURRENT_BINARY_DIR}/grid_prelude.cpp")
+rnnkernels_prelude("${rnnkernels_grid_prelude}" csrc/cuda/grid/kernel_headers.h kGridPrelude)
 set(rnnkernels_cuda_programs
+  csrc/cuda/grid/coverage.cpp csrc/cuda/grid/source.cpp "${rnnkernels_grid_prelude}"
   csrc/cuda/resident/coverage.cpp csrc/cuda/resident/source.cpp "${rnnkernels_resident_prelude}"
   csrc/cuda/nvrtc.cpp csrc/cuda/program_cells.cpp csrc/cuda/program_source.cpp ${rnnkernels_run_time_cells} "${rnnkernels_program_prelude}")
 
@@ -102,7 +105,7 @@ if(rnnkernels_build_cuda)
     csrc/cuda/backend.cpp csrc/cuda/check.cpp csrc/cuda/compiled_programs.cu csrc/cuda/cublas.cpp csrc/cuda/device.cpp csrc/cuda/drop.cu
     csrc/cuda/engines.cu csrc/cuda/graph.cpp csrc/cuda/graph_cache.cpp csrc/cuda/loaded.cpp csrc/cuda/plan.cpp csrc/cuda/reference.cu
     csrc/cuda/overlap.cpp csrc/cuda/sides.cpp csrc/cuda/together.cpp
-    csrc/cuda/resident/launch.cu
+    csrc/cuda/grid/launch.cu csrc/cuda/resident/launch.cu
     ${rnnkernels_cuda_programs})
   target_link_libraries(rnnkernels_cuda PRIVATE rnnkernels_cuda_options)
   set(rnnkernels_cuda_libraries rnnkernels_cuda)

@@ -107,6 +107,8 @@ struct ResidentLayer {
 };
 ProgramSource resident_source(const ResidentLayer& layer);
 std::string compile_resident(const ResidentLayer& layer, int capability);
+// Of a grid kernel (cuda/grid/).
+ProgramSource grid_source(const ResidentLayer& layer, int capability);
 
 // As of cuBLAS. It needs no GPU.
 void set_nvrtc_folders(const char* const* folders, int count);

@@ -159,6 +159,12 @@ py::tuple resident_source(const std::string& cell, const std::string& dtype, Ind
         cuda::resident_source(resident_layer(cell, dtype, hidden, batch, processors, tf32, pair));
     return py::make_tuple(source.prelude, source.text);
 }
+py::tuple grid_source(const std::string& cell, const std::string& dtype, Index hidden, Index batch, int processors,
+                      int capability) {
+    const cuda::ProgramSource source =
+        cuda::grid_source(resident_layer(cell, dtype, hidden, batch, processors, false, false), capability);
+    return py::make_tuple(source.prelude, source.text);
+}
 py::bytes compile_resident(const std::string& cell, const std::string& dtype, Index hidden, Index batch, int processors,
                            int capability, bool tf32, bool pair) {
     const cuda::ResidentLayer layer = resident_layer(cell, dtype, hidden, batch, processors, tf32, pair);
@@ -258,6 +264,8 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
           py::arg("capability"));
     m.def("resident_source", &resident_source, py::arg("cell"), py::arg("dtype"), py::arg("hidden"), py::arg("batch"),
           py::arg("processors"), py::arg("tf32") = false, py::arg("pair") = false);
+    m.def("grid_source", &grid_source, py::arg("cell"), py::arg("dtype"), py::arg("hidden"), py::arg("batch"),
+          py::arg("processors"), py::arg("capability"));
     m.def("compile_resident", &compile_resident, py::arg("cell"), py::arg("dtype"), py::arg("hidden"), py::arg("batch"),
           py::arg("processors"), py::arg("capability"), py::arg("tf32") = false, py::arg("pair") = false);
     m.def("nvrtc", &nvrtc);

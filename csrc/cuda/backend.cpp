@@ -18,6 +18,9 @@
 #include "cublas.h"
 #include "engines.h"
 #include "graph_cache.h"
+#include "grid/coverage.h"
+#include "grid/launch.h"
+#include "grid/source.h"
 #include "nvrtc.h"
 #include "on_device.h"
 #include "plan.h"
@@ -89,8 +92,23 @@ int most_shared(const Call& call) {
     return cuda::most_shared(card_of(call.in.where.device).capability);
 }
 
+// A queue for a call, with what its kernel wants to know of the card.
+template <class Call>
+cuda::Queue queue_of(void* stream, const cuda::Products& products, Kernel kernel, const Call& call) {
+    cuda::Queue queue{stream, &products, resident_processors(kernel, call), most_shared(call)};
+    if (std::is_same_v<Call, ForwardCall> && kernel == Kernel::grid) {
+        const cuda::Card card = card_of(call.in.where.device);
+        queue.grid = card.processors, queue.capability = card.capability;
+    }
+    return queue;
+}
+
 // Throws where a kernel was asked for by name that does not serve the call.
 void check_kernel(Kernel kernel, int cell, const ForwardCall& call, Dtype dtype) {
+    if (kernel == Kernel::grid) {
+        const std::string why = cuda::not_grid(*at(cell).table, call, dtype, card_of(call.in.where.device));
+        if (!why.empty()) throw std::invalid_argument("kernel: grid: " + why);
+    }
     if (kernel != Kernel::resident) return;
     const std::string why = cuda::not_resident(*at(cell).table, call, dtype, card_of(call.in.where.device));
     if (!why.empty()) throw std::invalid_argument("kernel: resident: " + why);
@@ -120,8 +138,7 @@ Call without_empty_steps(Call call) {
 
 template <class Call>
 Index workspace_bytes(Put<Call> put, int cell, Kernel kernel, const Call& call, Dtype dtype) {
-    const cuda::Queue nowhere{nullptr, &cuda::reference_products(), resident_processors(kernel, call),
-                              most_shared(call)};
+    const cuda::Queue nowhere = queue_of(nullptr, cuda::reference_products(), kernel, call);
     return put(at(cell), without_empty_steps(call), dtype, nowhere, nullptr) + library_bytes(kernel);
 }
 
@@ -159,18 +176,22 @@ void check_call(Put<Call> put, int cell, Kernel kernel, const Call& call, Dtype 
                           std::to_string(where.workspace_bytes));
 }
 
-// Makes ready what a call launches, on the current device. `processors`: of a resident kernel; `pair`: that of both
-// directions.
+// Makes ready what a call launches, on the current device. `pair`: the resident kernel of both directions.
 template <class Call>
-void make_kernels(int cell, const Call& call, Dtype dtype, int processors, bool pair) {
+void make_kernels(int cell, const Call& call, Dtype dtype, const cuda::Queue& queue, bool pair) {
     if (cell >= kBuiltIn)
         cuda::make_ready(cuda::program_of(cell - kBuiltIn), dtype, std::is_same_v<Call, BackwardCall>);
-    if (processors > 0 && call.in.shape.hidden > 0) {
+    if (queue.resident > 0 && call.in.shape.hidden > 0) {
         const cuda::Resident shape =
-            cuda::divide(cuda::tile_gates(*at(cell).table), call.in.shape.hidden, call.in.shape.batch, processors,
-                         cuda::operands_of(dtype, call.in.where.tf32), most_shared(call));
+            cuda::divide(cuda::tile_gates(*at(cell).table), call.in.shape.hidden, call.in.shape.batch, queue.resident,
+                         cuda::operands_of(dtype, call.in.where.tf32), queue.shared);
         cuda::make_resident_ready(cell, cell < kBuiltIn ? nullptr : &cuda::program_of(cell - kBuiltIn), shape, dtype,
                                   pair);
+    }
+    if (queue.grid > 0 && call.in.shape.hidden > 0) {
+        const cuda::Grid shape = cuda::divide_grid(at(cell).table->hidden.count, call.in.shape.hidden,
+                                                   call.in.shape.batch, queue.grid, queue.capability);
+        cuda::make_grid_ready(cell, cell < kBuiltIn ? nullptr : &cuda::program_of(cell - kBuiltIn), shape, dtype);
     }
 }
 
@@ -181,12 +202,12 @@ void run(Put<Call> put, int set, int cell, const Call& given, Dtype dtype) {
     const Kernel kernel = kernel_of(set, cell, call, dtype);
     check_call(put, cell, kernel, call, dtype);
     const cuda::OnDevice device(where.device);
-    make_kernels(cell, call, dtype, resident_processors(kernel, call), false);
+    make_kernels(cell, call, dtype, queue_of(nullptr, cuda::reference_products(), kernel, call), false);
     auto* own = static_cast<char*>(where.workspace);
     const auto record = [&](void* stream) {
         if (kernel != Kernel::reference) {
             const cuda::Cublas blas(stream, own, where.tf32);
-            const cuda::Queue queue{stream, &blas.products(), resident_processors(kernel, call), most_shared(call)};
+            const cuda::Queue queue = queue_of(stream, blas.products(), kernel, call);
             put(at(cell), call, dtype, queue, own + cuda::kCublasWorkspace);
         } else {
             put(at(cell), call, dtype, {stream, &cuda::reference_products()}, own);
@@ -207,7 +228,8 @@ cuda::ReadyCall ready(Put<Call> put, const cuda::GatheredCall& from, const Call&
     const Kernel kernel = kernel_of(from.set, from.cell, call, from.dtype);
     check_call(put, from.cell, kernel, call, from.dtype);
     key += key_of(put, from.cell, kernel, from.dtype, call);
-    return {&at(from.cell), nullptr, nullptr, from.dtype, kernel, resident_processors(kernel, call), most_shared(call)};
+    return {&at(from.cell), nullptr, nullptr,
+            from.dtype,     kernel,  queue_of(nullptr, cuda::reference_products(), kernel, call)};
 }
 
 void forward(int set, int cell, Dtype dtype, const ForwardCall& call) {
@@ -355,17 +377,28 @@ void put_together(const GatheredCall* calls, int count, Index piece) {
     const bool pair = count == 2 && are_directions(all[0], all[1]);
     for (int i = 0; i < count; ++i) {
         ReadyCall& call = all[static_cast<std::size_t>(i)];
-        if (pair) call.resident = half_of(call.resident);
+        if (pair) call.queue.resident = half_of(call.queue.resident);
         if (call.forward)
-            make_kernels(of[static_cast<std::size_t>(i)].cell, *call.forward, call.dtype, call.resident, pair);
+            make_kernels(of[static_cast<std::size_t>(i)].cell, *call.forward, call.dtype, call.queue, pair);
         else
-            make_kernels(of[static_cast<std::size_t>(i)].cell, *call.backward, call.dtype, call.resident, pair);
+            make_kernels(of[static_cast<std::size_t>(i)].cell, *call.backward, call.dtype, call.queue, pair);
     }
     const auto record = [&](void* stream) { put_together(all, piece, stream); };
     if (with_graphs.load() && !is_recorded(where.stream))
         graph_cache().put(key, where.stream, record);
     else
         record(where.stream);
+}
+
+ProgramSource grid_source(const ResidentLayer& layer, int capability) {
+    const CellTable& table = *at(layer.cell).table;
+    ForwardCall call{};
+    call.in.shape = {1, layer.batch, layer.hidden, layer.hidden, layer.hidden};
+    const std::string why = not_grid(table, call, layer.dtype, {capability, layer.processors});
+    if (!why.empty()) throw std::invalid_argument("kernel: grid: " + why);
+    const Grid shape = divide_grid(table.hidden.count, layer.hidden, layer.batch, layer.processors, capability);
+    const OwnProgram* program = layer.cell < kBuiltIn ? nullptr : &program_of(layer.cell - kBuiltIn);
+    return {kGridPrelude, grid_source(layer.cell, program, shape, layer.dtype)};
 }
 
 GraphCounts graph_counts() { return graph_cache().counts(); }

@@ -6,6 +6,7 @@
 #include "../cells/all.h"
 #include "backward_bodies.h"
 #include "forward_bodies.h"
+#include "grid/launch.h"
 #include "queue.h"
 #include "resident/launch.h"
 
@@ -22,6 +23,11 @@ void launch_resident(const Queue& queue, const Resident& shape, const ResidentCa
     put_resident_cell<Cell>(number, queue, shape, call);
 }
 
+template <class Cell, int number>
+void launch_grid(const Queue& queue, const Grid& shape, const GridCall& call, const void*) {
+    put_grid_cell<Cell>(number, queue, shape, call);
+}
+
 template <class Cell, int number, class T>
 constexpr CellLaunches<T> make_launches() {
     CellLaunches<T> launches{};
@@ -36,6 +42,7 @@ constexpr CellLaunches<T> make_launches() {
         launches.feedback_backward = launch<FeedbackBackwardBody<Cell, T>, BackwardArrays<T>>;
     }
     if constexpr (sizeof(T) == 4 && has_resident<Cell>) launches.resident = launch_resident<Cell, number>;
+    if constexpr (sizeof(T) == 4 && has_grid<Cell>) launches.grid = launch_grid<Cell, number>;
     return launches;
 }
 

@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "arrays.h"
+#include "grid/launch.h"
 #include "loaded.h"
 #include "program_launches.h"
 #include "program_source.h"
@@ -80,6 +81,9 @@ void launch(const Queue& queue, Index rows, const Arrays& arrays, const void* pr
 void launch_resident(const Queue& queue, const Resident& shape, const ResidentCall& call, const void* program) {
     put_resident(static_cast<const Compiled*>(program)->program(), queue, shape, call);
 }
+void launch_grid(const Queue& queue, const Grid& shape, const GridCall& call, const void* program) {
+    put_grid(static_cast<const Compiled*>(program)->program(), queue, shape, call);
+}
 
 }  // namespace
 
@@ -98,6 +102,7 @@ CellLaunches<T> launches_of(const OwnProgram& program) {
         launches.feedback_backward = launch<feedback_backward, T, BackwardArrays<T>>;
     }
     launches.resident = launch_resident;
+    launches.grid = launch_grid;
     launches.program = &compiled(program);
     return launches;
 }

@@ -10,6 +10,7 @@
 #include "attention_forward_bodies.h"
 #include "ends.h"
 #include "engine.h"
+#include "grid/block.h"
 #include "normalise.h"
 #include "resident/operands.h"
 #include "resident/pair.h"
@@ -65,7 +66,8 @@ public:
         take_kept(arena);
         if (Base::attending()) take_attending(arena);
         if (Base::projected()) projection_part_ = arena.take<T>(batch * width);
-        if (queue.resident > 0 && rows_.ragged()) starts_ = arena.take<Index>(rows_.steps + 1);
+        if (queue.grid > 0 && hidden > 0) take_exchange(arena);
+        if ((queue.resident > 0 || queue.grid > 0) && rows_.ragged()) starts_ = arena.take<Index>(rows_.steps + 1);
         a_.output = call.output;
     }
 
@@ -119,9 +121,7 @@ public:
 
     // All steps of a chunk in one kernel, where the queue wants that.
     bool steps(Index first, Index last) {
-        if (queue_.resident == 0 || shape_.hidden == 0) return false;
-        const Resident shape = divide(tile_gates(table_), shape_.hidden, shape_.batch, queue_.resident,
-                                      operands_of(storage_, queue_.products->tf32), queue_.shared);
+        if ((queue_.resident == 0 && queue_.grid == 0) || shape_.hidden == 0) return false;
         ResidentCall call{};
         if constexpr (sizeof(T) == 4) call.a = arrays({chunk_row_, 0, 0, 0});
         call.weight = static_cast<const std::uint16_t*>(in_.weight_hh);
@@ -132,11 +132,31 @@ public:
         call.batch = shape_.batch, call.steps = last - first;
         call.starts = starts_, call.first_step = first;
         for (int k = 0; k < table_.states; ++k) call.sequence[k] = call_.sequence[k];
-        if (queue_.pair && !queue_.pair->has_first)
+        if (queue_.grid > 0) {
+            clear(queue_, exchange_, exchange_bytes_);
+            launches_.grid(queue_, grid_,
+                           {call, static_cast<std::uint16_t*>(exchange_), flags_, grid_tiles(grid_, shape_.batch)},
+                           launches_.program);
+            return true;
+        }
+        if (queue_.pair && !queue_.pair->has_first) {
             queue_.pair->call[0] = call, queue_.pair->has_first = true;
-        else
-            launches_.resident(queue_, shape, call, launches_.program);
+            return true;
+        }
+        const Resident shape = divide(tile_gates(table_), shape_.hidden, shape_.batch, queue_.resident,
+                                      operands_of(storage_, queue_.products->tf32), queue_.shared);
+        launches_.resident(queue_, shape, call, launches_.program);
         return true;
+    }
+    // What blocks of a grid kernel exchange: h and, behind it, the flags.
+    void take_exchange(Arena& arena) {
+        grid_ = divide_grid(table_.hidden.count, shape_.hidden, shape_.batch, queue_.grid, queue_.capability);
+        if (grid_.blocks == 0) return;  // refused before it runs (grid/coverage.h)
+        const Index tiles = grid_tiles(grid_, shape_.batch), numbers = 2 * exchange_numbers(grid_, tiles);
+        exchange_bytes_ = numbers + 4 * exchange_flags(grid_, tiles);
+        char* const begin = arena.take<char>(exchange_bytes_);
+        exchange_ = begin;
+        flags_ = begin ? reinterpret_cast<unsigned*>(begin + numbers) : nullptr;
     }
 
     // An attending recurrence (attending_forward.h).
@@ -366,8 +386,12 @@ private:
     T* kept_queries_ = nullptr;               // (rows, query_row(A))
     void* contexts_ = nullptr;                // (B, D)
     void* asking_ = nullptr;                  // (B, width): h for the query, where it is not the state
-    Index* starts_ = nullptr;                 // (steps + 1): of a ragged batch, where a kernel needs them itself
-    T* zoned_ = nullptr;                      // (B, states, H): what the cell made, where nothing is kept
+    Grid grid_{};
+    void* exchange_ = nullptr;
+    unsigned* flags_ = nullptr;
+    Index exchange_bytes_ = 0;
+    Index* starts_ = nullptr;  // (steps + 1): of a ragged batch, where a kernel needs them itself
+    T* zoned_ = nullptr;       // (B, states, H): what the cell made, where nothing is kept
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

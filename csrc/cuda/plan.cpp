@@ -21,7 +21,8 @@ const char* name_of(Kernel kernel) {
     switch (kernel) {
         case Kernel::reference: return "reference";
         case Kernel::products: return "products";
-        default: return "resident";
+        case Kernel::resident: return "resident";
+        default: return "grid";
     }
 }
 

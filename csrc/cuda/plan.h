@@ -11,8 +11,9 @@ enum class Kernel : int {
     reference,  // plain products: any dtype, any card, no library
     products,   // one product of cuBLAS per step and one pass of the cell; the input's for many steps at once
     resident,   // as products, but all steps of a forward in one kernel that keeps the weights (resident/)
+    grid,       // the same over the whole card (grid/)
 };
-inline constexpr int kKernels = 3;
+inline constexpr int kKernels = 4;
 const char* name_of(Kernel kernel);
 
 // What is known of a card.

@@ -15,6 +15,8 @@ struct Queue {
     int resident = 0;              // processors that a resident kernel may fill (resident/); 0: none runs
     int shared = 0;                // bytes of shared memory that a block of it may have
     ResidentPair* pair = nullptr;  // both directions' steps go into one kernel: what it is called with
+    int grid = 0;                  // processors that a grid kernel may fill (grid/); 0: none runs
+    int capability = 0;            // of the card, for that
 };
 
 // c (m, n) = a (m, k) b (k, n), or c + a b. Rows of a matrix as it lies in memory are `stride` elements apart; of a

@@ -24,7 +24,8 @@ public:
             products = &blas_->products();
             own += kCublasWorkspace;
         }
-        queue_ = {stream, products, call.resident, call.shared, pair};
+        queue_ = call.queue;
+        queue_.stream = stream, queue_.products = products, queue_.pair = pair;
         pieces_ = call.forward ? forward_pieces(*call.cell, *call.forward, call.dtype, queue_, own)
                                : backward_pieces(*call.cell, *call.backward, call.dtype, queue_, own);
     }
@@ -96,7 +97,7 @@ private:
 }  // namespace
 
 bool are_directions(const ReadyCall& a, const ReadyCall& b) {
-    if (!a.forward || !b.forward || a.resident == 0 || a.resident != b.resident) return false;
+    if (!a.forward || !b.forward || a.queue.resident == 0 || a.queue.resident != b.queue.resident) return false;
     const Inputs &one = a.forward->in, &other = b.forward->in;
     const Shape &s = one.shape, &o = other.shape;
     if (a.cell != b.cell || a.dtype != b.dtype || s.steps != o.steps || s.batch != o.batch || s.hidden != o.hidden ||

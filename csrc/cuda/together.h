@@ -18,8 +18,7 @@ struct ReadyCall {
     const BackwardCall* backward;
     Dtype dtype;
     Kernel kernel;
-    int resident;  // processors that a resident kernel may fill; 0: the call has none
-    int shared;    // bytes of shared memory that a block of it may have
+    Queue queue;  // what its kernel wants to know of the card; stream and products are still to come
 
     const Inputs& in() const { return forward ? forward->in : backward->in; }
 };

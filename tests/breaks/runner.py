@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .record import CPU, EMULATED, NATIVE, NOTHING, RESIDENT, STRESS, TSAN, Break
+from .record import CPU, EMULATED, GRID, NATIVE, NOTHING, RESIDENT, STRESS, TSAN, Break
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,10 +24,11 @@ CONFIGURE = {
     EMULATED: ("_cuda_emulated", ["-DRNNKERNELS_CUDA_EMULATED=ON"]),
     NATIVE: ("check_sets", ["-DRNNKERNELS_NATIVE=ON"]),
     RESIDENT: ("check_resident", ["-DRNNKERNELS_NATIVE=ON"]),
+    GRID: ("check_grid", ["-DRNNKERNELS_NATIVE=ON"]),
     STRESS: ("stress_threads", ["-DRNNKERNELS_NATIVE=ON", "-DRNNKERNELS_STRESS=ON"]),
     TSAN: ("stress_threads", ["-DRNNKERNELS_NATIVE=ON", "-DRNNKERNELS_STRESS=ON", "-DRNNKERNELS_SANITIZE=thread"]),
 }
-PROGRAMS = {NATIVE, RESIDENT, STRESS, TSAN}
+PROGRAMS = {NATIVE, RESIDENT, GRID, STRESS, TSAN}
 # An allocator that gives large blocks back to the system takes most of an emulated run's time (check, `emulated`).
 KEEPS_BLOCKS = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 

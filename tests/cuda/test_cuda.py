@@ -82,11 +82,11 @@ def test_the_command_line_says_why_not(capsys: pytest.CaptureFixture[str], monke
 def test_the_module_says_what_there_is(emulated: Any) -> None:
     assert cuda.available()
     assert [d.capability for d in cuda.devices()] == [(9, 0), (9, 0)]
-    assert cuda.kernels() == ("reference", "products", "resident")
+    assert cuda.kernels() == ("reference", "products", "resident", "grid")
     assert cuda.kernel() == "auto"
     assert emulated.versions() == {"runtime": 13000, "driver": 13000}
     assert "rnnkernels[cuda13]" in cuda.summary()
-    with pytest.raises(ValueError, match="name: expected one of reference, products, resident, auto, got 'x'"):
+    with pytest.raises(ValueError, match="name: expected one of reference, products, resident, grid, auto, got 'x'"):
         cuda.set_kernel("x")
 
 

@@ -50,7 +50,7 @@ bool is_recorded(void* stream) { return stream != nullptr; }
 int device_count() { return kDevices; }
 DeviceInfo device_info(int device) {
     check_device(device);
-    return {"the host", 90, 1, std::size_t{1} << 30};
+    return {"the host", 90, 2, std::size_t{1} << 30};
 }
 Versions versions() { return {13000, 13000}; }
 

@@ -11,6 +11,7 @@
 #include "cuda/program_launches.h"
 #include "cuda/queue.h"
 #include "cuda/resident/two_products_program_maths.h"
+#include "emulated_grid.h"
 #include "emulated_resident.h"
 
 namespace rnnkernels::cuda {
@@ -234,6 +235,11 @@ void launch_resident(const Queue& queue, const Resident& shape, const ResidentCa
     else
         put_emulated<ResidentProgramMaths<InterpretedMaths>>(queue, shape, call);
 }
+void launch_grid(const Queue& queue, const Grid& shape, const GridCall& given, const void* program) {
+    GridCall call = given;
+    call.call.program = program;
+    put_grid_emulated<ResidentProgramMaths<InterpretedMaths>>(queue, shape, call);
+}
 
 // Of each program one, for ever.
 Interpreted& interpreted(const OwnProgram& program) {
@@ -260,6 +266,7 @@ CellLaunches<T> launches_of(const OwnProgram& program) {
         launches.feedback_backward = launch<feedback_backward, T>;
     }
     launches.resident = launch_resident;
+    launches.grid = launch_grid;
     launches.program = &interpreted(program);
     return launches;
 }
@@ -268,6 +275,7 @@ template CellLaunches<double> launches_of(const OwnProgram&);
 
 void make_ready(const OwnProgram&, Dtype, bool) {}
 void make_resident_ready(int, const OwnProgram*, const Resident&, Dtype, bool) {}
+void make_grid_ready(int, const OwnProgram*, const Grid&, Dtype) {}
 
 }  // namespace rnnkernels::cuda
 

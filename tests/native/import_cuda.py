@@ -20,7 +20,7 @@ def main(path: str) -> None:
 
     print("cuda:", rk.backends()["cuda"])
     print("versions:", module.versions())
-    assert module.kernels() == ["reference", "products", "resident"]
+    assert module.kernels() == ["reference", "products", "resident", "grid"]
     assert [cell["name"] for cell in module.cells()] == list(rk.cells())
     if cuda.available():
         return

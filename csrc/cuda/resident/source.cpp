@@ -45,13 +45,14 @@ const char* stored_name(Operands operands, Dtype storage) {
 
 }  // namespace
 
+std::string resident_maths(int number, const OwnProgram* program) {
+    if (program) return maths_of(*program);
+    return "namespace rnnkernels::cuda {\nnamespace {\nusing Maths = ResidentMathsOf<typename NumberedCell<" +
+           std::to_string(number) + ", AllCells>::type>;\n";
+}
+
 std::string resident_source(int number, const OwnProgram* program, const Resident& shape, Dtype storage, bool pair) {
-    std::string text;
-    if (program)
-        text = maths_of(*program);
-    else
-        text = "namespace rnnkernels::cuda {\nnamespace {\nusing Maths = ResidentMathsOf<typename NumberedCell<" +
-               std::to_string(number) + ", AllCells>::type>;\n";
+    std::string text = resident_maths(number, program);
     text += "constexpr Resident kShape{" + std::to_string(shape.gates);
     for (const int part : {shape.hidden, shape.warps, shape.blocks, shape.groups}) text += ", " + std::to_string(part);
     text += ", Operands{" + std::to_string(static_cast<int>(shape.operands)) + "}, " + std::to_string(shape.rows);

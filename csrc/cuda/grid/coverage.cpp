@@ -1,0 +1,32 @@
+// The rules behind coverage.h.
+#include "coverage.h"
+
+namespace rnnkernels::cuda {
+
+std::string not_grid(const CellTable& table, const ForwardCall& call, Dtype dtype, const Card& card) {
+    const Inputs& in = call.in;
+    const auto wanted = [](const std::string& expected, const std::string& got) {
+        return "expected " + expected + ", got " + got;
+    };
+    const std::string capability = std::to_string(card.capability / 10) + "." + std::to_string(card.capability % 10);
+    if (card.capability < 75) return wanted("a GPU of capability 7.5 or more", capability);
+    if (dtype != Dtype::bfloat16 && dtype != Dtype::float16)
+        return wanted("bfloat16 or float16", dtype == Dtype::float32 ? "float32" : "float64");
+    if (dtype == Dtype::bfloat16 && card.capability < 80)
+        return wanted("float16 on a GPU of capability " + capability, "bfloat16");
+    if (table.form != Form::one_product || table.vectors > 0 || table.heads > 1 || table.hidden.count == 0)
+        return wanted("a cell whose one product is of h and of all of it", table.info.name);
+    if (in.attention) return wanted("a recurrence that does not attend", "one that does");
+    if (in.noise.zones) return wanted("no zoneout", "a rate of it");
+    if (in.noise.recurrent > 0 && !in.noise.expected) return wanted("no recurrent dropout", "a rate of it");
+    if (in.shape.hidden == 0) return {};  // nothing to do
+    const Grid shape =
+        divide_grid(table.hidden.count, in.shape.hidden, in.shape.batch, card.processors, card.capability);
+    if (shape.blocks == 0)
+        return wanted("sizes whose weights stay on the card (docs/cuda.md)",
+                      std::to_string(table.hidden.count) + " gates of H = " + std::to_string(in.shape.hidden) + " on " +
+                          std::to_string(card.processors) + " processors of capability " + capability);
+    return {};
+}
+
+}  // namespace rnnkernels::cuda

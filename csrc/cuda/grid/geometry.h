@@ -1,0 +1,139 @@
+// Where everything is in a grid kernel (block.h): which rows of the weight a warp multiplies and which part of k, which
+// values a thread finishes, where h and the flags stand in global memory. Constants of one kernel, and no code of a
+// GPU's: all of it is tested on the host.
+//
+// The words: a *team* of blocks keeps weight_hh once, in registers and shared memory, and carries a *tile* of the
+// batch, `groups` groups of eight rows, through all steps; then the next tile. A block has `row_tiles` tiles of 16 rows
+// of the weight; so many warps share each of them, and divide k. A block's rows of the weight are its units' gates,
+// unit after unit; rows beyond are none, with weights of 0.
+#pragma once
+
+#include "../resident/geometry.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+inline constexpr int kGridWarps = 8;
+inline constexpr int kGridThreads = 32 * kGridWarps;
+inline constexpr int kPair = 2 * kTileDepth;  // numbers of h that a lane's loads of 16 bytes make of a row
+inline constexpr int kPairWords = 8;          // of a lane's weights, for a pair
+inline constexpr int kMostHeld = 10;          // pairs whose weights are registers
+inline constexpr int kMostValues = 4;         // that a thread finishes
+inline constexpr int kGridHidden = 4096;      // H, at most
+
+struct Grid {
+    int gates;      // that the hidden product feeds
+    int hidden;     // H
+    int row_tiles;  // of a block: 1, 2, 4 or 8
+    int blocks;     // of a team
+    int teams;
+    int groups;  // of a tile
+
+    RNNKERNELS_DEVICE constexpr int splits() const { return kGridWarps / row_tiles; }
+    RNNKERNELS_DEVICE constexpr int block_units() const { return row_tiles * kTileRows / gates; }
+    RNNKERNELS_DEVICE constexpr int rows() const { return groups * kGroup; }
+    // Pairs along k of each warp; of them those in registers, and those in shared memory.
+    RNNKERNELS_DEVICE constexpr int pairs() const {
+        const int step = splits() * kPair;
+        return (hidden + step - 1) / step;
+    }
+    RNNKERNELS_DEVICE constexpr int held() const { return pairs() < kMostHeld ? pairs() : kMostHeld; }
+    RNNKERNELS_DEVICE constexpr int kept() const { return pairs() - held(); }
+    // Numbers of a row of h as it is exchanged: those from H on stay zero.
+    RNNKERNELS_DEVICE constexpr int row() const { return splits() * pairs() * kPair; }
+    // Units of rows that a thread finishes.
+    RNNKERNELS_DEVICE constexpr int values() const {
+        return (block_units() * rows() + kGridThreads - 1) / kGridThreads;
+    }
+    // Shared memory: the weights that are no registers; then the warps' sums.
+    RNNKERNELS_DEVICE constexpr int kept_words() const { return kept() * kPairWords * kGridThreads; }
+    RNNKERNELS_DEVICE constexpr int sums() const { return kGridWarps * kTileRows * rows(); }
+    RNNKERNELS_DEVICE constexpr int shared_bytes() const { return 4 * (kept_words() + sums()); }
+
+    friend constexpr bool operator==(const Grid&, const Grid&) = default;
+};
+
+// A warp's tile of rows, and its part of k.
+RNNKERNELS_DEVICE constexpr int row_tile(const Grid& of, int warp) { return warp / of.splits(); }
+RNNKERNELS_DEVICE constexpr int split(const Grid& of, int warp) { return warp % of.splits(); }
+
+// The 16 bytes of a row of h that a lane loads for a pair begin at this k. They are the B fragments of two products,
+// k within a product being in an order of its own: the weights are in the same.
+RNNKERNELS_DEVICE constexpr int load_k(const Grid& of, int warp, int lane, int pair) {
+    return (split(of, warp) * of.pairs() + pair) * kPair + 8 * (lane & 3);
+}
+// A word of a lane's weights has two numbers, from this k on, of this row of the warp's tile. Words 0 to 3 are of the
+// first product, the others of the second.
+RNNKERNELS_DEVICE constexpr int word_k(const Grid& of, int warp, int lane, int pair, int word) {
+    return load_k(of, warp, lane, pair) + 4 * (word / 4) + 2 * (word >> 1 & 1);
+}
+RNNKERNELS_DEVICE constexpr int word_row(int lane, int word) { return lane / 4 + 8 * (word & 1); }
+
+// Where a warp's sum of a row of its tile and of a row of the batch stands among all.
+RNNKERNELS_DEVICE constexpr int sum_at(const Grid& of, int warp, int row, int of_batch) {
+    return (warp * kTileRows + row) * of.rows() + of_batch;
+}
+// The same of a gate of a block's unit, and of a part of k.
+RNNKERNELS_DEVICE constexpr int part_at(const Grid& of, int unit, int gate, int part, int of_batch) {
+    const int row = unit * of.gates + gate;
+    return sum_at(of, row / kTileRows * of.splits() + part, row % kTileRows, of_batch);
+}
+
+// What a thread finishes: the unit of the block, and the row of the tile. None: the unit is block_units().
+struct GridValue {
+    int unit, row;
+};
+RNNKERNELS_DEVICE constexpr GridValue value_of(const Grid& of, int thread, int value) {
+    const int at = thread + value * kGridThreads, units = of.block_units();
+    return at < units * of.rows() ? GridValue{at % units, at / units} : GridValue{units, 0};
+}
+
+// The exchange, in global memory, cleared before a launch: for each tile of the batch two buffers of h, (rows(),
+// row()) numbers of two bytes; and a flag for each block.
+RNNKERNELS_DEVICE constexpr long long h_at(const Grid& of, long long tile, int buffer, int row, int k) {
+    return ((tile * 2 + buffer) * of.rows() + row) * of.row() + k;
+}
+constexpr long long grid_tiles(const Grid& of, long long batch) { return (batch + of.rows() - 1) / of.rows(); }
+constexpr long long exchange_numbers(const Grid& of, long long tiles) { return h_at(of, tiles, 0, 0, 0); }
+constexpr long long exchange_flags(const Grid& of, long long tiles) { return tiles * of.blocks; }
+
+// A block's flag when its h for step t can be read; it is 0 before.
+RNNKERNELS_DEVICE constexpr unsigned flag_of(long long t) { return static_cast<unsigned>(t + 1); }
+// The buffer that step t reads.
+RNNKERNELS_DEVICE constexpr int buffer_of(long long t) { return static_cast<int>(t & 1); }
+
+// Bytes of shared memory that a block may have.
+constexpr int shared_limit(int capability) {
+    switch (capability) {
+        case 75: return 64 * 1024;
+        case 80:
+        case 87: return 163 * 1024;
+        case 86:
+        case 89: return 99 * 1024;
+        default: return capability >= 120 ? 99 * 1024 : capability >= 90 ? 227 * 1024 : 0;
+    }
+}
+
+// How a layer is divided. No blocks: it does not fit. What decides the order of a sum does not depend on the batch.
+constexpr Grid divide_grid(int gates, long long hidden, long long batch, int processors, int capability) {
+    Grid of{gates, static_cast<int>(hidden), 1, 0, 0, 1};
+    if (gates < 1 || gates > kMostGates || hidden < 1 || hidden > kGridHidden) return of;
+    for (; of.row_tiles <= kGridWarps; of.row_tiles *= 2) {
+        const int units = of.block_units(), blocks = (of.hidden + units - 1) / units;
+        if (blocks > processors || of.shared_bytes() > shared_limit(capability) || of.values() > kMostValues) continue;
+        of.blocks = blocks;
+        break;
+    }
+    if (of.blocks == 0) return of;
+    const long long fitting = processors / of.blocks, eights = (batch + kGroup - 1) / kGroup;
+    const long long wanted = (eights + fitting - 1) / fitting;
+    of.groups = static_cast<int>(wanted > kMostGroups ? kMostGroups : wanted < 1 ? 1 : wanted);
+    // The sums and values of each group are registers, beside the weights.
+    while (of.groups > 1 && (of.values() > kMostValues || of.shared_bytes() > shared_limit(capability) ||
+                             of.held() * kPairWords + 32 * of.groups > 160))
+        --of.groups;
+    const long long tiles = grid_tiles(of, batch);
+    of.teams = static_cast<int>(tiles < fitting ? tiles : fitting);
+    return of;
+}
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -1,0 +1,26 @@
+// Grid kernels of built-in cells where there is no GPU (grid_machine.h).
+#pragma once
+
+#include "cuda/grid/launch.h"
+#include "cuda/queue.h"
+#include "cuda/resident/cell_maths.h"
+#include "grid_machine.h"
+
+namespace rnnkernels::cuda {
+
+template <class Maths>
+void put_grid_emulated(const Queue& queue, const Grid& shape, const GridCall& call) {
+    put(queue, [=] {
+        if (call.call.a.storage == Dtype::bfloat16)
+            run_emulated_grid<Maths, Bfloat16>(shape, call, 1);
+        else
+            run_emulated_grid<Maths, Float16>(shape, call, 1);
+    });
+}
+
+template <class Cell>
+void put_grid_cell(int, const Queue& queue, const Grid& shape, const GridCall& call) {
+    put_grid_emulated<ResidentCellMaths<Cell>>(queue, shape, call);
+}
+
+}  // namespace rnnkernels::cuda
