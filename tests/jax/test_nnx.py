@@ -114,6 +114,57 @@ def test_both_ways(merge: Any) -> None:
     assert jax.tree.structure(nnx.state(ours)) == jax.tree.structure(nnx.state(module))
 
 
+def by_hand(module: Any, carry: Any, resets: Any, reset_state: Any, reverse: bool) -> Any:
+    """The carry and outputs (B, T, H), in the order of the inputs, that flax's cell gives step by step."""
+    outputs = [None] * X.shape[1]
+    for t in reversed(range(X.shape[1])) if reverse else range(X.shape[1]):
+        carry = jax.tree.map(lambda old, new, t=t: jnp.where(resets[:, t, None], new, old), carry, reset_state)
+        carry, outputs[t] = module.cell(carry, X[:, t])
+    return carry, jnp.stack(outputs, axis=1)
+
+
+RESETS = jnp.asarray(RNG.random((3, 7)) < 0.4)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_resets_replace_the_carry(cell: Any, reverse: bool) -> None:
+    module, carry, begun = (
+        theirs(cell, reverse=reverse, keep_order=True, return_carry=True),
+        carry_of(cell),
+        carry_of(cell),
+    )
+    ours = rkn.from_flax(module)
+    zeros = jax.tree.map(jnp.zeros_like, carry)
+    for reset_state in (None, begun):
+        expected = by_hand(module, carry, RESETS, zeros if reset_state is None else reset_state, reverse)
+        assert_close(ours(X, initial_carry=carry, resets=RESETS, reset_state=reset_state), expected)
+        final, output = ours(
+            jnp.swapaxes(X, 0, 1), time_major=True, initial_carry=carry, resets=RESETS.T, reset_state=reset_state
+        )
+        assert_close((final, jnp.swapaxes(output, 0, 1)), expected)
+
+    def loss(run: Any, begun: Any) -> Any:
+        final, output = run(begun)
+        return (output**2).sum() + sum(part.sum() for part in jax.tree.leaves(final))
+
+    of_ours = jax.jit(jax.grad(lambda b: loss(lambda r: ours(X, initial_carry=carry, resets=RESETS, reset_state=r), b)))
+    of_hand = jax.grad(lambda b: loss(lambda r: by_hand(module, carry, RESETS, r, reverse), b))
+    assert_close(of_ours(begun), of_hand(begun), 5e-5)
+
+
+def test_resets_of_batches_of_any_shape() -> None:
+    ours = rkn.GRU(I, H, rngs=nnx.Rngs(0))
+    x = jnp.asarray(RNG.normal(size=(2, 3, 7, I)), np.float32)
+    resets, begun = jnp.stack([RESETS, ~RESETS]), carry_of(nnx.GRUCell, (2, 3))
+    expected = jnp.stack([ours(x[k], resets=resets[k], reset_state=begun[k]) for k in range(2)])
+    assert_close(ours(x, resets=resets, reset_state=begun), expected)
+    assert_close(ours(x[0, 0], resets=resets[0, 0], reset_state=begun[0, 0]), expected[0, 0])
+    over = jnp.moveaxis(x, 2, 0), jnp.moveaxis(resets, 2, 0)
+    found = ours(over[0], resets=over[1], reset_state=begun, time_major=True)
+    assert_close(jnp.moveaxis(found, 0, 2), expected)
+
+
 DRAWN = {"recurrent_kernel_init": nnx.initializers.lecun_normal()}  # LAPACK has no orthogonal matrices of halves
 
 
@@ -266,6 +317,78 @@ def test_what_lies_behind_a_length_is_neither_read_nor_written(reverse: bool) ->
     assert_close(final[2], carry[2], 0)
 
 
+# ---- models of flax's, in place -----------------------------------------------------------------
+
+
+class Model(nnx.Module):  # type: ignore[misc]
+    """Layers at several depths, one of them at two places, one that is not served, a cell by itself."""
+
+    def __init__(self) -> None:
+        self.first = theirs(nnx.OptimizedLSTMCell)
+        self.again = self.first
+        both = nnx.Bidirectional(
+            nnx.RNN(nnx.GRUCell(H, 4, rngs=nnx.Rngs(2))), nnx.RNN(nnx.LSTMCell(H, 3, rngs=nnx.Rngs(3)))
+        )
+        self.rest = nnx.List([both, nnx.RNN(nnx.SimpleCell(7, H, rngs=nnx.Rngs(4)))])
+        self.wide = nnx.RNN(nnx.SimpleCell(H, H, residual=True, rngs=nnx.Rngs(5)))
+        self.alone = nnx.GRUCell(H, H, rngs=nnx.Rngs(6))
+
+    def __call__(self, x: Any) -> Any:
+        x = self.first(x)
+        for layer in self.rest:
+            x = layer(x)
+        return self.alone(x[:, -1], self.wide(x)[:, -1])[1]
+
+
+def test_a_model_is_swapped_in_place() -> None:
+    model = Model()
+    expected, state = model(X), nnx.to_pure_dict(nnx.state(model, nnx.Param))
+    objects, optimised = (model.first, model.rest[0], model.rest[0].backward_rnn), model.first.cell.dense_h.kernel
+    done = rkn.swap(model)
+    (first,) = {"first", "again"} & set(done.replaced)  # one object, one path
+    assert done.replaced == {
+        first: "OptimizedLSTMCell",
+        "rest.0.forward_rnn": "GRUCell",
+        "rest.0.backward_rnn": "LSTMCell",
+        "rest.1": "SimpleCell",
+    }
+    assert done.left == {
+        "wide": "cell: expected a SimpleCell without residual, got one with it",
+        "alone": "a cell of one step, GRUCell: expected an nnx.RNN around it",
+    }
+    assert not done.already
+    assert "rest.1: SimpleCell, on rnnkernels" in str(done)
+    assert "wide: left, cell: expected" in str(done)
+    assert all(
+        one is two for one, two in zip(objects, (model.first, model.rest[0], model.rest[0].backward_rnn), strict=True)
+    )
+    assert model.first is model.again
+    assert model.first.cell.dense_h.kernel is optimised
+    assert all(type(m) is rkn.RNN for m in (model.first, model.rest[0].forward_rnn, model.rest[1]))
+    assert type(model.wide) is nnx.RNN
+    assert_close(nnx.to_pure_dict(nnx.state(model, nnx.Param)), state, 0)
+    assert_close(model(X), expected)
+    assert_close(nnx.jit(lambda m, x: m(x))(model, X), expected)
+    again = rkn.swap(model)
+    assert not again.replaced
+    assert again.already == done.replaced
+    assert str(again).endswith("nothing to do for 4 layers, on rnnkernels already")
+
+
+def test_a_layer_itself_is_swapped_and_nothing_is_said_of_what_there_is_not() -> None:
+    module = theirs(nnx.GRUCell, return_carry=True, time_major=True)
+    expected = module(X)
+    done = rkn.swap(module, products="bfloat16")
+    assert done.replaced == {"": "GRUCell"}
+    assert str(done) == "(the model itself): GRUCell, on rnnkernels"
+    assert module.products == "bfloat16"
+    module.products = "full"
+    assert_close(module(X), expected)
+    assert str(rkn.swap(nnx.Linear(I, H, rngs=nnx.Rngs(0)))) == "no recurrent layers"
+    own = type("OwnRNN", (nnx.RNN,), {})(nnx.GRUCell(I, H, rngs=nnx.Rngs(0)))
+    assert rkn.swap(own).left == {"": "module: expected an nnx.RNN or nnx.Bidirectional, got OwnRNN"}
+
+
 # ---- what is refused ----------------------------------------------------------------------------
 
 
@@ -324,6 +447,13 @@ def test_bad_shapes_are_named() -> None:
         ),
         (lstm, {"initial_carry": (one[:2], one)}, r"initial_carry: expected c of shape"),
         (gru, {"seq_lengths": LENGTHS[:2]}, r"seq_lengths: expected shape \(\*batch\) = \(3,\), got \(2,\)"),
+        (gru, {"resets": RESETS[:2]}, r"resets: expected the shape of inputs without its last axis, \(3, 7\), got \(2"),
+        (gru, {"reset_state": one}, "reset_state: expected resets with it, got none"),
+        (
+            gru,
+            {"resets": RESETS, "reset_state": one[:2]},
+            r"reset_state: expected h of shape \(\*batch, H\) = \(3, 9\)",
+        ),
     ]:
         with pytest.raises(ValueError, match=f"^{message}"):
             module(**{"inputs": X} | arguments)
@@ -335,11 +465,15 @@ def test_bad_shapes_are_named() -> None:
 
 FLAGS = ("time_major", "return_carry", "reverse", "keep_order")
 SIZED = {"in_features": I, "hidden_features": H, **dict.fromkeys(FLAGS, False), "products": "full"}
-CALL = {"inputs": X, "initial_carry": carry_of(nnx.LSTMCell), "seq_lengths": LENGTHS, **dict.fromkeys(FLAGS, True)}
+CALL = {"inputs": X, "initial_carry": carry_of(nnx.LSTMCell), "seq_lengths": LENGTHS, **dict.fromkeys(FLAGS, True)} | {
+    "resets": RESETS.T,
+    "reset_state": carry_of(nnx.LSTMCell),
+}
 GIVEN = {"cell": nnx.GRUCell(I, H, rngs=nnx.Rngs(0)), **dict.fromkeys(FLAGS, False), "products": "full"}
 ROWS = [
     row("nnx.LSTM", rkn.LSTM, **SIZED, rngs=nnx.Rngs(0)),
     row("nnx.RNN", rkn.RNN, **GIVEN, rngs=True),
+    row("nnx.swap", rkn.swap, model=nnx.Dict(layer=theirs(nnx.GRUCell)), products="full"),
     row("nnx.from_flax", rkn.from_flax, module=theirs(nnx.GRUCell), products="full"),
     row(
         "nnx.LSTM()",

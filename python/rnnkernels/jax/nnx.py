@@ -4,6 +4,7 @@
 
     layer = rkn.LSTM(64, 128, rngs=nnx.Rngs(0))  # nnx.RNN(nnx.OptimizedLSTMCell(64, 128, rngs=nnx.Rngs(0)))
     layer = rkn.from_flax(rnn)  # an nnx.RNN or nnx.Bidirectional, whose parameters it shares
+    print(rkn.swap(model))  # every nnx.RNN of a model, in place
 
 A module holds flax's own cell and is an `nnx.RNN`: `nnx.state` of both has the same paths, so that checkpoints go
 either way. docs/jax.md says where results differ: behind a row's length.
@@ -31,11 +32,12 @@ from rnnkernels._arguments import PRODUCTS, kind_of
 from rnnkernels._scalars import as_choice, as_flag, as_integer
 
 from ._forward import _as_array, forward
+from ._nnx_swapped import Swapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["GRU", "LSTM", "RNN", "SimpleRNN", "from_flax"]
+__all__ = ["GRU", "LSTM", "RNN", "SimpleRNN", "Swapped", "from_flax", "swap"]
 
 _SIGMOID = [(function, "sigmoid") for function in (nnx.sigmoid, jax.nn.sigmoid, jax.lax.logistic)]
 _TANH = [(function, "tanh") for function in (nnx.tanh, jnp.tanh, jax.nn.tanh, jax.lax.tanh)]
@@ -60,8 +62,8 @@ _AS_MADE = {
 class RNN(nnx.RNN):  # type: ignore[misc]
     """`flax.nnx.RNN` on the kernels: a cell of flax over whole sequences.
 
-    An `nnx.RNN` in every respect but two: the layer runs in one call of the kernels, not in `nnx.scan`, and outputs
-    behind a row's length are zero.
+    An `nnx.RNN` in every respect but three: the layer runs in one call of the kernels, not in `nnx.scan`; outputs
+    behind a row's length are zero; a call may have `resets`.
 
     Parameters
     ----------
@@ -123,6 +125,8 @@ class RNN(nnx.RNN):  # type: ignore[misc]
         reverse: bool | None = None,
         keep_order: bool | None = None,
         rngs: Any = None,
+        resets: Any = None,
+        reset_state: Any = None,
     ) -> Any:
         """Run over sequences.
 
@@ -138,6 +142,11 @@ class RNN(nnx.RNN):  # type: ignore[misc]
             Instead of the module's own.
         rngs : nnx.Rngs or nnx.RngStream, optional
             Instead of the module's own; only asked where the cell has a ``carry_init``.
+        resets : array_like of bool, (*batch, T), or (T, *batch) where `time_major`, optional
+            Before which steps a row's carry is replaced (an episode's end, say); it may be traced. A step is that of
+            the input at its place, also where `reverse`.
+        reset_state : array_like (*batch, H), of an LSTM a pair (c, h) of them, optional
+            The carry that replaces it. Default: zeros, also where the cell has a ``carry_init``.
 
         Returns
         -------
@@ -147,7 +156,7 @@ class RNN(nnx.RNN):  # type: ignore[misc]
         Raises
         ------
         TypeError, ValueError
-            If a shape or a dtype does not fit, or the cell is not served any more.
+            If a shape or a dtype does not fit, a reset state comes without resets, or the cell is not served any more.
         jax.errors.JaxRuntimeError, ValueError
             When it runs: if a length is out of range.
         """
@@ -164,27 +173,37 @@ class RNN(nnx.RNN):  # type: ignore[misc]
             raise ValueError(f"inputs: expected shape (..., I) of at least two axes, I = {width}, got {x.shape}")
         time = 0 if time_major else x.ndim - 2
         batch = (*x.shape[:time], *x.shape[time + 1 : -1])
+        if resets is None and reset_state is not None:
+            raise ValueError("reset_state: expected resets with it, got none")
         carry = self._carry(name, initial_carry, batch, rngs)
+        reset = None if reset_state is None else self._parts(name, "reset_state", reset_state, batch)
         # What flax's step computes in is the dtype of all that it adds up.
         of = [self.cell.dtype] if self.cell.dtype is not None else [x, *params.values()]
-        dtype = jnp.result_type(*of, *(carry or [self.cell.param_dtype]))
+        dtype = jnp.result_type(*of, *(carry or [self.cell.param_dtype]), *(reset or []))
         if not jnp.issubdtype(dtype, jnp.floating):  # integers; flax makes them float32
             dtype = jnp.promote_types(jnp.float32, dtype)
         lengths = None if seq_lengths is None else _as_lengths(seq_lengths, batch)
 
-        count = prod(batch)
+        count, steps = prod(batch), x.shape[time]
+        again = None if resets is None else _as_resets(resets, (*batch[:time], steps, *batch[time:]))
+
+        def of_rows(states: list[Any] | None) -> list[Any] | None:
+            return [part.reshape(count, -1).astype(dtype) for part in states] if states else None
+
         output, states = forward(
             name,
-            jnp.moveaxis(x, time, 0).reshape(x.shape[time], count, width).astype(dtype),
+            jnp.moveaxis(x, time, 0).reshape(steps, count, width).astype(dtype),
             {key: value.astype(dtype) for key, value in params.items()},
-            [part.reshape(count, -1).astype(dtype) for part in carry] if carry else None,
+            of_rows(carry),
             lengths=lengths,
+            resets=None if again is None else jnp.moveaxis(again, time, 0).reshape(steps, count),
+            reset_state=of_rows(reset),
             reverse=reverse,
             products=self.products,
         )
         if reverse and not keep_order:
             output = _flipped(output, lengths)
-        output = jnp.moveaxis(output.reshape(x.shape[time], *batch, output.shape[-1]), 0, time)
+        output = jnp.moveaxis(output.reshape(steps, *batch, output.shape[-1]), 0, time)
         if not return_carry:
             return output
         final = tuple(part.reshape(*batch, part.shape[-1]) for part in reversed(states))
@@ -195,23 +214,26 @@ class RNN(nnx.RNN):  # type: ignore[misc]
 
     def _carry(self, name: str, given: Any, batch: tuple[int, ...], rngs: Any) -> list[Any] | None:
         """Return the states before the first step, h first; None: zeros."""
-        names = _STATES[name]
         if given is None:
             if self.cell.carry_init is None:
                 return None
             rngs = self.rngs if rngs is None else rngs
             rngs = rngs.carry.fork() if isinstance(rngs, nnx.Rngs) else rngs
             given = self.cell.initialize_carry((*batch, self.cell.in_features), rngs)
+        return self._parts(name, "initial_carry", given, batch)
+
+    def _parts(self, name: str, what: str, given: Any, batch: tuple[int, ...]) -> list[Any]:
+        """Return the states of a carry, h first; `what`: the argument."""
         if name != "lstm":
             given = (given,)
         elif not isinstance(given, (tuple, list)) or len(given) != 2:
-            what = f"{len(given)}" if isinstance(given, (tuple, list)) else kind_of(given)
-            raise TypeError(f"initial_carry: expected a pair of arrays (c, h), got {what}")
-        parts = [_as_numbers("initial_carry", part) for part in reversed(given)]
+            got = f"{len(given)}" if isinstance(given, (tuple, list)) else kind_of(given)
+            raise TypeError(f"{what}: expected a pair of arrays (c, h), got {got}")
+        parts = [_as_numbers(what, part) for part in reversed(given)]
         expected = (*batch, self.cell.hidden_features)
-        for part, of in zip(parts, names, strict=True):
+        for part, of in zip(parts, _STATES[name], strict=True):
             if part.shape != expected:
-                raise ValueError(f"initial_carry: expected {of} of shape (*batch, H) = {expected}, got {part.shape}")
+                raise ValueError(f"{what}: expected {of} of shape (*batch, H) = {expected}, got {part.shape}")
         return parts
 
 
@@ -317,17 +339,70 @@ def from_flax(module: Any, *, products: str = "full") -> Any:
             return_carry=module.return_carry,
             rngs=module.rngs is not None,
         )
-    elif type(module) is nnx.RNN:
-        axes = list(module.state_axes.items())
-        if axes != [(..., nnx.Carry)]:
-            raise ValueError(f"module: expected an nnx.RNN with state_axes as flax makes them, got {dict(axes)}")
+    else:
+        _check_served(module)
         options = {name: getattr(module, name) for name in ("time_major", "return_carry", "reverse", "keep_order")}
         made = RNN(module.cell, **options, products=products, rngs=module.rngs is not None)
-    else:
-        raise TypeError(f"module: expected an nnx.RNN or nnx.Bidirectional, got {kind_of(module)}")
     if module.rngs is not None:
         made.rngs = module.rngs
     return made
+
+
+def swap(model: Any, *, products: str = "full") -> Swapped:
+    """Put every nnx.RNN of a model on the kernels, in place, those of an nnx.Bidirectional too.
+
+    A layer stays the same object with its cell, parameters and options; only its class becomes `RNN`, a subclass. What
+    was split, cloned or jitted of the model before keeps the classes that it had. A layer that runs on the kernels
+    already is left as it is.
+
+    Parameters
+    ----------
+    model : nnx.Module
+        Of whatever depth; may be such a layer itself.
+    products : {"full", "bfloat16"}
+        As in `RNN`; an attribute of the layers, which may be set there at any time.
+
+    Returns
+    -------
+    Swapped
+        What was replaced, what was left and why, and what ran on the kernels already.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `model` is no module, or `products` no choice.
+    """
+    as_choice("products", products, PRODUCTS)
+    if not isinstance(model, nnx.Module):
+        raise TypeError(f"model: expected an nnx.Module, got {kind_of(model)}")
+    modules = [(".".join(map(str, path)), module) for path, module in nnx.iter_modules(model)]
+    inside = {id(module.cell) for _, module in modules if isinstance(module, nnx.RNN)}
+    done = Swapped()
+    for path, module in modules:
+        if isinstance(module, RNN):
+            done.already[path] = type(module.cell).__name__
+        elif isinstance(module, nnx.RNN):
+            try:
+                _check_served(module)
+            except (TypeError, ValueError) as error:
+                done.left[path] = str(error)
+                continue
+            module.__class__ = RNN
+            module.products = products
+            done.replaced[path] = type(module.cell).__name__
+        elif isinstance(module, nnx.RNNCellBase) and id(module) not in inside:
+            done.left[path] = f"a cell of one step, {type(module).__name__}: expected an nnx.RNN around it"
+    return done
+
+
+def _check_served(module: Any) -> None:
+    """Raise where an nnx.RNN, as it is now, cannot be a `RNN`."""
+    if type(module) is not nnx.RNN:
+        raise TypeError(f"module: expected an nnx.RNN or nnx.Bidirectional, got {kind_of(module)}")
+    axes = list(module.state_axes.items())
+    if axes != [(..., nnx.Carry)]:
+        raise ValueError(f"module: expected an nnx.RNN with state_axes as flax makes them, got {dict(axes)}")
+    _kind(module.cell)
 
 
 # ---- cells ----------------------------------------------------------------------------------------
@@ -406,6 +481,15 @@ def _as_lengths(lengths: Any, batch: tuple[int, ...]) -> Any:
     if array.shape != batch:
         raise ValueError(f"seq_lengths: expected shape (*batch) = {batch}, got {array.shape}")
     return array.reshape(-1)
+
+
+def _as_resets(resets: Any, shape: tuple[int, ...]) -> Any:
+    array = _as_array("resets", resets)
+    if array.dtype != np.bool_:
+        raise TypeError(f"resets: expected booleans, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"resets: expected the shape of inputs without its last axis, {shape}, got {array.shape}")
+    return jnp.asarray(array)
 
 
 def _flipped(output: Any, lengths: Any) -> Any:
