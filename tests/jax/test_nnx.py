@@ -320,7 +320,10 @@ def test_what_lies_behind_a_length_is_neither_read_nor_written(reverse: bool) ->
 # ---- models of flax's, in place -----------------------------------------------------------------
 
 
-class Model(nnx.Module):  # type: ignore[misc]
+Base: Any = nnx.Module
+
+
+class Model(Base):  # type: ignore[misc]
     """Layers at several depths, one of them at two places, one that is not served, a cell by itself."""
 
     def __init__(self) -> None:
