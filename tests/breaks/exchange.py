@@ -74,7 +74,7 @@ BREAKS = [
     Break(
         "nnx: a carry's dtype says nothing",
         f"{P}/jax/nnx.py",
-        "dtype = jnp.result_type(*of, *(carry or [self.cell.param_dtype]))",
+        "dtype = jnp.result_type(*of, *(carry or [self.cell.param_dtype]), *(reset or []))",
         "dtype = jnp.result_type(*of)",
         "tests/jax/test_nnx.py -k dtypes_are",
     ),

@@ -4,7 +4,6 @@
 
     layer = rkn.LSTM(64, 128, rngs=nnx.Rngs(0))  # nnx.RNN(nnx.OptimizedLSTMCell(64, 128, rngs=nnx.Rngs(0)))
     layer = rkn.from_flax(rnn)  # an nnx.RNN or nnx.Bidirectional, whose parameters it shares
-    print(rkn.swap(model))  # every nnx.RNN of a model, in place
 
 A module holds flax's own cell and is an `nnx.RNN`: `nnx.state` of both has the same paths, so that checkpoints go
 either way. docs/jax.md says where results differ: behind a row's length.
@@ -399,9 +398,8 @@ def _check_served(module: Any) -> None:
     """Raise where an nnx.RNN, as it is now, cannot be a `RNN`."""
     if type(module) is not nnx.RNN:
         raise TypeError(f"module: expected an nnx.RNN or nnx.Bidirectional, got {kind_of(module)}")
-    axes = list(module.state_axes.items())
-    if axes != [(..., nnx.Carry)]:
-        raise ValueError(f"module: expected an nnx.RNN with state_axes as flax makes them, got {dict(axes)}")
+    if (axes := dict(module.state_axes.items())) != {...: nnx.Carry}:
+        raise ValueError(f"module: expected an nnx.RNN with state_axes as flax makes them, got {axes}")
     _kind(module.cell)
 
 
