@@ -76,7 +76,7 @@ struct Outputs {
 template <class Place, class Call, class... Kept>
 bool gather(const Place& place, int set, const Problem& p, const Call& call, const Kept&... kept) {
     if constexpr (requires { place.gathered(); })
-        if (Gathered* const gathered = place.gathered()) {
+        if (auto* const gathered = place.gathered()) {
             gathered->add(set, p.cell, p.dtype, call, kept...);
             return true;
         }
