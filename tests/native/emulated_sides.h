@@ -86,17 +86,17 @@ struct Sides::Held {
     bool recorded = false;
 };
 
-inline Sides::Sides(int streams, int events) : held_(std::make_unique<Held>()) {
+Sides::Sides(int streams, int events) : held_(std::make_unique<Held>()) {
     held_->all = std::make_shared<EmulatedSides>(streams, events);
 }
-inline Sides::~Sides() {
+Sides::~Sides() {
     for (const auto& stream : held_->all->streams)
         if (!held_->recorded && !held_->all->at_end(stream)) sides_fault("one does not come back to the caller's");
 }
 
-inline void* Sides::stream(int side) const { return &held_->all->streams[static_cast<std::size_t>(side)].work; }
+void* Sides::stream(int side) const { return &held_->all->streams[static_cast<std::size_t>(side)].work; }
 
-inline void Sides::record(int event, void* stream) {
+void Sides::record(int event, void* stream) {
     EmulatedSides& all = *held_->all;
     for (auto& side : all.streams)
         if (&side.work == stream) return side.marks.push_back({side.work.size(), event, false});
@@ -113,7 +113,7 @@ inline void Sides::record(int event, void* stream) {
     });
 }
 
-inline void Sides::wait(void* stream, int event) {
+void Sides::wait(void* stream, int event) {
     EmulatedSides& all = *held_->all;
     for (auto& side : all.streams)
         if (&side.work == stream) return side.marks.push_back({side.work.size(), event, true});
