@@ -95,7 +95,7 @@ def main(file: str, folder: str) -> None:
     tool = disassembler()
     layers = [(*layer, "bfloat16", False, False) for layer in LAYERS]
     layers += [(*layer, "bfloat16", False, True) for layer in PAIRS]
-    layers += [(*layer, "float32", tf32, False) for *layer, tf32 in FLOAT_LAYERS]
+    layers += [(cell, hidden, batch, "float32", tf32, False) for cell, hidden, batch, tf32 in FLOAT_LAYERS]
     for cell, hidden, batch, dtype, tf32, pair in layers:
         what = f"{cell}, {dtype}, H {hidden}, B {batch}" + ", TF32" * tf32 + ", both directions" * pair
         to = Path(folder, f"resident_{cell}_{hidden}_{dtype}{tf32:d}{pair:d}.cu")
