@@ -102,7 +102,7 @@ if(rnnkernels_build_cuda)
     "$<$<COMPILE_LANGUAGE:CUDA>:${rnnkernels_cuda_flags}>")
 
   add_library(rnnkernels_cuda OBJECT
-    csrc/cuda/backend.cpp csrc/cuda/check.cpp csrc/cuda/compiled_programs.cu csrc/cuda/cublas.cpp csrc/cuda/device.cpp csrc/cuda/drop.cu
+    csrc/cuda/backend.cpp csrc/cuda/cards.cpp csrc/cuda/check.cpp csrc/cuda/compiled_programs.cu csrc/cuda/cublas.cpp csrc/cuda/device.cpp csrc/cuda/drop.cu
     csrc/cuda/engines.cu csrc/cuda/graph.cpp csrc/cuda/graph_cache.cpp csrc/cuda/loaded.cpp csrc/cuda/plan.cpp csrc/cuda/reference.cu
     csrc/cuda/overlap.cpp csrc/cuda/sides.cpp csrc/cuda/together.cpp
     csrc/cuda/grid/launch.cu csrc/cuda/resident/launch.cu
@@ -142,7 +142,7 @@ if(RNNKERNELS_CUDA_EMULATED)
     list(APPEND rnnkernels_emulated_libraries rnnkernels_cuda_emulated_${part})
   endforeach()
   pybind11_add_module(_cuda_emulated MODULE NO_EXTRAS EXCLUDE_FROM_ALL
-    ${rnnkernels_device_binding} csrc/cuda/backend.cpp csrc/cuda/graph_cache.cpp csrc/cuda/plan.cpp
+    ${rnnkernels_device_binding} csrc/cuda/backend.cpp csrc/cuda/cards.cpp csrc/cuda/graph_cache.cpp csrc/cuda/plan.cpp
     csrc/cuda/overlap.cpp csrc/cuda/together.cpp tests/native/emulated_device.cpp)
   target_compile_definitions(_cuda_emulated PRIVATE
     RNNKERNELS_MODULE=_cuda_emulated RNNKERNELS_DEVICE_ARRAYS=1 RNNKERNELS_CHUNK_BYTES=98304)

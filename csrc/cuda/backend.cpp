@@ -6,8 +6,6 @@
 #include "../device_table.h"
 
 #include <atomic>
-#include <map>
-#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -15,6 +13,7 @@
 #include <vector>
 
 #include "../cells/all.h"
+#include "cards.h"
 #include "cublas.h"
 #include "engines.h"
 #include "graph_cache.h"
@@ -64,32 +63,18 @@ cuda::GraphCache& graph_cache() {
     return *cache;
 }
 
-// What the rules know of a device, kept: to ask CUDA takes milliseconds. Of none there is nothing to know.
-cuda::Card card_of(int device) {
-    static std::mutex guard;
-    static auto* cards = new std::map<int, cuda::Card>;
-    const std::lock_guard<std::mutex> lock(guard);
-    if (const auto known = cards->find(device); known != cards->end()) return known->second;
-    try {
-        const cuda::DeviceInfo info = cuda::device_info(device);
-        return (*cards)[device] = {info.capability, info.processors};
-    } catch (const cuda::Unavailable&) {
-        return {};  // call_bytes may be asked where there is no GPU
-    }
-}
-
 // Bytes for the products' library, and behind them for the kernels.
 Index library_bytes(Kernel kernel) { return kernel == Kernel::reference ? 0 : cuda::kCublasWorkspace; }
 
 // The processors of a card that a forward's resident kernel may fill; 0: the call has none.
 int resident_processors(Kernel kernel, const ForwardCall& call) {
-    return kernel == Kernel::resident ? card_of(call.in.where.device).processors : 0;
+    return kernel == Kernel::resident ? cuda::card_of(call.in.where.device).processors : 0;
 }
 int resident_processors(Kernel, const BackwardCall&) { return 0; }  // its steps are one product and one pass each
 // Bytes of shared memory of a block there.
 template <class Call>
 int most_shared(const Call& call) {
-    return cuda::most_shared(card_of(call.in.where.device).capability);
+    return cuda::most_shared(cuda::card_of(call.in.where.device).capability);
 }
 
 // A queue for a call, with what its kernel wants to know of the card.
@@ -97,35 +82,33 @@ template <class Call>
 cuda::Queue queue_of(void* stream, const cuda::Products& products, Kernel kernel, const Call& call) {
     cuda::Queue queue{stream, &products, resident_processors(kernel, call), most_shared(call)};
     if (std::is_same_v<Call, ForwardCall> && kernel == Kernel::grid) {
-        const cuda::Card card = card_of(call.in.where.device);
+        const cuda::Card card = cuda::card_of(call.in.where.device);
         queue.grid = card.processors, queue.capability = card.capability;
     }
     return queue;
 }
 
+// Why a kernel cannot serve a call; empty where it can.
+std::string not_served(Kernel kernel, int cell, const ForwardCall& call, Dtype dtype, const cuda::Card& card) {
+    if (kernel == Kernel::grid) return cuda::not_grid(*at(cell).table, call, dtype, card);
+    return kernel == Kernel::resident ? cuda::not_resident(*at(cell).table, call, dtype, card) : std::string();
+}
 // Throws where a kernel was asked for by name that does not serve the call.
 void check_kernel(Kernel kernel, int cell, const ForwardCall& call, Dtype dtype) {
-    if (kernel == Kernel::grid) {
-        const std::string why = cuda::not_grid(*at(cell).table, call, dtype, card_of(call.in.where.device));
-        if (!why.empty()) throw std::invalid_argument("kernel: grid: " + why);
-    }
-    if (kernel != Kernel::resident) return;
-    const std::string why = cuda::not_resident(*at(cell).table, call, dtype, card_of(call.in.where.device));
-    if (!why.empty()) throw std::invalid_argument("kernel: resident: " + why);
+    const std::string why = not_served(kernel, cell, call, dtype, cuda::card_of(call.in.where.device));
+    if (!why.empty()) throw std::invalid_argument(std::string("kernel: ") + cuda::name_of(kernel) + ": " + why);
 }
 void check_kernel(Kernel, int, const BackwardCall&, Dtype) {}
 
 // Which kernel a set stands for: the best one that serves the call.
 Kernel that_serves(Kernel best, int cell, const ForwardCall& call, Dtype dtype) {
-    if (best != Kernel::resident) return best;
-    const bool serves = cuda::not_resident(*at(cell).table, call, dtype, card_of(call.in.where.device)).empty();
-    return serves ? best : Kernel::products;
+    return not_served(best, cell, call, dtype, cuda::card_of(call.in.where.device)).empty() ? best : Kernel::products;
 }
 Kernel that_serves(Kernel best, int, const BackwardCall&, Dtype) { return best; }
 template <class Call>
 Kernel kernel_of(int set, int cell, const Call& call, Dtype dtype) {
     if (set != cuda::kAutomatic) return static_cast<Kernel>(set);
-    const Kernel best = cuda::choose_kernel(call.in.shape, dtype, card_of(call.in.where.device));
+    const Kernel best = cuda::choose_kernel(call.in.shape, dtype, cuda::card_of(call.in.where.device));
     return that_serves(best, cell, call, dtype);
 }
 

@@ -56,8 +56,8 @@ BREAKS = [
     Break(
         "resident: two lanes' words in the order of who sends",
         f"{D}/warp.h",
-        "if (!(lane & distance)) return;",
-        "if (!(lane & distance) || lane & distance) return;",
+        "word[count + i][lane] = upper ? word[i][lane] : other[lane];",
+        "word[count + i][lane] = upper ? other[lane] : word[i][lane];",
         "",
         RESIDENT,
     ),

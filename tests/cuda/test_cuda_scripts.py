@@ -94,7 +94,7 @@ def test_timings(host: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cap
     assert code == 0, capsys.readouterr().out
     measured = [line for line in lines(out) if line.get("cell")]
     assert len(measured) == 3 * len(gpu_timings.FUSED) + 2 * len(gpu_timings.VARIANTS)
-    assert all(set(line["ms"]) == {"inference", "training"} for line in measured)
+    assert all(set(line["ms"]) == {"inference", "training", "step"} for line in measured)
     host.backends.cuda.matmul.allow_tf32 = host.backends.cudnn.allow_tf32 = False
 
 

@@ -1,6 +1,8 @@
 // The rules behind coverage.h.
 #include "coverage.h"
 
+#include "../resident/coverage.h"
+
 namespace rnnkernels::cuda {
 
 std::string not_grid(const CellTable& table, const ForwardCall& call, Dtype dtype, const Card& card) {
@@ -16,9 +18,7 @@ std::string not_grid(const CellTable& table, const ForwardCall& call, Dtype dtyp
         return wanted("float16 on a GPU of capability " + capability, "bfloat16");
     if (table.form != Form::one_product || table.vectors > 0 || table.heads > 1 || table.hidden.count == 0)
         return wanted("a cell whose one product is of h and of all of it", table.info.name);
-    if (in.attention) return wanted("a recurrence that does not attend", "one that does");
-    if (in.noise.zones) return wanted("no zoneout", "a rate of it");
-    if (in.noise.recurrent > 0 && !in.noise.expected) return wanted("no recurrent dropout", "a rate of it");
+    if (const std::string why = not_in_one_kernel(in); !why.empty()) return why;
     if (in.shape.hidden == 0) return {};  // nothing to do
     const Grid shape =
         divide_grid(table.hidden.count, in.shape.hidden, in.shape.batch, card.processors, card.capability);

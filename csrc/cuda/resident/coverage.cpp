@@ -3,6 +3,13 @@
 
 namespace rnnkernels::cuda {
 
+std::string not_in_one_kernel(const Inputs& in) {
+    if (in.attention) return "expected a recurrence that does not attend, got one that does";
+    if (in.noise.zones) return "expected no zoneout, got a rate of it";
+    if (in.noise.recurrent > 0 && !in.noise.expected) return "expected no recurrent dropout, got a rate of it";
+    return {};
+}
+
 std::string not_resident(const CellTable& table, const ForwardCall& call, Dtype dtype, const Card& card) {
     const Inputs& in = call.in;
     const auto wanted = [](const std::string& expected, const std::string& got) {
@@ -17,9 +24,7 @@ std::string not_resident(const CellTable& table, const ForwardCall& call, Dtype 
         return wanted("a cell whose products are of all of h and, it may be, of a gated h", table.info.name);
     if (two && dtype == Dtype::float32)
         return wanted("bfloat16 or float16, or a cell of one product", std::string("float32 of ") + table.info.name);
-    if (in.attention) return wanted("a recurrence that does not attend", "one that does");
-    if (in.noise.zones) return wanted("no zoneout", "a rate of it");
-    if (in.noise.recurrent > 0 && !in.noise.expected) return wanted("no recurrent dropout", "a rate of it");
+    if (const std::string why = not_in_one_kernel(in); !why.empty()) return why;
     if (in.shape.hidden == 0) return {};  // nothing to do
     const Operands operands = operands_of(dtype, in.where.tf32);
     const int gates = tile_gates(table), shared = most_shared(card.capability);
