@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .noise import Drawn
+from ._arguments import settled
+from .noise import Drawn, Noise
 
 
 class Asked(NamedTuple):
@@ -48,3 +49,9 @@ class Asked(NamedTuple):
     def direct(self) -> bool:
         """Whether a backend can be called as it is, and keeps all that its backward needs."""
         return self.memory == "all" and not self.ragged
+
+
+def asked_of(cell: str, noise: Noise, *, training: bool, **asked: Any) -> Asked:
+    """Return what a layer of a stack is asked for: its limit settled, its masks drawn or expected."""
+    cell, asked["cell_clip"] = settled(cell, asked["cell_clip"])
+    return Asked(cell, noise=noise._drawn(cell, expected=not training), **asked)

@@ -12,8 +12,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from . import _serve, functional
-from ._arguments import settled
-from ._asked import Asked
+from ._asked import asked_of
 from ._parts import Parts, side_by_side
 from .run import Gradients, Run, Whole
 
@@ -47,15 +46,12 @@ def _parts(
     *,
     training: bool,
     noise: Noise,
-    cell_clip: float | None,
     reset_state: Any,
     term: Any,
     **asked: Any,
 ) -> Parts[Run]:
     """Return what `functional.forward` does, in parts."""
-    cell, cell_clip = settled(cell, cell_clip)
-    drawn = noise._drawn(cell, expected=not training)
-    of = Asked(cell, noise=drawn, cell_clip=cell_clip, **asked)
+    of = asked_of(cell, noise, training=training, **asked)
     return functional.layer_parts(of, x, params, state, reset_state, term, training=training)
 
 
