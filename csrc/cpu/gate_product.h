@@ -85,8 +85,11 @@ public:
     }
 
     int width() const { return panels_.width; }
-    // The rows of the first tile of `left` rows.
-    int next_rows(Index left) const { return next_tile(left, most_rows(panels_)); }
+    // The rows of the first tile of `left` rows of a strip.
+    int next_rows(Index left) const {
+        constexpr int most = kMostStripRows;
+        return next_tile(left, most_rows(panels_) < most ? most_rows(panels_) : most);
+    }
 
     // out[r] = bias + the item's columns of W a[r]
     void run(const T* a, Index a_stride, int rows, T* out, Index out_stride) const {

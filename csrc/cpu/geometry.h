@@ -109,9 +109,8 @@ private:
 };
 
 // The rows of a strip at most.
-inline constexpr Index kMostStripRows = kStripRows > cpu::kMostLowRows ? kStripRows : cpu::kMostLowRows;
 inline Index strip_rows(const Kept& kept) {
-    return kept.low == 0 || cpu::low_kernels(kept.low).rows < kStripRows ? kStripRows : cpu::low_kernels(kept.low).rows;
+    return kept.low == 0 || cpu::low_kernels(kept.low).rows < kMostStripRows ? kStripRows : kMostStripRows;
 }
 
 // Fills a strip of `most` rows with as many whole tiles of rows as fit, run(row, rows, place in the strip), then hands

@@ -30,6 +30,8 @@ inline constexpr int kStripVersion = 3;
 // Rows of a strip: as many as leave it in the L1 cache, so that the cell, whose chain of operations is long, has many
 // rows under way.
 inline constexpr Index kStripRows = 24;
+// And where products want more of them at once (cpu/low/).
+inline constexpr Index kMostStripRows = 32;
 
 // A step's forward, or one half of it.
 template <class T>
