@@ -134,7 +134,7 @@ RNNKERNELS_DEVICE constexpr int round_distance(int round) { return round == 0 ? 
 // Of a tile's product a lane gets values 0 and 1 of one row, 2 and 3 of the row eight further, for two rows of the
 // group side by side. Its own row of the group is one of them; the other is its neighbour's, four lanes away, which has
 // the other gates of the same units. So each gives away two values and has four of one row.
-constexpr int kNeighbour = 4;
+inline constexpr int kNeighbour = 4;
 RNNKERNELS_DEVICE constexpr int own_side(int lane) { return lane >> 2 & 1; }
 
 // The message that a lane sends, eight bytes or of float32 sixteen: h of four units of its row, from this unit of the
