@@ -258,7 +258,7 @@ private:
     BackwardScratch<T> take_scratch() const {
         BackwardScratch<T> of{};
         if (kept.low != 0) of.low = workspace.take<T>(low_size());
-        Index strip = cell.strip_blocks(Pass::backward, strip_rows(kept));
+        Index strip = cell.strip_blocks(Pass::backward);
         const bool in_strips = table.form == Form::projected || in.attention;
         if (in_strips && strip < kMostRows * kStripBlocks) strip = kMostRows * kStripBlocks;
         if (in.attention) {

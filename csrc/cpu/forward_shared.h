@@ -138,14 +138,13 @@ private:
         return of_x > of_step ? of_x : of_step;
     }
     ForwardScratch<T> take_scratch(Index panels) const {
-        const Index row = blocks * lanes;
+        const Index strip = cell.strip_blocks(Pass::forward) * lanes, row = blocks * lanes;
         const int widest = table.hidden.count > table.gated.count ? table.hidden.count : table.gated.count;
         ForwardScratch<T> of{};
         if (attending.call) of.attending.take(workspace, attending);
         if (panels > 0) of.panels = workspace.take<T>(panels);
         // Of a cell with heads x alone is converted.
         const Kept of_h = weights().hidden.panels.kept, kept = of_h.low != 0 ? of_h : weights().input.panels.kept;
-        const Index strip = cell.strip_blocks(Pass::forward, strip_rows(kept)) * lanes;
         if (kept.low != 0) of.low = workspace.take<T>(low_size(kept));
         if (table.norms > 0) {
             of.x_row = workspace.take<T>(row * table.input.count);

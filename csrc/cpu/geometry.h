@@ -72,10 +72,10 @@ struct EngineCell {
         if (rows <= kFewRows) return few[number];
         return rows >= kStripRows ? many[number] : many[number] * (kStripRows / rows);
     }
-    // The most rows times blocks that a strip has, of at most `rows` rows.
-    Index strip_blocks(Pass pass, Index rows) const {
+    // The most rows times blocks that a strip has.
+    Index strip_blocks(Pass pass) const {
         const int number = static_cast<int>(pass);
-        const Index of_many = rows * many[number], of_few = kFewRows * few[number];
+        const Index of_many = kMostStripRows * many[number], of_few = kFewRows * few[number];
         return of_many > of_few ? of_many : of_few;
     }
 };

@@ -43,15 +43,16 @@ RNNKERNELS_INLINE void ForwardEngine<T>::multiply_items(const Step& now, const G
     strip_.u = scratch_.strip, strip_.u_row = stride;
     strip_.fed = scratch_.fed, strip_.fed_row = fed_stride;
     put_row_ = -1;
+    const Index most = low ? strip_rows(w.panels.kept) : kStripRows;
     each_item(now.t, [&](Index block, Index end) RNNKERNELS_INLINED {
         const ItemProduct<T> item(w, block, end, now.rows.count, scratch_.panels);
         const auto next = [&](Index left) {
-            if constexpr (low) return item.next_rows(left);
+            if constexpr (low) return next_tile(left, static_cast<int>(most));
             const int rows = next_tile(left, tile_rows(item.width()));
             return feeds ? least(rows, next_tile(left, tile_rows(f.panels.width))) : rows;
         };
         each_strip(
-            now.rows, low ? strip_rows(w.panels.kept) : kStripRows, shared_.watch, next,
+            now.rows, most, shared_.watch, next,
             [&](Index row, int rows, Index place) {
                 const Index a_step = a.stride * now.rows.step, fed_step = fed_row * now.rows.step;
                 T* const to = scratch_.strip + place * stride;

@@ -276,7 +276,7 @@ template <class T>
 RNNKERNELS_INLINE int most_rows(const Panels<T>& w) {
     if constexpr (sizeof(T) == 4)
         if (w.kept.low != 0) [[unlikely]]
-            return cpu::low_kernels(w.kept.low).rows;
+            return cpu::kMostLowRows;
     return tile_rows(w.width);
 }
 
