@@ -8,6 +8,7 @@ Not here: which calls a stack makes (`stack`), how a GPU puts calls together (`c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 
 # The arguments of `functional.forward`: cell, x, params, state, and those by keyword.
 Given = tuple[str, Any, Any, Any, dict[str, Any]]
-# Those of `functional.backward`: the run, d_output, d_state.
-Back = tuple[Run, Any, Any]
+# Those of `functional.backward`: the run, d_output, d_state. d_output is made when it is needed, since both directions'
+# would be there at once.
+Back = tuple[Run, Callable[[], Any], Any]
 
 __all__ = ["Back", "Given", "backward", "following", "forward"]
 
@@ -60,12 +62,12 @@ def backward(calls: Sequence[Back], *, need_x: bool, norms: bool) -> list[Gradie
     kept = [run._kept for run, _, _ in calls]
     if len(calls) > 1 and _serve.overlaps(calls[0][0].output) and all(isinstance(of, Whole) for of in kept):
         parts = []
-        for call in calls:
-            whole, ahead = functional.checked_ahead(*call)
+        for run, d_output, d_state in calls:
+            whole, ahead = functional.checked_ahead(run, d_output(), d_state)
             if isinstance(whole, Whole):
                 parts.append(whole.backward_parts(ahead, need_x=need_x, norms=norms))
         return side_by_side(calls[0][0].output, parts)
-    return [functional.backward(*call, need_x=need_x, norms=norms) for call in calls]
+    return [functional.backward(run, d(), d_state, need_x=need_x, norms=norms) for run, d, d_state in calls]
 
 
 def following(runs: Sequence[Run]) -> AbstractContextManager[None]:

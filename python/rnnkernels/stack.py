@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -478,13 +479,14 @@ class Stack:
             above = total([above, *d_layers[layer]])
             dx: list[Array | None] = []
             numbers = list(reversed(range(layer * self.num_directions, (layer + 1) * self.num_directions)))
-            calls = [(run._runs[n], self._direction(above, self._ends[n]), d_states[n]) for n in numbers]
+            calls = [(run._runs[n], partial(self._direction, above, self._ends[n]), d_states[n]) for n in numbers]
             made = directions.backward(calls, need_x=need_x or layer > 0, norms=norms)
             for number, grads in zip(numbers, made, strict=True):
                 end = self._ends[number]
                 params |= {name + end: array for name, array in grads.params.items()}
                 found.append(replace(grads, x=None))
                 dx.append(grads.x)
+            del calls, made, grads  # what they hold is gone before the layer below takes its own
             above = total(dx[::-1])
             if above is not None and layer > 0 and run._seed is not None:
                 above = drop(above, self.dropout, run._seed, layer * self.num_directions)

@@ -20,6 +20,7 @@ ROWS = [
     row("call_bytes", cuda.call_bytes, {"proj_size": "none"}, cell="lstm", **SIZES, proj_size=2, tokens=False),
     row("set_kernel", cuda.set_kernel, {"name": "text"}, name="auto"),  # the module says which names there are
     row("use_graphs", cuda.use_graphs, used=False),
+    row("overlap_layers", cuda.overlap_layers, used=False, steps=64),
     row("allow_tf32", cuda.allow_tf32, allowed=False),
 ]
 
@@ -40,6 +41,7 @@ def test_an_odd_argument_is_named_or_served(each: Row, argument: str, emulated: 
     del emulated
     check_named_or_runs(each, argument)
     cuda.use_graphs(False)
+    cuda.overlap_layers(False)
     cuda.allow_tf32(False)
 
 
