@@ -248,7 +248,9 @@ const Backend table{
         in.noise.zones = zones;
         return cuda::reserve_bytes(*at(cell).table, in, dtype);
     },
-    [](int, int cell, Dtype dtype, const Shape& shape, int) { return cuda::plan(*at(cell).table, shape, dtype); },
+    [](int, int cell, Dtype dtype, WeightStorage, const Shape& shape, int) {
+        return cuda::plan(*at(cell).table, shape, dtype);
+    },
     [](int, int, Dtype, const Inputs&, const Preparation&, bool) -> void* { not_here("prepared layers"); },
     [](int, int, Dtype, const void*) { return Index{0}; },
     [](int, int, Dtype, const void*, void*) {},
