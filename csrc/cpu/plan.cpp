@@ -6,6 +6,8 @@ namespace {
 
 // Below this many multiply-adds a step is shorter than what a second thread costs (about 1 us).
 constexpr Index kStepWork = 48 * 1024;
+// So many times that of low precision at most: few rows take as long as their weights take to be read.
+constexpr Index kFewRowsRate = 3;
 // Rows below which a tile of floats no longer fills the registers.
 constexpr Index kTileRows = 6;
 // Multiply-adds of a step, some 10 us of them on two threads, below which to meet after each costs more than what the
@@ -51,7 +53,8 @@ Plan make_plan(const PlanInput& in) {
     const Index batch = s.batch > 0 ? s.batch : 1;
     const Index steps = s.steps > 0 ? s.steps : 1;
     const Index weights = products_of(in);
-    if (in.threads > 1 && (weights + in.beside) * in.rows > kStepWork) {
+    const Index step_work = kStepWork * (in.rate < kFewRowsRate ? in.rate : kFewRowsRate);
+    if (in.threads > 1 && (weights + in.beside) * in.rows > step_work) {
         const Index most_unit_groups = (s.hidden + in.item_units - 1) / in.item_units;
         const bool few = in.low_rows < kTileRows || weights * in.rows < kMeetingWork * in.rate;
         const Index least_rows = few ? kTileRows : in.low_rows;

@@ -169,6 +169,7 @@ def test_plans_know_what_low_precision_takes() -> None:
     _, serving = _cpu.low_kernels("int8", None)
     if serving.startswith("amx") or "vnni" in serving or "dot" in serving:
         assert plan(64, 512, "int8")["pieces"] <= 2 < plan(64, 512, None)["pieces"]
+        assert (plan(1, 128, None)["threads"], plan(1, 128, "int8")["threads"]) == (2, 1)  # shorter than a meeting
         assert plan(16, 512, "int8")["unit_groups"] == 2  # 8 rows would leave half of an instruction idle
         assert plan(16, 256, "int8")["row_groups"] == 2  # but so short a step is not worth a meeting
 
