@@ -53,7 +53,7 @@ Plan make_plan(const PlanInput& in) {
     const Index batch = s.batch > 0 ? s.batch : 1;
     const Index steps = s.steps > 0 ? s.steps : 1;
     const Index weights = products_of(in);
-    const Index step_work = kStepWork * (in.rate < kFewRowsRate ? in.rate : kFewRowsRate);
+    const Index few_rows_rate = in.rate < kFewRowsRate ? in.rate : kFewRowsRate, step_work = kStepWork * few_rows_rate;
     if (in.threads > 1 && (weights + in.beside) * in.rows > step_work) {
         const Index most_unit_groups = (s.hidden + in.item_units - 1) / in.item_units;
         const bool few = in.low_rows < kTileRows || weights * in.rows < kMeetingWork * in.rate;
@@ -72,10 +72,11 @@ Plan make_plan(const PlanInput& in) {
     }
     const int grid = plan.row_groups * plan.unit_groups;
     if (grid > 1) {
-        const Index work = (weights + in.beside) * (in.rows > kPieceRows * grid ? in.rows / grid : kPieceRows);
+        const bool few = in.rows <= kPieceRows * grid;
+        const Index work = (weights + in.beside) * (few ? kPieceRows : in.rows / grid);
+        const Index of_piece = kPieceWork * (few ? few_rows_rate : in.rate);
         const Index units = s.hidden / in.item_units / plan.unit_groups;
-        plan.pieces =
-            static_cast<int>(clamp_index(work / (kPieceWork * in.rate), 1, clamp_index(units, 1, kMostPieces)));
+        plan.pieces = static_cast<int>(clamp_index(work / of_piece, 1, clamp_index(units, 1, kMostPieces)));
     }
     plan.threads = 2 * grid <= in.threads && in.shared * batch * steps >= kSharedWork ? in.threads : grid;
 
