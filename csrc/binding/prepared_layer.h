@@ -98,8 +98,10 @@ public:
 
     void run(ForwardCall& call) const {
         call.prepared = packed_;
-        backend().forward(set_, problem_.cell, problem_.dtype, call);
+        run_unpacked(call);
     }
+    // With weights of the call's, or prepared ones.
+    void run_unpacked(const ForwardCall& call) const { backend().forward(set_, problem_.cell, problem_.dtype, call); }
 
 private:
     // The scales of int8 weights, one for each row of a matrix; None: by the largest of the row.

@@ -131,9 +131,9 @@ def stack_stepper(steppers: Sequence[Stepper]) -> StackStepper: ...  # one layer
 def stepper(layer: Prepared, batch_size: int, noise: _Noise | None) -> Stepper: ...
 def tensor_steps(
     layers: Sequence[Prepared],
-    # A parameter's name, what was packed of it and, where PyTorch's counters are trusted, the parameter, a tensor of
-    # its memory and its counter.
-    weights: Sequence[tuple[str, _Float, tuple[object, object, int] | None]],
+    # A parameter's name in the module and in the layer of this number, what was packed of it and, where PyTorch's
+    # counters are trusted, the parameter, a tensor of its memory and its counter.
+    weights: Sequence[tuple[str, str, int, _Float, tuple[object, object, int] | None]],
     types: tuple[type, type],  # torch.Tensor and torch.nn.Parameter
 ) -> TensorSteps: ...
 def copy_reserve(bytes: NDArray[np.uint8], instruction_set: str) -> Reserve: ...

@@ -20,7 +20,7 @@ BREAKS = [
     Break(
         "plan: products in low precision are as slow as float32's",
         "csrc/cpu/plan.cpp",
-        "(kPieceWork * in.rate)",
+        "kPieceWork * (few ? few_rows_rate : in.rate)",
         "kPieceWork",
         PLANS,
         CPU,

@@ -59,9 +59,25 @@ BREAKS = [
     Break(
         "tensor steps: weights are not compared",
         "csrc/binding/tensor_steps.cpp",
-        "right = same(weights);",
-        "right = same(weights) || !weights.empty();",
+        "how != How::compared || same(weights);",
+        "how != How::compared || same(weights) || !weights.empty();",
         f"{STEPS} -k changes_weights",
+        CPU,
+    ),
+    Break(
+        "tensor steps: a layer reads the weights of the first where they lie",
+        "csrc/binding/tensor_steps.cpp",
+        "weights_[i].layer == l",
+        "weights_[i].layer == 0",
+        f"{STEPS} -k where_these_lie",
+        CPU,
+    ),
+    Break(
+        "tensor steps: large weights are compared",
+        "csrc/binding/tensor_steps.cpp",
+        "in_place ? How::in_place : How::compared",
+        "How::compared",
+        f"{STEPS} -k where_these_lie",
         CPU,
     ),
     Break(
