@@ -101,7 +101,7 @@ def test_halves_that_are_not_served_are_named() -> None:
         with pytest.raises(error, match=f"^{message}"):
             both(X, **given)
     both.backward_rnn = plain
-    with pytest.raises(TypeError, match="^backward_rnn: expected a RNN"):
+    with pytest.raises(TypeError, match=r"^backward_rnn: expected a RNN"):
         both(X)
 
 

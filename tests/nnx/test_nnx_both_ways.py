@@ -98,7 +98,7 @@ def test_with_resets_it_is_a_stack_of_two_directions(cell: Any, lengths: Any) ->
 
 
 def test_resets_step_by_step() -> None:
-    """Flax's cells in a loop, one begun with a state of its own, one with zeros; jitted, with resets that are traced."""
+    """Flax's cells in a loop, one begun again with a state of its own, one with zeros; jitted, with resets traced."""
     ours = both_of(nnx.GRUCell, nnx.OptimizedLSTMCell, return_carry=True)
     carry = carry_of(nnx.GRUCell), carry_of(nnx.OptimizedLSTMCell)
     zeros, begun = jnp.zeros_like(carry[0]), carry_of(nnx.OptimizedLSTMCell)

@@ -55,7 +55,7 @@ class Bidirectional(nnx.Bidirectional):  # type: ignore[misc]
     ) -> None:
         for name, layer in (("forward_rnn", forward_rnn), ("backward_rnn", backward_rnn)):
             _check_layer(name, layer)
-        if not callable(merge_fn):
+        if isinstance(merge_fn, type) or not callable(merge_fn):
             raise TypeError(f"merge_fn: expected a function of two arrays, got {kind_of(merge_fn)}")
         if not isinstance(rngs, (bool, nnx.Rngs, nnx.RngStream)):
             raise TypeError(f"rngs: expected an nnx.Rngs, an nnx.RngStream, True or False, got {kind_of(rngs)}")
