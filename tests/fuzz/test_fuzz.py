@@ -107,20 +107,20 @@ def test_a_wrong_gradient_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nodes_of_integers_are_drawn_and_wrong_ones_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    from rnnkernels.onnx import operators
+    from rnnkernels.onnx import quantized
     from tests.fuzz import onnx_fuzz
 
     tried = [onnx_fuzz.case(SEED + k) for k in range(40)]
     assert not [failure for t in tried for failure in t.failures]
     kinds = {kind for t in tried for kind in t.calls if "integers" in kind}
     assert len(kinds) == 4, kinds
-    plain = operators.to_quantized
+    plain = quantized.to_quantized
 
     def wrong(*arguments: Any) -> Any:
         found = plain(*arguments)
         return None if found is None else {**found, "weight_hh_scale": found["weight_hh_scale"][::-1].copy()}
 
-    monkeypatch.setattr(operators, "to_quantized", wrong)
+    monkeypatch.setattr("rnnkernels.onnx.operators.to_quantized", wrong)
     assert [failure for k in range(40) for failure in onnx_fuzz.case(SEED + k).failures]
 
 

@@ -114,7 +114,7 @@ CALL = {"inputs": X, "initial_carry": carry_of(nnx.LSTMCell), "seq_lengths": LEN
 PAIR = carry_of(nnx.LSTMCell), carry_of(nnx.LSTMCell)
 GIVEN = {"cell": nnx.GRUCell(I, H, rngs=nnx.Rngs(0)), **dict.fromkeys(FLAGS, False), "products": "full"}
 ROWS = [
-    row("nnx.LSTM", rkn.LSTM, **SIZED, rngs=nnx.Rngs(0)),
+    *(row(f"nnx.{made.__name__}", made, **SIZED, rngs=nnx.Rngs(0)) for made in (rkn.LSTM, rkn.GRU, rkn.SimpleRNN)),
     row("nnx.RNN", rkn.RNN, **GIVEN, rngs=True),
     row("nnx.swap", rkn.swap, model=nnx.Dict(layer=theirs(nnx.GRUCell)), products="full"),
     row("nnx.from_flax", rkn.from_flax, module=theirs(nnx.GRUCell), products="full"),

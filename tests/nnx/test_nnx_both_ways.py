@@ -75,10 +75,13 @@ def test_with_resets_it_is_a_stack_of_two_directions(cell: Any, lengths: Any) ->
     d_output = np.asarray(RNG.normal(size=(7, 3, 2 * H)), np.float32)
     x = np.ascontiguousarray(np.swapaxes(X, 0, 1))
     for reset_state in (None, begun):
-        given = {"resets": np.asarray(RESETS).T, "lengths": None if lengths is None else np.asarray(lengths)}
+        given: dict[str, Any] = {
+            "resets": np.asarray(RESETS).T,
+            "lengths": None if lengths is None else np.asarray(lengths),
+        }
         states = None if reset_state is None else states_of(reset_state)
         run = stack.forward(x, states_of(carry), reset_state=states, **given)
-        wanted = stack.backward(run, d_output)
+        wanted: Any = stack.backward(run, d_output)
 
         def called(x: Any, carry: Any, begun: Any) -> Any:
             return ours(x, initial_carry=carry, seq_lengths=lengths, resets=RESETS, reset_state=begun)
