@@ -38,7 +38,8 @@ public:
                 py::tuple types)
         : layers_(layers_of(layers)), tensors_(first().dtype, std::move(types)) {
         for (const auto& [name, array, origin] : weights) {
-            Weight& weight = weights_.emplace_back(Weight{name, array, shape_of(array), py::none(), {}, 0});
+            Weight& weight = weights_.emplace_back(
+                Weight{name, array, static_cast<std::size_t>(array.nbytes()), shape_of(array), py::none(), {}, 0});
             checked({}, array, "weights", first().dtype, weight.shape, "of a layer");
             if (!origin) continue;
             std::tie(weight.parameter, weight.memory.tensor, weight.version) = *origin;
@@ -93,6 +94,7 @@ private:
     struct Weight {
         py::str name;
         py::array bytes;
+        std::size_t size;  // of these: the array's own word for it counts references, which needs the GIL
         Dims shape;
         py::object parameter;  // whose counter is trusted; None: none is
         View memory;
@@ -128,13 +130,11 @@ private:
         return packed.parameter.is(parameter) && packed.memory.data == now.data &&
                tensors_.version(parameter) == packed.version;
     }
-    // Whether weights have the bytes that were packed; no data: that is known.
+    // Whether weights have the bytes that were packed; no data: that is known. Runs without the GIL.
     bool same(const std::vector<View>& weights) const {
         for (std::size_t i = 0; i < weights.size(); ++i) {
-            const py::array& bytes = weights_[i].bytes;
-            if (weights[i].data &&
-                std::memcmp(weights[i].data, bytes.data(), static_cast<std::size_t>(bytes.nbytes())) != 0)
-                return false;
+            const Weight& packed = weights_[i];
+            if (weights[i].data && std::memcmp(weights[i].data, packed.bytes.data(), packed.size) != 0) return false;
         }
         return true;
     }
