@@ -44,7 +44,7 @@ const void* Inputs::* place_of(const std::string& name) {
 }
 
 // Bytes of a call's weights from which on few rows are multiplied with them as they lie.
-constexpr py::ssize_t kLarge = 256 * 1024;
+constexpr std::size_t kLarge = 256 * 1024;
 
 // Layers on layers, of one direction. Never changed once made.
 class TensorSteps {
@@ -54,10 +54,11 @@ public:
         : layers_(layers_of(layers)), tensors_(first().dtype, std::move(types)) {
         for (const auto& [path, name, layer, array, origin] : weights) {
             if (layer >= layers_.size()) throw py::value_error("weights: expected the number of a layer");
-            Weight& weight =
-                weights_.emplace_back(Weight{path, array, shape_of(array), layer, place_of(name), py::none(), {}, 0});
+            const auto size = static_cast<std::size_t>(array.nbytes());
+            Weight& weight = weights_.emplace_back(
+                Weight{path, array, size, shape_of(array), layer, place_of(name), py::none(), {}, 0});
             checked({}, array, "weights", first().dtype, weight.shape, "of a layer");
-            bytes_ += array.nbytes();
+            size_ += size;
             if (!origin) continue;
             std::tie(weight.parameter, weight.memory.tensor, weight.version) = *origin;
             if (!tensors_.view(weight.memory.tensor, weight.memory)) weight.parameter = py::none();
@@ -99,7 +100,7 @@ public:
         if (kind != Kind::cell && !tensors_.make(output)) return py::none();
         for (View& part : after)
             if (!tensors_.make(part)) return py::none();
-        const bool in_place = bytes_ >= kLarge && batch <= kDirectRows && first().in.products == Products::full;
+        const bool in_place = size_ >= kLarge && batch <= kDirectRows && first().in.products == Products::full;
         const How how = known ? How::packed : in_place ? How::in_place : How::compared;
         if (!run(input, batch, weights, how, before, output, after)) return py::bool_(false);
 
@@ -114,6 +115,7 @@ private:
     struct Weight {
         py::str name;
         py::array bytes;
+        std::size_t size;  // of these: the array's own word for it counts references, which needs the GIL
         Dims shape;
         std::size_t layer;
         const void* Inputs::* place;
@@ -154,11 +156,11 @@ private:
         return packed.parameter.is(parameter) && packed.memory.data == now.data &&
                tensors_.version(parameter) == packed.version;
     }
-    // Whether weights have the bytes that were packed.
+    // Whether weights have the bytes that were packed. Runs without the GIL.
     bool same(const std::vector<View>& weights) const {
         for (std::size_t i = 0; i < weights.size(); ++i) {
-            const py::array& bytes = weights_[i].bytes;
-            if (std::memcmp(weights[i].data, bytes.data(), static_cast<std::size_t>(bytes.nbytes())) != 0) return false;
+            const Weight& packed = weights_[i];
+            if (std::memcmp(weights[i].data, packed.bytes.data(), packed.size) != 0) return false;
         }
         return true;
     }
@@ -208,7 +210,7 @@ private:
     Layers layers_;
     Tensors tensors_;
     std::vector<Weight> weights_;
-    py::ssize_t bytes_ = 0;  // of them
+    std::size_t size_ = 0;  // of all of them, in bytes
 };
 
 // What Python holds of one (make_owned).
