@@ -15,21 +15,9 @@
 #include <vector>
 
 #include "cuda/grid/block.h"
+#include "emulated_lanes.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
-
-template <class V>
-struct GridOwn {
-    V value[kGridThreads];
-    V& operator[](int thread) { return value[thread]; }
-    const V& operator[](int thread) const { return value[thread]; }
-};
-template <int count>
-struct GridOwns {
-    Vec<float> value[kGridThreads][count > 0 ? count : 1];
-    Vec<float>* of(int thread) { return value[thread]; }
-    const Vec<float>* of(int thread) const { return value[thread]; }
-};
 
 [[noreturn]] inline void grid_fault(const char* what) {
     std::fprintf(stderr, "grid kernel: %s\n", what);
@@ -138,9 +126,9 @@ private:
 
 struct EmulatedGridMachine {
     template <class V>
-    using Own = GridOwn<V>;
+    using Own = LaneValue<V, kGridThreads>;
     template <int count>
-    using Values = GridOwns<count>;
+    using Values = LaneValues<count, kGridThreads>;
     static constexpr int kHeld = kMostHeld, kGroups = kMostGroups, kValues = kMostValues;
     const Grid& shape() const { return team->shape; }
 
@@ -173,7 +161,7 @@ struct EmulatedGridMachine {
         team->acquire(block);
     }
     void publish(Index, unsigned value) const { team->publish(block, value); }
-    void load(GridOwn<unsigned> (&b)[4], Index, int buffer, int group, int pair) const {
+    void load(Own<unsigned> (&b)[4], Index, int buffer, int group, int pair) const {
         for (int thread = 0; thread < kGridThreads; ++thread)
             for (int word = 0; word < 4; ++word) {
                 const int lane = thread % 32, row = group * kGroup + lane / 4;
@@ -188,7 +176,7 @@ struct EmulatedGridMachine {
     void keep(int thread, int pair, int word, unsigned bits) const {
         shared->weights[(pair * kGridThreads + thread) * kPairWords + word] = bits;
     }
-    void kept(GridOwn<unsigned> (&a)[kPairWords], int pair) const {
+    void kept(Own<unsigned> (&a)[kPairWords], int pair) const {
         for (int thread = 0; thread < kGridThreads; ++thread)
             for (int word = 0; word < kPairWords; ++word)
                 a[word][thread] = shared->weights[(pair * kGridThreads + thread) * kPairWords + word];
@@ -196,35 +184,11 @@ struct EmulatedGridMachine {
     void put_sum(int at, float value) const { shared->put[at] = value; }
     float sum(int at) const { return shared->sums[at]; }
 
-    // Sixteen products are added exactly, as far as a double goes, then to the sum.
     template <class Stored>
-    void multiply(GridOwn<float> (&sum)[4], const GridOwn<unsigned>& a0, const GridOwn<unsigned>& a1,
-                  const GridOwn<unsigned>& a2, const GridOwn<unsigned>& a3, const GridOwn<unsigned>& b0,
-                  const GridOwn<unsigned>& b1) const {
-        const auto low = [](unsigned pair) { return Stored::number(static_cast<std::uint16_t>(pair)); };
-        const auto high = [](unsigned pair) { return Stored::number(static_cast<std::uint16_t>(pair >> 16)); };
-        const GridOwn<unsigned>* const parts[] = {&a0, &a1, &a2, &a3};
-        for (int first = 0; first < kGridThreads; first += 32) {
-            float weight[kTileRows][kTileDepth], h[kTileDepth][kGroup];
-            for (int lane = 0; lane < 32; ++lane) {
-                const int g = lane / 4, t = lane % 4;
-                for (int part = 0; part < 4; ++part) {
-                    const int row = g + (part % 2 ? 8 : 0), k = 2 * t + (part / 2 ? 8 : 0);
-                    weight[row][k] = low((*parts[part])[first + lane]);
-                    weight[row][k + 1] = high((*parts[part])[first + lane]);
-                }
-                h[2 * t][g] = low(b0[first + lane]), h[2 * t + 1][g] = high(b0[first + lane]);
-                h[2 * t + 8][g] = low(b1[first + lane]), h[2 * t + 9][g] = high(b1[first + lane]);
-            }
-            for (int lane = 0; lane < 32; ++lane)
-                for (int i = 0; i < 4; ++i) {
-                    const int row = lane / 4 + (i / 2 ? 8 : 0), column = 2 * (lane % 4) + i % 2;
-                    double products = 0;
-                    for (int k = 0; k < kTileDepth; ++k) products += double{weight[row][k]} * h[k][column];
-                    float& one = sum[i][first + lane];
-                    one = static_cast<float>(one + products);
-                }
-        }
+    void multiply(Own<float> (&sum)[4], const Own<unsigned>& a0, const Own<unsigned>& a1, const Own<unsigned>& a2,
+                  const Own<unsigned>& a3, const Own<unsigned>& b0, const Own<unsigned>& b1) const {
+        for (int first = 0; first < kGridThreads; first += kLanes)
+            multiply_halves<Stored>(sum, {&a0, &a1, &a2, &a3}, b0, b1, first);
     }
 };
 
@@ -251,27 +215,26 @@ void run_emulated_grid(const Grid& shape, const GridCall& call, unsigned seed) {
                 runner->t = -1;
                 at_work.push_back(runner.get());
             }
-            // A few that run ahead as far as they may, rather than all in step: which ones changes now and then.
-            for (std::size_t idle = 0; !at_work.empty();) {
-                if ((team.any(3) == 0 || idle > 4 * at_work.size()) && team.deliver()) idle = 0;
-                const std::size_t which = team.any(2) ? at_work.size() - 1 : team.any(at_work.size());
-                Runner& runner = *at_work[which];
+            const auto turn = [&](Runner& runner) {
                 if (runner.t < 0) {
                     runner.block->begin(tile);
                     team.has_begun(runner.machine.block);
-                    runner.t = 0, idle = 0;
+                    runner.t = 0;
                 } else if (runner.t == call.call.steps) {
                     runner.block->end();
-                    at_work.erase(at_work.begin() + static_cast<std::ptrdiff_t>(which));
+                    return Turn::ended;
                 } else if (team.reached(tile, flag_of(runner.t))) {
                     runner.block->step(runner.t);
                     team.was_read(runner.machine.block, runner.t);
-                    ++runner.t, idle = 0;
+                    ++runner.t;
                 } else {
-                    std::swap(at_work[which], at_work[team.any(at_work.size())]);
-                    if (++idle > 64 * at_work.size() && !team.deliver()) grid_fault("all wait for ever");
+                    return Turn::waits;
                 }
-            }
+                return Turn::went_on;
+            };
+            if (!take_turns(
+                    at_work, [&](std::size_t below) { return team.any(below); }, [&] { return team.deliver(); }, turn))
+                grid_fault("all wait for ever");
         }
     }
 }
