@@ -10,7 +10,7 @@
 #include "attention_forward_bodies.h"
 #include "ends.h"
 #include "engine.h"
-#include "grid/block.h"
+#include "grid/warp.h"
 #include "normalise.h"
 #include "resident/operands.h"
 #include "resident/pair.h"

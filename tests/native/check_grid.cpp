@@ -19,6 +19,28 @@ void expect(bool holds, const char* what, const Grid& of) {
                      of.hidden, of.row_tiles, of.blocks, of.teams, of.groups);
 }
 
+// A warp awaits the blocks that make its part of h, its own block, and no block twice; those of a tile of rows all.
+void check_flags(const Grid& of) {
+    for (const int block : {0, of.blocks - 1}) {
+        std::vector<int> seen(of.blocks * of.row_tiles);
+        for (int warp = 0; warp < kGridWarps; ++warp) {
+            std::vector<int> own(of.blocks);
+            for (int i = 0; i < awaited(of, warp); ++i) {
+                const int awaits = awaited_block(of, block, warp, i);
+                if (awaits < 0 || awaits >= of.blocks) return expect(false, "a flag of no block", of);
+                ++own[awaits], ++seen[row_tile(of, warp) * of.blocks + awaits];
+            }
+            const int begin = split(of, warp) * of.pairs() * kPair;
+            for (int k = begin; k < begin + of.pairs() * kPair && k < of.hidden; ++k)
+                expect(own[k / of.block_units()] > 0, "h is not awaited", of);
+            expect(own[block] > 0, "its own block is not awaited", of);
+            for (int other = 0; other < of.blocks; ++other)
+                expect(own[other] <= 1 + (other == block), "a flag is awaited twice", of);
+        }
+        for (int count : seen) expect(count > 0, "a block is not awaited", of);
+    }
+}
+
 // Every value of a block is finished once; every number of a row of the weight is in one word; every word meets the h
 // of its k; every sum stands in a place of its own; buffers and tiles do not overlap.
 void check_maps(const Grid& of, int processors, int capability, Index batch) {
@@ -62,6 +84,7 @@ void check_maps(const Grid& of, int processors, int capability, Index batch) {
                            split(of, warp) == part,
                        "a part of another sum", of);
             }
+    check_flags(of);
     expect(h_at(of, 0, 1, 0, 0) - h_at(of, 0, 0, of.rows() - 1, of.row() - 1) == 1 &&
                h_at(of, 1, 0, 0, 0) - h_at(of, 0, 1, of.rows() - 1, of.row() - 1) == 1,
            "buffers", of);

@@ -13,50 +13,48 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 
 inline constexpr int kLanes = 32;
 
-template <class V, int lanes>
-struct LaneValue {
-    V value[lanes];
+template <class V>
+struct OwnValue {
+    V value[kLanes];
     V& operator[](int lane) { return value[lane]; }
     const V& operator[](int lane) const { return value[lane]; }
 };
-template <int count, int lanes>
-struct LaneValues {
-    Vec<float> value[lanes][count > 0 ? count : 1];
+template <int count>
+struct OwnValues {
+    Vec<float> value[kLanes][count > 0 ? count : 1];
     Vec<float>* of(int lane) { return value[lane]; }
     const Vec<float>* of(int lane) const { return value[lane]; }
 };
 
-// sum += weight h, of the warp whose lanes begin at `first`; weight: (16, depth), h: (depth, 8). The products along k
-// are added exactly, as far as a double goes, then to the sum.
-template <int depth, int lanes>
-void add_products(LaneValue<float, lanes> (&sum)[4], const float (&weight)[16][depth], const float (&h)[depth][8],
-                  int first) {
+// The products along k are added exactly, as far as a double goes, then to the sum.
+template <int depth>
+void add_products(OwnValue<float> (&sum)[4], const float (&weight)[16][depth], const float (&h)[depth][8]) {
     for (int lane = 0; lane < kLanes; ++lane)
         for (int i = 0; i < 4; ++i) {
             const int row = lane / 4 + (i / 2 ? 8 : 0), column = 2 * (lane % 4) + i % 2;
             double products = 0;
             for (int k = 0; k < depth; ++k) products += double{weight[row][k]} * h[k][column];
-            sum[i][first + lane] = static_cast<float>(sum[i][first + lane] + products);
+            sum[i][lane] = static_cast<float>(sum[i][lane] + products);
         }
 }
 
-// mma.m16n8k16 of halves by the warp whose lanes begin at `first`.
-template <class Stored, int lanes>
-void multiply_halves(LaneValue<float, lanes> (&sum)[4], const LaneValue<unsigned, lanes>* const (&a)[4],
-                     const LaneValue<unsigned, lanes>& b0, const LaneValue<unsigned, lanes>& b1, int first) {
+// mma.m16n8k16 of halves.
+template <class Stored>
+void multiply_halves(OwnValue<float> (&sum)[4], const OwnValue<unsigned> (&a)[4], const OwnValue<unsigned>& b0,
+                     const OwnValue<unsigned>& b1) {
     float weight[16][16], h[16][8];
     const auto low = [](unsigned pair) { return Stored::number(static_cast<std::uint16_t>(pair)); };
     const auto high = [](unsigned pair) { return Stored::number(static_cast<std::uint16_t>(pair >> 16)); };
     for (int lane = 0; lane < kLanes; ++lane) {
-        const int g = lane / 4, t = lane % 4, at = first + lane;
+        const int g = lane / 4, t = lane % 4;
         for (int part = 0; part < 4; ++part) {
             const int row = g + (part % 2 ? 8 : 0), k = 2 * t + (part / 2 ? 8 : 0);
-            weight[row][k] = low((*a[part])[at]), weight[row][k + 1] = high((*a[part])[at]);
+            weight[row][k] = low(a[part][lane]), weight[row][k + 1] = high(a[part][lane]);
         }
-        h[2 * t][g] = low(b0[at]), h[2 * t + 1][g] = high(b0[at]);
-        h[2 * t + 8][g] = low(b1[at]), h[2 * t + 9][g] = high(b1[at]);
+        h[2 * t][g] = low(b0[lane]), h[2 * t + 1][g] = high(b0[lane]);
+        h[2 * t + 8][g] = low(b1[lane]), h[2 * t + 9][g] = high(b1[lane]);
     }
-    add_products(sum, weight, h, first);
+    add_products(sum, weight, h);
 }
 
 enum class Turn { went_on, waits, ended };

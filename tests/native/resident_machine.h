@@ -102,9 +102,9 @@ private:
 
 struct EmulatedMachine {
     template <class V>
-    using Own = LaneValue<V, kLanes>;
+    using Own = OwnValue<V>;
     template <int count>
-    using Values = LaneValues<count, kLanes>;
+    using Values = OwnValues<count>;
     static constexpr int kTiles = 2, kDepth = 32, kGroups = kMostGroups, kLaneUnits = 4;
     const Resident& shape() const { return cluster.shape; }
 
@@ -123,11 +123,11 @@ struct EmulatedMachine {
         lanes(use);
     }
     template <class V>
-    void shuffle(Own<V>& own, int distance) const {
-        const Own<V> before = own;
+    void shuffle(OwnValue<V>& own, int distance) const {
+        const OwnValue<V> before = own;
         for (int lane = 0; lane < kLanes; ++lane) own[lane] = before[lane ^ distance];
     }
-    void load(Own<unsigned> (&b)[4], int buffer, int group, int k) const {
+    void load(OwnValue<unsigned> (&b)[4], int buffer, int group, int k) const {
         const std::uint32_t* const h = cluster.buffer(block, buffer);
         if (shape().operands == Operands::tf32) {
             for (int matrix = 0; matrix < 4; ++matrix)
@@ -151,21 +151,21 @@ struct EmulatedMachine {
     void put_spare(int lane, int index, const unsigned (&words)[4]) const {
         for (int i = 0; i < 4; ++i) const_cast<unsigned&>(spare.at((index * kLanes + lane) * 4 + i)) = words[i];
     }
-    void get_spare(int index, Own<unsigned> (&own)[4]) const {
+    void get_spare(int index, OwnValue<unsigned> (&own)[4]) const {
         for (int lane = 0; lane < kLanes; ++lane)
             for (int i = 0; i < 4; ++i) own[i][lane] = spare.at((index * kLanes + lane) * 4 + i);
     }
     // Sixteen products, or eight of TF32, are added exactly, as far as a double goes, then to the sum.
     template <class Stored>
-    void multiply(Own<float> (&sum)[4], const Own<unsigned> (&a)[4], const Own<unsigned>& b0,
-                  const Own<unsigned>& b1) const {
+    void multiply(OwnValue<float> (&sum)[4], const OwnValue<unsigned> (&a)[4], const OwnValue<unsigned>& b0,
+                  const OwnValue<unsigned>& b1) const {
         if constexpr (!is_half<Stored>)
             return multiply_numbers(sum, a, b0, b1);
         else
-            multiply_halves<Stored>(sum, {&a[0], &a[1], &a[2], &a[3]}, b0, b1, 0);
+            multiply_halves<Stored>(sum, a, b0, b1);
     }
-    void multiply_numbers(Own<float> (&sum)[4], const Own<unsigned> (&a)[4], const Own<unsigned>& b0,
-                          const Own<unsigned>& b1) const {
+    void multiply_numbers(OwnValue<float> (&sum)[4], const OwnValue<unsigned> (&a)[4], const OwnValue<unsigned>& b0,
+                          const OwnValue<unsigned>& b1) const {
         float weight[kTileRows][8], h[8][kGroup];
         const auto number = [](unsigned bits) {
             if ((bits & 0x1fffU) != 0 && (bits & 0x7fffffffU) < 0x7f800000U)
@@ -178,7 +178,7 @@ struct EmulatedMachine {
                 weight[g + (part % 2 ? 8 : 0)][t + (part / 2 ? 4 : 0)] = number(a[part][lane]);
             h[t][g] = number(b0[lane]), h[t + 4][g] = number(b1[lane]);
         }
-        add_products(sum, weight, h, 0);
+        add_products(sum, weight, h);
     }
     void send(int, int peer, int buffer, int row, int column, std::uint64_t bytes) const {
         std::uint32_t numbers[4];
