@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from cuda_build import ROOT, load, release_architectures
-from machine_code import compiled, disassembler, largest, listing, names, step_of
+from machine_code import compiled, disassembler, largest, listing, names, steps_of
 
 sys.path.append(str(ROOT / "tests/support"))
 
@@ -25,7 +25,7 @@ CARDS = {"75": (40, 640), "80": (108, 1728), "86": (84, 1344), "89": (128, 1344)
 CARDS["120"] = (170, 1344)
 LAYERS = [("lstm", 0, 16), ("gru", 256, 64), ("rnn_tanh", 511, 600), ("slstm", 100, 3), ("lstm_program", 40, 9)]
 # How often what begins with a name stands in a step's loop, and in the whole kernel. A release is a fence (MEMBAR,
-# ERRBAR) and a count (RED); a kernel begins with one, too. An acquire is a load, behind which a cache is emptied (CCTL).
+# ERRBAR) and a count (RED); a kernel begins with one, too. An acquire is a load, behind which a cache is emptied: CCTL.
 COUNTS = {"BAR": (1, 1), "UCGABAR": (0, 0), "MEMBAR": (1, 2), "ERRBAR": (1, 2), "RED": (1, 2), "CCTL": (1, 1)}
 COUNTS |= {"ATOM": (0, 0), "LDL": (0, 0), "STL": (0, 0)}
 PRODUCT = "HMMA"
@@ -34,7 +34,10 @@ PRODUCT = "HMMA"
 def look(cubin: Path, tool: str, what: str) -> None:
     """Hold the machine code of a step, and of the whole kernel, to what may stand there."""
     whole = listing(tool, cubin)
-    step = names(step_of(whole, (PRODUCT, "BAR")))
+    steps = steps_of(whole, (PRODUCT, "BAR"))
+    step = names(steps[0])
+    if len(steps) > 1:
+        raise SystemExit(f"compile_grid: {what}: expected one loop over steps, found {len(steps)}")
     for of, expected in COUNTS.items():
         found = tuple(sum(name.startswith(of) for name in part) for part in (step, names(whole)))
         if found != expected:

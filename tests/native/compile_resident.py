@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from cuda_build import ROOT, load, release_architectures
-from machine_code import compiled, disassembler, largest, listing, names, step_of
+from machine_code import compiled, disassembler, largest, listing, names, steps_of
 
 sys.path.append(str(ROOT / "tests/support"))
 
@@ -40,12 +40,13 @@ def architectures() -> list[str]:
 
 def look(cubin: Path, tool: str, product: str, what: str) -> None:
     """Hold the machine code of a step to what may stand there."""
-    step = names(step_of(listing(tool, cubin), (product, *WANTED)))
-    missing = ["LDSM"] if product == "HMMA" and "LDSM" not in step else []
-    forbidden = sorted({name for name in step if name.startswith(FORBIDDEN)})
-    if missing or forbidden:
-        raise SystemExit(f"compile_resident: {what}: expected {missing} in a step's loop, and no {forbidden}")
-    print(f"{what}: a step is {len(step)} instructions, {step.count(product)} of them products")
+    for loop in steps_of(listing(tool, cubin), (product, *WANTED)):
+        step = names(loop)
+        missing = ["LDSM"] if product == "HMMA" and "LDSM" not in step else []
+        forbidden = sorted({name for name in step if name.startswith(FORBIDDEN)})
+        if missing or forbidden:
+            raise SystemExit(f"compile_resident: {what}: expected {missing} in a step's loop, and no {forbidden}")
+        print(f"{what}: a step is {len(step)} instructions, {step.count(product)} of them products", flush=True)
 
 
 def main(file: str, folder: str) -> None:

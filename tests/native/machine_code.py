@@ -50,19 +50,74 @@ def names(lines: list[str]) -> list[str]:
     return [line.split()[0].rstrip(";").split(".")[0] for line in bare if line]
 
 
-def step_of(lines: list[str], wanted: tuple[str, ...]) -> list[str]:
-    """Return the instructions of the innermost loop with all that is wanted in it, up to its last way back."""
+def successors(lines: list[str]) -> list[list[int]]:
+    """Return, of each line, which may come next. A function that is called returns to where it was called from.
+
+    A branch has a condition before it, beside its target, or in its name: whether lanes go together (CONV, DIV).
+    """
     places = {line[:-1]: at for at, line in enumerate(lines) if line.endswith(":")}
-    loops: dict[int, list[str]] = {}
-    for end, line in enumerate(lines):
-        target = re.search(r"\bBRA\b.*`\((\.L_x_\d+)\)", line)
-        if target and places.get(target[1], end) < end:
-            loop = lines[places[target[1]] : end]
-            if set(wanted) <= set(names(loop)):
-                loops[places[target[1]]] = loop
+    found: list[list[int]] = []
+    for at, line in enumerate(lines):
+        target = re.match(r"(@\S+\s+)?BRA(?:\.U)?(\.\S+)?\s+(.*)`\((\.L_x_\d+)\)", line)
+        ends = re.match(r"(EXIT|RET)\b", line) or (target and not any(target.groups()[:3]))
+        after = [] if ends or at + 1 == len(lines) else [at + 1]
+        found.append([*after, places[target[4]]] if target else after)
+    return found
+
+
+def cycles(nodes: set[int], after: list[list[int]]) -> list[set[int]]:
+    """Return the strongly connected parts with more than one node (Tarjan's algorithm)."""
+    order: dict[int, int] = {}
+    low: dict[int, int] = {}
+    open_nodes: list[int] = []
+    is_open: set[int] = set()
+    found: list[set[int]] = []
+    for root in nodes:
+        work = [(root, 0)] if root not in order else []
+        while work:
+            node, at = work.pop()
+            if at == 0:
+                order[node] = low[node] = len(order)
+                open_nodes.append(node)
+                is_open.add(node)
+            following = [one for one in after[node] if one in nodes]
+            if at > 0:
+                low[node] = min(low[node], low[following[at - 1]])
+            while at < len(following):
+                one = following[at]
+                at += 1
+                if one not in order:
+                    work += [(node, at), (one, 0)]
+                    break
+                if one in is_open:
+                    low[node] = min(low[node], order[one])
+            else:
+                if low[node] == order[node]:
+                    part = set(open_nodes[open_nodes.index(node) :])
+                    del open_nodes[open_nodes.index(node) :]
+                    is_open -= part
+                    if len(part) > 1:
+                        found.append(part)
+    return found
+
+
+def steps_of(lines: list[str], wanted: tuple[str, ...]) -> list[list[str]]:
+    """Return the instructions of each innermost loop with all that is wanted in it, wherever they stand."""
+    after = successors(lines)
+
+    def innermost(nodes: set[int]) -> list[set[int]]:
+        found: list[set[int]] = []
+        for loop in cycles(nodes, after):
+            if not set(wanted) <= set(names([lines[node] for node in loop])):
+                continue
+            entries = {one for node in range(len(lines)) if node not in loop for one in after[node] if one in loop}
+            found += innermost(loop - entries) or [loop]
+        return found
+
+    loops = innermost(set(range(len(lines))))
     if not loops:
         raise SystemExit(f"expected a loop with {wanted} in it, found none")
-    return loops[max(loops)]
+    return [[lines[node] for node in sorted(loop)] for loop in loops]
 
 
 def compiled(source: Path, architecture: str) -> tuple[Path, str]:
