@@ -165,15 +165,13 @@ void make_kernels(int cell, const Call& call, Dtype dtype, const cuda::Queue& qu
     if (cell >= kBuiltIn)
         cuda::make_ready(cuda::program_of(cell - kBuiltIn), dtype, std::is_same_v<Call, BackwardCall>);
     if (queue.resident > 0 && call.in.shape.hidden > 0) {
-        const cuda::Resident shape =
-            cuda::divide(cuda::tile_gates(*at(cell).table), call.in.shape.hidden, call.in.shape.batch, queue.resident,
-                         cuda::operands_of(dtype, call.in.where.tf32), queue.shared);
+        const cuda::Resident shape = cuda::divide(
+            *at(cell).table, call.in.shape, cuda::operands_of(dtype, call.in.where.tf32), queue.resident, queue.shared);
         cuda::make_resident_ready(cell, cell < kBuiltIn ? nullptr : &cuda::program_of(cell - kBuiltIn), shape, dtype,
                                   pair);
     }
     if (queue.grid > 0 && call.in.shape.hidden > 0) {
-        const cuda::Grid shape = cuda::divide_grid(at(cell).table->hidden.count, call.in.shape.hidden,
-                                                   call.in.shape.batch, queue.grid, queue.capability);
+        const cuda::Grid shape = cuda::divide_grid(*at(cell).table, call.in.shape, {queue.capability, queue.grid});
         cuda::make_grid_ready(cell, cell < kBuiltIn ? nullptr : &cuda::program_of(cell - kBuiltIn), shape, dtype);
     }
 }
@@ -330,7 +328,7 @@ ProgramSource resident_source(const ResidentLayer& layer) {
     if (!why.empty()) throw std::invalid_argument("kernel: resident: " + why);
     const int processors = layer.pair ? half_of(layer.processors) : layer.processors;
     const Resident shape =
-        divide(tile_gates(table), layer.hidden, layer.batch, processors, operands_of(layer.dtype, layer.tf32));
+        divide(table, call.in.shape, operands_of(layer.dtype, layer.tf32), processors, most_shared(90));
     const OwnProgram* program = layer.cell < kBuiltIn ? nullptr : &program_of(layer.cell - kBuiltIn);
     return {kResidentPrelude, resident_source(layer.cell, program, shape, layer.dtype, layer.pair)};
 }
@@ -379,9 +377,10 @@ ProgramSource grid_source(const ResidentLayer& layer, int capability) {
     const CellTable& table = *at(layer.cell).table;
     ForwardCall call{};
     call.in.shape = {1, layer.batch, layer.hidden, layer.hidden, layer.hidden};
-    const std::string why = not_grid(table, call, layer.dtype, {capability, layer.processors});
+    const Card card{capability, layer.processors};
+    const std::string why = not_grid(table, call, layer.dtype, card);
     if (!why.empty()) throw std::invalid_argument("kernel: grid: " + why);
-    const Grid shape = divide_grid(table.hidden.count, layer.hidden, layer.batch, layer.processors, capability);
+    const Grid shape = divide_grid(table, call.in.shape, card);
     const OwnProgram* program = layer.cell < kBuiltIn ? nullptr : &program_of(layer.cell - kBuiltIn);
     return {kGridPrelude, grid_source(layer.cell, program, shape, layer.dtype)};
 }
