@@ -184,8 +184,8 @@ def test_a_length_out_of_range(xla: Xla) -> None:
 
 def test_a_kernel_that_does_not_serve(xla: Xla) -> None:
     p = make("lstm", (4, 3, 5, 6), "float32")
-    cuda.set_kernel("resident")
-    with pytest.raises(Exception, match="kernel: resident: expected bfloat16 or float16, got float32"):
+    cuda.set_kernel("grid")
+    with pytest.raises(Exception, match="kernel: grid: expected bfloat16 or float16, got float32"):
         jax.block_until_ready(rkj.forward("lstm", p.x, p.params))
 
 
