@@ -104,7 +104,7 @@ struct BackwardShared {
         options = masks.zones || masks.drops || call.norms[0];
         for (const void* sequence : call.d_sequence) options = options || sequence;
         const Shape& shape = call.in.shape;
-        plan = for_threads(plan, threads, cell, Pass::backward, call.in, kept);
+        if (threads > 1 || plan.threads > 1) plan = plan_of(cell, Pass::backward, call.in, threads, kept);
         const Index width = width_of(table, shape);
         blocks = blocks_of<T>(shape.hidden);
         h_blocks = blocks_of<T>(width);

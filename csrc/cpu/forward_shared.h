@@ -70,27 +70,28 @@ struct ForwardShared {
 
     // The threads that a call can use at all, so that no other is woken.
     int useful_threads(int threads) {
-        plan = plan_of(cell, Pass::forward, call.in, threads, kept());
+        plan = plan_of(cell, Pass::forward, call.in, threads, threads > 1 ? kept() : Kept{});
         return plan.threads;
     }
+    // For the threads that it got.
     void prepare(int threads) {
-        Plan cut = for_threads(plan, threads, cell, Pass::forward, call.in, kept());
+        if (threads > 1 || plan.threads > 1) plan = plan_of(cell, Pass::forward, call.in, threads, kept());
         if (call.prepared && weights().input.panels.kept.storage == WeightStorage::int8) {
             const Index batch = call.in.shape.batch, steps = cpu::kInt8Rows / (batch > 0 ? batch : 1);
-            cut.forward_chunk = least(cut.forward_chunk, steps > 0 ? steps : Index{1});
+            plan.forward_chunk = least(plan.forward_chunk, steps > 0 ? steps : Index{1});
         }
-        prepare(cut);
+        prepare();
     }
 
     const ForwardWeights<T>& weights() const {
         return call.prepared ? static_cast<const PreparedWeights<T>*>(call.prepared)->weights : own_weights;
     }
 
-    void prepare(const Plan& cut) {
+    // As the plan says.
+    void prepare() {
         held = copy_settings(call.in, table, settings);
         const Shape& shape = call.in.shape;
         const Index width = width_of(table, shape);
-        plan = cut;
         blocks = blocks_of<T>(shape.hidden);
         h_blocks = blocks_of<T>(width);
         claims.take(workspace, plan);

@@ -230,13 +230,6 @@ Plan plan_of(const EngineCell<T>& cell, Pass pass, const Inputs& in, int threads
     return make_plan(plan_input(cell, pass, in, threads, kept));
 }
 
-// The plan for the threads that a call got, where `wanted` is the one for those that it might have got.
-template <class T>
-Plan for_threads(const Plan& wanted, int threads, const EngineCell<T>& cell, Pass pass, const Inputs& in,
-                 const Kept& kept) {
-    return threads == 1 && wanted.threads == 1 ? wanted : plan_of(cell, pass, in, threads, kept);
-}
-
 // Values per row of a reserve behind its blocks: what was fed back, what was projected, or scales. No cell has two of
 // them.
 RNNKERNELS_INLINE Index behind_blocks(const CellTable& table, const Shape& shape) {

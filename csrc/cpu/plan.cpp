@@ -53,8 +53,8 @@ Plan make_plan(const PlanInput& in) {
     const Index batch = s.batch > 0 ? s.batch : 1;
     const Index steps = s.steps > 0 ? s.steps : 1;
     const Index weights = products_of(in);
-    const Index few_rows_rate = in.rate < kFewRowsRate ? in.rate : kFewRowsRate, step_work = kStepWork * few_rows_rate;
-    if (in.threads > 1 && (weights + in.beside) * in.rows > step_work) {
+    const Index few_rows_rate = in.rate < kFewRowsRate ? in.rate : kFewRowsRate;
+    if (in.threads > 1 && (weights + in.beside) * in.rows > kStepWork * few_rows_rate) {
         const Index most_unit_groups = (s.hidden + in.item_units - 1) / in.item_units;
         const bool few = in.low_rows < kTileRows || weights * in.rows < kMeetingWork * in.rate;
         const Index least_rows = few ? kTileRows : in.low_rows;

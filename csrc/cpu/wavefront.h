@@ -35,7 +35,8 @@ struct Wavefront {
         pieces = take_claims(workspace, layers, 1, layers + 1);
         for (int layer = 0; layer < layers; ++layer) {
             new (shared + layer) Shared(cell, calls[layer], workspace);
-            shared[layer].prepare(Plan{1, 1, 1, 1, chunk, 1});
+            shared[layer].plan = {1, 1, 1, 1, chunk, 1};
+            shared[layer].prepare();
         }
     }
 
