@@ -12,6 +12,9 @@ namespace rnnkernels::cuda {
 // Why a forward of the cell cannot be served, as a sentence that begins with what was expected; empty: it can.
 std::string not_resident(const CellTable& table, const ForwardCall& call, Dtype dtype, const Card& card);
 
+// The same of a backward.
+std::string not_resident(const CellTable& table, const BackwardCall& call, Dtype dtype, const Card& card);
+
 // Likewise why no kernel that runs all steps serves a forward with these options.
 std::string not_in_one_kernel(const Inputs& in);
 
