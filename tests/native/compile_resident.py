@@ -68,7 +68,10 @@ def step_of(listing: str, product: str) -> list[str]:
         target = re.search(r"\bBRA\b.*`\((\.L_x_\d+)\)", line)
         if target and places.get(target[1], end) < end:
             loop = lines[places[target[1]] : end]
-            if all(any(word in one for one in loop) for word in (product, *WANTED)):
+            # Behind the kernel's end stands only where a wait goes on, which comes back into the loop.
+            if not any("EXIT" in one for one in loop) and all(
+                any(word in one for one in loop) for word in (product, *WANTED)
+            ):
                 loops[places[target[1]]] = loop
     if not loops:
         raise SystemExit("compile_resident: expected a loop with products in it, found none")

@@ -7,34 +7,41 @@
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-template <class Cell>
+template <class Cell, class Stored>
 struct ResidentCellBackwardAt : BackwardAt<Cell, float, true> {
     using Base = BackwardAt<Cell, float, true>;
+    using Base::a;
     using typename Base::G;
     using typename Base::V;
 
-    const V *kept, *product;
+    Index hidden;  // a constant of the kernel, where that of the arrays is none
+    const V* kept;
+    V product;  // what came through the products of the step behind, where it has the row
+    bool follows;
     V *carried, *du;
 
     RNNKERNELS_INLINE void load_dn(V* dn) const {
         RNNKERNELS_UNROLL(8)
         for (int k = 0; k < G::states; ++k) dn[k] = carried[k];
-        if (product) dn[0] = *product + dn[0];
+        if (follows) dn[0] = product + dn[0];
     }
     RNNKERNELS_INLINE void load_step(V* s, V* n, V* dn) const {
         RNNKERNELS_UNROLL(8)
         for (int k = 0; k < G::states; ++k) s[k] = kept[k], n[k] = kept[G::states + k];
-        if (Base::a.d_output) dn[0] = kept[2 * G::states] + dn[0];
-        if (Base::a.operand) Base::a.store(Base::a.operand, Base::at(), s[0]);
+        if (a.d_output) dn[0] = kept[2 * G::states] + dn[0];
+        if (a.operand) Stored::set(a.operand, Base::row * hidden + Base::unit, s[0].raw);
     }
     RNNKERNELS_INLINE void load_saved(V* saved) const {
         RNNKERNELS_UNROLL(16)
         for (int k = 0; k < G::saved; ++k) saved[k] = kept[2 * G::states + 1 + k];
     }
     RNNKERNELS_INLINE void store_d(const V* d) const {
-        Base::store_d(d);
+        const Index at = Base::row * (Base::columns * hidden) + Base::unit;
+        RNNKERNELS_UNROLL(32)
+        for (int i = 0; i < Base::columns; ++i)
+            if (slot(i) < Base::slots) Stored::set(a.gradient, at + i * hidden, d[slot(i)].raw);
         RNNKERNELS_UNROLL(8)
-        for (int i = 0; i < G::hiddens; ++i) du[i] = d[hidden_slot(i)];
+        for (int i = 0; i < G::hiddens; ++i) du[i] = d[slot(Base::layout.hidden + i)];
     }
     RNNKERNELS_INLINE void store_ds(const V* ds) const {
         RNNKERNELS_UNROLL(8)
@@ -42,9 +49,10 @@ struct ResidentCellBackwardAt : BackwardAt<Cell, float, true> {
     }
 
 private:
-    static RNNKERNELS_INLINE int hidden_slot(int i) {
-        constexpr ProductGates all = table_of<Cell>().hidden;
-        return all.slot[i];
+    // The gradient slot of a column.
+    static RNNKERNELS_INLINE int slot(int column) {
+        constexpr Columns all = Base::layout.columns;
+        return all.slot[column];
     }
 };
 
@@ -58,36 +66,20 @@ struct ResidentCellBackward {
     RNNKERNELS_INLINE static constexpr int hidden_count(const ResidentBackwardCall&) { return hiddens; }
     RNNKERNELS_INLINE static constexpr int state_count(const ResidentBackwardCall&) { return states; }
 
+    template <class Stored>
     RNNKERNELS_INLINE static void fetch(const ResidentBackwardCall& call, const ResidentPlace& at, bool follows,
                                         V* kept) {
+        fetch_states<Stored>(call, at, states, follows, kept);
         const BackwardArrays<float>& a = call.a;
-        const auto output = [&](Index row)
-                                RNNKERNELS_INLINED { return a.load(a.output, a.place(row) * a.hidden + at.unit); };
-        RNNKERNELS_UNROLL(8)
-        for (int k = 0; k < states; ++k) {
-            V& after = kept[states + k];
-            if (follows)
-                after = kept[k];
-            else
-                after = k == 0 ? output(at.row) : V(a.after[k][at.row * a.kept_row + at.unit]);
-        }
-        const Index first = at.of_batch * a.hidden + at.unit;
-        RNNKERNELS_UNROLL(8)
-        for (int k = 0; k < states; ++k) {
-            if (at.begins && k == 0)
-                kept[k] = a.h ? a.load(a.h, first) : V(0.0F);
-            else if (at.begins)
-                kept[k] = V(a.before[k][first]);
-            else
-                kept[k] = k == 0 ? output(at.before) : V(a.after[k][at.before * a.kept_row + at.unit]);
-        }
-        if (a.d_output) kept[2 * states] = a.load(a.d_output, a.place(at.row) * a.hidden + at.unit);
-        BackwardAt<Cell, float, true>{a, at.row, at.unit}.load_saved(kept + 2 * states + 1);
+        const Index first = at.row * a.kept_row + at.unit;
+        RNNKERNELS_UNROLL(16)
+        for (int k = 0; k < G::saved; ++k) kept[2 * states + 1 + k] = V(a.saved[first + k * at.hidden]);
     }
+    template <class Stored>
     RNNKERNELS_INLINE static void step(const ResidentBackwardCall& call, const ResidentPlace& at, const V* kept,
-                                       const V* product, V* carried, V* du) {
-        backward_step<(setting_count<Cell> > 0), Cell>(
-            ResidentCellBackwardAt<Cell>{{call.a, at.row, at.unit}, kept, product, carried, du});
+                                       V product, bool follows, V* carried, V* du) {
+        backward_step<(setting_count<Cell> > 0), Cell>(ResidentCellBackwardAt<Cell, Stored>{
+            {call.a, at.row, at.unit}, at.hidden, kept, product, follows, carried, du});
     }
 };
 

@@ -25,19 +25,18 @@ __device__ __forceinline__ void run_resident_backward(const ResidentBackwardCall
     ResidentBackwardWarp<Maths, Stored, BackwardMachine<shape>> warp(machine, call, blockIdx.x / shape.of.blocks);
     arrive_cluster();
     wait_cluster();
-    for (Index e = 0; e < call.steps; ++e) {
+    for (Index e = 0;; ++e) {
         const int buffer = backward_buffer(e);
         if (waits_for(e)) {
             mailbox.parts.wait(buffer, parity_of(e));
             if (threadIdx.x == 0) mailbox.parts.expect(buffer, shape.bytes());
             warp.sum(buffer);
         }
+        if (e == call.steps) break;
         warp.step(call.steps - 1 - e, buffer);
         mailbox.parts.wait(kGradientsBarrier, gradients_parity(e));
         warp.multiply(buffer, backward_buffer(e + 1));
     }
-    mailbox.parts.wait(backward_buffer(call.steps), parity_of(call.steps));
-    warp.sum(backward_buffer(call.steps));
     warp.end();
     arrive_cluster();  // none may leave while others can still send to it
     wait_cluster();

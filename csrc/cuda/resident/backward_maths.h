@@ -4,11 +4,12 @@
 //   hiddens, states, kept       numbers of a unit, at most: gate gradients that are multiplied, states, and what of a
 //                               step does not wait for the step behind
 //   hidden_count(call), state_count(call)          how many there are
-//   fetch(call, at, follows, kept)                 the last of these; `follows`: kept has the step behind, whose states
+//   fetch<Stored>(call, at, follows, kept)         the last of these; `follows`: kept has the step behind, whose states
 //                                                  before it are those after this one
-//   step(call, at, kept, product, carried, du)     a step: everything that is kept is stored, carried and du are new
+//   step<Stored>(call, at, kept, product, follows, carried, du)
+//                                                  a step: everything that is kept is stored, carried and du are new
 //
-// `product` is what comes to h through the products of the step behind; null: nothing does.
+// `product` is what comes to h through the products of the step behind, where that one has the row (`follows`).
 #pragma once
 
 #include "../arrays.h"
@@ -46,6 +47,32 @@ struct ResidentPlace {
     Index before;    // that of these steps one step earlier; it may be negative
     bool begins;     // there is no such step
     Index unit;
+    Index hidden;  // H
 };
+
+// The first of what a unit keeps: its states before the step, those after it, the caller's gradient of h.
+template <class Stored>
+RNNKERNELS_INLINE void fetch_states(const ResidentBackwardCall& call, const ResidentPlace& at, int states, bool follows,
+                                    Vec<float>* kept) {
+    using V = Vec<float>;
+    const BackwardArrays<float>& a = call.a;
+    const auto state = [&](int k, Index row) RNNKERNELS_INLINED {
+        return k == 0 ? V(Stored::get(a.output, a.place(row) * at.hidden + at.unit))
+                      : V(a.after[k][row * a.kept_row + at.unit]);
+    };
+    RNNKERNELS_IN_REGISTERS
+    for (int k = 0; k < states; ++k) kept[states + k] = follows ? kept[k] : state(k, at.row);
+    const Index first = at.of_batch * at.hidden + at.unit;
+    RNNKERNELS_IN_REGISTERS
+    for (int k = 0; k < states; ++k) {
+        if (!at.begins)
+            kept[k] = state(k, at.before);
+        else if (k > 0)
+            kept[k] = V(a.before[k][first]);
+        else
+            kept[k] = V(a.h ? Stored::get(a.h, first) : 0.0F);
+    }
+    if (a.d_output) kept[2 * states] = V(Stored::get(a.d_output, a.place(at.row) * at.hidden + at.unit));
+}
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -9,7 +9,9 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 
 // `states`: as many as kept has, before the step and after it. Columns from `first_hidden` on are what is multiplied.
 struct ResidentProgramBackwardAt : ProgramBackwardAt<float, false> {
-    const V *kept, *product;
+    const V* kept;
+    V product;
+    bool follows;
     V *carried, *du;
     int states, first_hidden, hiddens;
 
@@ -18,7 +20,7 @@ struct ResidentProgramBackwardAt : ProgramBackwardAt<float, false> {
     RNNKERNELS_INLINE V get_saved(int k) const { return kept[2 * states + 1 + k]; }
     RNNKERNELS_INLINE V get_d_new(int k, int) const {
         if (k > 0) return carried[k];
-        const V d = product ? *product + carried[0] : carried[0];
+        const V d = follows ? product + carried[0] : carried[0];
         return a.d_output ? kept[2 * states] + d : d;
     }
     RNNKERNELS_INLINE void set_slot(int column, int columns, V value) const {
@@ -42,37 +44,25 @@ struct ResidentProgramBackward {
         return Program::state_count(call);
     }
 
+    template <class Stored>
     RNNKERNELS_INLINE static void fetch(const ResidentBackwardCall& call, const ResidentPlace& at, bool follows,
                                         V* kept) {
-        const BackwardArrays<float>& a = call.a;
         const int count = state_count(call);
-        const auto state = [&](int k, Index row) RNNKERNELS_INLINED {
-            return k == 0 ? a.load(a.output, a.place(row) * a.hidden + at.unit)
-                          : V(a.after[k][row * a.kept_row + at.unit]);
-        };
-        RNNKERNELS_IN_REGISTERS
-        for (int k = 0; k < count; ++k) kept[count + k] = follows ? kept[k] : state(k, at.row);
-        const Index first = at.of_batch * a.hidden + at.unit;
-        RNNKERNELS_IN_REGISTERS
-        for (int k = 0; k < count; ++k) {
-            if (!at.begins)
-                kept[k] = state(k, at.before);
-            else if (k > 0)
-                kept[k] = V(a.before[k][first]);
-            else
-                kept[k] = a.h ? a.load(a.h, first) : V(0.0F);
-        }
-        if (a.d_output) kept[2 * count] = a.load(a.d_output, a.place(at.row) * a.hidden + at.unit);
+        fetch_states<Stored>(call, at, count, follows, kept);
+        const BackwardArrays<float>& a = call.a;
+        const Index first = at.row * a.kept_row + at.unit;
         RNNKERNELS_IN_REGISTERS
         for (int k = 0; k < Program::saved_count(call); ++k)
-            kept[2 * count + 1 + k] = V(a.saved[at.row * a.kept_row + k * a.hidden + at.unit]);
+            kept[2 * count + 1 + k] = V(a.saved[first + k * at.hidden]);
     }
+    template <class Stored>
     RNNKERNELS_INLINE static void step(const ResidentBackwardCall& call, const ResidentPlace& at, const V* kept,
-                                       const V* product, V* carried, V* du) {
-        if (call.a.operand) call.a.store(call.a.operand, at.row * call.a.hidden + at.unit, kept[0]);
+                                       V product, bool follows, V* carried, V* du) {
+        if (call.a.operand) Stored::set(call.a.operand, at.row * at.hidden + at.unit, kept[0].raw);
         Program::run(call, ResidentProgramBackwardAt{{call.a, at.row, at.unit},
                                                      kept,
                                                      product,
+                                                     follows,
                                                      carried,
                                                      du,
                                                      state_count(call),

@@ -81,9 +81,8 @@ public:
                     V carried[Maths::states];
                     RNNKERNELS_IN_REGISTERS
                     for (int k = 0; k < Maths::state_count(call_); ++k) carried[k] = V(carried_[g][s][k][lane]);
-                    const V product(product_[g][s][lane]);
-                    Maths::step(call_, place_of(t, row, unit), kept_[g][s].of(lane), row < next ? &product : nullptr,
-                                carried, du);
+                    Maths::template step<Stored>(call_, place_of(t, row, unit), kept_[g][s].of(lane),
+                                                 V(product_[g][s][lane]), row < next, carried, du);
                     RNNKERNELS_IN_REGISTERS
                     for (int k = 0; k < Maths::state_count(call_); ++k) carried_[g][s][k][lane] = carried[k].raw;
                 }
@@ -150,7 +149,7 @@ private:
         return m_.block * m_.shape().of.block_units() + finished_unit(m_.shape(), m_.warp, lane, s);
     }
     RNNKERNELS_INLINE ResidentPlace place_of(Index t, Index row, Index unit) const {
-        return {call_.first(t) + row, row, call_.first(t - 1) + row, call_.first_step + t == 0, unit};
+        return {call_.first(t) + row, row, call_.first(t - 1) + row, call_.first_step + t == 0, unit, hidden()};
     }
 
     // What of a step does not wait for the step behind. `later`: that one was fetched before.
@@ -160,7 +159,7 @@ private:
             each_value([&](int g, int s) RNNKERNELS_INLINED {
                 const Index row = row_of(lane, g), unit = unit_of(lane, s);
                 if (row < count && unit < hidden())
-                    Maths::fetch(call_, place_of(t, row, unit), row < next, kept_[g][s].of(lane));
+                    Maths::template fetch<Stored>(call_, place_of(t, row, unit), row < next, kept_[g][s].of(lane));
             });
         });
     }
