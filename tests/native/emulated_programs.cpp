@@ -304,6 +304,11 @@ void make_grid_ready(int, const OwnProgram*, const Grid&, Dtype) {}
 
 }  // namespace rnnkernels::cuda
 
+// How many resident backwards have run.
+extern "C" __attribute__((visibility("default"))) int emulated_resident_backwards() {
+    return rnnkernels::cuda::resident_backwards;
+}
+
 // A phase of a program, compiled for the host: run in its place from now on; null: no longer. Whether there is such a
 // program.
 extern "C" __attribute__((visibility("default"))) bool emulated_compiled(const char* name, int wide, int phase,

@@ -42,10 +42,14 @@ void put_resident_cell(int, const Queue& queue, const Resident& shape, const Res
     put_emulated<ResidentMathsOf<Cell>>(queue, shape, call);
 }
 
+// How many there were; tests ask whether a call was served by one (emulated_programs.cpp).
+inline int resident_backwards = 0;
+
 template <class Maths>
 void put_backward_emulated(const Queue& queue, const ResidentBackward& shape, const ResidentBackwardCall& call) {
     put(queue, [=] {
         if (call.steps == 0) return;
+        ++resident_backwards;
         if (call.a.storage == Dtype::bfloat16)
             run_emulated_backward<Maths, Bfloat16>(shape, call, 1);
         else
