@@ -46,8 +46,10 @@ struct ResidentPlace {
     Index of_batch;  // the same sequence's row of the batch
     Index before;    // that of these steps one step earlier; it may be negative
     bool begins;     // there is no such step
-    Index unit;
-    Index hidden;  // H
+    Index hidden;    // H
+    Index unit = 0;
+    // Of row and, where there is one, of before in the caller's arrays; to fetch alone.
+    Index place = 0, place_before = 0;
 };
 
 // The first of what a unit keeps: its states before the step, those after it, the caller's gradient of h.
@@ -56,23 +58,23 @@ RNNKERNELS_INLINE void fetch_states(const ResidentBackwardCall& call, const Resi
                                     Vec<float>* kept) {
     using V = Vec<float>;
     const BackwardArrays<float>& a = call.a;
-    const auto state = [&](int k, Index row) RNNKERNELS_INLINED {
-        return k == 0 ? V(Stored::get(a.output, a.place(row) * at.hidden + at.unit))
+    const auto state = [&](int k, Index row, Index place) RNNKERNELS_INLINED {
+        return k == 0 ? V(Stored::get(a.output, place * at.hidden + at.unit))
                       : V(a.after[k][row * a.kept_row + at.unit]);
     };
     RNNKERNELS_IN_REGISTERS
-    for (int k = 0; k < states; ++k) kept[states + k] = follows ? kept[k] : state(k, at.row);
+    for (int k = 0; k < states; ++k) kept[states + k] = follows ? kept[k] : state(k, at.row, at.place);
     const Index first = at.of_batch * at.hidden + at.unit;
     RNNKERNELS_IN_REGISTERS
     for (int k = 0; k < states; ++k) {
         if (!at.begins)
-            kept[k] = state(k, at.before);
+            kept[k] = state(k, at.before, at.place_before);
         else if (k > 0)
             kept[k] = V(a.before[k][first]);
         else
             kept[k] = V(a.h ? Stored::get(a.h, first) : 0.0F);
     }
-    if (a.d_output) kept[2 * states] = V(Stored::get(a.d_output, a.place(at.row) * at.hidden + at.unit));
+    if (a.d_output) kept[2 * states] = V(Stored::get(a.d_output, at.place * at.hidden + at.unit));
 }
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -72,25 +72,29 @@ public:
     RNNKERNELS_INLINE void step(Index t, int buffer) {
         const Index count = call_.count(t), next = call_.next(t);
         m_.lanes([&](int lane) RNNKERNELS_INLINED {
-            each_value([&](int g, int s) RNNKERNELS_INLINED {
-                const Index row = row_of(lane, g), unit = unit_of(lane, s);
-                V du[Maths::hiddens];
-                RNNKERNELS_IN_REGISTERS
-                for (int i = 0; i < Maths::hidden_count(call_); ++i) du[i] = V(0.0F);
-                if (row < count && unit < hidden()) {
-                    V carried[Maths::states];
+            each_group([&](int g) RNNKERNELS_INLINED {
+                const Index row = row_of(lane, g);
+                ResidentPlace at = place_of(t, row);
+                each_unit([&](int s) RNNKERNELS_INLINED {
+                    at.unit = unit_of(lane, s);
+                    V du[Maths::hiddens];
                     RNNKERNELS_IN_REGISTERS
-                    for (int k = 0; k < Maths::state_count(call_); ++k) carried[k] = V(carried_[g][s][k][lane]);
-                    Maths::template step<Stored>(call_, place_of(t, row, unit), kept_[g][s].of(lane),
-                                                 V(product_[g][s][lane]), row < next, carried, du);
+                    for (int i = 0; i < Maths::hidden_count(call_); ++i) du[i] = V(0.0F);
+                    if (row < count && at.unit < hidden()) {
+                        V carried[Maths::states];
+                        RNNKERNELS_IN_REGISTERS
+                        for (int k = 0; k < Maths::state_count(call_); ++k) carried[k] = V(carried_[g][s][k][lane]);
+                        Maths::template step<Stored>(call_, at, kept_[g][s].of(lane), V(product_[g][s][lane]),
+                                                     row < next, carried, du);
+                        RNNKERNELS_IN_REGISTERS
+                        for (int k = 0; k < Maths::state_count(call_); ++k) carried_[g][s][k][lane] = carried[k].raw;
+                    }
                     RNNKERNELS_IN_REGISTERS
-                    for (int k = 0; k < Maths::state_count(call_); ++k) carried_[g][s][k][lane] = carried[k].raw;
-                }
-                RNNKERNELS_IN_REGISTERS
-                for (int i = 0; i < Maths::hidden_count(call_); ++i)
-                    m_.put(lane, buffer, g * kGroup + finished_row(m_.warp, lane),
-                           gradient_column(m_.shape(), i, finished_unit(m_.shape(), m_.warp, lane, s)),
-                           Stored::bits(du[i].raw));
+                    for (int i = 0; i < Maths::hidden_count(call_); ++i)
+                        m_.put(lane, buffer, g * kGroup + finished_row(m_.warp, lane),
+                               gradient_column(m_.shape(), i, finished_unit(m_.shape(), m_.warp, lane, s)),
+                               Stored::bits(du[i].raw));
+                });
             });
         });
         m_.arrive();
@@ -136,10 +140,18 @@ public:
 
 private:
     template <class Use>
-    RNNKERNELS_INLINE void each_value(Use use) const {
+    RNNKERNELS_INLINE void each_group(Use use) const {
         RNNKERNELS_IN_REGISTERS
-        for (int g = 0; g < m_.shape().of.groups; ++g) RNNKERNELS_IN_REGISTERS
-        for (int s = 0; s < m_.shape().of.lane_units(); ++s) use(g, s);
+        for (int g = 0; g < m_.shape().of.groups; ++g) use(g);
+    }
+    template <class Use>
+    RNNKERNELS_INLINE void each_unit(Use use) const {
+        RNNKERNELS_IN_REGISTERS
+        for (int s = 0; s < m_.shape().of.lane_units(); ++s) use(s);
+    }
+    template <class Use>
+    RNNKERNELS_INLINE void each_value(Use use) const {
+        each_group([&](int g) RNNKERNELS_INLINED { each_unit([&](int s) RNNKERNELS_INLINED { use(g, s); }); });
     }
     RNNKERNELS_INLINE Index hidden() const { return m_.shape().of.hidden; }
     RNNKERNELS_INLINE Index row_of(int lane, int g) const {
@@ -148,18 +160,25 @@ private:
     RNNKERNELS_INLINE Index unit_of(int lane, int s) const {
         return m_.block * m_.shape().of.block_units() + finished_unit(m_.shape(), m_.warp, lane, s);
     }
-    RNNKERNELS_INLINE ResidentPlace place_of(Index t, Index row, Index unit) const {
-        return {call_.first(t) + row, row, call_.first(t - 1) + row, call_.first_step + t == 0, unit, hidden()};
+    RNNKERNELS_INLINE ResidentPlace place_of(Index t, Index row) const {
+        const bool begins = call_.first_step + t == 0;
+        return {call_.first(t) + row, row, begins ? 0 : call_.first(t - 1) + row, begins, hidden()};
     }
 
     // What of a step does not wait for the step behind. `later`: that one was fetched before.
     RNNKERNELS_INLINE void fetch(Index t, bool later) {
         const Index count = call_.count(t), next = later ? call_.next(t) : 0;
         m_.lanes([&](int lane) RNNKERNELS_INLINED {
-            each_value([&](int g, int s) RNNKERNELS_INLINED {
-                const Index row = row_of(lane, g), unit = unit_of(lane, s);
-                if (row < count && unit < hidden())
-                    Maths::template fetch<Stored>(call_, place_of(t, row, unit), row < next, kept_[g][s].of(lane));
+            each_group([&](int g) RNNKERNELS_INLINED {
+                const Index row = row_of(lane, g);
+                if (row >= count) return;
+                ResidentPlace at = place_of(t, row);
+                at.place = call_.a.place(at.row);
+                if (!at.begins) at.place_before = call_.a.place(at.before);
+                each_unit([&](int s) RNNKERNELS_INLINED {
+                    at.unit = unit_of(lane, s);
+                    if (at.unit < hidden()) Maths::template fetch<Stored>(call_, at, row < next, kept_[g][s].of(lane));
+                });
             });
         });
     }
