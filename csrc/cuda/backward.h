@@ -2,9 +2,9 @@
 // cell.
 //
 // A step is a pass of the cell's backward over its rows and then the products of its gate gradients with the recurrent
-// weights, which the step before it reads. Gate gradients live for one chunk of steps; at its end they are summed
-// (weight_gradients.h). The forward's arrays are only read: a run can be differentiated again. Not here: what a thread
-// does (backward_bodies.h, ends.h, options.h, normalise.h).
+// weights, which the step before it reads; or all steps of a chunk are one kernel (resident/). At a chunk's end its
+// gate gradients are summed (weight_gradients.h). The forward's arrays are only read: a run can be differentiated
+// again. Not here: what a thread does (backward_bodies.h, ends.h, options.h, normalise.h).
 #pragma once
 
 #include "attention_backward_bodies.h"
