@@ -106,7 +106,7 @@ def differentiate(
     run = rk.forward(p.cell, x, params, state, **options)
     cuda.set_kernel(backward)
     d = torch.from_numpy(p.d_output).to(kind)
-    ahead = [torch.ones_like(d) for _ in state[1:]] if d_states else None
+    ahead = [None, *(torch.ones_like(d) for _ in state[1:])] if d_states else None
     return run, rk.backward(run, d, d_states=ahead, norms=norms)
 
 
