@@ -76,10 +76,10 @@ BREAKS = [
         RESIDENT,
     ),
     Break(
-        "resident backward: rows that ended leave what stood in the buffer",
+        "resident backward: units behind H have no gate gradients of 0",
         WARP,
         "for (int i = 0; i < Maths::hidden_count(call_); ++i) du[i] = V(0.0F);",
-        "for (int i = 0; i < Maths::hidden_count(call_); ++i) du[i] = V(1.0F);",
+        'for (int i = 0; i < Maths::hidden_count(call_); ++i) du[i] = V(__builtin_nanf(""));',
         "",
         RESIDENT,
     ),
