@@ -167,14 +167,14 @@ def test_a_rows_gradients_depend_on_itself_alone(tensors: Any) -> None:
     x, params, state = on_device(torch, p, torch.bfloat16)
     d = torch.from_numpy(p.d_output).to(torch.bfloat16)
     cuda.set_kernel("resident")
-    whole = rk.backward(rk.forward("lstm", x, params, state), d)
+    whole: Any = rk.backward(rk.forward("lstm", x, params, state), d)
     assert torch.equal(whole.x, rk.backward(rk.forward("lstm", x, params, state), d).x)
     one = [a[:, 3:4].contiguous() for a in (x, d)]
-    alone = rk.backward(rk.forward("lstm", one[0], params, tuple(s[3:4].contiguous() for s in state)), one[1])
+    alone: Any = rk.backward(rk.forward("lstm", one[0], params, tuple(s[3:4].contiguous() for s in state)), one[1])
     assert torch.equal(whole.x[:, 3:4], alone.x)
     assert torch.equal(whole.state[1][3:4], alone.state[1])
     d[:, 4] = float("nan")
-    beside = rk.backward(rk.forward("lstm", x, params, state), d)
+    beside: Any = rk.backward(rk.forward("lstm", x, params, state), d)
     assert torch.isnan(beside.x[:, 4]).all()
     keep = [row for row in range(19) if row != 4]
     assert torch.equal(whole.x[:, keep], beside.x[:, keep])
