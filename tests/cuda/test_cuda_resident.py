@@ -141,7 +141,7 @@ def test_gradients_against_float64(tensors: Any, emulated: Any, cell: str, hidde
     found = differentiate(torch, p, kind, lengths=lengths)
     assert backwards(emulated) == before + 1
     unit = 2.0**-8 if dtype == "bfloat16" else 2.0**-11
-    pairs = [(found.params[name], value) for name, value in wanted.params.items()]
+    pairs: list[Any] = [(found.params[name], value) for name, value in wanted.params.items()]
     pairs += [(found.x, wanted.x), *zip(found.state, wanted.state, strict=True)]
     for a, b in pairs:
         error = np.abs(a.double().numpy() - b).max() / np.abs(b).max()
