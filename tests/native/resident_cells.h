@@ -16,12 +16,12 @@ struct SixGates {
         {"c", Input::none, Operand::hidden, 2, 2},      {"d", Input::projected, Operand::hidden, 3, 3},
         {"e", Input::projected, Operand::hidden, 4, 4}, {"f", Input::projected, Operand::hidden, 5, 5}};
     static constexpr int saved_count = 1, slot_count = 6;
-    static void forward(const V* x, const V* u, const V*, const V* s, V* n, V* saved) {
+    RNNKERNELS_INLINE static void forward(const V* x, const V* u, const V*, const V* s, V* n, V* saved) {
         saved[0] = sigmoid(x[0] + u[0]);
         n[1] = fma(saved[0], s[1], tanh(x[1] + u[1]) * sigmoid(u[2]));
         n[0] = tanh(n[1] + x[3] + u[3]) * sigmoid(x[4] + u[4]) + sigmoid(x[5] + u[5]);
     }
-    static void backward(const V* saved, const V*, const V* s, const V* n, const V* dn, V* d, V* ds) {
+    RNNKERNELS_INLINE static void backward(const V* saved, const V*, const V* s, const V* n, const V* dn, V* d, V* ds) {
         const V one(1.0F), h = n[0];
         for (int i = 0; i < 6; ++i) d[i] = (one - h * h) * dn[0] * V(0.125F * static_cast<float>(i + 1));
         d[0] = fma(saved[0], dn[1], d[0]);
