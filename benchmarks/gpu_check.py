@@ -25,20 +25,34 @@ PACKAGE = ROOT / "build" / "gpu" / "package"
 TINY = """
 import torch, rnnkernels as rk
 from rnnkernels import cuda
+ROUNDED = [(torch.bfloat16, False), (torch.float16, False)]
+KINDS = {"resident": [*ROUNDED, (torch.float32, False), (torch.float32, True)], "grid": ROUNDED}
 for kernel in cuda.kernels():
     cuda.set_kernel(kernel)
-    kind = torch.bfloat16 if kernel == "resident" else torch.float32
-    for cell in rk.cells():
-        x = torch.randn(3, 2, 5, device="cuda").to(kind)
-        proj = 3 if rk.cell_info(cell)["projected"] else None
-        params = rk.init_params(cell, 5, 5, rng=0, proj_size=proj)
-        params = {n: torch.from_numpy(w).cuda().to(kind) for n, w in params.items()}
-        try:
-            run = rk.forward(cell, x, params, lengths=[3, 1])
-        except ValueError as error:
-            print(cell, error)
-            continue
-        rk.backward(run, torch.ones_like(run.output))
+    for kind, tf32 in KINDS.get(kernel, [(torch.float32, False)]):
+        cuda.allow_tf32(tf32)
+        for cell in rk.cells():
+            x = torch.randn(3, 2, 5, device="cuda").to(kind)
+            proj = 3 if rk.cell_info(cell)["projected"] else None
+            params = rk.init_params(cell, 5, 5, rng=0, proj_size=proj)
+            params = {n: torch.from_numpy(w).cuda().to(kind) for n, w in params.items()}
+            try:
+                run = rk.forward(cell, x, params, lengths=[3, 1])
+            except ValueError as error:
+                print(kernel, cell, error)
+                continue
+            rk.backward(run, torch.ones_like(run.output))
+            print(kernel, cell, kind, "TF32" if tf32 else "", "ran")
+    cuda.allow_tf32(False)
+    cuda.overlap_layers(True, steps=2)
+    for layers, both in ((3, False), (1, True)):
+        stack = rk.Stack("lstm", 5, 5, layers, bidirectional=both, dtype="float32", rng=0)
+        kind = torch.bfloat16 if kernel in KINDS else torch.float32
+        stack.params = {n: torch.from_numpy(w).cuda().to(kind) for n, w in stack.params.items()}
+        run = stack.forward(torch.randn(5, 2, 5, device="cuda").to(kind))
+        stack.backward(run, torch.ones_like(run.output))
+        print(kernel, "overlapped", layers, both, "ran")
+    cuda.overlap_layers(False)
 torch.cuda.synchronize()
 print("ran")
 """

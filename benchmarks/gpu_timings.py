@@ -5,7 +5,9 @@
 Ours and the peers' run in turn on the same parameters; answers are compared before anything is timed. Like precision
 with like: float32 has TF32 off on both sides, tf32 on. `graphs` is ours again, with the calls that come again run as
 CUDA graphs (rnnkernels.cuda.use_graphs). `floor` is the least time by the model of gpu_floor.py, of cards it knows.
-`step` is one step of the batch: of a stepper, of a prepared layer, as a call.
+`step` is one step of the batch: of a stepper, of a prepared layer, as a call. `resident` and `grid` are ours by the
+kernels of these names, where they serve; float32 is resident in full, tf32 in TF32. Stacks of these layers, and both
+directions of one, follow: `overlap` is ours with rnnkernels.cuda.overlap_layers.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import statistics
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,9 @@ SHAPES = ((256, 16, 256, 256), (256, 64, 512, 512), (256, 64, 1024, 1024), (128,
 FUSED = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
 VARIANTS = ("gru_reset_before", "mut1_projected", "mut2_projected", "mut3", "lstm_peephole")
 VARIANT_SHAPE = (128, 32, 512, 512)
+KERNELS = ("resident", "grid")  # that run all steps of a forward
+STACKS = {"four layers": (4, False), "both directions": (1, True)}  # layers, both directions
+STACK_SHAPES = ((256, 16, 256, 256), (256, 16, 512, 512))
 ROUNDS = 9
 TOLERANCE = {"float32": 2e-4, "tf32": 2e-2, "bfloat16": 5e-2, "float16": 1e-2}
 
@@ -67,18 +73,27 @@ def ours(cell: str, x: Any, params: dict[str, Any], d: Any) -> tuple[Call, Call]
     return infer, train
 
 
-def resident(cell: str, x: Any, params: dict[str, Any], d: Any) -> tuple[Call, Call] | None:
-    """The same by the kernel "resident"; None where it does not serve."""
-    dtype = str(x.dtype).removeprefix("torch.")
+def serves(kernel: str, cell: str, x: Any, params: dict[str, Any]) -> bool:
+    """Whether one of KERNELS serves a layer on the card at hand."""
+    dtype, hidden = str(x.dtype).removeprefix("torch."), params["weight_hh"].shape[1]
+    card, module = cuda.devices()[0], extension.load()
     try:
-        hidden = params["weight_hh"].shape[1]
-        extension.load().resident_source(cell, dtype, hidden, x.shape[1], cuda.devices()[0].processors)
+        if kernel == "grid":
+            major, minor = card.capability
+            module.grid_source(cell, dtype, hidden, x.shape[1], card.processors, 10 * major + minor)
+        else:
+            module.resident_source(cell, dtype, hidden, x.shape[1], card.processors, cuda.tf32_allowed())
     except ValueError:
-        return None
+        return False
+    return True
 
-    def by_name(call: Call) -> Call:
+
+def by_name(kernel: str, calls: tuple[Call, Call]) -> tuple[Call, Call]:
+    """The same calls by a kernel."""
+
+    def by(call: Call) -> Call:
         def run() -> Any:
-            cuda.set_kernel("resident")
+            cuda.set_kernel(kernel)
             try:
                 return call()
             finally:
@@ -86,8 +101,7 @@ def resident(cell: str, x: Any, params: dict[str, Any], d: Any) -> tuple[Call, C
 
         return run
 
-    infer, train = ours(cell, x, params, d)
-    return by_name(infer), by_name(train)
+    return by(calls[0]), by(calls[1])
 
 
 def fused(cell: str, x: Any, params: dict[str, Any], d: Any) -> tuple[Call, Call]:
@@ -167,22 +181,25 @@ def apart(found: Any, wanted: Any) -> float:
     return max(float((a.float() - b.float()).abs().max() / b.float().abs().max().clamp(min=1e-6)) for a, b in pairs)
 
 
+def use(dtype: str) -> Any:
+    """Allow TF32 where it is meant, on both sides; return PyTorch's dtype."""
+    cuda.allow_tf32(dtype == "tf32")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = dtype == "tf32"
+    return torch.float32 if dtype == "tf32" else getattr(torch, dtype)
+
+
 def measure(cell: str, shape: tuple[int, int, int, int], dtype: str, peers: Sequence[str]) -> dict[str, Any]:
     torch.manual_seed(0)
     steps, batch, inputs, hidden = shape
-    kind = torch.float32 if dtype == "tf32" else getattr(torch, dtype)
-    cuda.allow_tf32(dtype == "tf32")
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = dtype == "tf32"
+    kind = use(dtype)
     params = {n: torch.from_numpy(w).cuda().to(kind) for n, w in rk.init_params(cell, inputs, hidden, rng=0).items()}
     x = torch.randn(steps, batch, inputs, device="cuda").to(kind)
     d = torch.randn(steps, batch, hidden, device="cuda").to(kind)
     calls = {"ours": ours(cell, x, params, d)}
-    if (found := resident(cell, x, params, d)) is not None:
-        calls["resident"] = found
-        peers = ["resident", *peers]
+    for kernel in KERNELS:
+        if serves(kernel, cell, x, params):
+            calls[kernel] = by_name(kernel, calls["ours"])
     for peer in peers:
-        if peer == "resident":
-            continue
         if peer == "cudnn":
             calls[peer] = fused(cell, x, params, d)
         else:
@@ -194,7 +211,7 @@ def measure(cell: str, shape: tuple[int, int, int, int], dtype: str, peers: Sequ
         line["floor_ms"] = {"inference": least.inference, "training": least.training}
     for index, mode in enumerate(("inference", "training")):
         wanted = calls["ours"][index]()
-        for peer in peers:
+        for peer in (name for name in calls if name != "ours"):
             error = apart(wanted, calls[peer][index]())
             assert error < TOLERANCE[dtype] * (5 if mode == "training" else 1), (cell, shape, dtype, mode, peer, error)
         line["ms"][mode] = alternate({name: both[index] for name, both in calls.items()})
@@ -203,6 +220,62 @@ def measure(cell: str, shape: tuple[int, int, int, int], dtype: str, peers: Sequ
             line["ms"][mode]["graphs"] = graphs
     line["ms"]["step"] = alternate(single_steps(cell, x, params))
     return line
+
+
+def measure_stack(cell: str, shape: tuple[int, int, int, int], dtype: str, name: str) -> dict[str, Any]:
+    """One of STACKS, by the kernel that `auto` takes and by those of KERNELS that serve: overlapped and not."""
+    torch.manual_seed(0)
+    steps, batch, inputs, hidden = shape
+    kind = use(dtype)
+    layers, both = STACKS[name]
+    stack = rk.Stack(cell, inputs, hidden, layers, bidirectional=both, dtype="float32", rng=0)
+    stack.params = {n: torch.from_numpy(w).cuda().to(kind) for n, w in stack.params.items()}
+    x = torch.randn(steps, batch, inputs, device="cuda").to(kind)
+    d = torch.randn(steps, batch, hidden * stack.num_directions, device="cuda").to(kind)
+    layer = {"weight_hh": stack.params["weight_hh_l0"]}
+
+    def infer() -> Any:
+        return stack.forward(x, training=False).output
+
+    def train() -> Any:
+        return stack.backward(stack.forward(x), d).params
+
+    def overlapped(call: Call) -> Call:
+        def run() -> Any:
+            cuda.overlap_layers(True)
+            try:
+                return call()
+            finally:
+                cuda.overlap_layers(False)
+
+        return run
+
+    calls = {"ours": (infer, train)}
+    calls |= {kernel: by_name(kernel, (infer, train)) for kernel in KERNELS if serves(kernel, cell, x, layer)}
+    for way, (one, other) in list(calls.items()):
+        calls["overlap" if way == "ours" else f"{way}, overlap"] = overlapped(one), overlapped(other)
+    line: dict[str, Any] = {"kind": "gpu", "cell": cell, "class": name, "shape": list(shape), "what": dtype, "ms": {}}
+    for index, mode in enumerate(("inference", "training")):
+        wanted = calls["ours"][index]()
+        for way, both_modes in calls.items():
+            error = apart(wanted, both_modes[index]())
+            assert error < TOLERANCE[dtype] * (5 if mode == "training" else 1), (cell, name, dtype, mode, way, error)
+        line["ms"][mode] = alternate({way: both_modes[index] for way, both_modes in calls.items()})
+    return line
+
+
+def say(line: dict[str, Any]) -> None:
+    """Print what was measured, a row for each mode."""
+    cell, shape, dtype = line["cell"], tuple(line["shape"]), line["what"]
+    for mode, found in line["ms"].items():
+        mine = found["ours"]
+        against = "  ".join(f"{peer} {t / mine:.2f}x" for peer, t in found.items() if peer != "ours")
+        per_step = 1e3 * mine / (1 if mode == "step" else shape[0])
+        least = "-"
+        if mode in line.get("floor_ms", {}):
+            least = f"{1e3 * line['floor_ms'][mode] / shape[0]:.2f}"
+        figure = f"{per_step:7.2f} us a step (floor {least})"
+        print(f"{cell:16s} {shape} {dtype:8s} {line.get('class', ''):15s} {mode:9s} {figure}  {against}", flush=True)
 
 
 def main(arguments: list[str]) -> int:
@@ -214,29 +287,31 @@ def main(arguments: list[str]) -> int:
     run = results.new_run({**machine.describe(), "gpu": cuda.devices()[0].name})
     lines: list[dict[str, Any]] = [run]
     failed = 0
+
+    def add(what: str, of: Callable[[], dict[str, Any]]) -> None:
+        nonlocal failed
+        try:
+            line = of()
+        except Exception as error:  # noqa: BLE001 - the other lines are wanted all the same
+            print(f"{what}: {type(error).__name__}: {error}", flush=True)
+            failed += 1
+            return
+        lines.append({**line, "run": run["run"]})
+        say(line)
+        if options.out:  # after every line: who stops the program keeps what was measured
+            results.merge(options.out, lines)
+
     for cell in options.cells:
         fused_elsewhere = cell in FUSED
+        peers = ("cudnn",) if fused_elsewhere else ("loop", "torch.compile")
         for shape in SHAPES if fused_elsewhere else (VARIANT_SHAPE,):
             for dtype in options.dtypes if fused_elsewhere else ("float32", "bfloat16"):
-                peers = ("cudnn",) if fused_elsewhere else ("loop", "torch.compile")
-                try:
-                    line = measure(cell, shape, dtype, peers)
-                except Exception as error:  # noqa: BLE001 - the other lines are wanted all the same
-                    print(f"{cell} {shape} {dtype}: {type(error).__name__}: {error}", flush=True)
-                    failed += 1
-                    continue
-                lines.append({**line, "run": run["run"]})
-                for mode, found in line["ms"].items():
-                    mine = found["ours"]
-                    against = "  ".join(f"{peer} {t / mine:.2f}x" for peer, t in found.items() if peer != "ours")
-                    per_step = 1e3 * mine / (1 if mode == "step" else shape[0])
-                    least = "-"
-                    if mode in line.get("floor_ms", {}):
-                        least = f"{1e3 * line['floor_ms'][mode] / shape[0]:.2f}"
-                    figure = f"{per_step:7.2f} us a step (floor {least})"
-                    print(f"{cell:16s} {shape} {dtype:8s} {mode:9s} {figure}  {against}", flush=True)
-                if options.out:  # after every line: who stops the program keeps what was measured
-                    results.merge(options.out, lines)
+                add(f"{cell} {shape} {dtype}", partial(measure, cell, shape, dtype, peers))
+    for cell in options.cells:
+        for shape in STACK_SHAPES if cell in FUSED else ():
+            for dtype in options.dtypes:
+                for name in STACKS:
+                    add(f"{cell} {shape} {dtype} {name}", partial(measure_stack, cell, shape, dtype, name))
     return 1 if failed else 0
 
 

@@ -101,7 +101,7 @@ struct Backend {
     void (*give_memory)(void* memory, std::size_t bytes);
     // Bytes of reserve per row (of a step); its layout belongs to the set, so the backward must name the forward's.
     Index (*reserve_size)(int set, int cell, Dtype dtype, Index hidden, bool zones);
-    PlanInfo (*plan)(int set, int cell, Dtype dtype, const Shape& shape, int threads);
+    PlanInfo (*plan)(int set, int cell, Dtype dtype, WeightStorage weights, const Shape& shape, int threads);
     // The weights of `in`, packed once for many forward calls (ForwardCall::prepared) of this set, cell and dtype.
     // They are copied: later changes of the arrays are not seen. Of in.shape only the sizes of the weights count;
     // in.x or in.tokens (any non-null pointer, never read) says which kind of input will come. Ended by discard.

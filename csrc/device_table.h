@@ -51,14 +51,14 @@ void give_memory(void* memory);
 // Both wait: the host's memory may change, or be read, right after.
 void copy_in(const void* host, void* device, Index bytes);
 void copy_out(const void* device, void* host, Index bytes);
-// Between a device and the host, either way, in the order of a stream; waits for it.
-void copy(void* stream, const void* from, void* to, Index bytes);
 // The device of a stream.
 int device_of(void* stream);
 // Puts bytes of this value into a stream.
 void fill(void* stream, void* memory, int value, Index bytes);
-// Puts a copy within a device into one of its streams.
+// Puts a copy into a stream of a device: within it, or between it and the host.
 void copy(int device, void* stream, const void* from, void* to, Index bytes);
+// Until all that was put into a stream of a device is done.
+void wait(int device, void* stream);
 
 // Whether somebody records this stream of a device: what is put into it belongs to a graph of theirs.
 bool is_recorded_stream(int device, void* stream);

@@ -10,10 +10,9 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <stdexcept>
 
 #include "../device_table.h"
-#include "arguments.h"
+#include "prepared_checks.h"
 #include "released.h"
 
 namespace rnnkernels::binding {
@@ -71,22 +70,11 @@ public:
         return sum;
     }
 
-    void check_kind(const View& x) const {
-        if (holds_tokens(x) != tokens_)
-            throw py::type_error(std::string("x: expected ") + (tokens_ ? "tokens" : "vectors") +
-                                 ", what the layer was prepared for (its argument tokens), got " +
-                                 (tokens_ ? "vectors" : "tokens"));
-    }
-
     py::tuple forward(const Place& place, const View& x, const OptionalState& state, const Schedule& schedule,
                       const OptionalArray& term, const OptionalNoise& noise) {
-        check_kind(x);
+        check_kind(x, tokens_);
         Problem p = problem_at(place);
-        read_x(p, x);
-        read_schedule(p, schedule);
-        read_term(p, term);
-        read_noise(p, noise);
-        read_state(p, "state", state, p.in.state);
+        read_given(p, x, state, schedule, term, noise, {});  // the settings are the layer's
         ForwardCall call{};
         call.in = p.in;
         View output = fresh_sequence(p, p.width(0));
@@ -133,7 +121,7 @@ class DeviceStepper {
 public:
     DeviceStepper(std::shared_ptr<const DeviceLayer> layer, const Place& place, Index batch, const OptionalNoise& noise)
         : layer_(std::move(layer)), p_(layer_->problem_at(place)) {
-        if (batch < 0) throw py::value_error("batch_size: expected 0 or more, got " + std::to_string(batch));
+        check_batch_size(batch);
         p_.in.shape.steps = p_.steps = 1;
         p_.in.shape.batch = p_.batch = batch;
         read_noise(p_, noise);
@@ -154,13 +142,11 @@ public:
     // h after the step, in one of two arrays that take turns: the last result may be the next x, which is copied.
     View step(const Place& place, const View& x) {
         const Hold hold(busy_);
-        layer_->check_kind(x);
+        check_kind(x, layer_->tokens());
         Problem given = layer_->problem_at(place);
         read_x(given, x, true);
         const Index batch = call_.in.shape.batch;
-        if (given.batch != batch)
-            throw py::value_error("x: expected the stepper's batch size, B = " + std::to_string(batch) +
-                                  ", got B = " + std::to_string(given.batch));
+        check_step_rows(given.batch, batch);
         settle(place);
         void* const stream = place.where().stream;
         const bool recorded = cuda::is_recorded_stream(place.device(), stream);
@@ -218,21 +204,6 @@ public:
     }
 
 private:
-    // One user at a time: two steps of one state at once have no meaning.
-    class Hold {
-    public:
-        explicit Hold(std::atomic<bool>& busy) : busy_(busy) {
-            if (busy_.exchange(true))
-                throw std::runtime_error("stepper: expected one call at a time, got a second one");
-        }
-        ~Hold() { busy_ = false; }
-        Hold(const Hold&) = delete;
-        Hold& operator=(const Hold&) = delete;
-
-    private:
-        std::atomic<bool>& busy_;
-    };
-
     // Puts the step at hand into a stream: the first piece by piece, since a kernel that is compiled, or a library that
     // is loaded, must be there before anything is recorded; then as graphs. In a stream of the caller's recording its
     // pieces belong there.

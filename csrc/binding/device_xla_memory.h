@@ -61,26 +61,31 @@ public:
     const void* read(const void* array, std::size_t bytes) {
         if (!array) return nullptr;
         void* values = draft(nullptr, bytes);
-        cuda::copy(stream_, array, values, static_cast<Index>(bytes));
+        copy(array, values, bytes);
         return values;
     }
     void* put(const void* values, std::size_t bytes) {
         void* array = fresh(bytes);
-        cuda::copy(stream_, values, array, static_cast<Index>(bytes));
+        copy(values, array, bytes);
         return array;
     }
     void* draft(void*, std::size_t bytes) {
         on_host_.emplace_back(bytes + 1);
         return on_host_.back().data();
     }
-    void publish(const void* values, void* result, std::size_t bytes) const {
-        cuda::copy(stream_, values, result, static_cast<Index>(bytes));
-    }
+    void publish(const void* values, void* result, std::size_t bytes) const { copy(values, result, bytes); }
     void fill(void* to, int value, std::size_t bytes) const {
         cuda::fill(stream_, to, value, static_cast<Index>(bytes));
     }
 
 private:
+    // Between the device and the host, either way; waits for it.
+    void copy(const void* from, void* to, std::size_t bytes) const {
+        if (bytes == 0) return;
+        cuda::copy(device_, stream_, from, to, static_cast<Index>(bytes));
+        cuda::wait(device_, stream_);
+    }
+
     static constexpr std::size_t kScratchAlignment = 256;  // cuda/arena.h
     struct Block {
         void* data;

@@ -122,12 +122,13 @@ py::list blas() {
 }
 
 py::dict plan(const std::string& cell, Index steps, Index batch, Index input, Index hidden, const std::string& dtype,
-              int threads) {
+              int threads, const std::optional<std::string>& weights) {
     if (steps < 0 || batch < 0 || input < 1 || hidden < 1 || threads < 1)
         throw py::value_error("plan: expected T, B >= 0 and I, H, threads >= 1");
     const int number = find_cell(cell);
     check_hidden(number, hidden);
     const PlanInfo info = backend().plan(backend().current_set(), number, read_dtype(dtype),
+                                         weights ? low_kind(*weights) : WeightStorage::full,
                                          {steps, batch, input, hidden, hidden}, threads);
     py::dict out;
     out["threads"] = info.threads;
@@ -217,5 +218,5 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m, pybind11::mod_gil_not_used()) {
     m.def("share_blas_when_parallel", [](bool share) { backend().blas->share_when_parallel(share); }, py::arg("share"));
     m.def("evaluate", &evaluate, py::arg("function"), py::arg("x"));
     m.def("plan", &plan, py::arg("cell"), py::arg("steps"), py::arg("batch"), py::arg("input"), py::arg("hidden"),
-          py::arg("dtype"), py::arg("threads"));
+          py::arg("dtype"), py::arg("threads"), py::arg("weights") = py::none());
 }

@@ -6,8 +6,8 @@
 #include <cstring>
 #include <memory>
 #include <optional>
-#include <stdexcept>
 
+#include "prepared_checks.h"
 #include "prepared_layer.h"
 
 namespace rnnkernels::binding {
@@ -25,7 +25,7 @@ class Stepper {
 public:
     Stepper(std::shared_ptr<const PreparedLayer> layer, Index batch, const OptionalNoise& noise)
         : layer_(std::move(layer)), p_(layer_->problem()) {
-        if (batch < 0) throw py::value_error("batch_size: expected 0 or more, got " + std::to_string(batch));
+        check_batch_size(batch);
         p_.in.shape.steps = 1;
         p_.in.shape.batch = batch;
         read_noise(p_, noise);
@@ -46,15 +46,13 @@ public:
         if (!readable(given, p_.dtype)) return py::none();
         const py::array x = py::reinterpret_borrow<py::array>(given);
         const Hold hold(busy_);
-        layer_->check_kind(x);
+        check_kind(x, layer_->tokens());
         py::array& output = output_[turn_];
         const py::array input = overlaps(x, output) ? py::array(x.attr("copy")()) : x;
         const Index batch = call_.in.shape.batch;
         const Back back{p_, batch};
         read_x(p_, input, true);
-        if (p_.in.shape.batch != batch)
-            throw py::value_error("x: expected the stepper's batch size, B = " + std::to_string(batch) +
-                                  ", got B = " + std::to_string(p_.in.shape.batch));
+        check_step_rows(p_.in.shape.batch, batch);
         call_.in.x = p_.in.x;
         call_.in.tokens = p_.in.tokens;
         call_.output = output.mutable_data();
@@ -95,21 +93,6 @@ private:
         Problem& problem;
         Index batch;
         ~Back() { problem.in.shape.batch = problem.batch = batch; }
-    };
-
-    // One user at a time: two steps of one state at once have no meaning.
-    class Hold {
-    public:
-        explicit Hold(std::atomic<bool>& busy) : busy_(busy) {
-            if (busy_.exchange(true))
-                throw std::runtime_error("stepper: expected one call at a time, got a second one");
-        }
-        ~Hold() { busy_ = false; }
-        Hold(const Hold&) = delete;
-        Hold& operator=(const Hold&) = delete;
-
-    private:
-        std::atomic<bool>& busy_;
     };
 
     // The step at hand. States are updated in place: one that may be stopped leaves them as they were.

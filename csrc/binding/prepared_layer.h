@@ -8,7 +8,7 @@
 #include <string>
 #include <tuple>
 
-#include "arguments.h"
+#include "prepared_checks.h"
 #include "watched.h"
 
 namespace rnnkernels::binding {
@@ -72,12 +72,8 @@ public:
     py::tuple forward(const py::array& x, const OptionalState& state, const Schedule& schedule,
                       const OptionalArray& term, const OptionalNoise& noise) const {
         Problem p = problem();
-        check_kind(x);
-        read_x(p, x);
-        read_schedule(p, schedule);
-        read_term(p, term);
-        read_noise(p, noise);
-        read_state(p, "state", state, p.in.state);
+        check_kind(x, tokens_);
+        read_given(p, x, state, schedule, term, noise, {});  // the settings are the layer's
         ForwardCall call{};
         call.in = p.in;
         py::array output = fresh_sequence(p, p.width(0));
@@ -89,17 +85,12 @@ public:
         return py::make_tuple(output, final_state);
     }
 
-    void check_kind(const py::array& x) const {
-        if (holds_tokens(x) != tokens_)
-            throw py::type_error(std::string("x: expected ") + (tokens_ ? "tokens" : "vectors") +
-                                 ", what the layer was prepared for (its argument tokens), got " +
-                                 (tokens_ ? "vectors" : "tokens"));
-    }
-
     void run(ForwardCall& call) const {
         call.prepared = packed_;
-        backend().forward(set_, problem_.cell, problem_.dtype, call);
+        run_unpacked(call);
     }
+    // With weights of the call's, or prepared ones.
+    void run_unpacked(const ForwardCall& call) const { backend().forward(set_, problem_.cell, problem_.dtype, call); }
 
 private:
     // The scales of int8 weights, one for each row of a matrix; None: by the largest of the row.

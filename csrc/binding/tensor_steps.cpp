@@ -1,7 +1,7 @@
 // The class of tensor_steps.h. Packed weights are right for as long as the tensors they were made of have the
 // same bytes, and PyTorch's counters of changes do not say so: x.data, NumPy and other processes write past them. So
 // the bytes are kept beside the packed weights, and each step compares; the counters are looked at where a user trusts
-// them.
+// them. Large weights of few rows are read where they lie instead: to compare would take as long as to multiply.
 #include "tensor_steps.h"
 
 #include <cstring>
@@ -28,8 +28,23 @@ enum class Kind {
 // What a weight was packed from: the parameter, its memory (while that is kept no other tensor lies there) and its
 // counter of changes, which is trusted.
 using Origin = std::tuple<py::object, py::object, Index>;
-// A parameter's name, and the array that was packed.
-using WeightPacked = std::tuple<py::str, py::array, std::optional<Origin>>;
+// A parameter's name, which one it is of which layer, and the array that was packed.
+using WeightPacked = std::tuple<py::str, std::string, std::size_t, py::array, std::optional<Origin>>;
+
+// Where a layer's parameter of this name stands in a call.
+const void* Inputs::* place_of(const std::string& name) {
+    static constexpr std::pair<const char*, const void* Inputs::*> places[] = {
+        {"weight_ih", &Inputs::weight_ih}, {"weight_hh", &Inputs::weight_hh},
+        {"bias_ih", &Inputs::bias_ih},     {"bias_hh", &Inputs::bias_hh},
+        {"weight_gg", &Inputs::weight_gg}, {"weight_diagonal", &Inputs::weight_diagonal},
+        {"weight_hr", &Inputs::weight_hr}};
+    for (const auto& [known, place] : places)
+        if (name == known) return place;
+    throw py::value_error("weights: expected the names of a layer's parameters, got '" + name + "'");
+}
+
+// Bytes of a call's weights from which on few rows are multiplied with them as they lie.
+constexpr std::size_t kLarge = 256 * 1024;
 
 // Layers on layers, of one direction. Never changed once made.
 class TensorSteps {
@@ -37,9 +52,13 @@ public:
     TensorSteps(const std::vector<const PreparedHandle*>& layers, const std::vector<WeightPacked>& weights,
                 py::tuple types)
         : layers_(layers_of(layers)), tensors_(first().dtype, std::move(types)) {
-        for (const auto& [name, array, origin] : weights) {
-            Weight& weight = weights_.emplace_back(Weight{name, array, shape_of(array), py::none(), {}, 0});
+        for (const auto& [path, name, layer, array, origin] : weights) {
+            if (layer >= layers_.size()) throw py::value_error("weights: expected the number of a layer");
+            const auto size = static_cast<std::size_t>(array.nbytes());
+            Weight& weight = weights_.emplace_back(
+                Weight{path, array, size, shape_of(array), layer, place_of(name), py::none(), {}, 0});
             checked({}, array, "weights", first().dtype, weight.shape, "of a layer");
+            size_ += size;
             if (!origin) continue;
             std::tie(weight.parameter, weight.memory.tensor, weight.version) = *origin;
             if (!tensors_.view(weight.memory.tensor, weight.memory)) weight.parameter = py::none();
@@ -64,13 +83,14 @@ public:
                 if (!tensors_.view(given[k], before[k]) || before[k].shape != after[k].shape) return py::none();
         }
         std::vector<View> weights(weights_.size());
+        bool known = true;  // that all of them are what was packed
         for (std::size_t i = 0; i < weights.size(); ++i) {
             const Weight& packed = weights_[i];
             if (!parameters.contains(packed.name)) return py::none();
             const py::object parameter = parameters[packed.name];
             if (!tensors_.view(parameter, weights[i])) return py::none();
             if (weights[i].shape != packed.shape) return py::bool_(false);
-            if (unchanged(packed, parameter, weights[i])) weights[i].data = nullptr;
+            known = known && unchanged(packed, parameter, weights[i]);
         }
         if (layers_.front()->set() != backend().current_set()) return py::bool_(false);
 
@@ -80,7 +100,9 @@ public:
         if (kind != Kind::cell && !tensors_.make(output)) return py::none();
         for (View& part : after)
             if (!tensors_.make(part)) return py::none();
-        if (!run(input, batch, weights, before, output, after)) return py::bool_(false);
+        const bool in_place = size_ >= kLarge && batch <= kDirectRows && first().in.products == Products::full;
+        const How how = known ? How::packed : in_place ? How::in_place : How::compared;
+        if (!run(input, batch, weights, how, before, output, after)) return py::bool_(false);
 
         py::tuple results(states + (output.data ? 1 : 0));
         std::size_t at = 0;
@@ -93,12 +115,18 @@ private:
     struct Weight {
         py::str name;
         py::array bytes;
+        std::size_t size;  // of these: the array's own word for it counts references, which needs the GIL
         Dims shape;
+        std::size_t layer;
+        const void* Inputs::* place;
         py::object parameter;  // whose counter is trusted; None: none is
         View memory;
         Index version;
     };
     using Layers = std::vector<std::shared_ptr<const PreparedLayer>>;
+    // With which weights a step is made: those that were packed, the same once they have been compared, or the
+    // tensors'.
+    enum class How { packed, compared, in_place };
 
     static Layers layers_of(const std::vector<const PreparedHandle*>& handles) {
         if (handles.empty()) throw py::value_error("layers: expected one or more");
@@ -128,19 +156,17 @@ private:
         return packed.parameter.is(parameter) && packed.memory.data == now.data &&
                tensors_.version(parameter) == packed.version;
     }
-    // Whether weights have the bytes that were packed; no data: that is known.
+    // Whether weights have the bytes that were packed. Runs without the GIL.
     bool same(const std::vector<View>& weights) const {
         for (std::size_t i = 0; i < weights.size(); ++i) {
-            const py::array& bytes = weights_[i].bytes;
-            if (weights[i].data &&
-                std::memcmp(weights[i].data, bytes.data(), static_cast<std::size_t>(bytes.nbytes())) != 0)
-                return false;
+            const Weight& packed = weights_[i];
+            if (std::memcmp(weights[i].data, packed.bytes.data(), packed.size) != 0) return false;
         }
         return true;
     }
 
     // False, and nothing is done, where the weights are others.
-    bool run(const View& x, Index batch, const std::vector<View>& weights, const std::vector<View>& before,
+    bool run(const View& x, Index batch, const std::vector<View>& weights, How how, const std::vector<View>& before,
              const View& output, const std::vector<View>& after) const {
         Inputs in = first().in;
         in.shape.steps = 1, in.shape.batch = batch;
@@ -148,7 +174,7 @@ private:
         Watched watched(in, layers_.size());
         bool right = false;
         watched.run([&] {
-            right = same(weights);
+            right = how != How::compared || same(weights);
             if (!right) return;
             for (std::size_t l = 0; l < layers_.size(); ++l) {
                 const PreparedLayer& layer = *layers_[l];
@@ -168,7 +194,13 @@ private:
                 // After one step h is the output: only that of the last layer is asked for twice.
                 const bool last = l + 1 == layers_.size();
                 call.output = last && output.data ? output.data : call.final_state[0];
-                layer.run(call);
+                if (how == How::in_place) {
+                    for (std::size_t i = 0; i < weights.size(); ++i)
+                        if (weights_[i].layer == l) call.in.*weights_[i].place = weights[i].data;
+                    layer.run_unpacked(call);
+                } else {
+                    layer.run(call);
+                }
                 in.x = call.final_state[0];
             }
         });
@@ -178,6 +210,7 @@ private:
     Layers layers_;
     Tensors tensors_;
     std::vector<Weight> weights_;
+    std::size_t size_ = 0;  // of all of them, in bytes
 };
 
 // What Python holds of one (make_owned).

@@ -94,7 +94,9 @@ struct BackwardShared {
 
     // The threads that a call can use at all, so that no other is woken.
     int useful_threads(int threads) {
-        plan = plan_of(cell, Pass::backward, call.in, threads);
+        if (kMayHavePairs<T> && in.products != Products::full && !in.attention)
+            kept = kept_as(WeightStorage::full, in.products);
+        plan = plan_of(cell, Pass::backward, call.in, threads, kept);
         return plan.threads;
     }
     void prepare(int threads) {
@@ -102,15 +104,13 @@ struct BackwardShared {
         options = masks.zones || masks.drops || call.norms[0];
         for (const void* sequence : call.d_sequence) options = options || sequence;
         const Shape& shape = call.in.shape;
-        plan = for_threads(plan, threads, cell, Pass::backward, call.in);
+        plan = for_threads(plan, threads, cell, Pass::backward, call.in, kept);
         const Index width = width_of(table, shape);
         blocks = blocks_of<T>(shape.hidden);
         h_blocks = blocks_of<T>(width);
         // Rows whole pages apart would all be in one set of the L1 cache: these have a vector more, which nobody reads.
         const Index values = table.slots * padded(), page = 4096 / static_cast<Index>(sizeof(T));
         gradient_values = values % page == 0 ? values + lanes : values;
-        if (kMayHavePairs<T> && in.products != Products::full && !in.attention)
-            kept = kept_as(WeightStorage::full, in.products);
         claims.take(workspace, plan);
         find_slots();
         if (in.attention) take_attending(shape, width);

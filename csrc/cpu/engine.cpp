@@ -192,11 +192,11 @@ void* prepare_weights(const EngineCell<T>& cell, const Inputs& in, const Prepara
 
 // The plan of a forward on vectors, for those who ask.
 template <class T>
-Plan forward_plan(const EngineCell<T>& cell, const Shape& shape, int threads) {
+Plan forward_plan(const EngineCell<T>& cell, WeightStorage weights, const Shape& shape, int threads) {
     Inputs in{};
     in.shape = shape;
     in.x = &in;  // only whether it is null is read
-    return plan_of(cell, Pass::forward, in, threads);
+    return plan_of(cell, Pass::forward, in, threads, kept_as(weights, Products::full));
 }
 
 template <class T>
@@ -258,8 +258,8 @@ constexpr SetKernels table{
     [](const SetCell& cell, Dtype dtype, Index hidden, bool zones) {
         return in_dtype(dtype, [&]<class T>(T) { return reserve_size(engine_cell<T>(cell), hidden, zones); });
     },
-    [](const SetCell& cell, Dtype dtype, const Shape& shape, int threads) {
-        return in_dtype(dtype, [&]<class T>(T) { return forward_plan(engine_cell<T>(cell), shape, threads); });
+    [](const SetCell& cell, Dtype dtype, WeightStorage weights, const Shape& shape, int threads) {
+        return in_dtype(dtype, [&]<class T>(T) { return forward_plan(engine_cell<T>(cell), weights, shape, threads); });
     },
     [](const SetCell& cell, Dtype dtype, const Inputs& in, const Preparation& how, int threads) {
         return in_dtype(dtype, [&]<class T>(T) { return prepare_weights(engine_cell<T>(cell), in, how, threads); });

@@ -70,11 +70,11 @@ struct ForwardShared {
 
     // The threads that a call can use at all, so that no other is woken.
     int useful_threads(int threads) {
-        plan = plan_of(cell, Pass::forward, call.in, threads);
+        plan = plan_of(cell, Pass::forward, call.in, threads, kept());
         return plan.threads;
     }
     void prepare(int threads) {
-        Plan cut = for_threads(plan, threads, cell, Pass::forward, call.in);
+        Plan cut = for_threads(plan, threads, cell, Pass::forward, call.in, kept());
         if (call.prepared && weights().input.panels.kept.storage == WeightStorage::int8) {
             const Index batch = call.in.shape.batch, steps = cpu::kInt8Rows / (batch > 0 ? batch : 1);
             cut.forward_chunk = least(cut.forward_chunk, steps > 0 ? steps : Index{1});
@@ -124,6 +124,8 @@ private:
                             : nullptr;
         attending.take(workspace, table, call, width, kept);
     }
+    // How the recurrent weight is.
+    Kept kept() const { return call.prepared ? weights().hidden.panels.kept : kept_by_call(); }
     Kept kept_by_call() const {
         if (call.in.products == Products::full) return {};
         return kept_as(WeightStorage::full, call.in.products);

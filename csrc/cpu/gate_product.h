@@ -11,9 +11,6 @@
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-// So many rows of a weight that is used once are multiplied without packing it.
-inline constexpr Index kDirectRows = 2;
-
 // A product whose columns belong to gates: its weight as the caller has it, and packed.
 template <class T>
 struct GateProduct {

@@ -196,7 +196,7 @@ RNNKERNELS_INLINE Index beside_of(const Attention& a, const CellTable& table, co
 }
 
 template <class T>
-PlanInput plan_input(const EngineCell<T>& cell, Pass pass, const Inputs& in, int threads) {
+PlanInput plan_input(const EngineCell<T>& cell, Pass pass, const Inputs& in, int threads, const Kept& kept = {}) {
     const Shape& shape = in.shape;
     const CellTable& table = cell.table;
     // Matrices (H, H) that a step multiplies; one where there is none, for the element-wise work.
@@ -217,20 +217,24 @@ PlanInput plan_input(const EngineCell<T>& cell, Pass pass, const Inputs& in, int
             pass == Pass::forward ? of_input : 2 * of_input + of_hidden,
             cell.item_blocks(pass, kStripRows) * Vec<T>::lanes,
             static_cast<Index>(sizeof(T)),
+            kept.bytes(sizeof(T)),
+            kept.low == 0 ? 0 : least<Index>(cpu::low_kernels(kept.low).rows, kMostStripRows),
+            kept.low == 0 ? 1 : cpu::low_kernels(kept.low).rate,
             in.attention ? beside_of(*in.attention, table, shape) : 0,
             in.attention && in.attention->rows_shared,
             table.heads};
 }
 
 template <class T>
-Plan plan_of(const EngineCell<T>& cell, Pass pass, const Inputs& in, int threads) {
-    return make_plan(plan_input(cell, pass, in, threads));
+Plan plan_of(const EngineCell<T>& cell, Pass pass, const Inputs& in, int threads, const Kept& kept = {}) {
+    return make_plan(plan_input(cell, pass, in, threads, kept));
 }
 
 // The plan for the threads that a call got, where `wanted` is the one for those that it might have got.
 template <class T>
-Plan for_threads(const Plan& wanted, int threads, const EngineCell<T>& cell, Pass pass, const Inputs& in) {
-    return threads == 1 && wanted.threads == 1 ? wanted : plan_of(cell, pass, in, threads);
+Plan for_threads(const Plan& wanted, int threads, const EngineCell<T>& cell, Pass pass, const Inputs& in,
+                 const Kept& kept) {
+    return threads == 1 && wanted.threads == 1 ? wanted : plan_of(cell, pass, in, threads, kept);
 }
 
 // Values per row of a reserve behind its blocks: what was fed back, what was projected, or scales. No cell has two of

@@ -6,15 +6,21 @@ namespace {
 
 // Below this many multiply-adds a step is shorter than what a second thread costs (about 1 us).
 constexpr Index kStepWork = 48 * 1024;
-// Rows below which a tile no longer fills the registers.
+// So many times that of low precision at most: few rows take as long as their weights take to be read.
+constexpr Index kFewRowsRate = 3;
+// Rows below which a tile of floats no longer fills the registers.
 constexpr Index kTileRows = 6;
+// Multiply-adds of a step, some 10 us of them on two threads, below which to meet after each costs more than what the
+// instructions of low precision lose by too few rows (two cores with AMX: H 256 against H 512 of an LSTM, 16 rows).
+constexpr Index kMeetingWork = 3 * 512 * 1024;
 // A thread's share of the recurrent weights should live in its L2 cache.
 constexpr Index kWeightShare = 3 * 512 * 1024;
 // Multiply-adds of the products over many steps, above which a thread is woken for them alone: it may sleep, and
 // take 100 us to come (on an idle virtual machine; with a third of this work it cost as often as it gained).
 constexpr Index kSharedWork = 12 * 1024 * 1024;
 // Multiply-adds of a piece, some 20 us of them: what a thread that loses its processor keeps others waiting with. So
-// many rows at least are counted: fewer take as long, since the weights are read for them.
+// many rows at least are counted: fewer take as long, since the weights are read for them. In low precision these 20 us
+// hold more of them (PlanInput::rate), and must: each piece converts its rows anew.
 constexpr Index kPieceWork = 4 * 1024 * 1024;
 constexpr Index kPieceRows = 8;
 constexpr Index kMostPieces = 8;
@@ -47,12 +53,15 @@ Plan make_plan(const PlanInput& in) {
     const Index batch = s.batch > 0 ? s.batch : 1;
     const Index steps = s.steps > 0 ? s.steps : 1;
     const Index weights = products_of(in);
-    if (in.threads > 1 && (weights + in.beside) * in.rows > kStepWork) {
+    const Index few_rows_rate = in.rate < kFewRowsRate ? in.rate : kFewRowsRate, step_work = kStepWork * few_rows_rate;
+    if (in.threads > 1 && (weights + in.beside) * in.rows > step_work) {
         const Index most_unit_groups = (s.hidden + in.item_units - 1) / in.item_units;
-        const Index most_row_groups = in.one_group || in.rows < kTileRows ? 1 : in.rows / kTileRows;
+        const bool few = in.low_rows < kTileRows || weights * in.rows < kMeetingWork * in.rate;
+        const Index least_rows = few ? kTileRows : in.low_rows;
+        const Index most_row_groups = in.one_group || in.rows < least_rows ? 1 : in.rows / least_rows;
         // As few unit groups as leave each thread weights that fit its cache; in a single step all of them, since
         // most of the time goes into packing weights then, and each thread packs its own units'.
-        const Index share = (weights * in.element_bytes + kWeightShare - 1) / kWeightShare;
+        const Index share = (weights * in.weight_bytes + kWeightShare - 1) / kWeightShare;
         const Index wanted = steps == 1 ? in.threads : share;
         Index unit_groups = clamp_index(wanted, 1, most_unit_groups < in.threads ? most_unit_groups : in.threads);
         Index row_groups = clamp_index(in.threads / unit_groups, 1, most_row_groups);
@@ -63,9 +72,11 @@ Plan make_plan(const PlanInput& in) {
     }
     const int grid = plan.row_groups * plan.unit_groups;
     if (grid > 1) {
-        const Index work = (weights + in.beside) * (in.rows > kPieceRows * grid ? in.rows / grid : kPieceRows);
+        const bool few = in.rows <= kPieceRows * grid;
+        const Index work = (weights + in.beside) * (few ? kPieceRows : in.rows / grid);
+        const Index of_piece = kPieceWork * (few ? few_rows_rate : in.rate);
         const Index units = s.hidden / in.item_units / plan.unit_groups;
-        plan.pieces = static_cast<int>(clamp_index(work / kPieceWork, 1, clamp_index(units, 1, kMostPieces)));
+        plan.pieces = static_cast<int>(clamp_index(work / of_piece, 1, clamp_index(units, 1, kMostPieces)));
     }
     plan.threads = 2 * grid <= in.threads && in.shared * batch * steps >= kSharedWork ? in.threads : grid;
 

@@ -35,6 +35,9 @@ struct PlanInput {
     Index shared;      // multiply-adds of one row in the products over many steps
     Index item_units;  // the least number of units a thread can take
     Index element_bytes;
+    Index weight_bytes;      // of an element of the recurrent weight, as products read it
+    Index low_rows;          // fewer do not keep an instruction of low precision busy; 0: products are of floats
+    Index rate;              // multiply-adds in the time of one of float32, about
     Index beside = 0;        // multiply-adds of one row and step that no unit of h owns: attention
     bool one_group = false;  // rows must not be divided into groups
     Index heads = 1;         // of these matrices (recurrence/heads.h)

@@ -127,8 +127,8 @@ const Backend table{
     [](int set, int cell, Dtype dtype, Index hidden, bool zones) {
         return set_at(set).reserve_size(cell_of(set, cell), dtype, hidden, zones);
     },
-    [](int set, int cell, Dtype dtype, const Shape& shape, int threads) {
-        const cpu::Plan plan = set_at(set).plan(cell_of(set, cell), dtype, shape, threads);
+    [](int set, int cell, Dtype dtype, WeightStorage weights, const Shape& shape, int threads) {
+        const cpu::Plan plan = set_at(set).plan(cell_of(set, cell), dtype, weights, shape, threads);
         return PlanInfo{plan.threads, plan.row_groups,    plan.unit_groups,
                         plan.pieces,  plan.forward_chunk, plan.backward_chunk};
     },

@@ -25,7 +25,7 @@ struct SetKernels {
     const char* (*program_operation)(int number, int& operands);
 
     Index (*reserve_size)(const SetCell& cell, Dtype dtype, Index hidden, bool zones);  // bytes per row
-    Plan (*plan)(const SetCell& cell, Dtype dtype, const Shape& shape, int threads);
+    Plan (*plan)(const SetCell& cell, Dtype dtype, WeightStorage weights, const Shape& shape, int threads);
     // Weights packed once for many forward calls (or room for them: threads 0); ended by discard. Bytes: what they hold
     // in memory.
     void* (*prepare)(const SetCell& cell, Dtype dtype, const Inputs& in, const Preparation& how, int threads);

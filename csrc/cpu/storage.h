@@ -22,6 +22,10 @@ struct Kept {
     RNNKERNELS_INLINE Kept of_input(unsigned fine) const {
         return {storage, low, static_cast<std::int16_t>(storage == WeightStorage::int8 && fine != 0 ? 2 : 1)};
     }
+    // Bytes of a weight in panels, where one in full precision has so many.
+    RNNKERNELS_INLINE Index bytes(Index full) const {
+        return storage == WeightStorage::full ? full : storage == WeightStorage::int8 ? 1 : 2;
+    }
     RNNKERNELS_INLINE Index row_lanes(Index k) const { return cpu::row_lanes(k, storage, planes); }
 };
 

@@ -176,8 +176,7 @@ void make_kernels(int cell, const Call& call, Dtype dtype, const cuda::Queue& qu
                                       dtype, pair);
     }
     if (queue.grid > 0 && call.in.shape.hidden > 0) {
-        const cuda::Grid shape = cuda::divide_grid(at(cell).table->hidden.count, call.in.shape.hidden,
-                                                   call.in.shape.batch, queue.grid, queue.capability);
+        const cuda::Grid shape = cuda::divide_grid(*at(cell).table, call.in.shape, {queue.capability, queue.grid});
         cuda::make_grid_ready(cell, cell < kBuiltIn ? nullptr : &cuda::program_of(cell - kBuiltIn), shape, dtype);
     }
 }
@@ -250,7 +249,9 @@ const Backend table{
         in.noise.zones = zones;
         return cuda::reserve_bytes(*at(cell).table, in, dtype);
     },
-    [](int, int cell, Dtype dtype, const Shape& shape, int) { return cuda::plan(*at(cell).table, shape, dtype); },
+    [](int, int cell, Dtype dtype, WeightStorage, const Shape& shape, int) {
+        return cuda::plan(*at(cell).table, shape, dtype);
+    },
     [](int, int, Dtype, const Inputs&, const Preparation&, bool) -> void* { not_here("prepared layers"); },
     [](int, int, Dtype, const void*) { return Index{0}; },
     [](int, int, Dtype, const void*, void*) {},

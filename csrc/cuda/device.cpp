@@ -60,13 +60,6 @@ void copy_out(const void* device, void* host, Index bytes) {
     RNNKERNELS_CHECK(cudaMemcpy(host, device, static_cast<std::size_t>(bytes), cudaMemcpyDeviceToHost));
 }
 
-void copy(void* stream, const void* from, void* to, Index bytes) {
-    if (bytes == 0) return;
-    const auto in = static_cast<cudaStream_t>(stream);
-    RNNKERNELS_CHECK(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDefault, in));
-    RNNKERNELS_CHECK(cudaStreamSynchronize(in));
-}
-
 int device_of(void* stream) {
     int device = 0;
     RNNKERNELS_CHECK(cudaStreamGetDevice(static_cast<cudaStream_t>(stream), &device));
@@ -82,8 +75,13 @@ void fill(void* stream, void* memory, int value, Index bytes) {
 void copy(int device, void* stream, const void* from, void* to, Index bytes) {
     if (bytes == 0) return;
     const OnDevice current(device);
-    RNNKERNELS_CHECK(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDeviceToDevice,
+    RNNKERNELS_CHECK(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDefault,
                                      static_cast<cudaStream_t>(stream)));
+}
+
+void wait(int device, void* stream) {
+    const OnDevice current(device);
+    RNNKERNELS_CHECK(cudaStreamSynchronize(static_cast<cudaStream_t>(stream)));
 }
 
 }  // namespace rnnkernels::cuda

@@ -10,9 +10,10 @@
 #include "attention_forward_bodies.h"
 #include "ends.h"
 #include "engine.h"
-#include "grid/block.h"
+#include "grid/coverage.h"
+#include "grid/warp.h"
 #include "normalise.h"
-#include "resident/operands.h"
+#include "resident/coverage.h"
 #include "resident/pair.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
@@ -144,14 +145,14 @@ public:
             queue_.pair->call[0] = call, queue_.pair->has_first = true;
             return true;
         }
-        const Resident shape = divide(tile_gates(table_), shape_.hidden, shape_.batch, queue_.resident,
-                                      operands_of(storage_, queue_.products->tf32), queue_.shared);
+        const Resident shape =
+            divide(table_, shape_, operands_of(storage_, queue_.products->tf32), queue_.resident, queue_.shared);
         launches_.resident(queue_, shape, call, launches_.program);
         return true;
     }
     // What blocks of a grid kernel exchange: h and, behind it, the flags.
     void take_exchange(Arena& arena) {
-        grid_ = divide_grid(table_.hidden.count, shape_.hidden, shape_.batch, queue_.grid, queue_.capability);
+        grid_ = divide_grid(table_, shape_, {queue_.capability, queue_.grid});
         if (grid_.blocks == 0) return;  // refused before it runs (grid/coverage.h)
         const Index tiles = grid_tiles(grid_, shape_.batch), numbers = 2 * exchange_numbers(grid_, tiles);
         exchange_bytes_ = numbers + 4 * exchange_flags(grid_, tiles);

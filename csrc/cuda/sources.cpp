@@ -60,9 +60,10 @@ ProgramSource grid_source(const ResidentLayer& layer, int capability) {
     const CellTable& table = *at(layer.cell).table;
     ForwardCall call{};
     call.in.shape = {1, layer.batch, layer.hidden, layer.hidden, layer.hidden};
-    const std::string why = not_grid(table, call, layer.dtype, {capability, layer.processors});
+    const Card card{capability, layer.processors};
+    const std::string why = not_grid(table, call, layer.dtype, card);
     if (!why.empty()) throw std::invalid_argument("kernel: grid: " + why);
-    const Grid shape = divide_grid(table.hidden.count, layer.hidden, layer.batch, layer.processors, capability);
+    const Grid shape = divide_grid(table, call.in.shape, card);
     const OwnProgram* program = layer.cell < kBuiltIn ? nullptr : &program_of(layer.cell - kBuiltIn);
     return {kGridPrelude, grid_source(layer.cell, program, shape, layer.dtype)};
 }

@@ -38,6 +38,9 @@ enum class WeightStorage : std::int8_t { full, bfloat16, int8 };
 // instruction.
 enum class Products : std::int8_t { full, bfloat16 };
 
+// So many rows of a weight that is used once are multiplied without packing it (cpu/gate_product.h).
+inline constexpr Index kDirectRows = 2;
+
 // How a layer is prepared. Scales of int8 are a float for each row of a matrix; null: its largest magnitude / 127.
 struct Preparation {
     WeightStorage storage = WeightStorage::full;

@@ -131,9 +131,9 @@ def stack_stepper(steppers: Sequence[Stepper]) -> StackStepper: ...  # one layer
 def stepper(layer: Prepared, batch_size: int, noise: _Noise | None) -> Stepper: ...
 def tensor_steps(
     layers: Sequence[Prepared],
-    # A parameter's name, what was packed of it and, where PyTorch's counters are trusted, the parameter, a tensor of
-    # its memory and its counter.
-    weights: Sequence[tuple[str, _Float, tuple[object, object, int] | None]],
+    # A parameter's name in the module and in the layer of this number, what was packed of it and, where PyTorch's
+    # counters are trusted, the parameter, a tensor of its memory and its counter.
+    weights: Sequence[tuple[str, str, int, _Float, tuple[object, object, int] | None]],
     types: tuple[type, type],  # torch.Tensor and torch.nn.Parameter
 ) -> TensorSteps: ...
 def copy_reserve(bytes: NDArray[np.uint8], instruction_set: str) -> Reserve: ...
@@ -283,5 +283,5 @@ def reserve_size(cell: str, hidden: int, dtype: str, keeps_units: bool = False, 
 def attending_reserve_size(cell: str, hidden: int, dtype: str, keeps_units: bool, size: int, /) -> tuple[int, int]: ...
 def xla_ffi_handlers() -> dict[str, Any]: ...  # capsules by "forward" and "backward", for jax.ffi
 def plan(  # how a call is cut: threads, row_groups, unit_groups, pieces, forward_chunk, backward_chunk
-    cell: str, steps: int, batch: int, input: int, hidden: int, dtype: str, threads: int
+    cell: str, steps: int, batch: int, input: int, hidden: int, dtype: str, threads: int, weights: str | None = None
 ) -> dict[str, int]: ...

@@ -1,4 +1,4 @@
-"""Breaks of grid kernels, emulated block by block (tests/native/check_grid.cpp)."""
+"""Breaks of grid kernels, emulated warp by warp (tests/native/check_grid.cpp)."""
 
 from .record import GRID, Break
 
@@ -6,50 +6,64 @@ D = "csrc/cuda/grid"
 
 BREAKS = [
     Break(
-        "grid: a flag is raised before the cell's maths",
-        f"{D}/block.h",
-        "        finish(t, last);\n        m_.barrier();\n        if (last) return;\n"
-        "        m_.publish(tile_, flag_of(t + 1));\n",
-        "        if (!last) m_.publish(tile_, flag_of(t + 1));\n        finish(t, last);\n        m_.barrier();\n"
-        "        if (last) return;\n",
+        "grid: a flag is counted up before the cell's maths",
+        f"{D}/warp.h",
+        "        finish_values(t, last);\n        if (last) return;\n        m_.publish(tile_);\n",
+        "        if (!last) m_.publish(tile_);\n        finish_values(t, last);\n        if (last) return;\n",
         "",
         GRID,
     ),
     Break(
-        "grid: no barrier between h and the flag",
-        f"{D}/block.h",
-        "        finish(t, last);\n        m_.barrier();\n",
-        "        finish(t, last);\n",
+        "grid: h before the first step is not said to be there",
+        f"{D}/warp.h",
+        "        m_.publish(tile_);\n        if (call_.steps > 0) fetch(0);\n",
+        "        if (call_.steps > 0) fetch(0);\n",
         "",
         GRID,
     ),
     Break(
         "grid: h is read without an acquire",
-        f"{D}/block.h",
+        f"{D}/warp.h",
         "        m_.wait(tile_, flag_of(t));\n",
         "",
-        "",
-        GRID,
-    ),
-    Break(
-        "grid: no barrier behind a wait",
-        f"{D}/block.h",
-        "        m_.wait(tile_, flag_of(t));\n        m_.barrier();\n",
-        "        m_.wait(tile_, flag_of(t));\n",
         "",
         GRID,
     ),
     Break(
         "grid: no barrier between sums and who reads them",
-        f"{D}/block.h",
-        "        multiply(buffer_of(t));\n        m_.barrier();\n",
-        "        multiply(buffer_of(t));\n",
+        f"{D}/warp.h",
+        "        m_.barrier();\n",
+        "",
+        "",
+        GRID,
+    ),
+    Break(
+        "grid: a warp does not await its own block",
+        f"{D}/geometry.h",
+        "return part_blocks(of, warp).count + 1;",
+        "return part_blocks(of, warp).count;",
+        "",
+        GRID,
+    ),
+    Break(
+        "grid: a warp awaits one warp of a block",
+        f"{D}/geometry.h",
+        "return static_cast<unsigned>(kGridWarps * (t + 1));",
+        "return static_cast<unsigned>(kGridWarps * t + 1);",
+        "",
+        GRID,
+    ),
+    Break(
+        "grid: a warp does not await the last block of its part",
+        f"{D}/geometry.h",
+        "(end - 1) / units - begin / units + 1}",
+        "(end - 1) / units - begin / units}",
         "",
         GRID,
     ),
     Break(
         "grid: h goes to the buffer that is read",
-        f"{D}/block.h",
+        f"{D}/warp.h",
         "m_.store(tile_, buffer_of(t + 1), row, unit",
         "m_.store(tile_, buffer_of(t), row, unit",
         "",
@@ -58,8 +72,8 @@ BREAKS = [
     Break(
         "grid: a flag says that nothing is awaited",
         f"{D}/geometry.h",
-        "return static_cast<unsigned>(t + 1);",
-        "return static_cast<unsigned>(t);",
+        "return static_cast<unsigned>(kGridWarps * (t + 1));",
+        "return static_cast<unsigned>(kGridWarps * t);",
         "",
         GRID,
     ),
@@ -81,7 +95,7 @@ BREAKS = [
     ),
     Break(
         "grid: the first part of k alone",
-        f"{D}/block.h",
+        f"{D}/warp.h",
         "for (int part = 1; part < m_.shape().splits(); ++part)",
         "for (int part = 1; part < 1; ++part)",
         "",
@@ -89,7 +103,7 @@ BREAKS = [
     ),
     Break(
         "grid: x of the step before",
-        f"{D}/block.h",
+        f"{D}/warp.h",
         "        fetch(t + 1);\n",
         "        fetch(t);\n",
         "",
@@ -97,7 +111,7 @@ BREAKS = [
     ),
     Break(
         "grid: rows that ended go on",
-        f"{D}/block.h",
+        f"{D}/warp.h",
         "                if (of_batch < count) {\n",
         "                if (of_batch < call_.batch) {\n",
         "",

@@ -6,8 +6,25 @@ from .record import CPU, Break
 
 TESTS = "tests/cpu/test_low_precision.py"
 PRODUCTS = "tests/cpu/test_bfloat16_products.py"
+PLANS = "tests/cpu/test_threads.py"
 
 BREAKS = [
+    Break(
+        "plan: weights in low precision are counted as floats",
+        "csrc/cpu/geometry.h",
+        "kept.bytes(sizeof(T)),",
+        "static_cast<Index>(sizeof(T)),",
+        PLANS,
+        CPU,
+    ),
+    Break(
+        "plan: products in low precision are as slow as float32's",
+        "csrc/cpu/plan.cpp",
+        "kPieceWork * (few ? few_rows_rate : in.rate)",
+        "kPieceWork",
+        PLANS,
+        CPU,
+    ),
     Break(
         "low precision: a tile's bfloat16 weights are those of the next group",
         "csrc/cpu/low/avx512_bf16.cpp",

@@ -19,7 +19,7 @@ BREAKS = [
     # ---- threads
     Break(
         "shared by threads: two are let into one stepper",
-        "csrc/binding/prepared.cpp",
+        "csrc/binding/prepared_checks.h",
         "if (busy_.exchange(true))",
         "if (busy_.exchange(true) && false)",
         f"{SHARED} -k of_a_stepper",

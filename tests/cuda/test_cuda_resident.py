@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from one_kernel import OPTIONS, SHAPES, check_rows, compare, given, problem
 from problems import make, on_device
 
 import rnnkernels as rk
@@ -21,50 +22,12 @@ SERVED = [
     for cell in rk.cells()
     if cell in TWO_PRODUCTS or not any(word in cell for word in ("projected", "layer_norm", "fgr", "indrnn", "mut3"))
 ]
-SHAPES = [(4, 3, 5, 18), (3, 9, 4, 40), (1, 1, 1, 1), (2, 40, 3, 33)]
 
 
 def backwards(emulated: Any) -> int:
     """How many resident backwards have run."""
     count: int = ctypes.CDLL(emulated.__file__).emulated_resident_backwards()
     return count
-
-
-def results(torch: Any, p: Any, kernel: str, dtype: Any, **options: Any) -> dict[str, Any]:
-    """Every result of a forward by a kernel, and of the backward behind it."""
-    cuda.set_kernel(kernel)
-    x, params, state = on_device(torch, p, dtype)
-    if "reset_state" in options:
-        options["reset_state"] = tuple(torch.from_numpy(s).to(dtype) for s in options["reset_state"])
-    run = rk.forward(p.cell, x, params, state, **options)
-    found = rk.backward(
-        run, torch.from_numpy(p.d_output).to(dtype), tuple(torch.from_numpy(s).to(dtype) for s in p.d_state)
-    )
-    if options.get("memory", "all") == "all":
-        inferred: Any = rk.forward(p.cell, x, params, state, **{**options, "training": False})
-        assert torch.equal(inferred.output, run.output)
-    named = {"output": run.output, "dx": found.x} | {f"d {name}": g for name, g in found.params.items()}
-    named |= {f"state {k}": s for k, s in enumerate(run.state)} | {f"d state {k}": s for k, s in enumerate(found.state)}
-    return named
-
-
-def compare(torch: Any, p: Any, dtype: str, **options: Any) -> None:
-    kind = getattr(torch, dtype)
-    wanted = results(torch, p, "products", kind, **options)
-    found = results(torch, p, "resident", kind, **options)
-    unit = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float32": 2.0**-11 if cuda.tf32_allowed() else 2.0**-20}[dtype]
-    for name, value in wanted.items():
-        if value.numel() == 0:
-            continue
-        a, b = found[name].float(), value.float()
-        assert torch.isfinite(a).all(), name
-        # An h that is rounded the other way is all the difference that sums in another order make. In TF32
-        # emulated products round nothing: only terms here are rounded, and gradients are products' of other values.
-        rounds_alone = dtype == "float32" and cuda.tf32_allowed()
-        if rounds_alone and not name.startswith(("output", "state")):
-            continue
-        error = (a - b).abs().max() / b.abs().max().clamp(min=1.0 if rounds_alone else 1e-3)
-        assert error < 8 * unit, (name, float(error))
 
 
 def test_the_list_of_cells_is_what_it_serves(tensors: Any) -> None:
@@ -86,9 +49,7 @@ def test_the_list_of_cells_is_what_it_serves(tensors: Any) -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("cell", SERVED)
 def test_every_cell(tensors: Any, cell: str, shape: tuple[int, int, int, int], dtype: str) -> None:
-    if rk.cell_info(cell)["direct"]:
-        shape = (*shape[:2], shape[3], shape[3])
-    compare(tensors, make(cell, shape), dtype)
+    compare(tensors, problem(cell, shape), "resident", dtype)
 
 
 def differentiate(
@@ -181,20 +142,11 @@ def test_a_rows_gradients_depend_on_itself_alone(tensors: Any) -> None:
 
 
 @pytest.mark.parametrize("memory", ["all", "states", "replay"])
-@pytest.mark.parametrize("options", ["lengths", "resets", "reverse"])
+@pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("cell", ["lstm", "gru", "slstm", *TWO_PRODUCTS])
 def test_options(tensors: Any, cell: str, options: str, memory: str) -> None:
-    p = make(cell, (5, 6, 17 if rk.cell_info(cell)["direct"] else 4, 17))
-    rng = np.random.default_rng(0)
-    given: dict[str, Any] = {"memory": memory}
-    if options == "lengths":
-        given["lengths"] = [5, 0, 3, 1, 5, 2]
-    elif options == "resets":
-        given["resets"] = rng.random((5, 6)) < 0.3
-        given["reset_state"] = tuple(rng.standard_normal(s.shape) for s in p.state)
-    else:
-        given["reverse"] = True
-    compare(tensors, p, "bfloat16", **given)
+    p = problem(cell, (5, 6, 4, 17))
+    compare(tensors, p, "resident", "bfloat16", memory=memory, **given(p, options))
 
 
 @pytest.fixture(params=[False, True], ids=["full", "tf32"])
@@ -207,10 +159,8 @@ def tf32(request: pytest.FixtureRequest) -> Any:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("cell", [cell for cell in SERVED if cell not in TWO_PRODUCTS])
 def test_float32(tensors: Any, tf32: bool, cell: str, shape: tuple[int, int, int, int]) -> None:
-    if rk.cell_info(cell)["direct"]:
-        shape = (*shape[:2], shape[3], shape[3])
     rows = shape[1] if tf32 else min(shape[1], 8)  # the emulated card has room for one cluster
-    compare(tensors, make(cell, (shape[0], rows, *shape[2:])), "float32")
+    compare(tensors, problem(cell, (shape[0], rows, *shape[2:])), "resident", "float32")
 
 
 def test_float32_of_rows(tensors: Any, tf32: bool) -> None:
@@ -245,7 +195,7 @@ def test_rows_that_are_too_many_for_float32(tensors: Any) -> None:
 def test_chunks_and_tokens(tensors: Any) -> None:
     """A chunk is a launch: the states go through memory between two of them."""
     torch = tensors
-    compare(torch, make("lstm", (300, 5, 2, 24)), "float16")
+    compare(torch, make("lstm", (300, 5, 2, 24)), "resident", "float16")
     params = {n: torch.from_numpy(w).to(torch.bfloat16) for n, w in rk.init_params("gru", 7, 20, rng=0).items()}
     tokens = torch.tensor([[1, 6], [0, 3], [5, 5]])
     outputs = []
@@ -257,20 +207,7 @@ def test_chunks_and_tokens(tensors: Any) -> None:
 
 
 def test_a_row_depends_on_itself_alone(tensors: Any) -> None:
-    """Bit for bit, whatever its neighbours are, and a NaN among them."""
-    torch = tensors
-    p = make("lstm", (6, 19, 5, 34))
-    x, params, state = on_device(torch, p, torch.bfloat16)
-    cuda.set_kernel("resident")
-    whole = rk.forward("lstm", x, params, state).output
-    assert torch.equal(whole, rk.forward("lstm", x, params, state).output)
-    alone = rk.forward("lstm", x[:, 3:4].contiguous(), params, tuple(s[3:4].contiguous() for s in state)).output
-    assert torch.equal(whole[:, 3:4], alone)
-    x[:, 4] = float("nan")
-    beside = rk.forward("lstm", x, params, state).output
-    assert torch.isnan(beside[:, 4]).all()
-    keep = [row for row in range(19) if row != 4]
-    assert torch.equal(whole[:, keep], beside[:, keep])
+    check_rows(tensors, "resident")
 
 
 @pytest.mark.parametrize(

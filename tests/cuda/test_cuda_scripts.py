@@ -88,13 +88,27 @@ def test_timings(host: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cap
 
     monkeypatch.setattr(gpu_timings, "SHAPES", (SHAPE,))
     monkeypatch.setattr(gpu_timings, "VARIANT_SHAPE", SHAPE)
+    monkeypatch.setattr(gpu_timings, "STACK_SHAPES", (SHAPE,))
+    monkeypatch.setattr(gpu_timings, "STACKS", {"two layers": (2, False), "both directions": (1, True)})
     monkeypatch.setattr(gpu_timings, "ROUNDS", 2)
     out = tmp_path / "gpu.jsonl"
     code = gpu_timings.main(["--out", str(out), "--cells", *gpu_timings.FUSED, *gpu_timings.VARIANTS])
     assert code == 0, capsys.readouterr().out
-    measured = [line for line in lines(out) if line.get("cell")]
+    every = [line for line in lines(out) if line.get("cell")]
+    measured = [line for line in every if "class" not in line]
     assert len(measured) == 3 * len(gpu_timings.FUSED) + 2 * len(gpu_timings.VARIANTS)
     assert all(set(line["ms"]) == {"inference", "training", "step"} for line in measured)
+    # A kernel has a row where it serves: the resident one float32 too, of both kinds.
+    for line in measured:
+        one_product, half = line["cell"] in {"lstm", "gru", "lstm_peephole"}, line["what"] == "bfloat16"
+        wanted = {"resident": line["cell"] != "mut3" and (one_product or half), "grid": one_product and half}
+        assert {kernel: kernel in line["ms"]["training"] for kernel in wanted} == wanted, line
+    stacks = [line for line in every if "class" in line]
+    assert len(stacks) == len(gpu_timings.STACKS) * 3 * len(gpu_timings.FUSED)
+    for line in stacks:
+        ways = {"ours", "resident"} | ({"grid"} if line["what"] == "bfloat16" else set())
+        overlapped = {"overlap" if way == "ours" else f"{way}, overlap" for way in ways}
+        assert set(line["ms"]["inference"]) == set(line["ms"]["training"]) == ways | overlapped
     host.backends.cuda.matmul.allow_tf32 = host.backends.cudnn.allow_tf32 = False
 
 
@@ -119,4 +133,13 @@ def test_check(host: Any, script: str, capsys: Any) -> None:
     if script == "PROFILE":
         text = text.replace("torch.cuda.synchronize()", "pass").replace("cuda_time_total", "cpu_time_total")
     exec(compile(text, script, "exec"), {"torch": host})
-    assert capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert said
+    if script == "TINY":
+        for row in ("grid lstm torch.bfloat16  ran", "grid gru torch.float16  ran", "resident mgu torch.bfloat16  ran"):
+            assert row in said
+        for row in ("resident lstm torch.float32  ran", "resident lstm torch.float32 TF32 ran"):
+            assert row in said
+        for kernel in ("reference", "products", "resident", "grid"):
+            assert f"{kernel} overlapped 3 False ran" in said
+            assert f"{kernel} overlapped 1 True ran" in said

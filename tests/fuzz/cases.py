@@ -16,6 +16,9 @@ import numpy.typing as npt
 
 import rnnkernels as rk
 from rnnkernels.noise import zonable_states
+from rnnkernels.reference.cells import CELLS
+
+from .own_cells import like, own_cells
 
 Array = npt.NDArray[Any]
 State = tuple[Array, ...]
@@ -27,6 +30,7 @@ INPUTS = (1, 2, 3, 4, 5, 7, 8, 9)
 UNITS = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17)
 LARGE = ((3, 27, 33, 65), (2, 40, 17, 96), (33, 8, 5, 20), (5, 1, 64, 128), (9, 65, 3, 33))  # T, B, I, H
 LARGE_RATE = 0.01
+OWN_RATE = 0.35  # of cells from equations
 
 
 @dataclass
@@ -85,9 +89,6 @@ class Draw:
         return self.rng.standard_normal(shape, np.float32).astype(np.float64)
 
 
-cells = cache(rk.cells)
-
-
 @cache
 def shapes(cell: str, inputs: int, hidden: int, proj_size: int | None) -> dict[str, tuple[int, ...]]:
     return rk.parameter_shapes(cell, inputs, hidden, proj_size=proj_size)
@@ -96,11 +97,12 @@ def shapes(cell: str, inputs: int, hidden: int, proj_size: int | None) -> dict[s
 def draw(seed: int) -> Case:
     """Draw the case of a number."""
     d = Draw(seed)
-    cell = d.one(cells())
+    cell = d.one(list(own_cells())) if d.often(OWN_RATE) else d.one(list(CELLS))
     info = rk.cell_info(cell)
     steps, batch, inputs, hidden = (
         d.one(LARGE) if d.often(LARGE_RATE) else (d.one(STEPS), d.one(BATCHES), d.one(INPUTS), d.one(UNITS))
     )
+    hidden *= info["heads"]
     inputs = hidden if info["direct"] else inputs
     proj_size = int(d.rng.integers(1, hidden + 1)) if info["projected"] else None
     widths = (proj_size or hidden, *[hidden] * (len(info["states"]) - 1))
@@ -112,7 +114,7 @@ def draw(seed: int) -> Case:
         drawn = [d.normal(batch, width) for width in widths]
         return tuple(
             np.abs(s) + 0.5 if sums else s  # 0.5: exact in float32 for what is not tiny
-            for sums, s in zip(info["positive"], drawn, strict=True)
+            for sums, s in zip(rk.cell_info(like(cell))["positive"], drawn, strict=True)
         )
 
     x = d.rng.integers(0, inputs, (steps, batch)) if d.often(0.2) else _inputs(d, (steps, batch, inputs), params)
@@ -174,7 +176,7 @@ def _inputs(d: Draw, shape: tuple[int, ...], params: dict[str, Array]) -> Array:
 
 
 def _noise(d: Draw, cell: str) -> rk.Noise:
-    zoneout = tuple(d.one((0.0, 0.1, 0.5)) if zonable else 0.0 for zonable in zonable_states(cell))
+    zoneout = tuple(d.one((0.0, 0.1, 0.5)) if zonable else 0.0 for zonable in zonable_states(like(cell)))
     return rk.Noise(
         int(d.rng.integers(0, 2**63)),
         zoneout=zoneout,

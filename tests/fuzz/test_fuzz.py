@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 import time
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import rnnkernels as rk
 from tests.fuzz import children, numpy_calls
 from tests.fuzz.cases import draw
 from tests.fuzz.children import Tried
+from tests.fuzz.own_cells import own_cells
 from tests.fuzz.parts import PARTS
 
 SECONDS = 4.0
@@ -37,6 +39,33 @@ def test_a_case_makes_many_calls() -> None:
     assert not [failure for t in tried for failure in t.failures]
     assert min(t.count for t in tried) >= 8  # of every case several, and of all of them every kind
     assert {kind for t in tried for kind in t.calls} >= {"forward", "backward", "inference", "prepared", "step"}
+
+
+def test_cells_from_equations_are_drawn() -> None:
+    own = own_cells()
+    drawn = Counter(draw(SEED + k).cell for k in range(2000))
+    assert sum(drawn[cell] for cell in own) > 500
+    assert own.keys() <= drawn.keys()  # each of them
+    assert rk.cells()[0] in drawn
+    tried = [numpy_calls.case(SEED + k) for k in range(60) if draw(SEED + k).cell in own]
+    assert len(tried) > 10
+    assert not [failure for t in tried for failure in t.failures]
+
+
+def test_a_wrong_cell_from_equations_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The truth of each is another than that of equations beside it."""
+    own = own_cells()
+    cells = ["fuzz_lstm", "fuzz_lstm(cell_clip=0.1)", "fuzz_gated_3", "fuzz_several_heads", "fuzz_two_orders"]
+    for cell in cells:
+        step = own[cell].step
+
+        def wrong(x: Any, states: Any, p: Any, step: Any = step) -> Any:
+            h, *others = step(x, states, p)
+            return (h * (1 + 1e-4), *others)
+
+        monkeypatch.setitem(own, cell, own[cell]._replace(step=wrong))
+    seeds = [k for k in range(3000) if draw(SEED + k).cell in cells and min(draw(SEED + k).sizes) > 0][:12]
+    assert all(numpy_calls.case(SEED + k).failures for k in seeds)
 
 
 def wrong_by(monkeypatch: pytest.MonkeyPatch, size: float) -> list[str]:
@@ -73,6 +102,26 @@ def test_a_wrong_gradient_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [failure for k in range(20) for failure in numpy_calls.case(SEED + k).failures]
     assert len(found) > 20
     assert all("d params: slope" in failure for failure in found)
+
+
+def test_nodes_of_integers_are_drawn_and_wrong_ones_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from rnnkernels.onnx import quantized
+    from tests.fuzz import onnx_fuzz
+
+    tried = [onnx_fuzz.case(SEED + k) for k in range(40)]
+    assert not [failure for t in tried for failure in t.failures]
+    kinds = {kind for t in tried for kind in t.calls if "integers" in kind}
+    assert len(kinds) == 4, kinds
+    plain = quantized.to_quantized
+
+    def wrong(*arguments: Any) -> Any:
+        found = plain(*arguments)
+        return None if found is None else {**found, "weight_hh_scale": found["weight_hh_scale"][::-1].copy()}
+
+    monkeypatch.setattr("rnnkernels.onnx.operators.to_quantized", wrong)
+    assert [failure for k in range(40) for failure in onnx_fuzz.case(SEED + k).failures]
 
 
 # ---- what a child may do -------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """What a case must give: the reference's cells in float64, and slopes by complex steps. No kernel is used here.
 
-The cells and the masks are `rnnkernels.reference`'s; here is what is around them: lengths, resets, reversed time and
-terms, as a loop over the steps of all rows at once, each row's in its own order. Every array may have leading axes:
-many directions in one run.
+The cells (own_cells.py has those from equations) and the masks are `rnnkernels.reference`'s; here is what is around
+them: lengths, resets, reversed time and terms, as a loop over the steps of all rows at once, each row's in its own
+order. Every array may have leading axes: many directions in one run.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnkernels.reference import STEP
-from rnnkernels.reference.cells import CELLS
 from rnnkernels.reference.masks import Masks
+
+from .own_cells import step_of
 
 if TYPE_CHECKING:
     from .cases import Array, Case, State
@@ -54,7 +55,7 @@ def run(case: Case, arrays: Arrays, expected: bool, moved: tuple[Array, ...] | N
     (..., T, 1, H).
     """
     steps, batch, inputs, _ = case.sizes
-    cell = CELLS[case.cell].step
+    cell = step_of(case.cell)
     count = len(case.widths)
     noise = case.noise
     masks = None if noise is None else Masks(noise, batch, list(case.widths))
@@ -179,19 +180,33 @@ def _namespace(case: Case, arrays: Arrays, masks: Masks | None) -> Any:
             recurrent = masks is not None and name in ("weight_hh", "weight_gg")
             if recurrent and masks is not None:
                 value = value * masks.weight(name, value.shape[-2:])
-            setattr(p, name, _product(p, np.swapaxes(value, -1, -2), recurrent))
+            setattr(p, name, _Product(p, np.swapaxes(value, -1, -2), recurrent))
     if case.term is not None:
         p.bias_ih = p.bias_ih + arrays["term"]
     return p
 
 
-def _product(p: Any, transposed: Array, recurrent: bool) -> Any:
-    def call(vector: Array, rows: slice | None = None) -> Array:
-        if recurrent:
-            vector = vector * (p.mask if vector.shape[-1] == p.mask.shape[-1] else _tiled(p.mask, vector.shape[-1]))
-        return np.asarray(vector @ (transposed if rows is None else transposed[..., rows]))
+class _Product:
+    """What multiplies with a weight; `masked`: by p.mask, the step's."""
 
-    return call
+    def __init__(self, p: Any, transposed: Array, masked: bool) -> None:
+        self._p, self._transposed, self._masked = p, transposed, masked
+
+    def __call__(self, vector: Array, rows: slice = slice(None)) -> Array:
+        return np.asarray(self._seen(vector) @ self._transposed[..., rows])
+
+    def of_heads(self, vector: Array, rows: slice, heads: int) -> Array:
+        """Return the product of a gate's rows, each of which multiplies its own head's units alone."""
+        vector, size = self._seen(vector), (rows.stop - rows.start) // heads
+        cuts = [slice(head * size, (head + 1) * size) for head in range(heads)]
+        own = [self._transposed[..., rows.start + cut.start : rows.start + cut.stop] for cut in cuts]
+        return np.concatenate([vector[..., cut] @ part for cut, part in zip(cuts, own, strict=True)], axis=-1)
+
+    def _seen(self, vector: Array) -> Array:
+        if not self._masked:
+            return vector
+        mask = self._p.mask
+        return vector * (mask if vector.shape[-1] == mask.shape[-1] else _tiled(mask, vector.shape[-1]))
 
 
 def _tiled(mask: Array, width: int) -> Array:

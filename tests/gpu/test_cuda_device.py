@@ -31,6 +31,7 @@ def kernel(request: pytest.FixtureRequest) -> Any:
     yield request.param
     extension.load().set_poison(False)
     cuda.set_kernel("auto")
+    cuda.allow_tf32(False)
 
 
 def tensors(p: Any, dtype: Any = None) -> tuple[Any, Any, Any]:
@@ -284,23 +285,18 @@ def test_the_language_model_trains_from_end_to_end() -> None:
         np.testing.assert_allclose(found[name], value, rtol=1e-6, atol=1e-8, err_msg=name)
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 3, 5), (37, 9, 40, 40), (20, 70, 16, 256), (5, 16, 8, 512)], ids=str)
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-@pytest.mark.parametrize(
-    "cell", ["rnn_tanh", "janet", "gru", "lstm", "lstm_peephole", "slstm", "mgu", "gru_reset_before", "mut1_projected"]
-)
-def test_resident_kernels(kernel: str, cell: str, dtype: str, shape: tuple[int, int, int, int]) -> None:
-    """Against products on the same halves; twenty times the same bits; a row alone as among others."""
-    if kernel == "reference":
-        pytest.skip("products are what these are compared with")
-    x, params, state = tensors(make(cell, shape, "float32"), getattr(torch, dtype))
+def check_all_steps(way: str, cell: str, dtype: str, shape: tuple[int, int, int, int]) -> None:
+    """A kernel against products on the same numbers; twenty times the same bits; a row alone as among others."""
+    cuda.allow_tf32(dtype == "tf32")
+    x, params, state = tensors(make(cell, shape, "float32"), getattr(torch, "float32" if dtype == "tf32" else dtype))
     lengths = np.random.default_rng(0).integers(0, shape[0] + 1, shape[1])
     wanted: Any = rk.forward(cell, x, params, state, lengths=lengths)
-    cuda.set_kernel("resident")
+    cuda.set_kernel(way)
     runs: list[Any] = [rk.forward(cell, x, params, state, lengths=lengths) for _ in range(20)]
-    unit = 2.0**-8 if dtype == "bfloat16" else 2.0**-11
+    unit = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "tf32": 2.0**-11, "float32": 2.0**-20}[dtype]
+    least = 1.0 if dtype == "tf32" else 1e-3  # of TF32 a term is rounded, and not an h
     for a, b in ((runs[0].output, wanted.output), *zip(runs[0].state, wanted.state, strict=True)):
-        error = (a.float() - b.float()).abs().max() / b.float().abs().max().clamp(min=1e-3)
+        error = (a.float() - b.float()).abs().max() / b.float().abs().max().clamp(min=least)
         assert error < 8 * unit, float(error)
     for run in runs[1:]:
         assert torch.equal(run.output, runs[0].output)
@@ -308,3 +304,58 @@ def test_resident_kernels(kernel: str, cell: str, dtype: str, shape: tuple[int, 
         cell, x[:, :1].contiguous(), params, tuple(s[:1].contiguous() for s in state), lengths=lengths[:1]
     )
     assert torch.equal(alone.output, runs[0].output[:, :1])
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3, 5), (37, 9, 40, 40), (20, 70, 16, 256), (5, 16, 8, 512)], ids=str)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize(
+    "cell", ["rnn_tanh", "janet", "gru", "lstm", "lstm_peephole", "slstm", "mgu", "gru_reset_before", "mut1_projected"]
+)
+def test_resident_kernels(kernel: str, cell: str, dtype: str, shape: tuple[int, int, int, int]) -> None:
+    if kernel == "reference":
+        pytest.skip("products are what these are compared with")
+    check_all_steps("resident", cell, dtype, shape)
+
+
+@pytest.mark.parametrize("shape", [(37, 9, 40, 40), (20, 16, 16, 256)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "tf32"])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_resident_kernels_of_float32(kernel: str, cell: str, dtype: str, shape: tuple[int, int, int, int]) -> None:
+    if kernel == "reference":
+        pytest.skip("products are what these are compared with")
+    check_all_steps("resident", cell, dtype, shape)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3, 5), (37, 9, 40, 40), (20, 70, 16, 256), (5, 16, 8, 1024)], ids=str)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("cell", ["gru", "lstm", "slstm"])
+def test_grid_kernels(kernel: str, cell: str, dtype: str, shape: tuple[int, int, int, int]) -> None:
+    if kernel == "reference":
+        pytest.skip("products are what these are compared with")
+    check_all_steps("grid", cell, dtype, shape)
+
+
+@pytest.mark.parametrize(("layers", "both"), [(3, False), (1, True), (2, True)])
+@pytest.mark.parametrize("way", ["products", "resident", "grid"])
+def test_overlapped_layers(kernel: str, way: str, layers: int, both: bool) -> None:
+    """The bits of layers one after the other, twenty times."""
+    if kernel == "reference":
+        pytest.skip("products are what these stand on")
+    cuda.set_kernel(way)
+    stack = rk.Stack("lstm", 40, 64, layers, bidirectional=both, dtype="float32", rng=0)
+    stack.params = {name: torch.from_numpy(w).cuda().to(torch.bfloat16) for name, w in stack.params.items()}
+    x = torch.randn(37, 9, 40, device="cuda").to(torch.bfloat16)
+
+    def results() -> list[Any]:
+        run: Any = stack.forward(x)
+        found: Any = stack.backward(run, torch.ones_like(run.output))
+        return [run.output, found.x, *found.params.values()]
+
+    wanted = results()
+    cuda.overlap_layers(True, steps=8)
+    try:
+        for _ in range(20):
+            for a, b in zip(results(), wanted, strict=True):
+                assert torch.equal(a, b)
+    finally:
+        cuda.overlap_layers(False)

@@ -37,8 +37,8 @@ def directives() -> set[str]:
 
 def public() -> Iterator[tuple[str, str]]:
     """Each public module of the package and a name of its ``__all__``, read without importing it."""
-    for file in [*PACKAGE.glob("[a-z]*.py"), *PACKAGE.glob("[a-z]*/__init__.py")]:
-        module = file.stem if file.stem != "__init__" else file.parent.name
+    for file in [*PACKAGE.glob("[a-z]*.py"), *PACKAGE.glob("[a-z]*/**/__init__.py")]:
+        module = file.stem if file.stem != "__init__" else ".".join(file.parent.relative_to(PACKAGE).parts)
         for node in ast.parse(file.read_text("utf-8")).body:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
                 yield from ((module, name) for name in ast.literal_eval(node.value))
@@ -63,6 +63,7 @@ def test_the_rule_can_fail() -> None:
     named = directives()
     assert missing(named - {"forward"}) == ["forward"]
     assert "torch.swap" in missing(named - {"torch"})
+    assert {"jax.nnx.Bidirectional", "jax.nnx.swap"} <= set(missing(named - {"jax.nnx"}))
 
 
 def hook() -> Any:

@@ -1,14 +1,10 @@
 // Grid kernels (csrc/cuda/grid/) on the host: maps of every shape; and a layer's forward, block by block in random
 // orders, with flags that come late and buffers that are poisoned, against the same sums taken plainly, bit for bit.
-#include <cmath>
-#include <cstring>
-
 #include "cells/all.h"
 #include "math/functions.h"
 
 #include "grid_machine.h"
-
-#include "cuda/resident/cell_maths.h"
+#include "layer_call.h"
 
 using namespace rnnkernels;
 using namespace rnnkernels::cuda;
@@ -21,6 +17,28 @@ void expect(bool holds, const char* what, const Grid& of) {
     if (++faults < 20)
         std::fprintf(stderr, "%s: gates %d hidden %d row tiles %d blocks %d teams %d groups %d\n", what, of.gates,
                      of.hidden, of.row_tiles, of.blocks, of.teams, of.groups);
+}
+
+// A warp awaits the blocks that make its part of h, its own block, and no block twice; those of a tile of rows all.
+void check_flags(const Grid& of) {
+    for (const int block : {0, of.blocks - 1}) {
+        std::vector<int> seen(of.blocks * of.row_tiles);
+        for (int warp = 0; warp < kGridWarps; ++warp) {
+            std::vector<int> own(of.blocks);
+            for (int i = 0; i < awaited(of, warp); ++i) {
+                const int awaits = awaited_block(of, block, warp, i);
+                if (awaits < 0 || awaits >= of.blocks) return expect(false, "a flag of no block", of);
+                ++own[awaits], ++seen[row_tile(of, warp) * of.blocks + awaits];
+            }
+            const int begin = split(of, warp) * of.pairs() * kPair;
+            for (int k = begin; k < begin + of.pairs() * kPair && k < of.hidden; ++k)
+                expect(own[k / of.block_units()] > 0, "h is not awaited", of);
+            expect(own[block] > 0, "its own block is not awaited", of);
+            for (int other = 0; other < of.blocks; ++other)
+                expect(own[other] <= 1 + (other == block), "a flag is awaited twice", of);
+        }
+        for (int count : seen) expect(count > 0, "a block is not awaited", of);
+    }
 }
 
 // Every value of a block is finished once; every number of a row of the weight is in one word; every word meets the h
@@ -66,15 +84,11 @@ void check_maps(const Grid& of, int processors, int capability, Index batch) {
                            split(of, warp) == part,
                        "a part of another sum", of);
             }
+    check_flags(of);
     expect(h_at(of, 0, 1, 0, 0) - h_at(of, 0, 0, of.rows() - 1, of.row() - 1) == 1 &&
                h_at(of, 1, 0, 0, 0) - h_at(of, 0, 1, of.rows() - 1, of.row() - 1) == 1,
            "buffers", of);
 }
-
-struct Layer {
-    Index steps, batch, hidden;
-    std::vector<Index> starts;  // ragged
-};
 
 // u of a row: each part of k by itself, in it even products and odd ones (geometry.h), then all in order.
 template <class Stored>
@@ -102,76 +116,18 @@ void check_layer(const Layer& layer, int processors, int capability, unsigned se
     using Cell = OneCell<Vec<float>>;
     using G = Geometry<Cell>;
     using Maths = ResidentCellMaths<Cell>;
-    const Index hidden = layer.hidden, batch = layer.batch, steps = layer.steps;
+    const Index hidden = layer.hidden, batch = layer.batch;
     const Grid shape = divide_grid(G::hiddens, hidden, batch, processors, capability);
     if (shape.blocks == 0) return expect(false, "does not fit", shape);
-    std::mt19937 random(seed);
-    const auto draw = [&] { return static_cast<float>(static_cast<int>(random() % 2001) - 1000) / 1000; };
-    const Index rows = layer.starts.empty() ? steps * batch : layer.starts[steps];
-    std::vector<float> x(rows * G::inputs * hidden), bias(G::hiddens * hidden), term(batch * G::inputs * hidden);
-    std::vector<float> diagonal(G::diagonals * hidden);
-    std::vector<std::uint16_t> weight(G::hiddens * hidden * hidden);
-    for (std::vector<float>* array : {&x, &bias, &term, &diagonal})
-        for (float& value : *array) value = draw();
-    for (std::uint16_t& value : weight) value = Stored::bits(draw() / std::sqrt(static_cast<float>(hidden)));
-    const auto nan = std::numeric_limits<float>::quiet_NaN();
-    const Index kept_row = (G::saved + G::states - 1) * hidden;
-    struct Results {
-        std::vector<float> kept, states[kMaxStates];
-        std::vector<std::uint16_t> output;
-    } results[2];
-    for (Results& one : results) {
-        one.kept.assign(rows * kept_row, nan), one.output.assign(rows * hidden, 0x7fff);
-        std::mt19937 again(seed + 1);
-        for (int k = 0; k < G::states; ++k)
-            for (Index i = 0; i < batch * hidden; ++i)
-                one.states[k].push_back(static_cast<float>(again() % 1000) / 1000 - (k == 0 ? 0.5F : 0));
-    }
-    const auto call_of = [&](Results& to) {
-        ResidentCall call{};
-        ForwardArrays<float>& a = call.a;
-        a.hidden = a.width = hidden;
-        a.storage = Stored::kBfloat16 ? Dtype::bfloat16 : Dtype::float16;
-        a.x_part = x.data(), a.bias_u = bias.data(), a.term = term.data(), a.diagonal = diagonal.data();
-        for (float& setting : a.settings) setting = 0.75F;
-        for (int k = 0; k < G::states; ++k) a.states[k] = to.states[k].data();
-        a.output = to.output.data();
-        a.to_save = to.kept.data(), a.kept_row = kept_row;
-        if (G::states > 1) a.kept_states = to.kept.data() + G::saved * hidden;
-        call.weight = weight.data();
-        for (int i = 0; i < G::hiddens; ++i) call.gate_row[i] = i;
-        call.batch = batch, call.steps = steps;
-        call.starts = layer.starts.empty() ? nullptr : layer.starts.data();
-        return call;
-    };
+    LayerCall<Cell, Stored, G::hiddens> layer_call(layer, seed);
     const Index tiles = grid_tiles(shape, batch);
     std::vector<std::uint16_t> h(exchange_numbers(shape, tiles));
     std::vector<unsigned> flags(exchange_flags(shape, tiles));
-    run_emulated_grid<Maths, Stored>(shape, {call_of(results[0]), h.data(), flags.data(), tiles}, seed);
-
-    const ResidentCall call = call_of(results[1]);
-    for (Index t = 0; t < steps; ++t)
-        for (Index row = 0; row < call.count(t); ++row) {
-            std::vector<std::uint16_t> bits;
-            for (Index k = 0; k < hidden; ++k) bits.push_back(Stored::bits(call.a.states[0][row * hidden + k]));
-            for (Index unit = 0; unit < hidden; ++unit) {
-                Vec<float> xs[G::gates], us[G::hiddens], biases[G::hiddens], now[G::states], next[G::states];
-                const Index at = call.first(t) + row;
-                Maths::begin(call, unit, biases);
-                Maths::fetch(call, at, row, unit, xs);
-                for (int i = 0; i < G::hiddens; ++i)
-                    us[i] = plain_sum<Stored>(shape, &weight[(i * hidden + unit) * hidden], bits);
-                for (int k = 0; k < G::states; ++k) now[k] = call.a.states[k][row * hidden + unit];
-                Maths::step(call, at, row, unit, xs, us, biases, now, next);
-                for (int k = 0; k < G::states; ++k) call.a.states[k][row * hidden + unit] = next[k].raw;
-            }
-        }
-    const auto same = [](const auto& a, const auto& b) {
-        return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof a[0]) == 0);
-    };
-    expect(same(results[0].output, results[1].output), "output", shape);
-    expect(same(results[0].kept, results[1].kept), "what is kept", shape);
-    for (int k = 0; k < G::states; ++k) expect(same(results[0].states[k], results[1].states[k]), "states", shape);
+    run_emulated_grid<Maths, Stored>(shape, {layer_call.to(0), h.data(), flags.data(), tiles}, seed);
+    plain_one_product<Cell, Stored>(layer_call.to(1), hidden, [&](int gate, Index unit, const auto& vector) {
+        return plain_sum<Stored>(shape, layer_call.weight(gate, unit), vector);
+    });
+    layer_call.compare([&](bool same, const char* what) { expect(same, what, shape); });
 }
 
 template <template <class> class OneCell>

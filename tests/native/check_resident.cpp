@@ -3,10 +3,10 @@
 // two, sizes off every tile, more rows than a group, sequences of different lengths, one step and none. Backwards are
 // check_resident_backward.cpp's.
 #include <cmath>
-#include <cstring>
 
 #include "cells/all.h"
 
+#include "layer_call.h"
 #include "resident_cells.h"
 #include "resident_machine.h"
 #include "resident_two_products.h"
@@ -98,11 +98,6 @@ void check_rounding() {
         expect(Tf32::bits(Full::number(given)) == wanted, "rounded to TF32", Resident{});
 }
 
-struct Layer {
-    Index steps, batch, hidden;
-    std::vector<Index> starts;  // ragged
-};
-
 // What is multiplied of a weight as it stands in memory.
 template <class Stored>
 WordOf<Stored> weight_bits(WordOf<Stored> word) {
@@ -133,102 +128,26 @@ float plain_sum(const WordOf<Stored>* weight, const std::vector<WordOf<Stored>>&
     return sum[0] + sum[1];
 }
 
-// A forward of one product in a step, taken plainly; sum(gate, unit, vector): of the weight's row and a vector.
-template <class Cell, class Stored, class Sum>
-void plain_one_product(const ResidentCall& call, Index hidden, Sum sum) {
-    using G = Geometry<Cell>;
-    for (Index t = 0; t < call.steps; ++t)
-        for (Index row = 0; row < call.count(t); ++row) {
-            std::vector<WordOf<Stored>> h;
-            for (Index k = 0; k < hidden; ++k) h.push_back(Stored::bits(call.a.states[0][row * hidden + k]));
-            for (Index unit = 0; unit < hidden; ++unit) {
-                Vec<float> xs[G::gates], us[G::hiddens], biases[G::hiddens], now[G::states], next[G::states];
-                const Index at = call.first(t) + row;
-                ResidentCellMaths<Cell>::begin(call, unit, biases);
-                ResidentCellMaths<Cell>::fetch(call, at, row, unit, xs);
-                for (int i = 0; i < G::hiddens; ++i) us[i] = sum(i, unit, h);
-                for (int k = 0; k < G::states; ++k) now[k] = call.a.states[k][row * hidden + unit];
-                ResidentCellMaths<Cell>::step(call, at, row, unit, xs, us, biases, now, next);
-                for (int k = 0; k < G::states; ++k) call.a.states[k][row * hidden + unit] = next[k].raw;
-            }
-        }
-}
-
 template <template <class> class OneCell, class Stored>
 void check_layer(const Layer& layer, int processors, unsigned seed) {
     using Cell = OneCell<Vec<float>>;
-    using G = Geometry<Cell>;
-    const Index hidden = layer.hidden, batch = layer.batch, steps = layer.steps;
     using Maths = ResidentMathsOf<Cell>;
-    using Word = WordOf<Stored>;
+    const Index hidden = layer.hidden, batch = layer.batch;
     const Resident shape = divide(Maths::hiddens, hidden, batch, processors, operands_with<Stored>());
     if (shape.operands == Operands::full && batch > most_rows(Maths::hiddens, hidden, processors, most_shared(90)))
         return expect(shape.blocks == 0, "more rows than there may be", shape);
     if (shape.blocks == 0) return expect(false, "does not fit", shape);
-    std::mt19937 random(seed);
-    const auto draw = [&] { return static_cast<float>(static_cast<int>(random() % 2001) - 1000) / 1000; };
-    const Index rows = layer.starts.empty() ? steps * batch : layer.starts[steps];
-    std::vector<float> x(rows * G::inputs * hidden), bias(Maths::hiddens * hidden), term(batch * G::inputs * hidden);
-    std::vector<float> diagonal(G::diagonals * hidden);
-    std::vector<Word> weight(Maths::hiddens * hidden * hidden);
-    std::vector<std::uint16_t> direct(rows * hidden);
-    for (std::vector<float>* array : {&x, &bias, &term, &diagonal})
-        for (float& value : *array) value = draw();
-    if constexpr (is_half<Stored>)
-        for (std::uint16_t& value : direct) value = Stored::bits(draw());
-    for (Word& value : weight) {
-        const float given = draw() / std::sqrt(static_cast<float>(hidden));
-        value = is_half<Stored> ? Stored::bits(given) : static_cast<Word>(Full::bits(given));  // not rounded yet
-    }
-    const auto nan = std::numeric_limits<float>::quiet_NaN();
-    const Index kept_row = (G::saved + G::states - 1) * hidden;
-    struct Results {
-        std::vector<float> kept, states[kMaxStates];
-        std::vector<Word> output;
-    } results[2];
-    for (Results& one : results) {
-        one.kept.assign(rows * kept_row, nan), one.output.assign(rows * hidden, static_cast<Word>(0x7fffffff));
-        std::mt19937 again(seed + 1);
-        for (int k = 0; k < G::states; ++k)
-            for (Index i = 0; i < batch * hidden; ++i)
-                one.states[k].push_back(static_cast<float>(again() % 1000) / 1000 - (k == 0 ? 0.5F : 0));
-    }
-    const auto call_of = [&](Results& to) {
-        ResidentCall call{};
-        ForwardArrays<float>& a = call.a;
-        a.hidden = a.width = hidden;
-        a.storage = Dtype::float32;
-        if constexpr (is_half<Stored>) a.storage = Stored::kBfloat16 ? Dtype::bfloat16 : Dtype::float16;
-        a.x_part = x.data(), a.bias_u = bias.data(), a.term = term.data(), a.diagonal = diagonal.data();
-        a.bias_gated = bias.data() + G::hiddens * hidden;
-        a.x = direct.data(), a.x_row = hidden;
-        for (float& setting : a.settings) setting = 0.75F;
-        for (int k = 0; k < G::states; ++k) a.states[k] = to.states[k].data();
-        a.output = to.output.data();
-        a.to_save = to.kept.data(), a.kept_row = kept_row;
-        if (G::states > 1) a.kept_states = to.kept.data() + G::saved * hidden;
-        call.weight = static_cast<const std::uint16_t*>(static_cast<const void*>(weight.data()));
-        for (int i = 0; i < Maths::hiddens; ++i) call.gate_row[i] = i;
-        call.batch = batch, call.steps = steps;
-        call.starts = layer.starts.empty() ? nullptr : layer.starts.data();
-        return call;
-    };
-    run_emulated<Maths, Stored>(shape, call_of(results[0]), seed);
-
-    const ResidentCall call = call_of(results[1]);
-    const auto sum = [&](int gate, Index unit, const std::vector<Word>& vector) {
-        return plain_sum<Stored>(&weight[(gate * hidden + unit) * hidden], vector, hidden);
+    LayerCall<Cell, Stored, Maths::hiddens> layer_call(layer, seed);
+    run_emulated<Maths, Stored>(shape, layer_call.to(0), seed);
+    const ResidentCall call = layer_call.to(1);
+    const auto sum = [&](int gate, Index unit, const std::vector<WordOf<Stored>>& vector) {
+        return plain_sum<Stored>(layer_call.weight(gate, unit), vector, hidden);
     };
     if constexpr (two_products<Cell>)
         plain_two_products<Cell, Stored>(call, hidden, sum);
     else
         plain_one_product<Cell, Stored>(call, hidden, sum);
-    const auto same = [](const auto& a, const auto& b) {
-        return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof a[0]) == 0);
-    };
-    expect(same(results[0].output, results[1].output), "output", shape);
-    expect(same(results[0].kept, results[1].kept), "what is kept", shape);
-    for (int k = 0; k < G::states; ++k) expect(same(results[0].states[k], results[1].states[k]), "states", shape);
+    layer_call.compare([&](bool same, const char* what) { expect(same, what, shape); });
 }
 
 template <template <class> class OneCell>

@@ -1,21 +1,20 @@
-"""Compile grid kernels by nvcc for every release architecture, and look at what the compiler says of registers.
+"""Compile grid kernels by nvcc for every release architecture, and look at their machine code.
 
     python compile_grid.py _cuda*.so FOLDER
 
-No GPU is needed. A register that is spilled, or an array in local memory, is an error. A step has two barriers of a
-block beside the one behind a wait, and the flags' acquire and release: those are the algorithm's (csrc/cuda/grid/). Any
-other fence is an error where there is a disassembler (compile_resident.py).
+No GPU is needed. A register that is spilled, or an array in local memory, is an error. A step has what the algorithm
+needs (csrc/cuda/grid/warp.h) and nothing else: one barrier of the block, one release and one acquire of a warp, and no
+wait beside them. That is counted where there is a disassembler (machine_code.py).
 """
 
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
-from compile_resident import disassembler
 from cuda_build import ROOT, load, release_architectures
+from machine_code import compiled, disassembler, largest, listing, names, steps_of
 
 sys.path.append(str(ROOT / "tests/support"))
 
@@ -25,7 +24,25 @@ from hand_programs import CELLS
 CARDS = {"75": (40, 640), "80": (108, 1728), "86": (84, 1344), "89": (128, 1344), "90": (132, 2112), "100": (148, 2368)}
 CARDS["120"] = (170, 1344)
 LAYERS = [("lstm", 0, 16), ("gru", 256, 64), ("rnn_tanh", 511, 600), ("slstm", 100, 3), ("lstm_program", 40, 9)]
-FORBIDDEN = ("LDL", "STL")
+# How often what begins with a name stands in a step's loop, and in the whole kernel. A release is a fence (MEMBAR,
+# ERRBAR) and a count (RED); a kernel begins with one, too. An acquire is a load, behind which a cache is emptied: CCTL.
+COUNTS = {"BAR": (1, 1), "UCGABAR": (0, 0), "MEMBAR": (1, 2), "ERRBAR": (1, 2), "RED": (1, 2), "CCTL": (1, 1)}
+COUNTS |= {"ATOM": (0, 0), "LDL": (0, 0), "STL": (0, 0)}
+PRODUCT = "HMMA"
+
+
+def look(cubin: Path, tool: str, what: str) -> None:
+    """Hold the machine code of a step, and of the whole kernel, to what may stand there."""
+    whole = listing(tool, cubin)
+    steps = steps_of(whole, (PRODUCT, "BAR"))
+    step = names(steps[0])
+    if len(steps) > 1:
+        raise SystemExit(f"compile_grid: {what}: expected one loop over steps, found {len(steps)}")
+    for of, expected in COUNTS.items():
+        found = tuple(sum(name.startswith(of) for name in part) for part in (step, names(whole)))
+        if found != expected:
+            raise SystemExit(f"compile_grid: {what}: expected {expected} {of} in a step and the kernel, found {found}")
+    print(f"{what}: a step is {len(step)} instructions, {step.count(PRODUCT)} of them products")
 
 
 def main(file: str, folder: str) -> None:
@@ -40,28 +57,17 @@ def main(file: str, folder: str) -> None:
             hidden = given or most
             dtype = "float16" if architecture == "75" else "bfloat16"
             what = f"{cell}, H {hidden}, B {batch}, sm_{architecture}"
-            to = Path(folder, f"grid_{cell}.{architecture}.cu")
+            to = Path(folder, f"grid_{cell}.cu")
             source = module.grid_source(cell, dtype, hidden, batch, processors, int(architecture))
             to.write_text("\n".join(source), encoding="utf-8")
-            cubin = to.with_suffix(".cubin")
-            target = f"--generate-code=arch=compute_{architecture},code=sm_{architecture}"
-            flags = ["-std=c++20", "--fmad=false", "-Werror", "all-warnings", "-Xptxas", "-v", target, "-cubin"]
-            done = subprocess.run(
-                ["nvcc", *flags, "-o", str(cubin), str(to)], capture_output=True, text=True, check=False
-            )
-            if done.returncode != 0:
-                raise SystemExit(f"compile_grid: {what}:\n{done.stderr}")
-            spilled = max(map(int, re.findall(r"(\d+) bytes spill stores", done.stderr)))
-            frame = max(map(int, re.findall(r"(\d+) bytes stack frame", done.stderr)))
+            cubin, said = compiled(to, architecture)
+            spilled, frame = largest(said, "spill stores"), largest(said, "stack frame")
             if spilled or frame:
                 raise SystemExit(f"compile_grid: {what}: {spilled} bytes are spilled, {frame} stand in local memory")
-            registers = re.findall(r"Used (\d+) registers", done.stderr)
+            registers = re.findall(r"Used (\d+) registers", said)
             print(f"{what}: {registers[-1]} registers", flush=True)
             if tool is not None:
-                listing = subprocess.run([tool, "-c", str(cubin)], capture_output=True, text=True, check=True).stdout
-                found = [name for name in FORBIDDEN if re.search(rf"\s{name}\b", listing)]
-                if "HMMA" not in listing or found:
-                    raise SystemExit(f"compile_grid: {what}: expected products and no {found}")
+                look(cubin, tool, what)
     print(f"{len(LAYERS)} grid kernels compiled for {', '.join(release_architectures())}")
     if tool is None:
         print("their machine code is NOT looked at: there is no nvdisasm here")

@@ -4,20 +4,16 @@
 
 No GPU is needed. In a step's loop nothing may stand but what the algorithm needs: no local memory, no barrier of a
 block, no fence, no invalidation of a cache (they cost more than the step). That is looked for where there is a
-disassembler: nvdisasm on the path, or named in RNNKERNELS_NVDISASM, or that of the package triton.
+disassembler (machine_code.py).
 """
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import re
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 from cuda_build import ROOT, load, release_architectures
+from machine_code import compiled, disassembler, largest, listing, names, steps_of
 
 sys.path.append(str(ROOT / "tests/support"))
 
@@ -44,52 +40,15 @@ def architectures() -> list[str]:
     return [number for number in release_architectures() if int(number) >= 90]
 
 
-def disassembler() -> str | None:
-    """Return where one is."""
-    found = os.environ.get("RNNKERNELS_NVDISASM") or shutil.which("nvdisasm")
-    package = importlib.util.find_spec("triton")
-    if not found and package is not None and package.origin is not None:
-        inside = Path(package.origin).parent / "backends/nvidia/bin/nvdisasm"
-        found = str(inside) if inside.is_file() else None
-    return found
-
-
-def step_of(listing: str, product: str) -> list[str]:
-    """Return the instructions of the innermost loop with products and messages in it, up to its last way back."""
-    lines: list[str] = []
-    places: dict[str, int] = {}
-    for line in listing.splitlines():
-        label = re.match(r"(\.L_x_\d+):", line)
-        instruction = re.match(r"\s+/\*[0-9a-f]+\*/\s+(.*)", line)
-        if label:
-            places[label[1]] = len(lines)
-        elif instruction:
-            lines.append(instruction[1])
-    loops: dict[int, list[str]] = {}
-    for end, line in enumerate(lines):
-        target = re.search(r"\bBRA\b.*`\((\.L_x_\d+)\)", line)
-        if target and places.get(target[1], end) < end:
-            loop = lines[places[target[1]] : end]
-            # Behind the kernel's end stands only where a wait goes on, which comes back into the loop.
-            if not any("EXIT" in one for one in loop) and all(
-                any(word in one for one in loop) for word in (product, *WANTED)
-            ):
-                loops[places[target[1]]] = loop
-    if not loops:
-        raise SystemExit("compile_resident: expected a loop with products in it, found none")
-    return loops[max(loops)]
-
-
 def look(cubin: Path, tool: str, product: str, what: str) -> None:
     """Hold the machine code of a step to what may stand there."""
-    listing = subprocess.run([tool, "-c", str(cubin)], capture_output=True, text=True, check=True).stdout
-    names = [re.sub(r"^@!?U?P\w+\s+", "", line).split()[0].split(".")[0] for line in step_of(listing, product) if line]
-    wanted = (product, *WANTED, *(["LDSM"] if product == "HMMA" else []))
-    missing = [name for name in wanted if name not in names]
-    forbidden = sorted({name for name in names if name.startswith(FORBIDDEN)})
-    if missing or forbidden:
-        raise SystemExit(f"compile_resident: {what}: expected {missing} in a step's loop, and no {forbidden}")
-    print(f"{what}: a step is {len(names)} instructions, {names.count(product)} of them products")
+    for loop in steps_of(listing(tool, cubin), (product, *WANTED)):
+        step = names(loop)
+        missing = ["LDSM"] if product == "HMMA" and "LDSM" not in step else []
+        forbidden = sorted({name for name in step if name.startswith(FORBIDDEN)})
+        if missing or forbidden:
+            raise SystemExit(f"compile_resident: {what}: expected {missing} in a step's loop, and no {forbidden}")
+        print(f"{what}: a step is {len(step)} instructions, {step.count(product)} of them products", flush=True)
 
 
 def main(file: str, folder: str) -> None:
@@ -110,19 +69,10 @@ def main(file: str, folder: str) -> None:
         to.write_text("\n".join(source), encoding="utf-8")
         product = "FFMA" if dtype == "float32" and not tf32 else "HMMA"
         for architecture in architectures():
-            cubin = to.with_suffix(f".{architecture}.cubin")
-            target = f"--generate-code=arch=compute_{architecture},code=sm_{architecture}"
-            flags = ["-std=c++20", "--fmad=false", "-Werror", "all-warnings", "-Xptxas", "-v", target, "-cubin"]
-            done = subprocess.run(
-                ["nvcc", *flags, "-o", str(cubin), str(to)], capture_output=True, text=True, check=False
-            )
-            if done.returncode != 0:
-                raise SystemExit(f"compile_resident: {cell}, sm_{architecture}:\n{done.stderr}")
-            frames = [int(n) for n in re.findall(r"(\d+) bytes stack frame", done.stderr)]
-            if dtype == "float32" and max(frames) > MOST_SPILLED // 4:
+            cubin, said = compiled(to, architecture)
+            if dtype == "float32" and largest(said, "stack frame") > MOST_SPILLED // 4:
                 raise SystemExit(f"compile_resident: {cell}, {dtype}, sm_{architecture}: sums are in local memory")
-            spilled = max(map(int, re.findall(r"(\d+) bytes spill stores", done.stderr)))
-            if spilled > MOST_SPILLED:
+            if (spilled := largest(said, "spill stores")) > MOST_SPILLED:
                 raise SystemExit(
                     f"compile_resident: {cell}, sm_{architecture}: {spilled} bytes of registers are spilled"
                 )

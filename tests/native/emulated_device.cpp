@@ -67,7 +67,6 @@ void copy_in(const void* host, void* device, Index bytes) {
     if (bytes > 0) std::memcpy(device, host, static_cast<std::size_t>(bytes));
 }
 void copy_out(const void* device, void* host, Index bytes) { copy_in(device, host, bytes); }
-void copy(void*, const void* from, void* to, Index bytes) { copy_in(from, to, bytes); }
 int device_of(void*) { return current; }
 void copy(int, void* stream, const void* from, void* to, Index bytes) {
     const auto work = [=] { copy_in(from, to, bytes); };
@@ -76,6 +75,7 @@ void copy(int, void* stream, const void* from, void* to, Index bytes) {
     else
         work();
 }
+void wait(int, void*) {}
 void fill(void*, void* memory, int value, Index bytes) {
     if (bytes > 0) std::memset(memory, value, static_cast<std::size_t>(bytes));
 }

@@ -1,35 +1,26 @@
-// What a block of a grid kernel can do (csrc/cuda/grid/block.h), on the host: threads one after the other, mma as the
-// PTX manual has its fragments. Blocks go on in a random order, as far as the flags they wait for allow.
+// What a warp of a grid kernel can do (csrc/cuda/grid/warp.h), on the host: lanes one after the other, mma as the PTX
+// manual has its fragments. Warps go on in a random order, from tile to tile, as far as what they wait for allows.
 //
-// The memory is weaker than any GPU's. What a block stores reaches the others late and in any order, or when a flag is
-// released that comes after a barrier after it. What a block loads is as old as its last acquire, or older: it sees a
-// buffer as it was when it acquired, and NaNs before. A buffer that all of a team have read is poisoned; one that is
-// written before that is a fault. Sums in shared memory are NaN for all but who wrote them, until a barrier.
+// The memory is weaker than any GPU's. What a warp stores reaches the others late and in any order, or when its count
+// reaches the block's flag. What a warp loads is as old as its last acquire, or older: it sees a buffer as it was when
+// it acquired, and NaNs before. A buffer that all of a team have read is poisoned; one that is written before that is a
+// fault. Sums in shared memory are there from the barrier of who put them on, and NaN when all have read them; to put
+// one before that is a fault.
 #pragma once
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 #include <limits>
 #include <memory>
 #include <random>
 #include <vector>
 
-#include "cuda/grid/block.h"
+#include "cuda/grid/warp.h"
+#include "emulated_lanes.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
-
-template <class V>
-struct GridOwn {
-    V value[kGridThreads];
-    V& operator[](int thread) { return value[thread]; }
-    const V& operator[](int thread) const { return value[thread]; }
-};
-template <int count>
-struct GridOwns {
-    Vec<float> value[kGridThreads][count > 0 ? count : 1];
-    Vec<float>* of(int thread) { return value[thread]; }
-    const Vec<float>* of(int thread) const { return value[thread]; }
-};
 
 [[noreturn]] inline void grid_fault(const char* what) {
     std::fprintf(stderr, "grid kernel: %s\n", what);
@@ -38,241 +29,237 @@ struct GridOwns {
 
 inline constexpr std::uint16_t kNoHalf = 0x7fff;  // a NaN of both halves
 
-// The global memory of a team, and what is on its way there.
+// The global memory of a team, and what is on its way there. A warp's number is of all in the team.
 class EmulatedTeam {
 public:
     EmulatedTeam(const GridCall& call, const Grid& shape, unsigned seed)
-        : shape(shape), call(call), random_(seed), blocks_(shape.blocks) {
-        for (Block& block : blocks_) block.seen.assign(2 * buffer_size(), kNoHalf);
-    }
+        : shape(shape), call(call), random_(seed), warps_(shape.blocks * kGridWarps) {}
 
     const Grid shape;
     const GridCall& call;
 
     unsigned any(std::size_t below) { return static_cast<unsigned>(random_() % below); }
-    int buffer_size() const { return shape.rows() * shape.row(); }
-    void begin(Index tile) {
-        for (Block& block : blocks_) {
-            block.fresh.clear(), block.settled.clear(), block.covered.clear();
-            block.acquired.clear(), block.flag_pending = false;
-            block.seen.assign(2 * buffer_size(), kNoHalf);
-            block.reads = -1;
-        }
-        tile_ = tile;
+    void begin(int warp, Index tile) {
+        Warp& w = warps_[warp];
+        w.tile = tile, w.reads = 0;
+        w.seen.assign(2 * buffer_size(), kNoHalf);
     }
-    std::uint16_t* memory() { return call.h + h_at(shape, tile_, 0, 0, 0); }
-    bool reached(Index tile, unsigned value) const {
-        for (int of = 0; of < shape.blocks; ++of)
-            if (call.flags[tile * shape.blocks + of] < value) return false;
+    bool reached(int warp, Index tile, unsigned value) const {
+        for (int i = 0; i < awaited(shape, warp % kGridWarps); ++i)
+            if (flag(tile, awaited_block(shape, warp / kGridWarps, warp % kGridWarps, i)) < value) return false;
         return true;
     }
-
-    void acquire(int block) { blocks_[block].acquired.assign(memory(), memory() + 2 * buffer_size()); }
-    void barrier(int block) {
-        Block& b = blocks_[block];
-        if (!b.acquired.empty()) b.seen.swap(b.acquired), b.acquired.clear();
-        b.settled.insert(b.settled.end(), b.fresh.begin(), b.fresh.end());
-        b.fresh.clear();
+    void acquire(int warp, Index tile) { warps_[warp].seen.assign(memory(tile), memory(tile) + 2 * buffer_size()); }
+    std::uint16_t seen(int warp, int buffer, int row, int k) const {
+        return warps_[warp].seen[h_at(shape, 0, buffer, row, k)];
     }
-    void store(int block, int buffer, int row, int unit, std::uint16_t bits) {
-        for (const Block& other : blocks_)
-            if (other.reads < writes_of(block, buffer)) grid_fault("h is stored where not all have read");
-        blocks_[block].fresh.push_back({static_cast<int>(h_at(shape, 0, buffer, row, unit)), bits});
+    void store(int warp, Index tile, int buffer, int row, int unit, std::uint16_t bits) {
+        // h for the next step takes the place of what the step before this one has read.
+        const Index now = warps_[warp].reads, needed = buffer == buffer_of(now) ? now - 1 : now;
+        for (const Warp& other : warps_)
+            if (reads_of(other, tile) < needed) grid_fault("h is stored where not all have read");
+        warps_[warp].stored.push_back({h_at(shape, tile, buffer, row, unit), bits});
     }
-    void publish(int block, unsigned value) {
-        Block& b = blocks_[block];
-        b.flag_pending = true, b.flag = value;
-        b.covered.insert(b.covered.end(), b.settled.begin(), b.settled.end());
-        b.settled.clear();
+    void publish(int warp, Index tile) {
+        warps_[warp].counts.push_back({tile, std::move(warps_[warp].stored)});
+        warps_[warp].stored.clear();
     }
-    std::uint16_t seen(int block, int buffer, int row, int k) const {
-        return blocks_[block].seen[h_at(shape, 0, buffer, row, k)];
+    // A warp has multiplied in a step: it reads that buffer no more.
+    void was_read(int warp, Index tile) {
+        const Index read = ++warps_[warp].reads;
+        for (const Warp& other : warps_)
+            if (reads_of(other, tile) < read) return;
+        std::uint16_t* const h = memory(tile) + buffer_of(read - 1) * buffer_size();
+        for (int row = 0; row < shape.rows(); ++row) std::fill_n(h + row * shape.row(), shape.hidden, kNoHalf);
     }
-    // A block has done step t: it reads that buffer no more.
-    void was_read(int block, Index t) {
-        blocks_[block].reads = t + 1;
-        for (const Block& other : blocks_)
-            if (other.reads <= t) return;
-        std::uint16_t* const h = memory() + buffer_of(t) * buffer_size();
-        for (int row = 0; row < shape.rows(); ++row)
-            for (int unit = 0; unit < shape.hidden; ++unit) h[row * shape.row() + unit] = kNoHalf;
-    }
-    void has_begun(int block) { blocks_[block].reads = 0; }
     // Something that is on its way arrives; false: nothing is.
     bool deliver() {
-        const std::size_t first = any(blocks_.size());
-        for (std::size_t i = 0; i < blocks_.size(); ++i) {
-            Block& b = blocks_[(first + i) % blocks_.size()];
-            if (b.flag_pending) {
-                for (const Store& store : b.covered) memory()[store.at] = store.bits;
-                b.covered.clear();
-                call.flags[tile_ * shape.blocks + static_cast<Index>((first + i) % blocks_.size())] = b.flag;
-                b.flag_pending = false;
-                return true;
-            }
+        const std::size_t first = any(warps_.size());
+        for (std::size_t i = 0; i < warps_.size(); ++i) {
+            const std::size_t warp = (first + i) % warps_.size();
+            if (warps_[warp].counts.empty()) continue;
+            const Count& count = warps_[warp].counts.front();
+            for (const Store& store : count.covered) call.h[store.at] = store.bits;
+            ++flag(count.tile, static_cast<int>(warp) / kGridWarps);
+            warps_[warp].counts.pop_front();
+            return true;
         }
         return false;
     }
 
 private:
     struct Store {
-        int at;
+        Index at;
         std::uint16_t bits;
     };
-    struct Block {
-        std::vector<std::uint16_t> seen, acquired;
-        std::vector<Store> fresh, settled, covered;
-        bool flag_pending = false;
-        unsigned flag = 0;
-        Index reads = -1;  // steps; -1: has not begun
+    struct Count {
+        Index tile;
+        std::vector<Store> covered;
     };
-    // How many steps all must have done before a block may store into a buffer.
-    Index writes_of(int block, int buffer) const {
-        const Index now = blocks_[block].reads;  // in step `now` it writes for now + 1 what step now - 1 has read
-        return buffer == buffer_of(now + 1) ? now : now + 1;
+    struct Warp {
+        std::vector<std::uint16_t> seen;
+        std::vector<Store> stored;  // and not counted yet
+        std::deque<Count> counts;   // on their way
+        Index tile = -1, reads = 0;
+    };
+    int buffer_size() const { return shape.rows() * shape.row(); }
+    std::uint16_t* memory(Index tile) const { return call.h + h_at(shape, tile, 0, 0, 0); }
+    unsigned& flag(Index tile, int block) const { return call.flags[tile * shape.blocks + block]; }
+    // Steps of a tile that a warp has multiplied.
+    Index reads_of(const Warp& warp, Index tile) const {
+        return warp.tile == tile ? warp.reads : warp.tile > tile ? call.call.steps : 0;
     }
     std::mt19937 random_;
-    std::vector<Block> blocks_;
-    Index tile_ = 0;
+    std::vector<Warp> warps_;
+};
+
+// The shared memory of a block, and its barrier.
+class EmulatedGridBlock {
+public:
+    explicit EmulatedGridBlock(const Grid& shape) : weights(shape.kept_words(), 0xffffffffU) {
+        sums_.assign(shape.sums(), std::numeric_limits<float>::quiet_NaN());
+    }
+
+    std::vector<unsigned> weights;
+
+    void put_sum(int warp, int at, float value) {
+        for (const Warp& other : warps_)
+            if (other.finished < warps_[warp].finished) grid_fault("a sum is put where not all have read");
+        warps_[warp].put.push_back({at, value});
+    }
+    float sum(int at) const { return sums_[at]; }
+    void arrive(int warp) {
+        for (const auto& [at, value] : warps_[warp].put) sums_[at] = value;
+        warps_[warp].put.clear();
+        ++warps_[warp].arrived;
+    }
+    // Whether a warp may pass the barrier at which it is.
+    bool passes(int warp) const {
+        return std::all_of(std::begin(warps_), std::end(warps_),
+                           [&](const Warp& other) { return other.arrived >= warps_[warp].arrived; });
+    }
+    // A warp has finished a step: it reads the sums no more.
+    void was_read(int warp) {
+        const Index finished = ++warps_[warp].finished;
+        for (const Warp& other : warps_)
+            if (other.finished < finished) return;
+        sums_.assign(sums_.size(), std::numeric_limits<float>::quiet_NaN());
+    }
+
+private:
+    struct Warp {
+        std::vector<std::pair<int, float>> put;  // since its last barrier
+        Index arrived = 0, finished = 0;
+    };
+    std::vector<float> sums_;
+    Warp warps_[kGridWarps];
 };
 
 struct EmulatedGridMachine {
     template <class V>
-    using Own = GridOwn<V>;
+    using Own = OwnValue<V>;
     template <int count>
-    using Values = GridOwns<count>;
+    using Values = OwnValues<count>;
     static constexpr int kHeld = kMostHeld, kGroups = kMostGroups, kValues = kMostValues;
-    const Grid& shape() const { return team->shape; }
+    const Grid& shape() const { return team.shape; }
 
-    EmulatedTeam* team;
-    int block;
-    struct Shared {
-        std::vector<unsigned> weights;
-        std::vector<float> sums, put;  // put: since the last barrier
-    };
-    std::unique_ptr<Shared> shared;
+    EmulatedTeam& team;
+    EmulatedGridBlock& shared;
+    int block, warp;
 
-    EmulatedGridMachine(EmulatedTeam& of, int number) : team(&of), block(number), shared(new Shared) {
-        const auto nan = std::numeric_limits<float>::quiet_NaN();
-        shared->weights.assign(of.shape.kept_words(), 0xffffffffU);
-        shared->sums.assign(of.shape.sums(), nan), shared->put = shared->sums;
-    }
+    int number() const { return block * kGridWarps + warp; }
 
     template <class Use>
-    void threads(Use use) const {
-        const int first = static_cast<int>(team->any(kGridThreads));
-        for (int i = 0; i < kGridThreads; ++i) use((first + i) % kGridThreads);
+    void lanes(Use use) const {
+        const int first = static_cast<int>(team.any(kLanes));
+        for (int i = 0; i < kLanes; ++i) use((first + i) % kLanes);
     }
-    void barrier() const {
-        team->barrier(block);
-        shared->sums.swap(shared->put);
-        shared->put.assign(shape().sums(), std::numeric_limits<float>::quiet_NaN());
-    }
+    void barrier() const { shared.arrive(warp); }
     void wait(Index tile, unsigned value) const {
-        if (!team->reached(tile, value)) grid_fault("a step begins before what it waits for");
-        team->acquire(block);
+        if (!team.reached(number(), tile, value)) grid_fault("a step begins before what it waits for");
+        team.acquire(number(), tile);
     }
-    void publish(Index, unsigned value) const { team->publish(block, value); }
-    void load(GridOwn<unsigned> (&b)[4], Index, int buffer, int group, int pair) const {
-        for (int thread = 0; thread < kGridThreads; ++thread)
+    void publish(Index tile) const { team.publish(number(), tile); }
+    void load(OwnValue<unsigned> (&b)[4], Index, int buffer, int group, int pair) const {
+        for (int lane = 0; lane < kLanes; ++lane)
             for (int word = 0; word < 4; ++word) {
-                const int lane = thread % 32, row = group * kGroup + lane / 4;
-                const int k = load_k(shape(), thread / 32, lane, pair) + 2 * word;
-                b[word][thread] = team->seen(block, buffer, row, k) |
-                                  static_cast<unsigned>(team->seen(block, buffer, row, k + 1)) << 16;
+                const int row = group * kGroup + lane / 4, k = load_k(shape(), warp, lane, pair) + 2 * word;
+                b[word][lane] = team.seen(number(), buffer, row, k) |
+                                static_cast<unsigned>(team.seen(number(), buffer, row, k + 1)) << 16;
             }
     }
-    void store(Index, int buffer, int row, int unit, std::uint16_t bits) const {
-        team->store(block, buffer, row, unit, bits);
+    void store(Index tile, int buffer, int row, int unit, std::uint16_t bits) const {
+        team.store(number(), tile, buffer, row, unit, bits);
     }
-    void keep(int thread, int pair, int word, unsigned bits) const {
-        shared->weights[(pair * kGridThreads + thread) * kPairWords + word] = bits;
-    }
-    void kept(GridOwn<unsigned> (&a)[kPairWords], int pair) const {
-        for (int thread = 0; thread < kGridThreads; ++thread)
+    void keep(int lane, int pair, int word, unsigned bits) const { shared.weights[kept_at(lane, pair, word)] = bits; }
+    void kept(OwnValue<unsigned> (&a)[2][4], int pair) const {
+        for (int lane = 0; lane < kLanes; ++lane)
             for (int word = 0; word < kPairWords; ++word)
-                a[word][thread] = shared->weights[(pair * kGridThreads + thread) * kPairWords + word];
+                a[word / 4][word % 4][lane] = shared.weights[kept_at(lane, pair, word)];
     }
-    void put_sum(int at, float value) const { shared->put[at] = value; }
-    float sum(int at) const { return shared->sums[at]; }
-
-    // Sixteen products are added exactly, as far as a double goes, then to the sum.
+    void put_sum(int at, float value) const { shared.put_sum(warp, at, value); }
+    float sum(int at) const { return shared.sum(at); }
     template <class Stored>
-    void multiply(GridOwn<float> (&sum)[4], const GridOwn<unsigned>& a0, const GridOwn<unsigned>& a1,
-                  const GridOwn<unsigned>& a2, const GridOwn<unsigned>& a3, const GridOwn<unsigned>& b0,
-                  const GridOwn<unsigned>& b1) const {
-        const auto low = [](unsigned pair) { return Stored::number(static_cast<std::uint16_t>(pair)); };
-        const auto high = [](unsigned pair) { return Stored::number(static_cast<std::uint16_t>(pair >> 16)); };
-        const GridOwn<unsigned>* const parts[] = {&a0, &a1, &a2, &a3};
-        for (int first = 0; first < kGridThreads; first += 32) {
-            float weight[kTileRows][kTileDepth], h[kTileDepth][kGroup];
-            for (int lane = 0; lane < 32; ++lane) {
-                const int g = lane / 4, t = lane % 4;
-                for (int part = 0; part < 4; ++part) {
-                    const int row = g + (part % 2 ? 8 : 0), k = 2 * t + (part / 2 ? 8 : 0);
-                    weight[row][k] = low((*parts[part])[first + lane]);
-                    weight[row][k + 1] = high((*parts[part])[first + lane]);
-                }
-                h[2 * t][g] = low(b0[first + lane]), h[2 * t + 1][g] = high(b0[first + lane]);
-                h[2 * t + 8][g] = low(b1[first + lane]), h[2 * t + 9][g] = high(b1[first + lane]);
-            }
-            for (int lane = 0; lane < 32; ++lane)
-                for (int i = 0; i < 4; ++i) {
-                    const int row = lane / 4 + (i / 2 ? 8 : 0), column = 2 * (lane % 4) + i % 2;
-                    double products = 0;
-                    for (int k = 0; k < kTileDepth; ++k) products += double{weight[row][k]} * h[k][column];
-                    float& one = sum[i][first + lane];
-                    one = static_cast<float>(one + products);
-                }
-        }
+    void multiply(OwnValue<float> (&sum)[4], const OwnValue<unsigned> (&a)[4], const OwnValue<unsigned>& b0,
+                  const OwnValue<unsigned>& b1) const {
+        multiply_halves<Stored>(sum, a, b0, b1);
+    }
+
+private:
+    int kept_at(int lane, int pair, int word) const {
+        return (pair * kGridThreads + warp * kLanes + lane) * kPairWords + word;
     }
 };
 
 // A call, team by team.
 template <class Maths, class Stored>
 void run_emulated_grid(const Grid& shape, const GridCall& call, unsigned seed) {
-    using Block = GridBlock<Maths, Stored, EmulatedGridMachine>;
+    using Warp = GridWarp<Maths, Stored, EmulatedGridMachine>;
     struct Runner {
         EmulatedGridMachine machine;
-        std::unique_ptr<Block> block;
-        Index t = 0;
+        Index tile;
+        std::unique_ptr<Warp> warp;
+        Index t = -1;
+        bool multiplied = false;
     };
     for (int number = 0; number < shape.teams; ++number) {
         EmulatedTeam team(call, shape, seed + static_cast<unsigned>(number));
+        std::vector<EmulatedGridBlock> blocks(shape.blocks, EmulatedGridBlock(shape));
         std::vector<std::unique_ptr<Runner>> runners;
-        for (int block = 0; block < shape.blocks; ++block) {
-            runners.push_back(std::make_unique<Runner>(Runner{{team, block}, nullptr}));
-            runners.back()->block = std::make_unique<Block>(runners.back()->machine, call.call);
+        std::vector<Runner*> at_work;
+        for (int i = 0; i < shape.blocks * kGridWarps; ++i) {
+            const int block = i / kGridWarps;
+            runners.push_back(
+                std::make_unique<Runner>(Runner{{team, blocks[block], block, i % kGridWarps}, number, nullptr}));
+            runners.back()->warp = std::make_unique<Warp>(runners.back()->machine, call.call);
+            at_work.push_back(runners.back().get());
         }
-        for (Index tile = number; tile < call.tiles; tile += shape.teams) {
-            team.begin(tile);
-            std::vector<Runner*> at_work;
-            for (const auto& runner : runners) {
-                runner->t = -1;
-                at_work.push_back(runner.get());
+        const auto turn = [&](Runner& runner) {
+            const EmulatedGridMachine& machine = runner.machine;
+            if (runner.tile >= call.tiles) return Turn::ended;
+            if (runner.t < 0) {
+                team.begin(machine.number(), runner.tile);
+                runner.warp->begin(runner.tile);
+                runner.t = 0;
+            } else if (runner.t == call.call.steps) {
+                runner.warp->end();
+                runner.tile += shape.teams, runner.t = -1;
+            } else if (runner.multiplied) {
+                if (!machine.shared.passes(machine.warp)) return Turn::waits;
+                runner.warp->finish(runner.t);
+                machine.shared.was_read(machine.warp);
+                ++runner.t, runner.multiplied = false;
+            } else {
+                if (!team.reached(machine.number(), runner.tile, flag_of(runner.t))) return Turn::waits;
+                runner.warp->multiply(runner.t);
+                team.was_read(machine.number(), runner.tile);
+                runner.multiplied = true;
             }
-            // A few that run ahead as far as they may, rather than all in step: which ones changes now and then.
-            for (std::size_t idle = 0; !at_work.empty();) {
-                if ((team.any(3) == 0 || idle > 4 * at_work.size()) && team.deliver()) idle = 0;
-                const std::size_t which = team.any(2) ? at_work.size() - 1 : team.any(at_work.size());
-                Runner& runner = *at_work[which];
-                if (runner.t < 0) {
-                    runner.block->begin(tile);
-                    team.has_begun(runner.machine.block);
-                    runner.t = 0, idle = 0;
-                } else if (runner.t == call.call.steps) {
-                    runner.block->end();
-                    at_work.erase(at_work.begin() + static_cast<std::ptrdiff_t>(which));
-                } else if (team.reached(tile, flag_of(runner.t))) {
-                    runner.block->step(runner.t);
-                    team.was_read(runner.machine.block, runner.t);
-                    ++runner.t, idle = 0;
-                } else {
-                    std::swap(at_work[which], at_work[team.any(at_work.size())]);
-                    if (++idle > 64 * at_work.size() && !team.deliver()) grid_fault("all wait for ever");
-                }
-            }
-        }
+            return Turn::went_on;
+        };
+        if (!take_turns(
+                at_work, [&](std::size_t below) { return team.any(below); }, [&] { return team.deliver(); }, turn))
+            grid_fault("all wait for ever");
     }
 }
 

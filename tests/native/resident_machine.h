@@ -13,23 +13,9 @@
 #include <vector>
 
 #include "cuda/resident/kernel.h"
+#include "emulated_lanes.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
-
-inline constexpr int kLanes = 32;
-
-template <class V>
-struct OwnValue {
-    V value[kLanes];
-    V& operator[](int lane) { return value[lane]; }
-    const V& operator[](int lane) const { return value[lane]; }
-};
-template <int count>
-struct OwnValues {
-    Vec<float> value[kLanes][count > 0 ? count : 1];
-    Vec<float>* of(int lane) { return value[lane]; }
-    const Vec<float>* of(int lane) const { return value[lane]; }
-};
 
 [[noreturn]] inline void resident_fault(const char* what) {
     std::fprintf(stderr, "resident kernel: %s\n", what);
@@ -70,8 +56,9 @@ public:
     void send(int block, int buffer, int row, int column, const std::uint32_t (&numbers)[4]) {
         flying_.push_back({block, buffer, row, column, {numbers[0], numbers[1], numbers[2], numbers[3]}});
     }
-    bool flying() const { return !flying_.empty(); }
-    void deliver() {
+    // Something that is on its way arrives; false: nothing is.
+    bool deliver() {
+        if (flying_.empty()) return false;
         const std::size_t which = any(flying_.size());
         const Message message = flying_[which];
         flying_[which] = flying_.back();
@@ -84,9 +71,10 @@ public:
         for (int i = 0; i < 4; ++i)
             buffer(message.block, message.buffer)[message.row * shape.row() + message.column + i] = message.numbers[i];
         box.missing -= 4 * shape.number_bytes();
-        if (box.missing > 0) return;
+        if (box.missing > 0) return true;
         ++box.phase;
         box.missing = shape.bytes();
+        return true;
     }
     // The first buffer holds what was given; the second may be written.
     void begin() {
@@ -253,26 +241,26 @@ void run_emulated_cluster(const Resident& shape, const ResidentCall& call, Index
     }
     std::vector<Runner*> at_work;
     for (const auto& runner : runners) at_work.push_back(runner.get());
-    // A few that run ahead as far as they may, rather than all in step: which ones changes now and then.
-    for (std::size_t idle = 0; !at_work.empty();) {
-        if (cluster.flying() && (cluster.any(3) == 0 || idle > 4 * at_work.size())) cluster.deliver(), idle = 0;
-        const std::size_t which = cluster.any(2) ? at_work.size() - 1 : cluster.any(at_work.size());
-        Runner& runner = *at_work[which];
+    const auto turn = [&](Runner& runner) {
         if (runner.exchange == exchanges) {
             runner.warp->end();
-            at_work.erase(at_work.begin() + static_cast<std::ptrdiff_t>(which));
-        } else if (runner.multiplied) {
+            return Turn::ended;
+        }
+        if (runner.multiplied) {
             runner.warp->step(runner.exchange, runner.exchange + 1 == exchanges);
-            ++runner.exchange, runner.multiplied = false, idle = 0;
+            ++runner.exchange, runner.multiplied = false;
         } else if (cluster.has_come(runner.machine.block, runner.exchange)) {
             runner.warp->multiply(runner.exchange & 1);
             cluster.was_read(runner.machine.block, runner.exchange);
-            runner.multiplied = true, idle = 0;
+            runner.multiplied = true;
         } else {
-            std::swap(at_work[which], at_work[cluster.any(at_work.size())]);
-            if (++idle > 64 * at_work.size() && !cluster.flying()) resident_fault("all wait for ever");
+            return Turn::waits;
         }
-    }
+        return Turn::went_on;
+    };
+    if (!take_turns(
+            at_work, [&](std::size_t below) { return cluster.any(below); }, [&] { return cluster.deliver(); }, turn))
+        resident_fault("all wait for ever");
 }
 
 template <class Maths, class Stored>

@@ -49,11 +49,11 @@ CELLS = {"RNN": "rnn_tanh", "LSTM": "lstm", "GRU": "gru"}
 GATES = {"RNN": 1, "LSTM": 4, "GRU": 3}
 
 
-def node_of(module: Any, name: str = "top") -> tuple[Any, Tensors]:
-    """The right node of a module of one layer, and its weights."""
+def node_of(module: Any, name: str = "top", number: int = 0) -> tuple[Any, Tensors]:
+    """The right node of a module's layer, the first or another of those that are stacked, and its weights."""
     layer = module.layer
     params = convert.from_torch(CELLS[type(layer).__name__], layer.state_dict(), stacked=True)
-    ways = ("_l0", "_l0_reverse")[: 2 if layer.bidirectional else 1]
+    ways = (f"_l{number}", f"_l{number}_reverse")[: 2 if layer.bidirectional else 1]
     parts = [
         ro.Direction(
             CELLS[type(layer).__name__],
@@ -115,6 +115,24 @@ def test_a_right_file_is_the_same(kind: str, bidirectional: bool) -> None:
     assert report.outputs["y"] < 1e-6
     assert not report.missing
     assert str(report).startswith("the same\n  node top, layer layer: the same, to ")
+
+
+def test_what_layers_between_are_given() -> None:
+    module = module_of("LSTM", num_layers=2, bidirectional=True)
+    (lower, tensors), (upper, more) = node_of(module, "lower"), node_of(module, "upper", 1)
+    lower.input[0], upper.input[0] = "x", "between"
+    lower.output[:] = [f"lower.{name}" for name in lower.output]
+    names = [f"layer, layer {k}{way}" for k in (0, 1) for way in ("", ", reverse")]
+    for off, causes in ((0, ()), (1, ("its input differs already, by up to 1",))):
+        between = (
+            lower,
+            helper.make_node("Transpose", [lower.output[0]], ["rows"], perm=[0, 2, 1, 3]),
+            helper.make_node("Reshape", ["rows", "shape"], ["right"]),
+            helper.make_node("Add", ["right", "off"], ["between"]),
+        )
+        report = ro.check(model_of(upper, tensors | more | {"off": np.float32(off)}, before=between), module, X)
+        assert [node.layer for node in report.nodes] == names
+        assert [node.causes for node in report.nodes] == [(), (), causes, causes]
 
 
 def test_modes_and_hooks_are_put_back() -> None:

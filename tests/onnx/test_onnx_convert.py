@@ -135,7 +135,8 @@ def test_one_bias_comes_back_with_zeros() -> None:
 
 
 def test_every_other_cell_is_refused_by_name() -> None:
-    for cell in set(rk.cells()) - set(CELLS):
+    of_nodes = {cell for cell in rk.cells() if cell.startswith("onnx_")}  # those that other tests asked for
+    for cell in set(rk.cells()) - set(CELLS) - of_nodes:
         size = 3 if rk.cell_info(cell)["projected"] else None
         params = rk.init_params(cell, 7, 7, rng=0, proj_size=size)
         with pytest.raises(ro.UnsupportedError, match=f"cell: ONNX has no operator for '{cell}'; it has for rnn_tanh"):

@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx_nodes import GATES, OUTPUTS, Array, Node, check, draw, expected, info, wrap
+from onnx_quantized import dynamic_model, dynamic_node, error_of, feeds, floats, quantized, session
 
 import rnnkernels as rk
 import rnnkernels.onnx as ro
@@ -21,74 +22,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NEWEST = onnx.defs.onnx_opset_version()
-MICROSOFT = "com.microsoft"
-INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P", "W_scale", "W_zero_point", "R_scale",
-          "R_zero_point")  # fmt: skip
-KEPT = ("W", "R", "B", "P", *INPUTS[8:])
 
 
 # ---- DynamicQuantizeLSTM ---------------------------------------------------------------------------------------------
-
-
-def quantized(node: Node, dtype: str = "int8", *, columns: bool = True, zero: int = 0) -> dict[str, Array]:
-    """The arrays of a node with W and R as a DynamicQuantizeLSTM has them.
-
-    Zero points that are not in the middle leave integers beyond 127 in every row.
-    """
-    found = dict(node.arrays)
-    most, least = (255 - zero, -zero) if dtype == "uint8" else (127 - zero, -127 - zero)
-    for name in ("W", "R"):
-        turned = node.arrays[name].swapaxes(1, 2)
-        axis = 1 if columns else (1, 2)
-        scale = np.maximum(np.abs(turned).max(axis=axis), 1e-3) / np.float32(min(most, -least))
-        each = scale.reshape(len(scale), 1, -1)
-        found[name] = (np.clip(np.rint(turned / each), least, most) + zero).astype(dtype)
-        if zero not in (0, 128):
-            found[name][:, 0] = 255 if dtype == "uint8" else -128
-        found |= {f"{name}_scale": scale.astype(np.float32), f"{name}_zero_point": np.full(scale.shape, zero, dtype)}
-    return found
-
-
-def dynamic_node(
-    arrays: dict[str, Array], attributes: dict[str, Any], outputs: tuple[str, ...] = OUTPUTS["LSTM"]
-) -> Any:
-    places = [name if name in arrays else "" for name in INPUTS]
-    while not places[-1]:
-        places.pop()
-    return helper.make_node("DynamicQuantizeLSTM", places, OUTPUTS["LSTM"], domain=MICROSOFT, **attributes)
-
-
-def dynamic_model(arrays: dict[str, Array], attributes: dict[str, Any]) -> Any:
-    node = dynamic_node(arrays, attributes)
-    results = [
-        helper.make_tensor_value_info(n, TensorProto.FLOAT, [None] * (4 if n == "Y" else 3)) for n in node.output
-    ]
-    tensors = [numpy_helper.from_array(arrays[name], name) for name in KEPT if name in arrays]
-    given = [info(name, array) for name, array in arrays.items() if name not in KEPT]
-    return of_microsoft(helper.make_graph([node], "g", given, results, tensors))
-
-
-def results_of(operator: str) -> list[Any]:
-    ranks = {"Y": 4, "Y_h": 3, "Y_c": 3}
-    return [helper.make_tensor_value_info(n, TensorProto.FLOAT, [None] * ranks[n]) for n in OUTPUTS[operator]]
-
-
-def of_microsoft(graph: Any) -> Any:
-    imports = [helper.make_opsetid("", 14), helper.make_opsetid(MICROSOFT, 1)]
-    return helper.make_model(graph, opset_imports=imports, ir_version=8)
-
-
-def floats(node: Node, arrays: dict[str, Array]) -> Node:
-    """The LSTM of the same numbers."""
-    found = dict(node.arrays)
-    for name in ("W", "R"):
-        scale, zero = (arrays[f"{name}_{of}"].reshape(len(arrays[name]), 1, -1) for of in ("scale", "zero_point"))
-        found[name] = ((arrays[name].astype(np.float32) - zero) * scale).swapaxes(1, 2)
-    return Node("LSTM", node.attributes, found)
-
-
-def feeds(arrays: dict[str, Array]) -> dict[str, Array]:
-    return {name: array for name, array in arrays.items() if name not in KEPT}
 
 
 @pytest.mark.parametrize(("dtype", "zero"), [("uint8", 100), ("int8", 3)])
@@ -147,17 +83,9 @@ def test_no_row_and_no_later_step_changes_a_result() -> None:
         np.testing.assert_array_equal(again[same], first[same])
 
 
-def error_of(found: Any, wanted: Any) -> float:
-    """Root mean square, all results together."""
-    apart = np.concatenate([(mine - theirs).ravel() for mine, theirs in zip(found, wanted, strict=True)])
-    return float(np.sqrt(np.mean(np.square(apart, dtype=np.float64))))
-
-
 def test_onnx_runtime_is_further_from_float64() -> None:
     """The same answers within its error, whatever the node; ours is the smaller one."""
-    onnxruntime = pytest.importorskip("onnxruntime")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    pytest.importorskip("onnxruntime")
     rng = np.random.default_rng(3)
     errors = []
     for k in range(40):
@@ -167,11 +95,9 @@ def test_onnx_runtime_is_further_from_float64() -> None:
         dtype, zero = (("int8", 0), ("uint8", 128), ("uint8", 90))[k % 3]
         arrays = quantized(node, dtype, columns=k % 4 > 1, zero=zero)
         model = dynamic_model(arrays, node.attributes)
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         wanted = expected(floats(node, arrays))
-        each = [
-            error_of(found, wanted) for found in (ro.run_model(model, feeds(arrays)), session.run(None, feeds(arrays)))
-        ]
+        given = feeds(arrays)
+        each = [error_of(found, wanted) for found in (ro.run_model(model, given), session(model).run(None, given))]
         assert max(each) < 0.05
         errors.append(each)
     ours, theirs = np.sqrt(np.mean(np.square(errors), axis=0))

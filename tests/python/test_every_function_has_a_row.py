@@ -1,7 +1,8 @@
 """Nothing public is left out of the tables of bad arguments (support/bad_values.py), or it stands here with its reason.
 
 Public is what the `__all__` of `rnnkernels` names, and that of the modules directly in it whose own names do not begin
-with an underscore, with the methods of public classes. What a package's inner modules name is the package's affair.
+with an underscore, with the methods of public classes. `rnnkernels.jax.nnx` is imported by its name, too. What a
+package's inner modules name is the package's affair.
 """
 
 from __future__ import annotations
@@ -79,6 +80,8 @@ WITHOUT_ROWS = {
 }
 if find_spec("torch") is None:
     WITHOUT_ROWS["onnx.check"] = "its row wants PyTorch"
+    if find_spec("flax") is not None:
+        WITHOUT_ROWS["jax.nnx.Swapped"] = RECORD  # else torch.Swapped
 if find_spec("matplotlib") is None:
     WITHOUT_ROWS["diagnose.draw"] = "its row wants matplotlib"
 
@@ -86,10 +89,10 @@ if find_spec("matplotlib") is None:
 def modules() -> Iterator[ModuleType]:
     """The package, and the modules in it whose peers are installed."""
     yield rnnkernels
-    for found in pkgutil.iter_modules(rnnkernels.__path__):
-        if not found.name.startswith("_"):
+    for name in (*(found.name for found in pkgutil.iter_modules(rnnkernels.__path__)), "jax.nnx"):
+        if not name.startswith("_"):
             try:
-                yield importlib.import_module(f"rnnkernels.{found.name}")
+                yield importlib.import_module(f"rnnkernels.{name}")
             except ImportError as error:
                 if "pip install" not in str(error):  # no peer's
                     raise

@@ -33,7 +33,7 @@ SIZE, H, B = 5, 7, 3
 
 def made(name: str, **options: Any) -> Any:
     torch.manual_seed(0)
-    return getattr(rnn, name)(options.pop("input_size", SIZE), H, **options).eval()
+    return getattr(rnn, name)(options.pop("input_size", SIZE), options.pop("hidden_size", H), **options).eval()
 
 
 def call_of(layer: Any, batch: int | None = B, steps: int = 1, state: bool = True) -> tuple[Any, ...]:
@@ -48,7 +48,7 @@ def call_of(layer: Any, batch: int | None = B, steps: int = 1, state: bool = Tru
     if not state:
         return (x,)
     lead = () if cell else (layer.num_layers * (1 + layer.bidirectional),)
-    widths = [getattr(layer, "proj_size", 0) or H, H]
+    widths = [getattr(layer, "proj_size", 0) or layer.hidden_size, layer.hidden_size]
     states = tuple(torch.randn(*lead, *rows, width, dtype=dtype) for width in widths)
     return (x, states if isinstance(layer, (nn.LSTM, nn.LSTMCell)) else states[0])
 
@@ -103,6 +103,37 @@ def test_a_step_has_the_bits_of_any_call_and_the_form_of_pytorchs(
             assert structure(mine, strides=strides) == structure(other, strides=strides)
             assert equal(leaves(mine), usual(layer, call))
     assert equal(stepped(layer, call_of(layer, steps=2)), usual(layer, call_of(layer, steps=2)))
+
+
+LARGE = [
+    ("LSTM", {"hidden_size": 131}),
+    ("LSTM", {"hidden_size": 131, "num_layers": 2, "bias": False}),
+    ("LSTM", {"hidden_size": 131, "num_layers": 2, "proj_size": 70}),
+    ("GRU", {"hidden_size": 150}),
+    ("RNNCell", {"hidden_size": 260}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), LARGE, ids=[f"{n} {'-'.join(o)}" for n, o in LARGE])
+@pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")
+def test_few_rows_are_multiplied_with_large_weights_where_these_lie(name: str, options: dict[str, Any]) -> None:
+    layer = made(name, **options)
+    before = {batch: stepped(layer, call_of(layer, batch)) for batch in (None, 1, 2, 3)}
+    packed = layer.__dict__[KEPT]
+    for batch, found in before.items():
+        assert equal(found, usual(layer, call_of(layer, batch)))
+    for weight in layer.parameters():
+        weight.data.mul_(0.5)  # which no counter counts
+    for batch in (None, 1, 2, 3):
+        found = stepped(layer, call_of(layer, batch))
+        assert not equal(found, before[batch])
+        assert equal(found, usual(layer, call_of(layer, batch)))
+        assert (layer.__dict__[KEPT] is packed) == (batch != 3)  # that of more rows is packed again
+    layer.trust_versions = True
+    trusted = stepped(layer, call_of(layer, 1))
+    for weight in layer.parameters():
+        weight.data.mul_(0.5)
+    assert equal(stepped(layer, call_of(layer, 1)), trusted)
 
 
 def test_results_are_fresh() -> None:

@@ -34,7 +34,7 @@ struct Avx2 : Floats256 {
 
 namespace low {
 
-const LowKernels avx2{"avx2", WeightStorage::int8, 8, 128, 16, convert_int8<128>, product_int8<Avx2>};
+const LowKernels avx2{"avx2", WeightStorage::int8, 8, 128, 16, 1, convert_int8<128>, product_int8<Avx2>};
 
 }  // namespace low
 }  // namespace rnnkernels::cpu

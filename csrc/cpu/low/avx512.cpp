@@ -34,7 +34,7 @@ struct Avx512 : Floats512 {
 
 namespace low {
 
-const LowKernels avx512{"avx512", WeightStorage::int8, 16, 128, 16, convert_int8<128>, product_int8<Avx512>};
+const LowKernels avx512{"avx512", WeightStorage::int8, 16, 128, 16, 1, convert_int8<128>, product_int8<Avx512>};
 
 }  // namespace low
 }  // namespace rnnkernels::cpu

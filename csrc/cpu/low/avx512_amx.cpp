@@ -252,14 +252,11 @@ void product_int8(const LowProduct& of) {
 
 namespace low {
 
-const LowKernels amx_int8{"amx_int8", WeightStorage::int8, kLanes, 128, kMostLowRows, convert_int8, product_int8};
-const LowKernels amx_bf16{"amx_bf16",
-                          WeightStorage::bfloat16,
-                          kLanes,
-                          0,
-                          kBlockRows,
-                          convert_bfloat16,
-                          product_of_tiles<WeightStorage::bfloat16>};
+const LowKernels amx_int8{"amx_int8", WeightStorage::int8, kLanes, 128, kMostLowRows, 8, convert_int8, product_int8};
+const LowKernels amx_bf16{"amx_bf16",       WeightStorage::bfloat16,
+                          kLanes,           0,
+                          kBlockRows,       4,
+                          convert_bfloat16, product_of_tiles<WeightStorage::bfloat16>};
 
 }  // namespace low
 }  // namespace rnnkernels::cpu

@@ -70,7 +70,7 @@ void convert(const float* a, Index a_stride, Index rows, Index k, int, float* to
 
 namespace low {
 
-const LowKernels avx512_bf16{"avx512_bf16", WeightStorage::bfloat16, kLanes, 0, 16, convert, run_product<Tile>};
+const LowKernels avx512_bf16{"avx512_bf16", WeightStorage::bfloat16, kLanes, 0, 16, 2, convert, run_product<Tile>};
 
 }  // namespace low
 }  // namespace rnnkernels::cpu

@@ -88,7 +88,7 @@ void convert(const float* a, Index a_stride, Index rows, Index k, int planes, fl
 
 namespace low {
 
-const LowKernels avx512_vnni{"avx512_vnni", WeightStorage::int8, 16, kOffset, 16, convert, product_int8<Vnni512>};
+const LowKernels avx512_vnni{"avx512_vnni", WeightStorage::int8, 16, kOffset, 16, 4, convert, product_int8<Vnni512>};
 
 }  // namespace low
 }  // namespace rnnkernels::cpu

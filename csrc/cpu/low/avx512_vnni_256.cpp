@@ -4,7 +4,7 @@
 
 namespace rnnkernels::cpu::low {
 
-const LowKernels avx512_vnni_256{"avx512_vnni_256", WeightStorage::int8,  8, 128, 16,
+const LowKernels avx512_vnni_256{"avx512_vnni_256", WeightStorage::int8,  8, 128, 16, 4,
                                  convert_int8<128>, product_int8<Vnni256>};
 
 }  // namespace rnnkernels::cpu::low

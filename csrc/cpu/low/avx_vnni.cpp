@@ -4,6 +4,6 @@
 
 namespace rnnkernels::cpu::low {
 
-const LowKernels avx_vnni{"avx_vnni", WeightStorage::int8, 8, 128, 16, convert_int8<128>, product_int8<Vnni256>};
+const LowKernels avx_vnni{"avx_vnni", WeightStorage::int8, 8, 128, 16, 4, convert_int8<128>, product_int8<Vnni256>};
 
 }  // namespace rnnkernels::cpu::low

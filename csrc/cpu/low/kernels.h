@@ -82,6 +82,7 @@ struct LowKernels {
     int lanes;           // of the engines that it serves
     int offset;          // of int8 weights in panels, 0 or 128; the same for all kernels of as many lanes
     int rows;            // of a product where there are many: more at once do not take less time each
+    int rate;            // its multiply-adds in the time of one of float32, about: how calls are cut (../plan.h)
     // rows of k numbers, a_stride apart, to rows that are to_stride apart. planes: the product's.
     void (*convert)(const float* a, Index a_stride, Index rows, Index k, int planes, float* to, Index to_stride);
     void (*product)(const LowProduct& of);

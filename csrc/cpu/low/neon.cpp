@@ -19,7 +19,7 @@ struct Neon : NeonFloats {
 
 namespace low {
 
-const LowKernels neon{"neon", WeightStorage::int8, 4, 0, 16, convert_int8<0>, product_int8<Neon>};
+const LowKernels neon{"neon", WeightStorage::int8, 4, 0, 16, 1, convert_int8<0>, product_int8<Neon>};
 
 }  // namespace low
 }  // namespace rnnkernels::cpu

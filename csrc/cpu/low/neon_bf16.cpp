@@ -111,7 +111,7 @@ void convert(const float* a, Index a_stride, Index rows, Index k, int, float* to
 
 namespace low {
 
-const LowKernels neon_bf16{"neon_bf16", WeightStorage::bfloat16, kLanes, 0, 16, convert, product};
+const LowKernels neon_bf16{"neon_bf16", WeightStorage::bfloat16, kLanes, 0, 16, 2, convert, product};
 
 }  // namespace low
 }  // namespace rnnkernels::cpu

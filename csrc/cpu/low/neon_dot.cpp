@@ -15,7 +15,7 @@ struct NeonDot : NeonFloats {
 
 namespace low {
 
-const LowKernels neon_dot{"neon_dot", WeightStorage::int8, 4, 0, 16, convert_int8<0>, product_int8<NeonDot>};
+const LowKernels neon_dot{"neon_dot", WeightStorage::int8, 4, 0, 16, 4, convert_int8<0>, product_int8<NeonDot>};
 
 }  // namespace low
 }  // namespace rnnkernels::cpu

@@ -20,9 +20,7 @@ std::string not_grid(const CellTable& table, const ForwardCall& call, Dtype dtyp
         return wanted("a cell whose one product is of h and of all of it", table.info.name);
     if (const std::string why = not_in_one_kernel(in); !why.empty()) return why;
     if (in.shape.hidden == 0) return {};  // nothing to do
-    const Grid shape =
-        divide_grid(table.hidden.count, in.shape.hidden, in.shape.batch, card.processors, card.capability);
-    if (shape.blocks == 0)
+    if (divide_grid(table, in.shape, card).blocks == 0)
         return wanted("sizes whose weights stay on the card (docs/cuda.md)",
                       std::to_string(table.hidden.count) + " gates of H = " + std::to_string(in.shape.hidden) + " on " +
                           std::to_string(card.processors) + " processors of capability " + capability);

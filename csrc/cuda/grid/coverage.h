@@ -12,4 +12,9 @@ namespace rnnkernels::cuda {
 // Why a forward of the cell cannot be served, as a sentence that begins with what was expected; empty: it can.
 std::string not_grid(const CellTable& table, const ForwardCall& call, Dtype dtype, const Card& card);
 
+// How a layer is divided on a card.
+inline Grid divide_grid(const CellTable& table, const Shape& shape, const Card& card) {
+    return divide_grid(table.hidden.count, shape.hidden, shape.batch, card.processors, card.capability);
+}
+
 }  // namespace rnnkernels::cuda

@@ -1,4 +1,4 @@
-// Where everything is in a grid kernel (block.h): which rows of the weight a warp multiplies and which part of k, which
+// Where everything is in a grid kernel (warp.h): which rows of the weight a warp multiplies and which part of k, which
 // values a thread finishes, where h and the flags stand in global memory. Constants of one kernel, and no code of a
 // GPU's: all of it is tested on the host.
 //
@@ -96,8 +96,23 @@ constexpr long long grid_tiles(const Grid& of, long long batch) { return (batch 
 constexpr long long exchange_numbers(const Grid& of, long long tiles) { return h_at(of, tiles, 0, 0, 0); }
 constexpr long long exchange_flags(const Grid& of, long long tiles) { return tiles * of.blocks; }
 
-// A block's flag when its h for step t can be read; it is 0 before.
-RNNKERNELS_DEVICE constexpr unsigned flag_of(long long t) { return static_cast<unsigned>(t + 1); }
+// A block's flag counts its warps' stores of h: so much when its h for step t can be read.
+RNNKERNELS_DEVICE constexpr unsigned flag_of(long long t) { return static_cast<unsigned>(kGridWarps * (t + 1)); }
+// The blocks whose units a warp's part of k has: `count` from `first` on, which may be none.
+struct GridBlocks {
+    int first, count;
+};
+RNNKERNELS_DEVICE constexpr GridBlocks part_blocks(const Grid& of, int warp) {
+    const int begin = split(of, warp) * of.pairs() * kPair, units = of.block_units();
+    const int end = begin + of.pairs() * kPair < of.hidden ? begin + of.pairs() * kPair : of.hidden;
+    return begin < end ? GridBlocks{begin / units, (end - 1) / units - begin / units + 1} : GridBlocks{0, 0};
+}
+// The flags that a warp awaits: of these blocks, and of its own.
+RNNKERNELS_DEVICE constexpr int awaited(const Grid& of, int warp) { return part_blocks(of, warp).count + 1; }
+RNNKERNELS_DEVICE constexpr int awaited_block(const Grid& of, int block, int warp, int i) {
+    const GridBlocks part = part_blocks(of, warp);
+    return i < part.count ? part.first + i : block;
+}
 // The buffer that step t reads.
 RNNKERNELS_DEVICE constexpr int buffer_of(long long t) { return static_cast<int>(t & 1); }
 

@@ -6,7 +6,7 @@
 #include "../products.h"
 #include "../program_cells.h"
 #include "../resident/launch.h"
-#include "block.h"
+#include "warp.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 

@@ -1,11 +1,11 @@
-// What a block of a grid kernel can do (block.h) on a GPU of capability 7.5 and up: mma.sync, barriers of a block, and
+// What a warp of a grid kernel can do (warp.h) on a GPU of capability 7.5 and up: mma.sync, a barrier of its block, and
 // flags in global memory, released and acquired. h goes through the L2 cache alone.
 //
 // Compiled with RNNKERNELS_BOUNDED_WAITS a wait that takes too long traps instead of hanging: a debugging build's.
 #pragma once
 
 #include "../resident/machine.h"
-#include "block.h"
+#include "warp.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -23,17 +23,16 @@ struct GridMachine {
     const GridCall& call;
     uint4* weights;  // in shared memory
     float* sums;
-    int block, thread;
+    int block, warp, lane;
 
     template <class Use>
-    __device__ __forceinline__ void threads(Use use) const {
-        use(thread);
+    __device__ __forceinline__ void lanes(Use use) const {
+        use(lane);
     }
     __device__ __forceinline__ void barrier() const { asm volatile("bar.sync 0;" ::: "memory"); }
     __device__ __forceinline__ void wait(Index tile, unsigned value) const {
-        if (thread >= 32) return;
-        for (int of = thread; of < given.blocks; of += 32) {
-            const unsigned* const flag = call.flags + tile * given.blocks + of;
+        for (int i = lane; i < awaited(given, warp); i += 32) {
+            const unsigned* const flag = call.flags + tile * given.blocks + awaited_block(given, block, warp, i);
             unsigned now;
 #if defined(RNNKERNELS_BOUNDED_WAITS)
             int left = 1 << 24;
@@ -45,18 +44,18 @@ struct GridMachine {
 #endif
             } while (now < value);
         }
+        __syncwarp();  // what one lane has acquired all may read
     }
-    __device__ __forceinline__ void publish(Index tile, unsigned value) const {
-        if (thread == 0)
-            asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(call.flags + tile * given.blocks + block),
-                         "r"(value)
+    __device__ __forceinline__ void publish(Index tile) const {
+        __syncwarp();
+        if (lane == 0)
+            asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(call.flags + tile * given.blocks + block)
                          : "memory");
     }
     __device__ __forceinline__ void load(OwnValue<unsigned> (&b)[4], Index tile, int buffer, int group,
                                          int pair) const {
-        const int lane = thread % 32;
         const std::uint16_t* const from =
-            call.h + h_at(given, tile, buffer, group * kGroup + lane / 4, load_k(given, thread / 32, lane, pair));
+            call.h + h_at(given, tile, buffer, group * kGroup + lane / 4, load_k(given, warp, lane, pair));
         asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
                      : "=r"(b[0].value), "=r"(b[1].value), "=r"(b[2].value), "=r"(b[3].value)
                      : "l"(from)
@@ -68,38 +67,36 @@ struct GridMachine {
                      : "memory");
     }
     __device__ __forceinline__ void keep(int, int pair, int word, unsigned bits) const {
-        reinterpret_cast<unsigned*>(&weights[(pair * 2 + word / 4) * kGridThreads + thread])[word % 4] = bits;
+        reinterpret_cast<unsigned*>(&weights[(pair * 2 + word / 4) * kGridThreads + warp * 32 + lane])[word % 4] = bits;
     }
-    __device__ __forceinline__ void kept(OwnValue<unsigned> (&a)[kPairWords], int pair) const {
-        const uint4 first = weights[pair * 2 * kGridThreads + thread];
-        const uint4 second = weights[(pair * 2 + 1) * kGridThreads + thread];
-        a[0].value = first.x, a[1].value = first.y, a[2].value = first.z, a[3].value = first.w;
-        a[4].value = second.x, a[5].value = second.y, a[6].value = second.z, a[7].value = second.w;
+    __device__ __forceinline__ void kept(OwnValue<unsigned> (&a)[2][4], int pair) const {
+        const uint4* const own = weights + pair * 2 * kGridThreads + warp * 32 + lane;
+        const uint4 first = own[0], second = own[kGridThreads];
+        a[0][0].value = first.x, a[0][1].value = first.y, a[0][2].value = first.z, a[0][3].value = first.w;
+        a[1][0].value = second.x, a[1][1].value = second.y, a[1][2].value = second.z, a[1][3].value = second.w;
     }
     __device__ __forceinline__ void put_sum(int at, float value) const { sums[at] = value; }
     __device__ __forceinline__ float sum(int at) const { return sums[at]; }
 
     // Of one value of its operands alone: the compiler may put loads before it.
     template <class Stored>
-    __device__ __forceinline__ void multiply(OwnValue<float> (&sum)[4], const OwnValue<unsigned>& a0,
-                                             const OwnValue<unsigned>& a1, const OwnValue<unsigned>& a2,
-                                             const OwnValue<unsigned>& a3, const OwnValue<unsigned>& b0,
-                                             const OwnValue<unsigned>& b1) const {
+    __device__ __forceinline__ void multiply(OwnValue<float> (&sum)[4], const OwnValue<unsigned> (&a)[4],
+                                             const OwnValue<unsigned>& b0, const OwnValue<unsigned>& b1) const {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
         static_assert(!Stored::kBfloat16, "products of bfloat16 begin at 8.0");
-        half_product(sum, a0, a1, b0);
-        half_product(sum, a2, a3, b1);
+        half_product(sum, a[0], a[1], b0);
+        half_product(sum, a[2], a[3], b1);
 #else
         if constexpr (Stored::kBfloat16)
             asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
                 "{%0, %1, %2, %3};"
                 : "+f"(sum[0].value), "+f"(sum[1].value), "+f"(sum[2].value), "+f"(sum[3].value)
-                : "r"(a0.value), "r"(a1.value), "r"(a2.value), "r"(a3.value), "r"(b0.value), "r"(b1.value));
+                : "r"(a[0].value), "r"(a[1].value), "r"(a[2].value), "r"(a[3].value), "r"(b0.value), "r"(b1.value));
         else
             asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
                 "{%0, %1, %2, %3};"
                 : "+f"(sum[0].value), "+f"(sum[1].value), "+f"(sum[2].value), "+f"(sum[3].value)
-                : "r"(a0.value), "r"(a1.value), "r"(a2.value), "r"(a3.value), "r"(b0.value), "r"(b1.value));
+                : "r"(a[0].value), "r"(a[1].value), "r"(a[2].value), "r"(a[3].value), "r"(b0.value), "r"(b1.value));
 #endif
     }
 

@@ -30,7 +30,7 @@ std::string not_resident(const CellTable& table, const ForwardCall& call, Dtype 
     if (in.shape.hidden == 0) return {};  // nothing to do
     const Operands operands = operands_of(dtype, in.where.tf32);
     const int gates = tile_gates(table), shared = most_shared(card.capability);
-    const Resident shape = divide(gates, in.shape.hidden, in.shape.batch, card.processors, operands, shared);
+    const Resident shape = divide(table, in.shape, operands, card.processors, shared);
     if (shape.blocks > 0) return {};
     const Index rows = operands == Operands::full ? most_rows(gates, in.shape.hidden, card.processors, shared) : 0;
     if (rows > 0)

@@ -15,6 +15,11 @@ std::string not_resident(const CellTable& table, const ForwardCall& call, Dtype 
 // The same of a backward.
 std::string not_resident(const CellTable& table, const BackwardCall& call, Dtype dtype, const Card& card);
 
+// How a layer is divided on so many processors, whose blocks have so many bytes of shared memory.
+inline Resident divide(const CellTable& table, const Shape& shape, Operands operands, int processors, int shared) {
+    return divide(tile_gates(table), shape.hidden, shape.batch, processors, operands, shared);
+}
+
 // Likewise why no kernel that runs all steps serves a forward with these options.
 std::string not_in_one_kernel(const Inputs& in);
 

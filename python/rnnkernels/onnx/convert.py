@@ -1,5 +1,7 @@
 """An ONNX node and its initializers as cells and parameters, and back; the numbers are moved, never computed with.
 
+Parameters of int8 become a `DynamicQuantizeLSTM`: ONNX Runtime has such an operator for LSTM alone.
+
 Not here: running a node (operators.py), and what is around it in a model.
 """
 
@@ -11,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from onnx import helper, numpy_helper
 
-from rnnkernels._arguments import as_parameters
 from rnnkernels._scalars import as_items, as_text, check_mapping
 from rnnkernels.parameters import Array, Params, parameter_shapes
+from rnnkernels.quantized import opened
 
 from .cells import BUILT_IN, DEFAULTS, UnsupportedError, form_of
 from .constants import Constants
 from .listing import FoundNode
-from .nodes import INPUTS, STORED, WEIGHTS, Attributes, computed_by, of_node, read_attributes
-from .quantized import from_inputs, shapes_of, to_quantized
+from .nodes import DYNAMIC, INPUTS, MICROSOFT, STORED, WEIGHTS, Attributes, computed_by, of_node, read_attributes
+from .quantized import from_inputs, shapes_of, to_inputs, to_quantized
 from .weights import check_shapes, from_params, to_params
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class Direction:
     cell : str
         As `rnnkernels.forward` takes it.
     params : dict of str to ndarray
-        See `rnnkernels.parameter_shapes`.
+        See `rnnkernels.parameter_shapes`. `to_node` also takes those of int8 that `rnnkernels.quantize_params` makes.
     reverse : bool
         As `rnnkernels.forward` takes it.
     quantized : dict of str to ndarray, or None
@@ -165,14 +167,17 @@ def to_node(
     Returns
     -------
     node : onnx.NodeProto
+        Of parameters of int8 (`rnnkernels.quantize_params`, `Direction.quantized`) a DynamicQuantizeLSTM, whose model
+        needs ``onnx.helper.make_opsetid("com.microsoft", 1)`` beside its opset.
     initializers : list of onnx.TensorProto
-        W, R and, where there are such, B and P, of the parameters' dtype. `from_node` gives the same parameters again;
-        a bias that is missing beside another comes back as zeros.
+        W, R and, where there are such, B and P, of the parameters' dtype; of integers their scales and zero points, 0,
+        for each row too. `from_node` gives the same parameters again, integers as `Direction.quantized`; a bias that is
+        missing beside another comes back as zeros.
 
     Raises
     ------
     UnsupportedError
-        If ONNX has no operator for a cell.
+        If ONNX has no operator for a cell, or ONNX Runtime none with weights of int8: it has LSTM's, of layout 0.
     TypeError, ValueError
         If the directions, the parameters or the names do not fit.
     """
@@ -183,12 +188,16 @@ def to_node(
         check_mapping("inputs", inputs, "names to names")
     wanted = [as_text("outputs", output) for output in as_items("outputs", outputs, "a tuple of names")]
     settings, parts = _settings(layer)
+    dynamic = "W_scale" in parts[0]
+    operator = DYNAMIC + settings.operator if dynamic else settings.operator
     names = {"X": "X", **(inputs or {})}
     states = ("initial_h", "initial_c") if settings.operator == "LSTM" else ("initial_h",)
     wrong = sorted(set(names) - {"X", "sequence_lens", *states})
     if wrong:
-        raise ValueError(f"inputs: {settings.operator} has no input {', '.join(wrong)}")
-    arrays = {role: np.stack([part[role] for part in parts]) for role in WEIGHTS if role in parts[0]}
+        raise ValueError(f"inputs: {operator} has no input {', '.join(wrong)}")
+    arrays = {role: np.stack([part[role] for part in parts]) for role in STORED if role in parts[0]}
+    if dynamic:
+        arrays = to_inputs(arrays)
     names |= {role: f"{name}.{role}" if name else role for role in arrays}
     places = [names.get(role, "") for role in INPUTS[: max(INPUTS.index(role) for role in names) + 1]]
     wanted = wanted[: 3 if settings.operator == "LSTM" else 2]
@@ -196,8 +205,9 @@ def to_node(
         wanted.pop()
     if not wanted:
         raise ValueError("outputs: expected at least one name, got none")
-    node = helper.make_node(settings.operator, places, wanted, name=name, **_attributes(settings))
-    return node, [numpy_helper.from_array(array, names[role]) for role, array in arrays.items()]
+    domain = MICROSOFT if dynamic else None
+    node = helper.make_node(operator, places, wanted, name=name, domain=domain, **_attributes(settings))
+    return node, [numpy_helper.from_array(arrays[role], names[role]) for role in STORED if role in arrays]
 
 
 def _settings(layer: Layer) -> tuple[Attributes, list[dict[str, Array]]]:
@@ -218,13 +228,17 @@ def _settings(layer: Layer) -> tuple[Attributes, list[dict[str, Array]]]:
         forms.append(form)
         parameters.append(_checked(direction))
     operator = forms[0].operator
+    for direction, params in zip(layer.directions, parameters, strict=True):
+        if "weight_ih_scale" in params:
+            _check_dynamic(operator, direction.cell, layer.layout)
     if len({form._replace(functions=()) for form in forms}) > 1:
         one, other = (direction.cell for direction in layer.directions)
         raise UnsupportedError(f"layer: one node cannot have a direction of {one:s} and one of {other:s}")
     parts = [from_params(operator, d.cell, p) for d, p in zip(layer.directions, parameters, strict=True)]
     if any("B" in part for part in parts):
+        dtype = next(part["B"].dtype for part in parts if "B" in part)
         for part in parts:
-            part.setdefault("B", np.zeros(2 * len(part["R"]), part["R"].dtype))
+            part.setdefault("B", np.zeros(2 * len(part["R"]), dtype))
     for role in parts[0]:
         first, last = parts[0][role], parts[-1][role]
         if first.shape != last.shape or first.dtype != last.dtype:
@@ -243,6 +257,17 @@ def _settings(layer: Layer) -> tuple[Attributes, list[dict[str, Array]]]:
         forms[0].input_forget,
     )
     return settings, parts
+
+
+def _check_dynamic(operator: str, cell: str, layout: int) -> None:
+    """Raise where no operator has weights of int8."""
+    if operator != "LSTM":
+        raise UnsupportedError(
+            f"params: no ONNX operator has {operator}'s weights as int8, {DYNAMIC}LSTM has LSTM's alone: "
+            f"expected floats for {cell:s}"
+        )
+    if layout:
+        raise UnsupportedError(f"layer: {DYNAMIC}LSTM has no layout: expected 0 for params of int8, got {layout}")
 
 
 def _attributes(settings: Attributes) -> dict[str, Any]:
@@ -264,8 +289,8 @@ def _attributes(settings: Attributes) -> dict[str, Any]:
 
 
 def _checked(direction: Direction) -> Params:
-    """Return a direction's parameters, whose shapes fit together."""
-    params = as_parameters(direction.cell, direction.params)
+    """Return a direction's parameters, whose shapes fit together: floats, or integers and their scales."""
+    params, scales = opened(direction.cell, direction.params)
     weights = params["weight_ih"], params["weight_hh"]
     if any(weight.ndim != 2 for weight in weights):
         raise ValueError(f"weight_ih, weight_hh: expected 2 dimensions, got {weights[0].shape} and {weights[1].shape}")
@@ -273,7 +298,10 @@ def _checked(direction: Direction) -> Params:
     for name, array in params.items():
         if array.shape != expected[name]:
             raise ValueError(f"params[{name!r}]: expected shape {expected[name]}, got {array.shape}")
-    return params
+    if scales is None:
+        return params
+    integers = [name + end for name in ("weight_ih", "weight_hh") for end in ("", "_scale")]
+    return params | {name: np.asarray(direction.params[name]) for name in integers}
 
 
 def _wide(array: Array) -> Array:

@@ -25,7 +25,7 @@ FLOATING = tuple(DEFAULTS)  # the operators whose weights are floats
 
 # What an operator computes, by its domain and name.
 COMPUTES = {**{("", name): name for name in DEFAULTS}, (MICROSOFT, "DynamicQuantizeLSTM"): "LSTM"}
-_DYNAMIC = "DynamicQuantize"  # before the name of what it computes
+DYNAMIC = "DynamicQuantize"  # before the name of what it computes
 
 # The inputs of these nodes in their order, and those of them that are weights. A DynamicQuantizeLSTM has all, an LSTM
 # those before the scales.
@@ -124,7 +124,7 @@ def read_attributes(op_type: str, given: Mapping[str, Any]) -> Attributes:
     ValueError
         If one has a value that ONNX does not allow.
     """
-    operator = op_type.removeprefix(_DYNAMIC)
+    operator = op_type.removeprefix(DYNAMIC)
     layouts = {"layout"} if operator == op_type else set[str]()
     unknown = sorted(set(given) - _COMMON - layouts - _OWN[operator])
     if unknown:

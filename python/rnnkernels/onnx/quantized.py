@@ -58,6 +58,21 @@ def from_inputs(weights: Mapping[str, Array | None]) -> dict[str, Stored]:
     return found
 
 
+def to_inputs(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the inputs of a DynamicQuantizeLSTM; its zero points are 0.
+
+    Parameters
+    ----------
+    arrays : mapping of str to ndarray
+        By the node's names, W (D, 4*H, I) and R (D, 4*H, H) of int8, a scale for each of their rows.
+    """
+    found = dict(arrays)
+    for name in ("W", "R"):
+        found[name] = np.ascontiguousarray(arrays[name].swapaxes(1, 2))
+        found[f"{name}_zero_point"] = np.zeros(arrays[f"{name}_scale"].shape, np.int8)
+    return found
+
+
 def to_quantized(
     operator: str, cell: str, stored: Mapping[str, Stored | None], at: int, params: Params
 ) -> Params | None:

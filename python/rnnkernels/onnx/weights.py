@@ -53,12 +53,19 @@ def reorder_rows(operator: str, cell: str, array: Array) -> Array:
 
 
 def from_params(operator: str, cell: str, params: Mapping[str, Array]) -> dict[str, Array]:
-    """Return one direction's ``W``, ``R`` and, where the cell has them, ``B`` and ``P``; a gate it lacks is zeros."""
+    """Return one direction's ``W``, ``R`` and, where the cell has them, ``B`` and ``P``; a gate it lacks is zeros.
+
+    Scales of integers, a number for each row, come back as ``W_scale`` and ``R_scale``.
+    """
     theirs, ours = GATES[operator], gates_of(cell)
     W, R = (reorder(params[name], ours, theirs) for name in ("weight_ih", "weight_hh"))
     found = {"W": W, "R": R}
-    if "bias_ih" in params or "bias_hh" in params:
-        none = np.zeros(len(ours) * R.shape[-1], R.dtype)
+    for role, name in (("W_scale", "weight_ih_scale"), ("R_scale", "weight_hh_scale")):
+        if name in params:
+            found[role] = reorder(params[name], ours, theirs)
+    given = [params[name] for name in ("bias_ih", "bias_hh") if name in params]
+    if given:
+        none = np.zeros_like(given[0])
         biases = [reorder(params.get(name, none), ours, theirs) for name in ("bias_ih", "bias_hh")]
         found["B"] = np.concatenate(biases)
     if "weight_diagonal" in params:

@@ -25,6 +25,7 @@ except ImportError as error:
     raise ImportError("rnnkernels.torch needs PyTorch: pip install 'rnnkernels[torch]'") from error
 
 from rnnkernels import _cpu
+from rnnkernels._swapped import Swapped
 
 from . import export as _export  # noqa: F401  # the operators' rule for torch.onnx.export
 from . import operators
@@ -34,7 +35,7 @@ from .quantized import Quantized, QuantizedCell, quantize
 from .recurrent import Recurrent
 from .recurrent_cell import RecurrentCell
 from .reinforce import Reinforce
-from .swapping import Swapped, swap, unswap
+from .swapping import swap, unswap
 
 # PyTorch's idle threads spin for milliseconds after each of its operations: with threads of our own beside them the
 # two would take the processors from each other, layer after layer. On its threads ours cost nothing to wake. And calls

@@ -15,6 +15,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnkernels._scalars import as_choice, as_flag, shown
+from rnnkernels._swapped import Swapped
 from rnnkernels.parameters import cell_info
 from rnnkernels.quantized import quantize_params
 
@@ -22,7 +23,7 @@ from . import ao, kernels, layers
 from .attention import AttentionRecurrent
 from .recurrent import Recurrent, States, _Base
 from .recurrent_cell import RecurrentCell
-from .swapping import Swapped, change, class_of
+from .swapping import change, class_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

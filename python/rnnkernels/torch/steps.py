@@ -2,7 +2,8 @@
 
 A call of one step would pack all weights for it, and checks them in Python. Here the first such call of a layer packs
 them, with a copy of what it packed; each later one compares the layer's weights with the copy, byte by byte, and packs
-them again where they differ, whoever changed them. Values are those of any other call, bit for bit. What is not served
+them again where they differ, whoever changed them. One or two rows are multiplied with large weights where these lie.
+Values are those of any other call, bit for bit. What is not served
 here (another device, autocast, what a mode or a transform is to see) goes the usual way, which is `layers`.
 """
 
@@ -104,8 +105,9 @@ def _pack(layer: Any, x: Any, made_for: tuple[Any, ...]) -> Packed | None:
         layers = [Prepared(cell, {name: next(rest) for name in of}, products=layer.products)._layer for of in named]
     except (TypeError, ValueError):  # the usual way says so in its words
         return None
-    paths = [path for of in named for path in of.values()]
-    return Packed(_cpu.tensor_steps(layers, list(zip(paths, arrays, trusted, strict=True)), _TYPES), made_for)
+    names = [(path, name, layer) for layer, of in enumerate(named) for name, path in of.items()]
+    weights = [(*name, array, origin) for name, array, origin in zip(names, arrays, trusted, strict=True)]
+    return Packed(_cpu.tensor_steps(layers, weights, _TYPES), made_for)
 
 
 def _version(tensor: torch.Tensor) -> int:

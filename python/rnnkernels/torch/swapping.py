@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from rnnkernels._arguments import PRODUCTS
 from rnnkernels._scalars import as_choice, as_flag
+from rnnkernels._swapped import Swapped
 from rnnkernels.memory import check_memory
 
 from . import kernels, layers
@@ -23,36 +23,6 @@ _OURS: dict[type, type] = {
     for ours in (layers.RNN, layers.LSTM, layers.GRU, layers.RNNCell, layers.LSTMCell, layers.GRUCell)
 }
 _THEIRS = {ours: theirs for theirs, ours in _OURS.items()}
-
-
-@dataclass
-class Swapped:
-    """What `swap` or `unswap` did.
-
-    Attributes
-    ----------
-    replaced : dict of str to str
-        The path of each layer that runs on the engine now, and its class.
-    left : dict of str to str
-        The path of each recurrent layer that was left as it is, and why.
-    already : dict of str to str
-        The path of each layer that ran on the engine before, and its class. Nothing of it was changed.
-    engine : str
-        Whose classes the layers were given: "rnnkernels", "torch.nn", or what `quantize` says.
-    """
-
-    replaced: dict[str, str] = field(default_factory=dict)
-    left: dict[str, str] = field(default_factory=dict)
-    already: dict[str, str] = field(default_factory=dict)
-    engine: str = "rnnkernels"
-
-    def __str__(self) -> str:
-        lines = [f"{path or '(the model itself)'}: {name}, on {self.engine}" for path, name in self.replaced.items()]
-        lines += [f"{path or '(the model itself)'}: left, {why}" for path, why in self.left.items()]
-        if self.already and not self.replaced:
-            count = len(self.already)
-            lines.append(f"nothing to do for {count} layer{'s' if count > 1 else ''}, on {self.engine} already")
-        return "\n".join(lines) or "no recurrent layers"
 
 
 def swap(

@@ -1,24 +1,32 @@
-// One block of a grid kernel: a forward whose recurrent weights stay on the card for all steps of a chunk, divided over
-// the blocks of a team. In a step a block waits for the flags of its team, multiplies its rows of weight_hh with h,
-// does the cell's maths for its units, writes their h where all read it, and raises its own flag. There are two buffers
-// of h: one is written again only by a block that has seen the flags of all who read it.
+// One warp of a grid kernel: a forward whose recurrent weights stay on the card for all steps of a chunk, divided over
+// the blocks of a team. In a step a warp waits for the h of its part of k, multiplies its rows of weight_hh with it,
+// does the cell's maths for its units, writes their h where all read it, and counts up its block's flag.
 //
-// The text knows no GPU. `Machine` is what a block can do: on a GPU (machine.h) a thread is one; on the host
-// (tests/native/grid_machine.h) all threads are run one after the other, and blocks in any order that waiting allows.
+// A step has one barrier of the block, and of each warp one acquire and one release. It needs no other:
+//   - Sums have parts of several warps, so who finishes one waits for all warps of the block: the barrier.
+//   - A warp that has stored its h says so by itself. A flag is a count, and none waits for the block's other warps.
+//   - A warp reads the h of its part of k alone. It waits for the blocks that make it, and none waits in its place.
+//   - A warp awaits the flag of its own block, too. All warps there have then read the sums of the step before, and its
+//     own sums may take their place.
+//   - There are two buffers of h. A warp writes behind the barrier: by then its block has seen the flags of the whole
+//     team, and who counted has read what stood there before.
+//
+// The text knows no GPU. `Machine` is what a warp can do: on a GPU (machine.h) a thread is a lane; on the host
+// (tests/native/grid_machine.h) all lanes are run one after the other, and warps in any order that waiting allows.
 //
 //   shape()                           the kernel's (geometry.h): on a GPU a constant
 //   kValues, kHeld, kGroups           as the shape's or, on the host, the most that any has: sizes of arrays
-//   Own<V>, Values<n>                 a V, and n numbers, of every thread's own; own[thread], values.of(thread)
-//   threads(f)                        f(thread) by every thread
+//   Own<V>, Values<n>                 a V, and n numbers, of every lane's own; own[lane], values.of(lane)
+//   lanes(f)                          f(lane) by every lane
 //   barrier()                         of the block
-//   wait(tile, value)                 until the flags of the team have reached a value: by some threads, for the block
-//   publish(tile, value)              the block's own flag, after all that came before the last barrier
+//   wait(tile, value)                 until the flags that the warp awaits have reached a value
+//   publish(tile)                     counts up the block's flag, after all that the warp's lanes have stored
 //   load(b, tile, buffer, group, pair)   the words of h that a lane multiplies
 //   store(tile, buffer, row, unit, bits)
-//   keep(thread, pair, word, bits), kept(a, pair)   weights in shared memory
+//   keep(lane, pair, word, bits), kept(a, pair)   weights in shared memory, of two products
 //   put_sum(at, value), sum(at)       sums in shared memory
-//   multiply(sum, a0, .., b0, b1)     sum + A B
-//   block                             of the team
+//   multiply(sum, a, b0, b1)          sum + A B
+//   block, warp                       of the team, and of the block
 //
 // Not here: where things are (geometry.h); the maths (../resident/maths.h); who begins a kernel (kernel.h).
 #pragma once
@@ -36,7 +44,7 @@ struct GridCall {
 };
 
 template <class Maths, class Stored, class Machine>
-class GridBlock {
+class GridWarp {
     using V = Vec<float>;
     template <class Value>
     using Own = typename Machine::template Own<Value>;
@@ -45,60 +53,62 @@ class GridBlock {
     static constexpr int kHeld = Machine::kHeld, kGroups = Machine::kGroups, kValues = Machine::kValues;
 
 public:
-    RNNKERNELS_INLINE GridBlock(const Machine& machine, const ResidentCall& call) : m_(machine), call_(call) {
-        m_.threads([&](int thread) RNNKERNELS_INLINED {
+    RNNKERNELS_INLINE GridWarp(const Machine& machine, const ResidentCall& call) : m_(machine), call_(call) {
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
             RNNKERNELS_IN_REGISTERS
             for (int pair = 0; pair < m_.shape().held(); ++pair) RNNKERNELS_IN_REGISTERS
-            for (int word = 0; word < kPairWords; ++word) weight_[pair][word][thread] = weight(thread, pair, word);
+            for (int word = 0; word < kPairWords; ++word)
+                weight_[pair][word / 4][word % 4][lane] = weight(lane, pair, word);
             for (int pair = m_.shape().held(); pair < m_.shape().pairs(); ++pair) RNNKERNELS_IN_REGISTERS
             for (int word = 0; word < kPairWords; ++word)
-                m_.keep(thread, pair - m_.shape().held(), word, weight(thread, pair, word));
-            each_value(thread, [&](int v, int unit, int)
-                                   RNNKERNELS_INLINED { Maths::begin(call_, unit_in(unit), bias_[v].of(thread)); });
+                m_.keep(lane, pair - m_.shape().held(), word, weight(lane, pair, word));
+            each_value(lane, [&](int v, int unit, int)
+                                 RNNKERNELS_INLINED { Maths::begin(call_, unit_in(unit), bias_[v].of(lane)); });
         });
     }
 
     // A tile's states before the chunk, and its h for step 0.
     RNNKERNELS_INLINE void begin(Index tile) {
         tile_ = tile;
-        m_.threads([&](int thread) RNNKERNELS_INLINED {
-            each_value(thread, [&](int v, int unit, int row) RNNKERNELS_INLINED {
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
+            each_value(lane, [&](int v, int unit, int row) RNNKERNELS_INLINED {
                 const Index of_batch = row_of(row);
                 const bool is = of_batch < call_.batch && unit < hidden();
                 RNNKERNELS_IN_REGISTERS
                 for (int k = 0; k < Maths::state_count(call_); ++k)
-                    state_[v][k][thread] = is ? call_.a.states[k][of_batch * hidden() + unit] : 0.0F;
-                if (unit < hidden()) m_.store(tile_, buffer_of(0), row, unit, Stored::bits(state_[v][0][thread]));
+                    state_[v][k][lane] = is ? call_.a.states[k][of_batch * hidden() + unit] : 0.0F;
+                if (unit < hidden()) m_.store(tile_, buffer_of(0), row, unit, Stored::bits(state_[v][0][lane]));
             });
         });
-        m_.barrier();
-        m_.publish(tile_, flag_of(0));
+        m_.publish(tile_);
         if (call_.steps > 0) fetch(0);
     }
 
-    // The cell's step t of the chunk; after the last no block reads h.
-    RNNKERNELS_INLINE void step(Index t) {
-        const bool last = t + 1 == call_.steps;
+    // The warp's sums of step t of the chunk.
+    RNNKERNELS_INLINE void multiply(Index t) {
         m_.wait(tile_, flag_of(t));
+        multiply_part(buffer_of(t));
         m_.barrier();
-        multiply(buffer_of(t));
-        m_.barrier();
-        finish(t, last);
-        m_.barrier();
+    }
+
+    // Behind the barrier, the cell's step; after the last no block reads h.
+    RNNKERNELS_INLINE void finish(Index t) {
+        const bool last = t + 1 == call_.steps;
+        finish_values(t, last);
         if (last) return;
-        m_.publish(tile_, flag_of(t + 1));
+        m_.publish(tile_);
         fetch(t + 1);
     }
 
     // The states after the chunk.
     RNNKERNELS_INLINE void end() {
-        m_.threads([&](int thread) RNNKERNELS_INLINED {
-            each_value(thread, [&](int v, int unit, int row) RNNKERNELS_INLINED {
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
+            each_value(lane, [&](int v, int unit, int row) RNNKERNELS_INLINED {
                 const Index of_batch = row_of(row);
                 if (of_batch >= call_.batch || unit >= hidden()) return;
                 RNNKERNELS_IN_REGISTERS
                 for (int k = 0; k < Maths::state_count(call_); ++k)
-                    call_.a.states[k][of_batch * hidden() + unit] = state_[v][k][thread];
+                    call_.a.states[k][of_batch * hidden() + unit] = state_[v][k][lane];
             });
         });
     }
@@ -108,23 +118,22 @@ private:
     RNNKERNELS_INLINE Index row_of(int row) const { return tile_ * m_.shape().rows() + row; }
     // One that there is.
     RNNKERNELS_INLINE int unit_in(int unit) const { return unit < hidden() ? unit : hidden() - 1; }
-    // use(value, unit, row of the tile) for what a thread finishes.
+    // use(value, unit, row of the tile) for what a lane finishes.
     template <class Use>
-    RNNKERNELS_INLINE void each_value(int thread, Use use) const {
+    RNNKERNELS_INLINE void each_value(int lane, Use use) const {
         RNNKERNELS_IN_REGISTERS
         for (int v = 0; v < m_.shape().values(); ++v) {
-            const GridValue at = value_of(m_.shape(), thread, v);
+            const GridValue at = value_of(m_.shape(), m_.warp * 32 + lane, v);
             if (at.unit < m_.shape().block_units()) use(v, m_.block * m_.shape().block_units() + at.unit, at.row);
         }
     }
 
     // Two numbers of weight_hh, or zeros.
-    RNNKERNELS_INLINE unsigned weight(int thread, int pair, int word) const {
-        const int warp = thread / 32, lane = thread % 32;
-        const int row = row_tile(m_.shape(), warp) * kTileRows + word_row(lane, word);
+    RNNKERNELS_INLINE unsigned weight(int lane, int pair, int word) const {
+        const int row = row_tile(m_.shape(), m_.warp) * kTileRows + word_row(lane, word);
         const int in_block = row / m_.shape().gates, gate = row % m_.shape().gates;
         const int unit = m_.block * m_.shape().block_units() + in_block;
-        const int k = word_k(m_.shape(), warp, lane, pair, word);
+        const int k = word_k(m_.shape(), m_.warp, lane, pair, word);
         if (in_block >= m_.shape().block_units() || unit >= hidden() || k >= hidden()) return 0;
         const std::uint16_t* const from =
             call_.weight + (static_cast<Index>(call_.gate_row[gate]) * hidden() + unit) * hidden() + k;
@@ -134,54 +143,53 @@ private:
     // What of a step does not wait for h.
     RNNKERNELS_INLINE void fetch(Index t) {
         const Index count = call_.count(t), first = call_.first(t);
-        m_.threads([&](int thread) RNNKERNELS_INLINED {
-            each_value(thread, [&](int v, int unit, int row) RNNKERNELS_INLINED {
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
+            each_value(lane, [&](int v, int unit, int row) RNNKERNELS_INLINED {
                 const Index of_batch = row_of(row);
                 if (of_batch < count && unit < hidden())
-                    Maths::fetch(call_, first + of_batch, of_batch, unit, x_[v].of(thread));
+                    Maths::fetch(call_, first + of_batch, of_batch, unit, x_[v].of(lane));
             });
         });
     }
 
-    // The sums of every warp.
-    RNNKERNELS_INLINE void multiply(int buffer) {
+    // Of the warp's part of k.
+    RNNKERNELS_INLINE void multiply_part(int buffer) {
         Own<float> sum[kGroups][2][kLaneValues];  // of even products, and of odd ones
-        m_.threads([&](int thread) RNNKERNELS_INLINED {
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
             RNNKERNELS_IN_REGISTERS
             for (int g = 0; g < m_.shape().groups; ++g) RNNKERNELS_IN_REGISTERS
-            for (int i = 0; i < 2 * kLaneValues; ++i) sum[g][i / kLaneValues][i % kLaneValues][thread] = 0.0F;
+            for (int i = 0; i < 2 * kLaneValues; ++i) sum[g][i / kLaneValues][i % kLaneValues][lane] = 0.0F;
         });
         RNNKERNELS_IN_REGISTERS
         for (int pair = 0; pair < m_.shape().held(); ++pair) multiply_pair(sum, weight_[pair], buffer, pair);
         for (int pair = m_.shape().held(); pair < m_.shape().pairs(); ++pair) {
-            Own<unsigned> a[kPairWords];
+            Own<unsigned> a[2][4];
             m_.kept(a, pair - m_.shape().held());
             multiply_pair(sum, a, buffer, pair);
         }
-        m_.threads([&](int thread) RNNKERNELS_INLINED {
-            const int warp = thread / 32, lane = thread % 32;
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
             RNNKERNELS_IN_REGISTERS
             for (int g = 0; g < m_.shape().groups; ++g) RNNKERNELS_IN_REGISTERS
             for (int i = 0; i < kLaneValues; ++i)
-                m_.put_sum(sum_at(m_.shape(), warp, lane / 4 + i / 2 * 8, g * kGroup + 2 * (lane & 3) + i % 2),
-                           sum[g][0][i][thread] + sum[g][1][i][thread]);
+                m_.put_sum(sum_at(m_.shape(), m_.warp, lane / 4 + i / 2 * 8, g * kGroup + 2 * (lane & 3) + i % 2),
+                           sum[g][0][i][lane] + sum[g][1][i][lane]);
         });
     }
-    RNNKERNELS_INLINE void multiply_pair(Own<float> (&sum)[kGroups][2][kLaneValues],
-                                         const Own<unsigned> (&a)[kPairWords], int buffer, int pair) {
+    RNNKERNELS_INLINE void multiply_pair(Own<float> (&sum)[kGroups][2][kLaneValues], const Own<unsigned> (&a)[2][4],
+                                         int buffer, int pair) {
         RNNKERNELS_IN_REGISTERS
         for (int g = 0; g < m_.shape().groups; ++g) {
             Own<unsigned> b[4];
             m_.load(b, tile_, buffer, g, pair);
-            m_.template multiply<Stored>(sum[g][0], a[0], a[1], a[2], a[3], b[0], b[1]);
-            m_.template multiply<Stored>(sum[g][1], a[4], a[5], a[6], a[7], b[2], b[3]);
+            m_.template multiply<Stored>(sum[g][0], a[0], b[0], b[1]);
+            m_.template multiply<Stored>(sum[g][1], a[1], b[2], b[3]);
         }
     }
 
-    RNNKERNELS_INLINE void finish(Index t, bool last) {
+    RNNKERNELS_INLINE void finish_values(Index t, bool last) {
         const Index count = call_.count(t), first = call_.first(t);
-        m_.threads([&](int thread) RNNKERNELS_INLINED {
-            each_value(thread, [&](int v, int unit, int row) RNNKERNELS_INLINED {
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
+            each_value(lane, [&](int v, int unit, int row) RNNKERNELS_INLINED {
                 const Index of_batch = row_of(row);
                 if (unit >= hidden()) return;
                 if (of_batch < count) {
@@ -196,18 +204,18 @@ private:
                         u[gate] = V(total);
                     }
                     RNNKERNELS_IN_REGISTERS
-                    for (int k = 0; k < Maths::state_count(call_); ++k) now[k] = V(state_[v][k][thread]);
-                    Maths::step(call_, first + of_batch, of_batch, unit, x_[v].of(thread), u, bias_[v].of(thread), now,
+                    for (int k = 0; k < Maths::state_count(call_); ++k) now[k] = V(state_[v][k][lane]);
+                    Maths::step(call_, first + of_batch, of_batch, unit, x_[v].of(lane), u, bias_[v].of(lane), now,
                                 next);
                     RNNKERNELS_IN_REGISTERS
                     for (int k = 0; k < Maths::state_count(call_); ++k) {
-                        state_[v][k][thread] = next[k].raw;
+                        state_[v][k][lane] = next[k].raw;
                         if (call_.sequence[k])
                             call_.a.store(call_.sequence[k], call_.a.place(first + of_batch) * hidden() + unit,
                                           next[k]);
                     }
                 }
-                if (!last) m_.store(tile_, buffer_of(t + 1), row, unit, Stored::bits(state_[v][0][thread]));
+                if (!last) m_.store(tile_, buffer_of(t + 1), row, unit, Stored::bits(state_[v][0][lane]));
             });
         });
     }
@@ -215,7 +223,7 @@ private:
     const Machine& m_;
     const ResidentCall& call_;
     Index tile_ = 0;
-    Own<unsigned> weight_[kHeld][kPairWords];
+    Own<unsigned> weight_[kHeld][2][4];
     Own<float> state_[kValues][Maths::states];
     Values<Maths::inputs> x_[kValues];
     Values<Maths::hiddens> bias_[kValues];
