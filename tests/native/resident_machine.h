@@ -100,35 +100,6 @@ private:
     std::vector<Message> flying_;
 };
 
-// Sixteen products, or eight of TF32, are added exactly, as far as a double goes, then to the sum.
-template <int depth>
-void add_products(OwnValue<float> (&sum)[4], const float (&weight)[kTileRows][depth], const float (&h)[depth][kGroup]) {
-    for (int lane = 0; lane < kLanes; ++lane)
-        for (int i = 0; i < 4; ++i) {
-            const int row = lane / 4 + (i / 2 ? 8 : 0), column = 2 * (lane % 4) + i % 2;
-            double products = 0;
-            for (int k = 0; k < depth; ++k) products += double{weight[row][k]} * h[k][column];
-            sum[i][lane] = static_cast<float>(sum[i][lane] + products);
-        }
-}
-template <class Stored>
-void multiply_halves(OwnValue<float> (&sum)[4], const OwnValue<unsigned> (&a)[4], const OwnValue<unsigned>& b0,
-                     const OwnValue<unsigned>& b1) {
-    float weight[kTileRows][kTileDepth], h[kTileDepth][kGroup];
-    const auto low = [](unsigned pair) { return Stored::number(static_cast<std::uint16_t>(pair)); };
-    const auto high = [](unsigned pair) { return Stored::number(static_cast<std::uint16_t>(pair >> 16)); };
-    for (int lane = 0; lane < kLanes; ++lane) {
-        const int g = lane / 4, t = lane % 4;
-        for (int part = 0; part < 4; ++part) {
-            const int row = g + (part % 2 ? 8 : 0), k = 2 * t + (part / 2 ? 8 : 0);
-            weight[row][k] = low(a[part][lane]), weight[row][k + 1] = high(a[part][lane]);
-        }
-        h[2 * t][g] = low(b0[lane]), h[2 * t + 1][g] = high(b0[lane]);
-        h[2 * t + 8][g] = low(b1[lane]), h[2 * t + 9][g] = high(b1[lane]);
-    }
-    add_products(sum, weight, h);
-}
-
 struct EmulatedMachine {
     template <class V>
     using Own = OwnValue<V>;
