@@ -40,11 +40,13 @@ set(rnnkernels_program_prelude "${CMAKE_CURRENT_BINARY_DIR}/program_prelude.cpp"
 set(rnnkernels_resident_prelude "${CMAKE_CURRENT_BINARY_DIR}/resident_prelude.cpp")
 rnnkernels_prelude("${rnnkernels_program_prelude}" csrc/cuda/program_kernels.h kProgramPrelude)
 rnnkernels_prelude("${rnnkernels_resident_prelude}" csrc/cuda/resident/kernel_headers.h kResidentPrelude)
+set(rnnkernels_resident_backward_prelude "${CMAKE_CURRENT_BINARY_DIR}/resident_backward_prelude.cpp")
+rnnkernels_prelude("${rnnkernels_resident_backward_prelude}" csrc/cuda/resident/backward_kernel_headers.h kResidentBackwardPrelude)
 set(rnnkernels_grid_prelude "${CMAKE_CURRENT_BINARY_DIR}/grid_prelude.cpp")
 rnnkernels_prelude("${rnnkernels_grid_prelude}" csrc/cuda/grid/kernel_headers.h kGridPrelude)
 set(rnnkernels_cuda_programs
   csrc/cuda/grid/coverage.cpp csrc/cuda/grid/source.cpp "${rnnkernels_grid_prelude}"
-  csrc/cuda/resident/coverage.cpp csrc/cuda/resident/source.cpp "${rnnkernels_resident_prelude}"
+  csrc/cuda/resident/coverage.cpp csrc/cuda/resident/source.cpp "${rnnkernels_resident_prelude}" "${rnnkernels_resident_backward_prelude}"
   csrc/cuda/nvrtc.cpp csrc/cuda/program_cells.cpp csrc/cuda/program_source.cpp ${rnnkernels_run_time_cells} "${rnnkernels_program_prelude}")
 
 set(rnnkernels_has_gpu FALSE)
@@ -104,7 +106,7 @@ if(rnnkernels_build_cuda)
   add_library(rnnkernels_cuda OBJECT
     csrc/cuda/backend.cpp csrc/cuda/cards.cpp csrc/cuda/check.cpp csrc/cuda/compiled_programs.cu csrc/cuda/cublas.cpp csrc/cuda/device.cpp csrc/cuda/drop.cu
     csrc/cuda/engines.cu csrc/cuda/graph.cpp csrc/cuda/graph_cache.cpp csrc/cuda/loaded.cpp csrc/cuda/plan.cpp csrc/cuda/reference.cu
-    csrc/cuda/overlap.cpp csrc/cuda/sides.cpp csrc/cuda/together.cpp
+    csrc/cuda/overlap.cpp csrc/cuda/sides.cpp csrc/cuda/sources.cpp csrc/cuda/together.cpp
     csrc/cuda/grid/launch.cu csrc/cuda/resident/launch.cu
     ${rnnkernels_cuda_programs})
   target_link_libraries(rnnkernels_cuda PRIVATE rnnkernels_cuda_options)
@@ -143,7 +145,7 @@ if(RNNKERNELS_CUDA_EMULATED)
   endforeach()
   pybind11_add_module(_cuda_emulated MODULE NO_EXTRAS EXCLUDE_FROM_ALL
     ${rnnkernels_device_binding} csrc/cuda/backend.cpp csrc/cuda/cards.cpp csrc/cuda/graph_cache.cpp csrc/cuda/plan.cpp
-    csrc/cuda/overlap.cpp csrc/cuda/together.cpp tests/native/emulated_device.cpp)
+    csrc/cuda/overlap.cpp csrc/cuda/sources.cpp csrc/cuda/together.cpp tests/native/emulated_device.cpp)
   target_compile_definitions(_cuda_emulated PRIVATE
     RNNKERNELS_MODULE=_cuda_emulated RNNKERNELS_DEVICE_ARRAYS=1 RNNKERNELS_CHUNK_BYTES=98304)
   foreach(library IN LISTS rnnkernels_emulated_libraries ITEMS _cuda_emulated)

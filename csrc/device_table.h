@@ -104,6 +104,7 @@ struct ResidentLayer {
     int processors;
     bool tf32;  // float32 may be rounded to TF32
     bool pair;  // both directions in one kernel (resident/pair.h), each on half of the processors
+    bool backward = false;
 };
 ProgramSource resident_source(const ResidentLayer& layer);
 std::string compile_resident(const ResidentLayer& layer, int capability);

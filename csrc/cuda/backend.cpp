@@ -12,43 +12,29 @@
 #include <utility>
 #include <vector>
 
-#include "../cells/all.h"
+#include "all_cells.h"
 #include "cards.h"
 #include "cublas.h"
 #include "engines.h"
 #include "graph_cache.h"
 #include "grid/coverage.h"
 #include "grid/launch.h"
-#include "grid/source.h"
-#include "nvrtc.h"
 #include "on_device.h"
 #include "plan.h"
 #include "program_cells.h"
 #include "program_launches.h"
-#include "program_source.h"
 #include "resident/coverage.h"
 #include "resident/launch.h"
-#include "resident/source.h"
+#include "resident/pair.h"
 #include "together.h"
 
 namespace rnnkernels {
 namespace {
 
+using cuda::at;
 using cuda::Cell;
+using cuda::kBuiltIn;
 using cuda::Kernel;
-
-struct Parts {
-    const Cell& (*cell[RNNKERNELS_PARTS])(int cell);
-};
-template <int... part>
-constexpr Parts make_parts(std::integer_sequence<int, part...>) {
-    return {{cuda::cell_of_part<part>...}};
-}
-constexpr Parts parts = make_parts(std::make_integer_sequence<int, RNNKERNELS_PARTS>{});
-constexpr int kBuiltIn = cuda::cell_count<cuda::AllCells>;
-const Cell& at(int cell) {
-    return cell < kBuiltIn ? parts.cell[cell % RNNKERNELS_PARTS](cell) : cuda::program_cell(cell - kBuiltIn);
-}
 
 template <class Call>
 using Put = Index (*)(const Cell& cell, const Call& call, Dtype dtype, const cuda::Queue& queue, void* workspace);
@@ -66,26 +52,10 @@ cuda::GraphCache& graph_cache() {
 // Bytes for the products' library, and behind them for the kernels.
 Index library_bytes(Kernel kernel) { return kernel == Kernel::reference ? 0 : cuda::kCublasWorkspace; }
 
-// The processors of a card that a forward's resident kernel may fill; 0: the call has none.
-int resident_processors(Kernel kernel, const ForwardCall& call) {
-    return kernel == Kernel::resident ? cuda::card_of(call.in.where.device).processors : 0;
-}
-int resident_processors(Kernel, const BackwardCall&) { return 0; }  // its steps are one product and one pass each
 // Bytes of shared memory of a block there.
 template <class Call>
 int most_shared(const Call& call) {
     return cuda::most_shared(cuda::card_of(call.in.where.device).capability);
-}
-
-// A queue for a call, with what its kernel wants to know of the card.
-template <class Call>
-cuda::Queue queue_of(void* stream, const cuda::Products& products, Kernel kernel, const Call& call) {
-    cuda::Queue queue{stream, &products, resident_processors(kernel, call), most_shared(call)};
-    if (std::is_same_v<Call, ForwardCall> && kernel == Kernel::grid) {
-        const cuda::Card card = cuda::card_of(call.in.where.device);
-        queue.grid = card.processors, queue.capability = card.capability;
-    }
-    return queue;
 }
 
 // Why a kernel cannot serve a call; empty where it can.
@@ -93,6 +63,29 @@ std::string not_served(Kernel kernel, int cell, const ForwardCall& call, Dtype d
     if (kernel == Kernel::grid) return cuda::not_grid(*at(cell).table, call, dtype, card);
     return kernel == Kernel::resident ? cuda::not_resident(*at(cell).table, call, dtype, card) : std::string();
 }
+// The processors of a card that a call's resident kernel may fill; 0: the call has none. A backward that has none runs
+// step by step, as by products.
+int resident_processors(Kernel kernel, int, const ForwardCall& call, Dtype) {
+    return kernel == Kernel::resident ? cuda::card_of(call.in.where.device).processors : 0;
+}
+int resident_processors(Kernel kernel, int cell, const BackwardCall& call, Dtype dtype) {
+    const cuda::Card card = cuda::card_of(call.in.where.device);
+    if (kernel != Kernel::resident || !cuda::not_resident(*at(cell).table, call, dtype, card).empty()) return 0;
+    return card.processors;
+}
+
+// A queue for a call, with what its kernel wants to know of the card.
+template <class Call>
+cuda::Queue queue_of(void* stream, const cuda::Products& products, Kernel kernel, int cell, const Call& call,
+                     Dtype dtype) {
+    cuda::Queue queue{stream, &products, resident_processors(kernel, cell, call, dtype), most_shared(call)};
+    if (std::is_same_v<Call, ForwardCall> && kernel == Kernel::grid) {
+        const cuda::Card card = cuda::card_of(call.in.where.device);
+        queue.grid = card.processors, queue.capability = card.capability;
+    }
+    return queue;
+}
+
 // Throws where a kernel was asked for by name that does not serve the call.
 void check_kernel(Kernel kernel, int cell, const ForwardCall& call, Dtype dtype) {
     const std::string why = not_served(kernel, cell, call, dtype, cuda::card_of(call.in.where.device));
@@ -104,7 +97,10 @@ void check_kernel(Kernel, int, const BackwardCall&, Dtype) {}
 Kernel that_serves(Kernel best, int cell, const ForwardCall& call, Dtype dtype) {
     return not_served(best, cell, call, dtype, cuda::card_of(call.in.where.device)).empty() ? best : Kernel::products;
 }
-Kernel that_serves(Kernel best, int, const BackwardCall&, Dtype) { return best; }
+// What was measured are forwards.
+Kernel that_serves(Kernel best, int, const BackwardCall&, Dtype) {
+    return best == Kernel::resident ? Kernel::products : best;
+}
 template <class Call>
 Kernel kernel_of(int set, int cell, const Call& call, Dtype dtype) {
     if (set != cuda::kAutomatic) return static_cast<Kernel>(set);
@@ -121,7 +117,7 @@ Call without_empty_steps(Call call) {
 
 template <class Call>
 Index workspace_bytes(Put<Call> put, int cell, Kernel kernel, const Call& call, Dtype dtype) {
-    const cuda::Queue nowhere = queue_of(nullptr, cuda::reference_products(), kernel, call);
+    const cuda::Queue nowhere = queue_of(nullptr, cuda::reference_products(), kernel, cell, call, dtype);
     return put(at(cell), without_empty_steps(call), dtype, nowhere, nullptr) + library_bytes(kernel);
 }
 
@@ -165,10 +161,19 @@ void make_kernels(int cell, const Call& call, Dtype dtype, const cuda::Queue& qu
     if (cell >= kBuiltIn)
         cuda::make_ready(cuda::program_of(cell - kBuiltIn), dtype, std::is_same_v<Call, BackwardCall>);
     if (queue.resident > 0 && call.in.shape.hidden > 0) {
-        const cuda::Resident shape = cuda::divide(
-            *at(cell).table, call.in.shape, cuda::operands_of(dtype, call.in.where.tf32), queue.resident, queue.shared);
-        cuda::make_resident_ready(cell, cell < kBuiltIn ? nullptr : &cuda::program_of(cell - kBuiltIn), shape, dtype,
-                                  pair);
+        const CellTable& table = *at(cell).table;
+        const Shape& shape = call.in.shape;
+        const cuda::OwnProgram* program = cell < kBuiltIn ? nullptr : &cuda::program_of(cell - kBuiltIn);
+        if constexpr (std::is_same_v<Call, BackwardCall>)
+            cuda::make_resident_backward_ready(
+                cell, program,
+                cuda::divide_backward(table.hidden.count, shape.hidden, shape.batch, queue.resident, queue.shared),
+                dtype);
+        else
+            cuda::make_resident_ready(cell, program,
+                                      cuda::divide(cuda::tile_gates(table), shape.hidden, shape.batch, queue.resident,
+                                                   cuda::operands_of(dtype, call.in.where.tf32), queue.shared),
+                                      dtype, pair);
     }
     if (queue.grid > 0 && call.in.shape.hidden > 0) {
         const cuda::Grid shape = cuda::divide_grid(*at(cell).table, call.in.shape, {queue.capability, queue.grid});
@@ -183,12 +188,12 @@ void run(Put<Call> put, int set, int cell, const Call& given, Dtype dtype) {
     const Kernel kernel = kernel_of(set, cell, call, dtype);
     check_call(put, cell, kernel, call, dtype);
     const cuda::OnDevice device(where.device);
-    make_kernels(cell, call, dtype, queue_of(nullptr, cuda::reference_products(), kernel, call), false);
+    make_kernels(cell, call, dtype, queue_of(nullptr, cuda::reference_products(), kernel, cell, call, dtype), false);
     auto* own = static_cast<char*>(where.workspace);
     const auto record = [&](void* stream) {
         if (kernel != Kernel::reference) {
             const cuda::Cublas blas(stream, own, where.tf32);
-            const cuda::Queue queue = queue_of(stream, blas.products(), kernel, call);
+            const cuda::Queue queue = queue_of(stream, blas.products(), kernel, cell, call, dtype);
             put(at(cell), call, dtype, queue, own + cuda::kCublasWorkspace);
         } else {
             put(at(cell), call, dtype, {stream, &cuda::reference_products()}, own);
@@ -200,17 +205,15 @@ void run(Put<Call> put, int set, int cell, const Call& given, Dtype dtype) {
         record(where.stream);
 }
 
-// Of a card's processors, so that two calls have room at once.
-int half_of(int processors) { return processors > 1 ? processors / 2 : 1; }
-
 // A call of a group, ready.
 template <class Call>
 cuda::ReadyCall ready(Put<Call> put, const cuda::GatheredCall& from, const Call& call, std::string& key) {
     const Kernel kernel = kernel_of(from.set, from.cell, call, from.dtype);
     check_call(put, from.cell, kernel, call, from.dtype);
     key += key_of(put, from.cell, kernel, from.dtype, call);
-    return {&at(from.cell), nullptr, nullptr,
-            from.dtype,     kernel,  queue_of(nullptr, cuda::reference_products(), kernel, call)};
+    return {&at(from.cell), nullptr,
+            nullptr,        from.dtype,
+            kernel,         queue_of(nullptr, cuda::reference_products(), kernel, from.cell, call, from.dtype)};
 }
 
 void forward(int set, int cell, Dtype dtype, const ForwardCall& call) {
@@ -306,38 +309,6 @@ void set_graphs(bool on) {
     graph_cache().clear();
 }
 
-ProgramSource program_source(int cell, Dtype dtype, const std::string& prefix) {
-    if (cell < kBuiltIn)
-        throw std::invalid_argument(std::string("cell: expected one that is a program, got ") +
-                                    at(cell).table->info.name + ", which is built in");
-    return {kProgramPrelude, program_source(program_of(cell - kBuiltIn), dtype, prefix, Phases::both)};
-}
-
-std::string compile_program(int cell, Dtype dtype, bool backward, int capability) {
-    if (cell < kBuiltIn) return {};
-    const Phases phases = backward ? Phases::backward : Phases::forward;
-    return compile_source(kProgramPrelude + program_source(program_of(cell - kBuiltIn), dtype, "", phases), capability);
-}
-
-ProgramSource resident_source(const ResidentLayer& layer) {
-    const CellTable& table = *at(layer.cell).table;
-    ForwardCall call{};
-    call.in.shape = {1, layer.batch, layer.hidden, layer.hidden, layer.hidden};
-    call.in.where.tf32 = layer.tf32;
-    const std::string why = not_resident(table, call, layer.dtype, {90, layer.processors});
-    if (!why.empty()) throw std::invalid_argument("kernel: resident: " + why);
-    const int processors = layer.pair ? half_of(layer.processors) : layer.processors;
-    const Resident shape =
-        divide(table, call.in.shape, operands_of(layer.dtype, layer.tf32), processors, most_shared(90));
-    const OwnProgram* program = layer.cell < kBuiltIn ? nullptr : &program_of(layer.cell - kBuiltIn);
-    return {kResidentPrelude, resident_source(layer.cell, program, shape, layer.dtype, layer.pair)};
-}
-
-std::string compile_resident(const ResidentLayer& layer, int capability) {
-    const ProgramSource source = resident_source(layer);
-    return compile_source(source.prelude + source.text, capability);
-}
-
 void put_together(const GatheredCall* calls, int count, Index piece) {
     if (count == 0) return;
     std::vector<GatheredCall> of(calls, calls + count);
@@ -371,18 +342,6 @@ void put_together(const GatheredCall* calls, int count, Index piece) {
         graph_cache().put(key, where.stream, record);
     else
         record(where.stream);
-}
-
-ProgramSource grid_source(const ResidentLayer& layer, int capability) {
-    const CellTable& table = *at(layer.cell).table;
-    ForwardCall call{};
-    call.in.shape = {1, layer.batch, layer.hidden, layer.hidden, layer.hidden};
-    const Card card{capability, layer.processors};
-    const std::string why = not_grid(table, call, layer.dtype, card);
-    if (!why.empty()) throw std::invalid_argument("kernel: grid: " + why);
-    const Grid shape = divide_grid(table, call.in.shape, card);
-    const OwnProgram* program = layer.cell < kBuiltIn ? nullptr : &program_of(layer.cell - kBuiltIn);
-    return {kGridPrelude, grid_source(layer.cell, program, shape, layer.dtype)};
 }
 
 GraphCounts graph_counts() { return graph_cache().counts(); }

@@ -2,13 +2,15 @@
 // cell.
 //
 // A step is a pass of the cell's backward over its rows and then the products of its gate gradients with the recurrent
-// weights, which the step before it reads. Gate gradients live for one chunk of steps; at its end they are summed
-// (weight_gradients.h). The forward's arrays are only read: a run can be differentiated again. Not here: what a thread
-// does (backward_bodies.h, ends.h, options.h, normalise.h).
+// weights, which the step before it reads; or all steps of a chunk are one kernel (resident/). At a chunk's end its
+// gate gradients are summed (weight_gradients.h). The forward's arrays are only read: a run can be differentiated
+// again. Not here: what a thread does (backward_bodies.h, ends.h, options.h, normalise.h).
 #pragma once
 
 #include "attention_backward_bodies.h"
 #include "normalise.h"
+#include "resident/backward_geometry.h"
+#include "resident/backward_maths.h"
 #include "weight_gradients.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
@@ -30,6 +32,7 @@ class BackwardEngine : public WeightGradients<T> {
     using Base::readings_;
     using Base::rows_;
     using Base::shape_;
+    using Base::starts_;
     using Base::storage_;
     using Base::table_;
 
@@ -63,6 +66,7 @@ public:
         // Else the product is added to what is carried by another body (carry).
         if (table_.vectors == 0 && (!masks_.drops || Base::projected()) && table_.hidden.count > 0)
             a_.product = h_part_;
+        if (queue.resident > 0) Base::take_starts(arena);
         if (Base::attending()) take_attending(arena);
     }
 
@@ -74,6 +78,7 @@ public:
     // so are the sums over their rows; dx of a piece is there when the piece is over.
     void begin() {
         layer_.fill(queue_);
+        Base::put_starts();
         Base::begin_sums();
         if (Base::attending()) begin_attending();
         BeginBackward<T> body{a_, {}, {}, first_states_, shape_.batch};
@@ -92,7 +97,8 @@ public:
                 begin_chunk(chunk_first_, chunk_last_);
             }
             const Index begin = chunk_first_ > first ? chunk_first_ : first;
-            for (Index t = end - 1; t >= begin; --t) backward_step(table_.form, *this, t);
+            if (!steps(begin, end))
+                for (Index t = end - 1; t >= begin; --t) backward_step(table_.form, *this, t);
             Base::write_dx(rows_.first(begin), rows_.first(end) - rows_.first(begin));
             end = begin;
         }
@@ -107,6 +113,27 @@ public:
 
     void begin_chunk(Index first, Index) { chunk_row_ = rows_.first(first); }
     void begin_steps(Index, Index) {}
+
+    // Steps of a chunk in one kernel, where the queue wants that.
+    bool steps(Index first, Index last) {
+        if (queue_.resident == 0 || shape_.hidden == 0) return false;
+        ResidentBackwardCall call{};
+        if constexpr (sizeof(T) == 4) {
+            call.a = arrays(first);
+            call.a.h = in_.state[0], call.a.h_places = nullptr, call.a.h_first = 0;
+            for (int k = 1; k < table_.states; ++k)
+                call.a.before[k] = first_states_ + (k - 1) * shape_.batch * shape_.hidden;
+            call.to_step_before = h_part_;
+        }
+        call.weight = static_cast<const std::uint16_t*>(in_.weight_hh);
+        for (int i = 0; i < table_.hidden.count; ++i) call.gate_row[i] = table_.hidden.row[i];
+        call.batch = shape_.batch, call.steps = last - first;
+        call.starts = starts_, call.first_step = first, call.behind = rows_.count(last);
+        const ResidentBackward shape =
+            divide_backward(table_.hidden.count, shape_.hidden, shape_.batch, queue_.resident, queue_.shared);
+        launches_.resident_backward(queue_, shape, call, launches_.program);
+        return true;
+    }
 
     void project_h(Index t) {
         const StepRows now = at_step(t);

@@ -24,6 +24,12 @@ void launch_resident(const Queue& queue, const Resident& shape, const ResidentCa
 }
 
 template <class Cell, int number>
+void launch_resident_backward(const Queue& queue, const ResidentBackward& shape, const ResidentBackwardCall& call,
+                              const void*) {
+    put_resident_backward_cell<Cell>(number, queue, shape, call);
+}
+
+template <class Cell, int number>
 void launch_grid(const Queue& queue, const Grid& shape, const GridCall& call, const void*) {
     put_grid_cell<Cell>(number, queue, shape, call);
 }
@@ -42,6 +48,8 @@ constexpr CellLaunches<T> make_launches() {
         launches.feedback_backward = launch<FeedbackBackwardBody<Cell, T>, BackwardArrays<T>>;
     }
     if constexpr (sizeof(T) == 4 && has_resident<Cell>) launches.resident = launch_resident<Cell, number>;
+    if constexpr (sizeof(T) == 4 && has_resident_backward<Cell>)
+        launches.resident_backward = launch_resident_backward<Cell, number>;
     if constexpr (sizeof(T) == 4 && has_grid<Cell>) launches.grid = launch_grid<Cell, number>;
     return launches;
 }

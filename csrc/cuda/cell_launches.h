@@ -15,6 +15,8 @@ struct BackwardArrays;
 // Each puts a body into a queue, for the units of so many rows. Null: the cell has no such phase.
 struct Resident;
 struct ResidentCall;
+struct ResidentBackward;
+struct ResidentBackwardCall;
 struct Grid;
 struct GridCall;
 
@@ -31,6 +33,8 @@ struct CellLaunches {
     Backward feedback_backward;
     // All steps of a chunk in one kernel (resident/); of float alone.
     void (*resident)(const Queue& queue, const Resident& shape, const ResidentCall& call, const void* program);
+    void (*resident_backward)(const Queue& queue, const ResidentBackward& shape, const ResidentBackwardCall& call,
+                              const void* program);
     void (*grid)(const Queue& queue, const Grid& shape, const GridCall& call, const void* program);  // (grid/)
     const void* program;  // handed to each; null for a built-in cell
 };

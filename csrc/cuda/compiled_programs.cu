@@ -81,6 +81,10 @@ void launch(const Queue& queue, Index rows, const Arrays& arrays, const void* pr
 void launch_resident(const Queue& queue, const Resident& shape, const ResidentCall& call, const void* program) {
     put_resident(static_cast<const Compiled*>(program)->program(), queue, shape, call);
 }
+void launch_resident_backward(const Queue& queue, const ResidentBackward& shape, const ResidentBackwardCall& call,
+                              const void* program) {
+    put_resident_backward(static_cast<const Compiled*>(program)->program(), queue, shape, call);
+}
 void launch_grid(const Queue& queue, const Grid& shape, const GridCall& call, const void* program) {
     put_grid(static_cast<const Compiled*>(program)->program(), queue, shape, call);
 }
@@ -102,6 +106,7 @@ CellLaunches<T> launches_of(const OwnProgram& program) {
         launches.feedback_backward = launch<feedback_backward, T, BackwardArrays<T>>;
     }
     launches.resident = launch_resident;
+    launches.resident_backward = launch_resident_backward;
     launches.grid = launch_grid;
     launches.program = &compiled(program);
     return launches;

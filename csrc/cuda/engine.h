@@ -4,6 +4,7 @@
 #include "../recurrence/masks.h"
 #include "../recurrence/order.h"
 #include "cell_launches.h"
+#include "ends.h"
 #include "layer.h"
 #include "options.h"
 #include "plan.h"
@@ -75,6 +76,19 @@ protected:
 
     // Units of a head (recurrence/heads.h).
     Index head_size() const { return shape_.hidden / table_.heads; }
+    // The rows before each step, where a kernel needs them itself: of a ragged batch.
+    void take_starts(Arena& arena) {
+        if (rows_.ragged()) starts_ = arena.take<Index>(rows_.steps + 1);
+    }
+    void put_starts() const {
+        for (Index from = 0; starts_ && from <= rows_.steps; from += PutStarts::kMost) {
+            PutStarts body{starts_ + from, {}};
+            const Index left = rows_.steps + 1 - from, count = left < PutStarts::kMost ? left : PutStarts::kMost;
+            for (Index i = 0; i < count; ++i) body.starts[i] = rows_.first(from + i);
+            each(queue_, 1, count, body);
+        }
+    }
+
     // Columns of the weight that a product of the table's multiplies with, and that weight from a row on.
     Index columns_of(const ProductGates& product) const {
         if (table_.heads > 1) return head_size();
@@ -104,8 +118,9 @@ protected:
     const Masks<T> masks_;
     const Queue& queue_;
     LayerArrays<T> layer_;
-    Index chunk_ = 0;      // rows
-    Index chunk_row_ = 0;  // the first of the chunk at work
+    Index chunk_ = 0;          // rows
+    Index chunk_row_ = 0;      // the first of the chunk at work
+    Index* starts_ = nullptr;  // (steps + 1), or null
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

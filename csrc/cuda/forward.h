@@ -33,6 +33,7 @@ class ForwardEngine : public Engine<T> {
     using Base::queue_;
     using Base::rows_;
     using Base::shape_;
+    using Base::starts_;
     using Base::storage_;
     using Base::table_;
     using Base::widest;
@@ -68,7 +69,7 @@ public:
         if (Base::attending()) take_attending(arena);
         if (Base::projected()) projection_part_ = arena.take<T>(batch * width);
         if (queue.grid > 0 && hidden > 0) take_exchange(arena);
-        if ((queue.resident > 0 || queue.grid > 0) && rows_.ragged()) starts_ = arena.take<Index>(rows_.steps + 1);
+        if (queue.resident > 0 || queue.grid > 0) Base::take_starts(arena);
         a_.output = call.output;
     }
 
@@ -79,7 +80,7 @@ public:
     // The same in pieces: begin, take every step, finish.
     void begin() {
         layer_.fill(queue_);
-        if (starts_) put_starts();
+        Base::put_starts();
         if (makes_table_)
             each(queue_, shape_.input, inputs_,
                  MakeTable<T>{in_.weight_ih, storage_, token_table_, shape_.input, Base::input_row(), inputs_});
@@ -217,14 +218,6 @@ public:
     }
 
 private:
-    void put_starts() const {
-        for (Index from = 0; from <= rows_.steps; from += PutStarts::kMost) {
-            PutStarts body{starts_ + from, {}};
-            const Index left = rows_.steps + 1 - from, count = left < PutStarts::kMost ? left : PutStarts::kMost;
-            for (Index i = 0; i < count; ++i) body.starts[i] = rows_.first(from + i);
-            each(queue_, 1, count, body);
-        }
-    }
     void take_attending(Arena& arena);
     void begin_attending() const;
     AttentionStep<T> attention(const StepRows& now) const;
@@ -391,8 +384,7 @@ private:
     void* exchange_ = nullptr;
     unsigned* flags_ = nullptr;
     Index exchange_bytes_ = 0;
-    Index* starts_ = nullptr;  // (steps + 1): of a ragged batch, where a kernel needs them itself
-    T* zoned_ = nullptr;       // (B, states, H): what the cell made, where nothing is kept
+    T* zoned_ = nullptr;  // (B, states, H): what the cell made, where nothing is kept
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

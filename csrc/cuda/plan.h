@@ -10,7 +10,7 @@ namespace rnnkernels::cuda {
 enum class Kernel : int {
     reference,  // plain products: any dtype, any card, no library
     products,   // one product of cuBLAS per step and one pass of the cell; the input's for many steps at once
-    resident,   // as products, but all steps of a forward in one kernel that keeps the weights (resident/)
+    resident,   // as products, but all steps in one kernel that keeps the weights (resident/)
     grid,       // the same over the whole card (grid/)
 };
 inline constexpr int kKernels = 4;

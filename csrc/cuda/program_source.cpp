@@ -39,7 +39,7 @@ public:
         for (int phase = 0; phase < kProgramPhaseCount; ++phase)
             if (has(phase)) maths(static_cast<ProgramPhase>(phase));
         text_ += "\n}  // namespace\n}  // namespace rnnkernels::cuda\n";
-        for (int phase = 0; phase < kProgramPhaseCount && phases_ != Phases::forward_maths; ++phase)
+        for (int phase = 0; phase < kProgramPhaseCount && !maths_alone(); ++phase)
             if (has(phase)) kernel(static_cast<ProgramPhase>(phase));
         return text_;
     }
@@ -47,9 +47,10 @@ public:
 private:
     bool has(int phase) const {
         if (program_.phases[phase].instructions.empty()) return false;
-        return phases_ == Phases::both ||
-               (phases_ == Phases::backward) == is_backward(static_cast<ProgramPhase>(phase));
+        return phases_ == Phases::both || (phases_ == Phases::backward || phases_ == Phases::backward_maths) ==
+                                              is_backward(static_cast<ProgramPhase>(phase));
     }
+    bool maths_alone() const { return phases_ == Phases::forward_maths || phases_ == Phases::backward_maths; }
     static bool is_backward(ProgramPhase phase) {
         return phase == ProgramPhase::backward || phase == ProgramPhase::backward_gates ||
                phase == ProgramPhase::feedback_backward;

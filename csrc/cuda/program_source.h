@@ -11,7 +11,7 @@ namespace rnnkernels::cuda {
 
 // A forward and a backward are compiled one by one, each when it is first called: together they take longer than one
 // wants to wait for a first result.
-enum class Phases { both, forward, backward, forward_maths };  // the last: its function without a kernel
+enum class Phases { both, forward, backward, forward_maths, backward_maths };  // `maths`: functions without kernels
 
 // For arithmetic in float64 or, for every other dtype, float32. Names of functions begin with `prefix`, so that several
 // cells go into one file.

@@ -108,6 +108,8 @@ template <class Engine>
         engine.begin_chunk(first, last);
         engine.each_row_group(true, [&] {
             engine.begin_steps(first, last);
+            if constexpr (requires { engine.steps(first, last); })
+                if (engine.steps(first, last)) return;
             for (Index t = last - 1; t >= first; --t) backward_step(form, engine, t);
         });
         engine.end_chunk(first, last);

@@ -100,7 +100,14 @@ def grid_source(
     cell: str, dtype: str, hidden: int, batch: int, processors: int, capability: int
 ) -> tuple[str, str]: ...
 def resident_source(
-    cell: str, dtype: str, hidden: int, batch: int, processors: int, tf32: bool = False, pair: bool = False
+    cell: str,
+    dtype: str,
+    hidden: int,
+    batch: int,
+    processors: int,
+    tf32: bool = False,
+    pair: bool = False,
+    backward: bool = False,
 ) -> tuple[str, str]: ...
 def compile_resident(
     cell: str,
@@ -111,6 +118,7 @@ def compile_resident(
     capability: int,
     tf32: bool = False,
     pair: bool = False,
+    backward: bool = False,
 ) -> bytes: ...  # by NVRTC
 def nvrtc() -> tuple[str, int, int]: ...  # file, version
 def kernels() -> list[str]: ...

@@ -270,6 +270,7 @@ def test_the_preludes_use_what_a_compiler_without_headers_has(emulated: Any) -> 
     preludes = {
         "programs": emulated.program_source(added("lstm"), "float32")[0],
         "resident": emulated.resident_source("lstm", "bfloat16", 64, 8, 132)[0],
+        "resident backward": emulated.resident_source("lstm", "bfloat16", 64, 8, 132, backward=True)[0],
     }
     for name, text in preludes.items():
         command = [compiler, "-E", "-P", "-D__CUDACC__", "-D__CUDACC_RTC__", "-x", "c++", "-"]
@@ -301,6 +302,11 @@ def test_nvrtc(emulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for cell in ("gru", name, "mut2", added("gru_reset_before")):
         code = emulated.compile_resident(cell, "bfloat16", 64, 9, 132, 90)
         assert b".text.resident_forward" in code
+    for cell in ("gru", name):
+        code = emulated.compile_resident(cell, "bfloat16", 64, 9, 132, 90, backward=True)
+        assert b".text.resident_backward" in code
+    with pytest.raises(ValueError, match="kernel: resident: expected a cell of one product, got mut2"):
+        emulated.resident_source("mut2", "bfloat16", 64, 9, 132, backward=True)
     assert b".target sm_" in emulated.compile_program(name, "float32", backward=False, capability=9990), "PTX"
     with pytest.raises(cuda.CudaUnavailableError, match=r"compiles for no GPU of capability 1\.1"):
         emulated.compile_program(name, "float32", backward=False, capability=11)

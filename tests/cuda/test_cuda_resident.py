@@ -5,8 +5,10 @@ How its warps, their exchange and their buffers hold together is tests/native/ch
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
+import numpy as np
 import pytest
 from one_kernel import OPTIONS, SHAPES, check_rows, compare, given, problem
 from problems import make, on_device
@@ -20,6 +22,12 @@ SERVED = [
     for cell in rk.cells()
     if cell in TWO_PRODUCTS or not any(word in cell for word in ("projected", "layer_norm", "fgr", "indrnn", "mut3"))
 ]
+
+
+def backwards(emulated: Any) -> int:
+    """How many resident backwards have run."""
+    count: int = ctypes.CDLL(emulated.__file__).emulated_resident_backwards()
+    return count
 
 
 def test_the_list_of_cells_is_what_it_serves(tensors: Any) -> None:
@@ -42,6 +50,95 @@ def test_the_list_of_cells_is_what_it_serves(tensors: Any) -> None:
 @pytest.mark.parametrize("cell", SERVED)
 def test_every_cell(tensors: Any, cell: str, shape: tuple[int, int, int, int], dtype: str) -> None:
     compare(tensors, problem(cell, shape), "resident", dtype)
+
+
+def differentiate(
+    torch: Any, p: Any, kind: Any, kernel: str = "resident", d_states: bool = False, norms: bool = False, **options: Any
+) -> Any:
+    """Gradients by a kernel, which is the one that has run forwards."""
+    x, params, state = on_device(torch, p, kind)
+    cuda.set_kernel(kernel)
+    run = rk.forward(p.cell, x, params, state, **options)
+    d = torch.from_numpy(p.d_output).to(kind)
+    ahead = [None, *(torch.ones_like(d) for _ in state[1:])] if d_states else None
+    return rk.backward(run, d, d_states=ahead, norms=norms)
+
+
+@pytest.mark.parametrize("cell", SERVED)
+def test_which_backwards_are_one_kernel(tensors: Any, emulated: Any, cell: str) -> None:
+    """Of halves, of cells of one product, without gradients of states after h and readings; others are `products`'."""
+    torch, one = tensors, cell not in TWO_PRODUCTS
+    p = make(cell, (3, 4, 9, 9))
+    states = len(p.state)
+
+    def served(kind: Any = torch.bfloat16, **options: Any) -> int:
+        before = backwards(emulated)
+        differentiate(torch, p, kind, **options)
+        return backwards(emulated) - before
+
+    assert [served(), served(torch.float16)] == [one, one]
+    assert not one or served(torch.float32) == 0
+    assert served(norms=True) == 0
+    assert served(noise=rk.Noise(1, weight_dropout=0.3)) == one
+    assert served(kernel="products") == served(kernel="auto") == 0
+    if states > 1:
+        assert served(all_states=True) == one
+        assert served(all_states=True, d_states=True) == 0
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("hidden", [33, 130])
+@pytest.mark.parametrize("cell", ["rnn_tanh", "janet", "gru", "lstm", "lstm_peephole", "slstm"])
+def test_gradients_against_float64(tensors: Any, emulated: Any, cell: str, hidden: int, dtype: str) -> None:
+    """The CPU's, of the same rounded values: what is left is the rounding of h and of gate gradients."""
+    torch, kind = tensors, getattr(tensors, dtype)
+    p = make(cell, (4, 10, 5, hidden))
+    for array in (p.x, p.d_output, *p.params.values(), *p.state, *p.d_state):
+        array[...] = torch.from_numpy(array).to(kind).double().numpy()
+    lengths = [4, 0, 2, 4, 1, 3, 4, 4, 4, 1]
+    wanted_run = p.forward(lengths=lengths)
+    wanted = rk.backward(wanted_run, p.d_output)
+    before = backwards(emulated)
+    found = differentiate(torch, p, kind, lengths=lengths)
+    assert backwards(emulated) == before + 1
+    unit = 2.0**-8 if dtype == "bfloat16" else 2.0**-11
+    pairs: list[Any] = [(found.params[name], value) for name, value in wanted.params.items()]
+    pairs += [(found.x, wanted.x), *zip(found.state, wanted.state, strict=True)]
+    for a, b in pairs:
+        error = np.abs(a.double().numpy() - b).max() / np.abs(b).max()
+        assert error < 30 * unit, float(error)
+
+
+def test_a_backward_in_chunks(tensors: Any, emulated: Any) -> None:
+    """A chunk is a launch: gradients of states and what products give go through memory between two of them."""
+    torch, before = tensors, backwards(emulated)
+    p = make("lstm", (300, 5, 2, 24))
+    found = differentiate(torch, p, torch.float16)
+    assert backwards(emulated) > before + 1
+    wanted = differentiate(torch, p, torch.float16, "products")
+    for name, value in wanted.params.items():
+        error = (found.params[name] - value).abs().max() / value.abs().max()
+        assert error < 8 * 2.0**-11, (name, float(error))
+
+
+def test_a_rows_gradients_depend_on_itself_alone(tensors: Any) -> None:
+    """Bit for bit, whatever its neighbours are, and a NaN among them; and the same again."""
+    torch = tensors
+    p = make("lstm", (6, 19, 5, 34))
+    x, params, state = on_device(torch, p, torch.bfloat16)
+    d = torch.from_numpy(p.d_output).to(torch.bfloat16)
+    cuda.set_kernel("resident")
+    whole: Any = rk.backward(rk.forward("lstm", x, params, state), d)
+    assert torch.equal(whole.x, rk.backward(rk.forward("lstm", x, params, state), d).x)
+    one = [a[:, 3:4].contiguous() for a in (x, d)]
+    alone: Any = rk.backward(rk.forward("lstm", one[0], params, tuple(s[3:4].contiguous() for s in state)), one[1])
+    assert torch.equal(whole.x[:, 3:4], alone.x)
+    assert torch.equal(whole.state[1][3:4], alone.state[1])
+    d[:, 4] = float("nan")
+    beside: Any = rk.backward(rk.forward("lstm", x, params, state), d)
+    assert torch.isnan(beside.x[:, 4]).all()
+    keep = [row for row in range(19) if row != 4]
+    assert torch.equal(whole.x[:, keep], beside.x[:, keep])
 
 
 @pytest.mark.parametrize("memory", ["all", "states", "replay"])

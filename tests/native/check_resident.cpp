@@ -1,12 +1,13 @@
 // Resident kernels (csrc/cuda/resident/) on the host: maps of every shape; and a layer's forward, warp by warp in
 // random orders, against the same sums taken plainly, bit for bit. Cells of one to six gates, of one product and of
-// two, sizes off every tile, more rows than a group, sequences of different lengths, one step and none.
+// two, sizes off every tile, more rows than a group, sequences of different lengths, one step and none. Backwards are
+// check_resident_backward.cpp's.
 #include <cmath>
 
 #include "cells/all.h"
-#include "math/functions.h"
 
 #include "layer_call.h"
+#include "resident_cells.h"
 #include "resident_machine.h"
 #include "resident_two_products.h"
 
@@ -22,23 +23,6 @@ void expect(bool holds, const char* what, const Resident& of) {
         std::fprintf(stderr, "%s: gates %d hidden %d blocks %d groups %d\n", what, of.gates, of.hidden, of.blocks,
                      of.groups);
 }
-
-// Six gates: two tiles for a unit.
-template <class V>
-struct SixGates {
-    static constexpr const char* name = "six_gates";
-    static constexpr const char* states[] = {"h", "c"};
-    static constexpr Gate gates[] = {
-        {"a", Input::projected, Operand::hidden, 0, 0}, {"b", Input::projected, Operand::hidden, 1, 1},
-        {"c", Input::none, Operand::hidden, 2, 2},      {"d", Input::projected, Operand::hidden, 3, 3},
-        {"e", Input::projected, Operand::hidden, 4, 4}, {"f", Input::projected, Operand::hidden, 5, 5}};
-    static constexpr int saved_count = 1, slot_count = 6;
-    static void forward(const V* x, const V* u, const V*, const V* s, V* n, V* saved) {
-        saved[0] = sigmoid(x[0] + u[0]);
-        n[1] = fma(saved[0], s[1], tanh(x[1] + u[1]) * sigmoid(u[2]));
-        n[0] = tanh(n[1] + x[3] + u[3]) * sigmoid(x[4] + u[4]) + sigmoid(x[5] + u[5]);
-    }
-};
 
 template <class Stored>
 constexpr Operands operands_with() {
@@ -181,6 +165,8 @@ void check_cell(const Layer& layer, int processors, unsigned seed) {
 
 }  // namespace
 
+int check_resident_backward();  // check_resident_backward.cpp
+
 int main() {
     for (int gates = 1; gates <= kMostGates; ++gates)
         for (const int processors : {1, 132})
@@ -220,6 +206,7 @@ int main() {
     check_layer<SixGates, Tf32>({2, 9, 300, {}}, 132, 8);
     check_layer<SixGates, Full>({2, 70, 150, {}}, 132, 9);
     for (const Index batch : {1, 2, 3, 4, 5, 8}) check_layer<Lstm, Full>({2, batch, 33, {}}, 1, 10);
+    faults += check_resident_backward();
     if (faults > 0) return 1;
     std::puts("resident kernels: ok");
 }

@@ -24,6 +24,8 @@ LAYERS = [("lstm", 512, 16), ("gru", 256, 64), ("rnn_tanh", 511, 600), ("slstm",
 LAYERS += [("gru_reset_before", 512, 16), ("mut1", 256, 64), ("mgu", 511, 600), ("gru_reset_before_program", 40, 9)]
 # Both directions in one kernel.
 PAIRS = [("lstm", 512, 16), ("gru", 256, 64), ("lstm_program", 40, 9)]
+# Backwards.
+BACKWARDS = [*LAYERS[:5], ("lstm_peephole", 512, 64), ("slstm", 512, 64), ("janet", 512, 40)]
 # Of float32, in TF32 or not.
 FLOAT_LAYERS = [("lstm", 384, 16, True), ("lstm", 384, 8, False), ("gru", 256, 128, False), ("slstm", 100, 3, True)]
 PROCESSORS = 132
@@ -55,13 +57,15 @@ def main(file: str, folder: str) -> None:
     for name in ("lstm", "gru_reset_before"):
         module.add_program(**{"name": f"{name}_program", **CELLS[name]})
     tool = disassembler()
-    layers = [(*layer, "bfloat16", False, False) for layer in LAYERS]
-    layers += [(*layer, "bfloat16", False, True) for layer in PAIRS]
-    layers += [(cell, hidden, batch, "float32", tf32, False) for cell, hidden, batch, tf32 in FLOAT_LAYERS]
-    for cell, hidden, batch, dtype, tf32, pair in layers:
+    layers = [(*layer, "bfloat16", False, False, False) for layer in LAYERS]
+    layers += [(*layer, "bfloat16", False, True, False) for layer in PAIRS]
+    layers += [(*layer, "bfloat16", False, False, True) for layer in BACKWARDS]
+    layers += [(cell, hidden, batch, "float32", tf32, False, False) for cell, hidden, batch, tf32 in FLOAT_LAYERS]
+    for cell, hidden, batch, dtype, tf32, pair, backward in layers:
         what = f"{cell}, {dtype}, H {hidden}, B {batch}" + ", TF32" * tf32 + ", both directions" * pair
-        to = Path(folder, f"resident_{cell}_{hidden}_{dtype}{tf32:d}{pair:d}.cu")
-        source = module.resident_source(cell, dtype, hidden, batch, PROCESSORS, tf32, pair)
+        what += ", backward" * backward
+        to = Path(folder, f"resident_{cell}_{hidden}_{dtype}{tf32:d}{pair:d}{backward:d}.cu")
+        source = module.resident_source(cell, dtype, hidden, batch, PROCESSORS, tf32, pair, backward)
         to.write_text("\n".join(source), encoding="utf-8")
         product = "FFMA" if dtype == "float32" and not tf32 else "HMMA"
         for architecture in architectures():

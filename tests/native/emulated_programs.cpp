@@ -10,6 +10,7 @@
 #include "cuda/program_bodies.h"
 #include "cuda/program_launches.h"
 #include "cuda/queue.h"
+#include "cuda/resident/backward_program_maths.h"
 #include "cuda/resident/two_products_program_maths.h"
 #include "emulated_grid.h"
 #include "emulated_resident.h"
@@ -235,6 +236,28 @@ void launch_resident(const Queue& queue, const Resident& shape, const ResidentCa
     else
         put_emulated<ResidentProgramMaths<InterpretedMaths>>(queue, shape, call);
 }
+
+// Likewise a backward.
+struct InterpretedBackward {
+    static constexpr int hiddens = kMostGates, states = kMaxStates, saved = kMostSaved;
+    static const OwnProgram& program(const ResidentBackwardCall& call) {
+        return static_cast<const Interpreted*>(call.program)->program;
+    }
+    static int hidden_count(const ResidentBackwardCall& call) { return program(call).table().hidden.count; }
+    static int state_count(const ResidentBackwardCall& call) { return program(call).table().states; }
+    static int saved_count(const ResidentBackwardCall& call) { return program(call).table().saved; }
+    static int first_hidden(const ResidentBackwardCall& call) { return program(call).layout.hidden; }
+    static void run(const ResidentBackwardCall& call, const ResidentProgramBackwardAt& at) {
+        cuda::run(at, *static_cast<const Interpreted*>(call.program), ProgramPhase::backward);
+    }
+};
+
+void launch_resident_backward(const Queue& queue, const ResidentBackward& shape, const ResidentBackwardCall& given,
+                              const void* program) {
+    ResidentBackwardCall call = given;
+    call.program = program;
+    put_backward_emulated<ResidentProgramBackward<InterpretedBackward>>(queue, shape, call);
+}
 void launch_grid(const Queue& queue, const Grid& shape, const GridCall& given, const void* program) {
     GridCall call = given;
     call.call.program = program;
@@ -266,6 +289,7 @@ CellLaunches<T> launches_of(const OwnProgram& program) {
         launches.feedback_backward = launch<feedback_backward, T>;
     }
     launches.resident = launch_resident;
+    launches.resident_backward = launch_resident_backward;
     launches.grid = launch_grid;
     launches.program = &interpreted(program);
     return launches;
@@ -275,9 +299,15 @@ template CellLaunches<double> launches_of(const OwnProgram&);
 
 void make_ready(const OwnProgram&, Dtype, bool) {}
 void make_resident_ready(int, const OwnProgram*, const Resident&, Dtype, bool) {}
+void make_resident_backward_ready(int, const OwnProgram*, const ResidentBackward&, Dtype) {}
 void make_grid_ready(int, const OwnProgram*, const Grid&, Dtype) {}
 
 }  // namespace rnnkernels::cuda
+
+// How many resident backwards have run.
+extern "C" __attribute__((visibility("default"))) int emulated_resident_backwards() {
+    return rnnkernels::cuda::resident_backwards;
+}
 
 // A phase of a program, compiled for the host: run in its place from now on; null: no longer. Whether there is such a
 // program.

@@ -2,9 +2,11 @@
 #pragma once
 
 #include "cuda/queue.h"
+#include "cuda/resident/backward_cell_maths.h"
 #include "cuda/resident/launch.h"
 #include "cuda/resident/pair.h"
 #include "cuda/resident/two_products_cell_maths.h"
+#include "resident_backward_machine.h"
 #include "resident_machine.h"
 
 namespace rnnkernels::cuda {
@@ -38,6 +40,27 @@ void put_emulated(const Queue& queue, const Resident& shape, const ResidentCall&
 template <class Cell>
 void put_resident_cell(int, const Queue& queue, const Resident& shape, const ResidentCall& call) {
     put_emulated<ResidentMathsOf<Cell>>(queue, shape, call);
+}
+
+// How many there were; tests ask whether a call was served by one (emulated_programs.cpp).
+inline int resident_backwards = 0;
+
+template <class Maths>
+void put_backward_emulated(const Queue& queue, const ResidentBackward& shape, const ResidentBackwardCall& call) {
+    put(queue, [=] {
+        if (call.steps == 0) return;
+        ++resident_backwards;
+        if (call.a.storage == Dtype::bfloat16)
+            run_emulated_backward<Maths, Bfloat16>(shape, call, 1);
+        else
+            run_emulated_backward<Maths, Float16>(shape, call, 1);
+    });
+}
+
+template <class Cell>
+void put_resident_backward_cell(int, const Queue& queue, const ResidentBackward& shape,
+                                const ResidentBackwardCall& call) {
+    put_backward_emulated<ResidentCellBackward<Cell>>(queue, shape, call);
 }
 
 }  // namespace rnnkernels::cuda

@@ -155,7 +155,6 @@ struct EmulatedMachine {
         for (int lane = 0; lane < kLanes; ++lane)
             for (int i = 0; i < 4; ++i) own[i][lane] = spare.at((index * kLanes + lane) * 4 + i);
     }
-    // Sixteen products, or eight of TF32, are added exactly, as far as a double goes, then to the sum.
     template <class Stored>
     void multiply(OwnValue<float> (&sum)[4], const OwnValue<unsigned> (&a)[4], const OwnValue<unsigned>& b0,
                   const OwnValue<unsigned>& b1) const {

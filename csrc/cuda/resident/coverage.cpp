@@ -1,6 +1,8 @@
 // The rules behind coverage.h.
 #include "coverage.h"
 
+#include "backward_geometry.h"
+
 namespace rnnkernels::cuda {
 
 std::string not_in_one_kernel(const Inputs& in) {
@@ -36,6 +38,22 @@ std::string not_resident(const CellTable& table, const ForwardCall& call, Dtype 
                       std::to_string(in.shape.batch));
     return wanted("sizes whose weights stay in registers (docs/cuda.md)",
                   std::to_string(gates) + " gates of H = " + std::to_string(in.shape.hidden));
+}
+
+std::string not_resident(const CellTable& table, const BackwardCall& call, Dtype dtype, const Card& card) {
+    if (dtype == Dtype::float32) return "expected bfloat16 or float16, got float32";
+    if (table.form != Form::one_product) return std::string("expected a cell of one product, got ") + table.info.name;
+    ForwardCall forward{};
+    forward.in = call.in;
+    if (const std::string why = not_resident(table, forward, dtype, card); !why.empty()) return why;
+    for (int k = 0; k < table.states; ++k)
+        if ((k > 0 && call.d_sequence[k]) || call.norms[k])
+            return "expected no gradients of states after h and no readings, got some";
+    const Shape& shape = call.in.shape;
+    if (shape.hidden == 0) return {};
+    const ResidentBackward divided =
+        divide_backward(table.hidden.count, shape.hidden, shape.batch, card.processors, most_shared(card.capability));
+    return divided.of.blocks > 0 ? std::string() : "expected sizes that fit a block's shared memory, got others";
 }
 
 }  // namespace rnnkernels::cuda

@@ -12,6 +12,9 @@ namespace rnnkernels::cuda {
 // Why a forward of the cell cannot be served, as a sentence that begins with what was expected; empty: it can.
 std::string not_resident(const CellTable& table, const ForwardCall& call, Dtype dtype, const Card& card);
 
+// The same of a backward.
+std::string not_resident(const CellTable& table, const BackwardCall& call, Dtype dtype, const Card& card);
+
 // How a layer is divided on so many processors, whose blocks have so many bytes of shared memory.
 inline Resident divide(const CellTable& table, const Shape& shape, Operands operands, int processors, int shared) {
     return divide(tile_gates(table), shape.hidden, shape.batch, processors, operands, shared);

@@ -6,18 +6,6 @@
 
 #include "../../cells/all.h"
 #include "kernel.h"
+#include "numbered_cell.h"
 #include "two_products_cell_maths.h"
 #include "two_products_program_maths.h"
-
-namespace rnnkernels::RNNKERNELS_TARGET {
-
-template <int number, class List>
-struct NumberedCell;
-template <template <class> class First, template <class> class... Others>
-struct NumberedCell<0, CellList<First, Others...>> {
-    using type = First<Vec<float>>;
-};
-template <int number, template <class> class First, template <class> class... Others>
-struct NumberedCell<number, CellList<First, Others...>> : NumberedCell<number - 1, CellList<Others...>> {};
-
-}  // namespace rnnkernels::RNNKERNELS_TARGET

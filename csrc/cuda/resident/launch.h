@@ -5,6 +5,8 @@
 #include "../../cells/cell.h"
 #include "../products.h"
 #include "../program_cells.h"
+#include "backward_geometry.h"
+#include "backward_maths.h"
 #include "maths.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
@@ -14,22 +16,39 @@ template <class Cell>
 inline constexpr bool has_resident =
     !projected<Cell> && !normalised<Cell> && feedback_count<Cell> == 0 && hidden_gates<Cell>.count > 0;
 
+// Likewise resident backwards.
+template <class Cell>
+inline constexpr bool has_resident_backward = has_resident<Cell> && !two_products<Cell>;
+
 // Of the number-th built-in cell.
 #if defined(RNNKERNELS_EMULATED)
 template <class Cell>
 void put_resident_cell(int number, const Queue& queue, const Resident& shape, const ResidentCall& call);
+template <class Cell>
+void put_resident_backward_cell(int number, const Queue& queue, const ResidentBackward& shape,
+                                const ResidentBackwardCall& call);
 #else
 void put_resident(int number, const Queue& queue, const Resident& shape, const ResidentCall& call);
 template <class Cell>
 void put_resident_cell(int number, const Queue& queue, const Resident& shape, const ResidentCall& call) {
     put_resident(number, queue, shape, call);
 }
+void put_resident_backward(int number, const Queue& queue, const ResidentBackward& shape,
+                           const ResidentBackwardCall& call);
+template <class Cell>
+void put_resident_backward_cell(int number, const Queue& queue, const ResidentBackward& shape,
+                                const ResidentBackwardCall& call) {
+    put_resident_backward(number, queue, shape, call);
+}
 #endif
 // Of a cell that is a program.
 void put_resident(const OwnProgram& program, const Queue& queue, const Resident& shape, const ResidentCall& call);
+void put_resident_backward(const OwnProgram& program, const Queue& queue, const ResidentBackward& shape,
+                           const ResidentBackwardCall& call);
 
 // Makes ready what a call will put, of a built-in cell or, where it is not null, of a program: later is too late where
 // a stream is recorded. `pair`: the kernel of both directions, which a queue with a pair puts (pair.h).
 void make_resident_ready(int number, const OwnProgram* program, const Resident& shape, Dtype storage, bool pair);
+void make_resident_backward_ready(int number, const OwnProgram* program, const ResidentBackward& shape, Dtype storage);
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

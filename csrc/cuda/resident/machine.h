@@ -73,6 +73,37 @@ struct Mailbox {
     }
 };
 
+// Four matrices of 8 rows of 16 bytes; each lane has the address of one row.
+__device__ __forceinline__ void load_matrices(OwnValue<unsigned> (&b)[4], unsigned row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(b[0].value), "=r"(b[1].value), "=r"(b[2].value), "=r"(b[3].value)
+                 : "r"(row)
+                 : "memory");
+}
+// sum + A B of one tile.
+template <class Stored>
+__device__ __forceinline__ void multiply_tile(OwnValue<float> (&sum)[4], const OwnValue<unsigned> (&a)[4],
+                                              const OwnValue<unsigned>& b0, const OwnValue<unsigned>& b1) {
+    if constexpr (!is_half<Stored>)
+        asm volatile(
+            "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+            "{%0, %1, %2, %3};"
+            : "+f"(sum[0].value), "+f"(sum[1].value), "+f"(sum[2].value), "+f"(sum[3].value)
+            : "r"(a[0].value), "r"(a[1].value), "r"(a[2].value), "r"(a[3].value), "r"(b0.value), "r"(b1.value));
+    else if constexpr (Stored::kBfloat16)
+        asm volatile(
+            "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+            "{%0, %1, %2, %3};"
+            : "+f"(sum[0].value), "+f"(sum[1].value), "+f"(sum[2].value), "+f"(sum[3].value)
+            : "r"(a[0].value), "r"(a[1].value), "r"(a[2].value), "r"(a[3].value), "r"(b0.value), "r"(b1.value));
+    else
+        asm volatile(
+            "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+            "{%0, %1, %2, %3};"
+            : "+f"(sum[0].value), "+f"(sum[1].value), "+f"(sum[2].value), "+f"(sum[3].value)
+            : "r"(a[0].value), "r"(a[1].value), "r"(a[2].value), "r"(a[3].value), "r"(b0.value), "r"(b1.value));
+}
+
 template <Resident given>
 struct Machine {
     template <class V>
@@ -104,32 +135,12 @@ struct Machine {
     __device__ __forceinline__ void load(OwnValue<unsigned> (&b)[4], int buffer, int group, int k) const {
         const int row = group * kGroup + (lane & 7),
                   column = k * given.tile_depth() + 16 / given.number_bytes() * (lane >> 3);
-        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                     : "=r"(b[0].value), "=r"(b[1].value), "=r"(b[2].value), "=r"(b[3].value)
-                     : "r"(place(buffer, row, column))
-                     : "memory");
+        load_matrices(b, place(buffer, row, column));
     }
     template <class Stored>
     __device__ __forceinline__ void multiply(OwnValue<float> (&sum)[4], const OwnValue<unsigned> (&a)[4],
                                              const OwnValue<unsigned>& b0, const OwnValue<unsigned>& b1) const {
-        if constexpr (!is_half<Stored>)
-            asm volatile(
-                "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-                "{%0, %1, %2, %3};"
-                : "+f"(sum[0].value), "+f"(sum[1].value), "+f"(sum[2].value), "+f"(sum[3].value)
-                : "r"(a[0].value), "r"(a[1].value), "r"(a[2].value), "r"(a[3].value), "r"(b0.value), "r"(b1.value));
-        else if constexpr (Stored::kBfloat16)
-            asm volatile(
-                "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-                "{%0, %1, %2, %3};"
-                : "+f"(sum[0].value), "+f"(sum[1].value), "+f"(sum[2].value), "+f"(sum[3].value)
-                : "r"(a[0].value), "r"(a[1].value), "r"(a[2].value), "r"(a[3].value), "r"(b0.value), "r"(b1.value));
-        else
-            asm volatile(
-                "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-                "{%0, %1, %2, %3};"
-                : "+f"(sum[0].value), "+f"(sum[1].value), "+f"(sum[2].value), "+f"(sum[3].value)
-                : "r"(a[0].value), "r"(a[1].value), "r"(a[2].value), "r"(a[3].value), "r"(b0.value), "r"(b1.value));
+        multiply_tile<Stored>(sum, a, b0, b1);
     }
     __device__ __forceinline__ void send(int, int peer, int buffer, int row, int column, std::uint64_t bytes) const {
         asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.b64 [%0], %1, [%2];" ::"r"(

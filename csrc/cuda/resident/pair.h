@@ -23,6 +23,9 @@ RNNKERNELS_DEVICE constexpr PairPlace pair_place(int cluster, int clusters_of_fi
     return {1, cluster - clusters_of_first};
 }
 
+// Of a card's processors, so that two calls have room at once.
+constexpr int half_of(int processors) { return processors > 1 ? processors / 2 : 1; }
+
 // Clusters for so many rows of the batch.
 RNNKERNELS_DEVICE constexpr int clusters_of(const Resident& shape, Index batch) {
     const Index rows = shape.cluster_rows();

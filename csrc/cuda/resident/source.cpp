@@ -6,33 +6,68 @@
 namespace rnnkernels::cuda {
 namespace {
 
+std::string most(const char* name, int value) {
+    return std::string("    static constexpr int ") + name + " = " + std::to_string(value) + ";\n";
+}
+// A function of a call.
+std::string number(const char* name, const char* call, int value) {
+    return std::string("    RNNKERNELS_INLINE static constexpr int ") + name + "(const " + call + "&) { return " +
+           std::to_string(value) + "; }\n";
+}
+std::string phase(const char* name, const char* call, const char* at, ProgramPhase runs) {
+    return std::string("    RNNKERNELS_INLINE static void ") + name + "(const " + call + "&, const " + at +
+           "& at) { do_" + name_of(runs) + "(at); }\n";
+}
+constexpr const char* kBeginProgram = "namespace rnnkernels::cuda {\nnamespace {\nstruct OneProgram {\n";
+
 std::string maths_of(const OwnProgram& program) {
-    const auto most = [](const char* name, int value) {
-        return std::string("    static constexpr int ") + name + " = " + std::to_string(value) + ";\n";
-    };
-    const auto count = [](const char* name, int value) {
-        return std::string("    RNNKERNELS_INLINE static constexpr int ") + name +
-               "_count(const ResidentCall&) { return " + std::to_string(value) + "; }\n";
-    };
-    const auto phase = [](const char* name, const char* at, ProgramPhase runs) {
-        return std::string("    RNNKERNELS_INLINE static void ") + name + "(const ResidentCall&, const " + at +
-               "& at) { do_" + name_of(runs) + "(at); }\n";
-    };
     using enum ProgramPhase;
+    constexpr const char* call = "ResidentCall";
     const CellTable& table = program.table();
-    std::string text = program_source(program, Dtype::float32, "", Phases::forward_maths) +
-                       "namespace rnnkernels::cuda {\nnamespace {\nstruct OneProgram {\n" +
-                       most("inputs", table.input.count) + count("input", table.input.count) +
-                       most("hiddens", tile_gates(table)) + count("hidden", table.hidden.count) +
-                       most("states", table.states) + count("state", table.states);
+    std::string text = program_source(program, Dtype::float32, "", Phases::forward_maths) + kBeginProgram +
+                       most("inputs", table.input.count) + number("input_count", call, table.input.count) +
+                       most("hiddens", tile_gates(table)) + number("hidden_count", call, table.hidden.count) +
+                       most("states", table.states) + number("state_count", call, table.states);
     if (table.form == Form::two_products)
-        text += most("saved", table.saved) + count("gated", table.gated.count) +
-                phase("gates", "ResidentProgramGatesAt", forward) +
-                phase("state", "ResidentProgramStateAt", forward_state) +
+        text += most("saved", table.saved) + number("gated_count", call, table.gated.count) +
+                phase("gates", call, "ResidentProgramGatesAt", forward) +
+                phase("state", call, "ResidentProgramStateAt", forward_state) +
                 "};\nusing Maths = TwoProductsProgramMaths<OneProgram>;\n";
     else
-        text += phase("run", "ResidentProgramAt", forward) + "};\nusing Maths = ResidentProgramMaths<OneProgram>;\n";
+        text +=
+            phase("run", call, "ResidentProgramAt", forward) + "};\nusing Maths = ResidentProgramMaths<OneProgram>;\n";
     return text;
+}
+
+std::string backward_maths_of(const OwnProgram& program) {
+    constexpr const char* call = "ResidentBackwardCall";
+    const CellTable& table = program.table();
+    return program_source(program, Dtype::float32, "", Phases::backward_maths) + kBeginProgram +
+           most("hiddens", table.hidden.count) + number("hidden_count", call, table.hidden.count) +
+           most("states", table.states) + number("state_count", call, table.states) + most("saved", table.saved) +
+           number("saved_count", call, table.saved) + number("first_hidden", call, program.layout.hidden) +
+           phase("run", call, "ResidentProgramBackwardAt", ProgramPhase::backward) +
+           "};\nusing Maths = ResidentProgramBackward<OneProgram>;\n";
+}
+
+std::string built_in(int cell, const char* maths) {
+    return std::string("namespace rnnkernels::cuda {\nnamespace {\nusing Maths = ") + maths +
+           "<typename NumberedCell<" + std::to_string(cell) + ", AllCells>::type>;\n";
+}
+
+std::string braced(const Resident& shape) {
+    std::string text = "{" + std::to_string(shape.gates);
+    for (const int part : {shape.hidden, shape.warps, shape.blocks, shape.groups}) text += ", " + std::to_string(part);
+    return text + ", Operands{" + std::to_string(static_cast<int>(shape.operands)) + "}, " +
+           std::to_string(shape.rows) + "}";
+}
+
+// The kernel behind its shape, whose namespaces are still open.
+std::string kernel_of(const Resident& shape, const char* name, const char* call, const char* runs, const char* stored) {
+    return "}  // namespace\n}  // namespace rnnkernels::cuda\n\nextern \"C\" __global__ void __launch_bounds__(" +
+           std::to_string(shape.warps * 32) + ", 1) " + name + "(const __grid_constant__ rnnkernels::cuda::" + call +
+           " call) {\n    using namespace rnnkernels::cuda;\n    " + runs + "<kShape, Maths, " + stored +
+           ">(call);\n}\n";
 }
 
 const char* stored_name(Operands operands, Dtype storage) {
@@ -46,23 +81,21 @@ const char* stored_name(Operands operands, Dtype storage) {
 }  // namespace
 
 std::string resident_maths(int number, const OwnProgram* program) {
-    if (program) return maths_of(*program);
-    return "namespace rnnkernels::cuda {\nnamespace {\nusing Maths = ResidentMathsOf<typename NumberedCell<" +
-           std::to_string(number) + ", AllCells>::type>;\n";
+    return program ? maths_of(*program) : built_in(number, "ResidentMathsOf");
 }
 
 std::string resident_source(int number, const OwnProgram* program, const Resident& shape, Dtype storage, bool pair) {
-    std::string text = resident_maths(number, program);
-    text += "constexpr Resident kShape{" + std::to_string(shape.gates);
-    for (const int part : {shape.hidden, shape.warps, shape.blocks, shape.groups}) text += ", " + std::to_string(part);
-    text += ", Operands{" + std::to_string(static_cast<int>(shape.operands)) + "}, " + std::to_string(shape.rows);
-    text += "};\n}  // namespace\n}  // namespace rnnkernels::cuda\n\n";
-    text += "extern \"C\" __global__ void __launch_bounds__(" + std::to_string(shape.warps * 32) + ", 1) " +
-            kResidentKernel + "(const __grid_constant__ rnnkernels::cuda::" + (pair ? "ResidentPair" : "ResidentCall") +
-            " call) {\n"
-            "    using namespace rnnkernels::cuda;\n    run_resident<kShape, Maths, " +
-            stored_name(shape.operands, storage) + ">(call);\n}\n";
-    return text;
+    return resident_maths(number, program) + "constexpr Resident kShape" + braced(shape) + ";\n" +
+           kernel_of(shape, kResidentKernel, pair ? "ResidentPair" : "ResidentCall", "run_resident",
+                     stored_name(shape.operands, storage));
+}
+
+std::string resident_backward_source(int number, const OwnProgram* program, const ResidentBackward& shape,
+                                     Dtype storage) {
+    return (program ? backward_maths_of(*program) : built_in(number, "ResidentCellBackward")) +
+           "constexpr ResidentBackward kShape{" + braced(shape.of) + "};\n" +
+           kernel_of(shape.of, kResidentBackwardKernel, "ResidentBackwardCall", "run_resident_backward",
+                     stored_name(Operands::halves, storage));
 }
 
 }  // namespace rnnkernels::cuda

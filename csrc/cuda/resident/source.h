@@ -5,7 +5,7 @@
 #include <string>
 
 #include "../program_cells.h"
-#include "geometry.h"
+#include "backward_geometry.h"
 
 namespace rnnkernels::cuda {
 
@@ -14,9 +14,13 @@ namespace rnnkernels::cuda {
 std::string resident_maths(int number, const OwnProgram* program);
 std::string resident_source(int number, const OwnProgram* program, const Resident& shape, Dtype storage,
                             bool pair = false);
+std::string resident_backward_source(int number, const OwnProgram* program, const ResidentBackward& shape,
+                                     Dtype storage);
 inline constexpr const char* kResidentKernel = "resident_forward";
+inline constexpr const char* kResidentBackwardKernel = "resident_backward";
 
-// What stands before it: kernel_headers.h and all that it includes.
+// What stands before it: kernel_headers.h and all that it includes, of a backward backward_kernel_headers.h.
 extern const char* const kResidentPrelude;
+extern const char* const kResidentBackwardPrelude;
 
 }  // namespace rnnkernels::cuda

@@ -1,0 +1,100 @@
+// Where everything is in a resident backward (backward_warp.h). Constants of one kernel, and no code of a GPU's: all of
+// it is tested on the host. Units and rows are divided over a cluster's blocks as in a forward (geometry.h).
+//
+// A block multiplies the gate gradients of its own units with their rows of weight_hh, transposed: the *part* of dL/dh
+// that comes through them, of all units of the cluster. Each part goes to the block that has the unit, which adds what
+// it gets of all blocks. The other way round, gate gradients to all and sums of the own units only, a block would get G
+// times 16 numbers of 16 bits for each 32 of 32 that it gets so: as much at two gates, and more beyond.
+//
+// A tile of a warp is 16 units of the cluster (M), N the group's rows, K the block's gate gradients. A warp has some
+// units of every block, so that what a block waits for says that all warps of all blocks have multiplied.
+#pragma once
+
+#include "geometry.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+struct ResidentBackward {
+    Resident of;  // of halves
+
+    // Of a block's gate gradients: gate by gate, each of the block's units.
+    RNNKERNELS_DEVICE constexpr int numbers() const { return of.gates * of.block_units(); }
+    // Tiles along k: an even number.
+    RNNKERNELS_DEVICE constexpr int depth() const { return numbers() / kTileDepth; }
+    // Tiles of a warp.
+    RNNKERNELS_DEVICE constexpr int tiles() const { return (of.blocks * of.warp_units() + kTileRows - 1) / kTileRows; }
+    // Registers of a lane for weights.
+    RNNKERNELS_DEVICE constexpr int weights() const { return tiles() * depth() * kLaneValues; }
+
+    // Gate gradients of a block: two buffers, each (groups, 8, row()) halves. A row's last 16 bytes are never used:
+    // with them eight rows lie in different banks.
+    RNNKERNELS_DEVICE constexpr int row() const { return numbers() + 8; }
+    RNNKERNELS_DEVICE constexpr int buffer() const { return of.groups * kGroup * row(); }
+    // Parts that come to a block: two buffers, each (blocks, groups, 4 pairs of rows, units of the block, 2) float32.
+    RNNKERNELS_DEVICE constexpr int parts() const { return of.blocks * of.groups * kGroup * of.block_units(); }
+    // What comes in a step.
+    RNNKERNELS_DEVICE constexpr int bytes() const { return parts() * 4; }
+
+    // A block's shared memory: barriers, gate gradients, parts. Each begins at a multiple of 16 bytes.
+    RNNKERNELS_DEVICE constexpr int gradients_begin() const { return 32; }
+    RNNKERNELS_DEVICE constexpr int parts_begin() const { return gradients_begin() + 2 * buffer() * 2; }
+    RNNKERNELS_DEVICE constexpr int shared_bytes() const { return parts_begin() + 2 * bytes(); }
+
+    friend constexpr bool operator==(const ResidentBackward&, const ResidentBackward&) = default;
+};
+
+// Barriers of a block: of parts in either buffer, and of its own gate gradients.
+inline constexpr unsigned kGradientsBarrier = 2;
+
+// What a row of a warp's tile is: a unit of a block. Blocks from the cluster's number on are none.
+struct PartUnit {
+    int block, unit;
+};
+RNNKERNELS_DEVICE constexpr PartUnit part_unit(const ResidentBackward& shape, int warp, int tile, int row) {
+    const int units = shape.of.warp_units();
+    return {tile * (kTileRows / units) + row / units, warp * units + row % units};
+}
+// Which gate of which unit of the block the k-th number is.
+struct GradientPlace {
+    int gate, unit;
+};
+RNNKERNELS_DEVICE constexpr GradientPlace gradient_place(const ResidentBackward& shape, int k) {
+    return {k / shape.of.block_units(), k % shape.of.block_units()};
+}
+RNNKERNELS_DEVICE constexpr int gradient_column(const ResidentBackward& shape, int gate, int unit) {
+    return gate * shape.of.block_units() + unit;
+}
+
+// A product's values 0 and 1 are a unit's for two rows of the group side by side: a message of eight bytes. So are 2
+// and 3 of a row of the tile that is eight further.
+RNNKERNELS_DEVICE constexpr int part_row(int lane, int half) { return lane / 4 + 8 * half; }
+RNNKERNELS_DEVICE constexpr int part_pair(int lane) { return lane & 3; }
+// Where it stands in the other's buffer, in numbers.
+RNNKERNELS_DEVICE constexpr int part_place(const ResidentBackward& shape, int sender, int group, int pair, int unit) {
+    return (((sender * shape.of.groups + group) * (kGroup / 2) + pair) * shape.of.block_units() + unit) * 2;
+}
+
+// What a lane finishes: of a pair of rows two warps have half of the units each. Lanes side by side have numbers side
+// by side, of the parts as of the caller's rows.
+RNNKERNELS_DEVICE constexpr int finished_pair(int warp) { return warp / 2; }
+RNNKERNELS_DEVICE constexpr int finished_number(const ResidentBackward& shape, int warp, int lane, int s) {
+    return ((warp & 1) * shape.of.lane_units() + s) * kWarpLanes + lane;
+}
+RNNKERNELS_DEVICE constexpr int finished_unit(const ResidentBackward& shape, int warp, int lane, int s) {
+    return finished_number(shape, warp, lane, s) / 2;
+}
+RNNKERNELS_DEVICE constexpr int finished_row(int warp, int lane) { return 2 * finished_pair(warp) + (lane & 1); }
+
+// How a layer is divided; no blocks: it does not fit.
+constexpr ResidentBackward divide_backward(int gates, long long hidden, long long batch, int processors,
+                                           int shared = most_shared(90)) {
+    ResidentBackward shape{divide(gates, hidden, batch, processors, Operands::halves, shared)};
+    if (shape.of.blocks == 0) return shape;
+    // What a lane keeps of each group's units is registers, beside the weights.
+    while (shape.of.groups > 1 && (shape.weights() + 32 * shape.of.groups > 192 || shape.shared_bytes() > shared))
+        --shape.of.groups;
+    if (shape.weights() > kMostWeights || shape.shared_bytes() > shared) shape.of.blocks = 0;
+    return shape;
+}
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET

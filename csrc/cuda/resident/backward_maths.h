@@ -1,0 +1,80 @@
+// What a resident backward is called with, and where a lane is in it. The maths of its cell (backward_cell_maths.h,
+// backward_program_maths.h) has:
+//
+//   hiddens, states, kept       numbers of a unit, at most: gate gradients that are multiplied, states, and what of a
+//                               step does not wait for the step behind
+//   hidden_count(call), state_count(call)          how many there are
+//   fetch<Stored>(call, at, follows, kept)         the last of these; `follows`: kept has the step behind, whose states
+//                                                  before it are those after this one
+//   step<Stored>(call, at, kept, product, follows, carried, du)
+//                                                  a step: everything that is kept is stored, carried and du are new
+//
+// `product` is what comes to h through the products of the step behind, where that one has the row (`follows`).
+#pragma once
+
+#include "../arrays.h"
+#include "geometry.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+struct ResidentBackwardCall {
+    // Of some steps: rows are counted from the first one's. `product` is that of the step behind the last; h and
+    // `before` are the states before step 0 of the sequence, the others are those of the forward.
+    BackwardArrays<float> a;
+    float* to_step_before;        // (B, H): what the first step's products give; may be a.product
+    const std::uint16_t* weight;  // weight_hh, as the halves' bits
+    int gate_row[kMostGates];     // of weight_hh, in units of H
+    Index batch, steps;
+    const Index* starts;  // of all steps: rows of the batch's before each; null: dense
+    Index first_step;     // of these
+    Index behind;         // rows of the step behind the last
+    const void* program;  // of a cell that is one, where it is run instruction by instruction
+
+    RNNKERNELS_INLINE Index first(Index t) const {
+        return starts ? starts[first_step + t] - starts[first_step] : t * batch;
+    }
+    RNNKERNELS_INLINE Index count(Index t) const {
+        return starts ? starts[first_step + t + 1] - starts[first_step + t] : batch;
+    }
+    // Rows of the step behind step t.
+    RNNKERNELS_INLINE Index next(Index t) const { return t + 1 < steps ? count(t + 1) : behind; }
+};
+
+// A unit of a row of a step.
+struct ResidentPlace {
+    Index row;       // of these steps
+    Index of_batch;  // the same sequence's row of the batch
+    Index before;    // that of these steps one step earlier; it may be negative
+    bool begins;     // there is no such step
+    Index hidden;    // H
+    Index unit = 0;
+    // Of row and, where there is one, of before in the caller's arrays; to fetch alone.
+    Index place = 0, place_before = 0;
+};
+
+// The first of what a unit keeps: its states before the step, those after it, the caller's gradient of h.
+template <class Stored>
+RNNKERNELS_INLINE void fetch_states(const ResidentBackwardCall& call, const ResidentPlace& at, int states, bool follows,
+                                    Vec<float>* kept) {
+    using V = Vec<float>;
+    const BackwardArrays<float>& a = call.a;
+    const auto state = [&](int k, Index row, Index place) RNNKERNELS_INLINED {
+        return k == 0 ? V(Stored::get(a.output, place * at.hidden + at.unit))
+                      : V(a.after[k][row * a.kept_row + at.unit]);
+    };
+    RNNKERNELS_IN_REGISTERS
+    for (int k = 0; k < states; ++k) kept[states + k] = follows ? kept[k] : state(k, at.row, at.place);
+    const Index first = at.of_batch * at.hidden + at.unit;
+    RNNKERNELS_IN_REGISTERS
+    for (int k = 0; k < states; ++k) {
+        if (!at.begins)
+            kept[k] = state(k, at.before, at.place_before);
+        else if (k > 0)
+            kept[k] = V(a.before[k][first]);
+        else
+            kept[k] = V(a.h ? Stored::get(a.h, first) : 0.0F);
+    }
+    if (a.d_output) kept[2 * states] = V(Stored::get(a.d_output, at.place * at.hidden + at.unit));
+}
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET

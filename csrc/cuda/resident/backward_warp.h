@@ -1,0 +1,227 @@
+// One warp of a resident backward: a chunk of steps, from the last one down, with the recurrent weights in registers.
+//
+// In a step a lane does the backward of the cell for its units of its row, and its block gets their gate gradients. As
+// soon as all of the block's are there, each warp multiplies them with the block's weights, and sends the parts of
+// dL/dh to the blocks that have these units; each waits for all parts before the next step. There is no other barrier.
+// Both have two buffers, and none can be written before all have read it: who sends parts of a step has got those of
+// the step before it from all warps of all blocks (backward_geometry.h), whose sums of the step before that were made.
+//
+// The text knows no GPU. `Machine` is what a warp can do, on a GPU (backward_machine.h) or on the host
+// (tests/native/resident_backward_machine.h). Beside what warp.h says:
+//
+//   kTiles, kDepth, kGroups, kLaneUnits        as the shape's (backward_geometry.h) or the most
+//   put(lane, buffer, row, column, bits)       a gate gradient into the own block's buffer
+//   arrive()                                   the warp has put all of its own
+//   load(b, buffer, group, k)                  B fragments of two tiles along k, of a group's gate gradients
+//   send_part(lane, block, buffer, place, a, b)    two numbers into a block's buffer of parts; its barrier counts them
+//   take_part(lane, buffer, place)             a number of the own block's
+//
+// A sum's order is fixed: even tiles along k, odd ones, then both; then blocks in ascending order. It is the same for
+// any number of rows.
+#pragma once
+
+#include "backward_geometry.h"
+#include "backward_maths.h"
+#include "operands.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+template <class Maths, class Stored, class Machine>
+class ResidentBackwardWarp {
+    using V = Vec<float>;
+    template <class Value>
+    using Own = typename Machine::template Own<Value>;
+    template <int count>
+    using Values = typename Machine::template Values<count>;
+    static constexpr int kTiles = Machine::kTiles, kDepth = Machine::kDepth, kGroups = Machine::kGroups;
+    static constexpr int kLaneUnits = Machine::kLaneUnits;
+
+public:
+    RNNKERNELS_INLINE ResidentBackwardWarp(const Machine& machine, const ResidentBackwardCall& call, Index tile)
+        : m_(machine), call_(call), first_row_(tile * m_.shape().of.cluster_rows()) {
+        m_.lanes([&](int lane) RNNKERNELS_INLINED { load_weights(lane); });
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
+            each_value([&](int g, int s) RNNKERNELS_INLINED {
+                const Index row = row_of(lane, g), unit = unit_of(lane, s), at = row * hidden() + unit;
+                const bool is = row < call_.batch && unit < hidden();
+                RNNKERNELS_IN_REGISTERS
+                for (int k = 0; k < Maths::state_count(call_); ++k)
+                    carried_[g][s][k][lane] = is ? call_.a.carried[k][at] : 0.0F;
+                product_[g][s][lane] = row < call_.behind && unit < hidden() ? call_.a.product[at] : 0.0F;
+            });
+        });
+        fetch(call_.steps - 1, false);
+    }
+
+    // What came to h through the products of the step behind.
+    RNNKERNELS_INLINE void sum(int buffer) {
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
+            each_value([&](int g, int s) RNNKERNELS_INLINED {
+                float all = 0;
+                RNNKERNELS_IN_REGISTERS
+                for (int block = 0; block < m_.shape().of.blocks; ++block)
+                    all += m_.take_part(lane, buffer,
+                                        part_place(m_.shape(), block, g, finished_pair(m_.warp), 0) +
+                                            finished_number(m_.shape(), m_.warp, lane, s));
+                product_[g][s][lane] = all;
+            });
+        });
+    }
+
+    // The cell's step t, whose gate gradients go into a buffer.
+    RNNKERNELS_INLINE void step(Index t, int buffer) {
+        const Index count = call_.count(t), next = call_.next(t);
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
+            each_group([&](int g) RNNKERNELS_INLINED {
+                const Index row = row_of(lane, g);
+                ResidentPlace at = place_of(t, row);
+                each_unit([&](int s) RNNKERNELS_INLINED {
+                    at.unit = unit_of(lane, s);
+                    V du[Maths::hiddens];
+                    RNNKERNELS_IN_REGISTERS
+                    for (int i = 0; i < Maths::hidden_count(call_); ++i) du[i] = V(0.0F);
+                    if (row < count && at.unit < hidden()) {
+                        V carried[Maths::states];
+                        RNNKERNELS_IN_REGISTERS
+                        for (int k = 0; k < Maths::state_count(call_); ++k) carried[k] = V(carried_[g][s][k][lane]);
+                        Maths::template step<Stored>(call_, at, kept_[g][s].of(lane), V(product_[g][s][lane]),
+                                                     row < next, carried, du);
+                        RNNKERNELS_IN_REGISTERS
+                        for (int k = 0; k < Maths::state_count(call_); ++k) carried_[g][s][k][lane] = carried[k].raw;
+                    }
+                    RNNKERNELS_IN_REGISTERS
+                    for (int i = 0; i < Maths::hidden_count(call_); ++i)
+                        m_.put(lane, buffer, g * kGroup + finished_row(m_.warp, lane),
+                               gradient_column(m_.shape(), i, finished_unit(m_.shape(), m_.warp, lane, s)),
+                               Stored::bits(du[i].raw));
+                });
+            });
+        });
+        m_.arrive();
+        if (t > 0) fetch(t - 1, true);
+    }
+
+    // The parts of dL/dh before that step.
+    RNNKERNELS_INLINE void multiply(int buffer, int to) {
+        RNNKERNELS_IN_REGISTERS
+        for (int g = 0; g < m_.shape().of.groups; ++g) {
+            Own<unsigned> b[kDepth / 2][4];
+            RNNKERNELS_IN_REGISTERS
+            for (int k = 0; k < m_.shape().depth(); k += 2) m_.load(b[k / 2], buffer, g, k);
+            RNNKERNELS_IN_REGISTERS
+            for (int tile = 0; tile < m_.shape().tiles(); ++tile) {
+                Own<float> sum[2][kLaneValues];  // of even tiles along k, and of odd ones
+                m_.lanes([&](int lane) RNNKERNELS_INLINED {
+                    RNNKERNELS_IN_REGISTERS
+                    for (int i = 0; i < 2 * kLaneValues; ++i) sum[i / kLaneValues][i % kLaneValues][lane] = 0.0F;
+                });
+                RNNKERNELS_IN_REGISTERS
+                for (int k = 0; k < m_.shape().depth(); k += 2) {
+                    m_.template multiply<Stored>(sum[0], weight_[tile][k], b[k / 2][0], b[k / 2][1]);
+                    m_.template multiply<Stored>(sum[1], weight_[tile][k + 1], b[k / 2][2], b[k / 2][3]);
+                }
+                send(sum, g, tile, to);
+            }
+        }
+    }
+
+    // What comes to the states before the first of these steps.
+    RNNKERNELS_INLINE void end() {
+        m_.lanes_later([&](int lane) RNNKERNELS_INLINED {
+            each_value([&](int g, int s) RNNKERNELS_INLINED {
+                const Index row = row_of(lane, g), unit = unit_of(lane, s), at = row * hidden() + unit;
+                if (row >= call_.batch || unit >= hidden()) return;
+                RNNKERNELS_IN_REGISTERS
+                for (int k = 0; k < Maths::state_count(call_); ++k) call_.a.carried[k][at] = carried_[g][s][k][lane];
+                call_.to_step_before[at] = product_[g][s][lane];
+            });
+        });
+    }
+
+private:
+    template <class Use>
+    RNNKERNELS_INLINE void each_group(Use use) const {
+        RNNKERNELS_IN_REGISTERS
+        for (int g = 0; g < m_.shape().of.groups; ++g) use(g);
+    }
+    template <class Use>
+    RNNKERNELS_INLINE void each_unit(Use use) const {
+        RNNKERNELS_IN_REGISTERS
+        for (int s = 0; s < m_.shape().of.lane_units(); ++s) use(s);
+    }
+    template <class Use>
+    RNNKERNELS_INLINE void each_value(Use use) const {
+        each_group([&](int g) RNNKERNELS_INLINED { each_unit([&](int s) RNNKERNELS_INLINED { use(g, s); }); });
+    }
+    RNNKERNELS_INLINE Index hidden() const { return m_.shape().of.hidden; }
+    RNNKERNELS_INLINE Index row_of(int lane, int g) const {
+        return first_row_ + g * kGroup + finished_row(m_.warp, lane);
+    }
+    RNNKERNELS_INLINE Index unit_of(int lane, int s) const {
+        return m_.block * m_.shape().of.block_units() + finished_unit(m_.shape(), m_.warp, lane, s);
+    }
+    RNNKERNELS_INLINE ResidentPlace place_of(Index t, Index row) const {
+        const bool begins = call_.first_step + t == 0;
+        return {call_.first(t) + row, row, begins ? 0 : call_.first(t - 1) + row, begins, hidden()};
+    }
+
+    // What of a step does not wait for the step behind. `later`: that one was fetched before.
+    RNNKERNELS_INLINE void fetch(Index t, bool later) {
+        const Index count = call_.count(t), next = later ? call_.next(t) : 0;
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
+            each_group([&](int g) RNNKERNELS_INLINED {
+                const Index row = row_of(lane, g);
+                if (row >= count) return;
+                ResidentPlace at = place_of(t, row);
+                at.place = call_.a.place(at.row);
+                if (!at.begins) at.place_before = call_.a.place(at.before);
+                each_unit([&](int s) RNNKERNELS_INLINED {
+                    at.unit = unit_of(lane, s);
+                    if (at.unit < hidden()) Maths::template fetch<Stored>(call_, at, row < next, kept_[g][s].of(lane));
+                });
+            });
+        });
+    }
+
+    RNNKERNELS_INLINE void send(const Own<float> (&sum)[2][kLaneValues], int g, int tile, int to) {
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
+            RNNKERNELS_IN_REGISTERS
+            for (int half = 0; half < 2; ++half) {
+                const PartUnit at = part_unit(m_.shape(), m_.warp, tile, part_row(lane, half));
+                if (at.block < m_.shape().of.blocks)
+                    m_.send_part(lane, at.block, to, part_place(m_.shape(), m_.block, g, part_pair(lane), at.unit),
+                                 sum[0][2 * half][lane] + sum[1][2 * half][lane],
+                                 sum[0][2 * half + 1][lane] + sum[1][2 * half + 1][lane]);
+            }
+        });
+    }
+
+    RNNKERNELS_INLINE void load_weights(int lane) {
+        RNNKERNELS_IN_REGISTERS
+        for (int tile = 0; tile < m_.shape().tiles(); ++tile) RNNKERNELS_IN_REGISTERS
+        for (int k = 0; k < m_.shape().depth(); ++k) RNNKERNELS_IN_REGISTERS
+        for (int part = 0; part < kLaneValues; ++part) {
+            const PartUnit to = part_unit(m_.shape(), m_.warp, tile, fragment_row(lane, part));
+            const int from = k * kTileDepth + fragment_k(lane, part);
+            weight_[tile][k][part][lane] = weight_at(to, from) | weight_at(to, from + 1) << 16;
+        }
+    }
+    // The weight of the block's k-th gate gradient to a unit.
+    RNNKERNELS_INLINE unsigned weight_at(const PartUnit& to, int k) const {
+        const int units = m_.shape().of.block_units();
+        const GradientPlace from = gradient_place(m_.shape(), k);
+        const Index unit = m_.block * units + from.unit, column = to.block * units + to.unit;
+        if (to.block >= m_.shape().of.blocks || column >= hidden() || unit >= hidden()) return 0;
+        return call_.weight[(call_.gate_row[from.gate] * hidden() + unit) * hidden() + column];
+    }
+
+    const Machine& m_;
+    const ResidentBackwardCall& call_;
+    const Index first_row_;
+    Own<unsigned> weight_[kTiles][kDepth][kLaneValues];
+    Own<float> carried_[kGroups][kLaneUnits][Maths::states];
+    Own<float> product_[kGroups][kLaneUnits];
+    Values<Maths::kept> kept_[kGroups][kLaneUnits];
+};
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -1,0 +1,299 @@
+// Resident backwards (csrc/cuda/resident/backward_*.h) on the host: maps of every shape; and a layer's backward, warp
+// by warp in random orders, against the engine's own bodies step by step with the same sums taken plainly, bit for bit.
+// Sizes off every tile, more rows than a group, sequences of different lengths and in any order, steps in two runs.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "cells/all.h"
+#include "cuda/resident/backward_cell_maths.h"
+
+#include "resident_backward_machine.h"
+#include "resident_cells.h"
+
+using namespace rnnkernels;
+using namespace rnnkernels::cuda;
+
+namespace {
+
+int faults = 0;
+void expect(bool holds, const char* what, const ResidentBackward& shape) {
+    if (holds) return;
+    if (++faults < 20)
+        std::fprintf(stderr, "backward: %s: gates %d hidden %d blocks %d groups %d\n", what, shape.of.gates,
+                     shape.of.hidden, shape.of.blocks, shape.of.groups);
+}
+void expect_once(const std::vector<int>& seen, const char* what, const ResidentBackward& shape) {
+    for (const int count : seen) expect(count == 1, what, shape);
+}
+
+// Every unit of the cluster is a row of one tile of one warp; every number of a block's buffers is written once and
+// read once; every gate gradient of every unit is multiplied.
+void check_maps(const ResidentBackward& shape) {
+    const Resident& of = shape.of;
+    const int units = of.block_units(), blocks = of.blocks;
+    std::vector<int> multiplied(blocks * units), from_warp(blocks * of.warps), sent(blocks * shape.parts()),
+        taken(shape.parts()), finished(units * kGroup), put(shape.numbers());
+    for (int warp = 0; warp < of.warps; ++warp)
+        for (int tile = 0; tile < shape.tiles(); ++tile)
+            for (int row = 0; row < kTileRows; ++row) {
+                const PartUnit at = part_unit(shape, warp, tile, row);
+                if (at.block >= blocks) continue;
+                ++multiplied[at.block * units + at.unit], ++from_warp[at.block * of.warps + warp];
+            }
+    for (int warp = 0; warp < of.warps; ++warp)
+        for (int lane = 0; lane < kLanes; ++lane) {
+            for (int tile = 0; tile < shape.tiles(); ++tile)
+                for (int half = 0; half < 2; ++half)
+                    for (int g = 0; g < of.groups; ++g)
+                        for (int sender = 0; sender < blocks; ++sender) {
+                            const PartUnit at = part_unit(shape, warp, tile, part_row(lane, half));
+                            if (at.block >= blocks) continue;
+                            const int place = part_place(shape, sender, g, part_pair(lane), at.unit);
+                            for (int i = 0; i < 2; ++i) ++sent[at.block * shape.parts() + place + i];
+                        }
+            for (int s = 0; s < of.lane_units(); ++s) {
+                const int unit = finished_unit(shape, warp, lane, s), row = finished_row(warp, lane);
+                ++finished[row * units + unit];
+                for (int g = 0; g < of.groups; ++g)
+                    for (int sender = 0; sender < blocks; ++sender) {
+                        const int place = part_place(shape, sender, g, finished_pair(warp), 0) +
+                                          finished_number(shape, warp, lane, s);
+                        ++taken[place];
+                        expect(place == part_place(shape, sender, g, row / 2, unit) + row % 2, "another's part", shape);
+                    }
+                for (int gate = 0; gate < of.gates && row == 0; ++gate) {
+                    const int column = gradient_column(shape, gate, unit);
+                    const GradientPlace back = gradient_place(shape, column);
+                    ++put[column];
+                    expect(back.gate == gate && back.unit == unit, "another's gate gradient", shape);
+                }
+            }
+        }
+    expect_once(multiplied, "a unit is multiplied not once", shape);
+    expect_once(sent, "a part is sent not once", shape);
+    expect_once(taken, "a part is taken not once", shape);
+    expect_once(finished, "a unit is finished not once", shape);
+    expect_once(put, "a gate gradient is put not once", shape);
+    for (const int count : from_warp) expect(count > 0, "a block gets nothing of a warp", shape);
+    expect(shape.depth() % 2 == 0 && shape.depth() * kTileDepth == shape.numbers(), "k is no pairs of tiles", shape);
+    expect(shape.row() * 2 % 128 % 32 == 16, "rows of gate gradients share banks", shape);
+    expect(shape.gradients_begin() % 16 == 0 && shape.parts_begin() % 16 == 0, "off 16 bytes", shape);
+    expect(shape.weights() <= kMostWeights && of.blocks <= kMostCluster, "too large", shape);
+    using Emulated = EmulatedBackwardMachine;
+    expect(shape.tiles() <= Emulated::kTiles && shape.depth() <= Emulated::kDepth, "too large to emulate", shape);
+}
+
+struct Layer {
+    Index steps, batch, hidden;
+    Index split;                // steps of the first run from the end
+    std::vector<Index> starts;  // ragged
+    bool plain = false;         // each row in its own place, no initial h, no gradient of outputs
+
+    Index first(Index t) const { return starts.empty() ? t * batch : starts[t]; }
+    Index count(Index t) const { return t < 0 ? batch : t >= steps ? 0 : first(t + 1) - first(t); }
+};
+
+struct Results {
+    std::vector<std::uint16_t> gradient, operand;
+    std::vector<float> carried[kMaxStates], product;
+};
+
+template <class Cell, class Stored>
+class Problem {
+    using G = Geometry<Cell>;
+    static constexpr Layout layout = layout_of(table_of<Cell>());
+    static constexpr int columns = layout.columns.count;
+
+public:
+    Problem(const Layer& layer, const ResidentBackward& shape, unsigned seed)
+        : layer_(layer), shape_(shape), rows_(layer.first(layer.steps)), random_(seed) {
+        const Index hidden = layer.hidden;
+        fill(kept_, rows_ * kept_row());
+        fill(first_states_, layer.batch * (G::states - 1) * hidden);
+        fill(diagonal_, G::diagonals * hidden);
+        fill_halves(output_, rows_ * hidden, 1);
+        fill_halves(d_output_, rows_ * hidden, 1);
+        fill_halves(h_, layer.batch * hidden, 1);
+        fill_halves(weight_, G::hiddens * hidden * hidden, 1 / std::sqrt(static_cast<float>(hidden)));
+        places_.resize(rows_);
+        std::iota(places_.begin(), places_.end(), 0);
+        std::shuffle(places_.begin(), places_.end(), random_);
+        for (std::vector<float>& carried : carried_) fill(carried, layer.batch * hidden);
+    }
+
+    void check(unsigned seed) {
+        Results found = begin(), wanted = begin();
+        for (Index last = layer_.steps; last > 0;) {
+            const Index first = last == layer_.steps && layer_.split < last ? last - layer_.split : 0;
+            run_emulated_backward<ResidentCellBackward<Cell>, Stored>(shape_, call_of(found, first, last), seed);
+            last = first;
+        }
+        for (Index t = layer_.steps - 1; t >= 0; --t) plain_step(wanted, t);
+        // Of rows that have no first step nothing is said.
+        const auto same = [](const auto& a, const auto& b) {
+            return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof a[0]) == 0);
+        };
+        expect(same(found.gradient, wanted.gradient), "gate gradients", shape_);
+        expect(same(found.operand, wanted.operand), "h before", shape_);
+        for (int k = 0; k < G::states; ++k) expect(same(found.carried[k], wanted.carried[k]), "states", shape_);
+        if (layer_.steps > 0) expect(same(found.product, wanted.product), "what the products give", shape_);
+        for (const std::uint16_t bits : found.gradient)
+            expect(std::isfinite(Stored::number(bits)), "not all is finite", shape_);
+    }
+
+private:
+    static constexpr Index kept_of(Index hidden) { return (G::saved + G::states - 1) * hidden; }
+    Index kept_row() const { return kept_of(layer_.hidden); }
+    float draw() { return static_cast<float>(static_cast<int>(random_() % 2001) - 1000) / 1000; }
+    void fill(std::vector<float>& array, Index count) {
+        for (Index i = 0; i < count; ++i) array.push_back(0.5F + draw() / 4);
+    }
+    void fill_halves(std::vector<std::uint16_t>& array, Index count, float scale) {
+        for (Index i = 0; i < count; ++i) array.push_back(Stored::bits(draw() * scale));
+    }
+    Results begin() const {
+        Results one;
+        one.gradient.assign(rows_ * columns * layer_.hidden, 0x7fff), one.operand.assign(rows_ * layer_.hidden, 0x7fff);
+        one.product.assign(layer_.batch * layer_.hidden, std::numeric_limits<float>::quiet_NaN());
+        for (int k = 0; k < G::states; ++k) one.carried[k] = carried_[k];
+        return one;
+    }
+    // What does not depend on the step; rows from this one on.
+    BackwardArrays<float> arrays(Results& to, Index row) const {
+        const Index hidden = layer_.hidden;
+        BackwardArrays<float> a{};
+        a.first = row, a.hidden = a.width = hidden;
+        a.storage = Stored::kBfloat16 ? Dtype::bfloat16 : Dtype::float16;
+        a.places = layer_.plain ? nullptr : places_.data();
+        a.diagonal = diagonal_.data();
+        for (float& setting : a.settings) setting = 0.75F;
+        for (int k = 0; k < G::states; ++k) a.carried[k] = to.carried[k].data();
+        a.product = to.product.data();
+        a.d_output = layer_.plain ? nullptr : d_output_.data();
+        a.output = output_.data();
+        a.saved = kept_.data() + row * kept_row(), a.kept_row = kept_row();
+        for (int k = 1; k < G::states; ++k) a.after[k] = a.saved + (G::saved + k - 1) * hidden;
+        a.gradient = to.gradient.data() + row * columns * hidden;
+        a.operand = layer_.plain ? nullptr : to.operand.data() + row * hidden;
+        return a;
+    }
+    void set_begin(BackwardArrays<float>& a) const {
+        a.h = layer_.plain ? nullptr : h_.data(), a.h_places = nullptr, a.h_first = 0;
+        a.before_row = layer_.hidden;
+        for (int k = 1; k < G::states; ++k) a.before[k] = first_states_.data() + (k - 1) * layer_.batch * layer_.hidden;
+    }
+    ResidentBackwardCall call_of(Results& to, Index first, Index last) const {
+        ResidentBackwardCall call{};
+        call.a = arrays(to, layer_.first(first));
+        set_begin(call.a);
+        call.to_step_before = to.product.data();
+        call.weight = weight_.data();
+        for (int i = 0; i < G::hiddens; ++i) call.gate_row[i] = i;
+        call.batch = layer_.batch, call.steps = last - first;
+        call.starts = layer_.starts.empty() ? nullptr : layer_.starts.data();
+        call.first_step = first, call.behind = layer_.count(last);
+        return call;
+    }
+    // As the engine has them (cuda/backward.h).
+    void plain_step(Results& to, Index t) const {
+        const Index hidden = layer_.hidden;
+        BackwardArrays<float> a = arrays(to, layer_.first(t));
+        a.next = layer_.count(t + 1);
+        if (t > 0) {
+            const Index before = layer_.first(t - 1);
+            a.h = output_.data(), a.h_places = a.places, a.h_first = before, a.before_row = kept_row();
+            for (int k = 1; k < G::states; ++k)
+                a.before[k] = kept_.data() + before * kept_row() + (G::saved + k - 1) * hidden;
+        } else {
+            set_begin(a);
+        }
+        for (Index row = 0; row < layer_.count(t); ++row)
+            for (Index unit = 0; unit < hidden; ++unit) BackwardBody<Cell, float>{a}(row, unit);
+        const auto* const gradient = static_cast<const std::uint16_t*>(a.gradient);
+        for (Index row = 0; row < layer_.count(t); ++row)
+            for (Index unit = 0; unit < hidden; ++unit)
+                to.product[row * hidden + unit] = plain_sum(gradient + row * columns * hidden, unit);
+    }
+    // Block by block even tiles along k, odd ones, then both.
+    float plain_sum(const std::uint16_t* gradient, Index column) const {
+        const Index hidden = layer_.hidden, units = shape_.of.block_units();
+        float all = 0;
+        for (Index block = 0; block < shape_.of.blocks; ++block) {
+            float sum[2] = {};
+            for (Index k = 0; k < G::hiddens * units; k += 16) {
+                double products = 0;
+                for (Index i = k; i < k + 16; ++i) {
+                    const Index gate = i / units, unit = block * units + i % units;
+                    if (unit >= hidden) continue;
+                    const std::uint16_t w = weight_[(gate * hidden + unit) * hidden + column];
+                    products +=
+                        double{Stored::number(w)} * Stored::number(gradient[(layout.hidden + gate) * hidden + unit]);
+                }
+                sum[k / 16 % 2] = static_cast<float>(sum[k / 16 % 2] + products);
+            }
+            all += sum[0] + sum[1];
+        }
+        return all;
+    }
+
+    const Layer& layer_;
+    const ResidentBackward shape_;
+    const Index rows_;
+    std::mt19937 random_;
+    std::vector<float> kept_, first_states_, diagonal_, carried_[G::states];
+    std::vector<std::uint16_t> output_, d_output_, h_, weight_;
+    std::vector<Index> places_;
+};
+
+template <template <class> class OneCell>
+void check_cell(const Layer& layer, int processors, unsigned seed) {
+    using Cell = OneCell<Vec<float>>;
+    const ResidentBackward shape = divide_backward(Geometry<Cell>::hiddens, layer.hidden, layer.batch, processors);
+    if (shape.of.blocks == 0) return expect(false, "does not fit", shape);
+    Problem<Cell, Bfloat16>(layer, shape, seed).check(seed);
+    Problem<Cell, Float16>(layer, shape, seed + 7).check(seed + 3);
+}
+
+}  // namespace
+
+int check_resident_backward() {
+    for (int gates = 1; gates <= kMostGates; ++gates)
+        for (const int processors : {1, 132})
+            for (const Index batch : {1, 8, 9, 64, 1000})
+                for (Index hidden = 1; hidden <= 600; hidden += hidden < 40 ? 1 : 13)
+                    for (const int capability : {90, 120}) {
+                        const int shared = most_shared(capability);
+                        const ResidentBackward shape = divide_backward(gates, hidden, batch, processors, shared);
+                        // Whatever a forward of halves serves.
+                        expect((shape.of.blocks > 0) == (divide(gates, hidden, batch, processors).blocks > 0),
+                               "does not fit", shape);
+                        expect(shape.shared_bytes() <= shared || shape.of.blocks == 0, "shared memory", shape);
+                        if (shape.of.blocks > 0) check_maps(shape);
+                    }
+    const Layer layers[] = {{3, 2, 1, 9, {}},
+                            {4, 9, 5, 1, {}},
+                            {3, 17, 33, 2, {}, true},
+                            {5, 1, 40, 9, {}},
+                            {2, 8, 100, 9, {}},
+                            {1, 3, 64, 9, {}},
+                            {0, 4, 16, 9, {}},
+                            {4, 5, 70, 9, {0, 5, 9, 12, 13}},
+                            {4, 5, 70, 2, {0, 5, 9, 12, 13}}};
+    unsigned seed = 100;
+    for (const Layer& layer : layers)
+        for (const int processors : {1, 132}) {
+            check_cell<RnnTanh>(layer, processors, seed += 31);
+            check_cell<Janet>(layer, processors, seed += 31);
+            check_cell<Gru>(layer, processors, seed += 31);
+            check_cell<Lstm>(layer, processors, seed += 31);
+            check_cell<LstmPeephole>(layer, processors, seed += 31);
+            check_cell<Slstm>(layer, processors, seed += 31);
+            check_cell<SixGates>(layer, processors, seed += 31);
+        }
+    check_cell<Lstm>({3, 3, 512, 9, {}}, 132, 5);
+    check_cell<Lstm>({2, 40, 200, 9, {}}, 1, 6);
+    check_cell<Gru>({2, 5, 301, 9, {}}, 132, 7);
+    return faults;
+}

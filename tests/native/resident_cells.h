@@ -1,0 +1,33 @@
+// Cells that only the checks of resident kernels have.
+#pragma once
+
+#include "cells/cell.h"
+#include "math/functions.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+// Six gates: two tiles for a unit. Its backward is none of its forward: numbers that depend on all that it reads.
+template <class V>
+struct SixGates {
+    static constexpr const char* name = "six_gates";
+    static constexpr const char* states[] = {"h", "c"};
+    static constexpr Gate gates[] = {
+        {"a", Input::projected, Operand::hidden, 0, 0}, {"b", Input::projected, Operand::hidden, 1, 1},
+        {"c", Input::none, Operand::hidden, 2, 2},      {"d", Input::projected, Operand::hidden, 3, 3},
+        {"e", Input::projected, Operand::hidden, 4, 4}, {"f", Input::projected, Operand::hidden, 5, 5}};
+    static constexpr int saved_count = 1, slot_count = 6;
+    RNNKERNELS_INLINE static void forward(const V* x, const V* u, const V*, const V* s, V* n, V* saved) {
+        saved[0] = sigmoid(x[0] + u[0]);
+        n[1] = fma(saved[0], s[1], tanh(x[1] + u[1]) * sigmoid(u[2]));
+        n[0] = tanh(n[1] + x[3] + u[3]) * sigmoid(x[4] + u[4]) + sigmoid(x[5] + u[5]);
+    }
+    RNNKERNELS_INLINE static void backward(const V* saved, const V*, const V* s, const V* n, const V* dn, V* d, V* ds) {
+        const V one(1.0F), h = n[0];
+        for (int i = 0; i < 6; ++i) d[i] = (one - h * h) * dn[0] * V(0.125F * static_cast<float>(i + 1));
+        d[0] = fma(saved[0], dn[1], d[0]);
+        ds[0] = d[3] * s[0];
+        ds[1] = saved[0] * dn[1] + s[1] * d[2];
+    }
+};
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET
