@@ -6,8 +6,9 @@ namespace {
 
 // Below this many multiply-adds a step is shorter than what a second thread costs (about 1 us).
 constexpr Index kStepWork = 48 * 1024;
-// So many times that of low precision at most: few rows take as long as their weights take to be read.
-constexpr Index kFewRowsRate = 3;
+// So many times that of low precision at most. A step of 256 units in int8 gains a seventh by a second thread, and
+// loses more where that one sleeps.
+constexpr Index kMostStepRate = 6;
 // Rows below which a tile of floats no longer fills the registers.
 constexpr Index kTileRows = 6;
 // Multiply-adds of a step, some 10 us of them on two threads, below which to meet after each costs more than what the
@@ -23,6 +24,8 @@ constexpr Index kSharedWork = 12 * 1024 * 1024;
 // hold more of them (PlanInput::rate), and must: each piece converts its rows anew.
 constexpr Index kPieceWork = 4 * 1024 * 1024;
 constexpr Index kPieceRows = 8;
+// A rate of few rows at most: they take as long as their weights take to be read.
+constexpr Index kFewRowsRate = 3;
 constexpr Index kMostPieces = 8;
 // Rows of x projected at once: enough for whole tiles, few enough to stay in cache.
 constexpr Index kForwardRows = 256;
@@ -40,6 +43,7 @@ Index products_of(const PlanInput& in) {
     return in.heads > 1 ? dense / in.heads : dense;
 }
 
+constexpr Index at_most(Index value, Index most) { return value < most ? value : most; }
 constexpr Index clamp_index(Index value, Index low, Index high) {
     return value < low ? low : value > high ? high : value;
 }
@@ -53,8 +57,7 @@ Plan make_plan(const PlanInput& in) {
     const Index batch = s.batch > 0 ? s.batch : 1;
     const Index steps = s.steps > 0 ? s.steps : 1;
     const Index weights = products_of(in);
-    const Index few_rows_rate = in.rate < kFewRowsRate ? in.rate : kFewRowsRate;
-    if (in.threads > 1 && (weights + in.beside) * in.rows > kStepWork * few_rows_rate) {
+    if (in.threads > 1 && (weights + in.beside) * in.rows > kStepWork * at_most(in.rate, kMostStepRate)) {
         const Index most_unit_groups = (s.hidden + in.item_units - 1) / in.item_units;
         const bool few = in.low_rows < kTileRows || weights * in.rows < kMeetingWork * in.rate;
         const Index least_rows = few ? kTileRows : in.low_rows;
@@ -74,7 +77,7 @@ Plan make_plan(const PlanInput& in) {
     if (grid > 1) {
         const bool few = in.rows <= kPieceRows * grid;
         const Index work = (weights + in.beside) * (few ? kPieceRows : in.rows / grid);
-        const Index of_piece = kPieceWork * (few ? few_rows_rate : in.rate);
+        const Index of_piece = kPieceWork * (few ? at_most(in.rate, kFewRowsRate) : in.rate);
         const Index units = s.hidden / in.item_units / plan.unit_groups;
         plan.pieces = static_cast<int>(clamp_index(work / of_piece, 1, clamp_index(units, 1, kMostPieces)));
     }

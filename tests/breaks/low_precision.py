@@ -20,7 +20,7 @@ BREAKS = [
     Break(
         "plan: products in low precision are as slow as float32's",
         "csrc/cpu/plan.cpp",
-        "kPieceWork * (few ? few_rows_rate : in.rate)",
+        "kPieceWork * (few ? at_most(in.rate, kFewRowsRate) : in.rate)",
         "kPieceWork",
         PLANS,
         CPU,
