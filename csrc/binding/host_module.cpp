@@ -6,6 +6,7 @@
 
 #include "calls.h"
 #include "prepared.h"
+#include "prepared_layer.h"
 #include "programs.h"
 #include "released.h"
 #include "tensor_steps.h"
@@ -122,14 +123,14 @@ py::list blas() {
 }
 
 py::dict plan(const std::string& cell, Index steps, Index batch, Index input, Index hidden, const std::string& dtype,
-              int threads, const std::optional<std::string>& weights) {
+              int threads, const std::string& weights) {
     if (steps < 0 || batch < 0 || input < 1 || hidden < 1 || threads < 1)
         throw py::value_error("plan: expected T, B >= 0 and I, H, threads >= 1");
     const int number = find_cell(cell);
     check_hidden(number, hidden);
-    const PlanInfo info = backend().plan(backend().current_set(), number, read_dtype(dtype),
-                                         weights ? low_kind(*weights) : WeightStorage::full,
-                                         {steps, batch, input, hidden, hidden}, threads);
+    const PlanInfo info =
+        backend().plan(backend().current_set(), number, read_dtype(dtype), read_storage(weights, read_dtype(dtype)),
+                       {steps, batch, input, hidden, hidden}, threads);
     py::dict out;
     out["threads"] = info.threads;
     out["row_groups"] = info.row_groups;
@@ -218,5 +219,5 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m, pybind11::mod_gil_not_used()) {
     m.def("share_blas_when_parallel", [](bool share) { backend().blas->share_when_parallel(share); }, py::arg("share"));
     m.def("evaluate", &evaluate, py::arg("function"), py::arg("x"));
     m.def("plan", &plan, py::arg("cell"), py::arg("steps"), py::arg("batch"), py::arg("input"), py::arg("hidden"),
-          py::arg("dtype"), py::arg("threads"), py::arg("weights") = py::none());
+          py::arg("dtype"), py::arg("threads"), py::arg("weights") = "full");
 }

@@ -16,6 +16,15 @@ namespace rnnkernels::binding {
 // Of int8 weights: of weight_ih, weight_hh, weight_gg, weight_hr.
 using Scales = std::optional<std::tuple<OptionalArray, OptionalArray, OptionalArray, OptionalArray>>;
 
+// The argument `weights` of a layer with parameters of this dtype.
+inline WeightStorage read_storage(const std::string& weights, Dtype dtype) {
+    if (weights == "full") return WeightStorage::full;
+    if (weights != "bfloat16" && weights != "int8")
+        throw py::value_error("weights: expected full, bfloat16 or int8, got '" + weights + "'");
+    if (dtype != Dtype::float32) throw py::type_error("weights: " + weights + " needs float32 parameters, got float64");
+    return weights == "int8" ? WeightStorage::int8 : WeightStorage::bfloat16;
+}
+
 // Never changed once made.
 class PreparedLayer {
 public:
@@ -25,14 +34,7 @@ public:
                   const Scales& scales)
         : problem_(read_parameters({}, cell, layer)), set_(set), tokens_(tokens) {
         Preparation how{};
-        if (weights == "bfloat16")
-            how.storage = WeightStorage::bfloat16;
-        else if (weights == "int8")
-            how.storage = WeightStorage::int8;
-        else if (weights != "full")
-            throw py::value_error("weights: expected full, bfloat16 or int8, got '" + weights + "'");
-        if (how.storage != WeightStorage::full && problem_.dtype != Dtype::float32)
-            throw py::type_error("weights: " + weights + " needs float32 parameters, got float64");
+        how.storage = read_storage(weights, problem_.dtype);
         read_products(problem_, products);
         read_scales(how, layer, scales);
         read_settings(problem_, settings);

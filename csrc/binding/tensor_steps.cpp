@@ -52,17 +52,21 @@ public:
     TensorSteps(const std::vector<const PreparedHandle*>& layers, const std::vector<WeightPacked>& weights,
                 py::tuple types)
         : layers_(layers_of(layers)), tensors_(first().dtype, std::move(types)) {
+        std::size_t size_of_all = 0;
+        bool packs = false;  // in every call, one of the weights: what makes h of a projected cell's state
         for (const auto& [path, name, layer, array, origin] : weights) {
             if (layer >= layers_.size()) throw py::value_error("weights: expected the number of a layer");
             const auto size = static_cast<std::size_t>(array.nbytes());
             Weight& weight = weights_.emplace_back(
                 Weight{path, array, size, shape_of(array), layer, place_of(name), py::none(), {}, 0});
             checked({}, array, "weights", first().dtype, weight.shape, "of a layer");
-            size_ += size;
+            size_of_all += size;
+            packs = packs || name == "weight_hr";
             if (!origin) continue;
             std::tie(weight.parameter, weight.memory.tensor, weight.version) = *origin;
             if (!tensors_.view(weight.memory.tensor, weight.memory)) weight.parameter = py::none();
         }
+        large_ = size_of_all >= kLarge && !packs;
     }
 
     // The output, but for a cell, and the states after the step. None: this class does not serve the call. False: the
@@ -83,14 +87,17 @@ public:
                 if (!tensors_.view(given[k], before[k]) || before[k].shape != after[k].shape) return py::none();
         }
         std::vector<View> weights(weights_.size());
-        bool known = true;  // that all of them are what was packed
+        bool known = true;     // that all of them are what was packed
+        bool counted = false;  // a counter that is trusted says that one is not
         for (std::size_t i = 0; i < weights.size(); ++i) {
             const Weight& packed = weights_[i];
             if (!parameters.contains(packed.name)) return py::none();
             const py::object parameter = parameters[packed.name];
             if (!tensors_.view(parameter, weights[i])) return py::none();
             if (weights[i].shape != packed.shape) return py::bool_(false);
-            known = known && unchanged(packed, parameter, weights[i]);
+            const bool is_known = unchanged(packed, parameter, weights[i]);
+            known = known && is_known;
+            counted = counted || (!is_known && packed.version >= 0 && !packed.parameter.is_none());
         }
         if (layers_.front()->set() != backend().current_set()) return py::bool_(false);
 
@@ -100,7 +107,8 @@ public:
         if (kind != Kind::cell && !tensors_.make(output)) return py::none();
         for (View& part : after)
             if (!tensors_.make(part)) return py::none();
-        const bool in_place = size_ >= kLarge && batch <= kDirectRows && first().in.products == Products::full;
+        const bool in_place = large_ && batch <= kDirectRows && first().in.products == Products::full;
+        if (in_place && counted) return py::bool_(false);
         const How how = known ? How::packed : in_place ? How::in_place : How::compared;
         if (!run(input, batch, weights, how, before, output, after)) return py::bool_(false);
 
@@ -210,7 +218,7 @@ private:
     Layers layers_;
     Tensors tensors_;
     std::vector<Weight> weights_;
-    std::size_t size_ = 0;  // of all of them, in bytes
+    bool large_;  // few rows may be multiplied with them where they lie
 };
 
 // What Python holds of one (make_owned).

@@ -94,7 +94,8 @@ void forward(const EngineCell<T>& cell, const ForwardCall& call, int threads) {
 
 template <class T>
 void forward_layers(const EngineCell<T>& cell, const ForwardCall* calls, int count, int threads) {
-    const Index chunk = plan_wavefront(plan_input(cell, Pass::forward, calls[0].in, threads), count);
+    const Index chunk = plan_wavefront(
+        plan_input(cell, Pass::forward, calls[0].in, threads, recurrent_kept<T>(cell.table, calls[0])), count);
     if (chunk == 0 || cpu::threads_for_call(threads) == 1) {
         for (int layer = 0; layer < count; ++layer) forward(cell, calls[layer], threads);
         return;
@@ -196,7 +197,7 @@ Plan forward_plan(const EngineCell<T>& cell, WeightStorage weights, const Shape&
     Inputs in{};
     in.shape = shape;
     in.x = &in;  // only whether it is null is read
-    return plan_of(cell, Pass::forward, in, threads, kept_as(weights, Products::full));
+    return plan_of(cell, Pass::forward, in, threads, cell.table.heads > 1 ? Kept{} : kept_as(weights, Products::full));
 }
 
 template <class T>

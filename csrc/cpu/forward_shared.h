@@ -22,6 +22,17 @@ struct ForwardScratch {
     AttendingScratch<T> attending;
 };
 
+// How a call without a prepared layer keeps its weights.
+inline Kept kept_by(const ForwardCall& call) {
+    return call.in.products == Products::full ? Kept{} : kept_as(WeightStorage::full, call.in.products);
+}
+// How a forward multiplies its recurrent weight: one with heads as floats.
+template <class T>
+Kept recurrent_kept(const CellTable& table, const ForwardCall& call) {
+    if (call.prepared) return static_cast<const PreparedWeights<T>*>(call.prepared)->weights.hidden.panels.kept;
+    return table.heads > 1 ? Kept{} : kept_by(call);
+}
+
 template <class T>
 struct ForwardShared {
     static constexpr int lanes = Vec<T>::lanes;
@@ -70,12 +81,13 @@ struct ForwardShared {
 
     // The threads that a call can use at all, so that no other is woken.
     int useful_threads(int threads) {
-        plan = plan_of(cell, Pass::forward, call.in, threads, threads > 1 ? kept() : Kept{});
+        plan = plan_of(cell, Pass::forward, call.in, threads, threads > 1 ? recurrent_kept<T>(table, call) : Kept{});
         return plan.threads;
     }
     // For the threads that it got.
     void prepare(int threads) {
-        if (threads > 1 || plan.threads > 1) plan = plan_of(cell, Pass::forward, call.in, threads, kept());
+        if (threads > 1 || plan.threads > 1)
+            plan = plan_of(cell, Pass::forward, call.in, threads, recurrent_kept<T>(table, call));
         if (call.prepared && weights().input.panels.kept.storage == WeightStorage::int8) {
             const Index batch = call.in.shape.batch, steps = cpu::kInt8Rows / (batch > 0 ? batch : 1);
             plan.forward_chunk = least(plan.forward_chunk, steps > 0 ? steps : Index{1});
@@ -106,7 +118,7 @@ struct ForwardShared {
             if (in.attention) take_attending(shape, width);
             dropped.take(workspace, in, recurrent_row(table, shape), table.recurrents, table.gg_rows, table.gg_columns);
             own_weights.take(workspace, table, in,
-                             {call.in.x && !input_once, token_table, !recurrent_once, kept_by_call()});
+                             {call.in.x && !input_once, token_table, !recurrent_once, kept_by(call)});
             if (input_once) {
                 const Index of_hidden = width * cell.item_blocks(Pass::forward, shape.batch);
                 const Index of_input = shape.input * cell.item_blocks(Pass::forward, rows.total());
@@ -124,12 +136,6 @@ private:
                             ? behind_reserve(table, static_cast<T*>(call.reserve), shape, masks.zones, rows.total())
                             : nullptr;
         attending.take(workspace, table, call, width, kept);
-    }
-    // How the recurrent weight is.
-    Kept kept() const { return call.prepared ? weights().hidden.panels.kept : kept_by_call(); }
-    Kept kept_by_call() const {
-        if (call.in.products == Products::full) return {};
-        return kept_as(WeightStorage::full, call.in.products);
     }
     // Lanes for rows of x in a chunk, or for those of a step's two products.
     Index low_size(Kept kept) const {

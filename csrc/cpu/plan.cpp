@@ -57,7 +57,7 @@ Plan make_plan(const PlanInput& in) {
     const Index batch = s.batch > 0 ? s.batch : 1;
     const Index steps = s.steps > 0 ? s.steps : 1;
     const Index weights = products_of(in);
-    if (in.threads > 1 && (weights + in.beside) * in.rows > kStepWork * at_most(in.rate, kMostStepRate)) {
+    if (in.threads > 1 && (weights / at_most(in.rate, kMostStepRate) + in.beside) * in.rows > kStepWork) {
         const Index most_unit_groups = (s.hidden + in.item_units - 1) / in.item_units;
         const bool few = in.low_rows < kTileRows || weights * in.rows < kMeetingWork * in.rate;
         const Index least_rows = few ? kTileRows : in.low_rows;
@@ -76,10 +76,10 @@ Plan make_plan(const PlanInput& in) {
     const int grid = plan.row_groups * plan.unit_groups;
     if (grid > 1) {
         const bool few = in.rows <= kPieceRows * grid;
-        const Index work = (weights + in.beside) * (few ? kPieceRows : in.rows / grid);
-        const Index of_piece = kPieceWork * (few ? at_most(in.rate, kFewRowsRate) : in.rate);
-        const Index units = s.hidden / in.item_units / plan.unit_groups;
-        plan.pieces = static_cast<int>(clamp_index(work / of_piece, 1, clamp_index(units, 1, kMostPieces)));
+        const Index of_row = weights / (few ? at_most(in.rate, kFewRowsRate) : in.rate) + in.beside;
+        const Index work = of_row * (few ? kPieceRows : in.rows / grid),
+                    units = s.hidden / in.item_units / plan.unit_groups;
+        plan.pieces = static_cast<int>(clamp_index(work / kPieceWork, 1, clamp_index(units, 1, kMostPieces)));
     }
     plan.threads = 2 * grid <= in.threads && in.shared * batch * steps >= kSharedWork ? in.threads : grid;
 

@@ -166,14 +166,12 @@ void make_kernels(int cell, const Call& call, Dtype dtype, const cuda::Queue& qu
         const cuda::OwnProgram* program = cell < kBuiltIn ? nullptr : &cuda::program_of(cell - kBuiltIn);
         if constexpr (std::is_same_v<Call, BackwardCall>)
             cuda::make_resident_backward_ready(
-                cell, program,
-                cuda::divide_backward(table.hidden.count, shape.hidden, shape.batch, queue.resident, queue.shared),
-                dtype);
+                cell, program, cuda::divide_backward(table, shape, queue.resident, queue.shared), dtype);
         else
-            cuda::make_resident_ready(cell, program,
-                                      cuda::divide(cuda::tile_gates(table), shape.hidden, shape.batch, queue.resident,
-                                                   cuda::operands_of(dtype, call.in.where.tf32), queue.shared),
-                                      dtype, pair);
+            cuda::make_resident_ready(
+                cell, program,
+                cuda::divide(table, shape, cuda::operands_of(dtype, call.in.where.tf32), queue.resident, queue.shared),
+                dtype, pair);
     }
     if (queue.grid > 0 && call.in.shape.hidden > 0) {
         const cuda::Grid shape = cuda::divide_grid(*at(cell).table, call.in.shape, {queue.capability, queue.grid});

@@ -129,8 +129,7 @@ public:
         for (int i = 0; i < table_.hidden.count; ++i) call.gate_row[i] = table_.hidden.row[i];
         call.batch = shape_.batch, call.steps = last - first;
         call.starts = starts_, call.first_step = first, call.behind = rows_.count(last);
-        const ResidentBackward shape =
-            divide_backward(table_.hidden.count, shape_.hidden, shape_.batch, queue_.resident, queue_.shared);
+        const ResidentBackward shape = divide_backward(table_, shape_, queue_.resident, queue_.shared);
         launches_.resident_backward(queue_, shape, call, launches_.program);
         return true;
     }

@@ -43,11 +43,11 @@ ProgramSource resident_source(const ResidentLayer& layer) {
     const int processors = layer.pair ? half_of(layer.processors) : layer.processors;
     const OwnProgram* program = layer.cell < kBuiltIn ? nullptr : &program_of(layer.cell - kBuiltIn);
     if (layer.backward) {
-        const ResidentBackward shape = divide_backward(table.hidden.count, layer.hidden, layer.batch, processors);
+        const ResidentBackward shape = divide_backward(table, call.in.shape, processors, most_shared(90));
         return {kResidentBackwardPrelude, resident_backward_source(layer.cell, program, shape, layer.dtype)};
     }
     const Resident shape =
-        divide(tile_gates(table), layer.hidden, layer.batch, processors, operands_of(layer.dtype, layer.tf32));
+        divide(table, call.in.shape, operands_of(layer.dtype, layer.tf32), processors, most_shared(90));
     return {kResidentPrelude, resident_source(layer.cell, program, shape, layer.dtype, layer.pair)};
 }
 

@@ -283,5 +283,5 @@ def reserve_size(cell: str, hidden: int, dtype: str, keeps_units: bool = False, 
 def attending_reserve_size(cell: str, hidden: int, dtype: str, keeps_units: bool, size: int, /) -> tuple[int, int]: ...
 def xla_ffi_handlers() -> dict[str, Any]: ...  # capsules by "forward" and "backward", for jax.ffi
 def plan(  # how a call is cut: threads, row_groups, unit_groups, pieces, forward_chunk, backward_chunk
-    cell: str, steps: int, batch: int, input: int, hidden: int, dtype: str, threads: int, weights: str | None = None
+    cell: str, steps: int, batch: int, input: int, hidden: int, dtype: str, threads: int, weights: str = "full"
 ) -> dict[str, int]: ...

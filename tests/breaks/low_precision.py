@@ -20,8 +20,8 @@ BREAKS = [
     Break(
         "plan: products in low precision are as slow as float32's",
         "csrc/cpu/plan.cpp",
-        "kPieceWork * (few ? at_most(in.rate, kFewRowsRate) : in.rate)",
-        "kPieceWork",
+        "weights / (few ? at_most(in.rate, kFewRowsRate) : in.rate)",
+        "weights",
         PLANS,
         CPU,
     ),

@@ -159,8 +159,8 @@ def test_plans_are_sensible() -> None:
 
 
 def test_plans_know_what_low_precision_takes() -> None:
-    def plan(batch: int, hidden: int, weights: str | None) -> Any:
-        return _cpu.plan("lstm", 30, batch, hidden, hidden, "float32", 2, weights)
+    def plan(batch: int, hidden: int, weights: str | None, cell: Any = "lstm") -> Any:
+        return _cpu.plan(cell, 30, batch, hidden, hidden, "float32", 2, weights or "full")
 
     # A thread's share of the weights fits its cache: the threads divide rows, and need not meet after each step.
     assert (plan(64, 512, None)["unit_groups"], plan(64, 512, "int8")["unit_groups"]) == (2, 1)

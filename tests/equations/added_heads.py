@@ -211,7 +211,9 @@ def test_threads_divide_units(isa: str) -> None:
     rk.set_num_threads(1)
     alone = given.results()
     rk.set_num_threads(3)
-    assert _cpu.plan(added("lstm", 4), 2, 2, 3, 384, "float32", 3)["unit_groups"] > 1
+    plan = _cpu.plan(added("lstm", 4), 2, 2, 3, 384, "float32", 3)
+    assert plan["unit_groups"] > 1
+    assert _cpu.plan(added("lstm", 4), 2, 2, 3, 384, "float32", 3, "bfloat16") == plan  # heads are multiplied as floats
     assert_same(given.results(), alone)
 
 

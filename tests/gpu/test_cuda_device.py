@@ -34,6 +34,11 @@ def kernel(request: pytest.FixtureRequest) -> Any:
     cuda.allow_tf32(False)
 
 
+def leaves(of: Any) -> list[Any]:
+    """Return the tensors of one, some or some by name."""
+    return [of] if isinstance(of, torch.Tensor) else list(of.values() if isinstance(of, dict) else of)
+
+
 def tensors(p: Any, dtype: Any = None) -> tuple[Any, Any, Any]:
     def tensor(array: Any) -> Any:
         return torch.from_numpy(array).cuda().to(dtype) if dtype else torch.from_numpy(array).cuda()
@@ -286,9 +291,14 @@ def test_the_language_model_trains_from_end_to_end() -> None:
 
 
 def check_all_steps(way: str, cell: str, dtype: str, shape: tuple[int, int, int, int]) -> None:
-    """A kernel against products on the same numbers; twenty times the same bits; a row alone as among others."""
+    """A kernel against products on the same numbers; twenty times the same bits; a row alone as among others.
+
+    Gradients too, by the kernel of the forward where that has a backward.
+    """
     cuda.allow_tf32(dtype == "tf32")
-    x, params, state = tensors(make(cell, shape, "float32"), getattr(torch, "float32" if dtype == "tf32" else dtype))
+    p = make(cell, shape, "float32")
+    x, params, state = tensors(p, getattr(torch, "float32" if dtype == "tf32" else dtype))
+    d_output = torch.from_numpy(p.d_output).to(x)
     lengths = np.random.default_rng(0).integers(0, shape[0] + 1, shape[1])
     wanted: Any = rk.forward(cell, x, params, state, lengths=lengths)
     cuda.set_kernel(way)
@@ -300,6 +310,13 @@ def check_all_steps(way: str, cell: str, dtype: str, shape: tuple[int, int, int,
         assert error < 8 * unit, float(error)
     for run in runs[1:]:
         assert torch.equal(run.output, runs[0].output)
+    by_products, *gradients = (rk.backward(run, d_output) for run in (wanted, *runs[:3]))
+    for name in ("x", "state", "params"):
+        of = [leaves(getattr(one, name)) for one in (by_products, *gradients)]
+        for b, first, *again in zip(*of, strict=True):
+            error = (first.float() - b.float()).abs().max() / b.float().abs().max().clamp(min=least)
+            assert error < 16 * unit, (name, float(error))
+            assert all(torch.equal(first, other) for other in again), name
     alone: Any = rk.forward(
         cell, x[:, :1].contiguous(), params, tuple(s[:1].contiguous() for s in state), lengths=lengths[:1]
     )

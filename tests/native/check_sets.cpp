@@ -264,7 +264,8 @@ void check_problem(int set, const Problem<T>& p, const Training<double>& expecte
     const Training<T> shared = train(set, p, 2);
     same_bits(where, "on two threads", found.forward, shared.forward);
     same_bits(where, "on two threads", found.backward, shared.backward);
-    const rnnkernels::PlanInfo plan = backend().plan(set, p.cell, dtype_of<T>, rnnkernels::WeightStorage::full, p.shape, 2);
+    const rnnkernels::PlanInfo plan =
+        backend().plan(set, p.cell, dtype_of<T>, rnnkernels::WeightStorage::full, p.shape, 2);
     seen.row_groups |= plan.row_groups > 1;
     seen.unit_groups |= plan.unit_groups > 1;
 }

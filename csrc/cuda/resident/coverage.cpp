@@ -1,8 +1,6 @@
 // The rules behind coverage.h.
 #include "coverage.h"
 
-#include "backward_geometry.h"
-
 namespace rnnkernels::cuda {
 
 std::string not_in_one_kernel(const Inputs& in) {
@@ -51,8 +49,7 @@ std::string not_resident(const CellTable& table, const BackwardCall& call, Dtype
             return "expected no gradients of states after h and no readings, got some";
     const Shape& shape = call.in.shape;
     if (shape.hidden == 0) return {};
-    const ResidentBackward divided =
-        divide_backward(table.hidden.count, shape.hidden, shape.batch, card.processors, most_shared(card.capability));
+    const ResidentBackward divided = divide_backward(table, shape, card.processors, most_shared(card.capability));
     return divided.of.blocks > 0 ? std::string() : "expected sizes that fit a block's shared memory, got others";
 }
 

@@ -2,9 +2,9 @@
 
 A call of one step would pack all weights for it, and checks them in Python. Here the first such call of a layer packs
 them, with a copy of what it packed; each later one compares the layer's weights with the copy, byte by byte, and packs
-them again where they differ, whoever changed them. One or two rows are multiplied with large weights where these lie.
-Values are those of any other call, bit for bit. What is not served
-here (another device, autocast, what a mode or a transform is to see) goes the usual way, which is `layers`.
+them again where they differ, whoever changed them. Large weights of one or two rows are multiplied where they lie
+instead, and not compared. Values are those of any other call, bit for bit. What is not served here (another device,
+autocast, what a mode or a transform is to see) goes the usual way, which is `layers`.
 """
 
 from __future__ import annotations

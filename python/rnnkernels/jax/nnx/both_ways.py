@@ -23,7 +23,7 @@ _CONCATENATE: Any = signature(nnx.Bidirectional.__init__).parameters["merge_fn"]
 class Bidirectional(nnx.Bidirectional):  # type: ignore[misc]
     """`flax.nnx.Bidirectional` of two layers on the kernels: one runs forward in time, one backward.
 
-    An `nnx.Bidirectional` in every respect but two: both layers are `RNN`; a call may have `resets`.
+    An `nnx.Bidirectional`, but both layers are `RNN`, a call may have `resets`, and `merge_fn` is no class.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Bidirectional(nnx.Bidirectional):  # type: ignore[misc]
     time_major, return_carry : bool, default False
         As in `RNN`.
     rngs
-        As in `nnx.Bidirectional`; only asked where a cell has a ``carry_init``.
+        As in `nnx.Bidirectional`: an `nnx.Rngs` has a stream ``carry``.
 
     Raises
     ------
