@@ -90,7 +90,7 @@ class Bidirectional(nnx.Bidirectional):  # type: ignore[misc]
         initial_carry : pair, optional
             The carry of `forward_rnn` and that of `backward_rnn`, each as `RNN` takes it; None: that layer's default.
         rngs : nnx.Rngs or nnx.RngStream, optional
-            Instead of the module's own; only asked where a cell has a ``carry_init``.
+            Instead of the module's own.
         seq_lengths : array_like of int, (*batch), optional
             As in `RNN`: `backward_rnn` begins at each row's last step.
         return_carry, time_major : bool, optional
