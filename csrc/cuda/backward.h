@@ -9,8 +9,8 @@
 
 #include "attention_backward_bodies.h"
 #include "normalise.h"
-#include "resident/backward_geometry.h"
 #include "resident/backward_maths.h"
+#include "resident/coverage.h"
 #include "weight_gradients.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
