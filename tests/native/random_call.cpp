@@ -55,7 +55,7 @@ public:
 
     bool divided(int threads) const override {
         const Problem<T>& p = layers_[0];
-        return backend().plan(set_, p.cell, dtype_of<T>, p.shape, threads).threads > 1;
+        return backend().plan(set_, p.cell, dtype_of<T>, rnnkernels::WeightStorage::full, p.shape, threads).threads > 1;
     }
 
 private:
