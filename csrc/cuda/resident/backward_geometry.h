@@ -90,8 +90,10 @@ constexpr ResidentBackward divide_backward(int gates, long long hidden, long lon
                                            int shared = most_shared(90)) {
     ResidentBackward shape{divide(gates, hidden, batch, processors, Operands::halves, shared)};
     if (shape.of.blocks == 0) return shape;
-    // What a lane keeps of each group's units is registers, beside the weights.
-    while (shape.of.groups > 1 && (shape.weights() + 32 * shape.of.groups > 192 || shape.shared_bytes() > shared))
+    // What a lane keeps of each group's units is registers, beside the weights: some ten of a unit. More of them than
+    // this went to memory in a step for sm_120 (a vanilla RNN of 511 units, two groups).
+    const int of_group = 8 + 10 * shape.of.lane_units() < 32 ? 32 : 8 + 10 * shape.of.lane_units();
+    while (shape.of.groups > 1 && (shape.weights() + of_group * shape.of.groups > 192 || shape.shared_bytes() > shared))
         --shape.of.groups;
     if (shape.weights() > kMostWeights || shape.shared_bytes() > shared) shape.of.blocks = 0;
     return shape;
