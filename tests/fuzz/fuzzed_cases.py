@@ -144,7 +144,7 @@ def case(seed: int) -> Tried:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_a_signal_a_hang_and_an_error_are_failures_with_their_seed() -> None:
-    tried = children.run("tests.fuzz.test_fuzz", 600, 0, 6, patience=1.0, most_seconds=1.0)
+    tried = children.run("tests.fuzz.fuzzed_cases", 600, 0, 6, patience=1.0, most_seconds=1.0)
     assert [failure.split("\n")[0] for failure in tried.failures] == [
         "seed 2: a signal: SIGSEGV",
         "seed 4: a hang: nothing ended within 1 s of the child's time",
