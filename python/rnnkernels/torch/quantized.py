@@ -214,8 +214,9 @@ def quantize(model: torch.nn.Module, weights: str = "int8") -> Swapped:
     parameters, which optimisers may hold, are gone from it. Other layers of the model are not touched:
     `torch.ao.quantization.quantize_dynamic` takes Linear ones, before or after.
 
-    A layer packs its integers in its first call, and again when PyTorch has counted a change of them: `load_state_dict`,
-    anything in place. Writes that PyTorch does not count (through ``.data``, NumPy or another process) have no effect.
+    A layer packs its integers in its first call, and again when PyTorch has counted a change of them: by
+    `load_state_dict`, or anything in place. Writes that PyTorch does not count (through ``.data``, NumPy or another
+    process) have no effect.
 
     Parameters
     ----------
