@@ -146,7 +146,12 @@ std::string compile_source(const std::string& source, int capability) {
     const std::string arch =
         std::string("--gpu-architecture=") + (target.virtual_only ? "compute_" : "sm_") + std::to_string(target.arch);
     // --fmad=false: a fused multiply-add happens where the source says so (cmake/Cuda.cmake).
-    const char* const options[] = {arch.c_str(), "--std=c++20", "--fmad=false", "-default-device"};
+#if defined(NDEBUG)
+    const char* const waits = "-URNNKERNELS_BOUNDED_WAITS";
+#else
+    const char* const waits = "-DRNNKERNELS_BOUNDED_WAITS";  // resident/machine.h
+#endif
+    const char* const options[] = {arch.c_str(), "--std=c++20", "--fmad=false", "-default-device", waits};
     Compilation own{nvrtc};
     check(nvrtc, nvrtc.create(&own.program, source.c_str(), "cell.cu", 0, nullptr, nullptr), "nvrtcCreateProgram");
     if (const Result result = nvrtc.compile(own.program, std::size(options), options); result != kSuccess) {

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from cuda_build import ROOT, load, release_architectures
-from machine_code import compiled, disassembler, largest, listing, names, steps_of
+from machine_code import compiled, disassembler, largest, listing, look_at_bounds, names, steps_of
 
 sys.path.append(str(ROOT / "tests/support"))
 
@@ -68,6 +68,8 @@ def main(file: str, folder: str) -> None:
             print(f"{what}: {registers[-1]} registers", flush=True)
             if tool is not None:
                 look(cubin, tool, what)
+            if cell == LAYERS[0][0]:
+                look_at_bounds(to, architecture, tool)
     print(f"{len(LAYERS)} grid kernels compiled for {', '.join(release_architectures())}")
     if tool is None:
         print("their machine code is NOT looked at: there is no nvdisasm here")

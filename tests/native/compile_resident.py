@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from cuda_build import ROOT, load, release_architectures
-from machine_code import compiled, disassembler, largest, listing, names, steps_of
+from machine_code import compiled, disassembler, largest, listing, look_at_bounds, names, steps_of
 
 sys.path.append(str(ROOT / "tests/support"))
 
@@ -78,6 +78,8 @@ def main(file: str, folder: str) -> None:
                 )
             if tool is not None:
                 look(cubin, tool, product, f"{what}, sm_{architecture}")
+        if (cell, hidden) == ("lstm", 512):
+            look_at_bounds(to, architectures()[0], tool)
     print(f"{len(layers)} resident kernels compiled for {', '.join(architectures())}")
     if tool is None:
         print("their machine code is NOT looked at: there is no nvdisasm here")

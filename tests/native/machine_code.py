@@ -120,15 +120,22 @@ def steps_of(lines: list[str], wanted: tuple[str, ...]) -> list[list[str]]:
     return [[lines[node] for node in sorted(loop)] for loop in loops]
 
 
-def compiled(source: Path, architecture: str) -> tuple[Path, str]:
+def compiled(source: Path, architecture: str, *more: str) -> tuple[Path, str]:
     """Compile a file by nvcc; return the machine code's file and what ptxas said of it. Warnings are errors."""
     cubin = source.with_suffix(f".{architecture}.cubin")
     target = f"--generate-code=arch=compute_{architecture},code=sm_{architecture}"
-    flags = ["-std=c++20", "--fmad=false", "-Werror", "all-warnings", "-Xptxas", "-v", target, "-cubin"]
+    flags = ["-std=c++20", "--fmad=false", "-Werror", "all-warnings", "-Xptxas", "-v", target, "-cubin", *more]
     done = subprocess.run(["nvcc", *flags, "-o", str(cubin), str(source)], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"{source.name}, sm_{architecture}:\n{done.stderr}")
     return cubin, done.stderr
+
+
+def look_at_bounds(source: Path, architecture: str, tool: str | None) -> None:
+    """Compile a file as a debugging build's, whose waits end in a trap when they take too long."""
+    cubin, _ = compiled(source, architecture, "-DRNNKERNELS_BOUNDED_WAITS")
+    if tool is not None and "BPT" not in names(listing(tool, cubin)):
+        raise SystemExit(f"{source.name}, sm_{architecture}: expected a trap in a debugging build, found none")
 
 
 def largest(said: str, of: str) -> int:
