@@ -88,8 +88,8 @@ struct BackwardShared {
     OuterProduct<T> outer{};
     AttendingBackward<T> attending{};
 
-    // How the recurrent weight is multiplied, which with heads is as floats.
-    Kept recurrent_kept() const { return table.heads > 1 ? Kept{} : kept; }
+    // How the recurrent weight is multiplied.
+    Kept of_recurrent() const { return recurrent_kept(table, kept); }
     Index padded() const { return blocks * lanes; }
     Index h_padded() const { return h_blocks * lanes; }
     Index gradient_row() const { return gradient_values; }
@@ -98,7 +98,7 @@ struct BackwardShared {
     int useful_threads(int threads) {
         if (kMayHavePairs<T> && in.products != Products::full && !in.attention)
             kept = kept_as(WeightStorage::full, in.products);
-        plan = plan_of(cell, Pass::backward, call.in, threads, recurrent_kept());
+        plan = plan_of(cell, Pass::backward, call.in, threads, of_recurrent());
         return plan.threads;
     }
     void prepare(int threads) {
@@ -106,7 +106,7 @@ struct BackwardShared {
         options = masks.zones || masks.drops || call.norms[0];
         for (const void* sequence : call.d_sequence) options = options || sequence;
         const Shape& shape = call.in.shape;
-        if (threads > 1 || plan.threads > 1) plan = plan_of(cell, Pass::backward, call.in, threads, recurrent_kept());
+        if (threads > 1 || plan.threads > 1) plan = plan_of(cell, Pass::backward, call.in, threads, of_recurrent());
         const Index width = width_of(table, shape);
         blocks = blocks_of<T>(shape.hidden);
         h_blocks = blocks_of<T>(width);

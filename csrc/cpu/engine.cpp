@@ -197,7 +197,7 @@ Plan forward_plan(const EngineCell<T>& cell, WeightStorage weights, const Shape&
     Inputs in{};
     in.shape = shape;
     in.x = &in;  // only whether it is null is read
-    return plan_of(cell, Pass::forward, in, threads, cell.table.heads > 1 ? Kept{} : kept_as(weights, Products::full));
+    return plan_of(cell, Pass::forward, in, threads, recurrent_kept(cell.table, kept_as(weights, Products::full)));
 }
 
 template <class T>

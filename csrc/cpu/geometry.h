@@ -189,6 +189,11 @@ RNNKERNELS_INLINE Index input_apart(const Inputs& in) {
     return in.attention && in.shape.input > kChain ? in.shape.input % kChain : 0;
 }
 
+// How a recurrent weight is multiplied: one with heads as floats.
+RNNKERNELS_INLINE Kept recurrent_kept(const CellTable& table, const Kept& kept) {
+    return table.heads > 1 ? Kept{} : kept;
+}
+
 // Multiply-adds of a row and step of attention; a tanh takes as long as some 16 of them.
 RNNKERNELS_INLINE Index beside_of(const Attention& a, const CellTable& table, const Shape& shape) {
     return a.places * (a.features + a.size * (a.score ? 16 : 1)) +
