@@ -213,8 +213,17 @@ def test_threads_divide_units(isa: str) -> None:
     rk.set_num_threads(3)
     plan = _cpu.plan(added("lstm", 4), 2, 2, 3, 384, "float32", 3)
     assert plan["unit_groups"] > 1
-    assert _cpu.plan(added("lstm", 4), 2, 2, 3, 384, "float32", 3, "bfloat16") == plan  # heads are multiplied as floats
     assert_same(given.results(), alone)
+
+
+def test_a_plan_in_low_precision_counts_heads_as_floats(isa: str) -> None:
+    """Of weights that fit the threads' caches as bfloat16, and as floats do not."""
+
+    def plan(weights: str) -> dict[str, int]:
+        return _cpu.plan(added("lstm", 4), 30, 64, 768, 768, "float32", 2, weights)
+
+    assert plan("full")["unit_groups"] == 2
+    assert plan("bfloat16") == plan("int8") == plan("full")
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru_reset_before", "mut3"])
