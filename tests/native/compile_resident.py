@@ -25,8 +25,8 @@ LAYERS += [("gru_reset_before", 512, 16), ("mut1", 256, 64), ("mgu", 511, 600), 
 # Both directions in one kernel.
 PAIRS = [("lstm", 512, 16), ("gru", 256, 64), ("lstm_program", 40, 9)]
 # Backwards.
-BACKWARDS = [*LAYERS, ("lstm_peephole", 512, 64), ("slstm", 512, 64), ("janet", 512, 40), ("gru_reset_before", 512, 64)]
-BACKWARDS += [("mgu", 512, 40), ("mut2_projected", 200, 600), ("mgu_program", 200, 33)]
+BACKWARDS = [*LAYERS, ("lstm_peephole", 512, 64), ("slstm", 512, 64), ("janet", 512, 40)]
+BACKWARDS += [("gru_reset_before", 512, 600), ("mgu", 512, 40), ("mut2_projected", 200, 600), ("mgu_program", 200, 33)]
 # Of float32, in TF32 or not.
 FLOAT_LAYERS = [("lstm", 384, 16, True), ("lstm", 384, 8, False), ("gru", 256, 128, False), ("slstm", 100, 3, True)]
 PROCESSORS = 132
