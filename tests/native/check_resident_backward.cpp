@@ -86,6 +86,27 @@ void check_maps(const ResidentBackward& shape) {
     expect(shape.tiles() <= Emulated::kTiles && shape.depth() <= Emulated::kDepth, "too large to emulate", shape);
 }
 
+// Of two products: each multiplies all gate gradients of its own gates, a whole number of pairs of tiles; an exchange
+// puts them where it multiplies them, and the next one takes the parts.
+void check_two_products(const ResidentBackward& shape) {
+    for (int hiddens = 1; hiddens < shape.of.gates; ++hiddens)
+        for (const bool gated : {false, true}) {
+            const DepthRange range = depth_of(shape, hiddens, gated);
+            expect(range.first % 2 == 0 && range.last % 2 == 0, "a product's k is no pairs of tiles", shape);
+            for (int k = 0; k < shape.numbers(); ++k) {
+                const bool in = k / kTileDepth >= range.first && k / kTileDepth < range.last;
+                expect(in == ((gradient_place(shape, k).gate >= hiddens) == gated), "another product's gates", shape);
+            }
+        }
+    for (Index steps = 1; steps < 4; ++steps)
+        for (Index e = 0; e < 2 * steps; ++e) {
+            const bool gated = exchange_is_gated(2 * steps - 1 - e);
+            expect(gated == (e % 2 == 0), "the halves' order", shape);
+            expect(gradients_are_gated(backward_buffer(e)) == gated, "the other's gate gradients", shape);
+            expect(parts_are_gated(backward_buffer(e + 1)) == gated, "the other's parts", shape);
+        }
+}
+
 struct Layer {
     Index steps, batch, hidden;
     Index split;                // steps of the first run from the end
@@ -289,7 +310,7 @@ int check_resident_backward() {
                         expect((shape.of.blocks > 0) == (divide(gates, hidden, batch, processors).blocks > 0),
                                "does not fit", shape);
                         expect(shape.shared_bytes() <= shared || shape.of.blocks == 0, "shared memory", shape);
-                        if (shape.of.blocks > 0) check_maps(shape);
+                        if (shape.of.blocks > 0) check_maps(shape), check_two_products(shape);
                     }
     const Layer layers[] = {{3, 2, 1, 9, {}},
                             {4, 9, 5, 1, {}},
