@@ -126,7 +126,9 @@ public:
             call.to_step_before = h_part_;
         }
         call.weight = static_cast<const std::uint16_t*>(in_.weight_hh);
-        for (int i = 0; i < table_.hidden.count; ++i) call.gate_row[i] = table_.hidden.row[i];
+        int gate = 0;
+        for (const ProductGates* product : {&table_.hidden, &table_.gated})
+            for (int i = 0; i < product->count; ++i) call.gate_row[gate++] = product->row[i];
         call.batch = shape_.batch, call.steps = last - first;
         call.starts = starts_, call.first_step = first, call.behind = rows_.count(last);
         const ResidentBackward shape = divide_backward(table_, shape_, queue_.resident, queue_.shared);

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from hand_programs import CELLS
+from one_kernel import compare as compare_kernels
+from one_kernel import problem
 from problems import make, on_device, zoneout_of
 from random_equations import random_equations
 
@@ -154,14 +156,15 @@ def test_a_layer_of_pytorch(tensors: Any) -> None:
         assert torch.equal(parameter.grad, other.grad)
 
 
-def test_rows_of_a_product_that_do_not_follow_each_other(emulated: Any) -> None:
-    def both(x: Any, h: Any, s: Any) -> Any:
-        u, v = rk.product(h), rk.product(s)
-        r, n, z = rk.sigmoid(x.r + u.r), rk.tanh(x.n + v.n), rk.sigmoid(x.z + u.z)
-        g, f = rk.tanh(x.g + v.g), rk.sigmoid(u.f + x.f)
-        return z * h + (1 - z) * n * r, f * s + (1 - f) * g
+def interleaved(x: Any, h: Any, s: Any) -> Any:
+    u, v = rk.product(h), rk.product(s)
+    r, n, z = rk.sigmoid(x.r + u.r), rk.tanh(x.n + v.n), rk.sigmoid(x.z + u.z)
+    g, f = rk.tanh(x.g + v.g), rk.sigmoid(u.f + x.f)
+    return z * h + (1 - z) * n * r, f * s + (1 - f) * g
 
-    check_against_the_cpu(rk.cell(both, name="interleaved"))
+
+def test_rows_of_a_product_that_do_not_follow_each_other(emulated: Any) -> None:
+    check_against_the_cpu(rk.cell(interleaved, name="interleaved"))
 
 
 def check_against_the_cpu(name: str, **options: Any) -> None:
@@ -190,6 +193,28 @@ def gaining(x: Any, h: Any, c: Any, decay: rk.PerStep, gain: rk.PerStep) -> Any:
     r = rk.sigmoid(x.r + u.r)
     d = rk.tanh(x.n + rk.product(r * h * gain).n) + decay * c
     return rk.tanh(d) + rk.direct(x), d
+
+
+def crossing(x: Any, h: Any, c: Any) -> Any:
+    """Rows of two products that do not follow each other, and two states."""
+    u = rk.product(h)
+    r = rk.sigmoid(x.r + u.r)
+    v = rk.product(r * h + c)
+    n, z, f = rk.tanh(x.n + v.n), rk.sigmoid(x.z + u.z * r), rk.sigmoid(x.f + v.f)
+    return z * h + (1 - z) * n, f * c + (1 - f) * n * rk.sigmoid(u.o)
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (3, 9, 4, 40)], ids=str)
+@pytest.mark.parametrize("function", [crossing, gaining], ids=lambda function: str(function.__name__))
+def test_resident_kernels_of_equations(tensors: Any, function: Any, shape: tuple[int, int, int, int]) -> None:
+    """Two products in a step, of both of which a backward is one kernel."""
+    count = ctypes.CDLL(extension.load().__file__).emulated_resident_backwards
+    name = rk.cell(function, name=f"{function.__name__}_{shape[3]}_resident")
+    before = count()
+    compare_kernels(
+        tensors, problem(name, shape), "resident", "bfloat16", lengths=[*shape[:1], 0, 2, *[3] * 9][: shape[1]]
+    )
+    assert count() == before + 1
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -302,11 +327,10 @@ def test_nvrtc(emulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for cell in ("gru", name, "mut2", added("gru_reset_before")):
         code = emulated.compile_resident(cell, "bfloat16", 64, 9, 132, 90)
         assert b".text.resident_forward" in code
-    for cell in ("gru", name):
         code = emulated.compile_resident(cell, "bfloat16", 64, 9, 132, 90, backward=True)
         assert b".text.resident_backward" in code
-    with pytest.raises(ValueError, match="kernel: resident: expected a cell of one product, got mut2"):
-        emulated.resident_source("mut2", "bfloat16", 64, 9, 132, backward=True)
+    with pytest.raises(ValueError, match="kernel: resident: expected a cell whose products are of all of h"):
+        emulated.resident_source("mut3", "bfloat16", 64, 9, 132, backward=True)
     assert b".target sm_" in emulated.compile_program(name, "float32", backward=False, capability=9990), "PTX"
     with pytest.raises(cuda.CudaUnavailableError, match=r"compiles for no GPU of capability 1\.1"):
         emulated.compile_program(name, "float32", backward=False, capability=11)

@@ -7,10 +7,11 @@
 #include <numeric>
 
 #include "cells/all.h"
-#include "cuda/resident/backward_cell_maths.h"
+#include "cuda/resident/two_products_backward_cell_maths.h"
 
 #include "resident_backward_machine.h"
 #include "resident_cells.h"
+#include "resident_two_products.h"
 
 using namespace rnnkernels;
 using namespace rnnkernels::cuda;
@@ -85,6 +86,27 @@ void check_maps(const ResidentBackward& shape) {
     expect(shape.tiles() <= Emulated::kTiles && shape.depth() <= Emulated::kDepth, "too large to emulate", shape);
 }
 
+// Of two products: each multiplies all gate gradients of its own gates, a whole number of pairs of tiles; an exchange
+// puts them where it multiplies them, and the next one takes the parts.
+void check_two_products(const ResidentBackward& shape) {
+    for (int hiddens = 1; hiddens < shape.of.gates; ++hiddens)
+        for (const bool gated : {false, true}) {
+            const DepthRange range = depth_of(shape, hiddens, gated);
+            expect(range.first % 2 == 0 && range.last % 2 == 0, "a product's k is no pairs of tiles", shape);
+            for (int k = 0; k < shape.numbers(); ++k) {
+                const bool in = k / kTileDepth >= range.first && k / kTileDepth < range.last;
+                expect(in == ((gradient_place(shape, k).gate >= hiddens) == gated), "another product's gates", shape);
+            }
+        }
+    for (Index steps = 1; steps < 4; ++steps)
+        for (Index e = 0; e < 2 * steps; ++e) {
+            const bool gated = exchange_is_gated(2 * steps - 1 - e);
+            expect(gated == (e % 2 == 0), "the halves' order", shape);
+            expect(gradients_are_gated(backward_buffer(e)) == gated, "the other's gate gradients", shape);
+            expect(parts_are_gated(backward_buffer(e + 1)) == gated, "the other's parts", shape);
+        }
+}
+
 struct Layer {
     Index steps, batch, hidden;
     Index split;                // steps of the first run from the end
@@ -96,7 +118,7 @@ struct Layer {
 };
 
 struct Results {
-    std::vector<std::uint16_t> gradient, operand;
+    std::vector<std::uint16_t> gradient, operand, made;
     std::vector<float> carried[kMaxStates], product;
 };
 
@@ -104,7 +126,7 @@ template <class Cell, class Stored>
 class Problem {
     using G = Geometry<Cell>;
     static constexpr Layout layout = layout_of(table_of<Cell>());
-    static constexpr int columns = layout.columns.count;
+    static constexpr int columns = layout.columns.count, kGates = G::hiddens + G::gateds;
 
 public:
     Problem(const Layer& layer, const ResidentBackward& shape, unsigned seed)
@@ -116,7 +138,7 @@ public:
         fill_halves(output_, rows_ * hidden, 1);
         fill_halves(d_output_, rows_ * hidden, 1);
         fill_halves(h_, layer.batch * hidden, 1);
-        fill_halves(weight_, G::hiddens * hidden * hidden, 1 / std::sqrt(static_cast<float>(hidden)));
+        fill_halves(weight_, kGates * hidden * hidden, 1 / std::sqrt(static_cast<float>(hidden)));
         places_.resize(rows_);
         std::iota(places_.begin(), places_.end(), 0);
         std::shuffle(places_.begin(), places_.end(), random_);
@@ -127,7 +149,7 @@ public:
         Results found = begin(), wanted = begin();
         for (Index last = layer_.steps; last > 0;) {
             const Index first = last == layer_.steps && layer_.split < last ? last - layer_.split : 0;
-            run_emulated_backward<ResidentCellBackward<Cell>, Stored>(shape_, call_of(found, first, last), seed);
+            run_emulated_backward<ResidentBackwardMathsOf<Cell>, Stored>(shape_, call_of(found, first, last), seed);
             last = first;
         }
         for (Index t = layer_.steps - 1; t >= 0; --t) plain_step(wanted, t);
@@ -137,6 +159,7 @@ public:
         };
         expect(same(found.gradient, wanted.gradient), "gate gradients", shape_);
         expect(same(found.operand, wanted.operand), "h before", shape_);
+        expect(same(found.made, wanted.made), "the gated state", shape_);
         for (int k = 0; k < G::states; ++k) expect(same(found.carried[k], wanted.carried[k]), "states", shape_);
         if (layer_.steps > 0) expect(same(found.product, wanted.product), "what the products give", shape_);
         for (const std::uint16_t bits : found.gradient)
@@ -157,6 +180,7 @@ private:
         Results one;
         one.gradient.assign(rows_ * columns * layer_.hidden, 0x7fff), one.operand.assign(rows_ * layer_.hidden, 0x7fff);
         one.product.assign(layer_.batch * layer_.hidden, std::numeric_limits<float>::quiet_NaN());
+        one.made.assign(two_products<Cell> ? rows_ * layer_.hidden : 0, 0x7fff);
         for (int k = 0; k < G::states; ++k) one.carried[k] = carried_[k];
         return one;
     }
@@ -177,6 +201,7 @@ private:
         for (int k = 1; k < G::states; ++k) a.after[k] = a.saved + (G::saved + k - 1) * hidden;
         a.gradient = to.gradient.data() + row * columns * hidden;
         a.operand = layer_.plain ? nullptr : to.operand.data() + row * hidden;
+        if (two_products<Cell>) a.made = to.made.data() + row * hidden, a.made_dtype = a.storage;
         return a;
     }
     void set_begin(BackwardArrays<float>& a) const {
@@ -190,7 +215,7 @@ private:
         set_begin(call.a);
         call.to_step_before = to.product.data();
         call.weight = weight_.data();
-        for (int i = 0; i < G::hiddens; ++i) call.gate_row[i] = i;
+        for (int i = 0; i < kGates; ++i) call.gate_row[i] = i;
         call.batch = layer_.batch, call.steps = last - first;
         call.starts = layer_.starts.empty() ? nullptr : layer_.starts.data();
         call.first_step = first, call.behind = layer_.count(last);
@@ -209,27 +234,41 @@ private:
         } else {
             set_begin(a);
         }
-        for (Index row = 0; row < layer_.count(t); ++row)
-            for (Index unit = 0; unit < hidden; ++unit) BackwardBody<Cell, float>{a}(row, unit);
         const auto* const gradient = static_cast<const std::uint16_t*>(a.gradient);
-        for (Index row = 0; row < layer_.count(t); ++row)
-            for (Index unit = 0; unit < hidden; ++unit)
-                to.product[row * hidden + unit] = plain_sum(gradient + row * columns * hidden, unit);
+        const auto each = [&](auto use) {
+            for (Index row = 0; row < layer_.count(t); ++row)
+                for (Index unit = 0; unit < hidden; ++unit) use(row, unit);
+        };
+        const auto sum = [&](int first, int count, int column) {
+            return [=, this](Index row, Index unit) {
+                return plain_sum(gradient + (row * columns + column) * hidden, first, count, unit);
+            };
+        };
+        each(BackwardBody<Cell, float>{a});
+        if constexpr (two_products<Cell>) {
+            std::vector<float> gated(layer_.batch * hidden);
+            const auto of_gated = sum(G::hiddens, G::gateds, layout.gated);
+            each([&](Index row, Index unit) { gated[row * hidden + unit] = of_gated(row, unit); });
+            a.gated_part = gated.data();
+            each(BackwardGatesBody<Cell, float>{a});
+        }
+        const auto of_hidden = sum(0, G::hiddens, layout.hidden);
+        each([&](Index row, Index unit) { to.product[row * hidden + unit] = of_hidden(row, unit); });
     }
-    // Block by block even tiles along k, odd ones, then both.
-    float plain_sum(const std::uint16_t* gradient, Index column) const {
+    // Of the gradients of gates, and of their rows of the weight from a gate on. Block by block even tiles along k, odd
+    // ones, then both.
+    float plain_sum(const std::uint16_t* gradient, int first, int count, Index column) const {
         const Index hidden = layer_.hidden, units = shape_.of.block_units();
         float all = 0;
         for (Index block = 0; block < shape_.of.blocks; ++block) {
             float sum[2] = {};
-            for (Index k = 0; k < G::hiddens * units; k += 16) {
+            for (Index k = 0; k < count * units; k += 16) {
                 double products = 0;
                 for (Index i = k; i < k + 16; ++i) {
                     const Index gate = i / units, unit = block * units + i % units;
                     if (unit >= hidden) continue;
-                    const std::uint16_t w = weight_[(gate * hidden + unit) * hidden + column];
-                    products +=
-                        double{Stored::number(w)} * Stored::number(gradient[(layout.hidden + gate) * hidden + unit]);
+                    const std::uint16_t w = weight_[((first + gate) * hidden + unit) * hidden + column];
+                    products += double{Stored::number(w)} * Stored::number(gradient[gate * hidden + unit]);
                 }
                 sum[k / 16 % 2] = static_cast<float>(sum[k / 16 % 2] + products);
             }
@@ -250,7 +289,8 @@ private:
 template <template <class> class OneCell>
 void check_cell(const Layer& layer, int processors, unsigned seed) {
     using Cell = OneCell<Vec<float>>;
-    const ResidentBackward shape = divide_backward(Geometry<Cell>::hiddens, layer.hidden, layer.batch, processors);
+    const int gates = Geometry<Cell>::hiddens + Geometry<Cell>::gateds;
+    const ResidentBackward shape = divide_backward(gates, layer.hidden, layer.batch, processors);
     if (shape.of.blocks == 0) return expect(false, "does not fit", shape);
     Problem<Cell, Bfloat16>(layer, shape, seed).check(seed);
     Problem<Cell, Float16>(layer, shape, seed + 7).check(seed + 3);
@@ -270,7 +310,7 @@ int check_resident_backward() {
                         expect((shape.of.blocks > 0) == (divide(gates, hidden, batch, processors).blocks > 0),
                                "does not fit", shape);
                         expect(shape.shared_bytes() <= shared || shape.of.blocks == 0, "shared memory", shape);
-                        if (shape.of.blocks > 0) check_maps(shape);
+                        if (shape.of.blocks > 0) check_maps(shape), check_two_products(shape);
                     }
     const Layer layers[] = {{3, 2, 1, 9, {}},
                             {4, 9, 5, 1, {}},
@@ -291,9 +331,16 @@ int check_resident_backward() {
             check_cell<LstmPeephole>(layer, processors, seed += 31);
             check_cell<Slstm>(layer, processors, seed += 31);
             check_cell<SixGates>(layer, processors, seed += 31);
+            check_cell<Mgu>(layer, processors, seed += 31);
+            check_cell<GruResetBefore>(layer, processors, seed += 31);
+            check_cell<Mut1>(layer, processors, seed += 31);
+            check_cell<Mut2Projected>(layer, processors, seed += 31);
+            check_cell<FiveGates>(layer, processors, seed += 31);
         }
     check_cell<Lstm>({3, 3, 512, 9, {}}, 132, 5);
     check_cell<Lstm>({2, 40, 200, 9, {}}, 1, 6);
     check_cell<Gru>({2, 5, 301, 9, {}}, 132, 7);
+    check_cell<GruResetBefore>({3, 3, 512, 9, {}}, 132, 8);
+    check_cell<Mgu>({2, 40, 200, 9, {}}, 1, 9);
     return faults;
 }

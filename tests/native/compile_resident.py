@@ -25,7 +25,8 @@ LAYERS += [("gru_reset_before", 512, 16), ("mut1", 256, 64), ("mgu", 511, 600), 
 # Both directions in one kernel.
 PAIRS = [("lstm", 512, 16), ("gru", 256, 64), ("lstm_program", 40, 9)]
 # Backwards.
-BACKWARDS = [*LAYERS[:5], ("lstm_peephole", 512, 64), ("slstm", 512, 64), ("janet", 512, 40)]
+BACKWARDS = [*LAYERS, ("lstm_peephole", 512, 64), ("slstm", 512, 64), ("janet", 512, 40)]
+BACKWARDS += [("gru_reset_before", 512, 600), ("mgu", 512, 40), ("mut2_projected", 200, 600), ("mgu_program", 200, 33)]
 # Of float32, in TF32 or not.
 FLOAT_LAYERS = [("lstm", 384, 16, True), ("lstm", 384, 8, False), ("gru", 256, 128, False), ("slstm", 100, 3, True)]
 PROCESSORS = 132
@@ -54,7 +55,7 @@ def look(cubin: Path, tool: str, product: str, what: str) -> None:
 def main(file: str, folder: str) -> None:
     """Compile each, and look at what came out."""
     module = load(file)
-    for name in ("lstm", "gru_reset_before"):
+    for name in ("lstm", "gru_reset_before", "mgu"):
         module.add_program(**{"name": f"{name}_program", **CELLS[name]})
     tool = disassembler()
     layers = [(*layer, "bfloat16", False, False, False) for layer in LAYERS]

@@ -10,7 +10,7 @@
 #include "cuda/program_bodies.h"
 #include "cuda/program_launches.h"
 #include "cuda/queue.h"
-#include "cuda/resident/backward_program_maths.h"
+#include "cuda/resident/two_products_backward_program_maths.h"
 #include "cuda/resident/two_products_program_maths.h"
 #include "emulated_grid.h"
 #include "emulated_resident.h"
@@ -239,7 +239,8 @@ void launch_resident(const Queue& queue, const Resident& shape, const ResidentCa
 
 // Likewise a backward.
 struct InterpretedBackward {
-    static constexpr int hiddens = kMostGates, states = kMaxStates, saved = kMostSaved;
+    static constexpr int hiddens = kMostGates, gateds = kMostGates, states = kMaxStates, saved = kMostSaved;
+    static constexpr int columns = kMostColumns;
     static const OwnProgram& program(const ResidentBackwardCall& call) {
         return static_cast<const Interpreted*>(call.program)->program;
     }
@@ -247,8 +248,17 @@ struct InterpretedBackward {
     static int state_count(const ResidentBackwardCall& call) { return program(call).table().states; }
     static int saved_count(const ResidentBackwardCall& call) { return program(call).table().saved; }
     static int first_hidden(const ResidentBackwardCall& call) { return program(call).layout.hidden; }
+    static int gated_count(const ResidentBackwardCall& call) { return program(call).table().gated.count; }
+    static int first_gated(const ResidentBackwardCall& call) { return program(call).layout.gated; }
+    static int column_count(const ResidentBackwardCall& call) { return program(call).layout.columns.count; }
     static void run(const ResidentBackwardCall& call, const ResidentProgramBackwardAt& at) {
         cuda::run(at, *static_cast<const Interpreted*>(call.program), ProgramPhase::backward);
+    }
+    static void state(const ResidentBackwardCall& call, const ResidentProgramStateBackwardAt& at) {
+        cuda::run(at, *static_cast<const Interpreted*>(call.program), ProgramPhase::backward);
+    }
+    static void gates(const ResidentBackwardCall& call, const ResidentProgramGatesBackwardAt& at) {
+        cuda::run(at, *static_cast<const Interpreted*>(call.program), ProgramPhase::backward_gates);
     }
 };
 
@@ -256,7 +266,10 @@ void launch_resident_backward(const Queue& queue, const ResidentBackward& shape,
                               const void* program) {
     ResidentBackwardCall call = given;
     call.program = program;
-    put_backward_emulated<ResidentProgramBackward<InterpretedBackward>>(queue, shape, call);
+    if (InterpretedBackward::program(call).table().form == Form::two_products)
+        put_backward_emulated<TwoProductsProgramBackward<InterpretedBackward>>(queue, shape, call);
+    else
+        put_backward_emulated<ResidentProgramBackward<InterpretedBackward>>(queue, shape, call);
 }
 void launch_grid(const Queue& queue, const Grid& shape, const GridCall& given, const void* program) {
     GridCall call = given;

@@ -2,9 +2,9 @@
 #pragma once
 
 #include "cuda/queue.h"
-#include "cuda/resident/backward_cell_maths.h"
 #include "cuda/resident/launch.h"
 #include "cuda/resident/pair.h"
+#include "cuda/resident/two_products_backward_cell_maths.h"
 #include "cuda/resident/two_products_cell_maths.h"
 #include "resident_backward_machine.h"
 #include "resident_machine.h"
@@ -60,7 +60,7 @@ void put_backward_emulated(const Queue& queue, const ResidentBackward& shape, co
 template <class Cell>
 void put_resident_backward_cell(int, const Queue& queue, const ResidentBackward& shape,
                                 const ResidentBackwardCall& call) {
-    put_backward_emulated<ResidentCellBackward<Cell>>(queue, shape, call);
+    put_backward_emulated<ResidentBackwardMathsOf<Cell>>(queue, shape, call);
 }
 
 }  // namespace rnnkernels::cuda

@@ -160,7 +160,8 @@ struct EmulatedBackwardMachine {
 template <class Maths, class Stored>
 void run_emulated_backward_cluster(const ResidentBackward& shape, const ResidentBackwardCall& call, Index tile,
                                    unsigned seed) {
-    using Warp = ResidentBackwardWarp<Maths, Stored, EmulatedBackwardMachine>;
+    using Warp = BackwardWarpOf<Maths, Stored, EmulatedBackwardMachine>;
+    const Index exchanges = Maths::exchanges * call.steps;
     enum class Next { sum, step, multiply };
     struct Runner {
         EmulatedBackwardMachine machine;
@@ -184,7 +185,7 @@ void run_emulated_backward_cluster(const ResidentBackward& shape, const Resident
             if (waits_for(of.e)) of.warp->sum(buffer), cluster.parts_were_read(block, buffer);
             of.next = Next::step;
         } else if (of.next == Next::step) {
-            of.warp->step(call.steps - 1 - of.e, buffer);
+            of.warp->step(exchanges - 1 - of.e, buffer);
             of.next = Next::multiply;
         } else {
             if (!cluster.gradients_have_come(block, of.e)) return false;
@@ -199,7 +200,7 @@ void run_emulated_backward_cluster(const ResidentBackward& shape, const Resident
         if (cluster.flying() && (cluster.any(3) == 0 || idle > 4 * at_work.size())) cluster.deliver(), idle = 0;
         const std::size_t which = cluster.any(2) ? at_work.size() - 1 : cluster.any(at_work.size());
         Runner& runner = *at_work[which];
-        if (runner.e == call.steps && runner.next == Next::step) {
+        if (runner.e == exchanges && runner.next == Next::step) {
             runner.warp->end();
             at_work.erase(at_work.begin() + static_cast<std::ptrdiff_t>(which));
         } else if (go_on(runner)) {

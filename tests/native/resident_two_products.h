@@ -48,19 +48,31 @@ struct FiveGates {
     static constexpr const char* name = "five_gates";
     static constexpr const char* states[] = {"h", "c"};
     static constexpr Gate gates[] = {{"a", Input::projected, Operand::gated, 0, 0},
-                                     {"b", Input::projected, Operand::hidden, 1, 1},
-                                     {"c", Input::none, Operand::hidden, 2, 2},
-                                     {"d", Input::projected, Operand::gated, 3, 3},
+                                     {"b", Input::projected, Operand::gated, 3, 3},
+                                     {"c", Input::projected, Operand::hidden, 1, 1},
+                                     {"d", Input::none, Operand::hidden, 2, 2},
                                      {"e", Input::projected, Operand::hidden, 4, 4}};
     static constexpr int saved_count = 3, slot_count = 5;
     static void forward_gates(const V* x, const V* u, const V* s, V* saved, V& gated) {
-        saved[0] = sigmoid(x[1] + u[1]), saved[1] = tanh(u[2]);
+        saved[0] = sigmoid(x[2] + u[2]), saved[1] = tanh(u[3]);
         gated = fma(saved[0], s[0], saved[1] * s[1]) + sigmoid(x[4] + u[4]);
     }
     static void forward_state(const V* x, const V* u, const V* s, V* saved, V* n) {
         saved[2] = tanh(x[0] + u[0]);
         n[1] = fma(saved[0], s[1], saved[2] * saved[1]);
-        n[0] = tanh(n[1]) * sigmoid(x[3] + u[3]);
+        n[0] = tanh(n[1]) * sigmoid(x[1] + u[1]);
+    }
+    // None of its forward: numbers that depend on all that is read. Slots of both products are completed by the second
+    // half, which reads what the first one left in them.
+    static void backward_state(const V* saved, const V* s, const V* n, const V* dn, V* d, V* ds) {
+        d[0] = fma(-saved[2], saved[2], V(1.0F)) * dn[1], d[3] = dn[0] * n[0] * V(0.25F);
+        d[1] = dn[1] * s[1], d[4] = dn[0] * n[1];
+        ds[0] = dn[0] * saved[0], ds[1] = dn[1] * saved[1];
+    }
+    static void backward_gates(const V* saved, const V* s, V d_gated, V* d, V* ds, V& gated) {
+        d[1] = fma(d_gated, s[0], d[1]), d[2] = fma(d_gated, s[1], d[3]), d[4] = d_gated * d[4];
+        ds[0] = fma(d_gated, saved[0], ds[0]), ds[1] = fma(d_gated, saved[1], ds[1]);
+        gated = fma(saved[0], s[0], saved[1] * s[1]);
     }
 };
 

@@ -48,7 +48,7 @@ struct ResidentCellBackwardAt : BackwardAt<Cell, float, true> {
         for (int k = 0; k < G::states; ++k) carried[k] = ds[k];
     }
 
-private:
+protected:
     // The gradient slot of a column.
     static RNNKERNELS_INLINE int slot(int column) {
         constexpr Columns all = Base::layout.columns;
@@ -60,7 +60,7 @@ template <class Cell>
 struct ResidentCellBackward {
     using V = Vec<float>;
     using G = Geometry<Cell>;
-    static constexpr int hiddens = G::hiddens, states = G::states;
+    static constexpr int exchanges = 1, hiddens = G::hiddens, states = G::states;
     // States before the step, states after it, the caller's gradient of h, the maths' own.
     static constexpr int kept = 2 * G::states + 1 + G::saved;
     RNNKERNELS_INLINE static constexpr int hidden_count(const ResidentBackwardCall&) { return hiddens; }

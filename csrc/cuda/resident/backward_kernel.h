@@ -3,13 +3,13 @@
 #pragma once
 
 #include "backward_machine.h"
-#include "backward_warp.h"
+#include "two_products_backward_warp.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-// Which buffer an exchange uses: that of parts and, of the e-th step from the end, that of gate gradients.
+// Which buffer an exchange uses: that of parts and, of the e-th from the end, that of gate gradients.
 RNNKERNELS_DEVICE constexpr int backward_buffer(long long e) { return static_cast<int>(e & 1); }
-// The number of the phase in which the gate gradients of the e-th step from the end come: even or odd.
+// The number of the phase in which the gate gradients of the e-th exchange from the end come: even or odd.
 RNNKERNELS_DEVICE constexpr unsigned gradients_parity(long long e) { return static_cast<unsigned>(e & 1); }
 
 #if defined(__CUDACC__)
@@ -22,9 +22,10 @@ __device__ __forceinline__ void run_resident_backward(const ResidentBackwardCall
     if (threadIdx.x == 0) mailbox.begin(shape.bytes(), shape.of.warps);
     const BackwardMachine<shape> machine{mailbox, static_cast<int>(blockIdx.x % shape.of.blocks),
                                          static_cast<int>(threadIdx.x / 32), static_cast<int>(threadIdx.x % 32)};
-    ResidentBackwardWarp<Maths, Stored, BackwardMachine<shape>> warp(machine, call, blockIdx.x / shape.of.blocks);
+    BackwardWarpOf<Maths, Stored, BackwardMachine<shape>> warp(machine, call, blockIdx.x / shape.of.blocks);
     arrive_cluster();
     wait_cluster();
+    const Index exchanges = Maths::exchanges * call.steps;
     for (Index e = 0;; ++e) {
         const int buffer = backward_buffer(e);
         if (waits_for(e)) {
@@ -32,8 +33,8 @@ __device__ __forceinline__ void run_resident_backward(const ResidentBackwardCall
             if (threadIdx.x == 0) mailbox.parts.expect(buffer, shape.bytes());
             warp.sum(buffer);
         }
-        if (e == call.steps) break;
-        warp.step(call.steps - 1 - e, buffer);
+        if (e == exchanges) break;
+        warp.step(exchanges - 1 - e, buffer);
         mailbox.parts.wait(kGradientsBarrier, gradients_parity(e));
         warp.multiply(buffer, backward_buffer(e + 1));
     }

@@ -9,3 +9,5 @@
 #include "backward_kernel.h"
 #include "backward_program_maths.h"
 #include "numbered_cell.h"
+#include "two_products_backward_cell_maths.h"
+#include "two_products_backward_program_maths.h"

@@ -1,6 +1,8 @@
 // What a resident backward is called with, and where a lane is in it. The maths of its cell (backward_cell_maths.h,
 // backward_program_maths.h) has:
 //
+//   exchanges                   of a step: 1; 2 with two products, whose maths has two halves
+//                               (two_products_backward_warp.h)
 //   hiddens, states, kept       numbers of a unit, at most: gate gradients that are multiplied, states, and what of a
 //                               step does not wait for the step behind
 //   hidden_count(call), state_count(call)          how many there are
@@ -23,7 +25,7 @@ struct ResidentBackwardCall {
     BackwardArrays<float> a;
     float* to_step_before;        // (B, H): what the first step's products give; may be a.product
     const std::uint16_t* weight;  // weight_hh, as the halves' bits
-    int gate_row[kMostGates];     // of weight_hh, in units of H
+    int gate_row[kMostGates];     // of weight_hh, in units of H; those of a gated product behind the first's
     Index batch, steps;
     const Index* starts;  // of all steps: rows of the batch's before each; null: dense
     Index first_step;     // of these

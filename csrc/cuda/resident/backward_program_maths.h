@@ -35,7 +35,7 @@ struct ResidentProgramBackwardAt : ProgramBackwardAt<float, false> {
 template <class Program>
 struct ResidentProgramBackward {
     using V = Vec<float>;
-    static constexpr int hiddens = Program::hiddens, states = Program::states;
+    static constexpr int exchanges = 1, hiddens = Program::hiddens, states = Program::states;
     static constexpr int kept = 2 * states + 1 + Program::saved;
     RNNKERNELS_INLINE static constexpr int hidden_count(const ResidentBackwardCall& call) {
         return Program::hidden_count(call);

@@ -54,7 +54,8 @@ public:
     }
 
     // What came to h through the products of the step behind.
-    RNNKERNELS_INLINE void sum(int buffer) {
+    RNNKERNELS_INLINE void sum(int buffer) { sum(buffer, product_); }
+    RNNKERNELS_INLINE void sum(int buffer, Own<float> (&to)[kGroups][kLaneUnits]) {
         m_.lanes([&](int lane) RNNKERNELS_INLINED {
             each_value([&](int g, int s) RNNKERNELS_INLINED {
                 float all = 0;
@@ -63,7 +64,7 @@ public:
                     all += m_.take_part(lane, buffer,
                                         part_place(m_.shape(), block, g, finished_pair(m_.warp), 0) +
                                             finished_number(m_.shape(), m_.warp, lane, s));
-                product_[g][s][lane] = all;
+                to[g][s][lane] = all;
             });
         });
     }
@@ -102,12 +103,14 @@ public:
     }
 
     // The parts of dL/dh before that step.
-    RNNKERNELS_INLINE void multiply(int buffer, int to) {
+    RNNKERNELS_INLINE void multiply(int buffer, int to) { multiply(buffer, to, 0, m_.shape().depth()); }
+    // Of some tiles along k, from an even one on.
+    RNNKERNELS_INLINE void multiply(int buffer, int to, int first, int last) {
         RNNKERNELS_IN_REGISTERS
         for (int g = 0; g < m_.shape().of.groups; ++g) {
             Own<unsigned> b[kDepth / 2][4];
             RNNKERNELS_IN_REGISTERS
-            for (int k = 0; k < m_.shape().depth(); k += 2) m_.load(b[k / 2], buffer, g, k);
+            for (int k = first; k < last; k += 2) m_.load(b[k / 2], buffer, g, k);
             RNNKERNELS_IN_REGISTERS
             for (int tile = 0; tile < m_.shape().tiles(); ++tile) {
                 Own<float> sum[2][kLaneValues];  // of even tiles along k, and of odd ones
@@ -116,7 +119,7 @@ public:
                     for (int i = 0; i < 2 * kLaneValues; ++i) sum[i / kLaneValues][i % kLaneValues][lane] = 0.0F;
                 });
                 RNNKERNELS_IN_REGISTERS
-                for (int k = 0; k < m_.shape().depth(); k += 2) {
+                for (int k = first; k < last; k += 2) {
                     m_.template multiply<Stored>(sum[0], weight_[tile][k], b[k / 2][0], b[k / 2][1]);
                     m_.template multiply<Stored>(sum[1], weight_[tile][k + 1], b[k / 2][2], b[k / 2][3]);
                 }
@@ -138,7 +141,7 @@ public:
         });
     }
 
-private:
+protected:
     template <class Use>
     RNNKERNELS_INLINE void each_group(Use use) const {
         RNNKERNELS_IN_REGISTERS

@@ -40,7 +40,6 @@ std::string not_resident(const CellTable& table, const ForwardCall& call, Dtype 
 
 std::string not_resident(const CellTable& table, const BackwardCall& call, Dtype dtype, const Card& card) {
     if (dtype == Dtype::float32) return "expected bfloat16 or float16, got float32";
-    if (table.form != Form::one_product) return std::string("expected a cell of one product, got ") + table.info.name;
     ForwardCall forward{};
     forward.in = call.in;
     if (const std::string why = not_resident(table, forward, dtype, card); !why.empty()) return why;

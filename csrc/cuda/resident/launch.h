@@ -16,10 +16,6 @@ template <class Cell>
 inline constexpr bool has_resident =
     !projected<Cell> && !normalised<Cell> && feedback_count<Cell> == 0 && hidden_gates<Cell>.count > 0;
 
-// Likewise resident backwards.
-template <class Cell>
-inline constexpr bool has_resident_backward = has_resident<Cell> && !two_products<Cell>;
-
 // Of the number-th built-in cell.
 #if defined(RNNKERNELS_EMULATED)
 template <class Cell>

@@ -42,11 +42,20 @@ std::string maths_of(const OwnProgram& program) {
 std::string backward_maths_of(const OwnProgram& program) {
     constexpr const char* call = "ResidentBackwardCall";
     const CellTable& table = program.table();
-    return program_source(program, Dtype::float32, "", Phases::backward_maths) + kBeginProgram +
-           most("hiddens", table.hidden.count) + number("hidden_count", call, table.hidden.count) +
-           most("states", table.states) + number("state_count", call, table.states) + most("saved", table.saved) +
-           number("saved_count", call, table.saved) + number("first_hidden", call, program.layout.hidden) +
-           phase("run", call, "ResidentProgramBackwardAt", ProgramPhase::backward) +
+    const Layout& layout = program.layout;
+    const std::string text = program_source(program, Dtype::float32, "", Phases::backward_maths) + kBeginProgram +
+                             most("hiddens", table.hidden.count) + number("hidden_count", call, table.hidden.count) +
+                             most("states", table.states) + number("state_count", call, table.states) +
+                             most("saved", table.saved) + number("saved_count", call, table.saved) +
+                             number("first_hidden", call, layout.hidden);
+    if (table.form == Form::two_products)
+        return text + most("gateds", table.gated.count) + number("gated_count", call, table.gated.count) +
+               most("columns", layout.columns.count) + number("column_count", call, layout.columns.count) +
+               number("first_gated", call, layout.gated) +
+               phase("state", call, "ResidentProgramStateBackwardAt", ProgramPhase::backward) +
+               phase("gates", call, "ResidentProgramGatesBackwardAt", ProgramPhase::backward_gates) +
+               "};\nusing Maths = TwoProductsProgramBackward<OneProgram>;\n";
+    return text + phase("run", call, "ResidentProgramBackwardAt", ProgramPhase::backward) +
            "};\nusing Maths = ResidentProgramBackward<OneProgram>;\n";
 }
 
@@ -92,7 +101,7 @@ std::string resident_source(int number, const OwnProgram* program, const Residen
 
 std::string resident_backward_source(int number, const OwnProgram* program, const ResidentBackward& shape,
                                      Dtype storage) {
-    return (program ? backward_maths_of(*program) : built_in(number, "ResidentCellBackward")) +
+    return (program ? backward_maths_of(*program) : built_in(number, "ResidentBackwardMathsOf")) +
            "constexpr ResidentBackward kShape{" + braced(shape.of) + "};\n" +
            kernel_of(shape.of, kResidentBackwardKernel, "ResidentBackwardCall", "run_resident_backward",
                      stored_name(Operands::halves, storage));
