@@ -32,6 +32,24 @@ struct GridBackwardCall {
     GridExchange exchange;
 };
 
+// A half as it lies in memory, in a float's bits. Whoever fetches halves so does not wait for them: made a number in
+// the same place, each would hold its warp up for as long as memory takes, before it looks at a flag.
+template <class Stored>
+struct AsItLies {
+    RNNKERNELS_INLINE static float get(const void* array, Index at) {
+        return __builtin_bit_cast(float, std::uint32_t{static_cast<const std::uint16_t*>(array)[at]});
+    }
+    RNNKERNELS_INLINE static Vec<float> number(Vec<float> bits) {
+        return Vec<float>(Stored::number(static_cast<std::uint16_t>(__builtin_bit_cast(std::uint32_t, bits.raw))));
+    }
+};
+
+// The rows of a step. Those of the step before it are asked for one step ahead.
+struct GridStep {
+    Index count, next;    // of it, and of the step behind
+    Index first, before;  // its first row among those of the chunk, and that of the step before it
+};
+
 template <class Maths, class Stored, class Machine>
 class GridBackwardWarp : GridProduct<Stored, Machine> {
     using V = Vec<float>;
@@ -62,7 +80,10 @@ public:
                 product_[v][lane] = is && of_batch < call_.behind ? call_.a.product[at] : 0.0F;
             });
         });
-        if (call_.steps > 0) fetch(call_.steps - 1, false);
+        if (call_.steps == 0) return;
+        const Index last = call_.steps - 1;
+        now_ = {call_.count(last), call_.behind, call_.first(last), first_before(last)};
+        fetch(last, false);
     }
 
     // The cell's step, and what of it the others read.
@@ -70,7 +91,9 @@ public:
         const Index t = call_.steps - 1 - e;
         step_values(t, buffer_of(e));
         m_.publish(tile_);
-        if (t > 0) fetch(t - 1, true);
+        if (t == 0) return;
+        now_ = {now_.first - now_.before, now_.count, now_.before, first_before(t - 1)};
+        fetch(t - 1, true);
     }
 
     // The warp's sums of exchange e.
@@ -104,9 +127,11 @@ public:
 
 private:
     RNNKERNELS_INLINE Index row_of(int row) const { return tile_ * m_.shape().rows() + row; }
+    RNNKERNELS_INLINE bool begins(Index t) const { return call_.first_step + t == 0; }
+    RNNKERNELS_INLINE Index first_before(Index t) const { return begins(t) ? 0 : call_.first(t - 1); }
+    // Of the step at work.
     RNNKERNELS_INLINE ResidentPlace place_of(Index t, Index row, int unit) const {
-        const bool begins = call_.first_step + t == 0;
-        return {call_.first(t) + row, row, begins ? 0 : call_.first(t - 1) + row, begins, hidden(), unit};
+        return {now_.first + row, row, now_.before + row, begins(t), hidden(), unit};
     }
 
     // Two numbers of a row of weight_hh transposed, or zeros.
@@ -124,21 +149,27 @@ private:
 
     // What of a step does not wait for the step behind. `later`: that one was fetched before.
     RNNKERNELS_INLINE void fetch(Index t, bool later) {
-        const Index count = call_.count(t), next = later ? call_.next(t) : 0;
         m_.lanes([&](int lane) RNNKERNELS_INLINED {
             each_value(lane, [&](int v, int unit, int row) RNNKERNELS_INLINED {
                 const Index of_batch = row_of(row);
-                if (of_batch >= count || unit >= hidden()) return;
+                if (of_batch >= now_.count || unit >= hidden()) return;
                 ResidentPlace at = place_of(t, of_batch, unit);
                 at.place = call_.a.place(at.row);
                 if (!at.begins) at.place_before = call_.a.place(at.before);
-                Maths::template fetch<Stored>(call_, at, of_batch < next, kept_[v].of(lane));
+                Maths::template fetch<AsItLies<Stored>>(call_, at, later && of_batch < now_.next, kept_[v].of(lane));
             });
         });
     }
 
+    // h before the step and after it and the caller's gradient of h were fetched as they lie (backward_maths.h).
+    RNNKERNELS_INLINE void numbers_of(const V* fetched, V* kept) const {
+        const int states = Maths::state_count(call_);
+        RNNKERNELS_IN_REGISTERS
+        for (int k = 0; k < Maths::kept; ++k)
+            kept[k] = k == 0 || k == states || k == 2 * states ? AsItLies<Stored>::number(fetched[k]) : fetched[k];
+    }
+
     RNNKERNELS_INLINE void step_values(Index t, int buffer) {
-        const Index count = call_.count(t), next = call_.next(t);
         m_.lanes([&](int lane) RNNKERNELS_INLINED {
             each_value(lane, [&](int v, int unit, int row) RNNKERNELS_INLINED {
                 const Index of_batch = row_of(row);
@@ -146,12 +177,13 @@ private:
                 V du[Maths::hiddens];
                 RNNKERNELS_IN_REGISTERS
                 for (int i = 0; i < Maths::hidden_count(call_); ++i) du[i] = V(0.0F);
-                if (of_batch < count) {
-                    V carried[Maths::states];
+                if (of_batch < now_.count) {
+                    V kept[Maths::kept], carried[Maths::states];
+                    numbers_of(kept_[v].of(lane), kept);
                     RNNKERNELS_IN_REGISTERS
                     for (int k = 0; k < Maths::state_count(call_); ++k) carried[k] = V(carried_[v][k][lane]);
-                    Maths::template step<Stored>(call_, place_of(t, of_batch, unit), kept_[v].of(lane),
-                                                 V(product_[v][lane]), of_batch < next, carried, du);
+                    Maths::template step<Stored>(call_, place_of(t, of_batch, unit), kept, V(product_[v][lane]),
+                                                 of_batch < now_.next, carried, du);
                     RNNKERNELS_IN_REGISTERS
                     for (int k = 0; k < Maths::state_count(call_); ++k) carried_[v][k][lane] = carried[k].raw;
                 }
@@ -165,6 +197,7 @@ private:
 
     const ResidentBackwardCall& call_;
     Index tile_ = 0;
+    GridStep now_{};
     Own<float> carried_[kValues][Maths::states];
     Own<float> product_[kValues];
     Values<Maths::kept> kept_[kValues];
