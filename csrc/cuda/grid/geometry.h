@@ -149,7 +149,8 @@ constexpr int shared_limit(int capability) {
 }
 
 // How a layer is divided. No blocks: it does not fit. What decides the order of a sum does not depend on the batch.
-constexpr Grid divide_grid(Grid of, long long batch, int processors, int capability) {
+// `each`: registers that a thread has for a value more, beside the sums'.
+constexpr Grid divide_grid(Grid of, int each, long long batch, int processors, int capability) {
     for (; of.row_tiles <= kGridWarps; of.row_tiles *= 2) {
         const int units = of.block_units(), blocks = (of.hidden + units - 1) / units;
         if (blocks > processors || of.shared_bytes() > shared_limit(capability) || of.values() > kMostValues) continue;
@@ -162,7 +163,8 @@ constexpr Grid divide_grid(Grid of, long long batch, int processors, int capabil
     of.groups = static_cast<int>(wanted > kMostGroups ? kMostGroups : wanted < 1 ? 1 : wanted);
     // The sums and values of each group are registers, beside the weights.
     while (of.groups > 1 && (of.values() > kMostValues || of.shared_bytes() > shared_limit(capability) ||
-                             of.held() * kPairWords + 32 * of.groups > 160))
+                             of.held() * kPairWords + 32 * of.groups > 160 ||
+                             of.held() * kPairWords + 32 * of.groups + each * of.values() > 180))
         --of.groups;
     const long long tiles = grid_tiles(of, batch);
     of.teams = static_cast<int>(tiles < fitting ? tiles : fitting);
@@ -173,12 +175,13 @@ constexpr bool has_grid_size(int gates, long long hidden) {
 }
 constexpr Grid divide_grid(int gates, long long hidden, long long batch, int processors, int capability) {
     const Grid of{gates, static_cast<int>(hidden), 1, 0, 0, 1};
-    return has_grid_size(gates, hidden) ? divide_grid(of, batch, processors, capability) : of;
+    return has_grid_size(gates, hidden) ? divide_grid(of, 0, batch, processors, capability) : of;
 }
-// The same of a backward.
+// The same of a backward. With less for a value a GRU went to memory in a step: four of them, of 520 units on 14
+// processors.
 constexpr Grid divide_grid_backward(int gates, long long hidden, long long batch, int processors, int capability) {
     const Grid of{1, static_cast<int>(hidden), 1, 0, 0, 1, gates};
-    return has_grid_size(gates, hidden) ? divide_grid(of, batch, processors, capability) : of;
+    return has_grid_size(gates, hidden) ? divide_grid(of, 10, batch, processors, capability) : of;
 }
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET
