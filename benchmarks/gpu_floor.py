@@ -20,7 +20,8 @@ import rnnkernels as rk
 
 BYTES = {"bfloat16": 2, "float16": 2, "tf32": 4, "float32": 4}  # of a weight
 TILE_ROWS = {"bfloat16": 8, "float16": 8, "tf32": 8, "float32": 1}  # a product's rows come in so many
-SUM_BYTES = 4  # of a partial sum of dL/dh, which a backward exchanges
+SUM_BYTES = 4  # of a partial sum of dL/dh, which blocks of a cluster exchange in a backward
+TILE_UNITS = 16  # of H: what a block of a backward over the whole card has at least
 CLUSTERS = (1, 2, 4, 8, 16)  # blocks
 
 
@@ -43,6 +44,7 @@ class Card:
     register_bytes: int = 128 * 1024  # those of them that cost no reading
     shared_bytes_per_cycle: int = 128
     cluster_bytes_per_cycle: int = 32  # from the other blocks of a cluster
+    port_bytes_per_cycle: int = 64  # of the L2 cache, for a processor alone
     launch_us: float = 1.5  # a node of a graph behind the one before
     chain_cycles: int = 400  # a product's latency, a barrier, a cell's maths
     cluster_cycles: int = 230  # one way between blocks of a cluster
@@ -107,6 +109,8 @@ def kept(
         or not (whole or blocks == 1 or card.has_clusters)
     ):
         return None
+    if whole and backward:
+        return gathered(card, work, batch, hidden, precision)
     tile = TILE_ROWS[precision]
     groups = 1 if whole else card.processors // blocks
     rows = math.ceil(math.ceil(batch / groups) / tile) * tile
@@ -119,6 +123,29 @@ def kept(
         cycles += work.phases * (card.card_cycles if whole else card.cluster_cycles)
         cycles += work.phases * moved / (cache_bytes_per_cycle if whole else card.cluster_bytes_per_cycle)
     return Step(cycles / card.clock_ghz / 1e3, "card" if whole else f"cluster of {blocks}")
+
+
+def gathered(card: Card, work: Work, batch: int, hidden: int, precision: str) -> Step | None:
+    """Return a backward's step over the whole card, whose blocks get all gate gradients; None where it does not fit.
+
+    That of csrc/cuda/grid/backward_warp.h: teams of blocks that have some units of H each share the batch.
+    """
+    units = TILE_UNITS
+    while math.ceil(hidden / units) > card.processors:
+        units *= 2
+    blocks = math.ceil(hidden / units)
+    share = work.matrices * hidden * units
+    if share * BYTES[precision] > card.kept_bytes:
+        return None
+    tiles = math.ceil(batch / TILE_ROWS[precision])
+    teams = min(card.processors // blocks, tiles)
+    rows = math.ceil(tiles / teams) * TILE_ROWS[precision]
+    per_cycle = card.tflops(precision) * 1e3 / 2 / card.processors / card.clock_ghz
+    streamed = max(0.0, share * BYTES[precision] - card.register_bytes) / card.shared_bytes_per_cycle
+    from_cache = min(card.port_bytes_per_cycle, card.cache_tbs * 1e3 / (blocks * teams) / card.clock_ghz)
+    moved = work.matrices * hidden * rows * BYTES[precision] / from_cache
+    cycles = max(share * rows / per_cycle, streamed) + moved + work.phases * (card.chain_cycles + card.card_cycles)
+    return Step(cycles / card.clock_ghz / 1e3, "card")
 
 
 def step(card: Card, work: Work, batch: int, hidden: int, precision: str, *, backward: bool = False) -> Step:
@@ -139,6 +166,7 @@ class Floor(NamedTuple):
     inference: float
     training: float
     way: str  # of a forward's step
+    back: Step  # of a backward
 
 
 def floor(card: Card, cell: str, shape: tuple[int, int, int, int], precision: str) -> Floor:
@@ -150,7 +178,7 @@ def floor(card: Card, cell: str, shape: tuple[int, int, int, int], precision: st
     x_part = product_ms(card, steps * batch, inputs, outputs, precision)
     h_part = product_ms(card, steps * batch, hidden, work.matrices * hidden, precision)
     inference = x_part + steps * forward.microseconds * 1e-3
-    return Floor(inference, inference + steps * back.microseconds * 1e-3 + 2 * x_part + h_part, forward.way)
+    return Floor(inference, inference + steps * back.microseconds * 1e-3 + 2 * x_part + h_part, forward.way, back)
 
 
 class Figure(NamedTuple):
@@ -181,12 +209,13 @@ def main(arguments: list[str]) -> int:
     card = CARDS[parser.parse_args(arguments).card]
     print("predicted by a model, not measured; its inputs:")
     print(", ".join(f"{name} {value}" for name, value in asdict(card).items()))
-    times = f"{'us a step':>9s} {'way':13s} {'infer ms':>8s} {'train ms':>8s}"
+    times = f"{'us a step':>9s} {'way':13s} {'back':>9s} {'way':13s} {'infer ms':>8s} {'train ms':>8s}"
     print(f"{'cell':16s} {'T, B, I, H':22s} {'precision':9s} {times}")
     for cell, shape, precision, wanted in figures():
         found, one = floor(card, cell, shape, precision), step(card, Work.of(cell), shape[1], shape[3], precision)
+        steps = " ".join(f"{way.microseconds:9.2f} {way.way:13s}" for way in (one, found.back))
         print(
-            f"{cell:16s} {', '.join(map(str, shape)):22s} {precision:9s} {one.microseconds:9.2f} {found.way:13s} "
+            f"{cell:16s} {', '.join(map(str, shape)):22s} {precision:9s} {steps} "
             f"{found.inference:8.3f} {found.training:8.3f}  wanted: {wanted}"
         )
     return 0

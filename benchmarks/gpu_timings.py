@@ -30,10 +30,11 @@ from . import gpu_floor, machine, results
 from .peers import torch_loops
 
 SHAPES = ((256, 16, 256, 256), (256, 64, 512, 512), (256, 64, 1024, 1024), (128, 256, 2048, 2048), (256, 1, 256, 256))
+SHAPES += ((1024, 16, 768, 768),)  # the first figure of gpu_floor.py
 FUSED = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
 VARIANTS = ("gru_reset_before", "mut1_projected", "mut2_projected", "mut3", "lstm_peephole")
 VARIANT_SHAPE = (128, 32, 512, 512)
-KERNELS = ("resident", "grid")  # that run all steps of a forward
+KERNELS = ("resident", "grid")  # that run all steps of a forward and, where they can, of a backward
 STACKS = {"four layers": (4, False), "both directions": (1, True)}  # layers, both directions
 STACK_SHAPES = ((256, 16, 256, 256), (256, 16, 512, 512))
 ROUNDS = 9

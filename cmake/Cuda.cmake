@@ -44,8 +44,10 @@ set(rnnkernels_resident_backward_prelude "${CMAKE_CURRENT_BINARY_DIR}/resident_b
 rnnkernels_prelude("${rnnkernels_resident_backward_prelude}" csrc/cuda/resident/backward_kernel_headers.h kResidentBackwardPrelude)
 set(rnnkernels_grid_prelude "${CMAKE_CURRENT_BINARY_DIR}/grid_prelude.cpp")
 rnnkernels_prelude("${rnnkernels_grid_prelude}" csrc/cuda/grid/kernel_headers.h kGridPrelude)
+set(rnnkernels_grid_backward_prelude "${CMAKE_CURRENT_BINARY_DIR}/grid_backward_prelude.cpp")
+rnnkernels_prelude("${rnnkernels_grid_backward_prelude}" csrc/cuda/grid/backward_kernel_headers.h kGridBackwardPrelude)
 set(rnnkernels_cuda_programs
-  csrc/cuda/grid/coverage.cpp csrc/cuda/grid/source.cpp "${rnnkernels_grid_prelude}"
+  csrc/cuda/grid/coverage.cpp csrc/cuda/grid/source.cpp "${rnnkernels_grid_prelude}" "${rnnkernels_grid_backward_prelude}"
   csrc/cuda/resident/coverage.cpp csrc/cuda/resident/source.cpp "${rnnkernels_resident_prelude}" "${rnnkernels_resident_backward_prelude}"
   csrc/cuda/nvrtc.cpp csrc/cuda/program_cells.cpp csrc/cuda/program_source.cpp ${rnnkernels_run_time_cells} "${rnnkernels_program_prelude}")
 

@@ -160,9 +160,9 @@ py::tuple resident_source(const std::string& cell, const std::string& dtype, Ind
     return py::make_tuple(source.prelude, source.text);
 }
 py::tuple grid_source(const std::string& cell, const std::string& dtype, Index hidden, Index batch, int processors,
-                      int capability) {
+                      int capability, bool backward) {
     const cuda::ProgramSource source =
-        cuda::grid_source(resident_layer(cell, dtype, hidden, batch, processors, false, false, false), capability);
+        cuda::grid_source(resident_layer(cell, dtype, hidden, batch, processors, false, false, backward), capability);
     return py::make_tuple(source.prelude, source.text);
 }
 py::bytes compile_resident(const std::string& cell, const std::string& dtype, Index hidden, Index batch, int processors,
@@ -265,7 +265,7 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
     m.def("resident_source", &resident_source, py::arg("cell"), py::arg("dtype"), py::arg("hidden"), py::arg("batch"),
           py::arg("processors"), py::arg("tf32") = false, py::arg("pair") = false, py::arg("backward") = false);
     m.def("grid_source", &grid_source, py::arg("cell"), py::arg("dtype"), py::arg("hidden"), py::arg("batch"),
-          py::arg("processors"), py::arg("capability"));
+          py::arg("processors"), py::arg("capability"), py::arg("backward") = false);
     m.def("compile_resident", &compile_resident, py::arg("cell"), py::arg("dtype"), py::arg("hidden"), py::arg("batch"),
           py::arg("processors"), py::arg("capability"), py::arg("tf32") = false, py::arg("pair") = false,
           py::arg("backward") = false);

@@ -52,37 +52,24 @@ cuda::GraphCache& graph_cache() {
 // Bytes for the products' library, and behind them for the kernels.
 Index library_bytes(Kernel kernel) { return kernel == Kernel::reference ? 0 : cuda::kCublasWorkspace; }
 
-// Bytes of shared memory of a block there.
-template <class Call>
-int most_shared(const Call& call) {
-    return cuda::most_shared(cuda::card_of(call.in.where.device).capability);
-}
-
 // Why a kernel cannot serve a call; empty where it can.
-std::string not_served(Kernel kernel, int cell, const ForwardCall& call, Dtype dtype, const cuda::Card& card) {
+template <class Call>
+std::string not_served(Kernel kernel, int cell, const Call& call, Dtype dtype, const cuda::Card& card) {
     if (kernel == Kernel::grid) return cuda::not_grid(*at(cell).table, call, dtype, card);
     return kernel == Kernel::resident ? cuda::not_resident(*at(cell).table, call, dtype, card) : std::string();
 }
-// The processors of a card that a call's resident kernel may fill; 0: the call has none. A backward that has none runs
-// step by step, as by products.
-int resident_processors(Kernel kernel, int, const ForwardCall& call, Dtype) {
-    return kernel == Kernel::resident ? cuda::card_of(call.in.where.device).processors : 0;
-}
-int resident_processors(Kernel kernel, int cell, const BackwardCall& call, Dtype dtype) {
-    const cuda::Card card = cuda::card_of(call.in.where.device);
-    if (kernel != Kernel::resident || !cuda::not_resident(*at(cell).table, call, dtype, card).empty()) return 0;
-    return card.processors;
-}
 
-// A queue for a call, with what its kernel wants to know of the card.
+// A queue for a call, with what its kernel wants to know of the card. A backward that the kernel does not serve runs
+// step by step, as by products.
 template <class Call>
 cuda::Queue queue_of(void* stream, const cuda::Products& products, Kernel kernel, int cell, const Call& call,
                      Dtype dtype) {
-    cuda::Queue queue{stream, &products, resident_processors(kernel, cell, call, dtype), most_shared(call)};
-    if (std::is_same_v<Call, ForwardCall> && kernel == Kernel::grid) {
-        const cuda::Card card = cuda::card_of(call.in.where.device);
-        queue.grid = card.processors, queue.capability = card.capability;
-    }
+    cuda::Queue queue{stream, &products};
+    const cuda::Card card = cuda::card_of(call.in.where.device);
+    queue.shared = cuda::most_shared(card.capability), queue.capability = card.capability;
+    if (std::is_same_v<Call, BackwardCall> && !not_served(kernel, cell, call, dtype, card).empty()) return queue;
+    if (kernel == Kernel::resident) queue.resident = card.processors;
+    if (kernel == Kernel::grid) queue.grid = card.processors;
     return queue;
 }
 
@@ -99,7 +86,7 @@ Kernel that_serves(Kernel best, int cell, const ForwardCall& call, Dtype dtype) 
 }
 // What was measured are forwards.
 Kernel that_serves(Kernel best, int, const BackwardCall&, Dtype) {
-    return best == Kernel::resident ? Kernel::products : best;
+    return best == Kernel::resident || best == Kernel::grid ? Kernel::products : best;
 }
 template <class Call>
 Kernel kernel_of(int set, int cell, const Call& call, Dtype dtype) {
@@ -160,22 +147,24 @@ template <class Call>
 void make_kernels(int cell, const Call& call, Dtype dtype, const cuda::Queue& queue, bool pair) {
     if (cell >= kBuiltIn)
         cuda::make_ready(cuda::program_of(cell - kBuiltIn), dtype, std::is_same_v<Call, BackwardCall>);
-    if (queue.resident > 0 && call.in.shape.hidden > 0) {
-        const CellTable& table = *at(cell).table;
-        const Shape& shape = call.in.shape;
-        const cuda::OwnProgram* program = cell < kBuiltIn ? nullptr : &cuda::program_of(cell - kBuiltIn);
-        if constexpr (std::is_same_v<Call, BackwardCall>)
+    if (call.in.shape.hidden == 0) return;
+    const CellTable& table = *at(cell).table;
+    const Shape& shape = call.in.shape;
+    const cuda::OwnProgram* program = cell < kBuiltIn ? nullptr : &cuda::program_of(cell - kBuiltIn);
+    const cuda::Card card{queue.capability, queue.grid};
+    if constexpr (std::is_same_v<Call, BackwardCall>) {
+        if (queue.resident > 0)
             cuda::make_resident_backward_ready(
                 cell, program, cuda::divide_backward(table, shape, queue.resident, queue.shared), dtype);
-        else
+        if (queue.grid > 0)
+            cuda::make_grid_backward_ready(cell, program, cuda::divide_grid_backward(table, shape, card), dtype);
+    } else {
+        if (queue.resident > 0)
             cuda::make_resident_ready(
                 cell, program,
                 cuda::divide(table, shape, cuda::operands_of(dtype, call.in.where.tf32), queue.resident, queue.shared),
                 dtype, pair);
-    }
-    if (queue.grid > 0 && call.in.shape.hidden > 0) {
-        const cuda::Grid shape = cuda::divide_grid(*at(cell).table, call.in.shape, {queue.capability, queue.grid});
-        cuda::make_grid_ready(cell, cell < kBuiltIn ? nullptr : &cuda::program_of(cell - kBuiltIn), shape, dtype);
+        if (queue.grid > 0) cuda::make_grid_ready(cell, program, cuda::divide_grid(table, shape, card), dtype);
     }
 }
 

@@ -2,12 +2,14 @@
 // cell.
 //
 // A step is a pass of the cell's backward over its rows and then the products of its gate gradients with the recurrent
-// weights, which the step before it reads; or all steps of a chunk are one kernel (resident/). At a chunk's end its
-// gate gradients are summed (weight_gradients.h). The forward's arrays are only read: a run can be differentiated
+// weights, which the step before it reads; or all steps of a chunk are one kernel (resident/, grid/). At a chunk's end
+// its gate gradients are summed (weight_gradients.h). The forward's arrays are only read: a run can be differentiated
 // again. Not here: what a thread does (backward_bodies.h, ends.h, options.h, normalise.h).
 #pragma once
 
 #include "attention_backward_bodies.h"
+#include "grid/backward_warp.h"
+#include "grid/coverage.h"
 #include "normalise.h"
 #include "resident/backward_maths.h"
 #include "resident/coverage.h"
@@ -23,6 +25,7 @@ class BackwardEngine : public WeightGradients<T> {
     using Base::chunk_;
     using Base::chunk_row_;
     using Base::columns_;
+    using Base::grid_;
     using Base::in_;
     using Base::launches_;
     using Base::layer_;
@@ -66,7 +69,9 @@ public:
         // Else the product is added to what is carried by another body (carry).
         if (table_.vectors == 0 && (!masks_.drops || Base::projected()) && table_.hidden.count > 0)
             a_.product = h_part_;
-        if (queue.resident > 0) Base::take_starts(arena);
+        if (queue.grid > 0 && hidden > 0)
+            Base::take_exchange(divide_grid_backward(table_, shape_, {queue.capability, queue.grid}), arena);
+        if (queue.resident > 0 || queue.grid > 0) Base::take_starts(arena);
         if (Base::attending()) take_attending(arena);
     }
 
@@ -116,7 +121,7 @@ public:
 
     // Steps of a chunk in one kernel, where the queue wants that.
     bool steps(Index first, Index last) {
-        if (queue_.resident == 0 || shape_.hidden == 0) return false;
+        if ((queue_.resident == 0 && queue_.grid == 0) || shape_.hidden == 0) return false;
         ResidentBackwardCall call{};
         if constexpr (sizeof(T) == 4) {
             call.a = arrays(first);
@@ -131,6 +136,10 @@ public:
             for (int i = 0; i < product->count; ++i) call.gate_row[gate++] = product->row[i];
         call.batch = shape_.batch, call.steps = last - first;
         call.starts = starts_, call.first_step = first, call.behind = rows_.count(last);
+        if (queue_.grid > 0) {
+            launches_.grid_backward(queue_, grid_, {call, Base::cleared_exchange()}, launches_.program);
+            return true;
+        }
         const ResidentBackward shape = divide_backward(table_, shape_, queue_.resident, queue_.shared);
         launches_.resident_backward(queue_, shape, call, launches_.program);
         return true;

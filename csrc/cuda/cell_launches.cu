@@ -29,8 +29,8 @@ void launch_resident_backward(const Queue& queue, const ResidentBackward& shape,
     put_resident_backward_cell<Cell>(number, queue, shape, call);
 }
 
-template <class Cell, int number>
-void launch_grid(const Queue& queue, const Grid& shape, const GridCall& call, const void*) {
+template <class Cell, int number, class Call>
+void launch_grid(const Queue& queue, const Grid& shape, const Call& call, const void*) {
     put_grid_cell<Cell>(number, queue, shape, call);
 }
 
@@ -51,7 +51,10 @@ constexpr CellLaunches<T> make_launches() {
         launches.resident = launch_resident<Cell, number>;
         launches.resident_backward = launch_resident_backward<Cell, number>;
     }
-    if constexpr (sizeof(T) == 4 && has_grid<Cell>) launches.grid = launch_grid<Cell, number>;
+    if constexpr (sizeof(T) == 4 && has_grid<Cell>) {
+        launches.grid = launch_grid<Cell, number, GridCall>;
+        launches.grid_backward = launch_grid<Cell, number, GridBackwardCall>;
+    }
     return launches;
 }
 

@@ -19,6 +19,7 @@ struct ResidentBackward;
 struct ResidentBackwardCall;
 struct Grid;
 struct GridCall;
+struct GridBackwardCall;
 
 template <class T>
 struct CellLaunches {
@@ -35,7 +36,9 @@ struct CellLaunches {
     void (*resident)(const Queue& queue, const Resident& shape, const ResidentCall& call, const void* program);
     void (*resident_backward)(const Queue& queue, const ResidentBackward& shape, const ResidentBackwardCall& call,
                               const void* program);
-    void (*grid)(const Queue& queue, const Grid& shape, const GridCall& call, const void* program);  // (grid/)
+    // The same over the whole card (grid/).
+    void (*grid)(const Queue& queue, const Grid& shape, const GridCall& call, const void* program);
+    void (*grid_backward)(const Queue& queue, const Grid& shape, const GridBackwardCall& call, const void* program);
     const void* program;  // handed to each; null for a built-in cell
 };
 

@@ -85,7 +85,8 @@ void launch_resident_backward(const Queue& queue, const ResidentBackward& shape,
                               const void* program) {
     put_resident_backward(static_cast<const Compiled*>(program)->program(), queue, shape, call);
 }
-void launch_grid(const Queue& queue, const Grid& shape, const GridCall& call, const void* program) {
+template <class Call>
+void launch_grid(const Queue& queue, const Grid& shape, const Call& call, const void* program) {
     put_grid(static_cast<const Compiled*>(program)->program(), queue, shape, call);
 }
 
@@ -107,7 +108,8 @@ CellLaunches<T> launches_of(const OwnProgram& program) {
     }
     launches.resident = launch_resident;
     launches.resident_backward = launch_resident_backward;
-    launches.grid = launch_grid;
+    launches.grid = launch_grid<GridCall>;
+    launches.grid_backward = launch_grid<GridBackwardCall>;
     launches.program = &compiled(program);
     return launches;
 }

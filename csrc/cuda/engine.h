@@ -5,6 +5,7 @@
 #include "../recurrence/order.h"
 #include "cell_launches.h"
 #include "ends.h"
+#include "grid/geometry.h"
 #include "layer.h"
 #include "options.h"
 #include "plan.h"
@@ -80,6 +81,18 @@ protected:
     void take_starts(Arena& arena) {
         if (rows_.ragged()) starts_ = arena.take<Index>(rows_.steps + 1);
     }
+    // What blocks of a grid kernel exchange.
+    void take_exchange(const Grid& of, Arena& arena) {
+        if (of.blocks == 0) return;  // refused before it runs (grid/coverage.h)
+        grid_ = of;
+        exchange_ = exchange_in(of, grid_tiles(of, shape_.batch),
+                                arena.take<char>(exchange_bytes(of, grid_tiles(of, shape_.batch))));
+    }
+    // The same, as a launch finds it.
+    GridExchange cleared_exchange() const {
+        clear(queue_, exchange_.numbers, exchange_bytes(grid_, exchange_.tiles));
+        return exchange_;
+    }
     void put_starts() const {
         for (Index from = 0; starts_ && from <= rows_.steps; from += PutStarts::kMost) {
             PutStarts body{starts_ + from, {}};
@@ -121,6 +134,8 @@ protected:
     Index chunk_ = 0;          // rows
     Index chunk_row_ = 0;      // the first of the chunk at work
     Index* starts_ = nullptr;  // (steps + 1), or null
+    Grid grid_{};              // of a grid kernel
+    GridExchange exchange_{};
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

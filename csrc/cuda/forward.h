@@ -24,6 +24,7 @@ class ForwardEngine : public Engine<T> {
     using Base::at_step;
     using Base::chunk_;
     using Base::chunk_row_;
+    using Base::grid_;
     using Base::in_;
     using Base::launches_;
     using Base::layer_;
@@ -68,7 +69,8 @@ public:
         take_kept(arena);
         if (Base::attending()) take_attending(arena);
         if (Base::projected()) projection_part_ = arena.take<T>(batch * width);
-        if (queue.grid > 0 && hidden > 0) take_exchange(arena);
+        if (queue.grid > 0 && hidden > 0)
+            Base::take_exchange(divide_grid(table_, shape_, {queue.capability, queue.grid}), arena);
         if (queue.resident > 0 || queue.grid > 0) Base::take_starts(arena);
         a_.output = call.output;
     }
@@ -135,10 +137,7 @@ public:
         call.starts = starts_, call.first_step = first;
         for (int k = 0; k < table_.states; ++k) call.sequence[k] = call_.sequence[k];
         if (queue_.grid > 0) {
-            clear(queue_, exchange_, exchange_bytes_);
-            launches_.grid(queue_, grid_,
-                           {call, static_cast<std::uint16_t*>(exchange_), flags_, grid_tiles(grid_, shape_.batch)},
-                           launches_.program);
+            launches_.grid(queue_, grid_, {call, Base::cleared_exchange()}, launches_.program);
             return true;
         }
         if (queue_.pair && !queue_.pair->has_first) {
@@ -150,17 +149,6 @@ public:
         launches_.resident(queue_, shape, call, launches_.program);
         return true;
     }
-    // What blocks of a grid kernel exchange: h and, behind it, the flags.
-    void take_exchange(Arena& arena) {
-        grid_ = divide_grid(table_, shape_, {queue_.capability, queue_.grid});
-        if (grid_.blocks == 0) return;  // refused before it runs (grid/coverage.h)
-        const Index tiles = grid_tiles(grid_, shape_.batch), numbers = 2 * exchange_numbers(grid_, tiles);
-        exchange_bytes_ = numbers + 4 * exchange_flags(grid_, tiles);
-        char* const begin = arena.take<char>(exchange_bytes_);
-        exchange_ = begin;
-        flags_ = begin ? reinterpret_cast<unsigned*>(begin + numbers) : nullptr;
-    }
-
     // An attending recurrence (attending_forward.h).
     bool attends() const { return Base::attending(); }
     void ask(Index t);
@@ -380,11 +368,7 @@ private:
     T* kept_queries_ = nullptr;               // (rows, query_row(A))
     void* contexts_ = nullptr;                // (B, D)
     void* asking_ = nullptr;                  // (B, width): h for the query, where it is not the state
-    Grid grid_{};
-    void* exchange_ = nullptr;
-    unsigned* flags_ = nullptr;
-    Index exchange_bytes_ = 0;
-    T* zoned_ = nullptr;  // (B, states, H): what the cell made, where nothing is kept
+    T* zoned_ = nullptr;                      // (B, states, H): what the cell made, where nothing is kept
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -60,12 +60,18 @@ ProgramSource grid_source(const ResidentLayer& layer, int capability) {
     const CellTable& table = *at(layer.cell).table;
     ForwardCall call{};
     call.in.shape = {1, layer.batch, layer.hidden, layer.hidden, layer.hidden};
+    BackwardCall backward{};
+    backward.in = call.in;
     const Card card{capability, layer.processors};
-    const std::string why = not_grid(table, call, layer.dtype, card);
+    const std::string why =
+        layer.backward ? not_grid(table, backward, layer.dtype, card) : not_grid(table, call, layer.dtype, card);
     if (!why.empty()) throw std::invalid_argument("kernel: grid: " + why);
-    const Grid shape = divide_grid(table, call.in.shape, card);
     const OwnProgram* program = layer.cell < kBuiltIn ? nullptr : &program_of(layer.cell - kBuiltIn);
-    return {kGridPrelude, grid_source(layer.cell, program, shape, layer.dtype)};
+    if (layer.backward)
+        return {
+            kGridBackwardPrelude,
+            grid_backward_source(layer.cell, program, divide_grid_backward(table, call.in.shape, card), layer.dtype)};
+    return {kGridPrelude, grid_source(layer.cell, program, divide_grid(table, call.in.shape, card), layer.dtype)};
 }
 
 }  // namespace rnnkernels::cuda

@@ -97,7 +97,7 @@ def program_operands() -> tuple[str, ...]: ...
 def program_source(cell: str, dtype: str, prefix: str = "") -> tuple[str, str]: ...  # what stands before it, and it
 def compile_program(cell: str, dtype: str, backward: bool, capability: int) -> bytes: ...  # by NVRTC
 def grid_source(
-    cell: str, dtype: str, hidden: int, batch: int, processors: int, capability: int
+    cell: str, dtype: str, hidden: int, batch: int, processors: int, capability: int, backward: bool = False
 ) -> tuple[str, str]: ...
 def resident_source(
     cell: str,

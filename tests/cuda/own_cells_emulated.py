@@ -124,14 +124,18 @@ def test_halves(tensors: Any, name: str, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["lstm", "lstm_peephole", "gru", "rnn_relu", "gru_reset_before", "mgu", "mut1"])
-def test_resident_kernels(tensors: Any, name: str) -> None:
-    """All steps in one kernel: the bits of the built-in cell's, kept values included."""
+@pytest.mark.parametrize("kernel", ["resident", "grid"])
+def test_kernels_of_all_steps(tensors: Any, name: str, kernel: str) -> None:
+    """All steps in one kernel, both ways: the bits of the built-in cell's, kept values included."""
     import torch
+
+    if kernel == "grid" and name in {"gru_reset_before", "mgu", "mut1"}:
+        pytest.skip("two products")
 
     p = make(name, (4, 9, 35, 35), "float32")
     x, params, state = on_device(torch, p, torch.bfloat16)
     found = []
-    cuda.set_kernel("resident")
+    cuda.set_kernel(kernel)
     for of in (name, added(name)):
         run = rk.forward(of, x, params, state, lengths=[4, 0, 2, 4, 1, 3, 4, 4, 4])
         gradients = rk.backward(run, torch.from_numpy(p.d_output).to(x.dtype))
@@ -296,6 +300,8 @@ def test_the_preludes_use_what_a_compiler_without_headers_has(emulated: Any) -> 
         "programs": emulated.program_source(added("lstm"), "float32")[0],
         "resident": emulated.resident_source("lstm", "bfloat16", 64, 8, 132)[0],
         "resident backward": emulated.resident_source("lstm", "bfloat16", 64, 8, 132, backward=True)[0],
+        "grid": emulated.grid_source("lstm", "bfloat16", 64, 8, 132, 90)[0],
+        "grid backward": emulated.grid_source("lstm", "bfloat16", 64, 8, 132, 90, backward=True)[0],
     }
     for name, text in preludes.items():
         command = [compiler, "-E", "-P", "-D__CUDACC__", "-D__CUDACC_RTC__", "-x", "c++", "-"]

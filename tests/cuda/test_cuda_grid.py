@@ -1,12 +1,15 @@
 """The kernel "grid", emulated block by block: every cell that it serves, against "products"; and what it refuses.
 
-How its blocks, their flags and their buffers hold together is tests/native/check_grid.cpp's.
+How its blocks, their flags and their buffers hold together is tests/native/check_grid.cpp's. `compare` holds gradients
+to those of "products", too, which is the kernel "grid" in both directions.
 """
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
+import numpy as np
 import pytest
 from one_kernel import OPTIONS, SHAPES, check_rows, compare, given, problem
 from problems import make, on_device
@@ -62,6 +65,97 @@ def test_a_row_depends_on_itself_alone(tensors: Any) -> None:
     check_rows(tensors, "grid")
 
 
+def backwards(emulated: Any) -> int:
+    """How many grid backwards have run."""
+    count: int = ctypes.CDLL(emulated.__file__).emulated_grid_backwards()
+    return count
+
+
+def differentiate(
+    torch: Any, p: Any, kind: Any, kernel: str = "grid", d_states: bool = False, norms: bool = False, **options: Any
+) -> Any:
+    """Gradients by a kernel, which is the one that has run forwards."""
+    x, params, state = on_device(torch, p, kind)
+    cuda.set_kernel(kernel)
+    run = rk.forward(p.cell, x, params, state, **options)
+    d = torch.from_numpy(p.d_output).to(kind)
+    ahead = [None, *(torch.ones_like(d) for _ in state[1:])] if d_states else None
+    return rk.backward(run, d, d_states=ahead, norms=norms)
+
+
+@pytest.mark.parametrize("cell", ONE_PRODUCT)
+def test_which_backwards_are_one_kernel(tensors: Any, emulated: Any, cell: str) -> None:
+    """Those without gradients of states after h and readings; others are `products`'."""
+    torch = tensors
+    p = make(cell, (3, 4, 9, 9))
+
+    def served(kind: Any = torch.bfloat16, **options: Any) -> int:
+        before = backwards(emulated)
+        differentiate(torch, p, kind, **options)
+        return backwards(emulated) - before
+
+    assert [served(), served(torch.float16)] == [1, 1]
+    assert served(norms=True) == 0
+    assert served(noise=rk.Noise(1, weight_dropout=0.3)) == 1
+    assert served(kernel="products") == served(kernel="auto") == 0
+    if len(p.state) > 1:
+        assert served(all_states=True) == 1
+        assert served(all_states=True, d_states=True) == 0
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("hidden", [33, 130])
+@pytest.mark.parametrize("cell", ["rnn_tanh", "janet", "gru", "lstm", "lstm_peephole", "slstm"])
+def test_gradients_against_float64(tensors: Any, emulated: Any, cell: str, hidden: int, dtype: str) -> None:
+    """The CPU's, of the same rounded values: what is left is the rounding of h and of gate gradients."""
+    torch, kind = tensors, getattr(tensors, dtype)
+    p = make(cell, (4, 10, 5, hidden))
+    for array in (p.x, p.d_output, *p.params.values(), *p.state, *p.d_state):
+        array[...] = torch.from_numpy(array).to(kind).double().numpy()
+    lengths = [4, 0, 2, 4, 1, 3, 4, 4, 4, 1]
+    wanted = rk.backward(p.forward(lengths=lengths), p.d_output)
+    before = backwards(emulated)
+    found = differentiate(torch, p, kind, lengths=lengths)
+    assert backwards(emulated) == before + 1
+    unit = 2.0**-8 if dtype == "bfloat16" else 2.0**-11
+    pairs: list[Any] = [(found.params[name], value) for name, value in wanted.params.items()]
+    pairs += [(found.x, wanted.x), *zip(found.state, wanted.state, strict=True)]
+    for a, b in pairs:
+        error = np.abs(a.double().numpy() - b).max() / np.abs(b).max()
+        assert error < 30 * unit, float(error)
+
+
+def test_a_backward_in_several_chunks(tensors: Any, emulated: Any) -> None:
+    """A chunk is a launch: gradients of states and what products give go through memory between two of them."""
+    torch, before = tensors, backwards(emulated)
+    p = make("lstm", (300, 5, 2, 24))
+    found = differentiate(torch, p, torch.float16)
+    assert backwards(emulated) > before + 1
+    wanted = differentiate(torch, p, torch.float16, "products")
+    for name, value in wanted.params.items():
+        error = (found.params[name] - value).abs().max() / value.abs().max()
+        assert error < 8 * 2.0**-11, (name, float(error))
+
+
+def test_a_rows_gradients_depend_on_itself_alone(tensors: Any) -> None:
+    """Bit for bit, whatever its neighbours are, and a NaN among them; and the same again."""
+    torch = tensors
+    x, params, state = on_device(torch, make("lstm", (6, 19, 5, 34)), torch.bfloat16)
+    d = torch.randn(6, 19, 34, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    cuda.set_kernel("grid")
+    whole: Any = rk.backward(rk.forward("lstm", x, params, state), d)
+    assert torch.equal(whole.x, rk.backward(rk.forward("lstm", x, params, state), d).x)
+    one = [a[:, 3:4].contiguous() for a in (x, d)]
+    alone: Any = rk.backward(rk.forward("lstm", one[0], params, tuple(s[3:4].contiguous() for s in state)), one[1])
+    assert torch.equal(whole.x[:, 3:4], alone.x)
+    assert torch.equal(whole.state[1][3:4], alone.state[1])
+    d[:, 4] = float("nan")
+    beside: Any = rk.backward(rk.forward("lstm", x, params, state), d)
+    assert torch.isnan(beside.x[:, 4]).all()
+    keep = [row for row in range(19) if row != 4]
+    assert torch.equal(whole.x[:, keep], beside.x[:, keep])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -76,6 +170,7 @@ def test_what_a_card_does_not_hold_is_said(emulated: Any, arguments: tuple[Any, 
         emulated.grid_source(*arguments)
     assert "run_grid" in emulated.grid_source("lstm", "bfloat16", 2048, 16, 132, 90)[1]
     assert "run_grid" in emulated.grid_source("lstm", "float16", 576, 16, 40, 75)[1]
+    assert "run_grid_backward" in emulated.grid_source("lstm", "bfloat16", 2048, 16, 132, 90, backward=True)[1]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
-// Grid kernels (csrc/cuda/grid/) on the host: maps of every shape; and a layer's forward, block by block in random
-// orders, with flags that come late and buffers that are poisoned, against the same sums taken plainly, bit for bit.
+// Grid kernels (csrc/cuda/grid/) on the host: maps of every shape, of both directions; and a layer's forward, block by
+// block in random orders, with flags that come late and buffers that are poisoned, against the same sums taken plainly,
+// bit for bit.
 #include "cells/all.h"
 #include "math/functions.h"
 
@@ -9,17 +10,19 @@
 using namespace rnnkernels;
 using namespace rnnkernels::cuda;
 
+int check_grid_backward();  // check_grid_backward.cpp
+
 namespace {
 
 int faults = 0;
 void expect(bool holds, const char* what, const Grid& of) {
     if (holds) return;
     if (++faults < 20)
-        std::fprintf(stderr, "%s: gates %d hidden %d row tiles %d blocks %d teams %d groups %d\n", what, of.gates,
-                     of.hidden, of.row_tiles, of.blocks, of.teams, of.groups);
+        std::fprintf(stderr, "%s: gates %d numbers %d hidden %d row tiles %d blocks %d teams %d groups %d\n", what,
+                     of.gates, of.numbers, of.hidden, of.row_tiles, of.blocks, of.teams, of.groups);
 }
 
-// A warp awaits the blocks that make its part of h, its own block, and no block twice; those of a tile of rows all.
+// A warp awaits the blocks that make its part of k, its own block, and no block twice; those of a tile of rows all.
 void check_flags(const Grid& of) {
     for (const int block : {0, of.blocks - 1}) {
         std::vector<int> seen(of.blocks * of.row_tiles);
@@ -31,8 +34,8 @@ void check_flags(const Grid& of) {
                 ++own[awaits], ++seen[row_tile(of, warp) * of.blocks + awaits];
             }
             const int begin = split(of, warp) * of.pairs() * kPair;
-            for (int k = begin; k < begin + of.pairs() * kPair && k < of.hidden; ++k)
-                expect(own[k / of.block_units()] > 0, "h is not awaited", of);
+            for (int k = begin; k < begin + of.pairs() * kPair && k < of.depth(); ++k)
+                expect(own[k / (of.block_units() * of.numbers)] > 0, "a number is not awaited", of);
             expect(own[block] > 0, "its own block is not awaited", of);
             for (int other = 0; other < of.blocks; ++other)
                 expect(own[other] <= 1 + (other == block), "a flag is awaited twice", of);
@@ -48,7 +51,7 @@ void check_maps(const Grid& of, int processors, int capability, Index batch) {
     expect(of.blocks * of.teams <= processors, "more blocks than processors", of);
     expect(of.shared_bytes() <= shared_limit(capability), "more shared memory than there is", of);
     expect(of.values() <= kMostValues && of.groups >= 1 && of.groups <= kMostGroups, "too many values", of);
-    expect(of.row() >= of.hidden && of.row() % kPair == 0, "a row of h", of);
+    expect(of.row() >= of.depth() && of.row() % kPair == 0, "a row of what is exchanged", of);
     expect(batch == 0 || (grid_tiles(of, batch) * of.rows() >= batch && of.teams <= grid_tiles(of, batch)), "tiles",
            of);
     expect(of.block_units() * of.gates <= of.row_tiles * kTileRows, "more rows than a block's tiles", of);
@@ -123,7 +126,7 @@ void check_layer(const Layer& layer, int processors, int capability, unsigned se
     const Index tiles = grid_tiles(shape, batch);
     std::vector<std::uint16_t> h(exchange_numbers(shape, tiles));
     std::vector<unsigned> flags(exchange_flags(shape, tiles));
-    run_emulated_grid<Maths, Stored>(shape, {layer_call.to(0), h.data(), flags.data(), tiles}, seed);
+    run_emulated_grid<Maths, Stored>(shape, GridCall{layer_call.to(0), {h.data(), flags.data(), tiles}}, seed);
     plain_one_product<Cell, Stored>(layer_call.to(1), hidden, [&](int gate, Index unit, const auto& vector) {
         return plain_sum<Stored>(shape, layer_call.weight(gate, unit), vector);
     });
@@ -146,11 +149,14 @@ int main() {
         for (int gates = 1; gates <= kMostGates; ++gates)
             for (const Index batch : {1, 9, 64, 1000})
                 for (Index hidden = 1; hidden <= 2100; hidden += hidden < 40 ? 1 : 171)
-                    if (const Grid of = divide_grid(gates, hidden, batch, card.processors, card.capability);
-                        of.blocks > 0)
-                        check_maps(of, card.processors, card.capability, batch);
+                    for (const Grid& of :
+                         {divide_grid(gates, hidden, batch, card.processors, card.capability),
+                          divide_grid_backward(gates, hidden, batch, card.processors, card.capability)})
+                        if (of.blocks > 0) check_maps(of, card.processors, card.capability, batch);
     expect(divide_grid(4, 2048, 16, 132, 90).blocks == 128, "bfloat16 of H = 2048 does not fit an H200", {});
     expect(divide_grid(4, 1024, 16, 108, 80).blocks > 0, "H = 1024 does not fit an A100", {});
+    expect(divide_grid_backward(4, 768, 16, 132, 90).blocks == 48, "a backward of H = 768 is not of tiles", {});
+    expect(divide_grid_backward(4, 2048, 16, 132, 90).blocks == 128, "a backward of H = 2048 does not fit", {});
     const Layer layers[] = {{3, 2, 1, {}},   {4, 9, 5, {}},  {3, 17, 33, {}}, {5, 1, 40, {}},
                             {2, 8, 100, {}}, {1, 3, 64, {}}, {0, 4, 16, {}},  {4, 5, 70, {0, 5, 9, 12, 13}}};
     unsigned seed = 1;
@@ -163,6 +169,6 @@ int main() {
         }
     check_cell<Lstm>({3, 40, 70, {}}, 10, 80, 5);  // several groups, tiles and parts
     check_cell<Lstm>({2, 1, 900, {}}, 60, 90, 6);  // weights in shared memory
-    if (faults > 0) return 1;
+    if (faults + check_grid_backward() > 0) return 1;
     std::puts("grid kernels: ok");
 }

@@ -271,10 +271,11 @@ void launch_resident_backward(const Queue& queue, const ResidentBackward& shape,
     else
         put_backward_emulated<ResidentProgramBackward<InterpretedBackward>>(queue, shape, call);
 }
-void launch_grid(const Queue& queue, const Grid& shape, const GridCall& given, const void* program) {
-    GridCall call = given;
+template <class Maths, class Call>
+void launch_grid(const Queue& queue, const Grid& shape, const Call& given, const void* program) {
+    Call call = given;
     call.call.program = program;
-    put_grid_emulated<ResidentProgramMaths<InterpretedMaths>>(queue, shape, call);
+    put_grid_emulated<Maths>(queue, shape, call);
 }
 
 // Of each program one, for ever.
@@ -303,7 +304,8 @@ CellLaunches<T> launches_of(const OwnProgram& program) {
     }
     launches.resident = launch_resident;
     launches.resident_backward = launch_resident_backward;
-    launches.grid = launch_grid;
+    launches.grid = launch_grid<ResidentProgramMaths<InterpretedMaths>, GridCall>;
+    launches.grid_backward = launch_grid<ResidentProgramBackward<InterpretedBackward>, GridBackwardCall>;
     launches.program = &interpreted(program);
     return launches;
 }
@@ -314,12 +316,16 @@ void make_ready(const OwnProgram&, Dtype, bool) {}
 void make_resident_ready(int, const OwnProgram*, const Resident&, Dtype, bool) {}
 void make_resident_backward_ready(int, const OwnProgram*, const ResidentBackward&, Dtype) {}
 void make_grid_ready(int, const OwnProgram*, const Grid&, Dtype) {}
+void make_grid_backward_ready(int, const OwnProgram*, const Grid&, Dtype) {}
 
 }  // namespace rnnkernels::cuda
 
 // How many resident backwards have run.
 extern "C" __attribute__((visibility("default"))) int emulated_resident_backwards() {
     return rnnkernels::cuda::resident_backwards;
+}
+extern "C" __attribute__((visibility("default"))) int emulated_grid_backwards() {
+    return rnnkernels::cuda::grid_backwards;
 }
 
 // A phase of a program, compiled for the host: run in its place from now on; null: no longer. Whether there is such a

@@ -1,5 +1,6 @@
-// What a warp of a grid kernel can do (csrc/cuda/grid/warp.h), on the host: lanes one after the other, mma as the PTX
-// manual has its fragments. Warps go on in a random order, from tile to tile, as far as what they wait for allows.
+// What a warp of a grid kernel can do (csrc/cuda/grid/warp.h, backward_warp.h), on the host: lanes one after the other,
+// mma as the PTX manual has its fragments. Warps go on in a random order, from tile to tile, as far as what they wait
+// for allows.
 //
 // The memory is weaker than any GPU's. What a warp stores reaches the others late and in any order, or when its count
 // reaches the block's flag. What a warp loads is as old as its last acquire, or older: it sees a buffer as it was when
@@ -17,6 +18,7 @@
 #include <random>
 #include <vector>
 
+#include "cuda/grid/backward_warp.h"
 #include "cuda/grid/warp.h"
 #include "emulated_lanes.h"
 
@@ -32,11 +34,11 @@ inline constexpr std::uint16_t kNoHalf = 0x7fff;  // a NaN of both halves
 // The global memory of a team, and what is on its way there. A warp's number is of all in the team.
 class EmulatedTeam {
 public:
-    EmulatedTeam(const GridCall& call, const Grid& shape, unsigned seed)
-        : shape(shape), call(call), random_(seed), warps_(shape.blocks * kGridWarps) {}
+    // So many exchanges of each tile.
+    EmulatedTeam(const GridExchange& exchange, Index exchanges, const Grid& shape, unsigned seed)
+        : shape(shape), exchange_(exchange), exchanges_(exchanges), random_(seed), warps_(shape.blocks * kGridWarps) {}
 
     const Grid shape;
-    const GridCall& call;
 
     unsigned any(std::size_t below) { return static_cast<unsigned>(random_() % below); }
     void begin(int warp, Index tile) {
@@ -53,24 +55,25 @@ public:
     std::uint16_t seen(int warp, int buffer, int row, int k) const {
         return warps_[warp].seen[h_at(shape, 0, buffer, row, k)];
     }
-    void store(int warp, Index tile, int buffer, int row, int unit, std::uint16_t bits) {
-        // h for the next step takes the place of what the step before this one has read.
+    void store(int warp, Index tile, int buffer, int row, int unit, const std::uint16_t* bits) {
+        // What is for the next exchange takes the place of what the one before this one was.
         const Index now = warps_[warp].reads, needed = buffer == buffer_of(now) ? now - 1 : now;
         for (const Warp& other : warps_)
-            if (reads_of(other, tile) < needed) grid_fault("h is stored where not all have read");
-        warps_[warp].stored.push_back({h_at(shape, tile, buffer, row, unit), bits});
+            if (reads_of(other, tile) < needed) grid_fault("something is stored where not all have read");
+        for (int i = 0; i < shape.numbers; ++i)
+            warps_[warp].stored.push_back({h_at(shape, tile, buffer, row, unit * shape.numbers + i), bits[i]});
     }
     void publish(int warp, Index tile) {
         warps_[warp].counts.push_back({tile, std::move(warps_[warp].stored)});
         warps_[warp].stored.clear();
     }
-    // A warp has multiplied in a step: it reads that buffer no more.
+    // A warp has multiplied what it got: it reads that buffer no more.
     void was_read(int warp, Index tile) {
         const Index read = ++warps_[warp].reads;
         for (const Warp& other : warps_)
             if (reads_of(other, tile) < read) return;
         std::uint16_t* const h = memory(tile) + buffer_of(read - 1) * buffer_size();
-        for (int row = 0; row < shape.rows(); ++row) std::fill_n(h + row * shape.row(), shape.hidden, kNoHalf);
+        for (int row = 0; row < shape.rows(); ++row) std::fill_n(h + row * shape.row(), shape.depth(), kNoHalf);
     }
     // Something that is on its way arrives; false: nothing is.
     bool deliver() {
@@ -79,7 +82,7 @@ public:
             const std::size_t warp = (first + i) % warps_.size();
             if (warps_[warp].counts.empty()) continue;
             const Count& count = warps_[warp].counts.front();
-            for (const Store& store : count.covered) call.h[store.at] = store.bits;
+            for (const Store& store : count.covered) exchange_.numbers[store.at] = store.bits;
             ++flag(count.tile, static_cast<int>(warp) / kGridWarps);
             warps_[warp].counts.pop_front();
             return true;
@@ -103,12 +106,14 @@ private:
         Index tile = -1, reads = 0;
     };
     int buffer_size() const { return shape.rows() * shape.row(); }
-    std::uint16_t* memory(Index tile) const { return call.h + h_at(shape, tile, 0, 0, 0); }
-    unsigned& flag(Index tile, int block) const { return call.flags[tile * shape.blocks + block]; }
-    // Steps of a tile that a warp has multiplied.
+    std::uint16_t* memory(Index tile) const { return exchange_.numbers + h_at(shape, tile, 0, 0, 0); }
+    unsigned& flag(Index tile, int block) const { return exchange_.flags[tile * shape.blocks + block]; }
+    // Exchanges of a tile that a warp has multiplied.
     Index reads_of(const Warp& warp, Index tile) const {
-        return warp.tile == tile ? warp.reads : warp.tile > tile ? call.call.steps : 0;
+        return warp.tile == tile ? warp.reads : warp.tile > tile ? exchanges_ : 0;
     }
+    const GridExchange& exchange_;
+    const Index exchanges_;
     std::mt19937 random_;
     std::vector<Warp> warps_;
 };
@@ -188,7 +193,7 @@ struct EmulatedGridMachine {
                                 static_cast<unsigned>(team.seen(number(), buffer, row, k + 1)) << 16;
             }
     }
-    void store(Index tile, int buffer, int row, int unit, std::uint16_t bits) const {
+    void store(Index tile, int buffer, int row, int unit, const std::uint16_t* bits) const {
         team.store(number(), tile, buffer, row, unit, bits);
     }
     void keep(int lane, int pair, int word, unsigned bits) const { shared.weights[kept_at(lane, pair, word)] = bits; }
@@ -211,10 +216,10 @@ private:
     }
 };
 
-// A call, team by team.
-template <class Maths, class Stored>
-void run_emulated_grid(const Grid& shape, const GridCall& call, unsigned seed) {
-    using Warp = GridWarp<Maths, Stored, EmulatedGridMachine>;
+// A call, team by team. begin(warp, tile): before a tile's first exchange. behind(warp, t): behind the barrier of
+// exchange t.
+template <class Warp, class Call, class Begin, class Behind>
+void run_emulated_teams(const Grid& shape, const Call& call, unsigned seed, Begin begin, Behind behind) {
     struct Runner {
         EmulatedGridMachine machine;
         Index tile;
@@ -222,8 +227,9 @@ void run_emulated_grid(const Grid& shape, const GridCall& call, unsigned seed) {
         Index t = -1;
         bool multiplied = false;
     };
+    const Index steps = call.call.steps;
     for (int number = 0; number < shape.teams; ++number) {
-        EmulatedTeam team(call, shape, seed + static_cast<unsigned>(number));
+        EmulatedTeam team(call.exchange, steps, shape, seed + static_cast<unsigned>(number));
         std::vector<EmulatedGridBlock> blocks(shape.blocks, EmulatedGridBlock(shape));
         std::vector<std::unique_ptr<Runner>> runners;
         std::vector<Runner*> at_work;
@@ -236,17 +242,17 @@ void run_emulated_grid(const Grid& shape, const GridCall& call, unsigned seed) {
         }
         const auto turn = [&](Runner& runner) {
             const EmulatedGridMachine& machine = runner.machine;
-            if (runner.tile >= call.tiles) return Turn::ended;
+            if (runner.tile >= call.exchange.tiles) return Turn::ended;
             if (runner.t < 0) {
                 team.begin(machine.number(), runner.tile);
-                runner.warp->begin(runner.tile);
+                begin(*runner.warp, runner.tile);
                 runner.t = 0;
-            } else if (runner.t == call.call.steps) {
+            } else if (runner.t == steps) {
                 runner.warp->end();
                 runner.tile += shape.teams, runner.t = -1;
             } else if (runner.multiplied) {
                 if (!machine.shared.passes(machine.warp)) return Turn::waits;
-                runner.warp->finish(runner.t);
+                behind(*runner.warp, runner.t);
                 machine.shared.was_read(machine.warp);
                 ++runner.t, runner.multiplied = false;
             } else {
@@ -261,6 +267,27 @@ void run_emulated_grid(const Grid& shape, const GridCall& call, unsigned seed) {
                 at_work, [&](std::size_t below) { return team.any(below); }, [&] { return team.deliver(); }, turn))
             grid_fault("all wait for ever");
     }
+}
+
+template <class Maths, class Stored>
+void run_emulated_grid(const Grid& shape, const GridCall& call, unsigned seed) {
+    run_emulated_teams<GridWarp<Maths, Stored, EmulatedGridMachine>>(
+        shape, call, seed, [](auto& warp, Index tile) { warp.begin(tile); },
+        [](auto& warp, Index t) { warp.finish(t); });
+}
+template <class Maths, class Stored>
+void run_emulated_grid(const Grid& shape, const GridBackwardCall& call, unsigned seed) {
+    const Index steps = call.call.steps;
+    run_emulated_teams<GridBackwardWarp<Maths, Stored, EmulatedGridMachine>>(
+        shape, call, seed,
+        [steps](auto& warp, Index tile) {
+            warp.begin(tile);
+            if (steps > 0) warp.step(0);
+        },
+        [steps](auto& warp, Index e) {
+            warp.sum();
+            if (e + 1 < steps) warp.step(e + 1);
+        });
 }
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

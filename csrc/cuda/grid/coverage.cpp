@@ -5,26 +5,49 @@
 
 namespace rnnkernels::cuda {
 
-std::string not_grid(const CellTable& table, const ForwardCall& call, Dtype dtype, const Card& card) {
-    const Inputs& in = call.in;
-    const auto wanted = [](const std::string& expected, const std::string& got) {
-        return "expected " + expected + ", got " + got;
-    };
-    const std::string capability = std::to_string(card.capability / 10) + "." + std::to_string(card.capability % 10);
-    if (card.capability < 75) return wanted("a GPU of capability 7.5 or more", capability);
+namespace {
+
+std::string wanted(const std::string& expected, const std::string& got) {
+    return "expected " + expected + ", got " + got;
+}
+std::string name_of(const Card& card) {
+    return std::to_string(card.capability / 10) + "." + std::to_string(card.capability % 10);
+}
+
+// Whatever the sizes.
+std::string not_grid(const CellTable& table, const Inputs& in, Dtype dtype, const Card& card) {
+    if (card.capability < 75) return wanted("a GPU of capability 7.5 or more", name_of(card));
     if (dtype != Dtype::bfloat16 && dtype != Dtype::float16)
         return wanted("bfloat16 or float16", dtype == Dtype::float32 ? "float32" : "float64");
     if (dtype == Dtype::bfloat16 && card.capability < 80)
-        return wanted("float16 on a GPU of capability " + capability, "bfloat16");
+        return wanted("float16 on a GPU of capability " + name_of(card), "bfloat16");
     if (table.form != Form::one_product || table.vectors > 0 || table.heads > 1 || table.hidden.count == 0)
         return wanted("a cell whose one product is of h and of all of it", table.info.name);
-    if (const std::string why = not_in_one_kernel(in); !why.empty()) return why;
-    if (in.shape.hidden == 0) return {};  // nothing to do
-    if (divide_grid(table, in.shape, card).blocks == 0)
-        return wanted("sizes whose weights stay on the card (docs/cuda.md)",
-                      std::to_string(table.hidden.count) + " gates of H = " + std::to_string(in.shape.hidden) + " on " +
-                          std::to_string(card.processors) + " processors of capability " + capability);
-    return {};
+    return not_in_one_kernel(in);
+}
+std::string too_large(const CellTable& table, const Shape& shape, const Card& card) {
+    return wanted("sizes whose weights stay on the card (docs/cuda.md)",
+                  std::to_string(table.hidden.count) + " gates of H = " + std::to_string(shape.hidden) + " on " +
+                      std::to_string(card.processors) + " processors of capability " + name_of(card));
+}
+
+}  // namespace
+
+std::string not_grid(const CellTable& table, const ForwardCall& call, Dtype dtype, const Card& card) {
+    if (const std::string why = not_grid(table, call.in, dtype, card); !why.empty()) return why;
+    const Shape& shape = call.in.shape;
+    if (shape.hidden == 0) return {};  // nothing to do
+    return divide_grid(table, shape, card).blocks > 0 ? std::string() : too_large(table, shape, card);
+}
+
+std::string not_grid(const CellTable& table, const BackwardCall& call, Dtype dtype, const Card& card) {
+    if (const std::string why = not_grid(table, call.in, dtype, card); !why.empty()) return why;
+    for (int k = 0; k < table.states; ++k)
+        if ((k > 0 && call.d_sequence[k]) || call.norms[k])
+            return "expected no gradients of states after h and no readings, got some";
+    const Shape& shape = call.in.shape;
+    if (shape.hidden == 0) return {};
+    return divide_grid_backward(table, shape, card).blocks > 0 ? std::string() : too_large(table, shape, card);
 }
 
 }  // namespace rnnkernels::cuda

@@ -1,11 +1,14 @@
-// Where everything is in a grid kernel (warp.h): which rows of the weight a warp multiplies and which part of k, which
-// values a thread finishes, where h and the flags stand in global memory. Constants of one kernel, and no code of a
-// GPU's: all of it is tested on the host.
+// Where everything is in a grid kernel (warp.h, backward_warp.h): which rows of the weight a warp multiplies and which
+// part of k, which values a thread finishes, where the exchange and its flags stand in global memory. Constants of one
+// kernel, and no code of a GPU's: all of it is tested on the host.
 //
 // The words: a *team* of blocks keeps weight_hh once, in registers and shared memory, and carries a *tile* of the
 // batch, `groups` groups of eight rows, through all steps; then the next tile. A block has `row_tiles` tiles of 16 rows
 // of the weight; so many warps share each of them, and divide k. A block's rows of the weight are its units' gates,
-// unit after unit; rows beyond are none, with weights of 0.
+// unit after unit; rows beyond are none, with weights of 0. Blocks exchange h, a number of a unit.
+//
+// Of a backward the weight is weight_hh transposed: a unit has one row of it, and exchanges its gate gradients, so many
+// numbers side by side. k goes through the units, and of each through its numbers: a part of k is of few blocks.
 #pragma once
 
 #include "../resident/geometry.h"
@@ -14,31 +17,34 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 
 inline constexpr int kGridWarps = 8;
 inline constexpr int kGridThreads = 32 * kGridWarps;
-inline constexpr int kPair = 2 * kTileDepth;  // numbers of h that a lane's loads of 16 bytes make of a row
+inline constexpr int kPair = 2 * kTileDepth;  // numbers along k that a lane's loads of 16 bytes make of a row
 inline constexpr int kPairWords = 8;          // of a lane's weights, for a pair
 inline constexpr int kMostHeld = 10;          // pairs whose weights are registers
 inline constexpr int kMostValues = 4;         // that a thread finishes
 inline constexpr int kGridHidden = 4096;      // H, at most
 
 struct Grid {
-    int gates;      // that the hidden product feeds
+    int gates;      // rows of a unit: the gates that the hidden product feeds; of a backward 1
     int hidden;     // H
     int row_tiles;  // of a block: 1, 2, 4 or 8
     int blocks;     // of a team
     int teams;
-    int groups;  // of a tile
+    int groups;       // of a tile
+    int numbers = 1;  // of a unit, that blocks exchange: h, or its gate gradients
 
+    // Numbers along k.
+    RNNKERNELS_DEVICE constexpr int depth() const { return numbers * hidden; }
     RNNKERNELS_DEVICE constexpr int splits() const { return kGridWarps / row_tiles; }
     RNNKERNELS_DEVICE constexpr int block_units() const { return row_tiles * kTileRows / gates; }
     RNNKERNELS_DEVICE constexpr int rows() const { return groups * kGroup; }
     // Pairs along k of each warp; of them those in registers, and those in shared memory.
     RNNKERNELS_DEVICE constexpr int pairs() const {
         const int step = splits() * kPair;
-        return (hidden + step - 1) / step;
+        return (depth() + step - 1) / step;
     }
     RNNKERNELS_DEVICE constexpr int held() const { return pairs() < kMostHeld ? pairs() : kMostHeld; }
     RNNKERNELS_DEVICE constexpr int kept() const { return pairs() - held(); }
-    // Numbers of a row of h as it is exchanged: those from H on stay zero.
+    // Numbers of a row as it is exchanged: those from depth() on stay zero.
     RNNKERNELS_DEVICE constexpr int row() const { return splits() * pairs() * kPair; }
     // Units of rows that a thread finishes.
     RNNKERNELS_DEVICE constexpr int values() const {
@@ -56,7 +62,7 @@ struct Grid {
 RNNKERNELS_DEVICE constexpr int row_tile(const Grid& of, int warp) { return warp / of.splits(); }
 RNNKERNELS_DEVICE constexpr int split(const Grid& of, int warp) { return warp % of.splits(); }
 
-// The 16 bytes of a row of h that a lane loads for a pair begin at this k. They are the B fragments of two products,
+// The 16 bytes of a row that a lane loads for a pair begin at this k. They are the B fragments of two products,
 // k within a product being in an order of its own: the weights are in the same.
 RNNKERNELS_DEVICE constexpr int load_k(const Grid& of, int warp, int lane, int pair) {
     return (split(of, warp) * of.pairs() + pair) * kPair + 8 * (lane & 3);
@@ -87,25 +93,39 @@ RNNKERNELS_DEVICE constexpr GridValue value_of(const Grid& of, int thread, int v
     return at < units * of.rows() ? GridValue{at % units, at / units} : GridValue{units, 0};
 }
 
-// The exchange, in global memory, cleared before a launch: for each tile of the batch two buffers of h, (rows(),
-// row()) numbers of two bytes; and a flag for each block.
+// The exchange, in global memory, cleared before a launch: for each tile of the batch two buffers, (rows(), row())
+// numbers of two bytes; and a flag for each block.
 RNNKERNELS_DEVICE constexpr long long h_at(const Grid& of, long long tile, int buffer, int row, int k) {
     return ((tile * 2 + buffer) * of.rows() + row) * of.row() + k;
 }
 constexpr long long grid_tiles(const Grid& of, long long batch) { return (batch + of.rows() - 1) / of.rows(); }
 constexpr long long exchange_numbers(const Grid& of, long long tiles) { return h_at(of, tiles, 0, 0, 0); }
 constexpr long long exchange_flags(const Grid& of, long long tiles) { return tiles * of.blocks; }
+constexpr long long exchange_bytes(const Grid& of, long long tiles) {
+    return 2 * exchange_numbers(of, tiles) + 4 * exchange_flags(of, tiles);
+}
+struct GridExchange {
+    std::uint16_t* numbers;
+    unsigned* flags;
+    long long tiles;  // of the batch
+};
+// In so many bytes; null where they are.
+inline GridExchange exchange_in(const Grid& of, long long tiles, void* bytes) {
+    if (!bytes) return {nullptr, nullptr, tiles};
+    auto* const numbers = static_cast<std::uint16_t*>(bytes);
+    return {numbers, static_cast<unsigned*>(static_cast<void*>(numbers + exchange_numbers(of, tiles))), tiles};
+}
 
-// A block's flag counts its warps' stores of h: so much when its h for step t can be read.
+// A block's flag counts its warps' stores: so much when what it has for exchange t can be read.
 RNNKERNELS_DEVICE constexpr unsigned flag_of(long long t) { return static_cast<unsigned>(kGridWarps * (t + 1)); }
 // The blocks whose units a warp's part of k has: `count` from `first` on, which may be none.
 struct GridBlocks {
     int first, count;
 };
 RNNKERNELS_DEVICE constexpr GridBlocks part_blocks(const Grid& of, int warp) {
-    const int begin = split(of, warp) * of.pairs() * kPair, units = of.block_units();
-    const int end = begin + of.pairs() * kPair < of.hidden ? begin + of.pairs() * kPair : of.hidden;
-    return begin < end ? GridBlocks{begin / units, (end - 1) / units - begin / units + 1} : GridBlocks{0, 0};
+    const int begin = split(of, warp) * of.pairs() * kPair, each = of.block_units() * of.numbers;
+    const int end = begin + of.pairs() * kPair < of.depth() ? begin + of.pairs() * kPair : of.depth();
+    return begin < end ? GridBlocks{begin / each, (end - 1) / each - begin / each + 1} : GridBlocks{0, 0};
 }
 // The flags that a warp awaits: of these blocks, and of its own.
 RNNKERNELS_DEVICE constexpr int awaited(const Grid& of, int warp) { return part_blocks(of, warp).count + 1; }
@@ -113,7 +133,7 @@ RNNKERNELS_DEVICE constexpr int awaited_block(const Grid& of, int block, int war
     const GridBlocks part = part_blocks(of, warp);
     return i < part.count ? part.first + i : block;
 }
-// The buffer that step t reads.
+// The buffer of exchange t.
 RNNKERNELS_DEVICE constexpr int buffer_of(long long t) { return static_cast<int>(t & 1); }
 
 // Bytes of shared memory that a block may have.
@@ -129,9 +149,8 @@ constexpr int shared_limit(int capability) {
 }
 
 // How a layer is divided. No blocks: it does not fit. What decides the order of a sum does not depend on the batch.
-constexpr Grid divide_grid(int gates, long long hidden, long long batch, int processors, int capability) {
-    Grid of{gates, static_cast<int>(hidden), 1, 0, 0, 1};
-    if (gates < 1 || gates > kMostGates || hidden < 1 || hidden > kGridHidden) return of;
+// `each`: registers that a thread has for a value more, beside the sums'.
+constexpr Grid divide_grid(Grid of, int each, long long batch, int processors, int capability) {
     for (; of.row_tiles <= kGridWarps; of.row_tiles *= 2) {
         const int units = of.block_units(), blocks = (of.hidden + units - 1) / units;
         if (blocks > processors || of.shared_bytes() > shared_limit(capability) || of.values() > kMostValues) continue;
@@ -144,11 +163,25 @@ constexpr Grid divide_grid(int gates, long long hidden, long long batch, int pro
     of.groups = static_cast<int>(wanted > kMostGroups ? kMostGroups : wanted < 1 ? 1 : wanted);
     // The sums and values of each group are registers, beside the weights.
     while (of.groups > 1 && (of.values() > kMostValues || of.shared_bytes() > shared_limit(capability) ||
-                             of.held() * kPairWords + 32 * of.groups > 160))
+                             of.held() * kPairWords + 32 * of.groups > 160 ||
+                             of.held() * kPairWords + 32 * of.groups + each * of.values() > 180))
         --of.groups;
     const long long tiles = grid_tiles(of, batch);
     of.teams = static_cast<int>(tiles < fitting ? tiles : fitting);
     return of;
+}
+constexpr bool has_grid_size(int gates, long long hidden) {
+    return gates >= 1 && gates <= kMostGates && hidden >= 1 && hidden <= kGridHidden;
+}
+constexpr Grid divide_grid(int gates, long long hidden, long long batch, int processors, int capability) {
+    const Grid of{gates, static_cast<int>(hidden), 1, 0, 0, 1};
+    return has_grid_size(gates, hidden) ? divide_grid(of, 0, batch, processors, capability) : of;
+}
+// The same of a backward. With less for a value a GRU went to memory in a step: four of them, of 520 units on 14
+// processors.
+constexpr Grid divide_grid_backward(int gates, long long hidden, long long batch, int processors, int capability) {
+    const Grid of{1, static_cast<int>(hidden), 1, 0, 0, 1, gates};
+    return has_grid_size(gates, hidden) ? divide_grid(of, 10, batch, processors, capability) : of;
 }
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -12,15 +12,9 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 
 template <Grid shape, class Maths, class Stored>
 __device__ __forceinline__ void run_grid(const GridCall& call) {
-    extern __shared__ __align__(16) unsigned char memory[];
-    const GridMachine<shape> machine{call,
-                                     reinterpret_cast<uint4*>(memory),
-                                     reinterpret_cast<float*>(memory) + shape.kept_words(),
-                                     static_cast<int>(blockIdx.x % shape.blocks),
-                                     static_cast<int>(threadIdx.x / 32),
-                                     static_cast<int>(threadIdx.x % 32)};
+    const auto machine = GridMachine<shape>::here(call.exchange);
     GridWarp<Maths, Stored, GridMachine<shape>> warp(machine, call.call);
-    for (Index tile = blockIdx.x / shape.blocks; tile < call.tiles; tile += shape.teams) {
+    for (Index tile = blockIdx.x / shape.blocks; tile < call.exchange.tiles; tile += shape.teams) {
         warp.begin(tile);
         for (Index t = 0; t < call.call.steps; ++t) {
             warp.multiply(t);

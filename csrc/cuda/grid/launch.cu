@@ -28,25 +28,33 @@ void check_room(cudaKernel_t kernel, const Grid& shape, int device) {
                           " blocks on the card at once, got room for " + std::to_string(each * processors));
 }
 
-// On the current device.
-cudaKernel_t kernel_of(int number, const OwnProgram* program, const Grid& shape, Dtype storage) {
+// That of a source, on the current device.
+cudaKernel_t kernel_of(const char* prelude, const std::string& source, const char* name, const Grid& shape) {
     static std::mutex guard;
     static auto* kept = new std::map<std::tuple<int, std::string>, cudaKernel_t>;
     const int device = current_device();
-    const std::string source = grid_source(number, program, shape, storage);
     const std::lock_guard<std::mutex> lock(guard);
     cudaKernel_t& kernel = (*kept)[{device, source}];
     if (kernel) return kernel;
     cudaKernel_t found{};
-    RNNKERNELS_CHECK(cudaLibraryGetKernel(&found, loaded(kGridPrelude, source, capability_of(device)), kGridKernel));
+    RNNKERNELS_CHECK(cudaLibraryGetKernel(&found, loaded(prelude, source, capability_of(device)), name));
     RNNKERNELS_CHECK(cudaKernelSetAttributeForDevice(found, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                      shape.shared_bytes(), device));
     check_room(found, shape, device);
     return kernel = found;
 }
+cudaKernel_t kernel_of(int number, const OwnProgram* program, const Grid& shape, Dtype storage, const GridCall*) {
+    return kernel_of(kGridPrelude, grid_source(number, program, shape, storage), kGridKernel, shape);
+}
+cudaKernel_t kernel_of(int number, const OwnProgram* program, const Grid& shape, Dtype storage,
+                       const GridBackwardCall*) {
+    return kernel_of(kGridBackwardPrelude, grid_backward_source(number, program, shape, storage), kGridBackwardKernel,
+                     shape);
+}
 
-void put(int number, const OwnProgram* program, const Queue& queue, const Grid& shape, const GridCall& call) {
-    if (call.tiles == 0 || call.call.steps == 0) return;
+template <class Call>
+void put(int number, const OwnProgram* program, const Queue& queue, const Grid& shape, const Call& call) {
+    if (call.exchange.tiles == 0 || call.call.steps == 0) return;
     cudaLaunchAttribute cooperative{};
     cooperative.id = cudaLaunchAttributeCooperative;
     cooperative.val.cooperative = 1;
@@ -56,9 +64,9 @@ void put(int number, const OwnProgram* program, const Queue& queue, const Grid& 
     config.dynamicSmemBytes = static_cast<std::size_t>(shape.shared_bytes());
     config.stream = static_cast<cudaStream_t>(queue.stream);
     config.attrs = &cooperative, config.numAttrs = 1;
-    void* arguments[] = {const_cast<GridCall*>(&call)};
-    RNNKERNELS_CHECK(cudaLaunchKernelExC(
-        &config, reinterpret_cast<const void*>(kernel_of(number, program, shape, call.call.a.storage)), arguments));
+    const cudaKernel_t kernel = kernel_of(number, program, shape, call.call.a.storage, &call);
+    void* arguments[] = {const_cast<Call*>(&call)};
+    RNNKERNELS_CHECK(cudaLaunchKernelExC(&config, reinterpret_cast<const void*>(kernel), arguments));
 }
 
 }  // namespace
@@ -69,9 +77,18 @@ void put_grid(int number, const Queue& queue, const Grid& shape, const GridCall&
 void put_grid(const OwnProgram& program, const Queue& queue, const Grid& shape, const GridCall& call) {
     put(-1, &program, queue, shape, call);
 }
+void put_grid(int number, const Queue& queue, const Grid& shape, const GridBackwardCall& call) {
+    put(number, nullptr, queue, shape, call);
+}
+void put_grid(const OwnProgram& program, const Queue& queue, const Grid& shape, const GridBackwardCall& call) {
+    put(-1, &program, queue, shape, call);
+}
 
 void make_grid_ready(int number, const OwnProgram* program, const Grid& shape, Dtype storage) {
-    kernel_of(number, program, shape, storage);
+    kernel_of(number, program, shape, storage, static_cast<const GridCall*>(nullptr));
+}
+void make_grid_backward_ready(int number, const OwnProgram* program, const Grid& shape, Dtype storage) {
+    kernel_of(number, program, shape, storage, static_cast<const GridBackwardCall*>(nullptr));
 }
 
 }  // namespace rnnkernels::cuda

@@ -1,11 +1,11 @@
 // What a warp of a grid kernel can do (warp.h) on a GPU of capability 7.5 and up: mma.sync, a barrier of its block, and
-// flags in global memory, released and acquired. h goes through the L2 cache alone.
+// flags in global memory, released and acquired. What blocks exchange goes through the L2 cache alone.
 //
 // Compiled with RNNKERNELS_BOUNDED_WAITS a wait that takes too long traps instead of hanging: a debugging build's.
 #pragma once
 
 #include "../resident/machine.h"
-#include "warp.h"
+#include "product.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -20,10 +20,21 @@ struct GridMachine {
     static constexpr int kHeld = given.held(), kGroups = given.groups, kValues = given.values();
     RNNKERNELS_INLINE static constexpr Grid shape() { return given; }
 
-    const GridCall& call;
+    const GridExchange& exchange;
     uint4* weights;  // in shared memory
     float* sums;
     int block, warp, lane;
+
+    // Of this thread.
+    __device__ __forceinline__ static GridMachine here(const GridExchange& exchange) {
+        extern __shared__ __align__(16) unsigned char memory[];
+        return {exchange,
+                reinterpret_cast<uint4*>(memory),
+                reinterpret_cast<float*>(memory) + given.kept_words(),
+                static_cast<int>(blockIdx.x % given.blocks),
+                static_cast<int>(threadIdx.x / 32),
+                static_cast<int>(threadIdx.x % 32)};
+    }
 
     template <class Use>
     __device__ __forceinline__ void lanes(Use use) const {
@@ -32,7 +43,7 @@ struct GridMachine {
     __device__ __forceinline__ void barrier() const { asm volatile("bar.sync 0;" ::: "memory"); }
     __device__ __forceinline__ void wait(Index tile, unsigned value) const {
         for (int i = lane; i < awaited(given, warp); i += 32) {
-            const unsigned* const flag = call.flags + tile * given.blocks + awaited_block(given, block, warp, i);
+            const unsigned* const flag = exchange.flags + tile * given.blocks + awaited_block(given, block, warp, i);
             unsigned now;
 #if defined(RNNKERNELS_BOUNDED_WAITS)
             int left = 1 << 24;
@@ -49,22 +60,39 @@ struct GridMachine {
     __device__ __forceinline__ void publish(Index tile) const {
         __syncwarp();
         if (lane == 0)
-            asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(call.flags + tile * given.blocks + block)
+            asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(exchange.flags + tile * given.blocks + block)
                          : "memory");
     }
     __device__ __forceinline__ void load(OwnValue<unsigned> (&b)[4], Index tile, int buffer, int group,
                                          int pair) const {
         const std::uint16_t* const from =
-            call.h + h_at(given, tile, buffer, group * kGroup + lane / 4, load_k(given, warp, lane, pair));
+            exchange.numbers + h_at(given, tile, buffer, group * kGroup + lane / 4, load_k(given, warp, lane, pair));
         asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
                      : "=r"(b[0].value), "=r"(b[1].value), "=r"(b[2].value), "=r"(b[3].value)
                      : "l"(from)
                      : "memory");
     }
-    __device__ __forceinline__ void store(Index tile, int buffer, int row, int unit, std::uint16_t bits) const {
-        asm volatile("st.relaxed.gpu.global.u16 [%0], %1;" ::"l"(call.h + h_at(given, tile, buffer, row, unit)),
-                     "h"(bits)
-                     : "memory");
+    // In as few stores as the place's alignment allows.
+    __device__ __forceinline__ void store(Index tile, int buffer, int row, int unit, const std::uint16_t* bits) const {
+        std::uint16_t* const to = exchange.numbers + h_at(given, tile, buffer, row, unit * given.numbers);
+        constexpr int words = given.numbers / 2;
+        const auto word = [&](int i)
+                              RNNKERNELS_INLINED { return bits[2 * i] | static_cast<unsigned>(bits[2 * i + 1]) << 16; };
+        if constexpr (given.numbers % 2 == 1) {
+            RNNKERNELS_IN_REGISTERS
+            for (int i = 0; i < given.numbers; ++i)
+                asm volatile("st.relaxed.gpu.global.u16 [%0], %1;" ::"l"(to + i), "h"(bits[i]) : "memory");
+        } else if constexpr (words % 2 == 1) {
+            RNNKERNELS_IN_REGISTERS
+            for (int i = 0; i < words; ++i)
+                asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(to + 2 * i), "r"(word(i)) : "memory");
+        } else {
+            RNNKERNELS_IN_REGISTERS
+            for (int i = 0; i < words; i += 2)
+                asm volatile("st.relaxed.gpu.global.v2.u32 [%0], {%1, %2};" ::"l"(to + 2 * i), "r"(word(i)),
+                             "r"(word(i + 1))
+                             : "memory");
+        }
     }
     __device__ __forceinline__ void keep(int, int pair, int word, unsigned bits) const {
         reinterpret_cast<unsigned*>(&weights[(pair * 2 + word / 4) * kGridThreads + warp * 32 + lane])[word % 4] = bits;

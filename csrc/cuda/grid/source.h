@@ -11,9 +11,12 @@ namespace rnnkernels::cuda {
 
 // Of a program or, where that is null, of the number-th built-in cell.
 std::string grid_source(int number, const OwnProgram* program, const Grid& shape, Dtype storage);
+std::string grid_backward_source(int number, const OwnProgram* program, const Grid& shape, Dtype storage);
 inline constexpr const char* kGridKernel = "grid_forward";
+inline constexpr const char* kGridBackwardKernel = "grid_backward";
 
-// What stands before it: kernel_headers.h and all that it includes.
+// What stands before it: kernel_headers.h and all that it includes, of a backward backward_kernel_headers.h.
 extern const char* const kGridPrelude;
+extern const char* const kGridBackwardPrelude;
 
 }  // namespace rnnkernels::cuda

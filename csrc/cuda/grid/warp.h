@@ -21,47 +21,42 @@
 //   barrier()                         of the block
 //   wait(tile, value)                 until the flags that the warp awaits have reached a value
 //   publish(tile)                     counts up the block's flag, after all that the warp's lanes have stored
-//   load(b, tile, buffer, group, pair)   the words of h that a lane multiplies
-//   store(tile, buffer, row, unit, bits)
+//   load(b, tile, buffer, group, pair)   the words that a lane multiplies
+//   store(tile, buffer, row, unit, bits)   a unit's numbers
 //   keep(lane, pair, word, bits), kept(a, pair)   weights in shared memory, of two products
 //   put_sum(at, value), sum(at)       sums in shared memory
 //   multiply(sum, a, b0, b1)          sum + A B
 //   block, warp                       of the team, and of the block
 //
-// Not here: where things are (geometry.h); the maths (../resident/maths.h); who begins a kernel (kernel.h).
+// Not here: where things are (geometry.h); the product (product.h); the maths (../resident/maths.h); who begins a
+// kernel (kernel.h); a backward (backward_warp.h).
 #pragma once
 
 #include "../resident/maths.h"
-#include "geometry.h"
+#include "product.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
 struct GridCall {
     ResidentCall call;
-    std::uint16_t* h;  // the exchange (geometry.h)
-    unsigned* flags;
-    Index tiles;
+    GridExchange exchange;
 };
 
 template <class Maths, class Stored, class Machine>
-class GridWarp {
+class GridWarp : GridProduct<Stored, Machine> {
     using V = Vec<float>;
+    using Base = GridProduct<Stored, Machine>;
+    using Base::each_value, Base::hidden, Base::m_;
     template <class Value>
     using Own = typename Machine::template Own<Value>;
     template <int count>
     using Values = typename Machine::template Values<count>;
-    static constexpr int kHeld = Machine::kHeld, kGroups = Machine::kGroups, kValues = Machine::kValues;
+    static constexpr int kValues = Machine::kValues;
 
 public:
-    RNNKERNELS_INLINE GridWarp(const Machine& machine, const ResidentCall& call) : m_(machine), call_(call) {
+    RNNKERNELS_INLINE GridWarp(const Machine& machine, const ResidentCall& call) : Base(machine), call_(call) {
+        Base::keep_weights([&](int lane, int pair, int word) RNNKERNELS_INLINED { return weight(lane, pair, word); });
         m_.lanes([&](int lane) RNNKERNELS_INLINED {
-            RNNKERNELS_IN_REGISTERS
-            for (int pair = 0; pair < m_.shape().held(); ++pair) RNNKERNELS_IN_REGISTERS
-            for (int word = 0; word < kPairWords; ++word)
-                weight_[pair][word / 4][word % 4][lane] = weight(lane, pair, word);
-            for (int pair = m_.shape().held(); pair < m_.shape().pairs(); ++pair) RNNKERNELS_IN_REGISTERS
-            for (int word = 0; word < kPairWords; ++word)
-                m_.keep(lane, pair - m_.shape().held(), word, weight(lane, pair, word));
             each_value(lane, [&](int v, int unit, int)
                                  RNNKERNELS_INLINED { Maths::begin(call_, unit_in(unit), bias_[v].of(lane)); });
         });
@@ -77,7 +72,7 @@ public:
                 RNNKERNELS_IN_REGISTERS
                 for (int k = 0; k < Maths::state_count(call_); ++k)
                     state_[v][k][lane] = is ? call_.a.states[k][of_batch * hidden() + unit] : 0.0F;
-                if (unit < hidden()) m_.store(tile_, buffer_of(0), row, unit, Stored::bits(state_[v][0][lane]));
+                if (unit < hidden()) store_h(buffer_of(0), row, unit, state_[v][0][lane]);
             });
         });
         m_.publish(tile_);
@@ -87,7 +82,7 @@ public:
     // The warp's sums of step t of the chunk.
     RNNKERNELS_INLINE void multiply(Index t) {
         m_.wait(tile_, flag_of(t));
-        multiply_part(buffer_of(t));
+        Base::multiply_part(tile_, buffer_of(t));
         m_.barrier();
     }
 
@@ -114,25 +109,19 @@ public:
     }
 
 private:
-    RNNKERNELS_INLINE int hidden() const { return m_.shape().hidden; }
     RNNKERNELS_INLINE Index row_of(int row) const { return tile_ * m_.shape().rows() + row; }
     // One that there is.
     RNNKERNELS_INLINE int unit_in(int unit) const { return unit < hidden() ? unit : hidden() - 1; }
-    // use(value, unit, row of the tile) for what a lane finishes.
-    template <class Use>
-    RNNKERNELS_INLINE void each_value(int lane, Use use) const {
-        RNNKERNELS_IN_REGISTERS
-        for (int v = 0; v < m_.shape().values(); ++v) {
-            const GridValue at = value_of(m_.shape(), m_.warp * 32 + lane, v);
-            if (at.unit < m_.shape().block_units()) use(v, m_.block * m_.shape().block_units() + at.unit, at.row);
-        }
+    RNNKERNELS_INLINE void store_h(int buffer, int row, int unit, float h) const {
+        const std::uint16_t bits[] = {Stored::bits(h)};
+        m_.store(tile_, buffer, row, unit, bits);
     }
 
     // Two numbers of weight_hh, or zeros.
     RNNKERNELS_INLINE unsigned weight(int lane, int pair, int word) const {
         const int row = row_tile(m_.shape(), m_.warp) * kTileRows + word_row(lane, word);
         const int in_block = row / m_.shape().gates, gate = row % m_.shape().gates;
-        const int unit = m_.block * m_.shape().block_units() + in_block;
+        const int unit = Base::first_unit() + in_block;
         const int k = word_k(m_.shape(), m_.warp, lane, pair, word);
         if (in_block >= m_.shape().block_units() || unit >= hidden() || k >= hidden()) return 0;
         const std::uint16_t* const from =
@@ -152,40 +141,6 @@ private:
         });
     }
 
-    // Of the warp's part of k.
-    RNNKERNELS_INLINE void multiply_part(int buffer) {
-        Own<float> sum[kGroups][2][kLaneValues];  // of even products, and of odd ones
-        m_.lanes([&](int lane) RNNKERNELS_INLINED {
-            RNNKERNELS_IN_REGISTERS
-            for (int g = 0; g < m_.shape().groups; ++g) RNNKERNELS_IN_REGISTERS
-            for (int i = 0; i < 2 * kLaneValues; ++i) sum[g][i / kLaneValues][i % kLaneValues][lane] = 0.0F;
-        });
-        RNNKERNELS_IN_REGISTERS
-        for (int pair = 0; pair < m_.shape().held(); ++pair) multiply_pair(sum, weight_[pair], buffer, pair);
-        for (int pair = m_.shape().held(); pair < m_.shape().pairs(); ++pair) {
-            Own<unsigned> a[2][4];
-            m_.kept(a, pair - m_.shape().held());
-            multiply_pair(sum, a, buffer, pair);
-        }
-        m_.lanes([&](int lane) RNNKERNELS_INLINED {
-            RNNKERNELS_IN_REGISTERS
-            for (int g = 0; g < m_.shape().groups; ++g) RNNKERNELS_IN_REGISTERS
-            for (int i = 0; i < kLaneValues; ++i)
-                m_.put_sum(sum_at(m_.shape(), m_.warp, lane / 4 + i / 2 * 8, g * kGroup + 2 * (lane & 3) + i % 2),
-                           sum[g][0][i][lane] + sum[g][1][i][lane]);
-        });
-    }
-    RNNKERNELS_INLINE void multiply_pair(Own<float> (&sum)[kGroups][2][kLaneValues], const Own<unsigned> (&a)[2][4],
-                                         int buffer, int pair) {
-        RNNKERNELS_IN_REGISTERS
-        for (int g = 0; g < m_.shape().groups; ++g) {
-            Own<unsigned> b[4];
-            m_.load(b, tile_, buffer, g, pair);
-            m_.template multiply<Stored>(sum[g][0], a[0], b[0], b[1]);
-            m_.template multiply<Stored>(sum[g][1], a[1], b[2], b[3]);
-        }
-    }
-
     RNNKERNELS_INLINE void finish_values(Index t, bool last) {
         const Index count = call_.count(t), first = call_.first(t);
         m_.lanes([&](int lane) RNNKERNELS_INLINED {
@@ -194,15 +149,9 @@ private:
                 if (unit >= hidden()) return;
                 if (of_batch < count) {
                     V u[Maths::hiddens], now[Maths::states], next[Maths::states];
-                    const int in_block = unit - m_.block * m_.shape().block_units();
                     RNNKERNELS_IN_REGISTERS
-                    for (int gate = 0; gate < m_.shape().gates; ++gate) {
-                        float total = m_.sum(part_at(m_.shape(), in_block, gate, 0, row));
-                        RNNKERNELS_IN_REGISTERS
-                        for (int part = 1; part < m_.shape().splits(); ++part)
-                            total += m_.sum(part_at(m_.shape(), in_block, gate, part, row));
-                        u[gate] = V(total);
-                    }
+                    for (int gate = 0; gate < m_.shape().gates; ++gate)
+                        u[gate] = V(Base::total(unit - Base::first_unit(), gate, row));
                     RNNKERNELS_IN_REGISTERS
                     for (int k = 0; k < Maths::state_count(call_); ++k) now[k] = V(state_[v][k][lane]);
                     Maths::step(call_, first + of_batch, of_batch, unit, x_[v].of(lane), u, bias_[v].of(lane), now,
@@ -215,15 +164,13 @@ private:
                                           next[k]);
                     }
                 }
-                if (!last) m_.store(tile_, buffer_of(t + 1), row, unit, Stored::bits(state_[v][0][lane]));
+                if (!last) store_h(buffer_of(t + 1), row, unit, state_[v][0][lane]);
             });
         });
     }
 
-    const Machine& m_;
     const ResidentCall& call_;
     Index tile_ = 0;
-    Own<unsigned> weight_[kHeld][2][4];
     Own<float> state_[kValues][Maths::states];
     Values<Maths::inputs> x_[kValues];
     Values<Maths::hiddens> bias_[kValues];

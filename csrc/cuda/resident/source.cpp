@@ -93,6 +93,10 @@ std::string resident_maths(int number, const OwnProgram* program) {
     return program ? maths_of(*program) : built_in(number, "ResidentMathsOf");
 }
 
+std::string resident_backward_maths(int number, const OwnProgram* program) {
+    return program ? backward_maths_of(*program) : built_in(number, "ResidentBackwardMathsOf");
+}
+
 std::string resident_source(int number, const OwnProgram* program, const Resident& shape, Dtype storage, bool pair) {
     return resident_maths(number, program) + "constexpr Resident kShape" + braced(shape) + ";\n" +
            kernel_of(shape, kResidentKernel, pair ? "ResidentPair" : "ResidentCall", "run_resident",
@@ -101,8 +105,7 @@ std::string resident_source(int number, const OwnProgram* program, const Residen
 
 std::string resident_backward_source(int number, const OwnProgram* program, const ResidentBackward& shape,
                                      Dtype storage) {
-    return (program ? backward_maths_of(*program) : built_in(number, "ResidentBackwardMathsOf")) +
-           "constexpr ResidentBackward kShape{" + braced(shape.of) + "};\n" +
+    return resident_backward_maths(number, program) + "constexpr ResidentBackward kShape{" + braced(shape.of) + "};\n" +
            kernel_of(shape.of, kResidentBackwardKernel, "ResidentBackwardCall", "run_resident_backward",
                      stored_name(Operands::halves, storage));
 }

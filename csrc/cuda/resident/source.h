@@ -12,6 +12,7 @@ namespace rnnkernels::cuda {
 // Of a program or, where that is null, of the number-th built-in cell: the cell's maths, with namespaces left open; and
 // all of it. `pair`: for both directions of a layer (pair.h).
 std::string resident_maths(int number, const OwnProgram* program);
+std::string resident_backward_maths(int number, const OwnProgram* program);
 std::string resident_source(int number, const OwnProgram* program, const Resident& shape, Dtype storage,
                             bool pair = false);
 std::string resident_backward_source(int number, const OwnProgram* program, const ResidentBackward& shape,

@@ -116,9 +116,9 @@ def kernels() -> tuple[str, ...]:
     ``"reference"`` needs nothing but the card: plain products, one launch each. ``"products"`` has cuBLAS make them:
     that of the input for many steps at once, then per step one and one pass of the cell. ``"resident"`` does all steps
     of a forward in one kernel whose threads keep the recurrent weights; which calls it serves docs/cuda.md says, and it
-    refuses all others. Of a backward it does so where it can, and else what ``"products"`` does. ``"grid"`` does a
-    forward's steps over the whole card, for older cards and more units. Neither has been measured on a card yet, so
-    ``"auto"`` never takes them.
+    refuses all others. Of a backward it does so where it can, and else what ``"products"`` does. ``"grid"`` does the
+    same over the whole card, for older cards and more units. Neither has been measured on a card yet, so ``"auto"``
+    never takes them.
     """
     return tuple(load().kernels())
 

@@ -1,0 +1,206 @@
+// One warp of a grid backward: a chunk of steps, from the last one down, with the recurrent weights divided over the
+// blocks of a team as in a forward (warp.h says what a Machine is).
+//
+// In a step a thread does the backward of the cell for its units and rows, and stores their gate gradients, rounded to
+// the dtype, where all read them. A warp waits for those of its part of k, and multiplies its rows of weight_hh
+// transposed with them; behind the barrier a thread adds up what comes to its own units' h.
+//
+// So blocks all-gather: each reads 2 G H bytes for a row, G being the gates, and writes little. The other way round
+// (../resident/backward_warp.h) it would multiply its own gate gradients, and send float32 parts of dL/dh to who has
+// the units: 4 H bytes read for a row, and as many written. That is no less at up to four gates; what is read would be
+// in nobody else's cache lines; and a flag would wait behind all that its block wrote.
+//
+// Barrier, flags and buffers are a forward's, with the same reasons, by exchanges: the e-th is of the e-th step from
+// the end.
+//   - A warp counts its block's flag up for exchange e when its gate gradients are stored. It has then read the sums of
+//     exchange e - 1; the others await its block's flag, too, before they put those of e.
+//   - It writes exchange e behind the barrier of e - 1. By then its block has seen the flags e - 1 of the whole team,
+//     and who counted these has read e - 2, whose buffer this is.
+//   - The last exchange is read, too: what the first step's products give goes to the step before the chunk.
+//
+// Not here: where things are (geometry.h); the product (product.h); the maths (../resident/backward_maths.h); who
+// begins a kernel (backward_kernel.h).
+#pragma once
+
+#include "../resident/backward_maths.h"
+#include "product.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+struct GridBackwardCall {
+    ResidentBackwardCall call;
+    GridExchange exchange;
+};
+
+// A half as it lies in memory, in a float's bits. Whoever fetches halves so does not wait for them: made a number in
+// the same place, each would hold its warp up for as long as memory takes, before it looks at a flag.
+template <class Stored>
+struct AsItLies {
+    RNNKERNELS_INLINE static float get(const void* array, Index at) {
+        return __builtin_bit_cast(float, std::uint32_t{static_cast<const std::uint16_t*>(array)[at]});
+    }
+    RNNKERNELS_INLINE static Vec<float> number(Vec<float> bits) {
+        return Vec<float>(Stored::number(static_cast<std::uint16_t>(__builtin_bit_cast(std::uint32_t, bits.raw))));
+    }
+};
+
+// The rows of a step. Those of the step before it are asked for one step ahead.
+struct GridStep {
+    Index count, next;    // of it, and of the step behind
+    Index first, before;  // its first row among those of the chunk, and that of the step before it
+};
+
+template <class Maths, class Stored, class Machine>
+class GridBackwardWarp : GridProduct<Stored, Machine> {
+    using V = Vec<float>;
+    using Base = GridProduct<Stored, Machine>;
+    using Base::each_value, Base::hidden, Base::m_;
+    template <class Value>
+    using Own = typename Machine::template Own<Value>;
+    template <int count>
+    using Values = typename Machine::template Values<count>;
+    static constexpr int kValues = Machine::kValues;
+
+public:
+    RNNKERNELS_INLINE GridBackwardWarp(const Machine& machine, const ResidentBackwardCall& call)
+        : Base(machine), call_(call) {
+        Base::keep_weights([&](int lane, int pair, int word) RNNKERNELS_INLINED { return weight(lane, pair, word); });
+    }
+
+    // What comes to a tile from the steps behind the chunk.
+    RNNKERNELS_INLINE void begin(Index tile) {
+        tile_ = tile;
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
+            each_value(lane, [&](int v, int unit, int row) RNNKERNELS_INLINED {
+                const Index of_batch = row_of(row), at = of_batch * hidden() + unit;
+                const bool is = of_batch < call_.batch && unit < hidden();
+                RNNKERNELS_IN_REGISTERS
+                for (int k = 0; k < Maths::state_count(call_); ++k)
+                    carried_[v][k][lane] = is ? call_.a.carried[k][at] : 0.0F;
+                product_[v][lane] = is && of_batch < call_.behind ? call_.a.product[at] : 0.0F;
+            });
+        });
+        if (call_.steps == 0) return;
+        const Index last = call_.steps - 1;
+        now_ = {call_.count(last), call_.behind, call_.first(last), first_before(last)};
+        fetch(last, false);
+    }
+
+    // The cell's step, and what of it the others read.
+    RNNKERNELS_INLINE void step(Index e) {
+        const Index t = call_.steps - 1 - e;
+        step_values(t, buffer_of(e));
+        m_.publish(tile_);
+        if (t == 0) return;
+        now_ = {now_.first - now_.before, now_.count, now_.before, first_before(t - 1)};
+        fetch(t - 1, true);
+    }
+
+    // The warp's sums of exchange e.
+    RNNKERNELS_INLINE void multiply(Index e) {
+        m_.wait(tile_, flag_of(e));
+        Base::multiply_part(tile_, buffer_of(e));
+        m_.barrier();
+    }
+
+    // Behind the barrier, what came to h through the products.
+    RNNKERNELS_INLINE void sum() {
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
+            each_value(lane, [&](int v, int unit, int row) RNNKERNELS_INLINED {
+                product_[v][lane] = Base::total(unit - Base::first_unit(), 0, row);
+            });
+        });
+    }
+
+    // What comes to the states before the first of these steps.
+    RNNKERNELS_INLINE void end() {
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
+            each_value(lane, [&](int v, int unit, int row) RNNKERNELS_INLINED {
+                const Index of_batch = row_of(row), at = of_batch * hidden() + unit;
+                if (of_batch >= call_.batch || unit >= hidden()) return;
+                RNNKERNELS_IN_REGISTERS
+                for (int k = 0; k < Maths::state_count(call_); ++k) call_.a.carried[k][at] = carried_[v][k][lane];
+                call_.to_step_before[at] = product_[v][lane];
+            });
+        });
+    }
+
+private:
+    RNNKERNELS_INLINE Index row_of(int row) const { return tile_ * m_.shape().rows() + row; }
+    RNNKERNELS_INLINE bool begins(Index t) const { return call_.first_step + t == 0; }
+    RNNKERNELS_INLINE Index first_before(Index t) const { return begins(t) ? 0 : call_.first(t - 1); }
+    // Of the step at work.
+    RNNKERNELS_INLINE ResidentPlace place_of(Index t, Index row, int unit) const {
+        return {now_.first + row, row, now_.before + row, begins(t), hidden(), unit};
+    }
+
+    // Two numbers of a row of weight_hh transposed, or zeros.
+    RNNKERNELS_INLINE unsigned weight(int lane, int pair, int word) const {
+        const int row = row_tile(m_.shape(), m_.warp) * kTileRows + word_row(lane, word);
+        const int unit = Base::first_unit() + row, k = word_k(m_.shape(), m_.warp, lane, pair, word);
+        if (unit >= hidden()) return 0;
+        return weight_at(unit, k) | weight_at(unit, k + 1) << 16;
+    }
+    RNNKERNELS_INLINE unsigned weight_at(int unit, int k) const {
+        if (k >= m_.shape().depth()) return 0;
+        const int from = k / m_.shape().numbers, gate = k % m_.shape().numbers;
+        return call_.weight[(static_cast<Index>(call_.gate_row[gate]) * hidden() + from) * hidden() + unit];
+    }
+
+    // What of a step does not wait for the step behind. `later`: that one was fetched before.
+    RNNKERNELS_INLINE void fetch(Index t, bool later) {
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
+            each_value(lane, [&](int v, int unit, int row) RNNKERNELS_INLINED {
+                const Index of_batch = row_of(row);
+                if (of_batch >= now_.count || unit >= hidden()) return;
+                ResidentPlace at = place_of(t, of_batch, unit);
+                at.place = call_.a.place(at.row);
+                if (!at.begins) at.place_before = call_.a.place(at.before);
+                Maths::template fetch<AsItLies<Stored>>(call_, at, later && of_batch < now_.next, kept_[v].of(lane));
+            });
+        });
+    }
+
+    // h before the step and after it and the caller's gradient of h were fetched as they lie (backward_maths.h).
+    RNNKERNELS_INLINE void numbers_of(const V* fetched, V* kept) const {
+        const int states = Maths::state_count(call_);
+        RNNKERNELS_IN_REGISTERS
+        for (int k = 0; k < Maths::kept; ++k)
+            kept[k] = k == 0 || k == states || k == 2 * states ? AsItLies<Stored>::number(fetched[k]) : fetched[k];
+    }
+
+    RNNKERNELS_INLINE void step_values(Index t, int buffer) {
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
+            each_value(lane, [&](int v, int unit, int row) RNNKERNELS_INLINED {
+                const Index of_batch = row_of(row);
+                if (unit >= hidden()) return;
+                V du[Maths::hiddens];
+                RNNKERNELS_IN_REGISTERS
+                for (int i = 0; i < Maths::hidden_count(call_); ++i) du[i] = V(0.0F);
+                if (of_batch < now_.count) {
+                    V kept[Maths::kept], carried[Maths::states];
+                    numbers_of(kept_[v].of(lane), kept);
+                    RNNKERNELS_IN_REGISTERS
+                    for (int k = 0; k < Maths::state_count(call_); ++k) carried[k] = V(carried_[v][k][lane]);
+                    Maths::template step<Stored>(call_, place_of(t, of_batch, unit), kept, V(product_[v][lane]),
+                                                 of_batch < now_.next, carried, du);
+                    RNNKERNELS_IN_REGISTERS
+                    for (int k = 0; k < Maths::state_count(call_); ++k) carried_[v][k][lane] = carried[k].raw;
+                }
+                std::uint16_t bits[Maths::hiddens];
+                RNNKERNELS_IN_REGISTERS
+                for (int i = 0; i < Maths::hidden_count(call_); ++i) bits[i] = Stored::bits(du[i].raw);
+                m_.store(tile_, buffer, row, unit, bits);
+            });
+        });
+    }
+
+    const ResidentBackwardCall& call_;
+    Index tile_ = 0;
+    GridStep now_{};
+    Own<float> carried_[kValues][Maths::states];
+    Own<float> product_[kValues];
+    Values<Maths::kept> kept_[kValues];
+};
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -1,0 +1,172 @@
+// A layer's backward as a check puts it to a kernel that runs all steps: random numbers, and two sets of results that
+// are NaN until they are written. One is the emulated kernel's; the other is taken by the engine's own bodies step by
+// step, of sums that the check makes. Not here: in which order a kernel adds (the checks say so).
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <random>
+#include <vector>
+
+#include "cuda/resident/backward_cell_maths.h"
+
+namespace rnnkernels::RNNKERNELS_TARGET {
+
+struct BackwardLayer {
+    Index steps, batch, hidden;
+    Index split;                // steps of the first run from the end
+    std::vector<Index> starts;  // ragged
+    bool plain = false;         // each row in its own place, no initial h, no gradient of outputs
+
+    Index first(Index t) const { return starts.empty() ? t * batch : starts[t]; }
+    Index count(Index t) const { return t < 0 ? batch : t >= steps ? 0 : first(t + 1) - first(t); }
+};
+
+template <class Cell, class Stored>
+class BackwardLayerCall {
+    using G = Geometry<Cell>;
+    static constexpr Layout layout = layout_of(table_of<Cell>());
+    static constexpr int columns = layout.columns.count;
+
+public:
+    BackwardLayerCall(const BackwardLayer& layer, unsigned seed)
+        : layer_(layer), rows_(layer.first(layer.steps)), random_(seed) {
+        const Index hidden = layer.hidden;
+        fill(kept_, rows_ * kept_row());
+        fill(first_states_, layer.batch * (G::states - 1) * hidden);
+        fill(diagonal_, G::diagonals * hidden);
+        fill_halves(output_, rows_ * hidden, 1);
+        fill_halves(d_output_, rows_ * hidden, 1);
+        fill_halves(h_, layer.batch * hidden, 1);
+        fill_halves(weight_, G::hiddens * hidden * hidden, 1 / std::sqrt(static_cast<float>(hidden)));
+        places_.resize(rows_);
+        std::iota(places_.begin(), places_.end(), 0);
+        std::shuffle(places_.begin(), places_.end(), random_);
+        std::vector<float> carried[G::states];
+        for (std::vector<float>& one : carried) fill(one, layer.batch * hidden);
+        for (Results& one : results_) {
+            one.gradient.assign(rows_ * columns * hidden, 0x7fff), one.operand.assign(rows_ * hidden, 0x7fff);
+            one.product.assign(layer.batch * hidden, std::numeric_limits<float>::quiet_NaN());
+            for (int k = 0; k < G::states; ++k) one.carried[k] = carried[k];
+        }
+    }
+
+    // run(call) for each of the runs from the last step down, into the first set of results.
+    template <class Run>
+    void run(Run run) {
+        for (Index last = layer_.steps; last > 0;) {
+            const Index first = last == layer_.steps && layer_.split < last ? last - layer_.split : 0;
+            run(call_of(results_[0], first, last));
+            last = first;
+        }
+    }
+    // The second one. sum(gradient, column): of a row's gate gradients (hiddens, H) and a column of weight_hh.
+    template <class Sum>
+    void run_plainly(Sum sum) {
+        const Index hidden = layer_.hidden;
+        for (Index t = layer_.steps - 1; t >= 0; --t) {
+            const BackwardArrays<float> a = step_arrays(results_[1], t);
+            const auto* const gradient = static_cast<const std::uint16_t*>(a.gradient);
+            for (Index row = 0; row < layer_.count(t); ++row)
+                for (Index unit = 0; unit < hidden; ++unit) BackwardBody<Cell, float>{a}(row, unit);
+            for (Index row = 0; row < layer_.count(t); ++row)
+                for (Index unit = 0; unit < hidden; ++unit)
+                    results_[1].product[row * hidden + unit] =
+                        sum(gradient + (row * columns + layout.hidden) * hidden, unit);
+        }
+    }
+    // Of a gate, from a unit to a column.
+    float weight(Index gate, Index unit, Index column) const {
+        return Stored::number(weight_[(gate * layer_.hidden + unit) * layer_.hidden + column]);
+    }
+
+    // expect(holds, what) for each kind of results: whether both have the same bits.
+    template <class Expect>
+    void compare(Expect expect) const {
+        const auto same = [](const auto& a, const auto& b) {
+            return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof a[0]) == 0);
+        };
+        const Results &found = results_[0], &wanted = results_[1];
+        expect(same(found.gradient, wanted.gradient), "gate gradients");
+        expect(same(found.operand, wanted.operand), "h before");
+        for (int k = 0; k < G::states; ++k) expect(same(found.carried[k], wanted.carried[k]), "states");
+        if (layer_.steps > 0) expect(same(found.product, wanted.product), "what the products give");
+        for (const std::uint16_t bits : found.gradient)
+            expect(std::isfinite(Stored::number(bits)), "not all is finite");
+    }
+
+private:
+    struct Results {
+        std::vector<std::uint16_t> gradient, operand;
+        std::vector<float> carried[kMaxStates], product;
+    };
+    Index kept_row() const { return (G::saved + G::states - 1) * layer_.hidden; }
+    float draw() { return static_cast<float>(static_cast<int>(random_() % 2001) - 1000) / 1000; }
+    void fill(std::vector<float>& array, Index count) {
+        for (Index i = 0; i < count; ++i) array.push_back(0.5F + draw() / 4);
+    }
+    void fill_halves(std::vector<std::uint16_t>& array, Index count, float scale) {
+        for (Index i = 0; i < count; ++i) array.push_back(Stored::bits(draw() * scale));
+    }
+    // What does not depend on the step; rows from this one on.
+    BackwardArrays<float> arrays(Results& to, Index row) const {
+        const Index hidden = layer_.hidden;
+        BackwardArrays<float> a{};
+        a.first = row, a.hidden = a.width = hidden;
+        a.storage = Stored::kBfloat16 ? Dtype::bfloat16 : Dtype::float16;
+        a.places = layer_.plain ? nullptr : places_.data();
+        a.diagonal = diagonal_.data();
+        for (float& setting : a.settings) setting = 0.75F;
+        for (int k = 0; k < G::states; ++k) a.carried[k] = to.carried[k].data();
+        a.product = to.product.data();
+        a.d_output = layer_.plain ? nullptr : d_output_.data();
+        a.output = output_.data();
+        a.saved = kept_.data() + row * kept_row(), a.kept_row = kept_row();
+        for (int k = 1; k < G::states; ++k) a.after[k] = a.saved + (G::saved + k - 1) * hidden;
+        a.gradient = to.gradient.data() + row * columns * hidden;
+        a.operand = layer_.plain ? nullptr : to.operand.data() + row * hidden;
+        return a;
+    }
+    void set_begin(BackwardArrays<float>& a) const {
+        a.h = layer_.plain ? nullptr : h_.data(), a.h_places = nullptr, a.h_first = 0;
+        a.before_row = layer_.hidden;
+        for (int k = 1; k < G::states; ++k) a.before[k] = first_states_.data() + (k - 1) * layer_.batch * layer_.hidden;
+    }
+    ResidentBackwardCall call_of(Results& to, Index first, Index last) const {
+        ResidentBackwardCall call{};
+        call.a = arrays(to, layer_.first(first));
+        set_begin(call.a);
+        call.to_step_before = to.product.data();
+        call.weight = weight_.data();
+        for (int i = 0; i < G::hiddens; ++i) call.gate_row[i] = i;
+        call.batch = layer_.batch, call.steps = last - first;
+        call.starts = layer_.starts.empty() ? nullptr : layer_.starts.data();
+        call.first_step = first, call.behind = layer_.count(last);
+        return call;
+    }
+    // As the engine has them (cuda/backward.h).
+    BackwardArrays<float> step_arrays(Results& to, Index t) const {
+        BackwardArrays<float> a = arrays(to, layer_.first(t));
+        a.next = layer_.count(t + 1);
+        set_begin(a);
+        if (t == 0) return a;
+        const Index before = layer_.first(t - 1);
+        a.h = output_.data(), a.h_places = a.places, a.h_first = before, a.before_row = kept_row();
+        for (int k = 1; k < G::states; ++k)
+            a.before[k] = kept_.data() + before * kept_row() + (G::saved + k - 1) * layer_.hidden;
+        return a;
+    }
+
+    const BackwardLayer& layer_;
+    const Index rows_;
+    std::mt19937 random_;
+    std::vector<float> kept_, first_states_, diagonal_;
+    std::vector<std::uint16_t> output_, d_output_, h_, weight_;
+    std::vector<Index> places_;
+    Results results_[2];
+};
+
+}  // namespace rnnkernels::RNNKERNELS_TARGET
