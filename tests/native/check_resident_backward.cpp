@@ -113,7 +113,12 @@ void check_maps(const ResidentBackward& shape) {
     if (of.operands != Operands::halves) check_numbers(shape);
     expect(shape.depth() % of.depth_step() == 0 && shape.depth() * of.tile_depth() == shape.numbers(),
            "k is no whole tiles", shape);
-    expect(shape.held() % of.depth_step() == 0 && shape.held() <= shape.depth(), "held", shape);
+    std::vector<int> spare(shape.spare());
+    for (int tile = 0; tile < shape.tiles(); ++tile) {
+        expect(shape.held(tile) % of.depth_step() == 0 && shape.held(tile) <= shape.held(), "held", shape);
+        for (int k = shape.held(tile); k < shape.depth(); ++k) ++spare.at(shape.spare_of(tile, k));
+    }
+    expect_once(spare, "a spare weight has not one place", shape);
     expect(shape.row() * of.number_bytes() % 32 == 16, "rows of gate gradients share banks", shape);
     expect(shape.gradients_begin() % 16 == 0 && shape.parts_begin() % 16 == 0 && shape.spare_begins() % 16 == 0,
            "off 16 bytes", shape);

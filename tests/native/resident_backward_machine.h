@@ -123,7 +123,7 @@ struct EmulatedBackwardMachine {
     using Own = OwnValue<V>;
     template <int count>
     using Values = OwnValues<count>;
-    static constexpr int kTiles = 4, kDepth = 32, kGroups = kMostGroups, kLaneUnits = 4;
+    static constexpr int kTiles = 5, kDepth = 32, kGroups = kMostGroups, kLaneUnits = 4;
     const ResidentBackward& shape() const { return cluster.shape; }
 
     EmulatedBackwardCluster& cluster;

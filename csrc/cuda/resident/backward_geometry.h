@@ -26,16 +26,26 @@ struct ResidentBackward {
     RNNKERNELS_DEVICE constexpr int depth() const { return numbers() / of.tile_depth(); }
     // Tiles of a warp.
     RNNKERNELS_DEVICE constexpr int tiles() const { return (of.blocks * of.warp_units() + kTileRows - 1) / kTileRows; }
-    // Tiles along k whose weights are registers; of halves all.
-    RNNKERNELS_DEVICE constexpr int held() const {
+    // Tiles along k whose weights are registers, of a tile; of halves all. The first tiles may have more than others.
+    RNNKERNELS_DEVICE constexpr int held(int tile = 0) const {
         if (of.operands == Operands::halves || tiles() == 0) return depth();
-        const int step = of.depth_step(), most = kMostWeights / (kLaneValues * tiles()) / step * step;
+        const int steps = kMostWeights / (kLaneValues * of.depth_step());
+        const int most = (steps / tiles() + (tile < steps % tiles() ? 1 : 0)) * of.depth_step();
         return depth() < most ? depth() : most;
     }
+    // Of all tiles before one.
+    RNNKERNELS_DEVICE constexpr int held_before(int tile) const {
+        int all = 0;
+        for (int i = 0; i < tile; ++i) all += held(i);
+        return all;
+    }
     // Registers of a lane for weights.
-    RNNKERNELS_DEVICE constexpr int weights() const { return tiles() * held() * kLaneValues; }
-    // Spare weights of a lane, in fours of 16 bytes.
-    RNNKERNELS_DEVICE constexpr int spare() const { return tiles() * (depth() - held()); }
+    RNNKERNELS_DEVICE constexpr int weights() const { return held_before(tiles()) * kLaneValues; }
+    // Spare weights of a lane, in fours of 16 bytes: those of a tile along k from the held ones on follow each other.
+    RNNKERNELS_DEVICE constexpr int spare() const { return tiles() * depth() - held_before(tiles()); }
+    RNNKERNELS_DEVICE constexpr int spare_of(int tile, int k) const {
+        return tile * depth() - held_before(tile) + k - held(tile);
+    }
 
     // Gate gradients of a block: two buffers, each (cluster_rows(), row()) numbers. A row's last 16 bytes are never
     // used: with them eight rows lie in different banks.

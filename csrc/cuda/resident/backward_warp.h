@@ -216,10 +216,14 @@ private:
             for (int k = 0; k < m_.shape().held(); k += 2) {
                 Own<unsigned> b[4];
                 m_.load(b, buffer, g, k);
-                each_tile([&](int tile) RNNKERNELS_INLINED {
-                    m_.template multiply<Stored>(sum[tile][0], weight_[tile][k], b[0], b[1]);
-                    m_.template multiply<Stored>(sum[tile][1], weight_[tile][k + 1], b[2], b[3]);
-                });
+                RNNKERNELS_IN_REGISTERS
+                for (int i = 0; i < 2; ++i)
+                    each_tile([&](int tile) RNNKERNELS_INLINED {
+                        if (k < m_.shape().held(tile))
+                            m_.template multiply<Stored>(sum[tile][i], weight_[tile][k + i], b[2 * i], b[2 * i + 1]);
+                        else
+                            multiply_spare(sum[tile][i], tile, k + i, b[2 * i], b[2 * i + 1]);
+                    });
             }
             RNNKERNELS_IN_A_LOOP
             for (int k = m_.shape().held(); k < m_.shape().depth(); k += 2) {
@@ -228,13 +232,18 @@ private:
                 RNNKERNELS_IN_REGISTERS
                 for (int i = 0; i < 2; ++i)
                     each_tile([&](int tile) RNNKERNELS_INLINED {
-                        Own<unsigned> weight[kLaneValues];
-                        m_.get_spare(spare_of(tile, k + i), weight);
-                        m_.template multiply<Stored>(sum[tile][i], weight, b[2 * i], b[2 * i + 1]);
+                        multiply_spare(sum[tile][i], tile, k + i, b[2 * i], b[2 * i + 1]);
                     });
             }
             each_tile([&](int tile) RNNKERNELS_INLINED { send(sum[tile], g, tile, to); });
         }
+    }
+
+    RNNKERNELS_INLINE void multiply_spare(Own<float> (&sum)[kLaneValues], int tile, int k, const Own<unsigned>& b0,
+                                          const Own<unsigned>& b1) const {
+        Own<unsigned> weight[kLaneValues];
+        m_.get_spare(m_.shape().spare_of(tile, k), weight);
+        m_.template multiply<Stored>(sum, weight, b0, b1);
     }
 
     // By multiply-adds, tile by tile, each by its own constant: as a loop's variable it left the weights in memory.
@@ -244,12 +253,12 @@ private:
         typename FullProduct<Machine>::Sums sum;
         product.clear(sum);
         RNNKERNELS_IN_REGISTERS
-        for (int k = 0; k < m_.shape().held(); k += 4) product.add(sum, &weight_[tile][k], buffer, k);
+        for (int k = 0; k < m_.shape().held(tile); k += 4) product.add(sum, &weight_[tile][k], buffer, k);
         RNNKERNELS_IN_A_LOOP
-        for (int k = m_.shape().held(); k < m_.shape().depth(); k += 4) {
+        for (int k = m_.shape().held(tile); k < m_.shape().depth(); k += 4) {
             Own<unsigned> weight[4][kLaneValues];
             RNNKERNELS_IN_REGISTERS
-            for (int i = 0; i < 4; ++i) m_.get_spare(spare_of(tile, k + i), weight[i]);
+            for (int i = 0; i < 4; ++i) m_.get_spare(m_.shape().spare_of(tile, k + i), weight[i]);
             product.add(sum, &weight[0], buffer, k);
         }
         product.reduce(sum);
@@ -280,10 +289,6 @@ private:
         });
     }
 
-    RNNKERNELS_INLINE int spare_of(int tile, int k) const {
-        const ResidentBackward& shape = m_.shape();
-        return tile * (shape.depth() - shape.held()) + k - shape.held();
-    }
     RNNKERNELS_INLINE unsigned number_of_weight(int lane, int tile, int k, int part) const {
         const WeightPlace place = weight_place(m_.shape().of, lane, k, part);
         return weight_at(part_unit(m_.shape(), m_.warp, tile, place.row), place.k);
@@ -291,15 +296,15 @@ private:
     RNNKERNELS_INLINE void load_numbers_of_weights(int lane) {
         each_tile([&](int tile) RNNKERNELS_INLINED {
             RNNKERNELS_IN_REGISTERS
-            for (int k = 0; k < m_.shape().held(); ++k) RNNKERNELS_IN_REGISTERS
+            for (int k = 0; k < m_.shape().held(tile); ++k) RNNKERNELS_IN_REGISTERS
             for (int part = 0; part < kLaneValues; ++part)
                 weight_[tile][k][part][lane] = number_of_weight(lane, tile, k, part);
             RNNKERNELS_IN_A_LOOP
-            for (int k = m_.shape().held(); k < m_.shape().depth(); ++k) {
+            for (int k = m_.shape().held(tile); k < m_.shape().depth(); ++k) {
                 unsigned words[kLaneValues];
                 RNNKERNELS_IN_REGISTERS
                 for (int part = 0; part < kLaneValues; ++part) words[part] = number_of_weight(lane, tile, k, part);
-                m_.put_spare(lane, spare_of(tile, k), words);
+                m_.put_spare(lane, m_.shape().spare_of(tile, k), words);
             }
         });
     }
