@@ -151,19 +151,19 @@ void make_kernels(int cell, const Call& call, Dtype dtype, const cuda::Queue& qu
     const CellTable& table = *at(cell).table;
     const Shape& shape = call.in.shape;
     const cuda::OwnProgram* program = cell < kBuiltIn ? nullptr : &cuda::program_of(cell - kBuiltIn);
+    const cuda::Operands operands = cuda::operands_of(dtype, call.in.where.tf32);
     const cuda::Card card{queue.capability, queue.grid};
     if constexpr (std::is_same_v<Call, BackwardCall>) {
         if (queue.resident > 0)
             cuda::make_resident_backward_ready(
-                cell, program, cuda::divide_backward(table, shape, queue.resident, queue.shared), dtype);
+                cell, program, cuda::divide_backward(table, shape, operands, queue.resident, queue.shared), dtype,
+                pair);
         if (queue.grid > 0)
             cuda::make_grid_backward_ready(cell, program, cuda::divide_grid_backward(table, shape, card), dtype);
     } else {
         if (queue.resident > 0)
-            cuda::make_resident_ready(
-                cell, program,
-                cuda::divide(table, shape, cuda::operands_of(dtype, call.in.where.tf32), queue.resident, queue.shared),
-                dtype, pair);
+            cuda::make_resident_ready(cell, program, cuda::divide(table, shape, operands, queue.resident, queue.shared),
+                                      dtype, pair);
         if (queue.grid > 0) cuda::make_grid_ready(cell, program, cuda::divide_grid(table, shape, card), dtype);
     }
 }
@@ -324,7 +324,7 @@ void put_together(const GatheredCall* calls, int count, Index piece) {
         else
             make_kernels(of[static_cast<std::size_t>(i)].cell, *call.backward, call.dtype, call.queue, pair);
     }
-    const auto record = [&](void* stream) { put_together(all, piece, stream); };
+    const auto record = [&](void* stream) { put_together(all, pair, piece, stream); };
     if (with_graphs.load() && !is_recorded(where.stream))
         graph_cache().put(key, where.stream, record);
     else

@@ -13,6 +13,7 @@
 #include "normalise.h"
 #include "resident/backward_maths.h"
 #include "resident/coverage.h"
+#include "resident/pair.h"
 #include "weight_gradients.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
@@ -80,7 +81,8 @@ public:
         run_backward(table_.form, *this, rows_, chunk_);
     }
     // The same in pieces from the last step down: begin, take every step, finish_pieces. Chunks are those of run, and
-    // so are the sums over their rows; dx of a piece is there when the piece is over.
+    // so are the sums over their rows; dx of a piece is there when the piece is over. Of two directions a piece is a
+    // chunk whose kernel may still be to come: dx is made with the chunk's sums, which follow in the next piece.
     void begin() {
         layer_.fill(queue_);
         Base::put_starts();
@@ -94,7 +96,7 @@ public:
         chunk_first_ = chunk_last_ = rows_.steps;
     }
     void take(Index first, Index last) {
-        Base::dx_by_piece_ = true;
+        Base::dx_by_piece_ = !queue_.backward_pair;
         for (Index end = last; end > first;) {
             if (end == chunk_first_) {
                 close_chunk();
@@ -104,7 +106,7 @@ public:
             const Index begin = chunk_first_ > first ? chunk_first_ : first;
             if (!steps(begin, end))
                 for (Index t = end - 1; t >= begin; --t) backward_step(table_.form, *this, t);
-            Base::write_dx(rows_.first(begin), rows_.first(end) - rows_.first(begin));
+            if (Base::dx_by_piece_) Base::write_dx(rows_.first(begin), rows_.first(end) - rows_.first(begin));
             end = begin;
         }
     }
@@ -112,7 +114,7 @@ public:
         close_chunk();
         finish();
     }
-    Index next(Index first) const { return rows_.chunk_end(first, chunk_); }
+    Index next(Index last) const { return rows_.chunk_begin(last, chunk_); }
 
     // ---- the phases of recurrence/order.h
 
@@ -140,7 +142,12 @@ public:
             launches_.grid_backward(queue_, grid_, {call, Base::cleared_exchange()}, launches_.program);
             return true;
         }
-        const ResidentBackward shape = divide_backward(table_, shape_, queue_.resident, queue_.shared);
+        if (queue_.backward_pair && !queue_.backward_pair->has_first) {
+            queue_.backward_pair->call[0] = call, queue_.backward_pair->has_first = true;
+            return true;
+        }
+        const ResidentBackward shape = divide_backward(table_, shape_, operands_of(storage_, queue_.products->tf32),
+                                                       queue_.resident, queue_.shared);
         launches_.resident_backward(queue_, shape, call, launches_.program);
         return true;
     }

@@ -29,7 +29,7 @@ public:
         else
             engine_.finish();
     }
-    Index next(Index first) const override { return engine_.next(first); }
+    Index next(Index at) const override { return engine_.next(at); }
 
 private:
     Arena arena_;

@@ -26,7 +26,7 @@ public:
     virtual void begin() = 0;
     virtual void take(Index first, Index last) = 0;
     virtual void finish() = 0;
-    // The end of the chunk that begins at a step.
+    // The end of the chunk that begins at a step; of a backward the begin of the one that ends there.
     virtual Index next(Index first) const = 0;
 };
 std::unique_ptr<Pieces> forward_pieces(const Cell& cell, const ForwardCall& call, Dtype dtype, const Queue& queue,

@@ -7,6 +7,7 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 
 struct Products;
 struct ResidentPair;
+struct ResidentBackwardPair;
 
 // Where work is put: into a stream, one piece after the other (queue.h).
 struct Queue {
@@ -15,8 +16,9 @@ struct Queue {
     int resident = 0;              // processors that a resident kernel may fill (resident/); 0: none runs
     int shared = 0;                // bytes of shared memory that a block of it may have
     ResidentPair* pair = nullptr;  // both directions' steps go into one kernel: what it is called with
-    int grid = 0;                  // processors that a grid kernel may fill (grid/); 0: none runs
-    int capability = 0;            // of the card, for that
+    ResidentBackwardPair* backward_pair = nullptr;  // likewise of a backward
+    int grid = 0;                                   // processors that a grid kernel may fill (grid/); 0: none runs
+    int capability = 0;                             // of the card, for that
 };
 
 // c (m, n) = a (m, k) b (k, n), or c + a b. Rows of a matrix as it lies in memory are `stride` elements apart; of a

@@ -42,12 +42,15 @@ ProgramSource resident_source(const ResidentLayer& layer) {
     if (!why.empty()) throw std::invalid_argument("kernel: resident: " + why);
     const int processors = layer.pair ? half_of(layer.processors) : layer.processors;
     const OwnProgram* program = layer.cell < kBuiltIn ? nullptr : &program_of(layer.cell - kBuiltIn);
+    const Operands operands = operands_of(layer.dtype, layer.tf32);
     if (layer.backward) {
-        const ResidentBackward shape = divide_backward(table, call.in.shape, processors, most_shared(90));
-        return {kResidentBackwardPrelude, resident_backward_source(layer.cell, program, shape, layer.dtype)};
+        const ResidentBackward shape = divide_backward(table, call.in.shape, operands, processors, most_shared(90));
+        if (shape.of.blocks == 0)
+            throw std::invalid_argument("kernel: resident: expected rows that half of the card has room for, got more");
+        return {kResidentBackwardPrelude,
+                resident_backward_source(layer.cell, program, shape, layer.dtype, layer.pair)};
     }
-    const Resident shape =
-        divide(table, call.in.shape, operands_of(layer.dtype, layer.tf32), processors, most_shared(90));
+    const Resident shape = divide(table, call.in.shape, operands, processors, most_shared(90));
     return {kResidentPrelude, resident_source(layer.cell, program, shape, layer.dtype, layer.pair)};
 }
 

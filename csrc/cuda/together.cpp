@@ -6,16 +6,23 @@
 #include "cublas.h"
 #include "engines.h"
 #include "overlap.h"
+#include "resident/coverage.h"
 #include "resident/pair.h"
 #include "sides.h"
 
 namespace rnnkernels::cuda {
 namespace {
 
+// What both directions' kernels are called with.
+struct Pairs {
+    ResidentPair forward;
+    ResidentBackwardPair backward;
+};
+
 // A call in its stream, with what it is put by.
 class Running {
 public:
-    Running(const ReadyCall& call, void* stream, ResidentPair* pair) {
+    Running(const ReadyCall& call, void* stream, Pairs* pairs) {
         const Where& where = call.in().where;
         auto* own = static_cast<char*>(where.workspace);
         const Products* products = &reference_products();
@@ -25,7 +32,8 @@ public:
             own += kCublasWorkspace;
         }
         queue_ = call.queue;
-        queue_.stream = stream, queue_.products = products, queue_.pair = pair;
+        queue_.stream = stream, queue_.products = products;
+        if (pairs) queue_.pair = &pairs->forward, queue_.backward_pair = &pairs->backward;
         pieces_ = call.forward ? forward_pieces(*call.cell, *call.forward, call.dtype, queue_, own)
                                : backward_pieces(*call.cell, *call.backward, call.dtype, queue_, own);
     }
@@ -58,16 +66,17 @@ LinkedCall link_of(const std::vector<ReadyCall>& calls, std::size_t number) {
 
 // Both directions' steps, chunk by chunk: the first deposits its part of each kernel, the second puts both.
 void put_directions(const std::vector<ReadyCall>& calls, void* stream) {
-    ResidentPair pair{};
-    Running first(calls[0], stream, &pair), second(calls[1], stream, &pair);
+    Pairs pairs{};
+    Running first(calls[0], stream, &pairs), second(calls[1], stream, &pairs);
     first->begin();
     second->begin();
-    const Index steps = calls[0].in().shape.steps;
-    for (Index from = 0; from < steps;) {
-        const Index to = first->next(from);
+    const bool down = calls[0].backward != nullptr;
+    const Index steps = calls[0].in().shape.steps, end = down ? 0 : steps;
+    for (Index at = down ? steps : 0; at != end;) {
+        const Index next = first->next(at), from = down ? next : at, to = down ? at : next;
         first->take(from, to);
         second->take(from, to);
-        from = to;
+        at = next;
     }
     first->finish();
     second->finish();
@@ -97,23 +106,31 @@ private:
 }  // namespace
 
 bool are_directions(const ReadyCall& a, const ReadyCall& b) {
-    if (!a.forward || !b.forward || a.queue.resident == 0 || a.queue.resident != b.queue.resident) return false;
-    const Inputs &one = a.forward->in, &other = b.forward->in;
+    if (a.queue.resident == 0 || a.queue.resident != b.queue.resident) return false;
+    const bool backwards = a.backward != nullptr;
+    if (backwards != (b.backward != nullptr)) return false;
+    const Inputs &one = a.in(), &other = b.in();
     const Shape &s = one.shape, &o = other.shape;
     if (a.cell != b.cell || a.dtype != b.dtype || s.steps != o.steps || s.batch != o.batch || s.hidden != o.hidden ||
         s.input != o.input || s.hidden == 0)
         return false;
     // Of float32 in full half of a card's processors may have too few rows in flight (resident/coverage.h).
-    if (a.dtype == Dtype::float32 && !one.where.tf32) return false;
-    if (one.x == b.forward->output || other.x == a.forward->output) return false;
+    const Operands operands = operands_of(a.dtype, one.where.tf32);
+    if (operands == Operands::full) {
+        const int half = half_of(a.queue.resident), shared = a.queue.shared;
+        if (!backwards || divide_backward(*a.cell->table, s, operands, half, shared).of.blocks == 0) return false;
+    }
+    if (backwards ? a.backward->d_output == b.backward->dx || b.backward->d_output == a.backward->dx
+                  : one.x == b.forward->output || other.x == a.forward->output)
+        return false;
     // Chunks begin at the same steps: both have the same rows in each.
     for (Index t = 0; t <= s.steps; ++t)
         if ((one.starts ? one.starts[t] : t * s.batch) != (other.starts ? other.starts[t] : t * o.batch)) return false;
     return true;
 }
 
-void put_together(const std::vector<ReadyCall>& calls, Index piece, void* stream) {
-    if (calls.size() == 2 && are_directions(calls[0], calls[1])) return put_directions(calls, stream);
+void put_together(const std::vector<ReadyCall>& calls, bool directions, Index piece, void* stream) {
+    if (directions) return put_directions(calls, stream);
     std::vector<LinkedCall> links;
     for (std::size_t i = 0; i < calls.size(); ++i) links.push_back(link_of(calls, i));
     const std::vector<Part> parts = overlapped(links, piece, calls[0].backward != nullptr);

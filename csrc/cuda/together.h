@@ -27,7 +27,8 @@ struct ReadyCall {
 // other writes.
 bool are_directions(const ReadyCall& a, const ReadyCall& b);
 
-// Puts all of them into a stream, or what follows from it and comes back to it. `piece`: steps.
-void put_together(const std::vector<ReadyCall>& calls, Index piece, void* stream);
+// Puts all of them into a stream, or what follows from it and comes back to it. `piece`: steps. `directions`: they are,
+// and each queue has half of the card's processors.
+void put_together(const std::vector<ReadyCall>& calls, bool directions, Index piece, void* stream);
 
 }  // namespace rnnkernels::cuda

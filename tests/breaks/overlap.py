@@ -93,4 +93,28 @@ BREAKS = [
         TESTS,
         EMULATED,
     ),
+    Break(
+        "overlap: dx of a direction is made before its steps have run",
+        "csrc/cuda/backward.h",
+        "Base::dx_by_piece_ = !queue_.backward_pair;",
+        "Base::dx_by_piece_ = true;",
+        f"{TESTS} -k one_launch",
+        EMULATED,
+    ),
+    Break(
+        "overlap: both directions' backwards are those of the second",
+        "csrc/cuda/backward.h",
+        "queue_.backward_pair->call[0] = call, queue_.backward_pair->has_first = true;",
+        "(void)call, queue_.backward_pair->has_first = true;",
+        f"{TESTS} -k one_launch",
+        EMULATED,
+    ),
+    Break(
+        "overlap: backwards of two directions are two launches",
+        "csrc/cuda/together.cpp",
+        "if (backwards != (b.backward != nullptr)) return false;",
+        "if (backwards || b.backward) return false;",
+        f"{TESTS} -k one_launch",
+        EMULATED,
+    ),
 ]

@@ -36,6 +36,7 @@ def _overlap(tensors: Any) -> Iterator[None]:
     yield
     cuda.overlap_layers(False)
     cuda.use_graphs(False)
+    cuda.allow_tf32(False)
 
 
 def make(torch: Any, cell: str, layers: int, dtype: str = "float32", inputs: int = I, **options: Any) -> Stack:
@@ -145,14 +146,39 @@ def test_directions_overlap_to_the_same_bits(tensors: Any, cell: str, options: s
 
 
 @pytest.mark.usefixtures("_overlap")
+@pytest.mark.parametrize("dtype", ["bfloat16", "tf32", "float32"])
 @pytest.mark.parametrize("way", ["layers", "directions"])
 @pytest.mark.parametrize("lengths", [None, [7, 0, 3, 5, 7]])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "janet"])
-def test_resident_kernels_overlap_to_the_same_bits(tensors: Any, cell: str, lengths: Any, way: str) -> None:
+def test_resident_kernels_overlap_to_the_same_bits(tensors: Any, cell: str, lengths: Any, way: str, dtype: str) -> None:
     """Both directions' steps in one launch."""
     cuda.set_kernel("resident")
-    stack = make(tensors, cell, 2, "bfloat16", inputs=8, bidirectional=way == "directions")
+    cuda.allow_tf32(dtype == "tf32")
+    kind = "bfloat16" if dtype == "bfloat16" else "float32"
+    stack = make(tensors, cell, 2, kind, inputs=8, bidirectional=way == "directions")
     Problem(tensors, stack, 7, 5).compare(3, lengths=lengths)
+
+
+@pytest.mark.usefixtures("_overlap")
+@pytest.mark.parametrize("dtype", ["bfloat16", "tf32", "float32"])
+@pytest.mark.parametrize("steps", [7, 300])
+def test_both_directions_backwards_are_one_launch(tensors: Any, emulated: Any, steps: int, dtype: str) -> None:
+    """For each chunk; of several the last one first."""
+    cuda.set_kernel("resident")
+    cuda.allow_tf32(dtype == "tf32")
+    launches = ctypes.CDLL(emulated.__file__).emulated_resident_backwards
+    stack = make(tensors, "gru", 1, "bfloat16" if dtype == "bfloat16" else "float32", inputs=8, bidirectional=True)
+    p = Problem(tensors, stack, steps, 5)
+    begin = launches()
+    cuda.overlap_layers(False)
+    wanted = p.results()
+    apart = launches() - begin
+    cuda.overlap_layers(True, steps=3)
+    found = p.results()
+    assert apart == 2 * (launches() - begin - apart) == (2 if steps == 7 else apart)
+    assert (apart > 2) == (steps == 300)
+    for a, b in zip(found, wanted, strict=True):
+        assert tensors.equal(a, b)
 
 
 @pytest.mark.usefixtures("_overlap")

@@ -6,7 +6,7 @@ How its warps, their exchange and their buffers hold together is tests/native/ch
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -15,6 +15,9 @@ from problems import make, on_device
 
 import rnnkernels as rk
 from rnnkernels import cuda
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 TWO_PRODUCTS = ["gru_reset_before", "mut1", "mut1_projected", "mut2", "mut2_projected", "mgu"]
 SERVED = [
@@ -66,7 +69,7 @@ def differentiate(
 
 @pytest.mark.parametrize("cell", SERVED)
 def test_which_backwards_are_one_kernel(tensors: Any, emulated: Any, cell: str) -> None:
-    """Of halves, without gradients of states after h and readings; others are `products`'."""
+    """Without gradients of states after h and readings; others are `products`'."""
     torch = tensors
     p = make(cell, (3, 4, 9, 9))
     states = len(p.state)
@@ -76,8 +79,7 @@ def test_which_backwards_are_one_kernel(tensors: Any, emulated: Any, cell: str) 
         differentiate(torch, p, kind, **options)
         return backwards(emulated) - before
 
-    assert [served(), served(torch.float16)] == [1, 1]
-    assert cell in TWO_PRODUCTS or served(torch.float32) == 0
+    assert [served(), served(torch.float16), served(torch.float32)] == [1, 1, 1]
     assert served(norms=True) == 0
     assert served(noise=rk.Noise(1, weight_dropout=0.3)) == 1
     assert served(kernel="products") == served(kernel="auto") == 0
@@ -86,22 +88,35 @@ def test_which_backwards_are_one_kernel(tensors: Any, emulated: Any, cell: str) 
         assert served(all_states=True, d_states=True) == 0
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+UNITS = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "tf32": 2.0**-11, "float32": 2.0**-23}
+
+
+@pytest.fixture
+def _tf32_off() -> Iterator[None]:
+    """The switch is off again behind each test."""
+    yield
+    cuda.allow_tf32(False)
+
+
+@pytest.mark.usefixtures("_tf32_off")
+@pytest.mark.parametrize("dtype", UNITS)
 @pytest.mark.parametrize("hidden", [33, 130])
 @pytest.mark.parametrize("cell", ["rnn_tanh", "janet", "gru", "lstm", "lstm_peephole", "slstm", *TWO_PRODUCTS])
 def test_gradients_against_float64(tensors: Any, emulated: Any, cell: str, hidden: int, dtype: str) -> None:
-    """The CPU's, of the same rounded values: what is left is the rounding of h and of gate gradients."""
-    torch, kind = tensors, getattr(tensors, dtype)
-    p = problem(cell, (4, 10, 5, hidden))
+    """The CPU's, of the same rounded values: what is left is the rounding of what is multiplied."""
+    torch, kind = tensors, getattr(tensors, "float32" if dtype == "tf32" else dtype)
+    rows = 8 if dtype == "float32" else 10  # in full the emulated card has room for eight
+    cuda.allow_tf32(dtype == "tf32")
+    p = make(cell, (4, rows, 5, hidden))
     for array in (p.x, p.d_output, *p.params.values(), *p.state, *p.d_state):
         array[...] = torch.from_numpy(array).to(kind).double().numpy()
-    lengths = [4, 0, 2, 4, 1, 3, 4, 4, 4, 1]
+    lengths = [4, 0, 2, 4, 1, 3, 4, 4, 4, 1][:rows]
     wanted_run = p.forward(lengths=lengths)
     wanted = rk.backward(wanted_run, p.d_output)
     before = backwards(emulated)
     found = differentiate(torch, p, kind, lengths=lengths)
     assert backwards(emulated) == before + 1
-    unit = 2.0**-8 if dtype == "bfloat16" else 2.0**-11
+    unit = UNITS[dtype]
     pairs: list[Any] = [(found.params[name], value) for name, value in wanted.params.items()]
     pairs += [(found.x, wanted.x), *zip(found.state, wanted.state, strict=True)]
     for a, b in pairs:
@@ -109,26 +124,45 @@ def test_gradients_against_float64(tensors: Any, emulated: Any, cell: str, hidde
         assert error < 30 * unit, float(error)
 
 
+@pytest.mark.usefixtures("_tf32_off")
+@pytest.mark.parametrize("dtype", ["float16", "tf32", "float32"])
 @pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
-def test_a_backward_in_chunks(tensors: Any, emulated: Any, cell: str) -> None:
+def test_a_backward_in_chunks(tensors: Any, emulated: Any, cell: str, dtype: str) -> None:
     """A chunk is a launch: gradients of states and what products give go through memory between two of them."""
     torch, before = tensors, backwards(emulated)
+    kind = torch.float16 if dtype == "float16" else torch.float32
+    cuda.allow_tf32(dtype == "tf32")
     p = make(cell, (300, 5, 2, 24))
-    found = differentiate(torch, p, torch.float16)
+    found = differentiate(torch, p, kind)
     assert backwards(emulated) > before + 1
-    wanted = differentiate(torch, p, torch.float16, "products")
+    wanted = differentiate(torch, p, kind, "products")
     for name, value in wanted.params.items():
         error = (found.params[name] - value).abs().max() / value.abs().max()
-        assert error < 8 * 2.0**-11, (name, float(error))
+        assert error < 8 * UNITS[dtype], (name, float(error))
 
 
-@pytest.mark.parametrize("cell", ["lstm", "mgu"])
-def test_a_rows_gradients_depend_on_itself_alone(tensors: Any, cell: str) -> None:
+@pytest.mark.usefixtures("_tf32_off")
+@pytest.mark.parametrize("tf32", [True, False])
+def test_tf32_takes_more_rows_than_full_float32(tensors: Any, emulated: Any, tf32: bool) -> None:
+    """What a backward is divided for is what it is allowed."""
+    cuda.allow_tf32(tf32)
+    p, before = make("gru", (3, 9 if tf32 else 8, 4, 40)), backwards(emulated)
+    differentiate(tensors, p, tensors.float32)
+    assert backwards(emulated) == before + 1
+
+
+@pytest.mark.usefixtures("_tf32_off")
+@pytest.mark.parametrize("dtype", ["bfloat16", "tf32", "float32"])
+@pytest.mark.parametrize(("cell", "hidden"), [("lstm", 34), ("lstm", 300), ("mgu", 34)])
+def test_a_rows_gradients_depend_on_itself_alone(tensors: Any, cell: str, hidden: int, dtype: str) -> None:
     """Bit for bit, whatever its neighbours are, and a NaN among them; and the same again."""
     torch = tensors
-    p = make(cell, (6, 19, 5, 34))
-    x, params, state = on_device(torch, p, torch.bfloat16)
-    d = torch.from_numpy(p.d_output).to(torch.bfloat16)
+    kind = torch.bfloat16 if dtype == "bfloat16" else torch.float32
+    cuda.allow_tf32(dtype == "tf32")
+    rows = 8 if dtype == "float32" or hidden > 34 else 19
+    p = make(cell, (6, rows, 5, hidden))
+    x, params, state = on_device(torch, p, kind)
+    d = torch.from_numpy(p.d_output).to(kind)
     cuda.set_kernel("resident")
     whole: Any = rk.backward(rk.forward(cell, x, params, state), d)
     assert torch.equal(whole.x, rk.backward(rk.forward(cell, x, params, state), d).x)
@@ -139,7 +173,7 @@ def test_a_rows_gradients_depend_on_itself_alone(tensors: Any, cell: str) -> Non
     d[:, 4] = float("nan")
     beside: Any = rk.backward(rk.forward(cell, x, params, state), d)
     assert torch.isnan(beside.x[:, 4]).all()
-    keep = [row for row in range(19) if row != 4]
+    keep = [row for row in range(rows) if row != 4]
     assert torch.equal(whole.x[:, keep], beside.x[:, keep])
 
 
@@ -152,10 +186,9 @@ def test_options(tensors: Any, cell: str, options: str, memory: str) -> None:
 
 
 @pytest.fixture(params=[False, True], ids=["full", "tf32"])
-def tf32(request: pytest.FixtureRequest) -> Any:
+def tf32(request: pytest.FixtureRequest, _tf32_off: None) -> Any:
     cuda.allow_tf32(request.param)
-    yield request.param
-    cuda.allow_tf32(False)
+    return request.param
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -27,8 +27,24 @@ PAIRS = [("lstm", 512, 16), ("gru", 256, 64), ("lstm_program", 40, 9)]
 # Backwards.
 BACKWARDS = [*LAYERS, ("lstm_peephole", 512, 64), ("slstm", 512, 64), ("janet", 512, 40)]
 BACKWARDS += [("gru_reset_before", 512, 600), ("mgu", 512, 40), ("mut2_projected", 200, 600), ("mgu_program", 200, 33)]
+# Both directions of a backward.
+BACKWARD_PAIRS = [("lstm", 512, 16), ("lstm_program", 40, 9)]
 # Of float32, in TF32 or not.
 FLOAT_LAYERS = [("lstm", 384, 16, True), ("lstm", 384, 8, False), ("gru", 256, 128, False), ("slstm", 100, 3, True)]
+FLOAT_BACKWARDS = [
+    *FLOAT_LAYERS,
+    ("lstm", 512, 16, True),
+    ("lstm", 256, 600, True),
+    ("gru", 256, 600, True),
+    ("rnn_tanh", 511, 16, True),
+    ("lstm", 384, 88, False),
+    ("rnn_tanh", 200, 300, False),
+    ("lstm_program", 40, 9, True),
+    ("lstm_program", 40, 9, False),
+    ("gru_reset_before", 256, 16, True),
+    ("mgu", 200, 40, False),
+]
+FLOAT_BACKWARD_PAIRS = [("lstm", 256, 16, True), ("gru", 256, 64, False)]
 PROCESSORS = 132
 WANTED = ("STAS",)  # and a product
 FORBIDDEN = ("LDL", "STL", "BAR", "MEMBAR", "CCTL", "ERRBAR", "UCGABAR")
@@ -61,11 +77,17 @@ def main(file: str, folder: str) -> None:
     layers = [(*layer, "bfloat16", False, False, False) for layer in LAYERS]
     layers += [(*layer, "bfloat16", False, True, False) for layer in PAIRS]
     layers += [(*layer, "bfloat16", False, False, True) for layer in BACKWARDS]
-    layers += [(cell, hidden, batch, "float32", tf32, False, False) for cell, hidden, batch, tf32 in FLOAT_LAYERS]
+    layers += [(*layer, "bfloat16", False, True, True) for layer in BACKWARD_PAIRS]
+    for given, pair, backward in (
+        (FLOAT_LAYERS, False, False),
+        (FLOAT_BACKWARDS, False, True),
+        (FLOAT_BACKWARD_PAIRS, True, True),
+    ):
+        layers += [(cell, hidden, batch, "float32", tf32, pair, backward) for cell, hidden, batch, tf32 in given]
     for cell, hidden, batch, dtype, tf32, pair, backward in layers:
         what = f"{cell}, {dtype}, H {hidden}, B {batch}" + ", TF32" * tf32 + ", both directions" * pair
         what += ", backward" * backward
-        to = Path(folder, f"resident_{cell}_{hidden}_{dtype}{tf32:d}{pair:d}{backward:d}.cu")
+        to = Path(folder, f"resident_{cell}_{hidden}_{batch}_{dtype}{tf32:d}{pair:d}{backward:d}.cu")
         source = module.resident_source(cell, dtype, hidden, batch, PROCESSORS, tf32, pair, backward)
         to.write_text("\n".join(source), encoding="utf-8")
         product = "FFMA" if dtype == "float32" and not tf32 else "HMMA"

@@ -314,7 +314,7 @@ template CellLaunches<double> launches_of(const OwnProgram&);
 
 void make_ready(const OwnProgram&, Dtype, bool) {}
 void make_resident_ready(int, const OwnProgram*, const Resident&, Dtype, bool) {}
-void make_resident_backward_ready(int, const OwnProgram*, const ResidentBackward&, Dtype) {}
+void make_resident_backward_ready(int, const OwnProgram*, const ResidentBackward&, Dtype, bool) {}
 void make_grid_ready(int, const OwnProgram*, const Grid&, Dtype) {}
 void make_grid_backward_ready(int, const OwnProgram*, const Grid&, Dtype) {}
 

@@ -47,13 +47,29 @@ inline int resident_backwards = 0;
 
 template <class Maths>
 void put_backward_emulated(const Queue& queue, const ResidentBackward& shape, const ResidentBackwardCall& call) {
+    ResidentBackwardPair pair{{call, call}, 0, false};
+    if (queue.backward_pair) {
+        pair.call[0] = queue.backward_pair->call[0], queue.backward_pair->has_first = false;
+        pair.call[0].program = call.program;
+        pair.clusters = clusters_of(shape.of, pair.call[0].batch);
+    }
+    const int clusters = pair.clusters + clusters_of(shape.of, call.batch);
     put(queue, [=] {
         if (call.steps == 0) return;
         ++resident_backwards;
-        if (call.a.storage == Dtype::bfloat16)
-            run_emulated_backward<Maths, Bfloat16>(shape, call, 1);
-        else
-            run_emulated_backward<Maths, Float16>(shape, call, 1);
+        for (int cluster = clusters - 1; cluster >= 0; --cluster) {
+            const PairPlace at = pair_place(cluster, pair.clusters);
+            const ResidentBackwardCall& of = pair.call[at.call];
+            const unsigned seed = static_cast<unsigned>(1 + cluster);
+            if (shape.of.operands == Operands::tf32)
+                run_emulated_backward_cluster<Maths, Tf32>(shape, of, at.tile, seed);
+            else if (shape.of.operands == Operands::full)
+                run_emulated_backward_cluster<Maths, Full>(shape, of, at.tile, seed);
+            else if (call.a.storage == Dtype::bfloat16)
+                run_emulated_backward_cluster<Maths, Bfloat16>(shape, of, at.tile, seed);
+            else
+                run_emulated_backward_cluster<Maths, Float16>(shape, of, at.tile, seed);
+        }
     });
 }
 

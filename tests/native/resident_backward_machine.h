@@ -18,7 +18,7 @@ public:
             for (int buffer = 0; buffer < 2; ++buffer) {
                 block.parts[buffer].number.assign(shape.parts(), kNan);
                 block.parts[buffer].missing = shape.bytes();
-                block.gradients[buffer].number.assign(shape.buffer(), 0x7fff);
+                block.gradients[buffer].number.assign(shape.buffer(), nan());
             }
     }
 
@@ -28,7 +28,7 @@ public:
 
     // ---- gate gradients of a block
 
-    void put(int block, int buffer, int row, int column, std::uint16_t bits) {
+    void put(int block, int buffer, int row, int column, std::uint32_t bits) {
         Gradients& to = blocks_[block].gradients[buffer];
         if (!to.free) resident_fault("a gate gradient is put into a buffer that was not read yet");
         if (column >= shape.numbers() || row >= shape.of.cluster_rows()) resident_fault("a gate gradient has no place");
@@ -44,14 +44,15 @@ public:
         const Index phase = blocks_[block].phase;
         return (phase & 1) != gradients_parity(e) && phase > e;
     }
-    const std::uint16_t* gradients(int block, int buffer) const {
+    // A number of any operands is a word.
+    const std::uint32_t* gradients(int block, int buffer) const {
         return blocks_[block].gradients[buffer].number.data();
     }
     void gradients_were_read(int block, int buffer) {
         Gradients& of = blocks_[block].gradients[buffer];
         if (++of.reads < shape.of.warps) return;
         of.reads = 0, of.free = true;
-        of.number.assign(of.number.size(), 0x7fff);
+        of.number.assign(of.number.size(), nan());
     }
 
     // ---- parts that come to it
@@ -67,7 +68,9 @@ public:
         of.reads = 0, of.free = true;
         of.number.assign(of.number.size(), kNan);
     }
-    void send(int block, int buffer, int place, float a, float b) { flying_.push_back({block, buffer, place, {a, b}}); }
+    void send(int block, int buffer, int place, std::vector<float> numbers) {
+        flying_.push_back({block, buffer, place, std::move(numbers)});
+    }
     bool flying() const { return !flying_.empty(); }
     void deliver() {
         const std::size_t which = any(flying_.size());
@@ -76,10 +79,11 @@ public:
         flying_.pop_back();
         Parts& to = blocks_[message.block].parts[message.buffer];
         if (!to.free && to.missing == shape.bytes()) resident_fault("a part is sent to a buffer that was not read yet");
-        if (message.place % 2 != 0 || message.place + 2 > shape.parts()) resident_fault("a part has no place");
+        const int size = static_cast<int>(message.number.size());
+        if (message.place % size != 0 || message.place + size > shape.parts()) resident_fault("a part has no place");
         to.free = false;
-        for (int i = 0; i < 2; ++i) to.number[message.place + i] = message.number[i];
-        to.missing -= 8;
+        for (int i = 0; i < size; ++i) to.number[message.place + i] = message.number[i];
+        to.missing -= 4 * size;
         if (to.missing > 0) return;
         ++to.phase;
         to.missing = shape.bytes();
@@ -87,6 +91,7 @@ public:
 
 private:
     static constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+    std::uint32_t nan() const { return shape.of.operands == Operands::halves ? 0x7fff : 0x7fffffff; }
     struct Parts {
         std::vector<float> number;
         int missing = 0, reads = 0;
@@ -94,7 +99,7 @@ private:
         bool free = true;
     };
     struct Gradients {
-        std::vector<std::uint16_t> number;
+        std::vector<std::uint32_t> number;
         int reads = 0;
         bool free = true;
     };
@@ -106,7 +111,7 @@ private:
     };
     struct Message {
         int block, buffer, place;
-        float number[2];
+        std::vector<float> number;
     };
     std::mt19937 random_;
     std::vector<Block> blocks_;
@@ -118,11 +123,13 @@ struct EmulatedBackwardMachine {
     using Own = OwnValue<V>;
     template <int count>
     using Values = OwnValues<count>;
-    static constexpr int kTiles = 4, kDepth = 16, kGroups = kMostGroups, kLaneUnits = 4;
+    static constexpr int kTiles = 5, kDepth = 32, kGroups = kMostGroups, kLaneUnits = 4;
     const ResidentBackward& shape() const { return cluster.shape; }
 
     EmulatedBackwardCluster& cluster;
     int block, warp;
+    // Of one warp, (spare(), 32, 4): NaN until they are put there.
+    std::vector<unsigned> spare = std::vector<unsigned>(cluster.shape.spare() * kLanes * 4, 0x7fffffff);
 
     template <class Use>
     void lanes(Use use) const {
@@ -133,25 +140,51 @@ struct EmulatedBackwardMachine {
     void lanes_later(Use use) const {
         lanes(use);
     }
-    void put(int, int buffer, int row, int column, std::uint16_t bits) const {
+    template <class V>
+    void shuffle(OwnValue<V>& own, int distance) const {
+        const OwnValue<V> before = own;
+        for (int lane = 0; lane < kLanes; ++lane) own[lane] = before[lane ^ distance];
+    }
+    void put(int, int buffer, int row, int column, std::uint32_t bits) const {
         cluster.put(block, buffer, row, column, bits);
     }
     void arrive() const { cluster.arrive(block); }
     void load(OwnValue<unsigned> (&b)[4], int buffer, int group, int k) const {
+        const bool halves = shape().of.operands == Operands::halves;
         for (int matrix = 0; matrix < 4; ++matrix)
             for (int lane = 0; lane < kLanes; ++lane) {
-                const int row = group * kGroup + lane / 4, column = k * kTileDepth + 8 * matrix + 2 * (lane % 4);
-                const std::uint16_t* const pair = cluster.gradients(block, buffer) + row * shape().row() + column;
-                b[matrix][lane] = pair[0] | static_cast<unsigned>(pair[1]) << 16;
+                const std::uint32_t* const row =
+                    cluster.gradients(block, buffer) + (group * kGroup + lane / 4) * shape().row();
+                const std::uint32_t* const pair = row + k * kTileDepth + 8 * matrix + 2 * (lane % 4);
+                b[matrix][lane] = halves ? pair[0] | pair[1] << 16 : row[k * 8 + 4 * matrix + lane % 4];
             }
+    }
+    void load_numbers(int, int buffer, int row, int column, float (&to)[4]) const {
+        if (column % 4 != 0) resident_fault("four numbers are loaded off their place");
+        const std::uint32_t* const du = cluster.gradients(block, buffer) + row * shape().row() + column;
+        for (int i = 0; i < 4; ++i) to[i] = Full::number(du[i]);
+    }
+    // Lane by lane: a spare weight may be got by who put it alone.
+    void put_spare(int lane, int index, const unsigned (&words)[4]) const {
+        for (int i = 0; i < 4; ++i) const_cast<unsigned&>(spare.at((index * kLanes + lane) * 4 + i)) = words[i];
+    }
+    void get_spare(int index, OwnValue<unsigned> (&own)[4]) const {
+        for (int lane = 0; lane < kLanes; ++lane)
+            for (int i = 0; i < 4; ++i) own[i][lane] = spare.at((index * kLanes + lane) * 4 + i);
     }
     template <class Stored>
     void multiply(OwnValue<float> (&sum)[4], const OwnValue<unsigned> (&a)[4], const OwnValue<unsigned>& b0,
                   const OwnValue<unsigned>& b1) const {
-        multiply_halves<Stored>(sum, a, b0, b1);
+        if constexpr (is_half<Stored>)
+            multiply_halves<Stored>(sum, a, b0, b1);
+        else
+            multiply_rounded(sum, a, b0, b1);
     }
     void send_part(int, int peer, int buffer, int place, float a, float b) const {
-        cluster.send(peer, buffer, place, a, b);
+        cluster.send(peer, buffer, place, {a, b});
+    }
+    void send_parts(int, int peer, int buffer, int place, const float (&of)[4]) const {
+        cluster.send(peer, buffer, place, {of[0], of[1], of[2], of[3]});
     }
     float take_part(int, int buffer, int place) const { return cluster.part(block, buffer, place); }
 };

@@ -100,6 +100,24 @@ private:
     std::vector<Message> flying_;
 };
 
+// mma.m16n8k8 of TF32.
+inline void multiply_rounded(OwnValue<float> (&sum)[4], const OwnValue<unsigned> (&a)[4], const OwnValue<unsigned>& b0,
+                             const OwnValue<unsigned>& b1) {
+    float weight[kTileRows][8], h[8][kGroup];
+    const auto number = [](unsigned bits) {
+        if ((bits & 0x1fffU) != 0 && (bits & 0x7fffffffU) < 0x7f800000U)
+            resident_fault("a number that is not rounded is multiplied in TF32");
+        return Tf32::number(bits);
+    };
+    for (int lane = 0; lane < kLanes; ++lane) {
+        const int g = lane / 4, t = lane % 4;
+        for (int part = 0; part < 4; ++part)
+            weight[g + (part % 2 ? 8 : 0)][t + (part / 2 ? 4 : 0)] = number(a[part][lane]);
+        h[t][g] = number(b0[lane]), h[t + 4][g] = number(b1[lane]);
+    }
+    add_products(sum, weight, h);
+}
+
 struct EmulatedMachine {
     template <class V>
     using Own = OwnValue<V>;
@@ -159,25 +177,9 @@ struct EmulatedMachine {
     void multiply(OwnValue<float> (&sum)[4], const OwnValue<unsigned> (&a)[4], const OwnValue<unsigned>& b0,
                   const OwnValue<unsigned>& b1) const {
         if constexpr (!is_half<Stored>)
-            return multiply_numbers(sum, a, b0, b1);
+            return multiply_rounded(sum, a, b0, b1);
         else
             multiply_halves<Stored>(sum, a, b0, b1);
-    }
-    void multiply_numbers(OwnValue<float> (&sum)[4], const OwnValue<unsigned> (&a)[4], const OwnValue<unsigned>& b0,
-                          const OwnValue<unsigned>& b1) const {
-        float weight[kTileRows][8], h[8][kGroup];
-        const auto number = [](unsigned bits) {
-            if ((bits & 0x1fffU) != 0 && (bits & 0x7fffffffU) < 0x7f800000U)
-                resident_fault("a number that is not rounded is multiplied in TF32");
-            return Tf32::number(bits);
-        };
-        for (int lane = 0; lane < kLanes; ++lane) {
-            const int g = lane / 4, t = lane % 4;
-            for (int part = 0; part < 4; ++part)
-                weight[g + (part % 2 ? 8 : 0)][t + (part / 2 ? 4 : 0)] = number(a[part][lane]);
-            h[t][g] = number(b0[lane]), h[t + 4][g] = number(b1[lane]);
-        }
-        add_products(sum, weight, h);
     }
     void send(int, int peer, int buffer, int row, int column, std::uint64_t bytes) const {
         std::uint32_t numbers[4];

@@ -8,6 +8,9 @@
 //
 // A tile of a warp is 16 units of the cluster (M), N the group's rows, K the block's gate gradients. A warp has some
 // units of every block, so that what a block waits for says that all warps of all blocks have multiplied.
+//
+// float32 is multiplied as in a forward: in TF32, or in full by a lane's own multiply-adds. Weights that registers do
+// not hold are spare ones, in the block's shared memory.
 #pragma once
 
 #include "geometry.h"
@@ -15,30 +18,52 @@
 namespace rnnkernels::RNNKERNELS_TARGET {
 
 struct ResidentBackward {
-    Resident of;  // of halves
+    Resident of;
 
     // Of a block's gate gradients: gate by gate, each of the block's units.
     RNNKERNELS_DEVICE constexpr int numbers() const { return of.gates * of.block_units(); }
-    // Tiles along k: an even number.
-    RNNKERNELS_DEVICE constexpr int depth() const { return numbers() / kTileDepth; }
+    // Tiles along k: whole multiples of what is multiplied at once.
+    RNNKERNELS_DEVICE constexpr int depth() const { return numbers() / of.tile_depth(); }
     // Tiles of a warp.
     RNNKERNELS_DEVICE constexpr int tiles() const { return (of.blocks * of.warp_units() + kTileRows - 1) / kTileRows; }
+    // Tiles along k whose weights are registers, of a tile; of halves all. The first tiles may have more than others.
+    RNNKERNELS_DEVICE constexpr int held(int tile = 0) const {
+        if (of.operands == Operands::halves || tiles() == 0) return depth();
+        const int steps = kMostWeights / (kLaneValues * of.depth_step());
+        const int most = (steps / tiles() + (tile < steps % tiles() ? 1 : 0)) * of.depth_step();
+        return depth() < most ? depth() : most;
+    }
+    // Of all tiles before one.
+    RNNKERNELS_DEVICE constexpr int held_before(int tile) const {
+        int all = 0;
+        for (int i = 0; i < tile; ++i) all += held(i);
+        return all;
+    }
     // Registers of a lane for weights.
-    RNNKERNELS_DEVICE constexpr int weights() const { return tiles() * depth() * kLaneValues; }
+    RNNKERNELS_DEVICE constexpr int weights() const { return held_before(tiles()) * kLaneValues; }
+    // Spare weights of a lane, in fours of 16 bytes: those of a tile along k from the held ones on follow each other.
+    RNNKERNELS_DEVICE constexpr int spare() const { return tiles() * depth() - held_before(tiles()); }
+    RNNKERNELS_DEVICE constexpr int spare_of(int tile, int k) const {
+        return tile * depth() - held_before(tile) + k - held(tile);
+    }
 
-    // Gate gradients of a block: two buffers, each (groups, 8, row()) halves. A row's last 16 bytes are never used:
-    // with them eight rows lie in different banks.
-    RNNKERNELS_DEVICE constexpr int row() const { return numbers() + 8; }
-    RNNKERNELS_DEVICE constexpr int buffer() const { return of.groups * kGroup * row(); }
-    // Parts that come to a block: two buffers, each (blocks, groups, 4 pairs of rows, units of the block, 2) float32.
-    RNNKERNELS_DEVICE constexpr int parts() const { return of.blocks * of.groups * kGroup * of.block_units(); }
+    // Gate gradients of a block: two buffers, each (cluster_rows(), row()) numbers. A row's last 16 bytes are never
+    // used: with them eight rows lie in different banks.
+    RNNKERNELS_DEVICE constexpr int row() const { return numbers() + 16 / of.number_bytes(); }
+    RNNKERNELS_DEVICE constexpr int buffer() const { return of.cluster_rows() * row(); }
+    // Parts that come to a block: two buffers, each (blocks, groups, 4 pairs of rows, units of the block, 2) float32;
+    // in full (blocks, rows, units of the block).
+    RNNKERNELS_DEVICE constexpr int parts() const { return of.blocks * of.cluster_rows() * of.block_units(); }
     // What comes in a step.
     RNNKERNELS_DEVICE constexpr int bytes() const { return parts() * 4; }
 
-    // A block's shared memory: barriers, gate gradients, parts. Each begins at a multiple of 16 bytes.
+    // A block's shared memory: barriers, gate gradients, parts, spare weights. Each begins at a multiple of 16 bytes.
     RNNKERNELS_DEVICE constexpr int gradients_begin() const { return 32; }
-    RNNKERNELS_DEVICE constexpr int parts_begin() const { return gradients_begin() + 2 * buffer() * 2; }
-    RNNKERNELS_DEVICE constexpr int shared_bytes() const { return parts_begin() + 2 * bytes(); }
+    RNNKERNELS_DEVICE constexpr int parts_begin() const { return gradients_begin() + 2 * buffer() * of.number_bytes(); }
+    RNNKERNELS_DEVICE constexpr int spare_begins() const { return parts_begin() + 2 * bytes(); }
+    RNNKERNELS_DEVICE constexpr int shared_bytes() const {
+        return spare_begins() + spare() * of.warps * kWarpLanes * 16;
+    }
 
     friend constexpr bool operator==(const ResidentBackward&, const ResidentBackward&) = default;
 };
@@ -46,14 +71,26 @@ struct ResidentBackward {
 // Barriers of a block: of parts in either buffer, and of its own gate gradients.
 inline constexpr unsigned kGradientsBarrier = 2;
 
-// What a row of a warp's tile is: a unit of a block. Blocks from the cluster's number on are none.
+// What full_product.h asks of a shape.
+RNNKERNELS_DEVICE constexpr const Resident& resident_of(const ResidentBackward& shape) { return shape.of; }
+
+// What a row of a warp's tile is: a unit of a block. Blocks from the cluster's number on are none. In full a lane's
+// four values of a row of the group (weight_place) are units side by side.
 struct PartUnit {
     int block, unit;
 };
 RNNKERNELS_DEVICE constexpr PartUnit part_unit(const ResidentBackward& shape, int warp, int tile, int row) {
     const int units = shape.of.warp_units();
-    return {tile * (kTileRows / units) + row / units, warp * units + row % units};
+    const int at = shape.of.operands == Operands::full ? (row & 7) / 2 * 4 + row / 8 * 2 + (row & 1) : row;
+    return {tile * (kTileRows / units) + at / units, warp * units + at % units};
 }
+// Some tiles along k, and where those end whose weights are registers, and spare ones begin.
+struct DepthRange {
+    int first, last;
+
+    RNNKERNELS_DEVICE constexpr int held(int all) const { return last < all ? last : all; }
+    RNNKERNELS_DEVICE constexpr int spare(int all) const { return first > all ? first : all; }
+};
 // Which gate of which unit of the block the k-th number is.
 struct GradientPlace {
     int gate, unit;
@@ -74,26 +111,48 @@ RNNKERNELS_DEVICE constexpr int part_place(const ResidentBackward& shape, int se
     return (((sender * shape.of.groups + group) * (kGroup / 2) + pair) * shape.of.block_units() + unit) * 2;
 }
 
+// The same in full, where a lane has four units of its row: a message of sixteen bytes.
+RNNKERNELS_DEVICE constexpr int full_part_place(const ResidentBackward& shape, int sender, int row, int unit) {
+    return (sender * shape.of.rows + row) * shape.of.block_units() + unit;
+}
+
 // What a lane finishes: of a pair of rows two warps have half of the units each. Lanes side by side have numbers side
-// by side, of the parts as of the caller's rows.
+// by side, of the parts as of the caller's rows. In full a warp has a row, those from the rows' number on none.
 RNNKERNELS_DEVICE constexpr int finished_pair(int warp) { return warp / 2; }
 RNNKERNELS_DEVICE constexpr int finished_number(const ResidentBackward& shape, int warp, int lane, int s) {
     return ((warp & 1) * shape.of.lane_units() + s) * kWarpLanes + lane;
 }
 RNNKERNELS_DEVICE constexpr int finished_unit(const ResidentBackward& shape, int warp, int lane, int s) {
+    if (shape.of.operands == Operands::full) return s * kWarpLanes + lane;
     return finished_number(shape, warp, lane, s) / 2;
 }
 RNNKERNELS_DEVICE constexpr int finished_row(int warp, int lane) { return 2 * finished_pair(warp) + (lane & 1); }
+RNNKERNELS_DEVICE constexpr int finished_row(const ResidentBackward& shape, int warp, int lane) {
+    return shape.of.operands == Operands::full ? warp : finished_row(warp, lane);
+}
+RNNKERNELS_DEVICE constexpr bool finishes(const ResidentBackward& shape, int warp) {
+    return shape.of.operands != Operands::full || warp < shape.of.rows;
+}
+// Where a part of it stands.
+RNNKERNELS_DEVICE constexpr int finished_place(const ResidentBackward& shape, int sender, int group, int warp, int lane,
+                                               int s) {
+    if (shape.of.operands == Operands::full)
+        return full_part_place(shape, sender, warp, finished_unit(shape, warp, lane, s));
+    return part_place(shape, sender, group, finished_pair(warp), 0) + finished_number(shape, warp, lane, s);
+}
 
-// How a layer is divided; no blocks: it does not fit.
+// How a layer is divided; no blocks: it does not fit. In full all rows have to be there at once, as in a forward.
 constexpr ResidentBackward divide_backward(int gates, long long hidden, long long batch, int processors,
-                                           int shared = most_shared(90)) {
-    ResidentBackward shape{divide(gates, hidden, batch, processors, Operands::halves, shared)};
+                                           int shared = most_shared(90), Operands operands = Operands::halves) {
+    ResidentBackward shape{divide(gates, hidden, batch, processors, operands, shared)};
     if (shape.of.blocks == 0) return shape;
     // What a lane keeps of each group's units is registers, beside the weights: some ten of a unit. More of them than
-    // this went to memory in a step for sm_120 (a vanilla RNN of 511 units, two groups).
+    // this went to memory in a step for sm_120 (a vanilla RNN of 511 units, two groups). TF32 has the sums of all tiles
+    // of a group beside them.
     const int of_group = 8 + 10 * shape.of.lane_units() < 32 ? 32 : 8 + 10 * shape.of.lane_units();
-    while (shape.of.groups > 1 && (shape.weights() + of_group * shape.of.groups > 192 || shape.shared_bytes() > shared))
+    const int most = operands == Operands::tf32 ? 208 - 2 * kLaneValues * shape.tiles() : 192;
+    while (shape.of.groups > 1 &&
+           (shape.weights() + of_group * shape.of.groups > most || shape.shared_bytes() > shared))
         --shape.of.groups;
     if (shape.weights() > kMostWeights || shape.shared_bytes() > shared) shape.of.blocks = 0;
     return shape;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "backward_machine.h"
+#include "pair.h"
 #include "two_products_backward_warp.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
@@ -15,14 +16,14 @@ RNNKERNELS_DEVICE constexpr unsigned gradients_parity(long long e) { return stat
 #if defined(__CUDACC__)
 
 template <ResidentBackward shape, class Maths, class Stored>
-__device__ __forceinline__ void run_resident_backward(const ResidentBackwardCall& call) {
+__device__ __forceinline__ void run_resident_backward(const ResidentBackwardCall& call, Index tile) {
     extern __shared__ __align__(16) unsigned char memory[];
     const BackwardMailbox mailbox{{shared_address(memory + shape.parts_begin()), shared_address(memory)},
                                   shared_address(memory + shape.gradients_begin())};
     if (threadIdx.x == 0) mailbox.begin(shape.bytes(), shape.of.warps);
     const BackwardMachine<shape> machine{mailbox, static_cast<int>(blockIdx.x % shape.of.blocks),
                                          static_cast<int>(threadIdx.x / 32), static_cast<int>(threadIdx.x % 32)};
-    BackwardWarpOf<Maths, Stored, BackwardMachine<shape>> warp(machine, call, blockIdx.x / shape.of.blocks);
+    BackwardWarpOf<Maths, Stored, BackwardMachine<shape>> warp(machine, call, tile);
     arrive_cluster();
     wait_cluster();
     const Index exchanges = Maths::exchanges * call.steps;
@@ -41,6 +42,17 @@ __device__ __forceinline__ void run_resident_backward(const ResidentBackwardCall
     warp.end();
     arrive_cluster();  // none may leave while others can still send to it
     wait_cluster();
+}
+
+// Of one call, or of both directions': a cluster works on rows of one of them.
+template <ResidentBackward shape, class Maths, class Stored>
+__device__ __forceinline__ void run_resident_backward(const ResidentBackwardCall& call) {
+    run_resident_backward<shape, Maths, Stored>(call, blockIdx.x / shape.of.blocks);
+}
+template <ResidentBackward shape, class Maths, class Stored>
+__device__ __forceinline__ void run_resident_backward(const ResidentBackwardPair& pair) {
+    const PairPlace at = pair_place(static_cast<int>(blockIdx.x / shape.of.blocks), pair.clusters);
+    run_resident_backward<shape, Maths, Stored>(pair.call[at.call], at.tile);
 }
 
 #endif

@@ -24,7 +24,7 @@ struct ResidentBackwardCall {
     // `before` are the states before step 0 of the sequence, the others are those of the forward.
     BackwardArrays<float> a;
     float* to_step_before;        // (B, H): what the first step's products give; may be a.product
-    const std::uint16_t* weight;  // weight_hh, as the halves' bits
+    const std::uint16_t* weight;  // weight_hh, as the halves' bits; of float32 a pointer to these (operands.h)
     int gate_row[kMostGates];     // of weight_hh, in units of H; those of a gated product behind the first's
     Index batch, steps;
     const Index* starts;  // of all steps: rows of the batch's before each; null: dense

@@ -39,7 +39,6 @@ std::string not_resident(const CellTable& table, const ForwardCall& call, Dtype 
 }
 
 std::string not_resident(const CellTable& table, const BackwardCall& call, Dtype dtype, const Card& card) {
-    if (dtype == Dtype::float32) return "expected bfloat16 or float16, got float32";
     ForwardCall forward{};
     forward.in = call.in;
     if (const std::string why = not_resident(table, forward, dtype, card); !why.empty()) return why;
@@ -48,7 +47,8 @@ std::string not_resident(const CellTable& table, const BackwardCall& call, Dtype
             return "expected no gradients of states after h and no readings, got some";
     const Shape& shape = call.in.shape;
     if (shape.hidden == 0) return {};
-    const ResidentBackward divided = divide_backward(table, shape, card.processors, most_shared(card.capability));
+    const ResidentBackward divided = divide_backward(table, shape, operands_of(dtype, call.in.where.tf32),
+                                                     card.processors, most_shared(card.capability));
     return divided.of.blocks > 0 ? std::string() : "expected sizes that fit a block's shared memory, got others";
 }
 

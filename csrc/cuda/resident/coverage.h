@@ -17,8 +17,9 @@ std::string not_resident(const CellTable& table, const ForwardCall& call, Dtype 
 std::string not_resident(const CellTable& table, const BackwardCall& call, Dtype dtype, const Card& card);
 
 // How a layer is divided on so many processors, whose blocks have so many bytes of shared memory.
-inline ResidentBackward divide_backward(const CellTable& table, const Shape& shape, int processors, int shared) {
-    return divide_backward(tile_gates(table), shape.hidden, shape.batch, processors, shared);
+inline ResidentBackward divide_backward(const CellTable& table, const Shape& shape, Operands operands, int processors,
+                                        int shared) {
+    return divide_backward(tile_gates(table), shape.hidden, shape.batch, processors, shared, operands);
 }
 inline Resident divide(const CellTable& table, const Shape& shape, Operands operands, int processors, int shared) {
     return divide(tile_gates(table), shape.hidden, shape.batch, processors, operands, shared);

@@ -1,4 +1,5 @@
-// The product of a step in float32, by multiply-adds: weights in registers, h in the block's memory.
+// The product of a step in float32, by multiply-adds: weights in registers, h (in a backward gate gradients) in the
+// block's memory.
 //
 // A lane has the four values of its units for every eighth four of k (geometry.h: weight_place), for all rows of its
 // group. One load of four numbers of h serves 16 multiply-adds or, with two tiles, 32: a processor's memory gives them
@@ -30,10 +31,10 @@ struct FullProduct {
     // Four tiles along k of one tile's weights, from the k-th on.
     RNNKERNELS_INLINE void add(Sums& sum, const Own<unsigned> (*weight)[kLaneValues], int buffer, int k) const {
         RNNKERNELS_IN_REGISTERS
-        for (int row = 0; row < m.shape().rows; ++row)
+        for (int row = 0; row < resident_of(m.shape()).rows; ++row)
             m.lanes([&](int lane) RNNKERNELS_INLINED {
                 float h[4];
-                m.load_numbers(lane, buffer, row, weight_place(m.shape(), lane, k, 0).k, h);
+                m.load_numbers(lane, buffer, row, weight_place(resident_of(m.shape()), lane, k, 0).k, h);
                 RNNKERNELS_IN_REGISTERS
                 for (int i = 0; i < 4; ++i) RNNKERNELS_IN_REGISTERS
                 for (int value = 0; value < kLaneValues; ++value) {
@@ -47,7 +48,7 @@ struct FullProduct {
     RNNKERNELS_INLINE void reduce(Sums& sum) const {
         RNNKERNELS_IN_REGISTERS
         for (int round = 0; round < 3; ++round) {
-            const int distance = round_distance(round), left = m.shape().rows >> round;
+            const int distance = round_distance(round), left = resident_of(m.shape()).rows >> round;
             RNNKERNELS_IN_REGISTERS
             for (int row = 0; row < kGroup / 2; ++row) RNNKERNELS_IN_REGISTERS
             for (int value = 0; value < kLaneValues; ++value) {

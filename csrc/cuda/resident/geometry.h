@@ -97,6 +97,9 @@ struct Resident {
     friend constexpr bool operator==(const Resident&, const Resident&) = default;
 };
 
+// What full_product.h asks of a shape.
+RNNKERNELS_DEVICE constexpr const Resident& resident_of(const Resident& shape) { return shape; }
+
 // A row of a tile: which gate (kMaxSlots and more: none) of which unit of the warp.
 struct TileRow {
     int gate, unit;

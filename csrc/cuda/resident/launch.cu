@@ -35,8 +35,9 @@ cudaKernel_t forward_of(int number, const OwnProgram* program, const Resident& s
     return kernel_of(kResidentPrelude, resident_source(number, program, shape, storage, pair), kResidentKernel, shape,
                      shape.shared_bytes());
 }
-cudaKernel_t backward_of(int number, const OwnProgram* program, const ResidentBackward& shape, Dtype storage) {
-    return kernel_of(kResidentBackwardPrelude, resident_backward_source(number, program, shape, storage),
+cudaKernel_t backward_of(int number, const OwnProgram* program, const ResidentBackward& shape, Dtype storage,
+                         bool pair) {
+    return kernel_of(kResidentBackwardPrelude, resident_backward_source(number, program, shape, storage, pair),
                      kResidentBackwardKernel, shape.of, shape.shared_bytes());
 }
 
@@ -72,9 +73,17 @@ void put(int number, const OwnProgram* program, const Queue& queue, const Reside
 
 void put(int number, const OwnProgram* program, const Queue& queue, const ResidentBackward& shape,
          const ResidentBackwardCall& call) {
-    const int clusters = clusters_of(shape.of, call.batch);
+    int clusters = clusters_of(shape.of, call.batch);
+    ResidentBackwardPair pair{};
+    if (queue.backward_pair) {
+        pair = *queue.backward_pair, queue.backward_pair->has_first = false;
+        pair.call[1] = call;
+        pair.clusters = clusters_of(shape.of, pair.call[0].batch);
+        clusters += pair.clusters;
+    }
     if (clusters == 0 || call.steps == 0) return;
-    launch(queue, backward_of(number, program, shape, call.a.storage), clusters, shape.of, shape.shared_bytes(), &call);
+    launch(queue, backward_of(number, program, shape, call.a.storage, queue.backward_pair != nullptr), clusters,
+           shape.of, shape.shared_bytes(), queue.backward_pair ? static_cast<const void*>(&pair) : &call);
 }
 
 }  // namespace
@@ -99,8 +108,9 @@ void put_resident_backward(const OwnProgram& program, const Queue& queue, const 
     put(-1, &program, queue, shape, call);
 }
 
-void make_resident_backward_ready(int number, const OwnProgram* program, const ResidentBackward& shape, Dtype storage) {
-    backward_of(number, program, shape, storage);
+void make_resident_backward_ready(int number, const OwnProgram* program, const ResidentBackward& shape, Dtype storage,
+                                  bool pair) {
+    backward_of(number, program, shape, storage, pair);
 }
 
 }  // namespace rnnkernels::cuda

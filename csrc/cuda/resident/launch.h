@@ -45,6 +45,7 @@ void put_resident_backward(const OwnProgram& program, const Queue& queue, const 
 // Makes ready what a call will put, of a built-in cell or, where it is not null, of a program: later is too late where
 // a stream is recorded. `pair`: the kernel of both directions, which a queue with a pair puts (pair.h).
 void make_resident_ready(int number, const OwnProgram* program, const Resident& shape, Dtype storage, bool pair);
-void make_resident_backward_ready(int number, const OwnProgram* program, const ResidentBackward& shape, Dtype storage);
+void make_resident_backward_ready(int number, const OwnProgram* program, const ResidentBackward& shape, Dtype storage,
+                                  bool pair);
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -55,6 +55,9 @@ struct Mailbox {
         asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barriers + 8 * buffer), "r"(bytes)
                      : "memory");
     }
+    // Another block's messages release at the cluster's scope, so that to acquire at the block's would not do. An
+    // acquire of the cluster's in the wait itself empties the L1 cache (CCTL.IVALL), for the sake of global memory; a
+    // fence that is restricted to shared memory orders all that is sent here, and is no instruction of its own.
     __device__ __forceinline__ void wait(unsigned buffer, unsigned parity) const {
         unsigned done = 0;
 #if defined(RNNKERNELS_BOUNDED_WAITS)
@@ -64,15 +67,28 @@ struct Mailbox {
         while (!done) {
 #endif
             asm volatile(
-                "{\n.reg .pred p;\nmbarrier.try_wait.parity.acquire.cta.shared::cta.b64 p, [%1], %2;\n"
+                "{\n.reg .pred p;\nmbarrier.try_wait.parity.relaxed.cluster.shared::cta.b64 p, [%1], %2;\n"
                 "selp.u32 %0, 1, 0, p;\n}"
                 : "=r"(done)
                 : "r"(barriers + 8 * buffer), "r"(parity)
                 : "memory");
         }
+        asm volatile("fence.acquire.sync_restrict::shared::cluster.cluster;" ::: "memory");
     }
 };
 
+// Sixteen bytes of the own block's memory.
+__device__ __forceinline__ void store_words(unsigned at, const unsigned (&words)[4]) {
+    asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(words[0]), "r"(words[1]), "r"(words[2]),
+                 "r"(words[3])
+                 : "memory");
+}
+__device__ __forceinline__ void load_words(unsigned at, OwnValue<unsigned> (&own)[4]) {
+    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(own[0].value), "=r"(own[1].value), "=r"(own[2].value), "=r"(own[3].value)
+                 : "r"(at)
+                 : "memory");
+}
 // Four matrices of 8 rows of 16 bytes; each lane has the address of one row.
 __device__ __forceinline__ void load_matrices(OwnValue<unsigned> (&b)[4], unsigned row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
@@ -164,15 +180,10 @@ struct Machine {
     }
     // No other lane reads them.
     __device__ __forceinline__ void put_spare(int, int index, const unsigned (&words)[4]) const {
-        asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(spare_place(index)), "r"(words[0]), "r"(words[1]),
-                     "r"(words[2]), "r"(words[3])
-                     : "memory");
+        store_words(spare_place(index), words);
     }
     __device__ __forceinline__ void get_spare(int index, OwnValue<unsigned> (&own)[4]) const {
-        asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
-                     : "=r"(own[0].value), "=r"(own[1].value), "=r"(own[2].value), "=r"(own[3].value)
-                     : "r"(spare_place(index))
-                     : "memory");
+        load_words(spare_place(index), own);
     }
 
 private:

@@ -23,8 +23,9 @@ RNNKERNELS_INLINE float float_weight(const std::uint16_t* array, Index at) {
     return static_cast<const float*>(static_cast<const void*>(array))[at];
 }
 
-// To the nearest with 10 bits of mantissa, ties away from zero; a NaN stays one.
-struct Tf32 {
+// To the nearest with 10 bits of mantissa, ties away from zero; a NaN stays one. The caller's arrays keep what is not
+// rounded.
+struct Tf32 : Whole<float> {
     static constexpr bool kFull = false;
     RNNKERNELS_INLINE static std::uint32_t bits(float value) {
 #if defined(__CUDA_ARCH__)
@@ -44,7 +45,7 @@ struct Tf32 {
 };
 
 // As it is.
-struct Full {
+struct Full : Whole<float> {
     static constexpr bool kFull = true;
     RNNKERNELS_INLINE static std::uint32_t bits(float value) { return float_bits(value); }
     RNNKERNELS_INLINE static float number(std::uint32_t bits) { return __builtin_bit_cast(float, bits); }
@@ -52,6 +53,15 @@ struct Full {
         return float_bits(float_weight(array, at));
     }
 };
+
+// A number as it is behind the caller's arrays.
+template <class Stored>
+RNNKERNELS_INLINE float as_kept(float value) {
+    if constexpr (is_half<Stored>)
+        return Stored::number(Stored::bits(value));
+    else
+        return value;
+}
 
 // Of arrays of a dtype.
 constexpr Operands operands_of(Dtype storage, bool tf32) {

@@ -2,6 +2,7 @@
 // Nothing goes between them; they may have other numbers of rows and steps, and have one shape.
 #pragma once
 
+#include "backward_maths.h"
 #include "maths.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
@@ -11,6 +12,12 @@ struct ResidentPair {
     ResidentCall call[2];
     int clusters;    // of the first; the others are the second's
     bool has_first;  // on the host: the second is still to come
+};
+// Likewise of a backward.
+struct ResidentBackwardPair {
+    ResidentBackwardCall call[2];
+    int clusters;
+    bool has_first;
 };
 
 // What a cluster of the grid works on: whose rows, and which of them.

@@ -104,10 +104,10 @@ std::string resident_source(int number, const OwnProgram* program, const Residen
 }
 
 std::string resident_backward_source(int number, const OwnProgram* program, const ResidentBackward& shape,
-                                     Dtype storage) {
+                                     Dtype storage, bool pair) {
     return resident_backward_maths(number, program) + "constexpr ResidentBackward kShape{" + braced(shape.of) + "};\n" +
-           kernel_of(shape.of, kResidentBackwardKernel, "ResidentBackwardCall", "run_resident_backward",
-                     stored_name(Operands::halves, storage));
+           kernel_of(shape.of, kResidentBackwardKernel, pair ? "ResidentBackwardPair" : "ResidentBackwardCall",
+                     "run_resident_backward", stored_name(shape.of.operands, storage));
 }
 
 }  // namespace rnnkernels::cuda

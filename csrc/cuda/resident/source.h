@@ -16,7 +16,7 @@ std::string resident_backward_maths(int number, const OwnProgram* program);
 std::string resident_source(int number, const OwnProgram* program, const Resident& shape, Dtype storage,
                             bool pair = false);
 std::string resident_backward_source(int number, const OwnProgram* program, const ResidentBackward& shape,
-                                     Dtype storage);
+                                     Dtype storage, bool pair = false);
 inline constexpr const char* kResidentKernel = "resident_forward";
 inline constexpr const char* kResidentBackwardKernel = "resident_backward";
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "backward_cell_maths.h"
+#include "operands.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -17,7 +18,7 @@ struct ResidentStateBackwardAt : ResidentCellBackwardAt<Cell, Stored> {
 
     RNNKERNELS_INLINE void store_d(const V* from) const {
         RNNKERNELS_UNROLL(32)
-        for (int i = 0; i < G::slots; ++i) d[i] = V(Stored::number(Stored::bits(from[i].raw)));
+        for (int i = 0; i < G::slots; ++i) d[i] = V(as_kept<Stored>(from[i].raw));
         RNNKERNELS_UNROLL(8)
         for (int i = 0; i < G::gateds; ++i) Base::du[i] = d[Base::slot(Base::layout.gated + i)];
     }

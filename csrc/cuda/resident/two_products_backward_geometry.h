@@ -18,12 +18,9 @@ RNNKERNELS_DEVICE constexpr bool gradients_are_gated(int buffer) { return buffer
 // Whose parts of dL/d(what was multiplied) lie in one: they go to the other buffer.
 RNNKERNELS_DEVICE constexpr bool parts_are_gated(int buffer) { return buffer == 1; }
 
-// The tiles along k of a product whose shape has so many gates of h: from an even one on, an even number.
-struct DepthRange {
-    int first, last;
-};
+// The tiles along k of a product whose shape has so many gates of h.
 RNNKERNELS_DEVICE constexpr DepthRange depth_of(const ResidentBackward& shape, int hiddens, bool gated) {
-    const int between = hiddens * shape.of.block_units() / kTileDepth;
+    const int between = hiddens * shape.of.block_units() / shape.of.tile_depth();
     return gated ? DepthRange{between, shape.depth()} : DepthRange{0, between};
 }
 

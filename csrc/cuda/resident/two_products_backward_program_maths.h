@@ -3,6 +3,7 @@
 #pragma once
 
 #include "backward_program_maths.h"
+#include "operands.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -52,7 +53,7 @@ struct TwoProductsProgramBackward : ResidentProgramBackward<Program> {
                                                              Program::gated_count(call)},
                                                             d});
         RNNKERNELS_IN_REGISTERS
-        for (int i = 0; i < Program::column_count(call); ++i) d[i] = V(Stored::number(Stored::bits(d[i].raw)));
+        for (int i = 0; i < Program::column_count(call); ++i) d[i] = V(as_kept<Stored>(d[i].raw));
     }
     template <class Stored>
     RNNKERNELS_INLINE static void gates(const ResidentBackwardCall& call, const ResidentPlace& at, const V* kept,

@@ -65,8 +65,7 @@ public:
 
 private:
     RNNKERNELS_INLINE void multiply(int buffer, int to, bool gated) {
-        const DepthRange range = depth_of(m_.shape(), Maths::hidden_count(call_), gated);
-        Base::multiply(buffer, to, range.first, range.last);
+        Base::multiply(buffer, to, depth_of(m_.shape(), Maths::hidden_count(call_), gated));
     }
 
     RNNKERNELS_INLINE void state(Index t, int buffer) {
@@ -133,9 +132,10 @@ private:
     }
     // Gate gradients of so many gates from the shape's first-th on.
     RNNKERNELS_INLINE void put(int lane, int buffer, int g, int s, int first, int count, const V* du) const {
+        if (!finishes(m_.shape(), m_.warp)) return;
         RNNKERNELS_IN_REGISTERS
         for (int i = 0; i < count; ++i)
-            m_.put(lane, buffer, g * kGroup + finished_row(m_.warp, lane),
+            m_.put(lane, buffer, g * kGroup + finished_row(m_.shape(), m_.warp, lane),
                    gradient_column(m_.shape(), first + i, finished_unit(m_.shape(), m_.warp, lane, s)),
                    Stored::bits(du[i].raw));
     }
