@@ -28,6 +28,7 @@ PAIRS = [("lstm", 512, 16), ("gru", 256, 64), ("lstm_program", 40, 9)]
 BACKWARDS = [*LAYERS[:5], ("lstm_peephole", 512, 64), ("slstm", 512, 64), ("janet", 512, 40)]
 # Of float32, in TF32 or not.
 FLOAT_LAYERS = [("lstm", 384, 16, True), ("lstm", 384, 8, False), ("gru", 256, 128, False), ("slstm", 100, 3, True)]
+FLOAT_LAYERS += [("gru_reset_before", 384, 16, True), ("gru_reset_before", 384, 8, False), ("mgu", 256, 128, False)]
 PROCESSORS = 132
 WANTED = ("STAS",)  # and a product
 FORBIDDEN = ("LDL", "STL", "BAR", "MEMBAR", "CCTL", "ERRBAR", "UCGABAR")

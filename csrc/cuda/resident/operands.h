@@ -53,6 +53,17 @@ struct Full {
     }
 };
 
+// Whether operands are float32 as they are.
+template <class Stored>
+constexpr bool find_full() {
+    if constexpr (is_half<Stored>)
+        return false;
+    else
+        return Stored::kFull;
+}
+template <class Stored>
+inline constexpr bool is_full = find_full<Stored>();
+
 // Of arrays of a dtype.
 constexpr Operands operands_of(Dtype storage, bool tf32) {
     if (storage != Dtype::float32) return Operands::halves;
