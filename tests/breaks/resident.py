@@ -127,9 +127,9 @@ BREAKS = [
     ),
     Break(
         "resident: spare weights of two tiles in one place",
-        f"{D}/warp.h",
-        "return tile * (shape.depth() - shape.held()) + k - shape.held();",
-        "return 0 * tile * (shape.depth() - shape.held()) + k - shape.held();",
+        f"{D}/geometry.h",
+        "return tile * (depth() - held()) + k - held_of(tile);",
+        "return 0 * tile * (depth() - held()) + k - held_of(tile);",
         "",
         RESIDENT,
     ),

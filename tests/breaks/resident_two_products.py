@@ -83,6 +83,14 @@ BREAKS = [
         RESIDENT,
     ),
     Break(
+        "resident, two products: float32's second product is for the first's gates",
+        WARP,
+        "part.first_gate = hidden, part.gates = m_.shape().first_fed() - hidden;",
+        "part.gates = hidden;",
+        "",
+        RESIDENT,
+    ),
+    Break(
         "resident, two products: a cell's second product has no bias",
         CELL,
         "V(a.bias_gated ? a.bias_gated[i * a.hidden + unit] : 0.0F)",

@@ -192,11 +192,11 @@ int main() {
             check_cell<LstmPeephole>(layer, processors, seed += 31);
             check_cell<Slstm>(layer, processors, seed += 31);
             check_cell<SixGates>(layer, processors, seed += 31);
-            check_halves<Mgu>(layer, processors, seed += 31);
-            check_halves<GruResetBefore>(layer, processors, seed += 31);
-            check_halves<Mut1>(layer, processors, seed += 31);
-            check_halves<Mut2Projected>(layer, processors, seed += 31);
-            check_halves<FiveGates>(layer, processors, seed += 31);
+            check_cell<Mgu>(layer, processors, seed += 31);
+            check_cell<GruResetBefore>(layer, processors, seed += 31);
+            check_cell<Mut1>(layer, processors, seed += 31);
+            check_cell<Mut2Projected>(layer, processors, seed += 31);
+            check_cell<FiveGates>(layer, processors, seed += 31);
         }
     check_cell<Lstm>({2, 3, 512, {}}, 132, 5);
     check_cell<Lstm>({2, 40, 200, {}}, 1, 6);
@@ -205,7 +205,15 @@ int main() {
     check_cell<Gru>({2, 5, 301, {}}, 132, 7);
     check_layer<SixGates, Tf32>({2, 9, 300, {}}, 132, 8);
     check_layer<SixGates, Full>({2, 70, 150, {}}, 132, 9);
-    for (const Index batch : {1, 2, 3, 4, 5, 8}) check_layer<Lstm, Full>({2, batch, 33, {}}, 1, 10);
+    for (const Index batch : {1, 2, 3, 4, 5, 8}) {
+        check_layer<Lstm, Full>({2, batch, 33, {}}, 1, 10);
+        check_layer<GruResetBefore, Full>({2, batch, 33, {}}, 1, 11);
+        check_layer<FiveGates, Full>({2, batch, 33, {}}, 1, 12);
+    }
+    check_layer<GruResetBefore, Tf32>({2, 9, 301, {}}, 132, 12);
+    check_layer<GruResetBefore, Full>({2, 9, 301, {}}, 132, 13);
+    check_layer<FiveGates, Tf32>({2, 9, 200, {}}, 132, 14);
+    check_layer<FiveGates, Full>({2, 9, 200, {}}, 132, 15);
     faults += check_resident_backward();
     if (faults > 0) return 1;
     std::puts("resident kernels: ok");

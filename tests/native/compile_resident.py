@@ -31,6 +31,7 @@ BACKWARDS += [("gru_reset_before", 512, 600), ("mgu", 512, 40), ("mut2_projected
 BACKWARD_PAIRS = [("lstm", 512, 16), ("lstm_program", 40, 9)]
 # Of float32, in TF32 or not.
 FLOAT_LAYERS = [("lstm", 384, 16, True), ("lstm", 384, 8, False), ("gru", 256, 128, False), ("slstm", 100, 3, True)]
+FLOAT_LAYERS += [("gru_reset_before", 384, 16, True), ("gru_reset_before", 384, 8, False), ("mgu", 256, 128, False)]
 FLOAT_BACKWARDS = [
     *FLOAT_LAYERS,
     ("lstm", 512, 16, True),
@@ -41,8 +42,6 @@ FLOAT_BACKWARDS = [
     ("rnn_tanh", 200, 300, False),
     ("lstm_program", 40, 9, True),
     ("lstm_program", 40, 9, False),
-    ("gru_reset_before", 256, 16, True),
-    ("mgu", 200, 40, False),
 ]
 FLOAT_BACKWARD_PAIRS = [("lstm", 256, 16, True), ("gru", 256, 64, False)]
 PROCESSORS = 132

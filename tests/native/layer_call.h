@@ -39,8 +39,8 @@ public:
         const auto draw = [&] { return static_cast<float>(static_cast<int>(random() % 2001) - 1000) / 1000; };
         for (std::vector<float>* array : {&x_, &bias_, &term_, &diagonal_})
             for (float& value : *array) value = draw();
-        if constexpr (is_half<Stored>)
-            for (std::uint16_t& value : direct_) value = Stored::bits(draw());
+        for (Word& value : direct_)
+            value = is_half<Stored> ? Stored::bits(draw()) : static_cast<Word>(float_bits(draw()));
         for (Word& value : weight_) {
             const float given = draw() / std::sqrt(static_cast<float>(hidden));
             value = is_half<Stored> ? Stored::bits(given) : static_cast<Word>(float_bits(given));  // not rounded yet
@@ -104,8 +104,7 @@ private:
 
     const Layer& layer_;
     std::vector<float> x_, bias_, term_, diagonal_;
-    std::vector<Word> weight_;
-    std::vector<std::uint16_t> direct_;
+    std::vector<Word> weight_, direct_;
     Results results_[2];
 };
 

@@ -145,18 +145,18 @@ struct EmulatedMachine {
         const OwnValue<V> before = own;
         for (int lane = 0; lane < kLanes; ++lane) own[lane] = before[lane ^ distance];
     }
-    void load(OwnValue<unsigned> (&b)[4], int buffer, int group, int k) const {
-        const std::uint32_t* const h = cluster.buffer(block, buffer);
+    void load(OwnValue<unsigned> (&b)[4], int buffer, int group, int column) const {
+        const std::uint32_t* const h = cluster.buffer(block, buffer) + column;
         if (shape().operands == Operands::tf32) {
             for (int matrix = 0; matrix < 4; ++matrix)
                 for (int lane = 0; lane < kLanes; ++lane)
-                    b[matrix][lane] = h[(group * kGroup + lane / 4) * shape().row() + k * 8 + 4 * matrix + lane % 4];
+                    b[matrix][lane] = h[(group * kGroup + lane / 4) * shape().row() + 4 * matrix + lane % 4];
             return;
         }
         for (int matrix = 0; matrix < 4; ++matrix)
             for (int lane = 0; lane < kLanes; ++lane) {
-                const int row = group * kGroup + lane / 4, column = k * kTileDepth + 8 * matrix + 2 * (lane % 4);
-                const std::uint32_t* const pair = h + row * shape().row() + column;
+                const int row = group * kGroup + lane / 4;
+                const std::uint32_t* const pair = h + row * shape().row() + 8 * matrix + 2 * (lane % 4);
                 b[matrix][lane] = pair[0] | pair[1] << 16;
             }
     }

@@ -21,7 +21,7 @@ void plain_two_products(const ResidentCall& call, Index hidden, Sum sum) {
         for (Index row = 0; row < call.count(t); ++row) {
             const Index at = call.first(t) + row;
             std::vector<Unit> units(hidden);
-            std::vector<std::uint16_t> h, gated;
+            std::vector<WordOf<Stored>> h, gated;
             for (Index k = 0; k < hidden; ++k) h.push_back(Stored::bits(call.a.states[0][row * hidden + k]));
             for (Index k = 0; k < hidden; ++k) {
                 Unit& unit = units[k];

@@ -110,7 +110,7 @@ public:
     RNNKERNELS_INLINE void multiply(int buffer, int to, DepthRange of) {
         if constexpr (is_half<Stored>)
             multiply_pairs(buffer, to, of);
-        else if constexpr (Stored::kFull)
+        else if constexpr (is_full<Stored>)
             multiply_in_full(buffer, to, of);
         else
             multiply_rounded(buffer, to, of);
@@ -254,18 +254,19 @@ protected:
     RNNKERNELS_INLINE void multiply_in_full(int buffer, int to, DepthRange of) {
         const FullProduct<Machine> product{m_};
         typename FullProduct<Machine>::Sums sum;
+        const auto all = [](int) RNNKERNELS_INLINED { return true; };
         product.clear(sum);
         RNNKERNELS_IN_REGISTERS
         for (int k = of.first; k < of.held(m_.shape().held(tile)); k += 4)
-            product.add(sum, &weight_[tile][k], buffer, k);
+            product.add(sum, &weight_[tile][k], buffer, k * m_.shape().of.tile_depth(), all);
         RNNKERNELS_IN_A_LOOP
         for (int k = of.spare(m_.shape().held(tile)); k < of.last; k += 4) {
             Own<unsigned> weight[4][kLaneValues];
             RNNKERNELS_IN_REGISTERS
             for (int i = 0; i < 4; ++i) m_.get_spare(m_.shape().spare_of(tile, k + i), weight[i]);
-            product.add(sum, &weight[0], buffer, k);
+            product.add(sum, &weight[0], buffer, k * m_.shape().of.tile_depth(), all);
         }
-        product.reduce(sum);
+        product.reduce(sum, all);
         send_row(sum[0], tile, to);
         if constexpr (tile + 1 < kTiles)
             if (tile + 1 < m_.shape().tiles()) multiply_in_full<tile + 1>(buffer, to, of);

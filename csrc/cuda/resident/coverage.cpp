@@ -22,12 +22,11 @@ std::string not_resident(const CellTable& table, const ForwardCall& call, Dtype 
     const bool two = table.form == Form::two_products;
     if ((!two && table.form != Form::one_product) || table.vectors > 0 || table.heads > 1 || table.hidden.count == 0)
         return wanted("a cell whose products are of all of h and, it may be, of a gated h", table.info.name);
-    if (two && dtype == Dtype::float32)
-        return wanted("bfloat16 or float16, or a cell of one product", std::string("float32 of ") + table.info.name);
     if (const std::string why = not_in_one_kernel(in); !why.empty()) return why;
     if (in.shape.hidden == 0) return {};  // nothing to do
     const Operands operands = operands_of(dtype, in.where.tf32);
-    const int gates = tile_gates(table), shared = most_shared(card.capability);
+    const TileGates gates = tile_gates(table);
+    const int shared = most_shared(card.capability);
     const Resident shape = divide(table, in.shape, operands, card.processors, shared);
     if (shape.blocks > 0) return {};
     const Index rows = operands == Operands::full ? most_rows(gates, in.shape.hidden, card.processors, shared) : 0;
@@ -35,7 +34,7 @@ std::string not_resident(const CellTable& table, const ForwardCall& call, Dtype 
         return wanted("at most " + std::to_string(rows) + " rows of float32 (more with allow_tf32)",
                       std::to_string(in.shape.batch));
     return wanted("sizes whose weights stay in registers (docs/cuda.md)",
-                  std::to_string(gates) + " gates of H = " + std::to_string(in.shape.hidden));
+                  std::to_string(gates.all) + " gates of H = " + std::to_string(in.shape.hidden));
 }
 
 std::string not_resident(const CellTable& table, const BackwardCall& call, Dtype dtype, const Card& card) {

@@ -28,16 +28,20 @@ struct FullProduct {
         });
     }
 
-    // Four tiles along k of one tile's weights, from the k-th on.
-    RNNKERNELS_INLINE void add(Sums& sum, const Own<unsigned> (*weight)[kLaneValues], int buffer, int k) const {
+    // Four tiles along k of one tile's weights, with the numbers from a column of the buffer on; wanted(value): whether
+    // a value is anything.
+    template <class Wanted>
+    RNNKERNELS_INLINE void add(Sums& sum, const Own<unsigned> (*weight)[kLaneValues], int buffer, int column,
+                               Wanted wanted) const {
         RNNKERNELS_IN_REGISTERS
         for (int row = 0; row < resident_of(m.shape()).rows; ++row)
             m.lanes([&](int lane) RNNKERNELS_INLINED {
                 float h[4];
-                m.load_numbers(lane, buffer, row, weight_place(resident_of(m.shape()), lane, k, 0).k, h);
+                m.load_numbers(lane, buffer, row, column + weight_place(resident_of(m.shape()), lane, 0, 0).k, h);
                 RNNKERNELS_IN_REGISTERS
                 for (int i = 0; i < 4; ++i) RNNKERNELS_IN_REGISTERS
                 for (int value = 0; value < kLaneValues; ++value) {
+                    if (!wanted(value)) continue;
                     const float w = __builtin_bit_cast(float, weight[i][value][lane]);
                     sum[row][value][lane] = raw_fma(w, h[i], sum[row][value][lane]);
                 }
@@ -45,14 +49,16 @@ struct FullProduct {
     }
 
     // Each lane's sums of its row, in the first of `sum`.
-    RNNKERNELS_INLINE void reduce(Sums& sum) const {
+    template <class Wanted>
+    RNNKERNELS_INLINE void reduce(Sums& sum, Wanted wanted) const {
         RNNKERNELS_IN_REGISTERS
         for (int round = 0; round < 3; ++round) {
             const int distance = round_distance(round), left = resident_of(m.shape()).rows >> round;
             RNNKERNELS_IN_REGISTERS
             for (int row = 0; row < kGroup / 2; ++row) RNNKERNELS_IN_REGISTERS
             for (int value = 0; value < kLaneValues; ++value) {
-                if (row > 0 && row >= left / 2) continue;  // no bound of the loop: that is a constant
+                if ((row > 0 && row >= left / 2) || !wanted(value))
+                    continue;  // no bound of the loop: that is a constant
                 const Own<float>& lower = sum[left > 1 ? 2 * row : 0][value];
                 const Own<float>& upper = sum[left > 1 ? 2 * row + 1 : 0][value];
                 Own<float> given, kept;

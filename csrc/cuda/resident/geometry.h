@@ -7,6 +7,11 @@
 // h as mma.m16n8k16 does: A is the weight, the batch is the N side. A unit's gates stand in the same tile (or in its
 // two tiles), so that after one exchange between neighbours a lane has all gates of its units, for one row.
 //
+// A product's operand is h or, of some cells, a *vector* that is made of the states and fed back; vectors lie behind h
+// in a row of the buffer. A gate multiplies one of them, by weights of H numbers, and the warp's tiles are multiplied
+// with each for the gates that want it. Or the fed gates multiply all vectors (weight_gg): then they stand *apart*, in
+// the second tile, whose weights are as many numbers long.
+//
 // float32 is multiplied as mma.m16n8k8 does it in TF32, or in full by a lane's own multiply-adds (full_product.h), for
 // a few rows of the batch. Weights that registers do not hold lie in the block's shared memory: *spare* ones.
 #pragma once
@@ -42,17 +47,39 @@ inline constexpr int kMostGroups = 4;
 // What is multiplied: bfloat16 or float16; float32 rounded to TF32; float32.
 enum class Operands : int { halves, tf32, full };
 
+// The gates of a unit, in the order of their sums: those of h, of the gated state, of what is fed back.
+struct TileGates {
+    int all;
+    int vectors = 0;  // that are fed back
+    int fed = 0;      // gates that multiply them
+
+    constexpr TileGates(int gates) : all(gates) {}
+    constexpr TileGates(int gates, int vectors, int fed) : all(gates), vectors(vectors), fed(fed) {}
+};
+
+// Of a step's products: what some tiles get of a section of the buffer, for the gates from the first on.
+struct ProductPart {
+    int first_tile, tiles;
+    int section;
+    int first_gate, gates;
+};
+
 struct Resident {
-    int gates;   // that products of h, and of the gated state, feed
+    int gates;   // that products of h, of the gated state, and of vectors feed
     int hidden;  // H
     int warps;   // of a block
     int blocks;  // of a cluster
     int groups;  // of a cluster
     Operands operands = Operands::halves;
     int rows = kGroup;  // of a group; in full 1, 2, 4 or 8
+    int vectors = 0;    // that are fed back
+    int fed = 0;        // the last gates, which multiply them
 
+    // Whether each fed gate multiplies all vectors.
+    RNNKERNELS_DEVICE constexpr bool apart() const { return vectors > 1; }
+    RNNKERNELS_DEVICE constexpr int first_fed() const { return gates - fed; }
     // Gates of a unit in its tiles, those that the cell does not have included.
-    RNNKERNELS_DEVICE constexpr int slots() const { return gates > 4 ? 8 : gates > 2 ? 4 : gates; }
+    RNNKERNELS_DEVICE constexpr int slots() const { return apart() || gates > 4 ? 8 : gates > 2 ? 4 : gates; }
     RNNKERNELS_DEVICE constexpr int tiles() const { return slots() > 4 ? 2 : 1; }
     RNNKERNELS_DEVICE constexpr int lane_units() const { return slots() > 4 ? 1 : 4 / slots(); }
     RNNKERNELS_DEVICE constexpr int warp_units() const { return 4 * lane_units(); }
@@ -62,37 +89,66 @@ struct Resident {
     // Of a number that is multiplied.
     RNNKERNELS_DEVICE constexpr int number_bytes() const { return operands == Operands::halves ? 2 : 4; }
     RNNKERNELS_DEVICE constexpr int tile_depth() const { return operands == Operands::halves ? kTileDepth : 8; }
-    // Tiles along k, whole multiples of what is multiplied at once: two, in full four.
+    // Vectors that a tile's weights are long, and those of all tiles.
+    RNNKERNELS_DEVICE constexpr int length(int tile) const { return apart() && tile == 1 ? vectors : 1; }
+    RNNKERNELS_DEVICE constexpr int lengths() const { return apart() ? 1 + vectors : tiles(); }
+    // Tiles along k of a vector, whole multiples of what is multiplied at once: two, in full four.
     RNNKERNELS_DEVICE constexpr int depth_step() const { return operands == Operands::full ? 4 : 2; }
     RNNKERNELS_DEVICE constexpr int depth() const {
         const int numbers = depth_step() * tile_depth();
         return (hidden + numbers - 1) / numbers * depth_step();
     }
 
-    // The h that a block reads: two buffers, each (cluster_rows(), row()) numbers. A row's last 16 bytes are never
-    // used: with them eight rows lie in different banks.
-    RNNKERNELS_DEVICE constexpr int row() const {
+    // The h that a block reads: two buffers, each (cluster_rows(), row()) numbers: h, then the vectors, a section each.
+    // A row's last 16 bytes are never used: with them eight rows lie in different banks.
+    RNNKERNELS_DEVICE constexpr int section() const {
         const int read = depth() * tile_depth(), written = units();
-        return (read > written ? read : written) + 16 / number_bytes();
+        return read > written ? read : written;
+    }
+    RNNKERNELS_DEVICE constexpr int row() const { return (1 + vectors) * section() + 16 / number_bytes(); }
+    // Where the k-th tile along k of a product begins whose first section this is.
+    RNNKERNELS_DEVICE constexpr int column(int first_section, int k) const {
+        if (vectors == 0) return k * tile_depth();
+        return (first_section + k / depth()) * section() + k % depth() * tile_depth();
     }
     RNNKERNELS_DEVICE constexpr int cluster_rows() const { return groups * rows; }
     RNNKERNELS_DEVICE constexpr int buffer() const { return cluster_rows() * row(); }
-    // What comes to each block in a step: h of all units and rows.
+    // What comes to each block in a step of a vector: h of all units and rows.
     RNNKERNELS_DEVICE constexpr int bytes() const { return units() * cluster_rows() * number_bytes(); }
-    // Tiles along k whose weights are registers; of halves all.
+    // Tiles along k of a vector whose weights are registers; of halves all.
     RNNKERNELS_DEVICE constexpr int held() const {
-        const int most = kMostWeights / (kLaneValues * tiles());
+        const int most = kMostWeights / (kLaneValues * lengths()) / depth_step() * depth_step();
         return operands == Operands::halves || depth() < most ? depth() : most;
     }
+    // The same of all that a tile's weights multiply.
+    RNNKERNELS_DEVICE constexpr int depth_of(int tile) const { return length(tile) * depth(); }
+    RNNKERNELS_DEVICE constexpr int held_of(int tile) const { return length(tile) * held(); }
     // Registers of a lane for weights.
-    RNNKERNELS_DEVICE constexpr int weights() const { return tiles() * held() * kLaneValues; }
-    // Spare weights of a lane, in fours of 16 bytes.
-    RNNKERNELS_DEVICE constexpr int spare() const { return tiles() * (depth() - held()); }
+    RNNKERNELS_DEVICE constexpr int weights() const { return lengths() * held() * kLaneValues; }
+    // Spare weights of a lane, in fours of 16 bytes; and where those of a tile are, from held_of() on.
+    RNNKERNELS_DEVICE constexpr int spare() const { return lengths() * (depth() - held()); }
+    RNNKERNELS_DEVICE constexpr int spare_of(int tile, int k) const {
+        return tile * (depth() - held()) + k - held_of(tile);
+    }
     // A block's shared memory: barriers, two buffers of h, spare weights. Each begins at a multiple of 16 bytes.
     RNNKERNELS_DEVICE constexpr int spare_begins() const { return 16 + 2 * buffer() * number_bytes(); }
     RNNKERNELS_DEVICE constexpr int shared_bytes() const { return spare_begins() + spare() * warps * kWarpLanes * 16; }
     // Eight bytes of h, those of four units, are known to so many lanes: each sends them to some of the blocks.
     RNNKERNELS_DEVICE constexpr int sharers() const { return slots() > 4 ? 4 : slots(); }
+
+    // Which gate a value of a tile is, of the lane's unit value / slots(); kMostGates and more: none.
+    RNNKERNELS_DEVICE constexpr int gate_of(int tile, int value) const {
+        if (slots() < 4) return value % slots();
+        if (!apart()) return 4 * tile + value;
+        if (tile == 1) return value < fed ? first_fed() + value : kMostGates;
+        return value < first_fed() ? value : kMostGates;
+    }
+    // The parts of a product of h and vectors: one or, with vectors, two.
+    RNNKERNELS_DEVICE constexpr int parts() const { return vectors > 0 ? 2 : 1; }
+    RNNKERNELS_DEVICE constexpr ProductPart part(int which) const {
+        if (apart()) return which == 0 ? ProductPart{0, 1, 0, 0, first_fed()} : ProductPart{1, 1, 1, first_fed(), fed};
+        return which == 0 ? ProductPart{0, tiles(), 0, 0, first_fed()} : ProductPart{0, tiles(), 1, first_fed(), fed};
+    }
 
     friend constexpr bool operator==(const Resident&, const Resident&) = default;
 };
@@ -100,14 +156,14 @@ struct Resident {
 // What full_product.h asks of a shape.
 RNNKERNELS_DEVICE constexpr const Resident& resident_of(const Resident& shape) { return shape; }
 
-// A row of a tile: which gate (kMaxSlots and more: none) of which unit of the warp.
+// A row of a tile: which gate (kMostGates and more: none) of which unit of the warp.
 struct TileRow {
     int gate, unit;
 };
 RNNKERNELS_DEVICE constexpr TileRow tile_row(const Resident& of, int tile, int row) {
     const int lane_unit = (row & 7) / 2, value = (row & 1) + row / 8 * 2;
-    if (of.slots() >= 4) return {4 * tile + value, lane_unit};
-    return {value % of.slots(), lane_unit * of.lane_units() + value / of.slots()};
+    if (of.slots() >= 4) return {of.gate_of(tile, value), lane_unit};
+    return {of.gate_of(tile, value), lane_unit * of.lane_units() + value / of.slots()};
 }
 
 // What a lane finishes: its first unit of the warp, and its row of each group.
@@ -155,17 +211,18 @@ constexpr int most_shared(int capability) { return (capability / 10 == 12 ? 99 :
 
 // The gates of a cell's table that stand in tiles.
 template <class Table>
-constexpr int tile_gates(const Table& table) {
-    return table.hidden.count + table.gated.count;
+constexpr TileGates tile_gates(const Table& table) {
+    return {table.hidden.count + table.gated.count + table.feedback.count, table.vectors, table.feedback.count};
 }
 
 // How a layer is divided: `fitting` clusters are there at once for each number of blocks. No blocks: it does not fit.
 // In full all rows have to be there at once: in a second wave of clusters they would wait for a whole sequence, and
 // with so many rows multiply-adds take longer than a product of TF32 or a library's.
-constexpr Resident divide(int gates, long long hidden, long long batch, int processors,
+constexpr Resident divide(TileGates gates, long long hidden, long long batch, int processors,
                           Operands operands = Operands::halves, int shared = most_shared(90)) {
-    Resident of{gates, static_cast<int>(hidden), kBlockWarps, 0, 1, operands};
-    if (gates < 1 || gates > kMostGates || hidden < 1 || hidden > 16 * kTileDepth * kMostCluster) return of;
+    Resident of{gates.all, static_cast<int>(hidden), kBlockWarps, 0, 1, operands, kGroup, gates.vectors, gates.fed};
+    if (gates.all < 1 || gates.all > kMostGates || hidden < 1 || hidden > 16 * kTileDepth * kMostCluster) return of;
+    if (of.apart() && (gates.fed > 4 || gates.all - gates.fed > 4)) return of;
     const int units = of.warps * of.warp_units();
     const int blocks = static_cast<int>((hidden + units - 1) / units);
     if (blocks > kMostCluster || of.weights() > kMostWeights) return of;
@@ -189,7 +246,7 @@ constexpr Resident divide(int gates, long long hidden, long long batch, int proc
     return of;
 }
 // The most rows of a batch in full; 0: none, whatever their number.
-constexpr long long most_rows(int gates, long long hidden, int processors, int shared) {
+constexpr long long most_rows(TileGates gates, long long hidden, int processors, int shared) {
     long long most = 0;
     for (int rows = 1; rows <= kGroup; rows *= 2) {
         const Resident one = divide(gates, hidden, 1, processors, Operands::full, shared);

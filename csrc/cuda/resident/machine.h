@@ -126,7 +126,7 @@ struct Machine {
     using Own = OwnValue<V>;
     template <int count>
     using Values = OwnValues<count>;
-    static constexpr int kTiles = given.tiles(), kDepth = given.held(), kGroups = given.groups;
+    static constexpr int kTiles = given.tiles(), kDepth = given.held_of(given.tiles() - 1), kGroups = given.groups;
     static constexpr int kLaneUnits = given.lane_units();
     RNNKERNELS_INLINE static constexpr Resident shape() { return given; }
 
@@ -148,10 +148,9 @@ struct Machine {
     __device__ __forceinline__ void shuffle(OwnValue<V>& own, int distance) const {
         own.value = __shfl_xor_sync(0xffffffffU, own.value, distance);
     }
-    __device__ __forceinline__ void load(OwnValue<unsigned> (&b)[4], int buffer, int group, int k) const {
-        const int row = group * kGroup + (lane & 7),
-                  column = k * given.tile_depth() + 16 / given.number_bytes() * (lane >> 3);
-        load_matrices(b, place(buffer, row, column));
+    __device__ __forceinline__ void load(OwnValue<unsigned> (&b)[4], int buffer, int group, int column) const {
+        const int row = group * kGroup + (lane & 7);
+        load_matrices(b, place(buffer, row, column + 16 / given.number_bytes() * (lane >> 3)));
     }
     template <class Stored>
     __device__ __forceinline__ void multiply(OwnValue<float> (&sum)[4], const OwnValue<unsigned> (&a)[4],

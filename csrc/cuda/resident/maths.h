@@ -19,7 +19,8 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 struct ResidentCall {
     ForwardArrays<float> a;       // of the chunk: rows are counted from its first
     const std::uint16_t* weight;  // weight_hh, as the halves' bits; of float32 a pointer to these (operands.h)
-    int gate_row[kMostGates];     // of weight_hh, in units of H; those of a second product behind the first's
+    int gate_row[kMostGates];     // of weight_hh or fed_weight, in units of H: of h, of a second product, of vectors
+    const std::uint16_t* fed_weight;  // weight_gg, (fed*H, vectors*H), likewise; null: the cell has none
     Index batch, steps;
     const Index* starts;         // of the chunk's steps: rows of the batch's before each; null: dense
     Index first_step;            // of the chunk

@@ -63,6 +63,17 @@ RNNKERNELS_INLINE float as_kept(float value) {
         return value;
 }
 
+// Whether operands are float32 as they are.
+template <class Stored>
+constexpr bool find_full() {
+    if constexpr (is_half<Stored>)
+        return false;
+    else
+        return Stored::kFull;
+}
+template <class Stored>
+inline constexpr bool is_full = find_full<Stored>();
+
 // Of arrays of a dtype.
 constexpr Operands operands_of(Dtype storage, bool tf32) {
     if (storage != Dtype::float32) return Operands::halves;

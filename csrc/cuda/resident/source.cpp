@@ -26,7 +26,7 @@ std::string maths_of(const OwnProgram& program) {
     const CellTable& table = program.table();
     std::string text = program_source(program, Dtype::float32, "", Phases::forward_maths) + kBeginProgram +
                        most("inputs", table.input.count) + number("input_count", call, table.input.count) +
-                       most("hiddens", tile_gates(table)) + number("hidden_count", call, table.hidden.count) +
+                       most("hiddens", tile_gates(table).all) + number("hidden_count", call, table.hidden.count) +
                        most("states", table.states) + number("state_count", call, table.states);
     if (table.form == Form::two_products)
         text += most("saved", table.saved) + number("gated_count", call, table.gated.count) +
@@ -68,7 +68,7 @@ std::string braced(const Resident& shape) {
     std::string text = "{" + std::to_string(shape.gates);
     for (const int part : {shape.hidden, shape.warps, shape.blocks, shape.groups}) text += ", " + std::to_string(part);
     return text + ", Operands{" + std::to_string(static_cast<int>(shape.operands)) + "}, " +
-           std::to_string(shape.rows) + "}";
+           std::to_string(shape.rows) + ", " + std::to_string(shape.vectors) + ", " + std::to_string(shape.fed) + "}";
 }
 
 // The kernel behind its shape, whose namespaces are still open.

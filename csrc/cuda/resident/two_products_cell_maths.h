@@ -46,6 +46,7 @@ struct TwoProductsCellMaths : ResidentCellMaths<Cell> {
     using V = Vec<float>;
     using G = Geometry<Cell>;
     static constexpr int exchanges = 2, hiddens = G::hiddens + G::gateds, saved = G::saved;
+    RNNKERNELS_INLINE static constexpr int hidden_count(const ResidentCall&) { return G::hiddens; }
 
     RNNKERNELS_INLINE static void begin(const ResidentCall& call, Index unit, V* bias) {
         ResidentCellMaths<Cell>::begin(call, unit, bias);

@@ -30,6 +30,9 @@ template <class Program>
 struct TwoProductsProgramMaths : ResidentProgramMaths<Program> {
     using V = Vec<float>;
     static constexpr int exchanges = 2, saved = Program::saved;
+    RNNKERNELS_INLINE static constexpr int hidden_count(const ResidentCall& call) {
+        return Program::hidden_count(call);
+    }
 
     RNNKERNELS_INLINE static void begin(const ResidentCall& call, Index unit, V* bias) {
         ResidentProgramMaths<Program>::begin(call, unit, bias);

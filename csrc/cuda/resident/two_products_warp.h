@@ -41,6 +41,21 @@ class TwoProductsWarp : public ResidentWarp<Maths, Stored, Machine> {
 public:
     using Base::Base;
 
+    // u of the gates that an exchange's product feeds. In halves and TF32 tiles are multiplied for all gates at once.
+    RNNKERNELS_INLINE void multiply(int buffer) {
+        if (!is_full<Stored> && m_.shape().vectors == 0) return Base::multiply(buffer);
+        const int hidden = Maths::hidden_count(call_);
+        ProductPart part = m_.shape().part(0);
+        if (buffer == 0) {
+            part.gates = hidden;
+            Base::multiply(0, part);
+            if (m_.shape().parts() > 1) Base::multiply(0, m_.shape().part(1));
+        } else {
+            part.first_gate = hidden, part.gates = m_.shape().first_fed() - hidden;
+            Base::multiply(1, part);
+        }
+    }
+
     // What follows the product of an exchange; `last`: no block will read what it makes.
     RNNKERNELS_INLINE void step(Index exchange, bool last) {
         if (exchange & 1)

@@ -13,7 +13,7 @@
 //   Own<V>, Values<n>                a V, and n numbers, of every lane's own; own[lane], values.of(lane)
 //   lanes(f), lanes_later(f)         f(lane) by every lane; long after the first
 //   shuffle(own, distance)           each lane gets that of the lane whose number differs by this bit
-//   load(b, buffer, group, k)        B fragments of two tiles along k, of a group's h
+//   load(b, buffer, group, column)   B fragments of two tiles along k, of a group's h
 //   multiply(sum, a0, .., b0, b1)    sum + A B
 //   load_numbers(lane, b, row, k, h)                in full: four numbers of h
 //   put_spare(lane, i, words), get_spare(i, own)    the i-th four of a lane's spare weights: shared memory, and back
@@ -21,30 +21,30 @@
 //   send_words(...)                                 the same of sixteen
 //   block, warp                      of the cluster, of the block
 //
-// Not here: where things are (geometry.h); the maths (maths.h); who begins a kernel (forward.h).
+// Not here: where things are (geometry.h); the products (weights.h); the maths (maths.h); who begins a kernel
+// (forward.h).
 #pragma once
 
-#include "full_product.h"
 #include "maths.h"
-#include "operands.h"
+#include "weights.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
 template <class Maths, class Stored, class Machine>
-class ResidentWarp {
+class ResidentWarp : protected WarpWeights<Stored, Machine> {
+    using Weights = WarpWeights<Stored, Machine>;
     using V = Vec<float>;
     template <class Value>
     using Own = typename Machine::template Own<Value>;
     template <int count>
     using Values = typename Machine::template Values<count>;
-    static constexpr int kTiles = Machine::kTiles, kDepth = Machine::kDepth, kGroups = Machine::kGroups;
-    static constexpr int kLaneUnits = Machine::kLaneUnits;
+    static constexpr int kGroups = Machine::kGroups, kLaneUnits = Machine::kLaneUnits;
 
 public:
     RNNKERNELS_INLINE ResidentWarp(const Machine& machine, const ResidentCall& call, Index tile)
-        : m_(machine), call_(call), first_row_(tile * m_.shape().cluster_rows()) {
+        : Weights(machine, call), first_row_(tile * m_.shape().cluster_rows()) {
         m_.lanes([&](int lane) RNNKERNELS_INLINED {
-            load_weights(lane);
+            Weights::load(lane);
             each_value([&](int g, int s) RNNKERNELS_INLINED {
                 const Index row = row_of(lane, g), unit = unit_of(lane, s);
                 const bool is = row < call_.batch && unit < hidden();
@@ -60,47 +60,8 @@ public:
 
     // u of the step's rows, from a buffer of h.
     RNNKERNELS_INLINE void multiply(int buffer) {
-        if constexpr (!is_half<Stored>) {
-            if constexpr (Stored::kFull) return multiply_in_full(buffer);
-        }
-        Own<float> sum[kTiles][kGroups][2][kLaneValues];  // of even tiles along k, and of odd ones
-        m_.lanes([&](int lane) RNNKERNELS_INLINED {
-            each_tile([&](int tile, int g) RNNKERNELS_INLINED {
-                RNNKERNELS_IN_REGISTERS
-                for (int i = 0; i < 2 * kLaneValues; ++i) sum[tile][g][i / kLaneValues][i % kLaneValues][lane] = 0.0F;
-            });
-        });
-        RNNKERNELS_IN_REGISTERS
-        for (int k = 0; k < m_.shape().held(); k += 2) {
-            RNNKERNELS_IN_REGISTERS
-            for (int g = 0; g < m_.shape().groups; ++g) {
-                Own<unsigned> b[4];
-                m_.load(b, buffer, g, k);
-                RNNKERNELS_IN_REGISTERS
-                for (int tile = 0; tile < m_.shape().tiles(); ++tile) {
-                    m_.template multiply<Stored>(sum[tile][g][0], weight_[tile][k], b[0], b[1]);
-                    m_.template multiply<Stored>(sum[tile][g][1], weight_[tile][k + 1], b[2], b[3]);
-                }
-            }
-        }
-        if constexpr (!is_half<Stored>) {
-            RNNKERNELS_IN_A_LOOP
-            for (int k = m_.shape().held(); k < m_.shape().depth(); k += 2) {
-                Own<unsigned> b[kGroups][4];
-                RNNKERNELS_IN_REGISTERS
-                for (int g = 0; g < m_.shape().groups; ++g) m_.load(b[g], buffer, g, k);
-                RNNKERNELS_IN_REGISTERS
-                for (int i = 0; i < 2; ++i) RNNKERNELS_IN_REGISTERS
-                for (int tile = 0; tile < m_.shape().tiles(); ++tile) {
-                    Own<unsigned> weight[kLaneValues];
-                    m_.get_spare(spare_of(tile, k + i), weight);
-                    RNNKERNELS_IN_REGISTERS
-                    for (int g = 0; g < m_.shape().groups; ++g)
-                        m_.template multiply<Stored>(sum[tile][g][i], weight, b[g][2 * i], b[g][2 * i + 1]);
-                }
-            }
-        }
-        each_tile([&](int tile, int g) RNNKERNELS_INLINED { gather(sum[tile][g], tile, g); });
+        multiply(buffer, m_.shape().part(0));
+        if (m_.shape().parts() > 1) multiply(buffer, m_.shape().part(1));
     }
 
     // The cell's step t of the chunk; `last`: no block will read its h.
@@ -143,24 +104,22 @@ public:
     }
 
 protected:
+    using Weights::call_, Weights::first_of_warp, Weights::hidden, Weights::m_;
+
+    // A part of a step's products.
+    RNNKERNELS_INLINE void multiply(int buffer, const ProductPart& part) {
+        Weights::multiply(buffer, part, [&](int unit, int gate, int g, int lane, float sum) RNNKERNELS_INLINED {
+            u_[g][unit].of(lane)[gate] = V(sum);
+        });
+    }
+
     template <class Use>
     RNNKERNELS_INLINE void each_value(Use use) const {
         RNNKERNELS_IN_REGISTERS
         for (int g = 0; g < m_.shape().groups; ++g) RNNKERNELS_IN_REGISTERS
         for (int s = 0; s < lane_units(); ++s) use(g, s);
     }
-    template <class Use>
-    RNNKERNELS_INLINE void each_tile(Use use) const {
-        RNNKERNELS_IN_REGISTERS
-        for (int g = 0; g < m_.shape().groups; ++g) RNNKERNELS_IN_REGISTERS
-        for (int tile = 0; tile < m_.shape().tiles(); ++tile) use(tile, g);
-    }
     RNNKERNELS_INLINE int lane_units() const { return m_.shape().lane_units(); }
-    RNNKERNELS_INLINE Index hidden() const { return m_.shape().hidden; }
-    // The warp's first unit.
-    RNNKERNELS_INLINE Index first_of_warp() const {
-        return m_.block * m_.shape().block_units() + m_.warp * m_.shape().warp_units();
-    }
     // A lane that has no row gets one behind all.
     RNNKERNELS_INLINE Index row_of(int lane, int g) const {
         return has_row(lane) ? first_row_ + g * m_.shape().rows + group_row(lane) : call_.batch;
@@ -185,101 +144,6 @@ protected:
         }
     }
 
-    RNNKERNELS_INLINE int spare_of(int tile, int k) const {
-        const Resident& shape = m_.shape();
-        return tile * (shape.depth() - shape.held()) + k - shape.held();
-    }
-    RNNKERNELS_INLINE unsigned number_of_weight(int lane, int tile, int k, int part) const {
-        const WeightPlace place = weight_place(m_.shape(), lane, k, part);
-        const TileRow at = tile_row(m_.shape(), tile, place.row);
-        const Index first = first_of_warp();
-        if (at.gate >= m_.shape().gates || first + at.unit >= hidden() || place.k >= hidden()) return 0;
-        return Stored::weight(call_.weight,
-                              (call_.gate_row[at.gate] * hidden() + first + at.unit) * hidden() + place.k);
-    }
-    RNNKERNELS_INLINE void load_numbers_of_weights(int lane) {
-        RNNKERNELS_IN_REGISTERS
-        for (int tile = 0; tile < m_.shape().tiles(); ++tile) {
-            RNNKERNELS_IN_REGISTERS
-            for (int k = 0; k < m_.shape().held(); ++k) RNNKERNELS_IN_REGISTERS
-            for (int part = 0; part < kLaneValues; ++part)
-                weight_[tile][k][part][lane] = number_of_weight(lane, tile, k, part);
-            RNNKERNELS_IN_A_LOOP
-            for (int k = m_.shape().held(); k < m_.shape().depth(); ++k) {
-                unsigned words[kLaneValues];
-                RNNKERNELS_IN_REGISTERS
-                for (int part = 0; part < kLaneValues; ++part) words[part] = number_of_weight(lane, tile, k, part);
-                m_.put_spare(lane, spare_of(tile, k), words);
-            }
-        }
-    }
-
-    // The same by multiply-adds: each lane has the values of its row at once.
-    RNNKERNELS_INLINE void multiply_in_full(int buffer) {
-        const FullProduct<Machine> product{m_};
-        typename FullProduct<Machine>::Sums sum[kTiles];
-        RNNKERNELS_IN_REGISTERS
-        for (int tile = 0; tile < m_.shape().tiles(); ++tile) product.clear(sum[tile]);
-        RNNKERNELS_IN_REGISTERS
-        for (int k = 0; k < m_.shape().held(); k += 4) RNNKERNELS_IN_REGISTERS
-        for (int tile = 0; tile < m_.shape().tiles(); ++tile) product.add(sum[tile], &weight_[tile][k], buffer, k);
-        RNNKERNELS_IN_A_LOOP
-        for (int k = m_.shape().held(); k < m_.shape().depth(); k += 4) RNNKERNELS_IN_REGISTERS
-        for (int tile = 0; tile < m_.shape().tiles(); ++tile) {
-            Own<unsigned> weight[4][kLaneValues];
-            RNNKERNELS_IN_REGISTERS
-            for (int i = 0; i < 4; ++i) m_.get_spare(spare_of(tile, k + i), weight[i]);
-            product.add(sum[tile], &weight[0], buffer, k);
-        }
-        RNNKERNELS_IN_REGISTERS
-        for (int tile = 0; tile < m_.shape().tiles(); ++tile) {
-            product.reduce(sum[tile]);
-            m_.lanes([&](int lane) RNNKERNELS_INLINED {
-                RNNKERNELS_IN_REGISTERS
-                for (int value = 0; value < kLaneValues; ++value) put(tile, value, 0, lane, sum[tile][0][value][lane]);
-            });
-        }
-    }
-
-    RNNKERNELS_INLINE void load_weights(int lane) {
-        if constexpr (is_half<Stored>)
-            load_pairs(lane);
-        else
-            load_numbers_of_weights(lane);
-    }
-    RNNKERNELS_INLINE void load_pairs(int lane) {
-        const Index first = first_of_warp();
-        RNNKERNELS_IN_REGISTERS
-        for (int tile = 0; tile < m_.shape().tiles(); ++tile) RNNKERNELS_IN_REGISTERS
-        for (int k = 0; k < m_.shape().depth(); ++k) RNNKERNELS_IN_REGISTERS
-        for (int part = 0; part < 4; ++part) {
-            const TileRow at = tile_row(m_.shape(), tile, fragment_row(lane, part));
-            const int from = k * kTileDepth + fragment_k(lane, part);
-            unsigned pair = 0;
-            if (at.gate < m_.shape().gates && first + at.unit < hidden()) {
-                const std::uint16_t* const weight =
-                    call_.weight + (call_.gate_row[at.gate] * hidden() + first + at.unit) * hidden() + from;
-                // Both at once, where rows are whole words: what is loaded in halves needs more registers than there
-                // are.
-                if (hidden() % 2 == 0) {
-                    if (from < hidden()) pair = load_pair(weight);
-                } else {
-                    if (from < hidden()) pair = weight[0];
-                    if (from + 1 < hidden()) pair |= static_cast<unsigned>(weight[1]) << 16;
-                }
-            }
-            weight_[tile][k][part][lane] = pair;
-        }
-    }
-
-    RNNKERNELS_INLINE static unsigned load_pair(const std::uint16_t* at) {
-#if defined(__CUDACC__)
-        return *reinterpret_cast<const unsigned*>(at);
-#else
-        return at[0] | static_cast<unsigned>(at[1]) << 16;
-#endif
-    }
-
     // What of a step does not wait for h.
     RNNKERNELS_INLINE void fetch(Index t) {
         const Index count = call_.count(t), first = call_.first(t);
@@ -289,34 +153,6 @@ protected:
                 if (row < count && unit < hidden()) Maths::fetch(call_, first + row, row, unit, x_[g][s].of(lane));
             });
         });
-    }
-
-    // A tile's values become gates of the lane's units.
-    RNNKERNELS_INLINE void gather(const Own<float> (&sum)[2][kLaneValues], int tile, int g) {
-        Own<float> given[2];
-        m_.lanes([&](int lane) RNNKERNELS_INLINED {
-            const bool side = own_side(lane);
-            RNNKERNELS_IN_REGISTERS
-            for (int i = 0; i < 2; ++i)
-                given[i][lane] = side ? sum[0][2 * i][lane] + sum[1][2 * i][lane]
-                                      : sum[0][2 * i + 1][lane] + sum[1][2 * i + 1][lane];
-        });
-        m_.shuffle(given[0], kNeighbour);
-        m_.shuffle(given[1], kNeighbour);
-        m_.lanes([&](int lane) RNNKERNELS_INLINED {
-            const bool side = own_side(lane);
-            RNNKERNELS_IN_REGISTERS
-            for (int i = 0; i < 2; ++i) {
-                const float kept = side ? sum[0][2 * i + 1][lane] + sum[1][2 * i + 1][lane]
-                                        : sum[0][2 * i][lane] + sum[1][2 * i][lane];
-                put(tile, 2 * i, g, lane, side ? given[i][lane] : kept);
-                put(tile, 2 * i + 1, g, lane, side ? kept : given[i][lane]);
-            }
-        });
-    }
-    RNNKERNELS_INLINE void put(int tile, int value, int g, int lane, float given) {
-        const int slots = m_.shape().slots(), gate = slots < 4 ? value % slots : 4 * tile + value;
-        if (gate < m_.shape().gates) u_[g][slots < 4 ? value / slots : 0].of(lane)[gate] = V(given);
     }
 
     // The h of a lane's units and its sharers', as eight bytes, to the blocks that are the lane's.
@@ -383,10 +219,7 @@ protected:
         });
     }
 
-    const Machine& m_;
-    const ResidentCall& call_;
     const Index first_row_;
-    Own<unsigned> weight_[kTiles][kDepth][4];
     Own<float> state_[kGroups][kLaneUnits][Maths::states];
     Values<Maths::inputs> x_[kGroups][kLaneUnits];
     Values<Maths::hiddens> u_[kGroups][kLaneUnits];
