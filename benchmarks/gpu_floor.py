@@ -22,6 +22,7 @@ BYTES = {"bfloat16": 2, "float16": 2, "tf32": 4, "float32": 4}  # of a weight
 TILE_ROWS = {"bfloat16": 8, "float16": 8, "tf32": 8, "float32": 1}  # a product's rows come in so many
 SUM_BYTES = 4  # of a partial sum of dL/dh, which blocks of a cluster exchange in a backward
 TILE_UNITS = 16  # of H: what a block of a backward over the whole card has at least
+FEW_BLOCKS = 32  # of such a backward: with more of them each has more units, where the weights fit
 CLUSTERS = (1, 2, 4, 8, 16)  # blocks
 
 
@@ -130,13 +131,14 @@ def gathered(card: Card, work: Work, batch: int, hidden: int, precision: str) ->
 
     That of csrc/cuda/grid/backward_warp.h: teams of blocks that have some units of H each share the batch.
     """
-    units = TILE_UNITS
+    units, each = TILE_UNITS, work.matrices * hidden * BYTES[precision]
     while math.ceil(hidden / units) > card.processors:
         units *= 2
-    blocks = math.ceil(hidden / units)
-    share = work.matrices * hidden * units
-    if share * BYTES[precision] > card.kept_bytes:
+    if units * each > card.kept_bytes:
         return None
+    while math.ceil(hidden / units) > FEW_BLOCKS and 2 * units * each <= card.kept_bytes:
+        units *= 2
+    blocks, share = math.ceil(hidden / units), work.matrices * hidden * units
     tiles = math.ceil(batch / TILE_ROWS[precision])
     teams = min(card.processors // blocks, tiles)
     rows = math.ceil(tiles / teams) * TILE_ROWS[precision]
@@ -144,7 +146,7 @@ def gathered(card: Card, work: Work, batch: int, hidden: int, precision: str) ->
     streamed = max(0.0, share * BYTES[precision] - card.register_bytes) / card.shared_bytes_per_cycle
     from_cache = min(card.port_bytes_per_cycle, card.cache_tbs * 1e3 / (blocks * teams) / card.clock_ghz)
     moved = work.matrices * hidden * rows * BYTES[precision] / from_cache
-    cycles = max(share * rows / per_cycle, streamed) + moved + work.phases * (card.chain_cycles + card.card_cycles)
+    cycles = max(share * rows / per_cycle, streamed, moved) + work.phases * (card.chain_cycles + card.card_cycles)
     return Step(cycles / card.clock_ghz / 1e3, "card")
 
 

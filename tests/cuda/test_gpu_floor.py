@@ -52,23 +52,29 @@ def test_a_step_of_the_card() -> None:
 
 def test_a_backwards_step_of_the_card() -> None:
     cards_own = Card(**{**ROUND.__dict__, "processors": 20, "half_tflops": 4.0, "cache_tbs": 2.0, "kept_bytes": 8000})
-    # 3 blocks of 16 units, of two teams: 4 * 40 * 16 weights by 8 rows, at 100 a cycle. 160 numbers of 8 rows come to
-    # each, by its own port: 64 bytes a cycle, where the cache has 333 for each of the 6. Nothing is read from shared
-    # memory slower than that.
-    fast = Card(**{**cards_own.__dict__, "shared_bytes_per_cycle": 1000})
-    found = kept(fast, Work(4, 1), 16, 40, "bfloat16", 20, backward=True)
-    assert found == near(pytest.approx((2560 * 8 / 100 + 160 * 8 * 2 / 64 + 100 + 700) / 1e3), "card")
+
+    def back(work: Work, batch: int, hidden: int, **inputs: Any) -> Any:
+        return kept(Card(**{**cards_own.__dict__, **inputs}), work, batch, hidden, "bfloat16", 20, backward=True)
+
+    # 3 blocks of 16 units, of two teams: 4 * 40 * 16 weights by 8 rows, at 100 a cycle. They take longer than 160
+    # numbers of 8 rows by a block's own port, 64 bytes a cycle.
+    fast = {"shared_bytes_per_cycle": 1000}
+    assert back(Work(4, 1), 16, 40, **fast) == near(pytest.approx((2560 * 8 / 100 + 100 + 700) / 1e3), "card")
     # 5120 bytes of weights, 3120 of them at 10 a cycle.
-    slow = kept(cards_own, Work(4, 1), 16, 40, "bfloat16", 20, backward=True)
-    assert slow == near(pytest.approx((312 + 160 * 8 * 2 / 64 + 100 + 700) / 1e3), "card")
-    # A cache of 2.4 bytes a nanosecond has 0.4 for each of the 6.
-    narrow = Card(**{**fast.__dict__, "cache_tbs": 0.0024})
-    found = kept(narrow, Work(4, 1), 16, 40, "bfloat16", 20, backward=True)
-    assert found == near(pytest.approx((2560 * 8 / 100 + 160 * 8 * 2 / 0.4 + 100 + 700) / 1e3), "card")
-    # More than 20 tiles of units: a block has two.
-    wide = kept(Card(**{**fast.__dict__, "kept_bytes": 10**6}), Work(1, 1), 8, 400, "bfloat16", 20, backward=True)
-    assert wide == near(pytest.approx((400 * 32 * 8 / 100 + 400 * 8 * 2 / 64 + 100 + 700) / 1e3), "card")
+    assert back(Work(4, 1), 16, 40) == near(pytest.approx((312 + 100 + 700) / 1e3), "card")
+    # By a narrow port; and a cache of 24 bytes a nanosecond has 4 for each of the 6.
+    narrow = back(Work(4, 1), 16, 40, **fast, port_bytes_per_cycle=8)
+    assert narrow == near(pytest.approx((160 * 8 * 2 / 8 + 100 + 700) / 1e3), "card")
+    shared = back(Work(4, 1), 16, 40, **fast, cache_tbs=0.024)
+    assert shared == near(pytest.approx((160 * 8 * 2 / 4 + 100 + 700) / 1e3), "card")
+    # More tiles of units than processors: a block has two. More than 32 of them, with room: a block has two as well.
+    wide = back(Work(1, 1), 8, 400, **fast, kept_bytes=400 * 32 * 2)
+    assert wide == near(pytest.approx((400 * 32 * 8 / 100 + 100 + 700) / 1e3), "card")
+    many = {"processors": 40, "half_tflops": 8.0, **fast}
+    few = back(Work(1, 1), 8, 528, **many, kept_bytes=528 * 32 * 2)
+    assert few == near(pytest.approx((528 * 32 * 8 / 100 + 100 + 700) / 1e3), "card")
     assert kept(ROUND, Work(4, 1), 8, 41, "bfloat16", 20, backward=True) is None
+    assert back(Work(4, 1), 8, 80) is None
 
 
 def test_weights_that_stand_in_shared_memory_are_read() -> None:

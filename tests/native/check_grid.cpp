@@ -18,20 +18,20 @@ int faults = 0;
 void expect(bool holds, const char* what, const Grid& of) {
     if (holds) return;
     if (++faults < 20)
-        std::fprintf(stderr, "%s: gates %d numbers %d hidden %d row tiles %d blocks %d teams %d groups %d\n", what,
-                     of.gates, of.numbers, of.hidden, of.row_tiles, of.blocks, of.teams, of.groups);
+        std::fprintf(stderr, "%s: gates %d numbers %d hidden %d tiles %d, %d blocks %d teams %d groups %d\n", what,
+                     of.gates, of.numbers, of.hidden, of.row_tiles, of.warp_tiles, of.blocks, of.teams, of.groups);
 }
 
 // A warp awaits the blocks that make its part of k, its own block, and no block twice; those of a tile of rows all.
 void check_flags(const Grid& of) {
     for (const int block : {0, of.blocks - 1}) {
-        std::vector<int> seen(of.blocks * of.row_tiles);
+        std::vector<int> seen(of.blocks * of.row_tiles / of.warp_tiles);
         for (int warp = 0; warp < kGridWarps; ++warp) {
             std::vector<int> own(of.blocks);
             for (int i = 0; i < awaited(of, warp); ++i) {
                 const int awaits = awaited_block(of, block, warp, i);
                 if (awaits < 0 || awaits >= of.blocks) return expect(false, "a flag of no block", of);
-                ++own[awaits], ++seen[row_tile(of, warp) * of.blocks + awaits];
+                ++own[awaits], ++seen[row_tile(of, warp) / of.warp_tiles * of.blocks + awaits];
             }
             const int begin = split(of, warp) * of.pairs() * kPair;
             for (int k = begin; k < begin + of.pairs() * kPair && k < of.depth(); ++k)
@@ -66,15 +66,15 @@ void check_maps(const Grid& of, int processors, int capability, Index batch) {
     for (int warp = 0; warp < kGridWarps; ++warp) {
         for (int lane = 0; lane < 32; ++lane)
             for (int pair = 0; pair < of.pairs(); ++pair)
-                for (int word = 0; word < kPairWords; ++word) {
+                for (int word = 0; word < of.words(); ++word) {
                     const int k = word_k(of, warp, lane, pair, word);
                     const int row = row_tile(of, warp) * kTileRows + word_row(lane, word);
                     ++words[row * of.row() + k], ++words[row * of.row() + k + 1];
                     // The B fragment with this word's k within a product is the load's word of the same place.
-                    const int b = 2 * (word / 4) + (word >> 1 & 1);
+                    const int b = 2 * (word / 4 % 2) + (word >> 1 & 1);
                     expect(k == load_k(of, warp, lane, pair) + 2 * b, "a weight meets another's h", of);
                 }
-        for (int row = 0; row < kTileRows; ++row)
+        for (int row = 0; row < of.warp_rows(); ++row)
             for (int of_batch = 0; of_batch < of.rows(); ++of_batch) ++sums[sum_at(of, warp, row, of_batch)];
     }
     for (int count : words) expect(count == 1, "a weight is held not once", of);
@@ -82,8 +82,8 @@ void check_maps(const Grid& of, int processors, int capability, Index batch) {
     for (int unit = 0; unit < of.block_units(); ++unit)
         for (int gate = 0; gate < of.gates; ++gate)
             for (int part = 0; part < of.splits(); ++part) {
-                const int at = part_at(of, unit, gate, part, 0), warp = at / of.rows() / kTileRows;
-                expect(row_tile(of, warp) * kTileRows + at / of.rows() % kTileRows == unit * of.gates + gate &&
+                const int at = part_at(of, unit, gate, part, 0), warp = at / of.rows() / of.warp_rows();
+                expect(row_tile(of, warp) * kTileRows + at / of.rows() % of.warp_rows() == unit * of.gates + gate &&
                            split(of, warp) == part,
                        "a part of another sum", of);
             }
@@ -154,8 +154,10 @@ int main() {
                           divide_grid_backward(gates, hidden, batch, card.processors, card.capability)})
                         if (of.blocks > 0) check_maps(of, card.processors, card.capability, batch);
     expect(divide_grid(4, 2048, 16, 132, 90).blocks == 128, "bfloat16 of H = 2048 does not fit an H200", {});
+    expect(divide_grid(4, 768, 16, 132, 90).warp_tiles == 2, "warps of a block load the same h", {});
     expect(divide_grid(4, 1024, 16, 108, 80).blocks > 0, "H = 1024 does not fit an A100", {});
-    expect(divide_grid_backward(4, 768, 16, 132, 90).blocks == 48, "a backward of H = 768 is not of tiles", {});
+    expect(divide_grid_backward(4, 768, 16, 132, 90).blocks == 24,
+           "a backward of H = 768 has more blocks than it takes", {});
     expect(divide_grid_backward(4, 2048, 16, 132, 90).blocks == 128, "a backward of H = 2048 does not fit", {});
     const Layer layers[] = {{3, 2, 1, {}},   {4, 9, 5, {}},  {3, 17, 33, {}}, {5, 1, 40, {}},
                             {2, 8, 100, {}}, {1, 3, 64, {}}, {0, 4, 16, {}},  {4, 5, 70, {0, 5, 9, 12, 13}}};

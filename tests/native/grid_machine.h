@@ -165,7 +165,7 @@ struct EmulatedGridMachine {
     using Own = OwnValue<V>;
     template <int count>
     using Values = OwnValues<count>;
-    static constexpr int kHeld = kMostHeld, kGroups = kMostGroups, kValues = kMostValues;
+    static constexpr int kHeld = kMostHeld, kTiles = kMostTiles, kGroups = kMostGroups, kValues = kMostValues;
     const Grid& shape() const { return team.shape; }
 
     EmulatedTeam& team;
@@ -197,10 +197,10 @@ struct EmulatedGridMachine {
         team.store(number(), tile, buffer, row, unit, bits);
     }
     void keep(int lane, int pair, int word, unsigned bits) const { shared.weights[kept_at(lane, pair, word)] = bits; }
-    void kept(OwnValue<unsigned> (&a)[2][4], int pair) const {
+    void kept(OwnValue<unsigned> (&a)[2][4], int pair, int of_warp) const {
         for (int lane = 0; lane < kLanes; ++lane)
             for (int word = 0; word < kPairWords; ++word)
-                a[word / 4][word % 4][lane] = shared.weights[kept_at(lane, pair, word)];
+                a[word / 4][word % 4][lane] = shared.weights[kept_at(lane, pair, of_warp * kPairWords + word)];
     }
     void put_sum(int at, float value) const { shared.put_sum(warp, at, value); }
     float sum(int at) const { return shared.sum(at); }
@@ -212,7 +212,7 @@ struct EmulatedGridMachine {
 
 private:
     int kept_at(int lane, int pair, int word) const {
-        return (pair * kGridThreads + warp * kLanes + lane) * kPairWords + word;
+        return (pair * kGridThreads + warp * kLanes + lane) * shape().words() + word;
     }
 };
 

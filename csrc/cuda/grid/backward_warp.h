@@ -5,7 +5,8 @@
 // the dtype, where all read them. A warp waits for those of its part of k, and multiplies its rows of weight_hh
 // transposed with them; behind the barrier a thread adds up what comes to its own units' h.
 //
-// So blocks all-gather: each reads 2 G H bytes for a row, G being the gates, and writes little. The other way round
+// So blocks all-gather: each reads 2 G H bytes for a row, G being the gates, and writes little; few blocks with many
+// units each read less in all (geometry.h). The other way round
 // (../resident/backward_warp.h) it would multiply its own gate gradients, and send float32 parts of dL/dh to who has
 // the units: 4 H bytes read for a row, and as many written. That is no less at up to four gates; what is read would be
 // in nobody else's cache lines; and a flag would wait behind all that its block wrote.

@@ -4,8 +4,9 @@
 //
 // The words: a *team* of blocks keeps weight_hh once, in registers and shared memory, and carries a *tile* of the
 // batch, `groups` groups of eight rows, through all steps; then the next tile. A block has `row_tiles` tiles of 16 rows
-// of the weight; so many warps share each of them, and divide k. A block's rows of the weight are its units' gates,
-// unit after unit; rows beyond are none, with weights of 0. Blocks exchange h, a number of a unit.
+// of the weight, a warp `warp_tiles` of them; warps that have the same tiles divide k. What a warp loads it multiplies
+// with all of its tiles: with fewer, as many warps more would load the same. A block's rows of the weight are its
+// units' gates, unit after unit; rows beyond are none, with weights of 0. Blocks exchange h, a number of a unit.
 //
 // Of a backward the weight is weight_hh transposed: a unit has one row of it, and exchanges its gate gradients, so many
 // numbers side by side. k goes through the units, and of each through its numbers: a part of k is of few blocks.
@@ -19,7 +20,9 @@ inline constexpr int kGridWarps = 8;
 inline constexpr int kGridThreads = 32 * kGridWarps;
 inline constexpr int kPair = 2 * kTileDepth;  // numbers along k that a lane's loads of 16 bytes make of a row
 inline constexpr int kPairWords = 8;          // of a lane's weights, for a pair
-inline constexpr int kMostHeld = 10;          // pairs whose weights are registers
+inline constexpr int kMostHeld = 10;          // tiles of pairs whose weights are registers
+inline constexpr int kMostHeldBack = 8;       // of a backward with several tiles: its values take more
+inline constexpr int kMostTiles = 4;          // of a warp
 inline constexpr int kMostValues = 4;         // that a thread finishes
 inline constexpr int kGridHidden = 4096;      // H, at most
 
@@ -29,20 +32,25 @@ struct Grid {
     int row_tiles;  // of a block: 1, 2, 4 or 8
     int blocks;     // of a team
     int teams;
-    int groups;       // of a tile
-    int numbers = 1;  // of a unit, that blocks exchange: h, or its gate gradients
+    int groups;          // of a tile
+    int numbers = 1;     // of a unit, that blocks exchange: h, or its gate gradients
+    int warp_tiles = 1;  // row_tiles at most
 
     // Numbers along k.
     RNNKERNELS_DEVICE constexpr int depth() const { return numbers * hidden; }
-    RNNKERNELS_DEVICE constexpr int splits() const { return kGridWarps / row_tiles; }
+    RNNKERNELS_DEVICE constexpr int splits() const { return kGridWarps * warp_tiles / row_tiles; }
+    RNNKERNELS_DEVICE constexpr int warp_rows() const { return warp_tiles * kTileRows; }
     RNNKERNELS_DEVICE constexpr int block_units() const { return row_tiles * kTileRows / gates; }
     RNNKERNELS_DEVICE constexpr int rows() const { return groups * kGroup; }
-    // Pairs along k of each warp; of them those in registers, and those in shared memory.
+    // Pairs along k of each warp; of them the last ones are in registers, the first ones in shared memory.
     RNNKERNELS_DEVICE constexpr int pairs() const {
         const int step = splits() * kPair;
         return (depth() + step - 1) / step;
     }
-    RNNKERNELS_DEVICE constexpr int held() const { return pairs() < kMostHeld ? pairs() : kMostHeld; }
+    RNNKERNELS_DEVICE constexpr int held() const {
+        const int most = (numbers > 1 && warp_tiles > 1 ? kMostHeldBack : kMostHeld) / warp_tiles;
+        return pairs() < most ? pairs() : most;
+    }
     RNNKERNELS_DEVICE constexpr int kept() const { return pairs() - held(); }
     // Numbers of a row as it is exchanged: those from depth() on stay zero.
     RNNKERNELS_DEVICE constexpr int row() const { return splits() * pairs() * kPair; }
@@ -50,16 +58,19 @@ struct Grid {
     RNNKERNELS_DEVICE constexpr int values() const {
         return (block_units() * rows() + kGridThreads - 1) / kGridThreads;
     }
+    // A lane's words of weights, for a pair; of them in registers.
+    RNNKERNELS_DEVICE constexpr int words() const { return warp_tiles * kPairWords; }
+    RNNKERNELS_DEVICE constexpr int held_words() const { return held() * words(); }
     // Shared memory: the weights that are no registers; then the warps' sums.
-    RNNKERNELS_DEVICE constexpr int kept_words() const { return kept() * kPairWords * kGridThreads; }
-    RNNKERNELS_DEVICE constexpr int sums() const { return kGridWarps * kTileRows * rows(); }
+    RNNKERNELS_DEVICE constexpr int kept_words() const { return kept() * words() * kGridThreads; }
+    RNNKERNELS_DEVICE constexpr int sums() const { return kGridWarps * warp_rows() * rows(); }
     RNNKERNELS_DEVICE constexpr int shared_bytes() const { return 4 * (kept_words() + sums()); }
 
     friend constexpr bool operator==(const Grid&, const Grid&) = default;
 };
 
-// A warp's tile of rows, and its part of k.
-RNNKERNELS_DEVICE constexpr int row_tile(const Grid& of, int warp) { return warp / of.splits(); }
+// A warp's first tile of rows, and its part of k.
+RNNKERNELS_DEVICE constexpr int row_tile(const Grid& of, int warp) { return warp / of.splits() * of.warp_tiles; }
 RNNKERNELS_DEVICE constexpr int split(const Grid& of, int warp) { return warp % of.splits(); }
 
 // The 16 bytes of a row that a lane loads for a pair begin at this k. They are the B fragments of two products,
@@ -67,21 +78,23 @@ RNNKERNELS_DEVICE constexpr int split(const Grid& of, int warp) { return warp % 
 RNNKERNELS_DEVICE constexpr int load_k(const Grid& of, int warp, int lane, int pair) {
     return (split(of, warp) * of.pairs() + pair) * kPair + 8 * (lane & 3);
 }
-// A word of a lane's weights has two numbers, from this k on, of this row of the warp's tile. Words 0 to 3 are of the
-// first product, the others of the second.
+// A word of a lane's weights has two numbers, from this k on, of this row of the warp's. Of each tile's words 0 to 3
+// are of the first product, the others of the second.
 RNNKERNELS_DEVICE constexpr int word_k(const Grid& of, int warp, int lane, int pair, int word) {
-    return load_k(of, warp, lane, pair) + 4 * (word / 4) + 2 * (word >> 1 & 1);
+    return load_k(of, warp, lane, pair) + 4 * (word / 4 & 1) + 2 * (word >> 1 & 1);
 }
-RNNKERNELS_DEVICE constexpr int word_row(int lane, int word) { return lane / 4 + 8 * (word & 1); }
+RNNKERNELS_DEVICE constexpr int word_row(int lane, int word) {
+    return word / kPairWords * kTileRows + lane / 4 + 8 * (word & 1);
+}
 
-// Where a warp's sum of a row of its tile and of a row of the batch stands among all.
+// Where a warp's sum of one of its rows and of a row of the batch stands among all.
 RNNKERNELS_DEVICE constexpr int sum_at(const Grid& of, int warp, int row, int of_batch) {
-    return (warp * kTileRows + row) * of.rows() + of_batch;
+    return (warp * of.warp_rows() + row) * of.rows() + of_batch;
 }
 // The same of a gate of a block's unit, and of a part of k.
 RNNKERNELS_DEVICE constexpr int part_at(const Grid& of, int unit, int gate, int part, int of_batch) {
     const int row = unit * of.gates + gate;
-    return sum_at(of, row / kTileRows * of.splits() + part, row % kTileRows, of_batch);
+    return sum_at(of, row / of.warp_rows() * of.splits() + part, row % of.warp_rows(), of_batch);
 }
 
 // What a thread finishes: the unit of the block, and the row of the tile. None: the unit is block_units().
@@ -148,40 +161,59 @@ constexpr int shared_limit(int capability) {
     }
 }
 
-// How a layer is divided. No blocks: it does not fit. What decides the order of a sum does not depend on the batch.
-// `each`: registers that a thread has for a value more, beside the sums'.
-constexpr Grid divide_grid(Grid of, int each, long long batch, int processors, int capability) {
-    for (; of.row_tiles <= kGridWarps; of.row_tiles *= 2) {
-        const int units = of.block_units(), blocks = (of.hidden + units - 1) / units;
-        if (blocks > processors || of.shared_bytes() > shared_limit(capability) || of.values() > kMostValues) continue;
-        of.blocks = blocks;
-        break;
-    }
+// The most tiles of a warp with which a block of so many has room. No blocks: none, or too few processors.
+constexpr Grid with_tiles(Grid of, int row_tiles, int processors, int capability) {
+    of.row_tiles = row_tiles, of.blocks = 0;
+    const int units = of.block_units(), blocks = (of.hidden + units - 1) / units;
+    for (of.warp_tiles = row_tiles < kMostTiles ? row_tiles : kMostTiles; of.warp_tiles > 0; of.warp_tiles /= 2)
+        if (blocks <= processors && of.shared_bytes() <= shared_limit(capability) && of.values() <= kMostValues) {
+            of.blocks = blocks;
+            return of;
+        }
+    of.warp_tiles = 1;
+    return of;
+}
+
+// Teams, and groups of each. `each`: registers that a thread has for a value more, beside the sums'.
+constexpr Grid with_teams(Grid of, int each, long long batch, int processors, int capability) {
     if (of.blocks == 0) return of;
     const long long fitting = processors / of.blocks, eights = (batch + kGroup - 1) / kGroup;
     const long long wanted = (eights + fitting - 1) / fitting;
     of.groups = static_cast<int>(wanted > kMostGroups ? kMostGroups : wanted < 1 ? 1 : wanted);
     // The sums and values of each group are registers, beside the weights.
+    const auto registers = [&] { return of.held_words() + (24 + 8 * of.warp_tiles) * of.groups; };
     while (of.groups > 1 && (of.values() > kMostValues || of.shared_bytes() > shared_limit(capability) ||
-                             of.held() * kPairWords + 32 * of.groups > 160 ||
-                             of.held() * kPairWords + 32 * of.groups + each * of.values() > 180))
+                             registers() > 152 + 8 * of.warp_tiles || registers() + each * of.values() > 180))
         --of.groups;
     const long long tiles = grid_tiles(of, batch);
     of.teams = static_cast<int>(tiles < fitting ? tiles : fitting);
     return of;
 }
+
 constexpr bool has_grid_size(int gates, long long hidden) {
     return gates >= 1 && gates <= kMostGates && hidden >= 1 && hidden <= kGridHidden;
 }
+
+// How a layer is divided. No blocks: it does not fit. What decides the order of a sum does not depend on the batch.
 constexpr Grid divide_grid(int gates, long long hidden, long long batch, int processors, int capability) {
-    const Grid of{gates, static_cast<int>(hidden), 1, 0, 0, 1};
-    return has_grid_size(gates, hidden) ? divide_grid(of, 0, batch, processors, capability) : of;
+    Grid of{gates, static_cast<int>(hidden), 1, 0, 0, 1};
+    if (!has_grid_size(gates, hidden)) return of;
+    for (int tiles = 1; tiles <= kGridWarps && of.blocks == 0; tiles *= 2)
+        of = with_tiles(of, tiles, processors, capability);
+    return with_teams(of, 0, batch, processors, capability);
 }
-// The same of a backward. With less for a value a GRU went to memory in a step: four of them, of 520 units on 14
-// processors.
+
+// The same of a backward. Each block reads the same, all gate gradients: so few blocks read less than many, where the
+// cache and not a block's own port is what they wait for.
+inline constexpr int kFewBlocks = 32;
 constexpr Grid divide_grid_backward(int gates, long long hidden, long long batch, int processors, int capability) {
-    const Grid of{1, static_cast<int>(hidden), 1, 0, 0, 1, gates};
-    return has_grid_size(gates, hidden) ? divide_grid(of, 10, batch, processors, capability) : of;
+    Grid of{1, static_cast<int>(hidden), 1, 0, 0, 1};
+    if (!has_grid_size(gates, hidden)) return of;
+    of.numbers = gates;
+    for (int tiles = 1; tiles <= kGridWarps && (of.blocks == 0 || of.blocks > kFewBlocks); tiles *= 2)
+        if (const Grid next = with_tiles(of, tiles, processors, capability); next.blocks > 0) of = next;
+    // With less for a value a GRU went to memory in a step: four of them, of 520 units on 14 processors.
+    return with_teams(of, 10, batch, processors, capability);
 }
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -17,7 +17,8 @@ struct GridMachine {
     using Own = OwnValue<V>;
     template <int count>
     using Values = OwnValues<count>;
-    static constexpr int kHeld = given.held(), kGroups = given.groups, kValues = given.values();
+    static constexpr int kHeld = given.held(), kTiles = given.warp_tiles, kGroups = given.groups;
+    static constexpr int kValues = given.values();
     RNNKERNELS_INLINE static constexpr Grid shape() { return given; }
 
     const GridExchange& exchange;
@@ -95,10 +96,12 @@ struct GridMachine {
         }
     }
     __device__ __forceinline__ void keep(int, int pair, int word, unsigned bits) const {
-        reinterpret_cast<unsigned*>(&weights[(pair * 2 + word / 4) * kGridThreads + warp * 32 + lane])[word % 4] = bits;
+        constexpr int fours = given.words() / 4;
+        reinterpret_cast<unsigned*>(&weights[(pair * fours + word / 4) * kGridThreads + warp * 32 + lane])[word % 4] =
+            bits;
     }
-    __device__ __forceinline__ void kept(OwnValue<unsigned> (&a)[2][4], int pair) const {
-        const uint4* const own = weights + pair * 2 * kGridThreads + warp * 32 + lane;
+    __device__ __forceinline__ void kept(OwnValue<unsigned> (&a)[2][4], int pair, int of_warp) const {
+        const uint4* const own = weights + (pair * given.warp_tiles + of_warp) * 2 * kGridThreads + warp * 32 + lane;
         const uint4 first = own[0], second = own[kGridThreads];
         a[0][0].value = first.x, a[0][1].value = first.y, a[0][2].value = first.z, a[0][3].value = first.w;
         a[1][0].value = second.x, a[1][1].value = second.y, a[1][2].value = second.z, a[1][3].value = second.w;

@@ -16,7 +16,8 @@ class GridProduct {
 protected:
     template <class Value>
     using Own = typename Machine::template Own<Value>;
-    static constexpr int kHeld = Machine::kHeld, kGroups = Machine::kGroups;
+    static constexpr int kHeld = Machine::kHeld > 0 ? Machine::kHeld : 1, kTiles = Machine::kTiles,
+                         kGroups = Machine::kGroups;
 
     RNNKERNELS_INLINE explicit GridProduct(const Machine& machine) : m_(machine) {}
 
@@ -24,37 +25,51 @@ protected:
     template <class Word>
     RNNKERNELS_INLINE void keep_weights(Word word_of) {
         m_.lanes([&](int lane) RNNKERNELS_INLINED {
+            for (int pair = 0; pair < m_.shape().kept(); ++pair) RNNKERNELS_IN_REGISTERS
+            for (int word = 0; word < m_.shape().words(); ++word) m_.keep(lane, pair, word, word_of(lane, pair, word));
             RNNKERNELS_IN_REGISTERS
-            for (int pair = 0; pair < m_.shape().held(); ++pair) RNNKERNELS_IN_REGISTERS
-            for (int word = 0; word < kPairWords; ++word)
-                weight_[pair][word / 4][word % 4][lane] = word_of(lane, pair, word);
-            for (int pair = m_.shape().held(); pair < m_.shape().pairs(); ++pair) RNNKERNELS_IN_REGISTERS
-            for (int word = 0; word < kPairWords; ++word)
-                m_.keep(lane, pair - m_.shape().held(), word, word_of(lane, pair, word));
+            for (int i = 0; i < m_.shape().held(); ++i) RNNKERNELS_IN_REGISTERS
+            for (int word = 0; word < m_.shape().words(); ++word)
+                weight_[i][word / kPairWords][word / 4 & 1][word % 4][lane] =
+                    word_of(lane, m_.shape().kept() + i, word);
         });
     }
 
     // The warp's sums of its part of k.
     RNNKERNELS_INLINE void multiply_part(Index tile, int buffer) {
-        Own<float> sum[kGroups][2][kLaneValues];  // of even products, and of odd ones
+        Own<float> sum[kGroups][kTiles][2][kLaneValues];  // of even products, and of odd ones
         m_.lanes([&](int lane) RNNKERNELS_INLINED {
-            RNNKERNELS_IN_REGISTERS
-            for (int g = 0; g < m_.shape().groups; ++g) RNNKERNELS_IN_REGISTERS
-            for (int i = 0; i < 2 * kLaneValues; ++i) sum[g][i / kLaneValues][i % kLaneValues][lane] = 0.0F;
+            each_sum([&](int g, int of_warp, int i)
+                         RNNKERNELS_INLINED { sum[g][of_warp][0][i][lane] = sum[g][of_warp][1][i][lane] = 0.0F; });
         });
+        // Weights of the first pairs are read from shared memory while the last pairs' numbers are on their way.
+        for (int pair = 0; pair < m_.shape().kept(); ++pair) {
+            Own<unsigned> b[kGroups][4];
+            RNNKERNELS_IN_REGISTERS
+            for (int g = 0; g < m_.shape().groups; ++g) m_.load(b[g], tile, buffer, g, pair);
+            RNNKERNELS_IN_REGISTERS
+            for (int of_warp = 0; of_warp < m_.shape().warp_tiles; ++of_warp) {
+                Own<unsigned> a[2][4];
+                m_.kept(a, pair, of_warp);
+                RNNKERNELS_IN_REGISTERS
+                for (int g = 0; g < m_.shape().groups; ++g) multiply(sum[g][of_warp], a, b[g]);
+            }
+        }
         RNNKERNELS_IN_REGISTERS
-        for (int pair = 0; pair < m_.shape().held(); ++pair) multiply_pair(sum, weight_[pair], tile, buffer, pair);
-        for (int pair = m_.shape().held(); pair < m_.shape().pairs(); ++pair) {
-            Own<unsigned> a[2][4];
-            m_.kept(a, pair - m_.shape().held());
-            multiply_pair(sum, a, tile, buffer, pair);
+        for (int i = 0; i < m_.shape().held(); ++i) RNNKERNELS_IN_REGISTERS
+        for (int g = 0; g < m_.shape().groups; ++g) {
+            Own<unsigned> b[4];
+            m_.load(b, tile, buffer, g, m_.shape().kept() + i);
+            RNNKERNELS_IN_REGISTERS
+            for (int of_warp = 0; of_warp < m_.shape().warp_tiles; ++of_warp)
+                multiply(sum[g][of_warp], weight_[i][of_warp], b);
         }
         m_.lanes([&](int lane) RNNKERNELS_INLINED {
-            RNNKERNELS_IN_REGISTERS
-            for (int g = 0; g < m_.shape().groups; ++g) RNNKERNELS_IN_REGISTERS
-            for (int i = 0; i < kLaneValues; ++i)
-                m_.put_sum(sum_at(m_.shape(), m_.warp, lane / 4 + i / 2 * 8, g * kGroup + 2 * (lane & 3) + i % 2),
-                           sum[g][0][i][lane] + sum[g][1][i][lane]);
+            each_sum([&](int g, int of_warp, int i) RNNKERNELS_INLINED {
+                const int row = of_warp * kTileRows + lane / 4 + i / 2 * 8, of_batch = g * kGroup + 2 * (lane & 3);
+                m_.put_sum(sum_at(m_.shape(), m_.warp, row, of_batch + i % 2),
+                           sum[g][of_warp][0][i][lane] + sum[g][of_warp][1][i][lane]);
+            });
         });
     }
     // Behind the barrier, all of a sum: of a gate of a unit of the block, for a row of the tile.
@@ -81,18 +96,21 @@ protected:
     const Machine& m_;
 
 private:
-    RNNKERNELS_INLINE void multiply_pair(Own<float> (&sum)[kGroups][2][kLaneValues], const Own<unsigned> (&a)[2][4],
-                                         Index tile, int buffer, int pair) {
+    // use(group, tile of the warp, value of the lane)
+    template <class Use>
+    RNNKERNELS_INLINE void each_sum(Use use) const {
         RNNKERNELS_IN_REGISTERS
-        for (int g = 0; g < m_.shape().groups; ++g) {
-            Own<unsigned> b[4];
-            m_.load(b, tile, buffer, g, pair);
-            m_.template multiply<Stored>(sum[g][0], a[0], b[0], b[1]);
-            m_.template multiply<Stored>(sum[g][1], a[1], b[2], b[3]);
-        }
+        for (int g = 0; g < m_.shape().groups; ++g) RNNKERNELS_IN_REGISTERS
+        for (int of_warp = 0; of_warp < m_.shape().warp_tiles; ++of_warp) RNNKERNELS_IN_REGISTERS
+        for (int i = 0; i < kLaneValues; ++i) use(g, of_warp, i);
+    }
+    RNNKERNELS_INLINE void multiply(Own<float> (&sum)[2][kLaneValues], const Own<unsigned> (&a)[2][4],
+                                    const Own<unsigned> (&b)[4]) const {
+        m_.template multiply<Stored>(sum[0], a[0], b[0], b[1]);
+        m_.template multiply<Stored>(sum[1], a[1], b[2], b[3]);
     }
 
-    Own<unsigned> weight_[kHeld][2][4];
+    Own<unsigned> weight_[kHeld][kTiles][2][4];
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

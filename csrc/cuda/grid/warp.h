@@ -15,7 +15,7 @@
 // (tests/native/grid_machine.h) all lanes are run one after the other, and warps in any order that waiting allows.
 //
 //   shape()                           the kernel's (geometry.h): on a GPU a constant
-//   kValues, kHeld, kGroups           as the shape's or, on the host, the most that any has: sizes of arrays
+//   kValues, kHeld, kTiles, kGroups   as the shape's or, on the host, the most that any has: sizes of arrays
 //   Own<V>, Values<n>                 a V, and n numbers, of every lane's own; own[lane], values.of(lane)
 //   lanes(f)                          f(lane) by every lane
 //   barrier()                         of the block
@@ -23,7 +23,7 @@
 //   publish(tile)                     counts up the block's flag, after all that the warp's lanes have stored
 //   load(b, tile, buffer, group, pair)   the words that a lane multiplies
 //   store(tile, buffer, row, unit, bits)   a unit's numbers
-//   keep(lane, pair, word, bits), kept(a, pair)   weights in shared memory, of two products
+//   keep(lane, pair, word, bits), kept(a, pair, tile)   weights in shared memory; of a tile's two products
 //   put_sum(at, value), sum(at)       sums in shared memory
 //   multiply(sum, a, b0, b1)          sum + A B
 //   block, warp                       of the team, and of the block
