@@ -3,7 +3,7 @@
 
 #include "cuda/grid/launch.h"
 #include "cuda/queue.h"
-#include "cuda/resident/cell_maths.h"
+#include "cuda/resident/two_products_cell_maths.h"
 #include "grid_machine.h"
 
 namespace rnnkernels::cuda {
@@ -20,7 +20,7 @@ void put_grid_emulated(const Queue& queue, const Grid& shape, const GridCall& ca
 
 template <class Cell>
 void put_grid_cell(int, const Queue& queue, const Grid& shape, const GridCall& call) {
-    put_grid_emulated<ResidentCellMaths<Cell>>(queue, shape, call);
+    put_grid_emulated<ResidentMathsOf<Cell>>(queue, shape, call);
 }
 
 }  // namespace rnnkernels::cuda

@@ -261,7 +261,10 @@ void launch_resident_backward(const Queue& queue, const ResidentBackward& shape,
 void launch_grid(const Queue& queue, const Grid& shape, const GridCall& given, const void* program) {
     GridCall call = given;
     call.call.program = program;
-    put_grid_emulated<ResidentProgramMaths<InterpretedMaths>>(queue, shape, call);
+    if (InterpretedMaths::table(call.call).form == Form::two_products)
+        put_grid_emulated<TwoProductsProgramMaths<InterpretedMaths>>(queue, shape, call);
+    else
+        put_grid_emulated<ResidentProgramMaths<InterpretedMaths>>(queue, shape, call);
 }
 
 // Of each program one, for ever.

@@ -6,6 +6,8 @@
 // it acquired, and NaNs before. A buffer that all of a team have read is poisoned; one that is written before that is a
 // fault. Sums in shared memory are there from the barrier of who put them on, and NaN when all have read them; to put
 // one before that is a fault.
+//
+// With two products in a step all of that is of exchanges, of which a step has two: each buffer is one's.
 #pragma once
 
 #include <algorithm>
@@ -17,7 +19,7 @@
 #include <random>
 #include <vector>
 
-#include "cuda/grid/warp.h"
+#include "cuda/grid/two_products_warp.h"
 #include "emulated_lanes.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
@@ -32,11 +34,12 @@ inline constexpr std::uint16_t kNoHalf = 0x7fff;  // a NaN of both halves
 // The global memory of a team, and what is on its way there. A warp's number is of all in the team.
 class EmulatedTeam {
 public:
-    EmulatedTeam(const GridCall& call, const Grid& shape, unsigned seed)
-        : shape(shape), call(call), random_(seed), warps_(shape.blocks * kGridWarps) {}
+    EmulatedTeam(const GridCall& call, const Grid& shape, Index exchanges, unsigned seed)
+        : shape(shape), call(call), exchanges(exchanges), random_(seed), warps_(shape.blocks * kGridWarps) {}
 
     const Grid shape;
     const GridCall& call;
+    const Index exchanges;  // of a tile
 
     unsigned any(std::size_t below) { return static_cast<unsigned>(random_() % below); }
     void begin(int warp, Index tile) {
@@ -44,9 +47,10 @@ public:
         w.tile = tile, w.reads = 0;
         w.seen.assign(2 * buffer_size(), kNoHalf);
     }
-    bool reached(int warp, Index tile, unsigned value) const {
-        for (int i = 0; i < awaited(shape, warp % kGridWarps); ++i)
-            if (flag(tile, awaited_block(shape, warp / kGridWarps, warp % kGridWarps, i)) < value) return false;
+    // `product`: the shape of the one that waits.
+    bool reached(const Grid& product, int warp, Index tile, unsigned value) const {
+        for (int i = 0; i < awaited(product, warp % kGridWarps); ++i)
+            if (flag(tile, awaited_block(product, warp / kGridWarps, warp % kGridWarps, i)) < value) return false;
         return true;
     }
     void acquire(int warp, Index tile) { warps_[warp].seen.assign(memory(tile), memory(tile) + 2 * buffer_size()); }
@@ -54,7 +58,7 @@ public:
         return warps_[warp].seen[h_at(shape, 0, buffer, row, k)];
     }
     void store(int warp, Index tile, int buffer, int row, int unit, std::uint16_t bits) {
-        // h for the next step takes the place of what the step before this one has read.
+        // What the next exchange reads takes the place of what the one before this has read.
         const Index now = warps_[warp].reads, needed = buffer == buffer_of(now) ? now - 1 : now;
         for (const Warp& other : warps_)
             if (reads_of(other, tile) < needed) grid_fault("h is stored where not all have read");
@@ -64,7 +68,7 @@ public:
         warps_[warp].counts.push_back({tile, std::move(warps_[warp].stored)});
         warps_[warp].stored.clear();
     }
-    // A warp has multiplied in a step: it reads that buffer no more.
+    // A warp has multiplied in an exchange: it reads that buffer no more.
     void was_read(int warp, Index tile) {
         const Index read = ++warps_[warp].reads;
         for (const Warp& other : warps_)
@@ -105,9 +109,9 @@ private:
     int buffer_size() const { return shape.rows() * shape.row(); }
     std::uint16_t* memory(Index tile) const { return call.h + h_at(shape, tile, 0, 0, 0); }
     unsigned& flag(Index tile, int block) const { return call.flags[tile * shape.blocks + block]; }
-    // Steps of a tile that a warp has multiplied.
+    // Exchanges of a tile that a warp has multiplied.
     Index reads_of(const Warp& warp, Index tile) const {
-        return warp.tile == tile ? warp.reads : warp.tile > tile ? call.call.steps : 0;
+        return warp.tile == tile ? warp.reads : warp.tile > tile ? exchanges : 0;
     }
     std::mt19937 random_;
     std::vector<Warp> warps_;
@@ -116,7 +120,7 @@ private:
 // The shared memory of a block, and its barrier.
 class EmulatedGridBlock {
 public:
-    explicit EmulatedGridBlock(const Grid& shape) : weights(shape.kept_words(), 0xffffffffU) {
+    explicit EmulatedGridBlock(const Grid& shape) : weights(shape.sums_begin(), 0xffffffffU) {
         sums_.assign(shape.sums(), std::numeric_limits<float>::quiet_NaN());
     }
 
@@ -138,7 +142,7 @@ public:
         return std::all_of(std::begin(warps_), std::end(warps_),
                            [&](const Warp& other) { return other.arrived >= warps_[warp].arrived; });
     }
-    // A warp has finished a step: it reads the sums no more.
+    // A warp has finished an exchange: it reads the sums no more.
     void was_read(int warp) {
         const Index finished = ++warps_[warp].finished;
         for (const Warp& other : warps_)
@@ -161,10 +165,12 @@ struct EmulatedGridMachine {
     template <int count>
     using Values = OwnValues<count>;
     static constexpr int kHeld = kMostHeld, kGroups = kMostGroups, kValues = kMostValues;
-    const Grid& shape() const { return team.shape; }
+    const Grid& shape() const { return product; }
 
     EmulatedTeam& team;
     EmulatedGridBlock& shared;
+    Grid product;
+    int first_word;  // of its weights in shared memory
     int block, warp;
 
     int number() const { return block * kGridWarps + warp; }
@@ -176,9 +182,10 @@ struct EmulatedGridMachine {
     }
     void barrier() const { shared.arrive(warp); }
     void wait(Index tile, unsigned value) const {
-        if (!team.reached(number(), tile, value)) grid_fault("a step begins before what it waits for");
+        if (!reached(tile, value)) grid_fault("a step begins before what it waits for");
         team.acquire(number(), tile);
     }
+    bool reached(Index tile, unsigned value) const { return team.reached(product, number(), tile, value); }
     void publish(Index tile) const { team.publish(number(), tile); }
     void load(OwnValue<unsigned> (&b)[4], Index, int buffer, int group, int pair) const {
         for (int lane = 0; lane < kLanes; ++lane)
@@ -207,51 +214,91 @@ struct EmulatedGridMachine {
 
 private:
     int kept_at(int lane, int pair, int word) const {
-        return (pair * kGridThreads + warp * kLanes + lane) * kPairWords + word;
+        return first_word + (pair * kGridThreads + warp * kLanes + lane) * kPairWords + word;
     }
+};
+
+// A warp by its exchanges.
+template <class Maths, class Stored, int exchanges = Maths::exchanges>
+class EmulatedGridWarp {
+public:
+    EmulatedGridWarp(EmulatedTeam& team, EmulatedGridBlock& shared, int block, int warp, const ResidentCall& call)
+        : machine{team, shared, team.shape, 0, block, warp}, warp_(machine, call) {}
+
+    const EmulatedGridMachine machine;
+
+    const EmulatedGridMachine& machine_of(Index) const { return machine; }
+    void begin(Index tile) { warp_.begin(tile); }
+    void multiply(Index exchange) { warp_.multiply(exchange); }
+    void finish(Index exchange) { warp_.finish(exchange); }
+    void end() { warp_.end(); }
+
+private:
+    GridWarp<Maths, Stored, EmulatedGridMachine> warp_;
+};
+
+template <class Maths, class Stored>
+class EmulatedGridWarp<Maths, Stored, 2> {
+public:
+    EmulatedGridWarp(EmulatedTeam& team, EmulatedGridBlock& shared, int block, int warp, const ResidentCall& call)
+        : machine{team, shared, team.shape, 0, block, warp},
+          second{team, shared, team.shape.second(), team.shape.kept_words(), block, warp},
+          warp_(machine, second, call) {}
+
+    const EmulatedGridMachine machine, second;
+
+    const EmulatedGridMachine& machine_of(Index exchange) const { return exchange & 1 ? second : machine; }
+    void begin(Index tile) { warp_.begin(tile); }
+    void multiply(Index exchange) { exchange & 1 ? warp_.multiply_gated(exchange / 2) : warp_.multiply(exchange / 2); }
+    void finish(Index exchange) { exchange & 1 ? warp_.state(exchange / 2) : warp_.gates(exchange / 2); }
+    void end() { warp_.end(); }
+
+private:
+    TwoProductsGridWarp<Maths, Stored, EmulatedGridMachine, EmulatedGridMachine> warp_;
 };
 
 // A call, team by team.
 template <class Maths, class Stored>
 void run_emulated_grid(const Grid& shape, const GridCall& call, unsigned seed) {
-    using Warp = GridWarp<Maths, Stored, EmulatedGridMachine>;
+    using Warp = EmulatedGridWarp<Maths, Stored>;
     struct Runner {
-        EmulatedGridMachine machine;
         Index tile;
         std::unique_ptr<Warp> warp;
-        Index t = -1;
+        Index exchange = -1;
         bool multiplied = false;
     };
+    const Index exchanges = Maths::exchanges * call.call.steps;
     for (int number = 0; number < shape.teams; ++number) {
-        EmulatedTeam team(call, shape, seed + static_cast<unsigned>(number));
+        EmulatedTeam team(call, shape, exchanges, seed + static_cast<unsigned>(number));
         std::vector<EmulatedGridBlock> blocks(shape.blocks, EmulatedGridBlock(shape));
         std::vector<std::unique_ptr<Runner>> runners;
         std::vector<Runner*> at_work;
         for (int i = 0; i < shape.blocks * kGridWarps; ++i) {
-            const int block = i / kGridWarps;
-            runners.push_back(
-                std::make_unique<Runner>(Runner{{team, blocks[block], block, i % kGridWarps}, number, nullptr}));
-            runners.back()->warp = std::make_unique<Warp>(runners.back()->machine, call.call);
+            EmulatedGridBlock& block = blocks[i / kGridWarps];
+            auto warp = std::make_unique<Warp>(team, block, i / kGridWarps, i % kGridWarps, call.call);
+            runners.push_back(std::make_unique<Runner>(Runner{number, std::move(warp)}));
             at_work.push_back(runners.back().get());
         }
         const auto turn = [&](Runner& runner) {
-            const EmulatedGridMachine& machine = runner.machine;
+            Warp& warp = *runner.warp;
+            const EmulatedGridMachine& machine = warp.machine;
             if (runner.tile >= call.tiles) return Turn::ended;
-            if (runner.t < 0) {
+            if (runner.exchange < 0) {
                 team.begin(machine.number(), runner.tile);
-                runner.warp->begin(runner.tile);
-                runner.t = 0;
-            } else if (runner.t == call.call.steps) {
-                runner.warp->end();
-                runner.tile += shape.teams, runner.t = -1;
+                warp.begin(runner.tile);
+                runner.exchange = 0;
+            } else if (runner.exchange == exchanges) {
+                warp.end();
+                runner.tile += shape.teams, runner.exchange = -1;
             } else if (runner.multiplied) {
                 if (!machine.shared.passes(machine.warp)) return Turn::waits;
-                runner.warp->finish(runner.t);
+                warp.finish(runner.exchange);
                 machine.shared.was_read(machine.warp);
-                ++runner.t, runner.multiplied = false;
+                ++runner.exchange, runner.multiplied = false;
             } else {
-                if (!team.reached(machine.number(), runner.tile, flag_of(runner.t))) return Turn::waits;
-                runner.warp->multiply(runner.t);
+                if (!warp.machine_of(runner.exchange).reached(runner.tile, flag_of(runner.exchange)))
+                    return Turn::waits;
+                warp.multiply(runner.exchange);
                 team.was_read(machine.number(), runner.tile);
                 runner.multiplied = true;
             }

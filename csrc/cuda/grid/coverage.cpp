@@ -16,13 +16,14 @@ std::string not_grid(const CellTable& table, const ForwardCall& call, Dtype dtyp
         return wanted("bfloat16 or float16", dtype == Dtype::float32 ? "float32" : "float64");
     if (dtype == Dtype::bfloat16 && card.capability < 80)
         return wanted("float16 on a GPU of capability " + capability, "bfloat16");
-    if (table.form != Form::one_product || table.vectors > 0 || table.heads > 1 || table.hidden.count == 0)
-        return wanted("a cell whose one product is of h and of all of it", table.info.name);
+    const bool has_form = table.form == Form::one_product || table.form == Form::two_products;
+    if (!has_form || table.vectors > 0 || table.heads > 1 || table.hidden.count == 0)
+        return wanted("a cell whose products are of all of h and, it may be, of a gated h", table.info.name);
     if (const std::string why = not_in_one_kernel(in); !why.empty()) return why;
     if (in.shape.hidden == 0) return {};  // nothing to do
     if (divide_grid(table, in.shape, card).blocks == 0)
         return wanted("sizes whose weights stay on the card (docs/cuda.md)",
-                      std::to_string(table.hidden.count) + " gates of H = " + std::to_string(in.shape.hidden) + " on " +
+                      std::to_string(tile_gates(table)) + " gates of H = " + std::to_string(in.shape.hidden) + " on " +
                           std::to_string(card.processors) + " processors of capability " + capability);
     return {};
 }

@@ -5,7 +5,7 @@
 
 #include "../../recurrence/cell_table.h"
 #include "../plan.h"
-#include "geometry.h"
+#include "two_products_geometry.h"
 
 namespace rnnkernels::cuda {
 
@@ -14,7 +14,8 @@ std::string not_grid(const CellTable& table, const ForwardCall& call, Dtype dtyp
 
 // How a layer is divided on a card.
 inline Grid divide_grid(const CellTable& table, const Shape& shape, const Card& card) {
-    return divide_grid(table.hidden.count, shape.hidden, shape.batch, card.processors, card.capability);
+    return divide_grid(table.hidden.count, table.gated.count, shape.hidden, shape.batch, card.processors,
+                       card.capability);
 }
 
 }  // namespace rnnkernels::cuda

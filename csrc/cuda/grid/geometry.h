@@ -6,6 +6,9 @@
 // batch, `groups` groups of eight rows, through all steps; then the next tile. A block has `row_tiles` tiles of 16 rows
 // of the weight; so many warps share each of them, and divide k. A block's rows of the weight are its units' gates,
 // unit after unit; rows beyond are none, with weights of 0.
+//
+// A cell with two products in a step (two_products_warp.h) has tiles of each, which all warps share likewise: second()
+// is the Grid of the second product by itself, of the same units, and every map below is one product's.
 #pragma once
 
 #include "../resident/geometry.h"
@@ -26,28 +29,46 @@ struct Grid {
     int row_tiles;  // of a block: 1, 2, 4 or 8
     int blocks;     // of a team
     int teams;
-    int groups;  // of a tile
+    int groups;                 // of a tile
+    int units = 0;              // of a block, where both products' tiles hold more; 0: as many as the tiles hold
+    int most_held = kMostHeld;  // pairs whose weights are registers, at most
+    int gated = 0;              // gates that the second product feeds; 0: there is none
+    int gated_row_tiles = 0;    // of it
 
+    // The second product by itself; registers that the first leaves are its own.
+    RNNKERNELS_DEVICE constexpr Grid second() const {
+        return {gated, hidden, gated_row_tiles, blocks, teams, groups, units, most_held - held()};
+    }
     RNNKERNELS_DEVICE constexpr int splits() const { return kGridWarps / row_tiles; }
-    RNNKERNELS_DEVICE constexpr int block_units() const { return row_tiles * kTileRows / gates; }
+    RNNKERNELS_DEVICE constexpr int block_units() const { return units > 0 ? units : row_tiles * kTileRows / gates; }
     RNNKERNELS_DEVICE constexpr int rows() const { return groups * kGroup; }
     // Pairs along k of each warp; of them those in registers, and those in shared memory.
     RNNKERNELS_DEVICE constexpr int pairs() const {
         const int step = splits() * kPair;
         return (hidden + step - 1) / step;
     }
-    RNNKERNELS_DEVICE constexpr int held() const { return pairs() < kMostHeld ? pairs() : kMostHeld; }
+    RNNKERNELS_DEVICE constexpr int held() const { return pairs() < most_held ? pairs() : most_held; }
     RNNKERNELS_DEVICE constexpr int kept() const { return pairs() - held(); }
-    // Numbers of a row of h as it is exchanged: those from H on stay zero.
-    RNNKERNELS_DEVICE constexpr int row() const { return splits() * pairs() * kPair; }
+    // Numbers of a row of h as it is exchanged, whatever the splits: those from H on stay zero.
+    RNNKERNELS_DEVICE constexpr int row() const {
+        constexpr int step = kGridWarps * kPair;
+        return (hidden + step - 1) / step * step;
+    }
     // Units of rows that a thread finishes.
     RNNKERNELS_DEVICE constexpr int values() const {
         return (block_units() * rows() + kGridThreads - 1) / kGridThreads;
     }
-    // Shared memory: the weights that are no registers; then the warps' sums.
+    // Shared memory: the weights that are no registers, of both products; then the warps' sums, of one at a time.
     RNNKERNELS_DEVICE constexpr int kept_words() const { return kept() * kPairWords * kGridThreads; }
+    RNNKERNELS_DEVICE constexpr int sums_begin() const {
+        return kept_words() + (gated > 0 ? second().kept_words() : 0);
+    }
     RNNKERNELS_DEVICE constexpr int sums() const { return kGridWarps * kTileRows * rows(); }
-    RNNKERNELS_DEVICE constexpr int shared_bytes() const { return 4 * (kept_words() + sums()); }
+    RNNKERNELS_DEVICE constexpr int shared_bytes() const { return 4 * (sums_begin() + sums()); }
+    // Registers of a lane for weights.
+    RNNKERNELS_DEVICE constexpr int held_words() const {
+        return kPairWords * (held() + (gated > 0 ? second().held() : 0));
+    }
 
     friend constexpr bool operator==(const Grid&, const Grid&) = default;
 };
@@ -88,7 +109,8 @@ RNNKERNELS_DEVICE constexpr GridValue value_of(const Grid& of, int thread, int v
 }
 
 // The exchange, in global memory, cleared before a launch: for each tile of the batch two buffers of h, (rows(),
-// row()) numbers of two bytes; and a flag for each block.
+// row()) numbers of two bytes; and a flag for each block. With two products one buffer is of h, the other of the gated
+// state.
 RNNKERNELS_DEVICE constexpr long long h_at(const Grid& of, long long tile, int buffer, int row, int k) {
     return ((tile * 2 + buffer) * of.rows() + row) * of.row() + k;
 }
@@ -128,26 +150,35 @@ constexpr int shared_limit(int capability) {
     }
 }
 
+// A division with its blocks, and how many rows of the batch they carry: teams, and groups of each.
+constexpr Grid with_teams(Grid of, long long batch, int processors, int capability) {
+    const long long fitting = processors / of.blocks, eights = (batch + kGroup - 1) / kGroup;
+    const long long wanted = (eights + fitting - 1) / fitting;
+    of.groups = static_cast<int>(wanted > kMostGroups ? kMostGroups : wanted < 1 ? 1 : wanted);
+    // The sums and values of each group are registers, beside the weights.
+    while (of.groups > 1 && (of.values() > kMostValues || of.shared_bytes() > shared_limit(capability) ||
+                             of.held_words() + 32 * of.groups > 160))
+        --of.groups;
+    const long long tiles = grid_tiles(of, batch);
+    of.teams = static_cast<int>(tiles < fitting ? tiles : fitting);
+    return of;
+}
+
+// Whether a card has room for a team of blocks with what the tiles hold.
+constexpr bool fits_grid(const Grid& of, int blocks, int processors, int capability) {
+    return blocks <= processors && of.shared_bytes() <= shared_limit(capability) && of.values() <= kMostValues;
+}
+
 // How a layer is divided. No blocks: it does not fit. What decides the order of a sum does not depend on the batch.
 constexpr Grid divide_grid(int gates, long long hidden, long long batch, int processors, int capability) {
     Grid of{gates, static_cast<int>(hidden), 1, 0, 0, 1};
     if (gates < 1 || gates > kMostGates || hidden < 1 || hidden > kGridHidden) return of;
     for (; of.row_tiles <= kGridWarps; of.row_tiles *= 2) {
         const int units = of.block_units(), blocks = (of.hidden + units - 1) / units;
-        if (blocks > processors || of.shared_bytes() > shared_limit(capability) || of.values() > kMostValues) continue;
+        if (!fits_grid(of, blocks, processors, capability)) continue;
         of.blocks = blocks;
-        break;
+        return with_teams(of, batch, processors, capability);
     }
-    if (of.blocks == 0) return of;
-    const long long fitting = processors / of.blocks, eights = (batch + kGroup - 1) / kGroup;
-    const long long wanted = (eights + fitting - 1) / fitting;
-    of.groups = static_cast<int>(wanted > kMostGroups ? kMostGroups : wanted < 1 ? 1 : wanted);
-    // The sums and values of each group are registers, beside the weights.
-    while (of.groups > 1 && (of.values() > kMostValues || of.shared_bytes() > shared_limit(capability) ||
-                             of.held() * kPairWords + 32 * of.groups > 160))
-        --of.groups;
-    const long long tiles = grid_tiles(of, batch);
-    of.teams = static_cast<int>(tiles < fitting ? tiles : fitting);
     return of;
 }
 

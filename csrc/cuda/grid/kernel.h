@@ -4,29 +4,51 @@
 #pragma once
 
 #include "machine.h"
-#include "warp.h"
+#include "two_products_warp.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
 #if defined(__CUDACC__)
 
+// Every so many-th tile, by a team's warp.
+template <class Warp, class Steps>
+__device__ __forceinline__ void run_tiles(const GridCall& call, const Grid& shape, Warp& warp, Steps steps) {
+    for (Index tile = blockIdx.x / shape.blocks; tile < call.tiles; tile += shape.teams) {
+        warp.begin(tile);
+        for (Index t = 0; t < call.call.steps; ++t) steps(t);
+        warp.end();
+    }
+}
+
 template <Grid shape, class Maths, class Stored>
 __device__ __forceinline__ void run_grid(const GridCall& call) {
     extern __shared__ __align__(16) unsigned char memory[];
-    const GridMachine<shape> machine{call,
-                                     reinterpret_cast<uint4*>(memory),
-                                     reinterpret_cast<float*>(memory) + shape.kept_words(),
-                                     static_cast<int>(blockIdx.x % shape.blocks),
-                                     static_cast<int>(threadIdx.x / 32),
-                                     static_cast<int>(threadIdx.x % 32)};
-    GridWarp<Maths, Stored, GridMachine<shape>> warp(machine, call.call);
-    for (Index tile = blockIdx.x / shape.blocks; tile < call.tiles; tile += shape.teams) {
-        warp.begin(tile);
-        for (Index t = 0; t < call.call.steps; ++t) {
+    auto* const words = reinterpret_cast<unsigned*>(memory);
+    const auto machine_at = [&]<Grid of>(int weights) {
+        return GridMachine<of>{call,
+                               reinterpret_cast<uint4*>(words + weights),
+                               reinterpret_cast<float*>(words) + shape.sums_begin(),
+                               static_cast<int>(blockIdx.x % shape.blocks),
+                               static_cast<int>(threadIdx.x / 32),
+                               static_cast<int>(threadIdx.x % 32)};
+    };
+    const auto machine = machine_at.template operator()<shape>(0);
+    if constexpr (Maths::exchanges == 2) {
+        constexpr Grid gated = shape.second();
+        const auto second = machine_at.template operator()<gated>(shape.kept_words());
+        TwoProductsGridWarp<Maths, Stored, GridMachine<shape>, GridMachine<gated>> warp(machine, second, call.call);
+        run_tiles(call, shape, warp, [&](Index t) RNNKERNELS_INLINED {
+            warp.multiply(t);
+            warp.gates(t);
+            warp.multiply_gated(t);
+            warp.state(t);
+        });
+    } else {
+        GridWarp<Maths, Stored, GridMachine<shape>> warp(machine, call.call);
+        run_tiles(call, shape, warp, [&](Index t) RNNKERNELS_INLINED {
             warp.multiply(t);
             warp.finish(t);
-        }
-        warp.end();
+        });
     }
 }
 

@@ -28,11 +28,12 @@
 //   multiply(sum, a, b0, b1)          sum + A B
 //   block, warp                       of the team, and of the block
 //
-// Not here: where things are (geometry.h); the maths (../resident/maths.h); who begins a kernel (kernel.h).
+// Not here: where things are (geometry.h); the product (product.h); the maths (../resident/maths.h); a step of two
+// products (two_products_warp.h); who begins a kernel (kernel.h).
 #pragma once
 
 #include "../resident/maths.h"
-#include "geometry.h"
+#include "product.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -50,18 +51,12 @@ class GridWarp {
     using Own = typename Machine::template Own<Value>;
     template <int count>
     using Values = typename Machine::template Values<count>;
-    static constexpr int kHeld = Machine::kHeld, kGroups = Machine::kGroups, kValues = Machine::kValues;
+    static constexpr int kValues = Machine::kValues;
 
 public:
-    RNNKERNELS_INLINE GridWarp(const Machine& machine, const ResidentCall& call) : m_(machine), call_(call) {
+    RNNKERNELS_INLINE GridWarp(const Machine& machine, const ResidentCall& call)
+        : m_(machine), call_(call), product_(machine, call.weight, call.gate_row) {
         m_.lanes([&](int lane) RNNKERNELS_INLINED {
-            RNNKERNELS_IN_REGISTERS
-            for (int pair = 0; pair < m_.shape().held(); ++pair) RNNKERNELS_IN_REGISTERS
-            for (int word = 0; word < kPairWords; ++word)
-                weight_[pair][word / 4][word % 4][lane] = weight(lane, pair, word);
-            for (int pair = m_.shape().held(); pair < m_.shape().pairs(); ++pair) RNNKERNELS_IN_REGISTERS
-            for (int word = 0; word < kPairWords; ++word)
-                m_.keep(lane, pair - m_.shape().held(), word, weight(lane, pair, word));
             each_value(lane, [&](int v, int unit, int)
                                  RNNKERNELS_INLINED { Maths::begin(call_, unit_in(unit), bias_[v].of(lane)); });
         });
@@ -87,7 +82,7 @@ public:
     // The warp's sums of step t of the chunk.
     RNNKERNELS_INLINE void multiply(Index t) {
         m_.wait(tile_, flag_of(t));
-        multiply_part(buffer_of(t));
+        product_.multiply(tile_, buffer_of(t));
         m_.barrier();
     }
 
@@ -113,7 +108,7 @@ public:
         });
     }
 
-private:
+protected:
     RNNKERNELS_INLINE int hidden() const { return m_.shape().hidden; }
     RNNKERNELS_INLINE Index row_of(int row) const { return tile_ * m_.shape().rows() + row; }
     // One that there is.
@@ -128,18 +123,6 @@ private:
         }
     }
 
-    // Two numbers of weight_hh, or zeros.
-    RNNKERNELS_INLINE unsigned weight(int lane, int pair, int word) const {
-        const int row = row_tile(m_.shape(), m_.warp) * kTileRows + word_row(lane, word);
-        const int in_block = row / m_.shape().gates, gate = row % m_.shape().gates;
-        const int unit = m_.block * m_.shape().block_units() + in_block;
-        const int k = word_k(m_.shape(), m_.warp, lane, pair, word);
-        if (in_block >= m_.shape().block_units() || unit >= hidden() || k >= hidden()) return 0;
-        const std::uint16_t* const from =
-            call_.weight + (static_cast<Index>(call_.gate_row[gate]) * hidden() + unit) * hidden() + k;
-        return from[0] | (k + 1 < hidden() ? static_cast<unsigned>(from[1]) << 16 : 0U);
-    }
-
     // What of a step does not wait for h.
     RNNKERNELS_INLINE void fetch(Index t) {
         const Index count = call_.count(t), first = call_.first(t);
@@ -152,37 +135,12 @@ private:
         });
     }
 
-    // Of the warp's part of k.
-    RNNKERNELS_INLINE void multiply_part(int buffer) {
-        Own<float> sum[kGroups][2][kLaneValues];  // of even products, and of odd ones
-        m_.lanes([&](int lane) RNNKERNELS_INLINED {
-            RNNKERNELS_IN_REGISTERS
-            for (int g = 0; g < m_.shape().groups; ++g) RNNKERNELS_IN_REGISTERS
-            for (int i = 0; i < 2 * kLaneValues; ++i) sum[g][i / kLaneValues][i % kLaneValues][lane] = 0.0F;
-        });
+    // For the next step, and those that the caller wants of every step; `row` is the chunk's.
+    RNNKERNELS_INLINE void set_states(int v, int lane, Index row, int unit, const V* next) {
         RNNKERNELS_IN_REGISTERS
-        for (int pair = 0; pair < m_.shape().held(); ++pair) multiply_pair(sum, weight_[pair], buffer, pair);
-        for (int pair = m_.shape().held(); pair < m_.shape().pairs(); ++pair) {
-            Own<unsigned> a[2][4];
-            m_.kept(a, pair - m_.shape().held());
-            multiply_pair(sum, a, buffer, pair);
-        }
-        m_.lanes([&](int lane) RNNKERNELS_INLINED {
-            RNNKERNELS_IN_REGISTERS
-            for (int g = 0; g < m_.shape().groups; ++g) RNNKERNELS_IN_REGISTERS
-            for (int i = 0; i < kLaneValues; ++i)
-                m_.put_sum(sum_at(m_.shape(), m_.warp, lane / 4 + i / 2 * 8, g * kGroup + 2 * (lane & 3) + i % 2),
-                           sum[g][0][i][lane] + sum[g][1][i][lane]);
-        });
-    }
-    RNNKERNELS_INLINE void multiply_pair(Own<float> (&sum)[kGroups][2][kLaneValues], const Own<unsigned> (&a)[2][4],
-                                         int buffer, int pair) {
-        RNNKERNELS_IN_REGISTERS
-        for (int g = 0; g < m_.shape().groups; ++g) {
-            Own<unsigned> b[4];
-            m_.load(b, tile_, buffer, g, pair);
-            m_.template multiply<Stored>(sum[g][0], a[0], b[0], b[1]);
-            m_.template multiply<Stored>(sum[g][1], a[1], b[2], b[3]);
+        for (int k = 0; k < Maths::state_count(call_); ++k) {
+            state_[v][k][lane] = next[k].raw;
+            if (call_.sequence[k]) call_.a.store(call_.sequence[k], call_.a.place(row) * hidden() + unit, next[k]);
         }
     }
 
@@ -196,24 +154,13 @@ private:
                     V u[Maths::hiddens], now[Maths::states], next[Maths::states];
                     const int in_block = unit - m_.block * m_.shape().block_units();
                     RNNKERNELS_IN_REGISTERS
-                    for (int gate = 0; gate < m_.shape().gates; ++gate) {
-                        float total = m_.sum(part_at(m_.shape(), in_block, gate, 0, row));
-                        RNNKERNELS_IN_REGISTERS
-                        for (int part = 1; part < m_.shape().splits(); ++part)
-                            total += m_.sum(part_at(m_.shape(), in_block, gate, part, row));
-                        u[gate] = V(total);
-                    }
+                    for (int gate = 0; gate < m_.shape().gates; ++gate)
+                        u[gate] = V(product_.total(in_block, gate, row));
                     RNNKERNELS_IN_REGISTERS
                     for (int k = 0; k < Maths::state_count(call_); ++k) now[k] = V(state_[v][k][lane]);
                     Maths::step(call_, first + of_batch, of_batch, unit, x_[v].of(lane), u, bias_[v].of(lane), now,
                                 next);
-                    RNNKERNELS_IN_REGISTERS
-                    for (int k = 0; k < Maths::state_count(call_); ++k) {
-                        state_[v][k][lane] = next[k].raw;
-                        if (call_.sequence[k])
-                            call_.a.store(call_.sequence[k], call_.a.place(first + of_batch) * hidden() + unit,
-                                          next[k]);
-                    }
+                    set_states(v, lane, first + of_batch, unit, next);
                 }
                 if (!last) m_.store(tile_, buffer_of(t + 1), row, unit, Stored::bits(state_[v][0][lane]));
             });
@@ -223,7 +170,7 @@ private:
     const Machine& m_;
     const ResidentCall& call_;
     Index tile_ = 0;
-    Own<unsigned> weight_[kHeld][2][4];
+    GridProduct<Stored, Machine> product_;
     Own<float> state_[kValues][Maths::states];
     Values<Maths::inputs> x_[kValues];
     Values<Maths::hiddens> bias_[kValues];
