@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import one_kernel
 import pytest
 from hand_programs import CELLS
 from problems import make, on_device, zoneout_of
@@ -122,20 +123,39 @@ def test_halves(tensors: Any, name: str, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["lstm", "lstm_peephole", "gru", "rnn_relu", "gru_reset_before", "mgu", "mut1"])
-def test_resident_kernels(tensors: Any, name: str) -> None:
-    """All steps in one kernel: the bits of the built-in cell's, kept values included."""
+@pytest.mark.parametrize("kernel", ["resident", "grid"])
+def test_all_steps_in_one_kernel(tensors: Any, kernel: str, name: str) -> None:
+    """The bits of the built-in cell's, kept values included."""
     import torch
 
     p = make(name, (4, 9, 35, 35), "float32")
     x, params, state = on_device(torch, p, torch.bfloat16)
     found = []
-    cuda.set_kernel("resident")
+    cuda.set_kernel(kernel)
     for of in (name, added(name)):
         run = rk.forward(of, x, params, state, lengths=[4, 0, 2, 4, 1, 3, 4, 4, 4])
         gradients = rk.backward(run, torch.from_numpy(p.d_output).to(x.dtype))
         found.append([run.output, *run.state, gradients.x, *(gradients.params[key] for key in params)])
     for one, two in zip(*found, strict=True):
         assert torch.equal(one, two)
+
+
+def more_gated(x: Any, h: Any, c: Any) -> Any:
+    """Its second product has more gates than its first."""
+    v = rk.product(rk.sigmoid(x.r + rk.product(h).r) * h)
+    z = rk.sigmoid(x.z + v.z)
+    d = z * c + (1 - z) * rk.tanh(x.n + v.n)
+    return rk.sigmoid(x.o + v.o) * rk.tanh(d), d
+
+
+@pytest.mark.parametrize("shape", one_kernel.SHAPES)
+@pytest.mark.parametrize("kernel", ["resident", "grid"])
+def test_more_gates_of_the_gated_state(tensors: Any, kernel: str, shape: tuple[int, int, int, int]) -> None:
+    import torch
+
+    if "more_gated" not in rk.cells():
+        rk.cell(more_gated, name="more_gated")
+    one_kernel.compare(torch, make("more_gated", shape), kernel, "bfloat16")
 
 
 def test_a_layer_of_pytorch(tensors: Any) -> None:
@@ -271,6 +291,7 @@ def test_the_preludes_use_what_a_compiler_without_headers_has(emulated: Any) -> 
         "programs": emulated.program_source(added("lstm"), "float32")[0],
         "resident": emulated.resident_source("lstm", "bfloat16", 64, 8, 132)[0],
         "resident backward": emulated.resident_source("lstm", "bfloat16", 64, 8, 132, backward=True)[0],
+        "grid": emulated.grid_source("lstm", "bfloat16", 64, 8, 132, 90)[0],
     }
     for name, text in preludes.items():
         command = [compiler, "-E", "-P", "-D__CUDACC__", "-D__CUDACC_RTC__", "-x", "c++", "-"]
