@@ -1,34 +1,41 @@
-// A product of a warp of a grid kernel: its rows of weight_hh, which stay where they are for all steps, and their sums
-// with what the blocks exchange. `Machine` is warp.h's. Not here: who waits for what (warp.h).
+// What a warp of a grid kernel does for each product: it holds its rows of the weight, multiplies them with its part of
+// k, and knows which values its lanes finish. What these are, and what blocks wait for, is warp.h's and
+// two_products_warp.h's; `Machine` is described in warp.h.
+//
+// A sum's order is fixed: of each part of k even products, odd ones, then both; then the parts in order. It does not
+// depend on the batch.
 #pragma once
 
+#include "../storage.h"
 #include "geometry.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
 template <class Stored, class Machine>
 class GridProduct {
+protected:
     template <class Value>
     using Own = typename Machine::template Own<Value>;
     static constexpr int kHeld = Machine::kHeld > 0 ? Machine::kHeld : 1, kGroups = Machine::kGroups;
 
-public:
-    // `gate_row`: of the product's gates, of weight_hh in units of H.
-    RNNKERNELS_INLINE GridProduct(const Machine& machine, const std::uint16_t* weight, const int* gate_row)
-        : m_(machine) {
+    RNNKERNELS_INLINE explicit GridProduct(const Machine& machine) : m_(machine) {}
+
+    // word(lane, pair, word): two numbers of the weight (geometry.h), or zeros.
+    template <class Word>
+    RNNKERNELS_INLINE void keep_weights(Word word_of) {
         m_.lanes([&](int lane) RNNKERNELS_INLINED {
             RNNKERNELS_IN_REGISTERS
             for (int pair = 0; pair < m_.shape().held(); ++pair) RNNKERNELS_IN_REGISTERS
             for (int word = 0; word < kPairWords; ++word)
-                weight_[pair][word / 4][word % 4][lane] = word_of(weight, gate_row, lane, pair, word);
+                weight_[pair][word / 4][word % 4][lane] = word_of(lane, pair, word);
             for (int pair = m_.shape().held(); pair < m_.shape().pairs(); ++pair) RNNKERNELS_IN_REGISTERS
             for (int word = 0; word < kPairWords; ++word)
-                m_.keep(lane, pair - m_.shape().held(), word, word_of(weight, gate_row, lane, pair, word));
+                m_.keep(lane, pair - m_.shape().held(), word, word_of(lane, pair, word));
         });
     }
 
-    // The warp's part of k: its sums are put where who finishes a value reads them.
-    RNNKERNELS_INLINE void multiply(Index tile, int buffer) const {
+    // The warp's sums of its part of k.
+    RNNKERNELS_INLINE void multiply_part(Index tile, int buffer) {
         Own<float> sum[kGroups][2][kLaneValues];  // of even products, and of odd ones
         m_.lanes([&](int lane) RNNKERNELS_INLINED {
             RNNKERNELS_IN_REGISTERS
@@ -50,31 +57,32 @@ public:
                            sum[g][0][i][lane] + sum[g][1][i][lane]);
         });
     }
-
-    // Behind the barrier: of all parts of k, for a gate of a block's unit and a row of the tile.
+    // Behind the barrier, all of a sum: of a gate of a unit of the block, for a row of the tile.
     RNNKERNELS_INLINE float total(int unit, int gate, int row) const {
-        float total = m_.sum(part_at(m_.shape(), unit, gate, 0, row));
+        float all = m_.sum(part_at(m_.shape(), unit, gate, 0, row));
         RNNKERNELS_IN_REGISTERS
         for (int part = 1; part < m_.shape().splits(); ++part)
-            total += m_.sum(part_at(m_.shape(), unit, gate, part, row));
-        return total;
+            all += m_.sum(part_at(m_.shape(), unit, gate, part, row));
+        return all;
     }
+
+    RNNKERNELS_INLINE int hidden() const { return m_.shape().hidden; }
+    RNNKERNELS_INLINE int first_unit() const { return m_.block * m_.shape().block_units(); }
+    // use(value, unit, row of the tile) for what a lane finishes.
+    template <class Use>
+    RNNKERNELS_INLINE void each_value(int lane, Use use) const {
+        RNNKERNELS_IN_REGISTERS
+        for (int v = 0; v < m_.shape().values(); ++v) {
+            const GridValue at = value_of(m_.shape(), m_.warp * 32 + lane, v);
+            if (at.unit < m_.shape().block_units()) use(v, first_unit() + at.unit, at.row);
+        }
+    }
+
+    const Machine& m_;
 
 private:
-    // Two numbers of weight_hh, or zeros.
-    RNNKERNELS_INLINE unsigned word_of(const std::uint16_t* weight, const int* gate_row, int lane, int pair,
-                                       int word) const {
-        const int row = row_tile(m_.shape(), m_.warp) * kTileRows + word_row(lane, word), hidden = m_.shape().hidden;
-        const int in_block = row / m_.shape().gates, gate = row % m_.shape().gates;
-        const int unit = m_.block * m_.shape().block_units() + in_block;
-        const int k = word_k(m_.shape(), m_.warp, lane, pair, word);
-        if (in_block >= m_.shape().block_units() || unit >= hidden || k >= hidden) return 0;
-        const std::uint16_t* const from = weight + (static_cast<Index>(gate_row[gate]) * hidden + unit) * hidden + k;
-        return from[0] | (k + 1 < hidden ? static_cast<unsigned>(from[1]) << 16 : 0U);
-    }
-
     RNNKERNELS_INLINE void multiply_pair(Own<float> (&sum)[kGroups][2][kLaneValues], const Own<unsigned> (&a)[2][4],
-                                         Index tile, int buffer, int pair) const {
+                                         Index tile, int buffer, int pair) {
         RNNKERNELS_IN_REGISTERS
         for (int g = 0; g < m_.shape().groups; ++g) {
             Own<unsigned> b[4];
@@ -84,7 +92,6 @@ private:
         }
     }
 
-    const Machine& m_;
     Own<unsigned> weight_[kHeld][2][4];
 };
 

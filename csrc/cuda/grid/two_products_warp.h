@@ -26,27 +26,43 @@
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
+// The second product by itself.
+template <class Stored, class Machine>
+class GatedProduct : public GridProduct<Stored, Machine> {
+    using Base = GridProduct<Stored, Machine>;
+
+public:
+    // `first_gate`: of the call's gates.
+    RNNKERNELS_INLINE GatedProduct(const Machine& machine, const ResidentCall& call, int first_gate) : Base(machine) {
+        Base::keep_weights([&](int lane, int pair, int word) RNNKERNELS_INLINED {
+            return grid_weight(Base::m_, call, first_gate, lane, pair, word);
+        });
+    }
+    using Base::multiply_part, Base::total;
+};
+
 // Maths (../resident/maths.h) has two halves in place of step(), with `saved` numbers of a unit between them
 // (../resident/two_products_warp.h). First, Second: the machine with the shape of either product.
 template <class Maths, class Stored, class First, class Second>
 class TwoProductsGridWarp : public GridWarp<Maths, Stored, First> {
     using Base = GridWarp<Maths, Stored, First>;
     using V = Vec<float>;
-    using Base::bias_, Base::call_, Base::hidden, Base::m_, Base::product_, Base::state_, Base::tile_, Base::x_;
+    using Base::each_value, Base::hidden;
+    using Base::bias_, Base::call_, Base::m_, Base::state_, Base::tile_, Base::x_;
 
 public:
     RNNKERNELS_INLINE TwoProductsGridWarp(const First& first, const Second& second, const ResidentCall& call)
-        : Base(first, call), second_(second), gated_(second, call.weight, call.gate_row + first.shape().gates) {}
+        : Base(first, call), second_(second), gated_(second, call, first.shape().gates) {}
 
-    // The warp's sums of an exchange: of step t of the chunk with h, and with the gated state.
+    // The warp's sums of an exchange of step t of the chunk: with h, and with the gated state.
     RNNKERNELS_INLINE void multiply(Index t) {
         m_.wait(tile_, flag_of(2 * t));
-        product_.multiply(tile_, buffer_of(2 * t));
+        Base::multiply_part(tile_, buffer_of(2 * t));
         m_.barrier();
     }
     RNNKERNELS_INLINE void multiply_gated(Index t) {
         second_.wait(tile_, flag_of(2 * t + 1));
-        gated_.multiply(tile_, buffer_of(2 * t + 1));
+        gated_.multiply_part(tile_, buffer_of(2 * t + 1));
         second_.barrier();
     }
 
@@ -54,7 +70,7 @@ public:
     RNNKERNELS_INLINE void gates(Index t) {
         const Index count = call_.count(t), first = call_.first(t);
         m_.lanes([&](int lane) RNNKERNELS_INLINED {
-            Base::each_value(lane, [&](int v, int unit, int row) RNNKERNELS_INLINED {
+            each_value(lane, [&](int v, int unit, int row) RNNKERNELS_INLINED {
                 const Index of_batch = Base::row_of(row);
                 if (unit >= hidden()) return;
                 V gated(0.0F);
@@ -62,12 +78,12 @@ public:
                     V u[Maths::hiddens]{}, now[Maths::states];
                     RNNKERNELS_IN_REGISTERS
                     for (int gate = 0; gate < m_.shape().gates; ++gate)
-                        u[gate] = V(product_.total(in_block(unit), gate, row));
-                    get_states(v, lane, now);
+                        u[gate] = V(Base::total(unit - Base::first_unit(), gate, row));
+                    Base::get_states(v, lane, now);
                     Maths::gates(call_, first + of_batch, of_batch, unit, x_[v].of(lane), u, bias_[v].of(lane), now,
                                  saved_[v].of(lane), gated);
                 }
-                m_.store(tile_, buffer_of(2 * t + 1), row, unit, Stored::bits(gated.raw));
+                Base::store_h(buffer_of(2 * t + 1), row, unit, gated.raw);
             });
         });
         m_.publish(tile_);
@@ -83,35 +99,29 @@ public:
     }
 
 private:
-    RNNKERNELS_INLINE int in_block(int unit) const { return unit - m_.block * m_.shape().block_units(); }
-    RNNKERNELS_INLINE void get_states(int v, int lane, V* now) const {
-        RNNKERNELS_IN_REGISTERS
-        for (int k = 0; k < Maths::state_count(call_); ++k) now[k] = V(state_[v][k][lane]);
-    }
-
     RNNKERNELS_INLINE void finish_state(Index t, bool last) {
         const Index count = call_.count(t), first = call_.first(t);
         m_.lanes([&](int lane) RNNKERNELS_INLINED {
-            Base::each_value(lane, [&](int v, int unit, int row) RNNKERNELS_INLINED {
+            each_value(lane, [&](int v, int unit, int row) RNNKERNELS_INLINED {
                 const Index of_batch = Base::row_of(row);
                 if (unit >= hidden()) return;
                 if (of_batch < count) {
                     V u[Maths::hiddens]{}, now[Maths::states], next[Maths::states];
                     RNNKERNELS_IN_REGISTERS
                     for (int gate = 0; gate < second_.shape().gates; ++gate)
-                        u[m_.shape().gates + gate] = V(gated_.total(in_block(unit), gate, row));
-                    get_states(v, lane, now);
+                        u[m_.shape().gates + gate] = V(gated_.total(unit - Base::first_unit(), gate, row));
+                    Base::get_states(v, lane, now);
                     Maths::state(call_, first + of_batch, of_batch, unit, x_[v].of(lane), u, bias_[v].of(lane), now,
                                  saved_[v].of(lane), next);
                     Base::set_states(v, lane, first + of_batch, unit, next);
                 }
-                if (!last) m_.store(tile_, buffer_of(2 * t + 2), row, unit, Stored::bits(state_[v][0][lane]));
+                if (!last) Base::store_h(buffer_of(2 * t + 2), row, unit, state_[v][0][lane]);
             });
         });
     }
 
     const Second& second_;
-    GridProduct<Stored, Second> gated_;
+    GatedProduct<Stored, Second> gated_;
     typename First::template Values<Maths::saved> saved_[First::kValues];
 };
 

@@ -44,18 +44,37 @@ struct GridCall {
     Index tiles;
 };
 
+// Two numbers of weight_hh, or zeros: of a lane's weights (geometry.h) of the product whose gates begin with this one.
+template <class Machine>
+RNNKERNELS_INLINE unsigned grid_weight(const Machine& m, const ResidentCall& call, int first_gate, int lane, int pair,
+                                       int word) {
+    const int row = row_tile(m.shape(), m.warp) * kTileRows + word_row(lane, word), hidden = m.shape().hidden;
+    const int in_block = row / m.shape().gates, gate = first_gate + row % m.shape().gates;
+    const int unit = m.block * m.shape().block_units() + in_block;
+    const int k = word_k(m.shape(), m.warp, lane, pair, word);
+    if (in_block >= m.shape().block_units() || unit >= hidden || k >= hidden) return 0;
+    const std::uint16_t* const from =
+        call.weight + (static_cast<Index>(call.gate_row[gate]) * hidden + unit) * hidden + k;
+    return from[0] | (k + 1 < hidden ? static_cast<unsigned>(from[1]) << 16 : 0U);
+}
+
 template <class Maths, class Stored, class Machine>
-class GridWarp {
+class GridWarp : protected GridProduct<Stored, Machine> {
     using V = Vec<float>;
+    using Base = GridProduct<Stored, Machine>;
     template <class Value>
     using Own = typename Machine::template Own<Value>;
     template <int count>
     using Values = typename Machine::template Values<count>;
     static constexpr int kValues = Machine::kValues;
 
+protected:
+    using Base::each_value, Base::hidden, Base::m_;
+
 public:
-    RNNKERNELS_INLINE GridWarp(const Machine& machine, const ResidentCall& call)
-        : m_(machine), call_(call), product_(machine, call.weight, call.gate_row) {
+    RNNKERNELS_INLINE GridWarp(const Machine& machine, const ResidentCall& call) : Base(machine), call_(call) {
+        Base::keep_weights([&](int lane, int pair, int word)
+                               RNNKERNELS_INLINED { return grid_weight(m_, call_, 0, lane, pair, word); });
         m_.lanes([&](int lane) RNNKERNELS_INLINED {
             each_value(lane, [&](int v, int unit, int)
                                  RNNKERNELS_INLINED { Maths::begin(call_, unit_in(unit), bias_[v].of(lane)); });
@@ -72,7 +91,7 @@ public:
                 RNNKERNELS_IN_REGISTERS
                 for (int k = 0; k < Maths::state_count(call_); ++k)
                     state_[v][k][lane] = is ? call_.a.states[k][of_batch * hidden() + unit] : 0.0F;
-                if (unit < hidden()) m_.store(tile_, buffer_of(0), row, unit, Stored::bits(state_[v][0][lane]));
+                if (unit < hidden()) store_h(buffer_of(0), row, unit, state_[v][0][lane]);
             });
         });
         m_.publish(tile_);
@@ -82,7 +101,7 @@ public:
     // The warp's sums of step t of the chunk.
     RNNKERNELS_INLINE void multiply(Index t) {
         m_.wait(tile_, flag_of(t));
-        product_.multiply(tile_, buffer_of(t));
+        Base::multiply_part(tile_, buffer_of(t));
         m_.barrier();
     }
 
@@ -109,18 +128,11 @@ public:
     }
 
 protected:
-    RNNKERNELS_INLINE int hidden() const { return m_.shape().hidden; }
     RNNKERNELS_INLINE Index row_of(int row) const { return tile_ * m_.shape().rows() + row; }
     // One that there is.
     RNNKERNELS_INLINE int unit_in(int unit) const { return unit < hidden() ? unit : hidden() - 1; }
-    // use(value, unit, row of the tile) for what a lane finishes.
-    template <class Use>
-    RNNKERNELS_INLINE void each_value(int lane, Use use) const {
-        RNNKERNELS_IN_REGISTERS
-        for (int v = 0; v < m_.shape().values(); ++v) {
-            const GridValue at = value_of(m_.shape(), m_.warp * 32 + lane, v);
-            if (at.unit < m_.shape().block_units()) use(v, m_.block * m_.shape().block_units() + at.unit, at.row);
-        }
+    RNNKERNELS_INLINE void store_h(int buffer, int row, int unit, float h) const {
+        m_.store(tile_, buffer, row, unit, Stored::bits(h));
     }
 
     // What of a step does not wait for h.
@@ -135,6 +147,10 @@ protected:
         });
     }
 
+    RNNKERNELS_INLINE void get_states(int v, int lane, V* now) const {
+        RNNKERNELS_IN_REGISTERS
+        for (int k = 0; k < Maths::state_count(call_); ++k) now[k] = V(state_[v][k][lane]);
+    }
     // For the next step, and those that the caller wants of every step; `row` is the chunk's.
     RNNKERNELS_INLINE void set_states(int v, int lane, Index row, int unit, const V* next) {
         RNNKERNELS_IN_REGISTERS
@@ -152,25 +168,21 @@ protected:
                 if (unit >= hidden()) return;
                 if (of_batch < count) {
                     V u[Maths::hiddens], now[Maths::states], next[Maths::states];
-                    const int in_block = unit - m_.block * m_.shape().block_units();
                     RNNKERNELS_IN_REGISTERS
                     for (int gate = 0; gate < m_.shape().gates; ++gate)
-                        u[gate] = V(product_.total(in_block, gate, row));
-                    RNNKERNELS_IN_REGISTERS
-                    for (int k = 0; k < Maths::state_count(call_); ++k) now[k] = V(state_[v][k][lane]);
+                        u[gate] = V(Base::total(unit - Base::first_unit(), gate, row));
+                    get_states(v, lane, now);
                     Maths::step(call_, first + of_batch, of_batch, unit, x_[v].of(lane), u, bias_[v].of(lane), now,
                                 next);
                     set_states(v, lane, first + of_batch, unit, next);
                 }
-                if (!last) m_.store(tile_, buffer_of(t + 1), row, unit, Stored::bits(state_[v][0][lane]));
+                if (!last) store_h(buffer_of(t + 1), row, unit, state_[v][0][lane]);
             });
         });
     }
 
-    const Machine& m_;
     const ResidentCall& call_;
     Index tile_ = 0;
-    GridProduct<Stored, Machine> product_;
     Own<float> state_[kValues][Maths::states];
     Values<Maths::inputs> x_[kValues];
     Values<Maths::hiddens> bias_[kValues];
