@@ -64,8 +64,8 @@ BREAKS = [
     Break(
         "grid: h goes to the buffer that is read",
         f"{D}/warp.h",
-        "m_.store(tile_, buffer_of(t + 1), row, unit",
-        "m_.store(tile_, buffer_of(t), row, unit",
+        "store_h(buffer_of(t + 1), row, unit",
+        "store_h(buffer_of(t), row, unit",
         "",
         GRID,
     ),
@@ -95,7 +95,7 @@ BREAKS = [
     ),
     Break(
         "grid: the first part of k alone",
-        f"{D}/warp.h",
+        f"{D}/product.h",
         "for (int part = 1; part < m_.shape().splits(); ++part)",
         "for (int part = 1; part < 1; ++part)",
         "",

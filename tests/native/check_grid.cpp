@@ -52,8 +52,7 @@ void check_maps(const Grid& of, int processors, int capability, Index batch) {
     expect(of.values() <= kMostValues && of.groups >= 1 && of.groups <= kMostGroups, "too many values", of);
     const int depth = of.splits() * of.pairs() * kPair;  // numbers along k
     expect(depth >= of.hidden && of.row() >= depth && of.row() % kPair == 0, "a row of h", of);
-    expect(of.held() >= 0 && of.held() + of.kept() == of.pairs() && of.held_words() <= kMostHeld * kPairWords,
-           "registers of weights", of);
+    expect(of.held() >= 0 && of.held() <= kMostHeld && of.held() + of.kept() == of.pairs(), "pairs", of);
     expect(batch == 0 || (grid_tiles(of, batch) * of.rows() >= batch && of.teams <= grid_tiles(of, batch)), "tiles",
            of);
     expect(of.block_units() * of.gates <= of.row_tiles * kTileRows, "more rows than a block's tiles", of);

@@ -65,9 +65,9 @@ struct Grid {
     }
     RNNKERNELS_DEVICE constexpr int sums() const { return kGridWarps * kTileRows * rows(); }
     RNNKERNELS_DEVICE constexpr int shared_bytes() const { return 4 * (sums_begin() + sums()); }
-    // Registers of a lane for weights.
-    RNNKERNELS_DEVICE constexpr int held_words() const {
-        return kPairWords * (held() + (gated > 0 ? second().held() : 0));
+    // Registers of a lane for weights: those that it holds, and two pairs on their way from shared memory.
+    RNNKERNELS_DEVICE constexpr int weight_words() const {
+        return kPairWords * (held() + (gated > 0 ? second().held() : 0) + (sums_begin() > 0 ? 2 : 0));
     }
 
     friend constexpr bool operator==(const Grid&, const Grid&) = default;
@@ -157,7 +157,7 @@ constexpr Grid with_teams(Grid of, long long batch, int processors, int capabili
     of.groups = static_cast<int>(wanted > kMostGroups ? kMostGroups : wanted < 1 ? 1 : wanted);
     // The sums and values of each group are registers, beside the weights.
     while (of.groups > 1 && (of.values() > kMostValues || of.shared_bytes() > shared_limit(capability) ||
-                             of.held_words() + 32 * of.groups > 160))
+                             of.weight_words() + 32 * of.groups > 160))
         --of.groups;
     const long long tiles = grid_tiles(of, batch);
     of.teams = static_cast<int>(tiles < fitting ? tiles : fitting);

@@ -14,6 +14,10 @@ constexpr int grid_row_tiles(int rows) {
     return tiles;
 }
 
+// Pairs whose weights are registers where others are in shared memory, if that has room: between its products a thread
+// has more numbers than with one.
+inline constexpr int kMostHeldOfTwo = 8;
+
 // `gates`, `gated`: those that the first product feeds, and the second; of 0 there is one product. The product with
 // more gates fills its tiles, the other has as many as the same units take.
 constexpr Grid divide_grid(int gates, int gated, long long hidden, long long batch, int processors, int capability) {
@@ -26,6 +30,9 @@ constexpr Grid divide_grid(int gates, int gated, long long hidden, long long bat
         of.row_tiles = grid_row_tiles(of.units * gates);
         of.gated_row_tiles = grid_row_tiles(of.units * gated);
         const int blocks = (of.hidden + of.units - 1) / of.units;
+        of.most_held = kMostHeld;
+        if (of.sums_begin() > 0) of.most_held = kMostHeldOfTwo;
+        if (!fits_grid(of, blocks, processors, capability)) of.most_held = kMostHeld;
         if (!fits_grid(of, blocks, processors, capability)) continue;
         of.blocks = blocks;
         return with_teams(of, batch, processors, capability);

@@ -47,8 +47,8 @@ template <class Maths, class Stored, class First, class Second>
 class TwoProductsGridWarp : public GridWarp<Maths, Stored, First> {
     using Base = GridWarp<Maths, Stored, First>;
     using V = Vec<float>;
-    using Base::each_value, Base::hidden;
     using Base::bias_, Base::call_, Base::m_, Base::state_, Base::tile_, Base::x_;
+    using Base::each_value, Base::hidden;
 
 public:
     RNNKERNELS_INLINE TwoProductsGridWarp(const First& first, const Second& second, const ResidentCall& call)
