@@ -88,6 +88,7 @@ def test_timings(host: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cap
 
     monkeypatch.setattr(gpu_timings, "SHAPES", (SHAPE,))
     monkeypatch.setattr(gpu_timings, "VARIANT_SHAPE", SHAPE)
+    monkeypatch.setattr(gpu_timings, "BEYOND", {"gru_reset_before": (2, 3, 9, 9)})
     monkeypatch.setattr(gpu_timings, "STACK_SHAPES", (SHAPE,))
     monkeypatch.setattr(gpu_timings, "STACKS", {"two layers": (2, False), "both directions": (1, True)})
     monkeypatch.setattr(gpu_timings, "ROUNDS", 2)
@@ -96,7 +97,7 @@ def test_timings(host: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cap
     assert code == 0, capsys.readouterr().out
     every = [line for line in lines(out) if line.get("cell")]
     measured = [line for line in every if "class" not in line]
-    assert len(measured) == 3 * len(gpu_timings.FUSED) + 2 * len(gpu_timings.VARIANTS)
+    assert len(measured) == 3 * len(gpu_timings.FUSED) + 2 * len(gpu_timings.VARIANTS) + 1
     assert all(set(line["ms"]) == {"inference", "training", "step"} for line in measured)
     # A kernel has a row where it serves: the resident one float32 too, of both kinds.
     for line in measured:
