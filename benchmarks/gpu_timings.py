@@ -35,6 +35,7 @@ FUSED = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
 VARIANTS = ("gru_reset_before", "mut1_projected", "mut2_projected", "mut3", "lstm_peephole")
 VARIANT_SHAPE = (128, 32, 512, 512)
 KERNELS = ("resident", "grid")  # that run all steps of a forward and, where they can, of a backward
+BEYOND = {"gru_reset_before": (128, 32, 1024, 1024)}  # more units than a cluster keeps: two products on the whole card
 STACKS = {"four layers": (4, False), "both directions": (1, True)}  # layers, both directions
 STACK_SHAPES = ((256, 16, 256, 256), (256, 16, 512, 512))
 ROUNDS = 9
@@ -308,6 +309,8 @@ def main(arguments: list[str]) -> int:
         for shape in SHAPES if fused_elsewhere else (VARIANT_SHAPE,):
             for dtype in options.dtypes if fused_elsewhere else ("float32", "bfloat16"):
                 add(f"{cell} {shape} {dtype}", partial(measure, cell, shape, dtype, peers))
+        if cell in BEYOND:
+            add(f"{cell} {BEYOND[cell]} bfloat16", partial(measure, cell, BEYOND[cell], "bfloat16", peers))
     for cell in options.cells:
         for shape in STACK_SHAPES if cell in FUSED else ():
             for dtype in options.dtypes:

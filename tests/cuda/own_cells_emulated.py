@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import one_kernel
 import pytest
 from hand_programs import CELLS
 from one_kernel import compare as compare_kernels
@@ -125,12 +126,9 @@ def test_halves(tensors: Any, name: str, dtype: str) -> None:
 
 @pytest.mark.parametrize("name", ["lstm", "lstm_peephole", "gru", "rnn_relu", "gru_reset_before", "mgu", "mut1"])
 @pytest.mark.parametrize("kernel", ["resident", "grid"])
-def test_kernels_of_all_steps(tensors: Any, name: str, kernel: str) -> None:
-    """All steps in one kernel, both ways: the bits of the built-in cell's, kept values included."""
+def test_all_steps_in_one_kernel(tensors: Any, kernel: str, name: str) -> None:
+    """Both ways: the bits of the built-in cell's, kept values included."""
     import torch
-
-    if kernel == "grid" and name in {"gru_reset_before", "mgu", "mut1"}:
-        pytest.skip("two products")
 
     p = make(name, (4, 9, 35, 35), "float32")
     x, params, state = on_device(torch, p, torch.bfloat16)
@@ -142,6 +140,24 @@ def test_kernels_of_all_steps(tensors: Any, name: str, kernel: str) -> None:
         found.append([run.output, *run.state, gradients.x, *(gradients.params[key] for key in params)])
     for one, two in zip(*found, strict=True):
         assert torch.equal(one, two)
+
+
+def more_gated(x: Any, h: Any, c: Any) -> Any:
+    """Its second product has more gates than its first."""
+    v = rk.product(rk.sigmoid(x.r + rk.product(h).r) * h)
+    z = rk.sigmoid(x.z + v.z)
+    d = z * c + (1 - z) * rk.tanh(x.n + v.n)
+    return rk.sigmoid(x.o + v.o) * rk.tanh(d), d
+
+
+@pytest.mark.parametrize("shape", one_kernel.SHAPES)
+@pytest.mark.parametrize("kernel", ["resident", "grid"])
+def test_more_gates_of_the_gated_state(tensors: Any, kernel: str, shape: tuple[int, int, int, int]) -> None:
+    import torch
+
+    if "more_gated" not in rk.cells():
+        rk.cell(more_gated, name="more_gated")
+    one_kernel.compare(torch, make("more_gated", shape), kernel, "bfloat16")
 
 
 def test_a_layer_of_pytorch(tensors: Any) -> None:

@@ -1,4 +1,5 @@
-"""The kernel "grid", emulated block by block: every cell that it serves, against "products"; and what it refuses.
+"""The kernel "grid", emulated block by block: every cell that it serves, against "products" and float64; and what it
+refuses.
 
 How its blocks, their flags and their buffers hold together is tests/native/check_grid.cpp's. `compare` holds gradients
 to those of "products", too, which is the kernel "grid" in both directions.
@@ -17,11 +18,11 @@ from problems import make, on_device
 import rnnkernels as rk
 from rnnkernels import cuda
 
-ONE_PRODUCT = [
+TWO_PRODUCTS = ["gru_reset_before", "mut1", "mut1_projected", "mut2", "mut2_projected", "mgu"]
+SERVED = [
     cell
     for cell in rk.cells()
-    if cell not in {"gru_reset_before", "mut1", "mut1_projected", "mut2", "mut2_projected", "mut3", "mgu"}
-    and not any(word in cell for word in ("projected", "layer_norm", "fgr", "indrnn"))
+    if cell in TWO_PRODUCTS or not any(word in cell for word in ("projected", "layer_norm", "fgr", "indrnn", "mut3"))
 ]
 
 
@@ -34,35 +35,57 @@ def test_it_serves_the_cells_of_the_resident_kernel(tensors: Any) -> None:
         try:
             rk.forward(cell, x, params, state)
         except ValueError as error:
-            assert "kernel: grid: expected a cell whose one product is of h" in str(error)  # noqa: PT017
+            assert "kernel: grid: expected a cell whose products are of all of h" in str(error)  # noqa: PT017
         else:
             served.append(cell)
-    assert served == ONE_PRODUCT
+    assert served == SERVED
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("cell", ONE_PRODUCT)
+@pytest.mark.parametrize("cell", SERVED)
 def test_every_cell(tensors: Any, cell: str, shape: tuple[int, int, int, int], dtype: str) -> None:
     compare(tensors, problem(cell, shape), "grid", dtype)
 
 
 @pytest.mark.parametrize("memory", ["all", "states", "replay"])
 @pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("cell", ["lstm", "gru", "slstm"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "slstm", *TWO_PRODUCTS])
 def test_options(tensors: Any, cell: str, options: str, memory: str) -> None:
-    p = make(cell, (5, 6, 4, 17))
+    p = problem(cell, (5, 6, 4, 17))
     compare(tensors, p, "grid", "bfloat16", memory=memory, **given(p, options))
 
 
 @pytest.mark.parametrize("shape", [(0, 2, 3, 4), (2, 0, 3, 4), (300, 5, 2, 24)])
 def test_nothing_and_several_chunks(tensors: Any, shape: tuple[int, int, int, int]) -> None:
     """A chunk is a launch: the states go through memory between two of them, and flags begin again."""
-    compare(tensors, make("lstm", shape), "grid", "float16")
+    for cell in ("lstm", "gru_reset_before"):
+        compare(tensors, make(cell, shape), "grid", "float16")
 
 
-def test_a_row_depends_on_itself_alone(tensors: Any) -> None:
-    check_rows(tensors, "grid")
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("hidden", [33, 120])
+@pytest.mark.parametrize("cell", TWO_PRODUCTS)
+def test_two_products_against_float64(tensors: Any, cell: str, hidden: int, dtype: str) -> None:
+    """The CPU's, of the same rounded values: what is left is the rounding of h and of the gated state."""
+    torch, kind = tensors, getattr(tensors, dtype)
+    p = problem(cell, (6, 10, 5, hidden))
+    for array in (p.x, *p.params.values(), *p.state):
+        array[...] = torch.from_numpy(array).to(kind).double().numpy()
+    lengths = [6, 0, 2, 6, 1, 3, 6, 6, 5, 1]
+    wanted = p.forward(lengths=lengths)
+    x, params, state = on_device(torch, p, kind)
+    cuda.set_kernel("grid")
+    found: Any = rk.forward(cell, x, params, state, lengths=lengths)
+    unit = 2.0**-8 if dtype == "bfloat16" else 2.0**-11
+    for a, b in [(found.output, wanted.output), *zip(found.state, wanted.state, strict=True)]:
+        error = np.abs(a.double().numpy() - b).max()
+        assert error < 4 * unit * max(1.0, np.abs(b).max()), float(error)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
+def test_a_row_depends_on_itself_alone(tensors: Any, cell: str) -> None:
+    check_rows(tensors, "grid", cell)
 
 
 def backwards(emulated: Any) -> int:
@@ -162,6 +185,7 @@ def test_a_rows_gradients_depend_on_itself_alone(tensors: Any) -> None:
         (("lstm", "float16", 64, 8, 40, 70), "expected a GPU of capability 7.5 or more, got 7.0"),
         (("lstm", "bfloat16", 64, 8, 40, 75), "expected float16 on a GPU of capability 7.5, got bfloat16"),
         (("lstm", "float16", 1024, 8, 40, 75), "expected sizes whose weights stay on the card .* of capability 7.5"),
+        (("gru_reset_before", "float16", 832, 8, 40, 75), "expected sizes whose weights .*, got 3 gates of H = 832"),
         (("lstm", "bfloat16", 2144, 8, 132, 90), "expected sizes whose weights stay on the card .* on 132 processors"),
     ],
 )
@@ -171,13 +195,15 @@ def test_what_a_card_does_not_hold_is_said(emulated: Any, arguments: tuple[Any, 
     assert "run_grid" in emulated.grid_source("lstm", "bfloat16", 2048, 16, 132, 90)[1]
     assert "run_grid" in emulated.grid_source("lstm", "float16", 576, 16, 40, 75)[1]
     assert "run_grid_backward" in emulated.grid_source("lstm", "bfloat16", 2048, 16, 132, 90, backward=True)[1]
+    assert "run_grid" in emulated.grid_source("gru_reset_before", "float16", 640, 16, 40, 75)[1]
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"dtype": "float32"}, "expected bfloat16 or float16, got float32"),
-        ({"cell": "gru_reset_before"}, "expected a cell whose one product is of h and of all of it, got gru_reset"),
+        ({"cell": "gru_reset_before", "dtype": "float32"}, "expected bfloat16 or float16, got float32"),
+        ({"cell": "mut3"}, "expected a cell whose products are of all of h and, it may be, of a gated h, got mut3"),
         ({"noise": rk.Noise(1, zoneout=0.1)}, "expected no zoneout, got a rate"),
         ({"noise": rk.Noise(1, recurrent_dropout=0.1)}, "expected no recurrent dropout, got a rate"),
     ],

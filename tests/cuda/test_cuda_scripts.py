@@ -88,6 +88,7 @@ def test_timings(host: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cap
 
     monkeypatch.setattr(gpu_timings, "SHAPES", (SHAPE,))
     monkeypatch.setattr(gpu_timings, "VARIANT_SHAPE", SHAPE)
+    monkeypatch.setattr(gpu_timings, "BEYOND", {"gru_reset_before": (2, 3, 9, 9)})
     monkeypatch.setattr(gpu_timings, "STACK_SHAPES", (SHAPE,))
     monkeypatch.setattr(gpu_timings, "STACKS", {"two layers": (2, False), "both directions": (1, True)})
     monkeypatch.setattr(gpu_timings, "ROUNDS", 2)
@@ -96,12 +97,13 @@ def test_timings(host: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cap
     assert code == 0, capsys.readouterr().out
     every = [line for line in lines(out) if line.get("cell")]
     measured = [line for line in every if "class" not in line]
-    assert len(measured) == 3 * len(gpu_timings.FUSED) + 2 * len(gpu_timings.VARIANTS)
+    assert len(measured) == 3 * len(gpu_timings.FUSED) + 2 * len(gpu_timings.VARIANTS) + 1
     assert all(set(line["ms"]) == {"inference", "training", "step"} for line in measured)
     # A kernel has a row where it serves: the resident one float32 too, of both kinds.
     for line in measured:
         one_product, half = line["cell"] in {"lstm", "gru", "lstm_peephole"}, line["what"] == "bfloat16"
-        wanted = {"resident": line["cell"] != "mut3" and (one_product or half), "grid": one_product and half}
+        served = line["cell"] != "mut3"
+        wanted = {"resident": served and (one_product or half), "grid": served and half}
         assert {kernel: kernel in line["ms"]["training"] for kernel in wanted} == wanted, line
     stacks = [line for line in every if "class" in line]
     assert len(stacks) == len(gpu_timings.STACKS) * 3 * len(gpu_timings.FUSED)
@@ -136,8 +138,9 @@ def test_check(host: Any, script: str, capsys: Any) -> None:
     said = capsys.readouterr().out
     assert said
     if script == "TINY":
-        for row in ("grid lstm torch.bfloat16  ran", "grid gru torch.float16  ran", "resident mgu torch.bfloat16  ran"):
+        for row in ("grid lstm torch.bfloat16  ran", "grid gru torch.float16  ran", "grid mgu torch.bfloat16  ran"):
             assert row in said
+        assert "resident mgu torch.bfloat16  ran" in said
         for row in ("resident lstm torch.float32  ran", "resident lstm torch.float32 TF32 ran"):
             assert row in said
         for kernel in ("reference", "products", "resident", "grid"):

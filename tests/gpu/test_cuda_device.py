@@ -345,7 +345,9 @@ def test_resident_kernels_of_float32(kernel: str, cell: str, dtype: str, shape: 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3, 5), (37, 9, 40, 40), (20, 70, 16, 256), (5, 16, 8, 1024)], ids=str)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-@pytest.mark.parametrize("cell", ["rnn_tanh", "janet", "gru", "lstm", "slstm"])
+@pytest.mark.parametrize(
+    "cell", ["rnn_tanh", "janet", "gru", "lstm", "slstm", "mgu", "gru_reset_before", "mut1_projected"]
+)
 def test_grid_kernels(kernel: str, cell: str, dtype: str, shape: tuple[int, int, int, int]) -> None:
     if kernel == "reference":
         pytest.skip("products are what these are compared with")

@@ -3,8 +3,8 @@
     python compile_grid.py _cuda*.so FOLDER
 
 No GPU is needed. A register that is spilled, or an array in local memory, is an error. A step has what the algorithm
-needs (csrc/cuda/grid/warp.h, backward_warp.h) and nothing else: one barrier of the block, one release and one acquire
-of a warp, and no wait beside them. That is counted where there is a disassembler (machine_code.py).
+needs (csrc/cuda/grid/warp.h, backward_warp.h) and nothing else: of each product one barrier of the block, one release
+and one acquire of a warp, and no wait beside them. That is counted where there is a disassembler (machine_code.py).
 """
 
 from __future__ import annotations
@@ -20,27 +20,32 @@ sys.path.append(str(ROOT / "tests/support"))
 
 from hand_programs import CELLS
 
-# A card of each architecture: its processors, and the most units of an LSTM that its blocks keep in both directions.
-CARDS = {"75": (40, 640), "80": (108, 1728), "86": (84, 1344), "89": (128, 1344), "90": (132, 2112), "100": (148, 2368)}
-CARDS["120"] = (170, 1344)
+# A card of each architecture: its processors, and the most units of an LSTM that its blocks keep in both directions, and
+# of a GRU of two products.
+CARDS = {"75": (40, 640, 704), "80": (108, 1728, 1728), "86": (84, 1344, 1344), "89": (128, 1344, 1792)}
+CARDS |= {"90": (132, 2112, 2112), "100": (148, 2368, 2368), "120": (170, 1344, 1792)}
 LAYERS = [("lstm", 0, 16), ("gru", 256, 64), ("rnn_tanh", 511, 600), ("slstm", 100, 3), ("lstm_program", 40, 9)]
+# Of two products in a step.
+TWO_PRODUCTS = [("gru_reset_before", 0, 16), ("mut1", 256, 64), ("mgu", 511, 600), ("gru_reset_before_program", 40, 9)]
 BACKWARDS = [*LAYERS, ("lstm", 768, 16), ("janet", 300, 64)]
-# How often what begins with a name stands in a step's loop, and in the whole kernel. A release is a fence (MEMBAR,
-# ERRBAR) and a count (RED); a forward begins with one, too. An acquire is a load; a cache is emptied behind it (CCTL).
-COUNTS = {"BAR": (1, 1), "UCGABAR": (0, 0), "MEMBAR": (1, 2), "ERRBAR": (1, 2), "RED": (1, 2), "CCTL": (1, 1)}
+# How often what begins with a name stands in a step's loop for each product, and outside of it. A release is a fence
+# (MEMBAR, ERRBAR) and a count (RED); a forward begins with one, too. An acquire is a load, behind which a cache is
+# emptied: CCTL.
+COUNTS = {"BAR": (1, 0), "UCGABAR": (0, 0), "MEMBAR": (1, 1), "ERRBAR": (1, 1), "RED": (1, 1), "CCTL": (1, 0)}
 COUNTS |= {"ATOM": (0, 0), "LDL": (0, 0), "STL": (0, 0)}
-BACKWARD_COUNTS = COUNTS | {"MEMBAR": (1, 1), "ERRBAR": (1, 1), "RED": (1, 1)}
+BACKWARD_COUNTS = COUNTS | {"MEMBAR": (1, 0), "ERRBAR": (1, 0), "RED": (1, 0)}
 PRODUCT = "HMMA"
 
 
-def look(cubin: Path, tool: str, what: str, counts: dict[str, tuple[int, int]]) -> None:
+def look(cubin: Path, tool: str, what: str, counts: dict[str, tuple[int, int]], products: int) -> None:
     """Hold the machine code of a step, and of the whole kernel, to what may stand there."""
     whole = listing(tool, cubin)
     steps = steps_of(whole, (PRODUCT, "BAR"))
     step = names(steps[0])
     if len(steps) > 1:
         raise SystemExit(f"compile_grid: {what}: expected one loop over steps, found {len(steps)}")
-    for of, expected in counts.items():
+    for of, (each, beside) in counts.items():
+        expected = (each * products, each * products + beside)
         found = tuple(sum(name.startswith(of) for name in part) for part in (step, names(whole)))
         if found != expected:
             raise SystemExit(f"compile_grid: {what}: expected {expected} {of} in a step and the kernel, found {found}")
@@ -50,18 +55,20 @@ def look(cubin: Path, tool: str, what: str, counts: dict[str, tuple[int, int]]) 
 def main(file: str, folder: str) -> None:
     """Compile each, and look at what came out."""
     module = load(file)
-    if "lstm_program" not in module.cells():
-        module.add_program(**{"name": "lstm_program", **CELLS["lstm"]})
+    for name in ("lstm", "gru_reset_before"):
+        if f"{name}_program" not in module.cells():
+            module.add_program(**{"name": f"{name}_program", **CELLS[name]})
     tool = disassembler()
-    layers = [(*layer, False) for layer in LAYERS] + [(*layer, True) for layer in BACKWARDS]
+    layers = [(*layer, False) for layer in LAYERS + TWO_PRODUCTS] + [(*layer, True) for layer in BACKWARDS]
     for architecture in release_architectures():
-        processors, most = CARDS[architecture]
+        processors, *most = CARDS[architecture]
         for cell, given, batch, backward in layers:
-            hidden = given or most
+            products = 1 + ((cell, given, batch) in TWO_PRODUCTS)
+            hidden = given or most[products - 1]
             dtype = "float16" if architecture == "75" else "bfloat16"
             what = f"{cell}, H {hidden}, B {batch}, sm_{architecture}" + ", backward" * backward
             to = Path(folder, f"grid_{cell}_{hidden}_{backward:d}.cu")
-            if hidden > most:
+            if hidden > most[products - 1]:
                 continue
             source = module.grid_source(cell, dtype, hidden, batch, processors, int(architecture), backward)
             to.write_text("\n".join(source), encoding="utf-8")
@@ -72,7 +79,7 @@ def main(file: str, folder: str) -> None:
             registers = re.findall(r"Used (\d+) registers", said)
             print(f"{what}: {registers[-1]} registers", flush=True)
             if tool is not None:
-                look(cubin, tool, what, BACKWARD_COUNTS if backward else COUNTS)
+                look(cubin, tool, what, BACKWARD_COUNTS if backward else COUNTS, products)
             if cell == LAYERS[0][0]:
                 look_at_bounds(to, architecture, tool)
     print(f"{len(layers)} grid kernels compiled for {', '.join(release_architectures())}")

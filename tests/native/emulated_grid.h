@@ -4,7 +4,7 @@
 #include "cuda/grid/launch.h"
 #include "cuda/queue.h"
 #include "cuda/resident/backward_cell_maths.h"
-#include "cuda/resident/cell_maths.h"
+#include "cuda/resident/two_products_cell_maths.h"
 #include "grid_machine.h"
 
 namespace rnnkernels::cuda {
@@ -25,7 +25,7 @@ void put_grid_emulated(const Queue& queue, const Grid& shape, const Call& call) 
 
 template <class Cell>
 void put_grid_cell(int, const Queue& queue, const Grid& shape, const GridCall& call) {
-    put_grid_emulated<ResidentCellMaths<Cell>>(queue, shape, call);
+    put_grid_emulated<ResidentMathsOf<Cell>>(queue, shape, call);
 }
 template <class Cell>
 void put_grid_cell(int, const Queue& queue, const Grid& shape, const GridBackwardCall& call) {

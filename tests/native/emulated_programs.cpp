@@ -271,11 +271,18 @@ void launch_resident_backward(const Queue& queue, const ResidentBackward& shape,
     else
         put_backward_emulated<ResidentProgramBackward<InterpretedBackward>>(queue, shape, call);
 }
-template <class Maths, class Call>
-void launch_grid(const Queue& queue, const Grid& shape, const Call& given, const void* program) {
-    Call call = given;
+void launch_grid(const Queue& queue, const Grid& shape, const GridCall& given, const void* program) {
+    GridCall call = given;
     call.call.program = program;
-    put_grid_emulated<Maths>(queue, shape, call);
+    if (InterpretedMaths::table(call.call).form == Form::two_products)
+        put_grid_emulated<TwoProductsProgramMaths<InterpretedMaths>>(queue, shape, call);
+    else
+        put_grid_emulated<ResidentProgramMaths<InterpretedMaths>>(queue, shape, call);
+}
+void launch_grid_backward(const Queue& queue, const Grid& shape, const GridBackwardCall& given, const void* program) {
+    GridBackwardCall call = given;
+    call.call.program = program;
+    put_grid_emulated<ResidentProgramBackward<InterpretedBackward>>(queue, shape, call);
 }
 
 // Of each program one, for ever.
@@ -304,8 +311,8 @@ CellLaunches<T> launches_of(const OwnProgram& program) {
     }
     launches.resident = launch_resident;
     launches.resident_backward = launch_resident_backward;
-    launches.grid = launch_grid<ResidentProgramMaths<InterpretedMaths>, GridCall>;
-    launches.grid_backward = launch_grid<ResidentProgramBackward<InterpretedBackward>, GridBackwardCall>;
+    launches.grid = launch_grid;
+    launches.grid_backward = launch_grid_backward;
     launches.program = &interpreted(program);
     return launches;
 }

@@ -7,6 +7,8 @@
 // it acquired, and NaNs before. A buffer that all of a team have read is poisoned; one that is written before that is a
 // fault. Sums in shared memory are there from the barrier of who put them on, and NaN when all have read them; to put
 // one before that is a fault.
+//
+// With two products in a step all of that is of exchanges, of which a step has two: each buffer is one's.
 #pragma once
 
 #include <algorithm>
@@ -19,7 +21,7 @@
 #include <vector>
 
 #include "cuda/grid/backward_warp.h"
-#include "cuda/grid/warp.h"
+#include "cuda/grid/two_products_warp.h"
 #include "emulated_lanes.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
@@ -46,9 +48,10 @@ public:
         w.tile = tile, w.reads = 0;
         w.seen.assign(2 * buffer_size(), kNoHalf);
     }
-    bool reached(int warp, Index tile, unsigned value) const {
-        for (int i = 0; i < awaited(shape, warp % kGridWarps); ++i)
-            if (flag(tile, awaited_block(shape, warp / kGridWarps, warp % kGridWarps, i)) < value) return false;
+    // `product`: the shape of the one that waits.
+    bool reached(const Grid& product, int warp, Index tile, unsigned value) const {
+        for (int i = 0; i < awaited(product, warp % kGridWarps); ++i)
+            if (flag(tile, awaited_block(product, warp / kGridWarps, warp % kGridWarps, i)) < value) return false;
         return true;
     }
     void acquire(int warp, Index tile) { warps_[warp].seen.assign(memory(tile), memory(tile) + 2 * buffer_size()); }
@@ -121,7 +124,7 @@ private:
 // The shared memory of a block, and its barrier.
 class EmulatedGridBlock {
 public:
-    explicit EmulatedGridBlock(const Grid& shape) : weights(shape.kept_words(), 0xffffffffU) {
+    explicit EmulatedGridBlock(const Grid& shape) : weights(shape.sums_begin(), 0xffffffffU) {
         sums_.assign(shape.sums(), std::numeric_limits<float>::quiet_NaN());
     }
 
@@ -143,7 +146,7 @@ public:
         return std::all_of(std::begin(warps_), std::end(warps_),
                            [&](const Warp& other) { return other.arrived >= warps_[warp].arrived; });
     }
-    // A warp has finished a step: it reads the sums no more.
+    // A warp has finished an exchange: it reads the sums no more.
     void was_read(int warp) {
         const Index finished = ++warps_[warp].finished;
         for (const Warp& other : warps_)
@@ -166,10 +169,12 @@ struct EmulatedGridMachine {
     template <int count>
     using Values = OwnValues<count>;
     static constexpr int kHeld = kMostHeld, kTiles = kMostTiles, kGroups = kMostGroups, kValues = kMostValues;
-    const Grid& shape() const { return team.shape; }
+    const Grid& shape() const { return product; }
 
     EmulatedTeam& team;
     EmulatedGridBlock& shared;
+    Grid product;
+    int first_word;  // of its weights in shared memory
     int block, warp;
 
     int number() const { return block * kGridWarps + warp; }
@@ -181,9 +186,10 @@ struct EmulatedGridMachine {
     }
     void barrier() const { shared.arrive(warp); }
     void wait(Index tile, unsigned value) const {
-        if (!team.reached(number(), tile, value)) grid_fault("a step begins before what it waits for");
+        if (!reached(tile, value)) grid_fault("a step begins before what it waits for");
         team.acquire(number(), tile);
     }
+    bool reached(Index tile, unsigned value) const { return team.reached(product, number(), tile, value); }
     void publish(Index tile) const { team.publish(number(), tile); }
     void load(OwnValue<unsigned> (&b)[4], Index, int buffer, int group, int pair) const {
         for (int lane = 0; lane < kLanes; ++lane)
@@ -212,52 +218,116 @@ struct EmulatedGridMachine {
 
 private:
     int kept_at(int lane, int pair, int word) const {
-        return (pair * kGridThreads + warp * kLanes + lane) * shape().words() + word;
+        return first_word + (pair * kGridThreads + warp * kLanes + lane) * shape().words() + word;
     }
 };
 
-// A call, team by team. begin(warp, tile): before a tile's first exchange. behind(warp, t): behind the barrier of
-// exchange t.
-template <class Warp, class Call, class Begin, class Behind>
-void run_emulated_teams(const Grid& shape, const Call& call, unsigned seed, Begin begin, Behind behind) {
+// A warp by its exchanges: of one product in a step, of two, or of a backward. begin(tile) is what comes before a
+// tile's first exchange, finish(e) what comes behind the barrier of exchange e.
+template <class Maths, class Stored, int exchanges = Maths::exchanges>
+class EmulatedGridWarp {
+public:
+    EmulatedGridWarp(EmulatedTeam& team, EmulatedGridBlock& shared, int block, int warp, const ResidentCall& call)
+        : machine{team, shared, team.shape, 0, block, warp}, warp_(machine, call) {}
+
+    const EmulatedGridMachine machine;
+
+    const EmulatedGridMachine& machine_of(Index) const { return machine; }
+    void begin(Index tile) { warp_.begin(tile); }
+    void multiply(Index exchange) { warp_.multiply(exchange); }
+    void finish(Index exchange) { warp_.finish(exchange); }
+    void end() { warp_.end(); }
+
+private:
+    GridWarp<Maths, Stored, EmulatedGridMachine> warp_;
+};
+
+template <class Maths, class Stored>
+class EmulatedGridWarp<Maths, Stored, 2> {
+public:
+    EmulatedGridWarp(EmulatedTeam& team, EmulatedGridBlock& shared, int block, int warp, const ResidentCall& call)
+        : machine{team, shared, team.shape, 0, block, warp},
+          second{team, shared, team.shape.second(), team.shape.kept_words(), block, warp},
+          warp_(machine, second, call) {}
+
+    const EmulatedGridMachine machine, second;
+
+    const EmulatedGridMachine& machine_of(Index exchange) const { return exchange & 1 ? second : machine; }
+    void begin(Index tile) { warp_.begin(tile); }
+    void multiply(Index exchange) { exchange & 1 ? warp_.multiply_gated(exchange / 2) : warp_.multiply(exchange / 2); }
+    void finish(Index exchange) { exchange & 1 ? warp_.state(exchange / 2) : warp_.gates(exchange / 2); }
+    void end() { warp_.end(); }
+
+private:
+    TwoProductsGridWarp<Maths, Stored, EmulatedGridMachine, EmulatedGridMachine> warp_;
+};
+
+template <class Maths, class Stored>
+class EmulatedGridBackwardWarp {
+public:
+    EmulatedGridBackwardWarp(EmulatedTeam& team, EmulatedGridBlock& shared, int block, int warp,
+                             const ResidentBackwardCall& call)
+        : machine{team, shared, team.shape, 0, block, warp}, warp_(machine, call), steps_(call.steps) {}
+
+    const EmulatedGridMachine machine;
+
+    const EmulatedGridMachine& machine_of(Index) const { return machine; }
+    void begin(Index tile) {
+        warp_.begin(tile);
+        if (steps_ > 0) warp_.step(0);
+    }
+    void multiply(Index exchange) { warp_.multiply(exchange); }
+    void finish(Index exchange) {
+        warp_.sum();
+        if (exchange + 1 < steps_) warp_.step(exchange + 1);
+    }
+    void end() { warp_.end(); }
+
+private:
+    GridBackwardWarp<Maths, Stored, EmulatedGridMachine> warp_;
+    const Index steps_;
+};
+
+// A call, team by team.
+template <class Warp, class Call>
+void run_emulated_teams(const Grid& shape, const Call& call, Index exchanges, unsigned seed) {
     struct Runner {
-        EmulatedGridMachine machine;
         Index tile;
         std::unique_ptr<Warp> warp;
-        Index t = -1;
+        Index exchange = -1;
         bool multiplied = false;
     };
-    const Index steps = call.call.steps;
     for (int number = 0; number < shape.teams; ++number) {
-        EmulatedTeam team(call.exchange, steps, shape, seed + static_cast<unsigned>(number));
+        EmulatedTeam team(call.exchange, exchanges, shape, seed + static_cast<unsigned>(number));
         std::vector<EmulatedGridBlock> blocks(shape.blocks, EmulatedGridBlock(shape));
         std::vector<std::unique_ptr<Runner>> runners;
         std::vector<Runner*> at_work;
         for (int i = 0; i < shape.blocks * kGridWarps; ++i) {
-            const int block = i / kGridWarps;
-            runners.push_back(
-                std::make_unique<Runner>(Runner{{team, blocks[block], block, i % kGridWarps}, number, nullptr}));
-            runners.back()->warp = std::make_unique<Warp>(runners.back()->machine, call.call);
+            EmulatedGridBlock& block = blocks[i / kGridWarps];
+            auto warp = std::make_unique<Warp>(team, block, i / kGridWarps, i % kGridWarps, call.call);
+            runners.push_back(std::make_unique<Runner>(Runner{number, std::move(warp)}));
             at_work.push_back(runners.back().get());
         }
         const auto turn = [&](Runner& runner) {
-            const EmulatedGridMachine& machine = runner.machine;
+            Warp& warp = *runner.warp;
+            const EmulatedGridMachine& machine = warp.machine;
             if (runner.tile >= call.exchange.tiles) return Turn::ended;
-            if (runner.t < 0) {
+            if (runner.exchange < 0) {
                 team.begin(machine.number(), runner.tile);
-                begin(*runner.warp, runner.tile);
-                runner.t = 0;
-            } else if (runner.t == steps) {
-                runner.warp->end();
-                runner.tile += shape.teams, runner.t = -1;
+                warp.begin(runner.tile);
+                runner.exchange = 0;
+            } else if (runner.exchange == exchanges) {
+                warp.end();
+                runner.tile += shape.teams, runner.exchange = -1;
             } else if (runner.multiplied) {
                 if (!machine.shared.passes(machine.warp)) return Turn::waits;
-                behind(*runner.warp, runner.t);
+                warp.finish(runner.exchange);
                 machine.shared.was_read(machine.warp);
-                ++runner.t, runner.multiplied = false;
+                ++runner.exchange, runner.multiplied = false;
             } else {
-                if (!team.reached(machine.number(), runner.tile, flag_of(runner.t))) return Turn::waits;
-                runner.warp->multiply(runner.t);
+                if (!warp.machine_of(runner.exchange).reached(runner.tile, flag_of(runner.exchange)))
+                    return Turn::waits;
+                warp.multiply(runner.exchange);
                 team.was_read(machine.number(), runner.tile);
                 runner.multiplied = true;
             }
@@ -271,23 +341,11 @@ void run_emulated_teams(const Grid& shape, const Call& call, unsigned seed, Begi
 
 template <class Maths, class Stored>
 void run_emulated_grid(const Grid& shape, const GridCall& call, unsigned seed) {
-    run_emulated_teams<GridWarp<Maths, Stored, EmulatedGridMachine>>(
-        shape, call, seed, [](auto& warp, Index tile) { warp.begin(tile); },
-        [](auto& warp, Index t) { warp.finish(t); });
+    run_emulated_teams<EmulatedGridWarp<Maths, Stored>>(shape, call, Maths::exchanges * call.call.steps, seed);
 }
 template <class Maths, class Stored>
 void run_emulated_grid(const Grid& shape, const GridBackwardCall& call, unsigned seed) {
-    const Index steps = call.call.steps;
-    run_emulated_teams<GridBackwardWarp<Maths, Stored, EmulatedGridMachine>>(
-        shape, call, seed,
-        [steps](auto& warp, Index tile) {
-            warp.begin(tile);
-            if (steps > 0) warp.step(0);
-        },
-        [steps](auto& warp, Index e) {
-            warp.sum();
-            if (e + 1 < steps) warp.step(e + 1);
-        });
+    run_emulated_teams<EmulatedGridBackwardWarp<Maths, Stored>>(shape, call, call.call.steps, seed);
 }
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

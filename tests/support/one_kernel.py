@@ -76,16 +76,16 @@ def compare(torch: Any, p: Problem, kernel: str, dtype: str, **options: Any) -> 
         assert error < 8 * unit, (name, float(error))
 
 
-def check_rows(torch: Any, kernel: str) -> None:
+def check_rows(torch: Any, kernel: str, cell: str = "lstm") -> None:
     """A row's bits do not depend on what its neighbours are, nor how many, and a NaN among them stays its row's."""
-    x, params, state = on_device(torch, make("lstm", (6, 19, 5, 34)), torch.bfloat16)
+    x, params, state = on_device(torch, make(cell, (6, 19, 5, 34)), torch.bfloat16)
     cuda.set_kernel(kernel)
-    whole = rk.forward("lstm", x, params, state).output
-    assert torch.equal(whole, rk.forward("lstm", x, params, state).output)
-    alone = rk.forward("lstm", x[:, 3:4].contiguous(), params, tuple(s[3:4].contiguous() for s in state)).output
+    whole = rk.forward(cell, x, params, state).output
+    assert torch.equal(whole, rk.forward(cell, x, params, state).output)
+    alone = rk.forward(cell, x[:, 3:4].contiguous(), params, tuple(s[3:4].contiguous() for s in state)).output
     assert torch.equal(whole[:, 3:4], alone)
     x[:, 4] = float("nan")
-    beside = rk.forward("lstm", x, params, state).output
+    beside = rk.forward(cell, x, params, state).output
     assert torch.isnan(beside[:, 4]).all()
     keep = [row for row in range(19) if row != 4]
     assert torch.equal(whole[:, keep], beside[:, keep])

@@ -21,13 +21,14 @@ std::string not_grid(const CellTable& table, const Inputs& in, Dtype dtype, cons
         return wanted("bfloat16 or float16", dtype == Dtype::float32 ? "float32" : "float64");
     if (dtype == Dtype::bfloat16 && card.capability < 80)
         return wanted("float16 on a GPU of capability " + name_of(card), "bfloat16");
-    if (table.form != Form::one_product || table.vectors > 0 || table.heads > 1 || table.hidden.count == 0)
-        return wanted("a cell whose one product is of h and of all of it", table.info.name);
+    const bool has_form = table.form == Form::one_product || table.form == Form::two_products;
+    if (!has_form || table.vectors > 0 || table.heads > 1 || table.hidden.count == 0)
+        return wanted("a cell whose products are of all of h and, it may be, of a gated h", table.info.name);
     return not_in_one_kernel(in);
 }
 std::string too_large(const CellTable& table, const Shape& shape, const Card& card) {
     return wanted("sizes whose weights stay on the card (docs/cuda.md)",
-                  std::to_string(table.hidden.count) + " gates of H = " + std::to_string(shape.hidden) + " on " +
+                  std::to_string(tile_gates(table)) + " gates of H = " + std::to_string(shape.hidden) + " on " +
                       std::to_string(card.processors) + " processors of capability " + name_of(card));
 }
 
@@ -42,6 +43,7 @@ std::string not_grid(const CellTable& table, const ForwardCall& call, Dtype dtyp
 
 std::string not_grid(const CellTable& table, const BackwardCall& call, Dtype dtype, const Card& card) {
     if (const std::string why = not_grid(table, call.in, dtype, card); !why.empty()) return why;
+    if (table.form != Form::one_product) return std::string("expected a cell of one product, got ") + table.info.name;
     for (int k = 0; k < table.states; ++k)
         if ((k > 0 && call.d_sequence[k]) || call.norms[k])
             return "expected no gradients of states after h and no readings, got some";

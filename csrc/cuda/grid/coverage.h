@@ -5,7 +5,7 @@
 
 #include "../../recurrence/cell_table.h"
 #include "../plan.h"
-#include "geometry.h"
+#include "two_products_geometry.h"
 
 namespace rnnkernels::cuda {
 
@@ -17,7 +17,8 @@ std::string not_grid(const CellTable& table, const BackwardCall& call, Dtype dty
 
 // How a layer is divided on a card.
 inline Grid divide_grid(const CellTable& table, const Shape& shape, const Card& card) {
-    return divide_grid(table.hidden.count, shape.hidden, shape.batch, card.processors, card.capability);
+    return divide_grid(table.hidden.count, table.gated.count, shape.hidden, shape.batch, card.processors,
+                       card.capability);
 }
 inline Grid divide_grid_backward(const CellTable& table, const Shape& shape, const Card& card) {
     return divide_grid_backward(table.hidden.count, shape.hidden, shape.batch, card.processors, card.capability);

@@ -10,6 +10,9 @@
 //
 // Of a backward the weight is weight_hh transposed: a unit has one row of it, and exchanges its gate gradients, so many
 // numbers side by side. k goes through the units, and of each through its numbers: a part of k is of few blocks.
+//
+// A cell with two products in a step (two_products_warp.h) has tiles of each, which all warps share likewise: second()
+// is the Grid of the second product by itself, of the same units, and every map below is one product's.
 #pragma once
 
 #include "../resident/geometry.h"
@@ -32,15 +35,23 @@ struct Grid {
     int row_tiles;  // of a block: 1, 2, 4 or 8
     int blocks;     // of a team
     int teams;
-    int groups;          // of a tile
-    int numbers = 1;     // of a unit, that blocks exchange: h, or its gate gradients
-    int warp_tiles = 1;  // row_tiles at most
+    int groups;                 // of a tile
+    int numbers = 1;            // of a unit, that blocks exchange: h, or its gate gradients
+    int warp_tiles = 1;         // row_tiles at most
+    int units = 0;              // of a block, where both products' tiles hold more; 0: as many as the tiles hold
+    int most_held = kMostHeld;  // tiles of pairs whose weights are registers, at most
+    int gated = 0;              // gates that the second product feeds; 0: there is none
+    int gated_row_tiles = 0;    // of it
 
+    // The second product by itself; registers that the first leaves are its own.
+    RNNKERNELS_DEVICE constexpr Grid second() const {
+        return {gated, hidden, gated_row_tiles, blocks, teams, groups, 1, 1, units, most_held - held()};
+    }
     // Numbers along k.
     RNNKERNELS_DEVICE constexpr int depth() const { return numbers * hidden; }
     RNNKERNELS_DEVICE constexpr int splits() const { return kGridWarps * warp_tiles / row_tiles; }
     RNNKERNELS_DEVICE constexpr int warp_rows() const { return warp_tiles * kTileRows; }
-    RNNKERNELS_DEVICE constexpr int block_units() const { return row_tiles * kTileRows / gates; }
+    RNNKERNELS_DEVICE constexpr int block_units() const { return units > 0 ? units : row_tiles * kTileRows / gates; }
     RNNKERNELS_DEVICE constexpr int rows() const { return groups * kGroup; }
     // Pairs along k of each warp; of them the last ones are in registers, the first ones in shared memory.
     RNNKERNELS_DEVICE constexpr int pairs() const {
@@ -48,12 +59,15 @@ struct Grid {
         return (depth() + step - 1) / step;
     }
     RNNKERNELS_DEVICE constexpr int held() const {
-        const int most = (numbers > 1 && warp_tiles > 1 ? kMostHeldBack : kMostHeld) / warp_tiles;
+        const int most = (numbers > 1 && warp_tiles > 1 ? kMostHeldBack : most_held) / warp_tiles;
         return pairs() < most ? pairs() : most;
     }
     RNNKERNELS_DEVICE constexpr int kept() const { return pairs() - held(); }
-    // Numbers of a row as it is exchanged: those from depth() on stay zero.
-    RNNKERNELS_DEVICE constexpr int row() const { return splits() * pairs() * kPair; }
+    // Numbers of a row as it is exchanged, whatever the splits: those from depth() on stay zero.
+    RNNKERNELS_DEVICE constexpr int row() const {
+        constexpr int step = kGridWarps * kPair;
+        return (depth() + step - 1) / step * step;
+    }
     // Units of rows that a thread finishes.
     RNNKERNELS_DEVICE constexpr int values() const {
         return (block_units() * rows() + kGridThreads - 1) / kGridThreads;
@@ -61,10 +75,18 @@ struct Grid {
     // A lane's words of weights, for a pair; of them in registers.
     RNNKERNELS_DEVICE constexpr int words() const { return warp_tiles * kPairWords; }
     RNNKERNELS_DEVICE constexpr int held_words() const { return held() * words(); }
-    // Shared memory: the weights that are no registers; then the warps' sums.
+    // Of both products; two pairs are on their way from shared memory between them.
+    RNNKERNELS_DEVICE constexpr int weight_words() const {
+        if (gated == 0) return held_words();
+        return held_words() + second().held_words() + (sums_begin() > 0 ? 2 * kPairWords : 0);
+    }
+    // Shared memory: the weights that are no registers, of both products; then the warps' sums, of one at a time.
     RNNKERNELS_DEVICE constexpr int kept_words() const { return kept() * words() * kGridThreads; }
+    RNNKERNELS_DEVICE constexpr int sums_begin() const {
+        return kept_words() + (gated > 0 ? second().kept_words() : 0);
+    }
     RNNKERNELS_DEVICE constexpr int sums() const { return kGridWarps * warp_rows() * rows(); }
-    RNNKERNELS_DEVICE constexpr int shared_bytes() const { return 4 * (kept_words() + sums()); }
+    RNNKERNELS_DEVICE constexpr int shared_bytes() const { return 4 * (sums_begin() + sums()); }
 
     friend constexpr bool operator==(const Grid&, const Grid&) = default;
 };
@@ -107,7 +129,7 @@ RNNKERNELS_DEVICE constexpr GridValue value_of(const Grid& of, int thread, int v
 }
 
 // The exchange, in global memory, cleared before a launch: for each tile of the batch two buffers, (rows(), row())
-// numbers of two bytes; and a flag for each block.
+// numbers of two bytes; and a flag for each block. With two products one buffer is of h, the other of the gated state.
 RNNKERNELS_DEVICE constexpr long long h_at(const Grid& of, long long tile, int buffer, int row, int k) {
     return ((tile * 2 + buffer) * of.rows() + row) * of.row() + k;
 }
@@ -161,12 +183,17 @@ constexpr int shared_limit(int capability) {
     }
 }
 
+// Whether a card has room for a team of blocks with what the tiles hold.
+constexpr bool fits_grid(const Grid& of, int blocks, int processors, int capability) {
+    return blocks <= processors && of.shared_bytes() <= shared_limit(capability) && of.values() <= kMostValues;
+}
+
 // The most tiles of a warp with which a block of so many has room. No blocks: none, or too few processors.
 constexpr Grid with_tiles(Grid of, int row_tiles, int processors, int capability) {
     of.row_tiles = row_tiles, of.blocks = 0;
     const int units = of.block_units(), blocks = (of.hidden + units - 1) / units;
     for (of.warp_tiles = row_tiles < kMostTiles ? row_tiles : kMostTiles; of.warp_tiles > 0; of.warp_tiles /= 2)
-        if (blocks <= processors && of.shared_bytes() <= shared_limit(capability) && of.values() <= kMostValues) {
+        if (fits_grid(of, blocks, processors, capability)) {
             of.blocks = blocks;
             return of;
         }
@@ -181,7 +208,7 @@ constexpr Grid with_teams(Grid of, int each, long long batch, int processors, in
     const long long wanted = (eights + fitting - 1) / fitting;
     of.groups = static_cast<int>(wanted > kMostGroups ? kMostGroups : wanted < 1 ? 1 : wanted);
     // The sums and values of each group are registers, beside the weights.
-    const auto registers = [&] { return of.held_words() + (24 + 8 * of.warp_tiles) * of.groups; };
+    const auto registers = [&] { return of.weight_words() + (24 + 8 * of.warp_tiles) * of.groups; };
     while (of.groups > 1 && (of.values() > kMostValues || of.shared_bytes() > shared_limit(capability) ||
                              registers() > 152 + 8 * of.warp_tiles || registers() + each * of.values() > 180))
         --of.groups;

@@ -4,23 +4,41 @@
 #pragma once
 
 #include "machine.h"
-#include "warp.h"
+#include "two_products_warp.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
 #if defined(__CUDACC__)
 
+// Every so many-th tile, by a team's warp.
+template <class Warp, class Steps>
+__device__ __forceinline__ void run_tiles(const GridCall& call, const Grid& shape, Warp& warp, Steps steps) {
+    for (Index tile = blockIdx.x / shape.blocks; tile < call.exchange.tiles; tile += shape.teams) {
+        warp.begin(tile);
+        for (Index t = 0; t < call.call.steps; ++t) steps(t);
+        warp.end();
+    }
+}
+
 template <Grid shape, class Maths, class Stored>
 __device__ __forceinline__ void run_grid(const GridCall& call) {
     const auto machine = GridMachine<shape>::here(call.exchange);
-    GridWarp<Maths, Stored, GridMachine<shape>> warp(machine, call.call);
-    for (Index tile = blockIdx.x / shape.blocks; tile < call.exchange.tiles; tile += shape.teams) {
-        warp.begin(tile);
-        for (Index t = 0; t < call.call.steps; ++t) {
+    if constexpr (Maths::exchanges == 2) {
+        constexpr Grid gated = shape.second();
+        const auto second = GridMachine<gated>::here(call.exchange, shape.kept_words(), shape.sums_begin());
+        TwoProductsGridWarp<Maths, Stored, GridMachine<shape>, GridMachine<gated>> warp(machine, second, call.call);
+        run_tiles(call, shape, warp, [&](Index t) RNNKERNELS_INLINED {
+            warp.multiply(t);
+            warp.gates(t);
+            warp.multiply_gated(t);
+            warp.state(t);
+        });
+    } else {
+        GridWarp<Maths, Stored, GridMachine<shape>> warp(machine, call.call);
+        run_tiles(call, shape, warp, [&](Index t) RNNKERNELS_INLINED {
             warp.multiply(t);
             warp.finish(t);
-        }
-        warp.end();
+        });
     }
 }
 

@@ -13,7 +13,11 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 
 // Whether grid kernels have the cell's form.
 template <class Cell>
-inline constexpr bool has_grid = has_resident<Cell> && !two_products<Cell>;
+inline constexpr bool has_grid = has_resident<Cell>;
+
+// Likewise grid backwards.
+template <class Cell>
+inline constexpr bool has_grid_backward = has_grid<Cell> && !two_products<Cell>;
 
 // Of the number-th built-in cell.
 #if defined(RNNKERNELS_EMULATED)

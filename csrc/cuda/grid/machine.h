@@ -26,12 +26,13 @@ struct GridMachine {
     float* sums;
     int block, warp, lane;
 
-    // Of this thread.
-    __device__ __forceinline__ static GridMachine here(const GridExchange& exchange) {
+    // Of this thread. Where in shared memory, in words, its weights begin, and the sums.
+    __device__ __forceinline__ static GridMachine here(const GridExchange& exchange, int kept_begin = 0,
+                                                       int sums_begin = given.sums_begin()) {
         extern __shared__ __align__(16) unsigned char memory[];
         return {exchange,
-                reinterpret_cast<uint4*>(memory),
-                reinterpret_cast<float*>(memory) + given.kept_words(),
+                reinterpret_cast<uint4*>(memory + 4 * kept_begin),
+                reinterpret_cast<float*>(memory) + sums_begin,
                 static_cast<int>(blockIdx.x % given.blocks),
                 static_cast<int>(threadIdx.x / 32),
                 static_cast<int>(threadIdx.x % 32)};

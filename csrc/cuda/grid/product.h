@@ -1,6 +1,6 @@
-// What a warp of a grid kernel does in both directions: it holds its rows of the weight, multiplies them with its part
-// of k, and knows which values its lanes finish. What these are, and what blocks wait for, is warp.h's and
-// backward_warp.h's; `Machine` is described in warp.h.
+// What a warp of a grid kernel does in both directions, for each product: it holds its rows of the weight, multiplies
+// them with its part of k, and knows which values its lanes finish. What these are, and what blocks wait for, is
+// warp.h's, two_products_warp.h's and backward_warp.h's; `Machine` is described in warp.h.
 //
 // A sum's order is fixed: of each part of k even products, odd ones, then both; then the parts in order. It does not
 // depend on the batch.

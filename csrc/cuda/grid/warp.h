@@ -28,8 +28,8 @@
 //   multiply(sum, a, b0, b1)          sum + A B
 //   block, warp                       of the team, and of the block
 //
-// Not here: where things are (geometry.h); the product (product.h); the maths (../resident/maths.h); who begins a
-// kernel (kernel.h); a backward (backward_warp.h).
+// Not here: where things are (geometry.h); the product (product.h); the maths (../resident/maths.h); a step of two
+// products (two_products_warp.h); who begins a kernel (kernel.h); a backward (backward_warp.h).
 #pragma once
 
 #include "../resident/maths.h"
@@ -42,20 +42,37 @@ struct GridCall {
     GridExchange exchange;
 };
 
+// Two numbers of weight_hh, or zeros: of a lane's weights (geometry.h) of the product whose gates begin with this one.
+template <class Machine>
+RNNKERNELS_INLINE unsigned grid_weight(const Machine& m, const ResidentCall& call, int first_gate, int lane, int pair,
+                                       int word) {
+    const int row = row_tile(m.shape(), m.warp) * kTileRows + word_row(lane, word), hidden = m.shape().hidden;
+    const int in_block = row / m.shape().gates, gate = first_gate + row % m.shape().gates;
+    const int unit = m.block * m.shape().block_units() + in_block;
+    const int k = word_k(m.shape(), m.warp, lane, pair, word);
+    if (in_block >= m.shape().block_units() || unit >= hidden || k >= hidden) return 0;
+    const std::uint16_t* const from =
+        call.weight + (static_cast<Index>(call.gate_row[gate]) * hidden + unit) * hidden + k;
+    return from[0] | (k + 1 < hidden ? static_cast<unsigned>(from[1]) << 16 : 0U);
+}
+
 template <class Maths, class Stored, class Machine>
-class GridWarp : GridProduct<Stored, Machine> {
+class GridWarp : protected GridProduct<Stored, Machine> {
     using V = Vec<float>;
     using Base = GridProduct<Stored, Machine>;
-    using Base::each_value, Base::hidden, Base::m_;
     template <class Value>
     using Own = typename Machine::template Own<Value>;
     template <int count>
     using Values = typename Machine::template Values<count>;
     static constexpr int kValues = Machine::kValues;
 
+protected:
+    using Base::each_value, Base::hidden, Base::m_;
+
 public:
     RNNKERNELS_INLINE GridWarp(const Machine& machine, const ResidentCall& call) : Base(machine), call_(call) {
-        Base::keep_weights([&](int lane, int pair, int word) RNNKERNELS_INLINED { return weight(lane, pair, word); });
+        Base::keep_weights([&](int lane, int pair, int word)
+                               RNNKERNELS_INLINED { return grid_weight(m_, call_, 0, lane, pair, word); });
         m_.lanes([&](int lane) RNNKERNELS_INLINED {
             each_value(lane, [&](int v, int unit, int)
                                  RNNKERNELS_INLINED { Maths::begin(call_, unit_in(unit), bias_[v].of(lane)); });
@@ -108,25 +125,13 @@ public:
         });
     }
 
-private:
+protected:
     RNNKERNELS_INLINE Index row_of(int row) const { return tile_ * m_.shape().rows() + row; }
     // One that there is.
     RNNKERNELS_INLINE int unit_in(int unit) const { return unit < hidden() ? unit : hidden() - 1; }
     RNNKERNELS_INLINE void store_h(int buffer, int row, int unit, float h) const {
         const std::uint16_t bits[] = {Stored::bits(h)};
         m_.store(tile_, buffer, row, unit, bits);
-    }
-
-    // Two numbers of weight_hh, or zeros.
-    RNNKERNELS_INLINE unsigned weight(int lane, int pair, int word) const {
-        const int row = row_tile(m_.shape(), m_.warp) * kTileRows + word_row(lane, word);
-        const int in_block = row / m_.shape().gates, gate = row % m_.shape().gates;
-        const int unit = Base::first_unit() + in_block;
-        const int k = word_k(m_.shape(), m_.warp, lane, pair, word);
-        if (in_block >= m_.shape().block_units() || unit >= hidden() || k >= hidden()) return 0;
-        const std::uint16_t* const from =
-            call_.weight + (static_cast<Index>(call_.gate_row[gate]) * hidden() + unit) * hidden() + k;
-        return from[0] | (k + 1 < hidden() ? static_cast<unsigned>(from[1]) << 16 : 0U);
     }
 
     // What of a step does not wait for h.
@@ -141,6 +146,19 @@ private:
         });
     }
 
+    RNNKERNELS_INLINE void get_states(int v, int lane, V* now) const {
+        RNNKERNELS_IN_REGISTERS
+        for (int k = 0; k < Maths::state_count(call_); ++k) now[k] = V(state_[v][k][lane]);
+    }
+    // For the next step, and those that the caller wants of every step; `row` is the chunk's.
+    RNNKERNELS_INLINE void set_states(int v, int lane, Index row, int unit, const V* next) {
+        RNNKERNELS_IN_REGISTERS
+        for (int k = 0; k < Maths::state_count(call_); ++k) {
+            state_[v][k][lane] = next[k].raw;
+            if (call_.sequence[k]) call_.a.store(call_.sequence[k], call_.a.place(row) * hidden() + unit, next[k]);
+        }
+    }
+
     RNNKERNELS_INLINE void finish_values(Index t, bool last) {
         const Index count = call_.count(t), first = call_.first(t);
         m_.lanes([&](int lane) RNNKERNELS_INLINED {
@@ -152,17 +170,10 @@ private:
                     RNNKERNELS_IN_REGISTERS
                     for (int gate = 0; gate < m_.shape().gates; ++gate)
                         u[gate] = V(Base::total(unit - Base::first_unit(), gate, row));
-                    RNNKERNELS_IN_REGISTERS
-                    for (int k = 0; k < Maths::state_count(call_); ++k) now[k] = V(state_[v][k][lane]);
+                    get_states(v, lane, now);
                     Maths::step(call_, first + of_batch, of_batch, unit, x_[v].of(lane), u, bias_[v].of(lane), now,
                                 next);
-                    RNNKERNELS_IN_REGISTERS
-                    for (int k = 0; k < Maths::state_count(call_); ++k) {
-                        state_[v][k][lane] = next[k].raw;
-                        if (call_.sequence[k])
-                            call_.a.store(call_.sequence[k], call_.a.place(first + of_batch) * hidden() + unit,
-                                          next[k]);
-                    }
+                    set_states(v, lane, first + of_batch, unit, next);
                 }
                 if (!last) store_h(buffer_of(t + 1), row, unit, state_[v][0][lane]);
             });
