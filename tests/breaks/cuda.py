@@ -100,6 +100,48 @@ BREAKS = [
         EMULATED,
     ),
     Break(
+        "jax on cuda: halves are called as float32",
+        "python/rnnkernels/jax/_calls.py",
+        "**dict.fromkeys(readers, as_halves)",
+        "**dict.fromkeys(readers, as_given)",
+        "tests/jax/test_jax_cuda_halves.py",
+        EMULATED,
+    ),
+    Break(
+        "jax on cuda: a reserve has the room of float32 on the CPU alone",
+        "python/rnnkernels/jax/_calls.py",
+        "return max(most, int(module.reserve_size(cell, hidden, half or dtype)))",
+        "return most // 2",
+        "tests/jax/test_jax_cuda_halves.py",
+        EMULATED,
+    ),
+    Break(
+        "jax on cuda: halves of the two kinds are taken for each other",
+        "csrc/binding/xla_buffers.h",
+        "{xla::kF32, xla::kF64, xla::kBf16, xla::kF16}",
+        "{xla::kF32, xla::kF64, xla::kF16, xla::kBf16}",
+        "tests/jax/test_jax_cuda_halves.py",
+        EMULATED,
+    ),
+    Break(
+        "jax on cuda: rows of halves are moved as float32's",
+        "csrc/binding/xla_ffi.cpp",
+        "return number_bytes(code_of(problem.dtype));",
+        "return problem.dtype == Dtype::float64 ? 8 : 4;",
+        "tests/jax/test_jax_cuda_halves.py",
+        EMULATED,
+    ),
+    Break(
+        "jax on cuda: gradients of reset states of halves are rounded at each addition",
+        "csrc/binding/ragged_lengths.h",
+        "sum[unit] += number_of_half(dtype, static_cast<const std::uint16_t*>(sequences)[s * width + unit]);",
+        "sum[unit] = number_of_half(\n                    dtype, half_of_number(dtype, sum[unit] + "
+        "number_of_half(dtype, static_cast<const std::uint16_t*>(\n                               "
+        "sequences)[s * width + unit])));",
+        "tests/jax/test_jax_cuda_halves.py",
+        EMULATED,
+    ),
+    Break(
         "jax on cuda: the kernel in use is not asked for",
         "python/rnnkernels/jax/_calls.py",
         "cls(module.kernel(), extension.tf32_allowed())",
