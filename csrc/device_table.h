@@ -63,10 +63,12 @@ void wait(int device, void* stream);
 // Whether somebody records this stream of a device: what is put into it belongs to a graph of theirs.
 bool is_recorded_stream(int device, void* stream);
 
-// A forward that was recorded (cuda/graph.h), to run as often as its arrays have new numbers: one launch. Everything in
-// the call must live as long, its scratch memory too; a call like it has been run before. Run by one thread at a time.
+// Forwards, one after the other, that were recorded (cuda/graph.h), to run as often as their arrays have new numbers:
+// one launch. Everything in the calls must live as long, their scratch memory too; calls like them have been run
+// before. All are of one device. Run by one thread at a time.
+struct GatheredCall;
 struct Recorded;
-Recorded* record_forward(int set, int cell, Dtype dtype, const ForwardCall& call);
+Recorded* record_forwards(const GatheredCall* calls, int count);
 void run_recorded(const Recorded* recorded, int device, void* stream);
 void discard_recorded(Recorded* recorded);  // which may be null
 
@@ -132,7 +134,7 @@ struct MeasuredKernel {
 const char* kernel_for(const Shape& shape, Dtype dtype, int capability, int processors, const MeasuredKernel* rows,
                        Index count);
 
-// A call that waits to be put with others: a forward or a backward.
+// A call that waits to be put with others, or recorded: a forward or a backward.
 struct GatheredCall {
     int set, cell;
     Dtype dtype;

@@ -30,11 +30,13 @@ inline void check_step_rows(Index given, Index batch) {
                               ", got B = " + std::to_string(given));
 }
 
+inline constexpr const char* kOneAtATime = "stepper: expected one call at a time, got a second one";
+
 // One user of a stepper at a time: two steps of one state at once have no meaning.
 class Hold {
 public:
     explicit Hold(std::atomic<bool>& busy) : busy_(busy) {
-        if (busy_.exchange(true)) throw std::runtime_error("stepper: expected one call at a time, got a second one");
+        if (busy_.exchange(true)) throw std::runtime_error(kOneAtATime);
     }
     ~Hold() { busy_ = false; }
     Hold(const Hold&) = delete;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "../recurrence/problem.h"
+#include "half_numbers.h"
 
 namespace rnnkernels::binding {
 
@@ -85,10 +86,14 @@ public:
             if (rows) copy(last_[row] >= 0 ? nullptr : ended, at, static_cast<char*>(rows) + row * bytes, bytes);
             if (reset) std::memset(static_cast<char*>(reset) + row * bytes, 0, bytes);
         }
-        if (dtype == Dtype::float32)
+        if (is_half(dtype)) {
+            add_halves(dtype, sequences, rows, false, bytes / sizeof(std::uint16_t));
+            add_halves(dtype, sequences, reset, true, bytes / sizeof(std::uint16_t));
+        } else if (dtype == Dtype::float32) {
             add<float>(sequences, rows, reset, bytes / sizeof(float));
-        else
+        } else {
             add<double>(sequences, rows, reset, bytes / sizeof(double));
+        }
     }
 
 private:
@@ -106,6 +111,21 @@ private:
                 to[static_cast<std::size_t>(sequences_[s].row) * width + unit] +=
                     static_cast<const Real*>(sequences)[s * width + unit];
         }
+    }
+
+    // Of halves: a row's sum is float32, and rounded once. `fresh`: which of the sequences.
+    void add_halves(Dtype dtype, const void* sequences, void* rows, bool fresh, std::size_t width) const {
+        if (!rows) return;
+        auto* const to = static_cast<std::uint16_t*>(rows);
+        std::vector<float> sums(last_.size() * width);  // (B, width)
+        for (std::size_t i = 0; i < sums.size(); ++i) sums[i] = number_of_half(dtype, to[i]);
+        for (std::size_t s = 0; s < sequences_.size(); ++s) {
+            if (sequences_[s].fresh != fresh) continue;
+            float* const sum = sums.data() + static_cast<std::size_t>(sequences_[s].row) * width;
+            for (std::size_t unit = 0; unit < width; ++unit)
+                sum[unit] += number_of_half(dtype, static_cast<const std::uint16_t*>(sequences)[s * width + unit]);
+        }
+        for (std::size_t i = 0; i < sums.size(); ++i) to[i] = half_of_number(dtype, sums[i]);
     }
 
     static void copy(const void* from, Index at, void* to, std::size_t bytes) {

@@ -22,7 +22,23 @@ inline std::string text_of(const Dims& shape) {
 
 inline Dims dims_of(const xla::Buffer& buffer) { return Dims(buffer.dims, buffer.dims + buffer.rank); }
 
-inline int code_of(Dtype dtype) { return dtype == Dtype::float32 ? xla::kF32 : xla::kF64; }
+inline int code_of(Dtype dtype) {
+    static constexpr int codes[] = {xla::kF32, xla::kF64, xla::kBf16, xla::kF16};
+    return codes[static_cast<int>(dtype)];
+}
+
+// One of kDtypes.
+inline Dtype dtype_of(const xla::Buffer& buffer, const char* name) {
+    std::string known;
+    for (const Dtype dtype : kDtypes) {
+        if (buffer.dtype == code_of(dtype)) return dtype;
+        known += (known.empty() ? "" : " or ") + std::string(name_of(dtype));
+    }
+    throw std::logic_error(std::string(name) + ": expected dtype " + known + ", got XLA's type " +
+                           std::to_string(buffer.dtype));
+}
+
+inline std::size_t number_bytes(int code) { return code == xla::kF64 ? 8 : code == xla::kF32 ? 4 : 2; }
 
 // The buffers of a call, one after the other.
 class XlaReader {
@@ -71,7 +87,7 @@ public:
         if (more()) throw std::logic_error(std::string(what_) + ": more buffers than expected");
     }
     static std::size_t bytes_of(int dtype, const Dims& shape) {
-        std::size_t bytes = dtype == xla::kF64 ? sizeof(double) : sizeof(float);
+        std::size_t bytes = number_bytes(dtype);
         for (const Index size : shape) bytes *= static_cast<std::size_t>(size);
         return bytes;
     }

@@ -41,7 +41,7 @@ struct Layered {
     bool has(std::int64_t option) const { return (options & option) != 0; }
     Index steps() const { return problem.steps; }
     Index batch() const { return problem.batch; }
-    std::size_t number_size() const { return problem.dtype == Dtype::float32 ? sizeof(float) : sizeof(double); }
+    std::size_t number_size() const { return number_bytes(code_of(problem.dtype)); }
     Dims row_state(int k) const { return {batch(), problem.width(k)}; }
     Index reserve_bytes() const {
         const Inputs& in = problem.in;
@@ -58,7 +58,7 @@ void read_layer(Layered& call, XlaReader& from) {
     for (int k = 0; k < kParameters; ++k) {
         if (!call.has(std::int64_t{1} << k)) continue;
         const xla::Buffer& found = from.peek();
-        if (k == 0) p.dtype = found.dtype == xla::kF64 ? Dtype::float64 : Dtype::float32;
+        if (k == 0) p.dtype = dtype_of(found, names[k]);
         call.parameters[k] = dims_of(found);
         data[k] = from.take(names[k], code_of(p.dtype), call.parameters[k]);
     }

@@ -93,7 +93,7 @@ struct Api {
     Error* (*free_memory)(MemoryFreeArguments*);
 };
 
-inline constexpr int kS32 = 4, kS64 = 5, kU8 = 6, kF32 = 11, kF64 = 12;
+inline constexpr int kS32 = 4, kS64 = 5, kU8 = 6, kF16 = 10, kF32 = 11, kF64 = 12, kBf16 = 16;
 
 // An array: dense, the last dimension fastest.
 inline constexpr int kBuffer = 1;

@@ -269,12 +269,14 @@ struct Recorded {
     Graph graph;
 };
 
-Recorded* record_forward(int set, int cell, Dtype dtype, const ForwardCall& call) {
-    const OnDevice device(call.in.where.device);
+Recorded* record_forwards(const GatheredCall* calls, int count) {
+    const OnDevice device(calls[0].forward.in.where.device);
     const Record record = [&](void* stream) {
-        ForwardCall there = call;
-        there.in.where.stream = stream;
-        forward(set, cell, dtype, there);
+        for (int i = 0; i < count; ++i) {
+            ForwardCall there = calls[i].forward;
+            there.in.where.stream = stream;
+            forward(calls[i].set, calls[i].cell, calls[i].dtype, there);
+        }
     };
     return new Recorded{Graph(record)};
 }

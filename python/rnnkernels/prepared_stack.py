@@ -6,12 +6,12 @@ Each layer, and each direction of it, is a `Prepared`. Training, and layers whos
 from __future__ import annotations
 
 import re
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import _cpu
 from ._alone import Alone
 from ._arguments import DeviceKind, fits_rows, of_step, settled
+from ._on_gpu import device_layers
 from ._scalars import as_flag, as_items, check_mapping, shown
 from ._stacked import join
 from .parameters import cell_info, check_layers
@@ -212,7 +212,7 @@ class PreparedStack:
 class StackStepper:
     """A prepared stack and its states: call it with one step's input after another.
 
-    All layers of a step are one call of the kernels' module, on a GPU one of each layer. One thread at a time may use
+    All layers of a step are one call of the kernels' module, on a GPU one CUDA graph. One thread at a time may use
     it. A copy goes on by itself from the states of the moment.
 
     Parameters
@@ -251,7 +251,7 @@ class StackStepper:
         steps = [stepper._stepper for stepper in self._steppers]
         self._step: Any
         if type(stack.layers[0]._kind) is DeviceKind:
-            self._step = partial(_step_all, steps)
+            self._step = device_layers().DeviceStackStepper(steps).step
         else:
             self._step = _cpu.stack_stepper(steps).step
 
@@ -326,15 +326,6 @@ def _stacked(kind: type[PreparedStack], layers: tuple[Prepared, ...], directions
     made = object.__new__(kind)
     made.layers, made.num_directions, made.num_layers = layers, directions, len(layers) // directions
     return made
-
-
-def _step_all(steppers: Sequence[Any], x: Any) -> Any:
-    """Take a step of all layers on a GPU; None, and nothing is done, where `x` cannot be read as it is."""
-    for stepper in steppers:
-        x = stepper.step(x)
-        if x is None:
-            break
-    return x
 
 
 def _in_order(params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -261,6 +261,161 @@ def test_stacks(tensors: Any, bidirectional: bool) -> None:
     assert equal(torch, stepper.state, state)
 
 
+def stack_of(torch: Any, cell: str, dtype: str = "float32", layers: int = 3, inputs: int = 4) -> Any:
+    """A stack whose parameters are tensors, and x (T, B, I)."""
+    proj_size = {"proj_size": 5} if rk.cell_info(cell)["projected"] else {}
+    stack = rk.Stack(cell, 7 if rk.cell_info(cell)["direct"] else inputs, 7, layers, rng=0, **proj_size)
+    kind = getattr(torch, dtype)
+    stack.params = {name: torch.from_numpy(w.copy()).to(kind) for name, w in stack.params.items()}
+    x = torch.randn(6, 3, stack.params["weight_ih_l0"].shape[1], generator=torch.Generator().manual_seed(0))
+    return stack, x.to(kind)
+
+
+STACKED = [cell for cell in FORMS if "elements" not in rk.cell_info(cell) or not rk.cell_info(cell)["elements"]]
+
+
+@pytest.mark.parametrize("kernel", ["reference", "products", "resident"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("cell", STACKED)
+def test_a_stacks_step_is_one_graph_with_the_bits_of_its_layers(
+    tensors: Any, emulated: Any, cell: str, dtype: str, kernel: str
+) -> None:
+    """Those of a sequence of one step, layer by layer. A step copies x, and no h from a layer to the next."""
+    torch = tensors
+    stack, x = stack_of(torch, cell, dtype)
+    prepared = stack.prepare()
+    cuda.set_kernel(kernel)
+    try:
+        prepared.forward(x[:1])
+    except ValueError as error:
+        pytest.skip(str(error))
+    stepper = prepared.stepper(3)
+    library = ctypes.CDLL(emulated.__file__)
+    before: Any = None
+    for t in range(len(x)):
+        wanted, before = prepared.forward(x[t : t + 1], before)
+        copies = library.emulated_copies()
+        h = stepper(x[t])
+        assert library.emulated_copies() == copies + 1
+        assert equal(torch, h, wanted[0])
+        assert equal(torch, stepper.state, before)
+    assert stepper._step.__self__.graphs == 2
+    assert [each._stepper.graphs for each in stepper._steppers] == [0, 0, 0]
+
+
+def test_a_stack_of_tokens_and_of_no_rows(tensors: Any) -> None:
+    torch = tensors
+    stack, _ = stack_of(torch, "gru")
+    prepared = stack.prepare(tokens=True)
+    tokens = torch.tensor([[0, 3, 1], [1, 1, 2], [3, 0, 0]], dtype=torch.int32)
+    stepper = prepared.stepper(3)
+    before: Any = None
+    for t in range(3):
+        wanted, before = prepared.forward(tokens[t : t + 1], before)
+        assert equal(torch, stepper(tokens[t]), wanted[0])
+    empty = prepared.stepper(0)
+    for _ in range(3):
+        assert empty(tokens[0, :0]).shape == (0, 7)
+    assert empty._step.__self__.graphs == 0
+
+
+def test_a_stacks_results_take_turns_and_may_be_the_next_input(tensors: Any) -> None:
+    torch = tensors
+    stack, _ = stack_of(torch, "lstm", inputs=7)
+    prepared = stack.prepare()
+    stepper = prepared.stepper(2)
+    x: Any = torch.ones(2, 7)
+    wanted, before = x, None
+    for _ in range(6):
+        outputs, before = prepared.forward(wanted[None], before)
+        wanted = outputs[0]
+        x = stepper(x)
+        assert equal(torch, x, wanted)
+    first, second, third = (stepper(x) for _ in range(3))
+    assert first.data_ptr() == third.data_ptr() != second.data_ptr()
+
+
+def test_what_makes_a_stacks_graphs_anew(tensors: Any) -> None:
+    """Another kernel or TF32; a term or more memory of one of its layers, in the middle of the steps."""
+    torch = tensors
+    stack, x = stack_of(torch, "lstm")
+    prepared = stack.prepare()
+    stepper = prepared.stepper(3)
+    begun: Any = None
+    term: Any = None
+    graphs = []
+    for t in range(6):
+        cuda.set_kernel("reference" if t >= 4 else "products")
+        if t == 3:
+            term = [None, torch.full((3, 28), 0.5), None]
+            stepper._steppers[1]._stepper.reset(begun[1], term[1])
+        wanted, begun = prepared.forward(x[t : t + 1], begun, term=term)
+        assert equal(torch, stepper(x[t]), wanted[0])
+        graphs.append(stepper._step.__self__.graphs)
+    assert graphs == [0, 1, 2, 0, 0, 1]
+
+
+def test_a_recorded_stream_gets_a_stacks_pieces(tensors: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = tensors
+    stack, x = stack_of(torch, "gru")
+    prepared = stack.prepare()
+    stepper = prepared.stepper(3)
+    library = ctypes.CDLL(extension.load().__file__)
+    library.emulated_recording.restype = ctypes.c_void_p
+    stream = library.emulated_recording()
+    fixed = x[0].clone()
+    with monkeypatch.context() as patch:
+        patch.setattr(arrays.TorchFrame, "stream", lambda _: stream)
+        h = stepper(fixed)
+    assert all(not part.any() for layer in stepper.state for part in layer)
+    begun: Any = None
+    for t in (0, 1, 2):
+        fixed.copy_(x[t])
+        library.emulated_replay(ctypes.c_void_p(stream))
+        wanted, begun = prepared.forward(x[t : t + 1], begun)
+        assert equal(torch, h, wanted[0])
+
+
+@pytest.mark.parametrize(
+    ("x", "kind", "said"),
+    [
+        (lambda _: np.zeros((3, 4), np.float32), TypeError, "x_t: expected an array on GPU 0, .* got a ndarray"),
+        (lambda t: t.zeros(3, 4, dtype=t.float64), TypeError, "x_t: expected dtype torch.float32"),
+        (lambda t: t.zeros(3, dtype=t.int64), TypeError, "x_t: expected vectors, what the layer was prepared for"),
+        (lambda t: t.zeros(3, 3), ValueError, r"x_t: expected shape \(B, I\) = \(3, 4\), got \(3, 3\)"),
+        (lambda t: t.zeros(5, 4), ValueError, "x_t: expected the stepper's batch size, B = 3, got B = 5"),
+    ],
+)
+def test_a_bad_step_of_a_stack_is_named_and_changes_nothing(tensors: Any, x: Any, kind: type, said: str) -> None:
+    stack, xs = stack_of(tensors, "lstm")
+    stepper = stack.prepare().stepper(3)
+    stepper(xs[0])
+    state = stepper.state
+    with pytest.raises(kind, match=said):
+        stepper(x(tensors))
+    assert equal(tensors, stepper.state, state)
+
+
+def test_steppers_that_do_not_fit_on_each_other(tensors: Any) -> None:
+    """The module asks by itself: it reads h of the one below where it lies."""
+    torch = tensors
+
+    def layer(inputs: int, dtype: str = "float32", batch: int = 3, tokens: bool = False) -> Any:
+        made = {n: torch.from_numpy(w) for n, w in rk.init_params("gru", inputs, 7, rng=0).items()}
+        params = {n: w.to(getattr(torch, dtype)) for n, w in made.items()}
+        return rk.Prepared("gru", params, tokens=tokens).stepper(batch)._stepper
+
+    stacked = type(stack_of(torch, "gru")[0].prepare().stepper(3)._step.__self__)
+    stacked([layer(4), layer(7), layer(7)])
+    for other in (layer(6), layer(7, "float64"), layer(7, batch=2), layer(7, tokens=True)):
+        with pytest.raises(
+            ValueError, match="steppers: expected each on the device, and of the dtype, batch and width"
+        ):
+            stacked([layer(4), other])
+    with pytest.raises(RuntimeError, match="expected one call at a time"):
+        stacked([layer(7), *[layer(7)] * 2]).step(torch.ones(3, 7))  # the same one twice
+
+
 # ---- copies -------------------------------------------------------------------------------------
 
 

@@ -1,7 +1,7 @@
 """The JAX function on a GPU: the CUDA backend, emulated, called by XLA's frames; and what is lowered for "cuda".
 
 The CPU's results through JAX, which test_jax.py holds to the kernels bit for bit, are what is expected. Memory begins
-as NaN, and every block of XLA's scratch memory must come back.
+as NaN, and every block of XLA's scratch memory must come back (conftest.py). Not here: halves.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from problems import FORMS, make
 from separate_calls import reset_state
-from xla_on_emulated import Xla
 
 import rnnkernels as rk
 import rnnkernels.jax as rkj
@@ -23,34 +22,7 @@ from rnnkernels import cuda
 from rnnkernels.jax import _calls
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_kept: list[Xla] = []
-
-
-@pytest.fixture
-def xla(emulated: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Xla]:
-    """Calls traced from here on go to the emulated backend."""
-    if not _kept:  # XLA keeps what it is told until the process ends
-        _kept.append(Xla(emulated))
-        _kept[0].register("rnnkernels_emulated_forward", "rnnkernels_emulated_backward")
-    found = _kept[0]
-    found.calls, found.most, found.limit = 0, 0, 1 << 40
-    monkeypatch.setattr(_calls, "FORWARD", "rnnkernels_emulated_forward")
-    monkeypatch.setattr(_calls, "BACKWARD", "rnnkernels_emulated_backward")
-    jax.clear_caches()
-    emulated.set_kernel("reference")
-    yield found
-    jax.clear_caches()
-    assert not found.given
-
-
-@pytest.fixture
-def x64() -> Iterator[None]:
-    before = jax.config.jax_enable_x64
-    jax.config.update("jax_enable_x64", True)
-    yield
-    jax.config.update("jax_enable_x64", before)
+    from xla_on_emulated import Xla
 
 
 def vjp_of(p: Any, **options: Any) -> tuple[Any, Any]:
@@ -143,7 +115,8 @@ def test_tokens(kind: str, xla: Xla, x64: None) -> None:
     assert_close(both(), on_the_cpu(both), "float32")
 
 
-def test_halves_are_the_float32_calls_rounded(xla: Xla) -> None:
+def test_halves_where_no_platform_reads_them(xla: Xla) -> None:
+    """Here all is compiled for a CPU: the float32 call's results, rounded."""
     p = make("lstm", (4, 3, 5, 6), "float32")
     half = [jax.tree.map(lambda a: jnp.asarray(a).astype(jnp.bfloat16), part) for part in (p.x, p.params)]
     wide = [jax.tree.map(lambda a: a.astype(jnp.float32), part) for part in half]

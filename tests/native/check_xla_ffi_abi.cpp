@@ -62,7 +62,8 @@ SAME(Api, create_error, XLA_FFI_Api, XLA_FFI_Error_Create);
 static_assert(sizeof(x::Api) <= sizeof(XLA_FFI_Api));
 
 static_assert(x::kS32 == XLA_FFI_DataType_S32 && x::kS64 == XLA_FFI_DataType_S64 && x::kU8 == XLA_FFI_DataType_U8 &&
-              x::kF32 == XLA_FFI_DataType_F32 && x::kF64 == XLA_FFI_DataType_F64);
+              x::kF16 == XLA_FFI_DataType_F16 && x::kF32 == XLA_FFI_DataType_F32 && x::kF64 == XLA_FFI_DataType_F64 &&
+              x::kBf16 == XLA_FFI_DataType_BF16);
 static_assert(x::kBuffer == XLA_FFI_ArgType_BUFFER && x::kBuffer == XLA_FFI_RetType_BUFFER);
 SAME(Buffer, dtype, XLA_FFI_Buffer, dtype);
 SAME(Buffer, data, XLA_FFI_Buffer, data);

@@ -19,6 +19,7 @@ namespace {
 
 constexpr int kDevices = 2;  // so that arrays can be on the wrong one
 int current = 0;
+int copies = 0;
 
 void check_device(int device) {
     if (device < 0 || device >= kDevices)
@@ -69,6 +70,7 @@ void copy_in(const void* host, void* device, Index bytes) {
 void copy_out(const void* device, void* host, Index bytes) { copy_in(device, host, bytes); }
 int device_of(void*) { return current; }
 void copy(int, void* stream, const void* from, void* to, Index bytes) {
+    ++copies;
     const auto work = [=] { copy_in(from, to, bytes); };
     if (stream)
         static_cast<Recording*>(stream)->push_back(work);
@@ -85,8 +87,9 @@ CublasInfo cublas_info() { throw Unavailable("cuBLAS 13 was not found (emulated)
 
 }  // namespace rnnkernels::cuda
 
-// A stream that its owner records, for tests (by ctypes).
+// A stream that its owner records, and how many copies have been put into streams, for tests (by ctypes).
 extern "C" {
+__attribute__((visibility("default"))) int emulated_copies() { return rnnkernels::cuda::copies; }
 __attribute__((visibility("default"))) void* emulated_recording() { return new rnnkernels::cuda::Recording; }
 __attribute__((visibility("default"))) void emulated_replay(void* stream) {
     for (const auto& work : *static_cast<rnnkernels::cuda::Recording*>(stream)) work();

@@ -16,11 +16,13 @@ from . import extension
 from .calls import _place, _take, _view, _views
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rnnkernels._call import Rows, State
     from rnnkernels.noise import Drawn
     from rnnkernels.parameters import Array
 
-__all__ = ["DeviceLayer", "DeviceStepper"]
+__all__ = ["DeviceLayer", "DeviceStackStepper", "DeviceStepper"]
 
 
 class DeviceLayer:
@@ -57,15 +59,14 @@ class DeviceLayer:
         return DeviceStepper(self, batch_size, noise)
 
 
-class DeviceStepper:
-    """A layer's states on a GPU; the counterpart of what ``_cpu.stepper`` makes."""
+class _Steps:
+    """Steps that run as graphs; `_held` is the extension's, `_dtypes` are those of x."""
 
     __slots__ = ("_dtypes", "_frame", "_held")
 
-    def __init__(self, layer: DeviceLayer, batch_size: int, noise: Drawn | None) -> None:
-        self._frame = layer.frame
-        self._dtypes = (self._frame.name(layer.arrays.weight_ih.dtype), "int64")
-        self._held = extension.load().stepper(_place(self._frame), layer._held, batch_size, noise)
+    _dtypes: tuple[str, str]
+    _frame: TorchFrame | CupyFrame
+    _held: Any
 
     @property
     def graphs(self) -> int:
@@ -78,6 +79,32 @@ class DeviceStepper:
         if device_frame(x) is not frame or frame.name(x.dtype) not in self._dtypes:
             return None
         return self._held.step(_place(frame), frame.view(x)).owner
+
+
+class DeviceStackStepper(_Steps):
+    """Steppers on a GPU, one above the other; the counterpart of what ``_cpu.stack_stepper`` makes.
+
+    A step of all of them is one graph: a layer reads h of the one below where it lies.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, steppers: Sequence[DeviceStepper]) -> None:
+        first = steppers[0]
+        self._frame, self._dtypes = first._frame, first._dtypes
+        held = [stepper._held for stepper in steppers]
+        self._held = extension.load().stack_stepper(_place(self._frame), held)
+
+
+class DeviceStepper(_Steps):
+    """A layer's states on a GPU; the counterpart of what ``_cpu.stepper`` makes."""
+
+    __slots__ = ()
+
+    def __init__(self, layer: DeviceLayer, batch_size: int, noise: Drawn | None) -> None:
+        self._frame = layer.frame
+        self._dtypes = (self._frame.name(layer.arrays.weight_ih.dtype), "int64")
+        self._held = extension.load().stepper(_place(self._frame), layer._held, batch_size, noise)
 
     def state(self) -> State:
         """Return copies of the states."""

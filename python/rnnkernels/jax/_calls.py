@@ -5,6 +5,7 @@ The C++ side, csrc/binding/xla_ffi.cpp, has the order of arguments and results a
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -15,7 +16,7 @@ from rnnkernels.cuda import extension
 from rnnkernels.parameters import NAMES, cell_info
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rnnkernels._asked import Asked
 
@@ -24,6 +25,7 @@ BITS = (*NAMES, "state", "lengths", "reverse", "dx", "resets", "reset_state", "p
 ALIGNMENT = 64  # a reserve that is cut out of an array of them stays aligned
 
 FORWARD, BACKWARD = "rnnkernels_forward", "rnnkernels_backward"
+READS_HALVES = ("cuda",)  # the platforms whose functions take halves as they are
 
 
 def register() -> None:
@@ -56,14 +58,17 @@ class OnCuda(NamedTuple):
         return cls() if module is None else cls(module.kernel(), extension.tf32_allowed())
 
 
-def reserve_size(cell: str, hidden: int, dtype: str) -> int:
-    """Return the bytes of a reserve per row of a step: enough for each platform that a call may be compiled for."""
+def reserve_size(cell: str, hidden: int, dtype: str, half: str | None = None) -> int:
+    """Return the bytes of a reserve per row of a step: enough for each platform that a call may be compiled for.
+
+    `half`: the dtype on those that read halves.
+    """
     most: int = _cpu.reserve_size(cell, hidden, dtype)
     module = cuda_module()
     if module is None:
         return most
     try:
-        return max(most, int(module.reserve_size(cell, hidden, dtype)))
+        return max(most, int(module.reserve_size(cell, hidden, half or dtype)))
     except ValueError:  # a cell of the CPU's alone
         return most
 
@@ -85,6 +90,7 @@ class Static(NamedTuple):
     hidden: int  # H
     width: int  # of h
     on_cuda: OnCuda
+    half: str | None = None  # of arrays that were made float32: what the user gave
 
     @property
     def x(self) -> int:
@@ -144,8 +150,7 @@ class Static(NamedTuple):
     def _forward(self, arrays: Sequence[Any], more: list[Any]) -> list[Any]:
         dtype = arrays[0].dtype
         results = [jax.ShapeDtypeStruct(shape, dtype) for shape in self.shapes(arrays[self.x])] + more
-        run = jax.ffi.ffi_call(FORWARD, results, vmap_method="sequential")
-        return list(run(*arrays, **self._attributes()))
+        return self._run(FORWARD, results, arrays, self._attributes())
 
     def backward(self, wants_dx: bool, *arrays: Any) -> list[Any]:
         """Differentiate: `arrays`, what `train` gave but for the states, and their gradients.
@@ -156,5 +161,43 @@ class Static(NamedTuple):
         like = [arrays[self.x]] if wants_dx else []
         like += [*arrays[: self.x], *arrays[self.states], *arrays[self.reset_states]]
         results = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in like]
-        run = jax.ffi.ffi_call(BACKWARD, results, vmap_method="sequential")
-        return list(run(*arrays, **self._attributes(wants_dx)))
+        return self._run(BACKWARD, results, arrays, self._attributes(wants_dx))
+
+    def _run(self, name: str, results: Sequence[Any], arrays: Sequence[Any], attributes: dict[str, Any]) -> list[Any]:
+        if self.half is None:
+            return _plain(name, results, attributes, *arrays)
+        like = tuple((result.shape, np.dtype(result.dtype).name) for result in results)
+        return list(_either(name, like, tuple(attributes.items()), self.half, READS_HALVES, *arrays))
+
+
+def _plain(name: str, results: Sequence[Any], attributes: Mapping[str, Any], *arrays: Any) -> list[Any]:
+    return list(jax.ffi.ffi_call(name, results, vmap_method="sequential")(*arrays, **attributes))
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+def _either(
+    name: str,
+    results: tuple[tuple[Any, ...], ...],
+    attributes: tuple[tuple[str, Any], ...],
+    half: str,
+    readers: tuple[str, ...],
+    *arrays: Any,
+) -> list[Any]:
+    """Call with what was widened: as it is, on a platform that reads halves as the halves that it was.
+
+    There nothing is lost: what goes in was halves, or is a result that was. A compiled program holds no conversion of a
+    half to float32 and back.
+    """
+    wide = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in results]
+    narrow = [jax.ShapeDtypeStruct(a.shape, half if a.dtype == np.float32 else a.dtype) for a in wide]
+
+    def as_halves(*arrays: Any) -> list[Any]:
+        given = [a.astype(half) if a.dtype == np.float32 else a for a in arrays]
+        found = _plain(name, narrow, dict(attributes), *given)
+        return [a.astype(b.dtype) for a, b in zip(found, wide, strict=True)]
+
+    def as_given(*arrays: Any) -> list[Any]:
+        return _plain(name, wide, dict(attributes), *arrays)
+
+    found: list[Any] = jax.lax.platform_dependent(*arrays, default=as_given, **dict.fromkeys(readers, as_halves))
+    return found

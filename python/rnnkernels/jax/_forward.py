@@ -50,8 +50,9 @@ def forward(
     x : array_like, (T, B, I) of the parameters' dtype, or (T, B) of integers
         Vectors, or tokens in [0, I).
     params : mapping of str to array_like
-        As in `rnnkernels.forward`. float32, float64 with ``jax_enable_x64``, or bfloat16 or float16: these are made
-        float32, the whole sequence is computed in it, and results and gradients are rounded once, at the end.
+        As in `rnnkernels.forward`. float32, float64 with ``jax_enable_x64``, or bfloat16 or float16. On the CPU these
+        are made float32, the whole sequence is computed in it, and results and gradients are rounded once, at the end;
+        on a GPU they stay halves in memory, and sums and states between steps are float32.
     state : sequence of array_like, each (B, H), optional
         The states before the first step, h first. Default: zeros.
     lengths : array_like of int, (B,), optional
@@ -86,7 +87,7 @@ def forward(
     Notes
     -----
     The instruction set is that in use when the call is traced; results are those of `rnnkernels.forward`, bit for bit,
-    those of half precisions are the float32 call's on the same numbers, rounded. On a GPU the kernel
+    those of half precisions on the CPU the float32 call's on the same numbers, rounded. On a GPU the kernel
     (`rnnkernels.cuda.set_kernel`) and TF32 (`rnnkernels.cuda.allow_tf32`) are those in use when it is traced, too, and
     ``products="bfloat16"`` is refused when it runs.
     """
@@ -120,10 +121,11 @@ def forward(
         resets is not None,
         reset_state is not None,
         _cpu.instruction_set(),
-        reserve_size(cell, hidden, str(arrays[0].dtype)),
+        reserve_size(cell, hidden, str(arrays[0].dtype), dtype.name),
         hidden,
         widths[0],
         OnCuda.now(),
+        dtype.name if half else None,
     )
     # NumPy's arrays become JAX's here: once all shapes are known to fit.
     results = layer(call, [a if isinstance(a, jax.Array) else jnp.asarray(a) for a in arrays])
