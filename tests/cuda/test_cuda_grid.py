@@ -24,6 +24,7 @@ SERVED = [
     for cell in rk.cells()
     if cell in TWO_PRODUCTS or not any(word in cell for word in ("projected", "layer_norm", "fgr", "indrnn", "mut3"))
 ]
+ONE_PRODUCT = [cell for cell in SERVED if cell not in TWO_PRODUCTS]
 
 
 def test_it_serves_the_cells_of_the_resident_kernel(tensors: Any) -> None:
