@@ -28,8 +28,9 @@ std::string not_grid(const CellTable& table, const Inputs& in, Dtype dtype, cons
 }
 std::string too_large(const CellTable& table, const Shape& shape, const Card& card) {
     return wanted("sizes whose weights stay on the card (docs/cuda.md)",
-                  std::to_string(tile_gates(table)) + " gates of H = " + std::to_string(shape.hidden) + " on " +
-                      std::to_string(card.processors) + " processors of capability " + name_of(card));
+                  std::to_string(table.hidden.count + table.gated.count) +
+                      " gates of H = " + std::to_string(shape.hidden) + " on " + std::to_string(card.processors) +
+                      " processors of capability " + name_of(card));
 }
 
 }  // namespace
