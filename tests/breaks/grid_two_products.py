@@ -136,14 +136,6 @@ BREAKS = [
         GRID,
     ),
     Break(
-        "grid, two products: rows that ended gate on",
-        WARP,
-        "if (of_batch < count) {\n                    V u[Maths::hiddens]{}, now[Maths::states];",
-        "if (of_batch < call_.batch) {\n                    V u[Maths::hiddens]{}, now[Maths::states];",
-        "",
-        GRID,
-    ),
-    Break(
         "grid, two products: rows that ended go on",
         WARP,
         "if (of_batch < count) {\n                    V u[Maths::hiddens]{}, now[Maths::states], next",
