@@ -103,10 +103,10 @@ BREAKS = [
         RESIDENT,
     ),
     Break(
-        "resident backward, two products: a row takes products of a step that it does not have",
+        "resident backward, two products: dL/d(the gated state) is that of the step behind",
         WARP,
-        "row < next, carried, between_",
-        "next >= 0, carried, between_",
+        "V(d_gated_[g][s][lane]), carried,",
+        "V(product_[g][s][lane]), carried,",
         "",
         RESIDENT,
     ),
