@@ -89,14 +89,6 @@ BREAKS = [
         GRID,
     ),
     Break(
-        "grid backward: a row takes products of a step that it does not have",
-        WARP,
-        "                                                 of_batch < now_.next, carried, du);",
-        "                                                 true, carried, du);",
-        "",
-        GRID,
-    ),
-    Break(
         "grid backward: a run begins without the products of the step behind",
         WARP,
         "is && of_batch < call_.behind ?",
