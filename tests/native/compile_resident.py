@@ -20,12 +20,13 @@ sys.path.append(str(ROOT / "tests/support"))
 from hand_programs import CELLS
 
 LAYERS = [("lstm", 512, 16), ("gru", 256, 64), ("rnn_tanh", 511, 600), ("slstm", 100, 3), ("lstm_program", 40, 9)]
+LAYERS += [("gru", 200, 600)]  # four groups
 # Of two products in a step.
 LAYERS += [("gru_reset_before", 512, 16), ("mut1", 256, 64), ("mgu", 511, 600), ("gru_reset_before_program", 40, 9)]
 # Both directions in one kernel.
 PAIRS = [("lstm", 512, 16), ("gru", 256, 64), ("lstm_program", 40, 9)]
 # Backwards.
-BACKWARDS = [*LAYERS[:5], ("lstm_peephole", 512, 64), ("slstm", 512, 64), ("janet", 512, 40)]
+BACKWARDS = [*LAYERS[:6], ("lstm_peephole", 512, 64), ("slstm", 512, 64), ("janet", 512, 40)]
 # Both directions of a backward.
 BACKWARD_PAIRS = [("lstm", 512, 16), ("lstm_program", 40, 9)]
 # Of float32, in TF32 or not.
