@@ -334,7 +334,7 @@ def test_resident_kernels(kernel: str, cell: str, dtype: str, shape: tuple[int, 
     check_all_steps("resident", cell, dtype, shape)
 
 
-@pytest.mark.parametrize("shape", [(37, 9, 40, 40), (20, 16, 16, 256)], ids=str)
+@pytest.mark.parametrize("shape", [(37, 9, 40, 40), (20, 16, 16, 256), (5, 8, 8, 384)], ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "tf32"])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_resident_kernels_of_float32(kernel: str, cell: str, dtype: str, shape: tuple[int, int, int, int]) -> None:

@@ -20,6 +20,7 @@ sys.path.append(str(ROOT / "tests/support"))
 from hand_programs import CELLS
 
 LAYERS = [("lstm", 512, 16), ("gru", 256, 64), ("rnn_tanh", 511, 600), ("slstm", 100, 3), ("lstm_program", 40, 9)]
+LAYERS += [("gru", 200, 600)]  # four groups
 # Of two products in a step.
 LAYERS += [("gru_reset_before", 512, 16), ("mut1", 256, 64), ("mgu", 511, 600), ("gru_reset_before_program", 40, 9)]
 # Both directions in one kernel.

@@ -38,7 +38,7 @@ struct BackwardMachine {
     static constexpr int kLaneUnits = given.of.lane_units();
     RNNKERNELS_INLINE static constexpr ResidentBackward shape() { return given; }
 
-    const BackwardMailbox& mailbox;
+    const BackwardMailbox mailbox;
     int block, warp, lane;
 
     template <class Use>

@@ -130,7 +130,7 @@ struct Machine {
     static constexpr int kLaneUnits = given.lane_units();
     RNNKERNELS_INLINE static constexpr Resident shape() { return given; }
 
-    const Mailbox& mailbox;
+    const Mailbox mailbox;
     int block, warp, lane;
 
     template <class Use>
