@@ -263,7 +263,7 @@ def test_stacks(tensors: Any, bidirectional: bool) -> None:
 
 def stack_of(torch: Any, cell: str, dtype: str = "float32", layers: int = 3, inputs: int = 4) -> Any:
     """A stack whose parameters are tensors, and x (T, B, I)."""
-    proj_size = {"proj_size": 5} if rk.cell_info(cell)["projected"] else {}
+    proj_size: dict[str, Any] = {"proj_size": 5} if rk.cell_info(cell)["projected"] else {}
     stack = rk.Stack(cell, 7 if rk.cell_info(cell)["direct"] else inputs, 7, layers, rng=0, **proj_size)
     kind = getattr(torch, dtype)
     stack.params = {name: torch.from_numpy(w.copy()).to(kind) for name, w in stack.params.items()}

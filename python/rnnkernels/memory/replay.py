@@ -2,8 +2,9 @@
 
 A run that keeps everything keeps about (gates + states) · T · B · H numbers. One that replays keeps T / k states and,
 while its backward works on k steps, what those k need; with k near √T both are small. It costs one more forward.
-Outputs, states and the gradients of inputs and states have the bits of a run that keeps everything; the gradients of
-the parameters are sums over the pieces, in another order, and differ by rounding. Not here: truncated
+Outputs, states and the gradients of inputs and states have the bits of a run that keeps everything, but for halves on a
+GPU, whose states are rounded between two pieces; the gradients of the parameters are sums over the pieces, in another
+order, and differ by rounding. Not here: truncated
 backpropagation, which keeps k steps and gives another gradient (`rnnkernels.bptt`).
 """
 
