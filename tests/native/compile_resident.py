@@ -22,6 +22,8 @@ from hand_programs import CELLS
 LAYERS = [("lstm", 512, 16), ("gru", 256, 64), ("rnn_tanh", 511, 600), ("slstm", 100, 3), ("lstm_program", 40, 9)]
 # Of two products in a step.
 LAYERS += [("gru_reset_before", 512, 16), ("mut1", 256, 64), ("mgu", 511, 600), ("gru_reset_before_program", 40, 9)]
+# Vectors that are fed back.
+LAYERS += [("mut3", 512, 16), ("lstm_fgr", 128, 16), ("lstm_fgr", 100, 600), ("lstm_fgr_program", 40, 9)]
 # Both directions in one kernel.
 PAIRS = [("lstm", 512, 16), ("gru", 256, 64), ("lstm_program", 40, 9)]
 # Backwards.
@@ -29,6 +31,8 @@ BACKWARDS = [*LAYERS[:5], ("lstm_peephole", 512, 64), ("slstm", 512, 64), ("jane
 # Of float32, in TF32 or not.
 FLOAT_LAYERS = [("lstm", 384, 16, True), ("lstm", 384, 8, False), ("gru", 256, 128, False), ("slstm", 100, 3, True)]
 FLOAT_LAYERS += [("gru_reset_before", 384, 16, True), ("gru_reset_before", 384, 8, False), ("mgu", 256, 128, False)]
+FLOAT_LAYERS += [("mut3", 384, 16, True), ("mut3", 256, 8, False), ("lstm_fgr", 144, 16, True)]
+FLOAT_LAYERS += [("lstm_fgr", 128, 8, False)]
 PROCESSORS = 132
 WANTED = ("STAS",)  # and a product
 FORBIDDEN = ("LDL", "STL", "BAR", "MEMBAR", "CCTL", "ERRBAR", "UCGABAR")
@@ -55,7 +59,7 @@ def look(cubin: Path, tool: str, product: str, what: str) -> None:
 def main(file: str, folder: str) -> None:
     """Compile each, and look at what came out."""
     module = load(file)
-    for name in ("lstm", "gru_reset_before"):
+    for name in ("lstm", "gru_reset_before", "lstm_fgr"):
         module.add_program(**{"name": f"{name}_program", **CELLS[name]})
     tool = disassembler()
     layers = [(*layer, "bfloat16", False, False, False) for layer in LAYERS]

@@ -12,7 +12,7 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 
 // Whether grid kernels have the cell's form.
 template <class Cell>
-inline constexpr bool has_grid = has_resident<Cell> && !two_products<Cell>;
+inline constexpr bool has_grid = has_resident<Cell> && !two_products<Cell> && feedback_count<Cell> == 0;
 
 // Of the number-th built-in cell.
 #if defined(RNNKERNELS_EMULATED)
