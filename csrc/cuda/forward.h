@@ -130,8 +130,11 @@ public:
         if constexpr (sizeof(T) == 4) call.a = arrays({chunk_row_, 0, 0, 0});
         call.weight = static_cast<const std::uint16_t*>(in_.weight_hh);
         if (!reserve_) call.a.to_save = nullptr;  // what goes from one half to the other stays where it is
+        if (!reserve_) call.a.fed = nullptr;      // likewise what is fed back
+        if (table_.own_feedback_weight)
+            call.fed_weight = static_cast<const std::uint16_t*>(Base::weight_of(table_.feedback, 0));
         int tile_gate = 0;
-        for (const ProductGates* product : {&table_.hidden, &table_.gated})
+        for (const ProductGates* product : {&table_.hidden, &table_.gated, &table_.feedback})
             for (int i = 0; i < product->count; ++i) call.gate_row[tile_gate++] = product->row[i];
         call.batch = shape_.batch, call.steps = last - first;
         call.starts = starts_, call.first_step = first;

@@ -101,8 +101,8 @@ BREAKS = [
     Break(
         "resident, two products: rows of the weight are the first product's",
         "csrc/cuda/forward.h",
-        "for (const ProductGates* product : {&table_.hidden, &table_.gated})",
-        "for (const ProductGates* product : {&table_.hidden, &table_.hidden})",
+        "for (const ProductGates* product : {&table_.hidden, &table_.gated, &table_.feedback})",
+        "for (const ProductGates* product : {&table_.hidden, &table_.hidden, &table_.feedback})",
         EVERY_CELL,
         EMULATED,
     ),

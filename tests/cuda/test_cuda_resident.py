@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TWO_PRODUCTS = ["gru_reset_before", "mut1", "mut1_projected", "mut2", "mut2_projected", "mgu"]
+FED_BACK = ["mut3", "lstm_fgr"]  # vectors
 SERVED = [
     cell
     for cell in rk.cells()
-    if cell in TWO_PRODUCTS or not any(word in cell for word in ("projected", "layer_norm", "fgr", "indrnn", "mut3"))
+    if cell in TWO_PRODUCTS or not any(word in cell for word in ("projected", "layer_norm", "indrnn"))
 ]
 
 
@@ -69,8 +70,8 @@ def differentiate(
 
 @pytest.mark.parametrize("cell", SERVED)
 def test_which_backwards_are_one_kernel(tensors: Any, emulated: Any, cell: str) -> None:
-    """Without gradients of states after h and readings; others are `products`'."""
-    torch = tensors
+    """Without gradients of states after h and readings, of cells that feed no vectors back; others are `products`'."""
+    torch, one = tensors, cell not in FED_BACK
     p = make(cell, (3, 4, 9, 9))
     states = len(p.state)
 
@@ -79,12 +80,12 @@ def test_which_backwards_are_one_kernel(tensors: Any, emulated: Any, cell: str) 
         differentiate(torch, p, kind, **options)
         return backwards(emulated) - before
 
-    assert [served(), served(torch.float16), served(torch.float32)] == [1, 1, 1]
+    assert [served(), served(torch.float16), served(torch.float32)] == [one, one, one]
     assert served(norms=True) == 0
-    assert served(noise=rk.Noise(1, weight_dropout=0.3)) == 1
+    assert served(noise=rk.Noise(1, weight_dropout=0.3)) == one
     assert served(kernel="products") == served(kernel="auto") == 0
     if states > 1:
-        assert served(all_states=True) == 1
+        assert served(all_states=True) == one
         assert served(all_states=True, d_states=True) == 0
 
 
@@ -101,13 +102,15 @@ def _tf32_off() -> Iterator[None]:
 @pytest.mark.usefixtures("_tf32_off")
 @pytest.mark.parametrize("dtype", UNITS)
 @pytest.mark.parametrize("hidden", [33, 130])
-@pytest.mark.parametrize("cell", ["rnn_tanh", "janet", "gru", "lstm", "lstm_peephole", "slstm", *TWO_PRODUCTS])
+@pytest.mark.parametrize(
+    "cell", ["rnn_tanh", "janet", "gru", "lstm", "lstm_peephole", "slstm", *TWO_PRODUCTS, *FED_BACK]
+)
 def test_gradients_against_float64(tensors: Any, emulated: Any, cell: str, hidden: int, dtype: str) -> None:
     """The CPU's, of the same rounded values: what is left is the rounding of what is multiplied."""
     torch, kind = tensors, getattr(tensors, "float32" if dtype == "tf32" else dtype)
     rows = 8 if dtype == "float32" else 10  # in full the emulated card has room for eight
     cuda.allow_tf32(dtype == "tf32")
-    p = make(cell, (4, rows, 5, hidden))
+    p = make(cell, (4, rows, 5, min(hidden, 128) if cell == "lstm_fgr" else hidden))
     for array in (p.x, p.d_output, *p.params.values(), *p.state, *p.d_state):
         array[...] = torch.from_numpy(array).to(kind).double().numpy()
     lengths = [4, 0, 2, 4, 1, 3, 4, 4, 4, 1][:rows]
@@ -115,7 +118,7 @@ def test_gradients_against_float64(tensors: Any, emulated: Any, cell: str, hidde
     wanted = rk.backward(wanted_run, p.d_output)
     before = backwards(emulated)
     found = differentiate(torch, p, kind, lengths=lengths)
-    assert backwards(emulated) == before + 1
+    assert backwards(emulated) == before + (cell not in FED_BACK)
     unit = UNITS[dtype]
     pairs: list[Any] = [(found.params[name], value) for name, value in wanted.params.items()]
     pairs += [(found.x, wanted.x), *zip(found.state, wanted.state, strict=True)]
@@ -179,7 +182,7 @@ def test_a_rows_gradients_depend_on_itself_alone(tensors: Any, cell: str, hidden
 
 @pytest.mark.parametrize("memory", ["all", "states", "replay"])
 @pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("cell", ["lstm", "gru", "slstm", *TWO_PRODUCTS])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "slstm", *TWO_PRODUCTS, *FED_BACK])
 def test_options(tensors: Any, cell: str, options: str, memory: str) -> None:
     p = problem(cell, (5, 6, 4, 17))
     compare(tensors, p, "resident", "bfloat16", memory=memory, **given(p, options))
@@ -198,7 +201,7 @@ def test_float32(tensors: Any, tf32: bool, cell: str, shape: tuple[int, int, int
     compare(tensors, problem(cell, (shape[0], rows, *shape[2:])), "resident", "float32")
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before", "mut3"])
 def test_float32_of_rows(tensors: Any, tf32: bool, cell: str) -> None:
     """Bit for bit, alone as among others, whose NaN is theirs; and TF32 only where it is allowed."""
     torch = tensors
@@ -240,6 +243,29 @@ def test_chunks_and_tokens(tensors: Any) -> None:
     torch.testing.assert_close(outputs[1], outputs[0], rtol=0, atol=2.0**-7)
 
 
+@pytest.mark.parametrize("cell", FED_BACK)
+def test_what_is_fed_back_in_chunks(tensors: Any, cell: str) -> None:
+    """Of the states that go through memory between two launches, and kept for a backward once."""
+    compare(tensors, make(cell, (300, 5, 2, 24)), "resident", "float16")
+
+
+def test_the_largest_layers_of_what_is_fed_back(tensors: Any) -> None:
+    cuda.set_kernel("resident")
+    for cell, most, kind in (
+        ("mut3", 512, tensors.bfloat16),
+        ("lstm_fgr", 128, tensors.bfloat16),
+        ("lstm_fgr", 144, tensors.float32),
+    ):
+        for hidden, fits in ((most, True), (most + 32, False)):
+            params = {n: tensors.from_numpy(w).to(kind) for n, w in rk.init_params(cell, 2, hidden, rng=0).items()}
+            x = tensors.zeros((1, 1, 2), dtype=kind)
+            if fits:
+                rk.forward(cell, x, params)
+                continue
+            with pytest.raises(ValueError, match="expected sizes whose weights stay|expected at most"):
+                rk.forward(cell, x, params)
+
+
 def test_a_row_depends_on_itself_alone(tensors: Any) -> None:
     check_rows(tensors, "resident")
 
@@ -248,7 +274,10 @@ def test_a_row_depends_on_itself_alone(tensors: Any) -> None:
     ("change", "message"),
     [
         ({"dtype": "float64"}, "expected bfloat16, float16 or float32, got float64"),
-        ({"cell": "mut3"}, "expected a cell whose products are of all of h and, it may be, of a gated h, got mut3"),
+        (
+            {"cell": "indrnn"},
+            "expected a cell whose products are of all of h and, it may be, of a gated h, got indrnn",
+        ),
         ({"noise": rk.Noise(1, zoneout=0.1)}, "expected no zoneout, got a rate"),
         ({"noise": rk.Noise(1, recurrent_dropout=0.1)}, "expected no recurrent dropout, got a rate"),
         ({"cell": "mgu", "hidden": 520}, "expected sizes whose weights .*, got 2 gates of H = 520"),

@@ -32,10 +32,45 @@ constexpr Operands operands_with() {
         return Stored::kFull ? Operands::full : Operands::tf32;
 }
 
+// Of a row of the buffer every number of h and the vectors is multiplied where it stands; of the spare weights' places
+// each has one; a gate is of one part of the product, and multiplies all vectors or one.
+void check_sections(const Resident& of) {
+    expect(of.section() >= of.units() && of.section() >= of.depth() * of.tile_depth(), "a section is too short", of);
+    std::vector<int> places(of.spare());
+    for (int tile = 0; tile < of.tiles(); ++tile) {
+        expect(of.held_of(tile) % of.depth_step() == 0 && of.held_of(tile) <= 32, "held of a tile", of);
+        for (int k = of.held_of(tile); k < of.depth_of(tile); ++k) ++places.at(of.spare_of(tile, k));
+    }
+    for (int count : places) expect(count == 1, "a spare weight has no place of its own", of);
+    std::vector<int> parts(of.gates);
+    for (int which = 0; which < of.parts(); ++which) {
+        const ProductPart part = of.part(which);
+        const int length = of.length(part.first_tile);
+        for (int tile = part.first_tile; tile < part.first_tile + part.tiles; ++tile)
+            expect(of.length(tile) == length, "tiles of several lengths in a part", of);
+        for (int gate = part.first_gate; gate < part.first_gate + part.gates; ++gate) {
+            ++parts.at(gate);
+            int values = 0;
+            for (int tile = part.first_tile; tile < part.first_tile + part.tiles; ++tile)
+                for (int value = 0; value < of.slots() && value < kLaneValues; ++value)
+                    values += of.gate_of(tile, value) == gate;
+            expect(values == 1, "a gate has no place in its tiles", of);
+        }
+        for (int vector = 0; vector < length; ++vector)
+            for (int k = 0; k < of.depth(); ++k) {
+                const int section = which == 0 ? 0 : 1 + vector;
+                expect(of.column(part.section, vector * of.depth() + k) == section * of.section() + k * of.tile_depth(),
+                       "a vector is read where it is not", of);
+            }
+    }
+    for (int count : parts) expect(count == 1, "a gate is of no part, or of two", of);
+}
+
 // Every number of a tile's weights belongs to one register of one lane; a half's register has two.
 void check_weights(const Resident& of) {
     const int depth = of.depth() * of.tile_depth(), numbers = of.operands == Operands::halves ? 2 : 1;
     std::vector<int> seen(kTileRows * depth);
+    check_sections(of);
     for (int lane = 0; lane < kLanes; ++lane)
         for (int k = 0; k < of.depth(); ++k)
             for (int part = 0; part < kLaneValues; ++part) {
@@ -46,7 +81,7 @@ void check_weights(const Resident& of) {
                 const TileRow row = tile_row(of, 0, at.row);
                 const int slots = of.slots();
                 expect(row.unit == first_unit(of, lane) + (slots < 4 ? part / slots : 0), "another lane's unit", of);
-                expect(row.gate == (slots < 4 ? part % slots : part), "another value's gate", of);
+                expect(row.gate == of.gate_of(0, part), "another value's gate", of);
             }
     for (int count : seen) expect(count == 1, "a weight is multiplied not once", of);
     // The row that a lane has after three rounds is its own.
@@ -73,7 +108,7 @@ void check_maps(const Resident& of) {
                 const int from = value % 2 == own_side(lane) ? lane : lane ^ kNeighbour;
                 const TileRow at = tile_row(of, tile, from / 4 + value / 2 * 8);
                 const int slots = of.slots(), unit = first_unit(of, lane) + (slots < 4 ? value / slots : 0);
-                const int gate = slots < 4 ? value % slots : 4 * tile + value;
+                const int gate = of.gate_of(tile, value);
                 expect(at.unit == unit && at.gate == gate, "a lane has another unit's gate", of);
                 if (gate < of.gates) ++seen[(unit * of.gates + gate) * kGroup + group_row(lane)];
             }
@@ -107,24 +142,33 @@ WordOf<Stored> weight_bits(WordOf<Stored> word) {
         return word;
 }
 
-// u of a row: even tiles along k, odd ones, then both, each sixteen products at once (resident_machine.h).
-// Of TF32 eight; of float32 eight chains, each of every eighth four of k, added by halves.
+// A row of a weight and a vector, which are multiplied.
 template <class Stored>
-float plain_sum(const WordOf<Stored>* weight, const std::vector<WordOf<Stored>>& h, Index hidden) {
+struct Pair {
+    const WordOf<Stored>* weight;
+    const std::vector<WordOf<Stored>>* vector;
+};
+
+// u of a row, of one such pair or of several: even tiles along k, odd ones, then both, each sixteen products at once
+// (resident_machine.h). Of TF32 eight; of float32 eight chains, each of every eighth four of k, added by halves.
+template <class Stored>
+float plain_sum(const std::vector<Pair<Stored>>& pairs, Index hidden) {
     if constexpr (operands_with<Stored>() == Operands::full) {
         float chain[8] = {};
-        for (Index k = 0; k < hidden; ++k)
-            chain[k / 4 % 8] = std::fma(Full::number(weight[k]), Full::number(h[k]), chain[k / 4 % 8]);
+        for (const auto& [weight, vector] : pairs)
+            for (Index k = 0; k < hidden; ++k)
+                chain[k / 4 % 8] = std::fma(Full::number(weight[k]), Full::number((*vector)[k]), chain[k / 4 % 8]);
         return ((chain[0] + chain[4]) + (chain[1] + chain[5])) + ((chain[2] + chain[6]) + (chain[3] + chain[7]));
     }
-    const Index kTileDepth = is_half<Stored> ? 16 : 8;
+    const Index depth = is_half<Stored> ? 16 : 8;
     float sum[2] = {};
-    for (Index k = 0; k < (hidden + 2 * kTileDepth - 1) / (2 * kTileDepth) * 2 * kTileDepth; k += kTileDepth) {
-        double products = 0;
-        for (Index i = k; i < k + kTileDepth && i < hidden; ++i)
-            products += double{Stored::number(weight_bits<Stored>(weight[i]))} * Stored::number(h[i]);
-        sum[k / kTileDepth % 2] = static_cast<float>(sum[k / kTileDepth % 2] + products);
-    }
+    for (const auto& [weight, vector] : pairs)
+        for (Index k = 0; k < (hidden + 2 * depth - 1) / (2 * depth) * 2 * depth; k += depth) {
+            double products = 0;
+            for (Index i = k; i < k + depth && i < hidden; ++i)
+                products += double{Stored::number(weight_bits<Stored>(weight[i]))} * Stored::number((*vector)[i]);
+            sum[k / depth % 2] = static_cast<float>(sum[k / depth % 2] + products);
+        }
     return sum[0] + sum[1];
 }
 
@@ -133,15 +177,24 @@ void check_layer(const Layer& layer, int processors, unsigned seed) {
     using Cell = OneCell<Vec<float>>;
     using Maths = ResidentMathsOf<Cell>;
     const Index hidden = layer.hidden, batch = layer.batch;
-    const Resident shape = divide(Maths::hiddens, hidden, batch, processors, operands_with<Stored>());
-    if (shape.operands == Operands::full && batch > most_rows(Maths::hiddens, hidden, processors, most_shared(90)))
+    using G = Geometry<Cell>;
+    constexpr TileGates gates{Maths::hiddens, G::vectors, G::feedbacks};
+    const Resident shape = divide(gates, hidden, batch, processors, operands_with<Stored>());
+    if (shape.operands == Operands::full && batch > most_rows(gates, hidden, processors, most_shared(90)))
         return expect(shape.blocks == 0, "more rows than there may be", shape);
     if (shape.blocks == 0) return expect(false, "does not fit", shape);
     LayerCall<Cell, Stored, Maths::hiddens> layer_call(layer, seed);
     run_emulated<Maths, Stored>(shape, layer_call.to(0), seed);
     const ResidentCall call = layer_call.to(1);
-    const auto sum = [&](int gate, Index unit, const std::vector<WordOf<Stored>>& vector) {
-        return plain_sum<Stored>(layer_call.weight(gate, unit), vector, hidden);
+    const auto sum = [&](int gate, Index unit, const auto& vector) {
+        std::vector<Pair<Stored>> pairs;
+        if constexpr (std::is_same_v<decltype(vector), const std::vector<WordOf<Stored>>&>)
+            pairs.push_back({layer_call.weight(gate, unit), &vector});
+        else if (!own_feedback_weight<Cell>)
+            pairs.push_back({layer_call.weight(gate, unit), &vector.at(0)});
+        else
+            for (int k = 0; k < G::vectors; ++k) pairs.push_back({layer_call.fed_weight(gate, unit, k), &vector.at(k)});
+        return plain_sum<Stored>(pairs, hidden);
     };
     if constexpr (two_products<Cell>)
         plain_two_products<Cell, Stored>(call, hidden, sum);
@@ -168,7 +221,13 @@ void check_cell(const Layer& layer, int processors, unsigned seed) {
 int check_resident_backward();  // check_resident_backward.cpp
 
 int main() {
-    for (int gates = 1; gates <= kMostGates; ++gates)
+    std::vector<TileGates> all_gates;
+    for (int gates = 1; gates <= kMostGates; ++gates) {
+        all_gates.push_back(gates);
+        for (const int vectors : {1, 2, 3})
+            for (int fed = 1; fed < gates && fed <= 4; ++fed) all_gates.push_back({gates, vectors, fed});
+    }
+    for (const TileGates& gates : all_gates)
         for (const int processors : {1, 132})
             for (const Index batch : {1, 8, 9, 64, 1000})
                 for (Index hidden = 1; hidden <= 600; hidden += hidden < 40 ? 1 : 13)
@@ -179,6 +238,9 @@ int main() {
                             expect(of.shared_bytes() <= shared || of.blocks == 0, "shared memory", of);
                             if (of.blocks > 0) check_maps(of);
                         }
+    expect(divide({3, 1, 1}, 512, 16, 132).blocks > 0, "mut3 of H = 512 does not fit", {});
+    expect(divide({7, 3, 3}, 128, 16, 132).blocks > 0, "lstm_fgr of H = 128 does not fit", {});
+    expect(divide({7, 3, 3}, 144, 8, 132, Operands::tf32).blocks > 0, "lstm_fgr of H = 144 in TF32 does not fit", {});
     check_rounding();
     const Layer layers[] = {{3, 2, 1, {}},   {4, 9, 5, {}},  {3, 17, 33, {}}, {5, 1, 40, {}},
                             {2, 8, 100, {}}, {1, 3, 64, {}}, {0, 4, 16, {}},  {4, 5, 70, {0, 5, 9, 12, 13}}};
@@ -197,6 +259,10 @@ int main() {
             check_cell<Mut1>(layer, processors, seed += 31);
             check_cell<Mut2Projected>(layer, processors, seed += 31);
             check_cell<FiveGates>(layer, processors, seed += 31);
+            check_cell<Mut3>(layer, processors, seed += 31);
+            check_cell<LstmFgr>(layer, processors, seed += 31);
+            check_cell<FedGates>(layer, processors, seed += 31);
+            check_cell<FedSixGates>(layer, processors, seed += 31);
         }
     check_cell<Lstm>({2, 3, 512, {}}, 132, 5);
     check_cell<Lstm>({2, 40, 200, {}}, 1, 6);
@@ -210,6 +276,12 @@ int main() {
         check_layer<GruResetBefore, Full>({2, batch, 33, {}}, 1, 11);
         check_layer<FiveGates, Full>({2, batch, 33, {}}, 1, 12);
     }
+    check_halves<Mut3>({2, 9, 512, {}}, 132, 16);
+    check_halves<LstmFgr>({2, 9, 128, {}}, 132, 17);
+    check_layer<Mut3, Full>({2, 3, 300, {}}, 132, 18);
+    check_layer<LstmFgr, Tf32>({3, 9, 143, {}}, 132, 19);
+    check_layer<LstmFgr, Full>({3, 9, 150, {}}, 132, 20);
+    check_layer<FedGates, Tf32>({3, 9, 170, {}}, 132, 21);
     check_layer<GruResetBefore, Tf32>({2, 9, 301, {}}, 132, 12);
     check_layer<GruResetBefore, Full>({2, 9, 301, {}}, 132, 13);
     check_layer<FiveGates, Tf32>({2, 9, 200, {}}, 132, 14);

@@ -23,18 +23,22 @@ LAYERS = [("lstm", 512, 16), ("gru", 256, 64), ("rnn_tanh", 511, 600), ("slstm",
 LAYERS += [("gru", 200, 600)]  # four groups
 # Of two products in a step.
 LAYERS += [("gru_reset_before", 512, 16), ("mut1", 256, 64), ("mgu", 511, 600), ("gru_reset_before_program", 40, 9)]
+# Vectors that are fed back.
+LAYERS += [("mut3", 512, 16), ("lstm_fgr", 128, 16), ("lstm_fgr", 100, 600), ("lstm_fgr_program", 40, 9)]
 # Both directions in one kernel.
 PAIRS = [("lstm", 512, 16), ("gru", 256, 64), ("lstm_program", 40, 9)]
 # Backwards.
-BACKWARDS = [*LAYERS, ("lstm_peephole", 512, 64), ("slstm", 512, 64), ("janet", 512, 40)]
+BACKWARDS = [*LAYERS[:10], ("lstm_peephole", 512, 64), ("slstm", 512, 64), ("janet", 512, 40)]
 BACKWARDS += [("gru_reset_before", 512, 600), ("mgu", 512, 40), ("mut2_projected", 200, 600), ("mgu_program", 200, 33)]
 # Both directions of a backward.
 BACKWARD_PAIRS = [("lstm", 512, 16), ("lstm_program", 40, 9)]
 # Of float32, in TF32 or not.
 FLOAT_LAYERS = [("lstm", 384, 16, True), ("lstm", 384, 8, False), ("gru", 256, 128, False), ("slstm", 100, 3, True)]
 FLOAT_LAYERS += [("gru_reset_before", 384, 16, True), ("gru_reset_before", 384, 8, False), ("mgu", 256, 128, False)]
+FLOAT_LAYERS += [("mut3", 384, 16, True), ("mut3", 256, 8, False), ("lstm_fgr", 144, 16, True)]
+FLOAT_LAYERS += [("lstm_fgr", 128, 8, False)]
 FLOAT_BACKWARDS = [
-    *FLOAT_LAYERS,
+    *FLOAT_LAYERS[:7],
     ("lstm", 512, 16, True),
     ("lstm", 256, 600, True),
     ("gru", 256, 600, True),
@@ -71,7 +75,7 @@ def look(cubin: Path, tool: str, product: str, what: str) -> None:
 def main(file: str, folder: str) -> None:
     """Compile each, and look at what came out."""
     module = load(file)
-    for name in ("lstm", "gru_reset_before", "mgu"):
+    for name in ("lstm", "gru_reset_before", "mgu", "lstm_fgr"):
         module.add_program(**{"name": f"{name}_program", **CELLS[name]})
     tool = disassembler()
     layers = [(*layer, "bfloat16", False, False, False) for layer in LAYERS]

@@ -210,12 +210,18 @@ constexpr int kMostSaved = 64;  // as program_check.cpp has it
 // A program's forward inside a resident kernel.
 struct InterpretedMaths {
     static constexpr int inputs = kMaxGates, hiddens = kMostGates, states = kMaxStates, saved = kMostSaved;
+    static constexpr int vectors = kMaxStates;
     static const CellTable& table(const ResidentCall& call) {
         return static_cast<const Interpreted*>(call.program)->program.table();
     }
     static int input_count(const ResidentCall& call) { return table(call).input.count; }
     static int hidden_count(const ResidentCall& call) { return table(call).hidden.count; }
     static int gated_count(const ResidentCall& call) { return table(call).gated.count; }
+    static int first_fed(const ResidentCall& call) { return hidden_count(call) + gated_count(call); }
+    static int fed_count(const ResidentCall& call) { return table(call).feedback.count; }
+    static void feed(const ResidentCall& call, const ResidentProgramFedAt& at) {
+        cuda::run(at, *static_cast<const Interpreted*>(call.program), ProgramPhase::feedback);
+    }
     static int state_count(const ResidentCall& call) { return table(call).states; }
     static void run(const ResidentCall& call, const ResidentProgramAt& at) {
         cuda::run(at, *static_cast<const Interpreted*>(call.program), ProgramPhase::forward);

@@ -33,6 +33,7 @@ public:
           term_(layer.batch * G::inputs * layer.hidden),
           diagonal_(G::diagonals * layer.hidden),
           weight_(hiddens * layer.hidden * layer.hidden),
+          fed_weight_(G::gg_rows * G::gg_columns * layer.hidden * layer.hidden),
           direct_(rows() * layer.hidden) {
         const Index hidden = layer.hidden;
         std::mt19937 random(seed);
@@ -41,13 +42,16 @@ public:
             for (float& value : *array) value = draw();
         for (Word& value : direct_)
             value = is_half<Stored> ? Stored::bits(draw()) : static_cast<Word>(float_bits(draw()));
-        for (Word& value : weight_) {
-            const float given = draw() / std::sqrt(static_cast<float>(hidden));
-            value = is_half<Stored> ? Stored::bits(given) : static_cast<Word>(float_bits(given));  // not rounded yet
-        }
+        for (std::vector<Word>* array : {&weight_, &fed_weight_})
+            for (Word& value : *array) {
+                const float given = draw() / std::sqrt(static_cast<float>(hidden));
+                value =
+                    is_half<Stored> ? Stored::bits(given) : static_cast<Word>(float_bits(given));  // not rounded yet
+            }
         for (Results& one : results_) {
             one.kept.assign(rows() * kept_row(), std::numeric_limits<float>::quiet_NaN());
             one.output.assign(rows() * hidden, static_cast<Word>(0x7fffffff));
+            one.fed.assign(rows() * G::vectors * hidden, static_cast<Word>(0x7fffffff));
             std::mt19937 again(seed + 1);
             for (int k = 0; k < G::states; ++k)
                 for (Index i = 0; i < layer.batch * hidden; ++i)
@@ -65,6 +69,8 @@ public:
         if constexpr (is_half<Stored>) a.storage = Stored::kBfloat16 ? Dtype::bfloat16 : Dtype::float16;
         a.x_part = x_.data(), a.bias_u = bias_.data(), a.term = term_.data(), a.diagonal = diagonal_.data();
         a.bias_gated = bias_.data() + G::hiddens * layer_.hidden;
+        if (!own_feedback_weight<Cell>) a.bias_fed = bias_.data() + first_fed * layer_.hidden;
+        a.fed = results.fed.data(), a.fed_dtype = a.storage;
         a.x = direct_.data(), a.x_row = layer_.hidden;
         for (float& setting : a.settings) setting = 0.75F;
         for (int k = 0; k < G::states; ++k) a.states[k] = results.states[k].data();
@@ -72,7 +78,9 @@ public:
         a.to_save = results.kept.data(), a.kept_row = kept_row();
         if (G::states > 1) a.kept_states = results.kept.data() + G::saved * layer_.hidden;
         call.weight = static_cast<const std::uint16_t*>(static_cast<const void*>(weight_.data()));
-        for (int i = 0; i < hiddens; ++i) call.gate_row[i] = i;
+        call.fed_weight = static_cast<const std::uint16_t*>(static_cast<const void*>(fed_weight_.data()));
+        for (int i = 0; i < hiddens; ++i)
+            call.gate_row[i] = own_feedback_weight<Cell> && i >= first_fed ? i - first_fed : i;
         call.batch = layer_.batch, call.steps = layer_.steps;
         call.starts = layer_.starts.empty() ? nullptr : layer_.starts.data();
         return call;
@@ -83,6 +91,12 @@ public:
         return &weight_[static_cast<std::size_t>((gate * layer_.hidden + unit) * layer_.hidden)];
     }
 
+    // Of weight_gg, (H) of a gate that is fed back, a unit and a vector.
+    const Word* fed_weight(int gate, Index unit, int vector) const {
+        const Index row = (gate - first_fed) * layer_.hidden + unit;
+        return &fed_weight_[static_cast<std::size_t>((row * G::vectors + vector) * layer_.hidden)];
+    }
+
     // expect(holds, what) for each kind of results: whether both have the same bits.
     template <class Expect>
     void compare(Expect expect) const {
@@ -91,39 +105,63 @@ public:
         };
         expect(same(results_[0].output, results_[1].output), "output");
         expect(same(results_[0].kept, results_[1].kept), "what is kept");
+        expect(same(results_[0].fed, results_[1].fed), "what is fed back");
         for (int k = 0; k < G::states; ++k) expect(same(results_[0].states[k], results_[1].states[k]), "states");
     }
 
 private:
     struct Results {
         std::vector<float> kept, states[kMaxStates];
-        std::vector<Word> output;
+        std::vector<Word> output, fed;
     };
+    static constexpr int first_fed = G::hiddens + G::gateds;
     Index rows() const { return layer_.starts.empty() ? layer_.steps * layer_.batch : layer_.starts[layer_.steps]; }
     Index kept_row() const { return (G::saved + G::states - 1) * layer_.hidden; }
 
     const Layer& layer_;
     std::vector<float> x_, bias_, term_, diagonal_;
-    std::vector<Word> weight_, direct_;
+    std::vector<Word> weight_, fed_weight_, direct_;
     Results results_[2];
 };
 
-// A forward of one product in a step, taken plainly; sum(gate, unit, vector): of the weight's row and a vector.
+// The vectors that are fed back to a row's step, as they are multiplied; kept for a backward.
+template <class Cell, class Stored, class Maths>
+std::vector<std::vector<WordOf<Stored>>> plain_vectors(const ResidentCall& call, Index hidden, Index at, Index row) {
+    using G = Geometry<Cell>;
+    std::vector<std::vector<WordOf<Stored>>> vectors(G::vectors);
+    for (Index unit = 0; unit < hidden; ++unit) {
+        Vec<float> now[G::states], fed[G::vectors + 1];
+        for (int k = 0; k < G::states; ++k) now[k] = call.a.states[k][row * hidden + unit];
+        Maths::feed(call, at, row, unit, now, fed);
+        for (int k = 0; k < G::vectors; ++k) {
+            vectors[k].push_back(Stored::bits(fed[k].raw));
+            call.a.store(call.a.fed, (at * G::vectors + k) * hidden + unit, fed[k]);
+        }
+    }
+    return vectors;
+}
+
+// A forward of one product in a step, taken plainly; sum(gate, unit, vector): of the weight's row and a vector, or of
+// several.
 template <class Cell, class Stored, class Sum>
 void plain_one_product(const ResidentCall& call, Index hidden, Sum sum) {
     using G = Geometry<Cell>;
+    using Maths = ResidentCellMaths<Cell>;
     for (Index t = 0; t < call.steps; ++t)
         for (Index row = 0; row < call.count(t); ++row) {
             std::vector<WordOf<Stored>> h;
             for (Index k = 0; k < hidden; ++k) h.push_back(Stored::bits(call.a.states[0][row * hidden + k]));
+            const Index at = call.first(t) + row;
+            const auto vectors = plain_vectors<Cell, Stored, Maths>(call, hidden, at, row);
             for (Index unit = 0; unit < hidden; ++unit) {
-                Vec<float> xs[G::gates], us[G::hiddens], biases[G::hiddens], now[G::states], next[G::states];
-                const Index at = call.first(t) + row;
-                ResidentCellMaths<Cell>::begin(call, unit, biases);
-                ResidentCellMaths<Cell>::fetch(call, at, row, unit, xs);
+                Vec<float> xs[G::gates], us[Maths::hiddens], biases[Maths::hiddens], now[G::states], next[G::states];
+                Maths::begin(call, unit, biases);
+                Maths::fetch(call, at, row, unit, xs);
                 for (int i = 0; i < G::hiddens; ++i) us[i] = sum(i, unit, h);
+                if constexpr (G::feedbacks > 0)
+                    for (int i = G::hiddens; i < Maths::hiddens; ++i) us[i] = sum(i, unit, vectors);
                 for (int k = 0; k < G::states; ++k) now[k] = call.a.states[k][row * hidden + unit];
-                ResidentCellMaths<Cell>::step(call, at, row, unit, xs, us, biases, now, next);
+                Maths::step(call, at, row, unit, xs, us, biases, now, next);
                 for (int k = 0; k < G::states; ++k) call.a.states[k][row * hidden + unit] = next[k].raw;
             }
         }

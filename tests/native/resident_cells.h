@@ -30,4 +30,16 @@ struct SixGates {
     }
 };
 
+// One product of h and one of a vector, six gates: two tiles, each multiplied with both.
+template <class V>
+struct FedSixGates : SixGates<V> {
+    static constexpr const char* name = "fed_six_gates";
+    static constexpr Gate gates[] = {
+        {"a", Input::projected, Operand::hidden, 0, 0},   {"b", Input::projected, Operand::feedback, 1, 1},
+        {"c", Input::none, Operand::hidden, 2, 2},        {"d", Input::projected, Operand::hidden, 3, 3},
+        {"e", Input::projected, Operand::feedback, 4, 4}, {"f", Input::projected, Operand::hidden, 5, 5}};
+    static constexpr int feedback_count = 1;
+    RNNKERNELS_INLINE static void feedback(const V* n, V* vectors) { vectors[0] = tanh(n[0] - n[1]); }
+};
+
 }  // namespace rnnkernels::RNNKERNELS_TARGET

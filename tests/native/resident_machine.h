@@ -25,10 +25,13 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 // The blocks of a cluster, and what is on its way between them.
 class EmulatedCluster {
 public:
-    EmulatedCluster(const Resident& shape, unsigned seed) : shape(shape), random_(seed), blocks_(shape.blocks) {
+    // So many bytes come to a block in each buffer.
+    EmulatedCluster(const Resident& shape, int of_first, int of_second, unsigned seed)
+        : shape(shape), random_(seed), blocks_(shape.blocks) {
         for (Block& block : blocks_) {
             block.h.resize(2 * shape.buffer());
-            for (Box& box : block.box) box.missing = shape.bytes();
+            block.box[0].missing = block.box[0].bytes = of_first;
+            block.box[1].missing = block.box[1].bytes = of_second;
         }
     }
 
@@ -50,8 +53,9 @@ public:
         box.reads = 0, box.free = true;
         std::uint32_t* const h = buffer(block, t & 1);
         for (int row = 0; row < shape.cluster_rows(); ++row)
-            for (int unit = 0; unit < shape.units(); ++unit)
-                h[row * shape.row() + unit] = shape.operands == Operands::halves ? 0x7fff : 0x7fffffff;  // a NaN
+            for (int at = 0; at < box.bytes / shape.bytes() * shape.units(); ++at)
+                h[row * shape.row() + at / shape.units() * shape.section() + at % shape.units()] =
+                    shape.operands == Operands::halves ? 0x7fff : 0x7fffffff;  // a NaN
     }
     void send(int block, int buffer, int row, int column, const std::uint32_t (&numbers)[4]) {
         flying_.push_back({block, buffer, row, column, {numbers[0], numbers[1], numbers[2], numbers[3]}});
@@ -64,8 +68,10 @@ public:
         flying_[which] = flying_.back();
         flying_.pop_back();
         Box& box = blocks_[message.block].box[message.buffer];
-        if (!box.free && box.missing == shape.bytes()) resident_fault("h is sent to a buffer that was not read yet");
-        if (message.column % 4 != 0 || message.column + 4 > shape.units() || message.row >= shape.cluster_rows())
+        if (!box.free && box.missing == box.bytes) resident_fault("h is sent to a buffer that was not read yet");
+        const int section = message.column / shape.section(), column = message.column % shape.section();
+        if (column % 4 != 0 || column + 4 > shape.units() || message.row >= shape.cluster_rows() ||
+            section >= box.bytes / shape.bytes())
             resident_fault("h is sent to no unit's place");
         box.free = false;
         for (int i = 0; i < 4; ++i)
@@ -73,7 +79,7 @@ public:
         box.missing -= 4 * shape.number_bytes();
         if (box.missing > 0) return true;
         ++box.phase;
-        box.missing = shape.bytes();
+        box.missing = box.bytes;
         return true;
     }
     // The first buffer holds what was given; the second may be written.
@@ -83,7 +89,7 @@ public:
 
 private:
     struct Box {
-        int missing = 0, reads = 0;
+        int bytes = 0, missing = 0, reads = 0;
         Index phase = 0;
         bool free = false;
     };
@@ -202,10 +208,10 @@ void run_emulated_cluster(const Resident& shape, const ResidentCall& call, Index
         Index exchange = 0;
         bool multiplied = false;
     };
-    EmulatedCluster cluster(shape, seed);
+    EmulatedCluster cluster(shape, bytes_in<Maths>(shape, 0), bytes_in<Maths>(shape, 1), seed);
     for (int block = 0; block < shape.blocks; ++block)
-        fill_buffers<Stored>(shape, call, tile, 0, 1,
-                             [&](Index at, WordOf<Stored> bits) { cluster.buffer(block, 0)[at] = bits; });
+        fill_buffers<Maths, Stored>(shape, call, tile, 0, 1,
+                                    [&](Index at, WordOf<Stored> bits) { cluster.buffer(block, 0)[at] = bits; });
     cluster.begin();
     std::vector<std::unique_ptr<Runner>> runners;
     for (int i = 0; i < shape.blocks * shape.warps; ++i) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cuda/resident/two_products_cell_maths.h"
+#include "layer_call.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -13,6 +14,7 @@ template <class Cell, class Stored, class Sum>
 void plain_two_products(const ResidentCall& call, Index hidden, Sum sum) {
     using G = Geometry<Cell>;
     using Maths = TwoProductsCellMaths<Cell>;
+    constexpr int first_fed = G::hiddens + G::gateds;
     struct Unit {
         Vec<float> x[G::gates], u[Maths::hiddens], bias[Maths::hiddens], now[G::states], next[G::states];
         Vec<float> saved[G::saved], gated;
@@ -23,19 +25,22 @@ void plain_two_products(const ResidentCall& call, Index hidden, Sum sum) {
             std::vector<Unit> units(hidden);
             std::vector<WordOf<Stored>> h, gated;
             for (Index k = 0; k < hidden; ++k) h.push_back(Stored::bits(call.a.states[0][row * hidden + k]));
+            const auto vectors = plain_vectors<Cell, Stored, Maths>(call, hidden, at, row);
             for (Index k = 0; k < hidden; ++k) {
                 Unit& unit = units[k];
                 Maths::begin(call, k, unit.bias);
                 Maths::fetch(call, at, row, k, unit.x);
                 for (int i = 0; i < Maths::hiddens; ++i) unit.u[i] = std::numeric_limits<float>::quiet_NaN();
                 for (int i = 0; i < G::hiddens; ++i) unit.u[i] = sum(i, k, h);
+                if constexpr (G::feedbacks > 0)
+                    for (int i = first_fed; i < Maths::hiddens; ++i) unit.u[i] = sum(i, k, vectors);
                 for (int s = 0; s < G::states; ++s) unit.now[s] = call.a.states[s][row * hidden + k];
                 Maths::gates(call, at, row, k, unit.x, unit.u, unit.bias, unit.now, unit.saved, unit.gated);
                 gated.push_back(Stored::bits(unit.gated.raw));
             }
             for (Index k = 0; k < hidden; ++k) {
                 Unit& unit = units[k];
-                for (int i = G::hiddens; i < Maths::hiddens; ++i) unit.u[i] = sum(i, k, gated);
+                for (int i = G::hiddens; i < first_fed; ++i) unit.u[i] = sum(i, k, gated);
                 Maths::state(call, at, row, k, unit.x, unit.u, unit.bias, unit.now, unit.saved, unit.next);
                 for (int s = 0; s < G::states; ++s) call.a.states[s][row * hidden + k] = unit.next[s].raw;
             }
@@ -74,6 +79,28 @@ struct FiveGates {
         ds[0] = fma(d_gated, saved[0], ds[0]), ds[1] = fma(d_gated, saved[1], ds[1]);
         gated = fma(saved[0], s[0], saved[1] * s[1]);
     }
+};
+
+// Two products and two vectors, whose gates stand apart.
+template <class V>
+struct FedGates {
+    static constexpr const char* name = "fed_gates";
+    static constexpr const char* states[] = {"h", "c"};
+    static constexpr Gate gates[] = {{"a", Input::projected, Operand::gated, 0, 0},
+                                     {"b", Input::projected, Operand::hidden, 1, 1},
+                                     {"c", Input::none, Operand::feedback, 2, 2},
+                                     {"d", Input::projected, Operand::feedback, 3, 3}};
+    static constexpr int saved_count = 3, slot_count = 4, feedback_count = 2;
+    static void forward_gates(const V* x, const V* u, const V* s, V* saved, V& gated) {
+        saved[0] = sigmoid(x[1] + u[1]), saved[1] = tanh(u[2]);
+        gated = fma(saved[0], s[0], saved[1] * s[1]) + sigmoid(x[3] + u[3]);
+    }
+    static void forward_state(const V* x, const V* u, const V* s, V* saved, V* n) {
+        saved[2] = tanh(x[0] + u[0]);
+        n[1] = fma(saved[0], s[1], saved[2] * saved[1]);
+        n[0] = tanh(n[1] + s[0]);
+    }
+    static void feedback(const V* n, V* vectors) { vectors[0] = n[1] * n[0], vectors[1] = sigmoid(n[1]); }
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -13,7 +13,7 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 
 // Whether grid kernels have the cell's form.
 template <class Cell>
-inline constexpr bool has_grid = has_resident<Cell>;
+inline constexpr bool has_grid = has_resident<Cell> && feedback_count<Cell> == 0;
 
 // Likewise grid backwards.
 template <class Cell>

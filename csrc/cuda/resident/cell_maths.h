@@ -23,6 +23,11 @@ struct ResidentCellAt : ForwardAt<Cell, float> {
         Base::clear(to);
         Base::template each_of<typename Base::HiddenGates>([&](int i, int g)
                                                                RNNKERNELS_INLINED { to[g] = u[i] + bias[i]; });
+        if constexpr (G::feedbacks > 0) {
+            constexpr int first = G::hiddens + G::gateds;
+            Base::template each_of<typename Base::FeedbackGates>(
+                [&](int i, int g) RNNKERNELS_INLINED { to[g] = u[first + i] + bias[first + i]; });
+        }
     }
     RNNKERNELS_INLINE void load_s(V* s) const {
         RNNKERNELS_UNROLL(8)
@@ -39,13 +44,19 @@ template <class Cell>
 struct ResidentCellMaths {
     using V = Vec<float>;
     using G = Geometry<Cell>;
-    static constexpr int exchanges = 1, inputs = G::gates, hiddens = G::hiddens, states = G::states;
+    static constexpr int exchanges = 1, inputs = G::gates, hiddens = G::hiddens + G::gateds + G::feedbacks;
+    static constexpr int states = G::states, vectors = G::vectors;
     RNNKERNELS_INLINE static constexpr int state_count(const ResidentCall&) { return states; }
 
     RNNKERNELS_INLINE static void begin(const ResidentCall& call, Index unit, V* bias) {
         const ForwardArrays<float>& a = call.a;
         RNNKERNELS_UNROLL(8)
-        for (int i = 0; i < hiddens; ++i) bias[i] = V(a.bias_u ? a.bias_u[i * a.hidden + unit] : 0.0F);
+        for (int i = 0; i < G::hiddens; ++i) bias[i] = V(a.bias_u ? a.bias_u[i * a.hidden + unit] : 0.0F);
+        if constexpr (G::feedbacks > 0) {
+            RNNKERNELS_UNROLL(8)
+            for (int i = 0; i < G::feedbacks; ++i)
+                bias[G::hiddens + G::gateds + i] = V(a.bias_fed ? a.bias_fed[i * a.hidden + unit] : 0.0F);
+        }
     }
     RNNKERNELS_INLINE static void fetch(const ResidentCall& call, Index row, Index of_batch, Index unit, V* x) {
         ForwardAt<Cell, float>{call.a, row, unit, of_batch}.load_x(x);
@@ -54,6 +65,9 @@ struct ResidentCellMaths {
                                        const V* u, const V* bias, const V* now, V* next) {
         forward_step<(setting_count<Cell> > 0), Cell>(
             ResidentCellAt<Cell>{{call.a, row, unit, of_batch}, x, u, bias, now, next});
+    }
+    RNNKERNELS_INLINE static void feed(const ResidentCall&, Index, Index, Index, const V* now, V* fed) {
+        if constexpr (vectors > 0) Cell::feedback(now, fed);
     }
 };
 

@@ -20,7 +20,7 @@ std::string not_resident(const CellTable& table, const ForwardCall& call, Dtype 
                       std::to_string(card.capability / 10) + "." + std::to_string(card.capability % 10));
     if (dtype == Dtype::float64) return wanted("bfloat16, float16 or float32", "float64");
     const bool two = table.form == Form::two_products;
-    if ((!two && table.form != Form::one_product) || table.vectors > 0 || table.heads > 1 || table.hidden.count == 0)
+    if ((!two && table.form != Form::one_product) || table.heads > 1 || table.hidden.count == 0)
         return wanted("a cell whose products are of all of h and, it may be, of a gated h", table.info.name);
     if (const std::string why = not_in_one_kernel(in); !why.empty()) return why;
     if (in.shape.hidden == 0) return {};  // nothing to do
@@ -38,6 +38,8 @@ std::string not_resident(const CellTable& table, const ForwardCall& call, Dtype 
 }
 
 std::string not_resident(const CellTable& table, const BackwardCall& call, Dtype dtype, const Card& card) {
+    if (table.vectors > 0)
+        return std::string("expected a cell without vectors that are fed back, got ") + table.info.name;
     ForwardCall forward{};
     forward.in = call.in;
     if (const std::string why = not_resident(table, forward, dtype, card); !why.empty()) return why;

@@ -231,15 +231,17 @@ constexpr Resident divide(TileGates gates, long long hidden, long long batch, in
     if (operands == Operands::full) {
         of.rows = 1;
         while (of.rows < kGroup && of.rows * fitting < batch) of.rows *= 2;
-        // Beside the weights there are sums of each row.
-        const bool fits = of.weights() + kLaneValues * of.tiles() * of.rows <= 176 && of.shared_bytes() <= shared;
+        // Beside the weights there are sums of each row, of the tiles of a part.
+        const int sums = kLaneValues * of.part(0).tiles * of.rows;
+        const bool fits = of.weights() + sums <= 176 && of.shared_bytes() <= shared;
         if (of.rows * fitting < batch || !fits) of.blocks = 0;
         return of;
     }
     long long groups = ((batch + kGroup - 1) / kGroup + fitting - 1) / fitting;
     if (groups > kMostGroups) groups = kMostGroups;
-    // The values of each group are registers, beside the weights.
-    while (groups > 1 && of.weights() + 16 * of.tiles() * groups > 176) --groups;
+    // The values of each group are registers, beside the weights, and what is fed back.
+    const int of_group = 16 * of.tiles() + 8 * of.vectors;
+    while (groups > 1 && of.weights() + of_group * groups > 176) --groups;
     of.groups = groups > 1 ? static_cast<int>(groups) : 1;
     while (of.groups > 1 && of.shared_bytes() > shared) --of.groups;
     if (of.shared_bytes() > shared) of.blocks = 0;

@@ -8,14 +8,46 @@
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-// h before the first step in the first of a block's buffers, all else of both zero: columns that no unit has are
-// multiplied, by weights of 0.
-template <class Stored, class Put>
+// What comes to each block with an exchange in a buffer: with h the vectors that are fed back, with the gated state
+// none.
+template <class Maths>
+RNNKERNELS_DEVICE constexpr int bytes_in(const Resident& shape, int buffer) {
+    return shape.bytes() * (Maths::exchanges == 2 && buffer == 1 ? 1 : 1 + shape.vectors);
+}
+
+// A vector that is fed back, before the first step.
+template <class Maths>
+RNNKERNELS_INLINE float first_fed(const ResidentCall& call, int which, Index row, Index unit) {
+    Vec<float> now[Maths::states], fed[Maths::vectors > 0 ? Maths::vectors : 1];
+    RNNKERNELS_IN_REGISTERS
+    for (int k = 0; k < Maths::state_count(call); ++k)
+        now[k] = Vec<float>(call.a.states[k][row * call.a.hidden + unit]);
+    Maths::feed(call, call.first(0) + row, row, unit, now, fed);
+    float found = 0;
+    RNNKERNELS_IN_REGISTERS
+    for (int k = 0; k < Maths::vectors; ++k)
+        if (k == which) found = fed[k].raw;
+    return found;
+}
+
+// h and the vectors before the first step in the first of a block's buffers, all else of both zero: columns that no
+// unit has are multiplied, by weights of 0.
+template <class Maths, class Stored, class Put>
 RNNKERNELS_INLINE void fill_buffers(const Resident& shape, const ResidentCall& call, Index tile, Index thread,
                                     Index threads, Put put) {
     for (Index at = thread; at < 2 * shape.buffer(); at += threads) {
-        const Index row = tile * shape.cluster_rows() + at / shape.row(), unit = at % shape.row();
+        const Index row = tile * shape.cluster_rows() + at / shape.row(), column = at % shape.row();
+        const Index section = shape.vectors > 0 ? column / shape.section() : 0,
+                    unit = column - section * shape.section();
         const bool is = at < shape.buffer() && row < call.batch && unit < shape.hidden;
+        if constexpr (Maths::vectors > 0) {
+            if (section > 0) {
+                const bool fed = is && section <= shape.vectors && row < call.count(0);
+                put(at, fed ? Stored::bits(first_fed<Maths>(call, static_cast<int>(section) - 1, row, unit))
+                            : WordOf<Stored>{0});
+                continue;
+            }
+        }
         put(at, is ? Stored::bits(call.a.states[0][row * shape.hidden + unit]) : WordOf<Stored>{0});
     }
 }
@@ -27,9 +59,9 @@ __device__ __forceinline__ void run_resident(const ResidentCall& call, Index til
     extern __shared__ __align__(16) unsigned char memory[];
     auto* const h = reinterpret_cast<WordOf<Stored>*>(memory + 16);
     const Mailbox mailbox{shared_address(h), shared_address(memory)};
-    if (threadIdx.x == 0) mailbox.begin(shape.bytes());
-    fill_buffers<Stored>(shape, call, tile, threadIdx.x, blockDim.x,
-                         [&](Index at, WordOf<Stored> bits) RNNKERNELS_INLINED { h[at] = bits; });
+    if (threadIdx.x == 0) mailbox.begin(bytes_in<Maths>(shape, 0), bytes_in<Maths>(shape, 1));
+    fill_buffers<Maths, Stored>(shape, call, tile, threadIdx.x, blockDim.x,
+                                [&](Index at, WordOf<Stored> bits) RNNKERNELS_INLINED { h[at] = bits; });
     const Machine<shape> machine{mailbox, static_cast<int>(blockIdx.x % shape.blocks),
                                  static_cast<int>(threadIdx.x / 32), static_cast<int>(threadIdx.x % 32)};
     WarpOf<Maths, Stored, Machine<shape>> warp(machine, call, tile);
@@ -40,7 +72,7 @@ __device__ __forceinline__ void run_resident(const ResidentCall& call, Index til
         const unsigned buffer = e & 1;
         if (waits_for(e)) {
             mailbox.wait(buffer, parity_of(e));
-            if (threadIdx.x == 0) mailbox.expect(buffer, shape.bytes());
+            if (threadIdx.x == 0) mailbox.expect(buffer, bytes_in<Maths>(shape, static_cast<int>(buffer)));
         }
         warp.multiply(buffer);
         warp.step(e, e + 1 == exchanges);

@@ -13,8 +13,11 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 
 // Whether resident kernels have the cell's form.
 template <class Cell>
-inline constexpr bool has_resident =
-    !projected<Cell> && !normalised<Cell> && feedback_count<Cell> == 0 && hidden_gates<Cell>.count > 0;
+inline constexpr bool has_resident = !projected<Cell> && !normalised<Cell> && hidden_gates<Cell>.count > 0;
+
+// Likewise resident backwards.
+template <class Cell>
+inline constexpr bool has_resident_backward = has_resident<Cell> && feedback_count<Cell> == 0;
 
 // Of the number-th built-in cell.
 #if defined(RNNKERNELS_EMULATED)

@@ -43,10 +43,11 @@ struct Mailbox {
     unsigned h, barriers;  // of two buffers each
 
     // By one thread, before others know of it.
-    __device__ void begin(unsigned bytes) const {
+    __device__ __forceinline__ void begin(unsigned bytes) const { begin(bytes, bytes); }
+    __device__ __forceinline__ void begin(unsigned bytes, unsigned of_second) const {
         for (unsigned buffer = 0; buffer < 2; ++buffer) {
             asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(barriers + 8 * buffer) : "memory");
-            expect(buffer, bytes);
+            expect(buffer, buffer == 0 ? bytes : of_second);
         }
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }

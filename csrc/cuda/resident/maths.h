@@ -6,6 +6,8 @@
 //   begin(call, unit, bias)   what is added to u in every step
 //   fetch(call, row, of_batch, unit, x)                       what of a step does not wait for h
 //   step(call, row, of_batch, unit, x, u, bias, now, next)    the states after it; everything that is kept is stored
+//   vectors                   that are fed back to the next step's products, at most (geometry.h: Resident)
+//   feed(call, row, of_batch, unit, now, fed)                 those that the products of `row`'s step read
 //   exchanges                 of a step: 1; 2 with two products, whose maths has two halves (two_products_warp.h)
 //
 // `row` is the row of the chunk, `of_batch` the same sequence's row of the batch.

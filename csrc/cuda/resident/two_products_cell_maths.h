@@ -45,7 +45,7 @@ template <class Cell>
 struct TwoProductsCellMaths : ResidentCellMaths<Cell> {
     using V = Vec<float>;
     using G = Geometry<Cell>;
-    static constexpr int exchanges = 2, hiddens = G::hiddens + G::gateds, saved = G::saved;
+    static constexpr int exchanges = 2, saved = G::saved;
     RNNKERNELS_INLINE static constexpr int hidden_count(const ResidentCall&) { return G::hiddens; }
 
     RNNKERNELS_INLINE static void begin(const ResidentCall& call, Index unit, V* bias) {

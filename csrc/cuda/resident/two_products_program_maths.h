@@ -46,13 +46,16 @@ struct TwoProductsProgramMaths : ResidentProgramMaths<Program> {
     RNNKERNELS_INLINE static void gates(const ResidentCall& call, Index row, Index of_batch, Index unit, const V* x,
                                         const V* u, const V* bias, const V* now, V* between, V& gated) {
         Program::gates(
-            call, ResidentProgramGatesAt{{{call.a, row, unit, of_batch}, x, u, bias, now, nullptr}, between, gated});
+            call,
+            ResidentProgramGatesAt{
+                {{call.a, row, unit, of_batch}, x, u, bias, now, nullptr, Program::first_fed(call)}, between, gated});
     }
     RNNKERNELS_INLINE static void state(const ResidentCall& call, Index row, Index of_batch, Index unit, const V* x,
                                         const V* u, const V* bias, const V* now, const V* between, V* next) {
-        Program::state(
-            call, ResidentProgramStateAt{
-                      {{call.a, row, unit, of_batch}, x, u, bias, now, next}, between, Program::hidden_count(call)});
+        Program::state(call, ResidentProgramStateAt{
+                                 {{call.a, row, unit, of_batch}, x, u, bias, now, next, Program::first_fed(call)},
+                                 between,
+                                 Program::hidden_count(call)});
     }
 };
 

@@ -18,8 +18,7 @@
 // whatever product feeds them, and sixteen rows of the weight are kept where two tiles would be half empty. What the
 // other product's gates get is not read.
 //
-// Not here: a warp of one product, and all that the two have in common (warp.h); cells whose gates multiply vectors
-// that are fed back.
+// Not here: a warp of one product, and all that the two have in common, vectors that are fed back too (warp.h).
 #pragma once
 
 #include "warp.h"
@@ -110,6 +109,7 @@ private:
                 }
             });
             if (!last) Base::send(half, g, 0);
+            if (!last) Base::send_vectors(g, t + 1, 0);
         }
         if (!last) Base::fetch(t + 1);
     }

@@ -55,7 +55,14 @@ public:
             RNNKERNELS_IN_REGISTERS
             for (int s = 0; s < lane_units(); ++s) Maths::begin(call_, unit_in(unit_of(lane, s)), bias_[s].of(lane));
         });
-        if (call_.steps > 0) fetch(0);
+        if (call_.steps == 0) return;
+        if constexpr (Maths::vectors > 0) {
+            Own<unsigned> fed[Maths::vectors][kLaneUnits];
+            RNNKERNELS_IN_REGISTERS
+            for (int g = 0; g < m_.shape().groups; ++g)
+                if (m_.shape().vectors > 0) make_vectors(g, 0, fed);
+        }
+        fetch(0);
     }
 
     // u of the step's rows, from a buffer of h.
@@ -86,6 +93,7 @@ public:
                 }
             });
             if (!last) send(half, g, (t + 1) & 1);
+            if (!last) send_vectors(g, t + 1, (t + 1) & 1);
         }
         if (!last) fetch(t + 1);
     }
@@ -155,9 +163,44 @@ protected:
         });
     }
 
-    // The h of a lane's units and its sharers', as eight bytes, to the blocks that are the lane's.
-    RNNKERNELS_INLINE void send(Own<unsigned> (&half)[kLaneUnits], int g, int buffer) {
-        if constexpr (!is_half<Stored>) return send_numbers(half, g, buffer);
+    // What the products of step t multiply beside h, of the states as they are; kept for a backward.
+    template <int count>
+    RNNKERNELS_INLINE void make_vectors(int g, Index t, Own<unsigned> (&fed)[count][kLaneUnits]) const {
+        const Index rows = call_.count(t), first = call_.first(t);
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
+            const Index row = row_of(lane, g);
+            RNNKERNELS_IN_REGISTERS
+            for (int s = 0; s < lane_units(); ++s) {
+                const Index unit = unit_of(lane, s);
+                const bool is = row < rows && unit < hidden();
+                V now[Maths::states], made[count];
+                RNNKERNELS_IN_REGISTERS
+                for (int k = 0; k < count; ++k) made[k] = V(0.0F);
+                get_states(g, s, lane, now);
+                if (is) Maths::feed(call_, first + row, row, unit, now, made);
+                RNNKERNELS_IN_REGISTERS
+                for (int k = 0; k < m_.shape().vectors; ++k) {
+                    fed[k][s][lane] = Stored::bits(made[k].raw);
+                    if (is && call_.a.fed)
+                        call_.a.store(call_.a.fed, ((first + row) * m_.shape().vectors + k) * hidden() + unit, made[k]);
+                }
+            }
+        });
+    }
+    RNNKERNELS_INLINE void send_vectors(int g, Index t, int buffer) {
+        if constexpr (Maths::vectors > 0) {
+            if (m_.shape().vectors == 0) return;
+            Own<unsigned> fed[Maths::vectors][kLaneUnits];
+            make_vectors(g, t, fed);
+            RNNKERNELS_IN_REGISTERS
+            for (int k = 0; k < m_.shape().vectors; ++k) send(fed[k], g, buffer, 1 + k);
+        }
+    }
+
+    // The h of a lane's units and its sharers', as eight bytes, to the blocks that are the lane's; or a vector, to the
+    // section that is its.
+    RNNKERNELS_INLINE void send(Own<unsigned> (&half)[kLaneUnits], int g, int buffer, int section = 0) {
+        if constexpr (!is_half<Stored>) return send_numbers(half, g, buffer, section);
         Own<unsigned> word[2];
         if (lane_units() == 1) {
             join(half[0], 8, word[0]);
@@ -172,7 +215,7 @@ protected:
                 m_.lanes([&](int lane) RNNKERNELS_INLINED { word[1][lane] = half[2][lane] | half[3][lane] << 16; });
         }
         m_.lanes([&](int lane) RNNKERNELS_INLINED {
-            const int column = static_cast<int>(first_of_warp()) + chunk_unit(m_.shape(), lane);
+            const int column = first_column(section) + chunk_unit(m_.shape(), lane);
             const std::uint64_t bytes = word[0][lane] | static_cast<std::uint64_t>(word[1][lane]) << 32;
             RNNKERNELS_IN_REGISTERS
             for (int i = 0; i < m_.shape().blocks; i += m_.shape().sharers())
@@ -181,20 +224,24 @@ protected:
         });
     }
     // The same of float32: four words.
-    RNNKERNELS_INLINE void send_numbers(const Own<unsigned> (&number)[kLaneUnits], int g, int buffer) {
+    RNNKERNELS_INLINE void send_numbers(const Own<unsigned> (&number)[kLaneUnits], int g, int buffer, int section) {
         Own<unsigned> word[4];
         RNNKERNELS_IN_REGISTERS
         for (int s = 0; s < lane_units(); ++s) word[s] = number[s];
         if (lane_units() == 1) both<1>(word, 8);
         if (lane_units() < 4) both<2>(word, lane_units() == 1 ? 16 : 8);
         m_.lanes([&](int lane) RNNKERNELS_INLINED {
-            const int column = static_cast<int>(first_of_warp()) + chunk_unit(m_.shape(), lane);
+            const int column = first_column(section) + chunk_unit(m_.shape(), lane);
             const unsigned words[4] = {word[0][lane], word[1][lane], word[2][lane], word[3][lane]};
             RNNKERNELS_IN_REGISTERS
             for (int i = 0; i < m_.shape().blocks; i += m_.shape().sharers())
                 if (const int peer = i + first_peer(m_.shape(), lane); peer < m_.shape().blocks && has_row(lane))
                     m_.send_words(lane, peer, buffer, g * m_.shape().rows + group_row(lane), column, words);
         });
+    }
+    // Of the warp's units in a row of the buffer.
+    RNNKERNELS_INLINE int first_column(int section) const {
+        return section * m_.shape().section() + static_cast<int>(first_of_warp());
     }
     // Two lanes' words in both: the lower lane's first.
     template <int count, int size>

@@ -1,0 +1,121 @@
+"""Breaks of resident kernels whose products read vectors that are fed back, emulated warp by warp."""
+
+from .record import EMULATED, RESIDENT, Break
+
+D = "csrc/cuda/resident"
+EVERY_CELL = "tests/cuda/test_cuda_resident.py -k 'every_cell and (mut3 or fgr)'"
+
+BREAKS = [
+    Break(
+        "resident, fed back: a vector is sent to the section of another",
+        f"{D}/warp.h",
+        "send(fed[k], g, buffer, 1 + k);",
+        "send(fed[k], g, buffer, k);",
+        "",
+        RESIDENT,
+    ),
+    Break(
+        "resident, fed back: vectors are not sent",
+        f"{D}/warp.h",
+        "if (!last) send_vectors(g, t + 1, (t + 1) & 1);",
+        "if (last) send_vectors(g, t + 1, (t + 1) & 1);",
+        "",
+        RESIDENT,
+    ),
+    Break(
+        "resident, fed back: vectors go where the gated state is read",
+        f"{D}/two_products_warp.h",
+        "if (!last) Base::send_vectors(g, t + 1, 0);",
+        "if (!last) Base::send_vectors(g, t + 1, 1);",
+        "",
+        RESIDENT,
+    ),
+    Break(
+        "resident, fed back: a block waits for h alone",
+        f"{D}/kernel.h",
+        "(Maths::exchanges == 2 && buffer == 1 ? 1 : 1 + shape.vectors)",
+        "(Maths::exchanges == 2 && buffer == 1 ? 1 : 1 + 0 * shape.vectors)",
+        "",
+        RESIDENT,
+    ),
+    Break(
+        "resident, fed back: the gated state's exchange waits for vectors",
+        f"{D}/kernel.h",
+        "(Maths::exchanges == 2 && buffer == 1 ? 1 : 1 + shape.vectors)",
+        "(Maths::exchanges == 2 && buffer == 2 ? 1 : 1 + shape.vectors)",
+        "",
+        RESIDENT,
+    ),
+    Break(
+        "resident, fed back: before the first step there are none",
+        f"{D}/kernel.h",
+        "const bool fed = is && section <= shape.vectors && row < call.count(0);",
+        "const bool fed = is && section < shape.vectors && row < call.count(0);",
+        "",
+        RESIDENT,
+    ),
+    Break(
+        "resident, fed back: the second vector's weights are the first's",
+        f"{D}/weights.h",
+        "return m_.shape().length(tile) > 1 ? k / m_.shape().depth() : 0;",
+        "return 0 * tile * k;",
+        "",
+        RESIDENT,
+    ),
+    Break(
+        "resident, fed back: a vector's gates are multiplied with h",
+        f"{D}/geometry.h",
+        "ProductPart{0, tiles(), 1, first_fed(), fed}",
+        "ProductPart{0, tiles(), 0, first_fed(), fed}",
+        "",
+        RESIDENT,
+    ),
+    Break(
+        "resident, fed back: gates that stand apart are multiplied with h",
+        f"{D}/geometry.h",
+        "ProductPart{1, 1, 1, first_fed(), fed}",
+        "ProductPart{1, 1, 0, first_fed(), fed}",
+        "",
+        RESIDENT,
+    ),
+    Break(
+        "resident, fed back: of rows that ended something is kept",
+        f"{D}/warp.h",
+        "const bool is = row < rows && unit < hidden();",
+        "const bool is = row < call_.batch && unit < hidden();",
+        "",
+        RESIDENT,
+    ),
+    Break(
+        "resident, fed back: a cell's fed gates have no bias",
+        f"{D}/cell_maths.h",
+        "V(a.bias_fed ? a.bias_fed[i * a.hidden + unit] : 0.0F)",
+        "V(a.bias_fed ? 0 * a.bias_fed[i * a.hidden + unit] : 0.0F)",
+        EVERY_CELL,
+        EMULATED,
+    ),
+    Break(
+        "resident, fed back: rows of the weight are the first product's",
+        "csrc/cuda/forward.h",
+        "{&table_.hidden, &table_.gated, &table_.feedback}",
+        "{&table_.hidden, &table_.gated, &table_.hidden}",
+        EVERY_CELL,
+        EMULATED,
+    ),
+    Break(
+        "resident, fed back: nothing is kept for a backward",
+        "csrc/cuda/forward.h",
+        "if (!reserve_) call.a.fed = nullptr;",
+        "if (reserve_) call.a.fed = nullptr;",
+        EVERY_CELL,
+        EMULATED,
+    ),
+    Break(
+        "resident, fed back: a program's vectors are the first alone",
+        f"{D}/program_maths.h",
+        "RNNKERNELS_INLINE void set_vector(int k, int, V value) const { fed[k] = value; }",
+        "RNNKERNELS_INLINE void set_vector(int k, int, V value) const { fed[0 * k] = value; }",
+        "tests/cuda/test_cuda_own_cells.py -k test_own_cells",
+        EMULATED,
+    ),
+]
