@@ -262,7 +262,7 @@ def test_the_largest_layers_of_what_is_fed_back(tensors: Any) -> None:
             if fits:
                 rk.forward(cell, x, params)
                 continue
-            with pytest.raises(ValueError, match="expected sizes whose weights stay|expected at most"):
+            with pytest.raises(ValueError, match=r"expected sizes whose weights stay|expected at most"):
                 rk.forward(cell, x, params)
 
 

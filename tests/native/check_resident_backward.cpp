@@ -151,7 +151,7 @@ void check_two_products(const ResidentBackward& shape) {
         }
 }
 
-struct Layer {
+struct BackwardLayer {
     Index steps, batch, hidden;
     Index split;                // steps of the first run from the end
     std::vector<Index> starts;  // ragged
@@ -176,7 +176,7 @@ class Problem {
     static constexpr int columns = layout.columns.count, kGates = G::hiddens + G::gateds;
 
 public:
-    Problem(const Layer& layer, const ResidentBackward& shape, unsigned seed)
+    Problem(const BackwardLayer& layer, const ResidentBackward& shape, unsigned seed)
         : layer_(layer), shape_(shape), rows_(layer.first(layer.steps)), random_(seed) {
         const Index hidden = layer.hidden;
         fill(kept_, rows_ * kept_row());
@@ -345,7 +345,7 @@ private:
         return sum[0] + sum[1];
     }
 
-    const Layer& layer_;
+    const BackwardLayer& layer_;
     const ResidentBackward shape_;
     const Index rows_;
     std::mt19937 random_;
@@ -355,7 +355,7 @@ private:
 };
 
 template <template <class> class OneCell, class Stored>
-void check_layer(const Layer& layer, int processors, Operands operands, unsigned seed) {
+void check_layer(const BackwardLayer& layer, int processors, Operands operands, unsigned seed) {
     using Cell = OneCell<Vec<float>>;
     constexpr int gates = Geometry<Cell>::hiddens + Geometry<Cell>::gateds;
     const int shared = most_shared(90);
@@ -367,7 +367,7 @@ void check_layer(const Layer& layer, int processors, Operands operands, unsigned
 }
 
 template <template <class> class OneCell>
-void check_cell(const Layer& layer, int processors, unsigned seed) {
+void check_cell(const BackwardLayer& layer, int processors, unsigned seed) {
     check_layer<OneCell, Bfloat16>(layer, processors, Operands::halves, seed);
     check_layer<OneCell, Float16>(layer, processors, Operands::halves, seed + 7);
     check_layer<OneCell, Tf32>(layer, processors, Operands::tf32, seed + 11);
@@ -397,17 +397,17 @@ int check_resident_backward() {
                     for (const Operands operands : {Operands::halves, Operands::tf32, Operands::full})
                         for (const int capability : {90, 120})
                             check_shape(gates, hidden, batch, processors, operands, capability);
-    const Layer layers[] = {{3, 2, 1, 9, {}},
-                            {4, 9, 5, 1, {}},
-                            {3, 17, 33, 2, {}, true},
-                            {5, 1, 40, 9, {}},
-                            {2, 8, 100, 9, {}},
-                            {1, 3, 64, 9, {}},
-                            {0, 4, 16, 9, {}},
-                            {4, 5, 70, 9, {0, 5, 9, 12, 13}},
-                            {4, 5, 70, 2, {0, 5, 9, 12, 13}}};
+    const BackwardLayer layers[] = {{3, 2, 1, 9, {}},
+                                    {4, 9, 5, 1, {}},
+                                    {3, 17, 33, 2, {}, true},
+                                    {5, 1, 40, 9, {}},
+                                    {2, 8, 100, 9, {}},
+                                    {1, 3, 64, 9, {}},
+                                    {0, 4, 16, 9, {}},
+                                    {4, 5, 70, 9, {0, 5, 9, 12, 13}},
+                                    {4, 5, 70, 2, {0, 5, 9, 12, 13}}};
     unsigned seed = 100;
-    for (const Layer& layer : layers)
+    for (const BackwardLayer& layer : layers)
         for (const int processors : {1, 132}) {
             check_cell<RnnTanh>(layer, processors, seed += 31);
             check_cell<Janet>(layer, processors, seed += 31);

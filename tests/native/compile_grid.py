@@ -20,8 +20,8 @@ sys.path.append(str(ROOT / "tests/support"))
 
 from hand_programs import CELLS
 
-# A card of each architecture: its processors, and the most units of an LSTM that its blocks keep in both directions, and
-# of a GRU of two products.
+# A card of each architecture: its processors, and the most units of an LSTM that its blocks keep in both directions,
+# and of a GRU of two products.
 CARDS = {"75": (40, 640, 704), "80": (108, 1728, 1728), "86": (84, 1344, 1344), "89": (128, 1344, 1792)}
 CARDS |= {"90": (132, 2112, 2112), "100": (148, 2368, 2368), "120": (170, 1344, 1792)}
 LAYERS = [("lstm", 0, 16), ("gru", 256, 64), ("rnn_tanh", 511, 600), ("slstm", 100, 3), ("lstm_program", 40, 9)]
