@@ -108,14 +108,6 @@ BREAKS = [
         EMULATED,
     ),
     Break(
-        "resident, grid: every other row is rounded in another way",
-        "csrc/cuda/resident/cell_maths.h",
-        "to[g] = u[i] + bias[i];",
-        "to[g] = this->of_batch % 2 ? (u[i] + V(1.0F)) + (bias[i] - V(1.0F)) : u[i] + bias[i];",
-        "tests/cuda/test_cuda_reproducible.py",
-        EMULATED,
-    ),
-    Break(
         "replay: a piece begins with the states that the sequence began with",
         "python/rnnkernels/memory/replay.py",
         "        state = done.state\n",
