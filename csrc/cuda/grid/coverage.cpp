@@ -28,8 +28,9 @@ std::string not_grid(const CellTable& table, const Inputs& in, Dtype dtype, cons
 }
 std::string too_large(const CellTable& table, const Shape& shape, const Card& card) {
     return wanted("sizes whose weights stay on the card (docs/cuda.md)",
-                  std::to_string(tile_gates(table)) + " gates of H = " + std::to_string(shape.hidden) + " on " +
-                      std::to_string(card.processors) + " processors of capability " + name_of(card));
+                  std::to_string(table.hidden.count + table.gated.count) +
+                      " gates of H = " + std::to_string(shape.hidden) + " on " + std::to_string(card.processors) +
+                      " processors of capability " + name_of(card));
 }
 
 }  // namespace
@@ -43,7 +44,6 @@ std::string not_grid(const CellTable& table, const ForwardCall& call, Dtype dtyp
 
 std::string not_grid(const CellTable& table, const BackwardCall& call, Dtype dtype, const Card& card) {
     if (const std::string why = not_grid(table, call.in, dtype, card); !why.empty()) return why;
-    if (table.form != Form::one_product) return std::string("expected a cell of one product, got ") + table.info.name;
     for (int k = 0; k < table.states; ++k)
         if ((k > 0 && call.d_sequence[k]) || call.norms[k])
             return "expected no gradients of states after h and no readings, got some";
