@@ -170,8 +170,8 @@ BREAKS = [
     Break(
         "grid, two products: the second product takes the first one's registers",
         GEOMETRY,
-        "units, most_held - held()}",
-        "units, most_held}",
+        "of.most_held = most_held - held() * warp_tiles;",
+        "of.most_held = most_held;",
         "",
         GRID,
     ),
@@ -186,8 +186,8 @@ BREAKS = [
     Break(
         "grid, two products: a call's second product is not divided",
         f"{D}/coverage.h",
-        "table.hidden.count, table.gated.count, shape",
-        "table.hidden.count, 0 * table.gated.count, shape",
+        "return divide_grid(table.hidden.count, table.gated.count, shape",
+        "return divide_grid(table.hidden.count, 0 * table.gated.count, shape",
         "tests/cuda/test_cuda_grid.py -k 'every_cell and gru_reset'",
         EMULATED,
     ),

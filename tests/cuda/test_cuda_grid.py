@@ -107,7 +107,7 @@ def differentiate(
     return rk.backward(run, d, d_states=ahead, norms=norms)
 
 
-@pytest.mark.parametrize("cell", ONE_PRODUCT)
+@pytest.mark.parametrize("cell", SERVED)
 def test_which_backwards_are_one_kernel(tensors: Any, emulated: Any, cell: str) -> None:
     """Those without gradients of states after h and readings; others are `products`'."""
     torch = tensors
@@ -129,11 +129,11 @@ def test_which_backwards_are_one_kernel(tensors: Any, emulated: Any, cell: str) 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("hidden", [33, 61])
-@pytest.mark.parametrize("cell", ["rnn_tanh", "janet", "gru", "lstm", "lstm_peephole", "slstm"])
+@pytest.mark.parametrize("cell", ["rnn_tanh", "janet", "gru", "lstm", "lstm_peephole", "slstm", *TWO_PRODUCTS])
 def test_gradients_against_float64(tensors: Any, emulated: Any, cell: str, hidden: int, dtype: str) -> None:
     """The CPU's, of the same rounded values: what is left is the rounding of h and of gate gradients."""
     torch, kind = tensors, getattr(tensors, dtype)
-    p = make(cell, (4, 10, 5, hidden))
+    p = problem(cell, (4, 10, 5, hidden))
     for array in (p.x, p.d_output, *p.params.values(), *p.state, *p.d_state):
         array[...] = torch.from_numpy(array).to(kind).double().numpy()
     lengths = [4, 0, 2, 4, 1, 3, 4, 4, 4, 1]
@@ -149,10 +149,11 @@ def test_gradients_against_float64(tensors: Any, emulated: Any, cell: str, hidde
         assert error < 30 * unit, float(error)
 
 
-def test_a_backward_in_several_chunks(tensors: Any, emulated: Any) -> None:
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
+def test_a_backward_in_several_chunks(tensors: Any, emulated: Any, cell: str) -> None:
     """A chunk is a launch: gradients of states and what products give go through memory between two of them."""
     torch, before = tensors, backwards(emulated)
-    p = make("lstm", (300, 5, 2, 24))
+    p = make(cell, (300, 5, 2, 24))
     found = differentiate(torch, p, torch.float16)
     assert backwards(emulated) > before + 1
     wanted = differentiate(torch, p, torch.float16, "products")
@@ -161,20 +162,21 @@ def test_a_backward_in_several_chunks(tensors: Any, emulated: Any) -> None:
         assert error < 8 * 2.0**-11, (name, float(error))
 
 
-def test_a_rows_gradients_depend_on_itself_alone(tensors: Any) -> None:
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
+def test_a_rows_gradients_depend_on_itself_alone(tensors: Any, cell: str) -> None:
     """Bit for bit, whatever its neighbours are, and a NaN among them; and the same again."""
     torch = tensors
-    x, params, state = on_device(torch, make("lstm", (6, 19, 5, 34)), torch.bfloat16)
+    x, params, state = on_device(torch, make(cell, (6, 19, 5, 34)), torch.bfloat16)
     d = torch.randn(6, 19, 34, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
     cuda.set_kernel("grid")
-    whole: Any = rk.backward(rk.forward("lstm", x, params, state), d)
-    assert torch.equal(whole.x, rk.backward(rk.forward("lstm", x, params, state), d).x)
+    whole: Any = rk.backward(rk.forward(cell, x, params, state), d)
+    assert torch.equal(whole.x, rk.backward(rk.forward(cell, x, params, state), d).x)
     one = [a[:, 3:4].contiguous() for a in (x, d)]
-    alone: Any = rk.backward(rk.forward("lstm", one[0], params, tuple(s[3:4].contiguous() for s in state)), one[1])
+    alone: Any = rk.backward(rk.forward(cell, one[0], params, tuple(s[3:4].contiguous() for s in state)), one[1])
     assert torch.equal(whole.x[:, 3:4], alone.x)
-    assert torch.equal(whole.state[1][3:4], alone.state[1])
+    assert torch.equal(whole.state[-1][3:4], alone.state[-1])
     d[:, 4] = float("nan")
-    beside: Any = rk.backward(rk.forward("lstm", x, params, state), d)
+    beside: Any = rk.backward(rk.forward(cell, x, params, state), d)
     assert torch.isnan(beside.x[:, 4]).all()
     keep = [row for row in range(19) if row != 4]
     assert torch.equal(whole.x[:, keep], beside.x[:, keep])
@@ -197,6 +199,9 @@ def test_what_a_card_does_not_hold_is_said(emulated: Any, arguments: tuple[Any, 
     assert "run_grid" in emulated.grid_source("lstm", "float16", 576, 16, 40, 75)[1]
     assert "run_grid_backward" in emulated.grid_source("lstm", "bfloat16", 2048, 16, 132, 90, backward=True)[1]
     assert "run_grid" in emulated.grid_source("gru_reset_before", "float16", 640, 16, 40, 75)[1]
+    assert "run_grid_backward" in emulated.grid_source("mut1", "bfloat16", 2176, 16, 132, 90, backward=True)[1]
+    with pytest.raises(ValueError, match="kernel: grid: expected sizes whose weights stay on the card"):
+        emulated.grid_source("mut1", "bfloat16", 2208, 16, 132, 90, backward=True)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 // A layer's backward as a check puts it to a kernel that runs all steps: random numbers, and two sets of results that
 // are NaN until they are written. One is the emulated kernel's; the other is taken by the engine's own bodies step by
-// step, of sums that the check makes. Not here: in which order a kernel adds (the checks say so).
+// step, of sums that the check makes. Cells of one product in a step and of two; arrays of halves and of float32. Not
+// here: in which order a kernel adds (the checks say so).
 #pragma once
 
 #include <algorithm>
@@ -11,7 +12,7 @@
 #include <random>
 #include <vector>
 
-#include "cuda/resident/backward_cell_maths.h"
+#include "cuda/resident/two_products_backward_cell_maths.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -27,9 +28,10 @@ struct BackwardLayer {
 
 template <class Cell, class Stored>
 class BackwardLayerCall {
+    using Word = WordOf<Stored>;
     using G = Geometry<Cell>;
     static constexpr Layout layout = layout_of(table_of<Cell>());
-    static constexpr int columns = layout.columns.count;
+    static constexpr int columns = layout.columns.count, gates = G::hiddens + G::gateds;
 
 public:
     BackwardLayerCall(const BackwardLayer& layer, unsigned seed)
@@ -38,17 +40,18 @@ public:
         fill(kept_, rows_ * kept_row());
         fill(first_states_, layer.batch * (G::states - 1) * hidden);
         fill(diagonal_, G::diagonals * hidden);
-        fill_halves(output_, rows_ * hidden, 1);
-        fill_halves(d_output_, rows_ * hidden, 1);
-        fill_halves(h_, layer.batch * hidden, 1);
-        fill_halves(weight_, G::hiddens * hidden * hidden, 1 / std::sqrt(static_cast<float>(hidden)));
+        fill_words(output_, rows_ * hidden, 1);
+        fill_words(d_output_, rows_ * hidden, 1);
+        fill_words(h_, layer.batch * hidden, 1);
+        fill_words(weight_, gates * hidden * hidden, 1 / std::sqrt(static_cast<float>(hidden)));
         places_.resize(rows_);
         std::iota(places_.begin(), places_.end(), 0);
         std::shuffle(places_.begin(), places_.end(), random_);
         std::vector<float> carried[G::states];
         for (std::vector<float>& one : carried) fill(one, layer.batch * hidden);
         for (Results& one : results_) {
-            one.gradient.assign(rows_ * columns * hidden, 0x7fff), one.operand.assign(rows_ * hidden, 0x7fff);
+            one.gradient.assign(rows_ * columns * hidden, kNaN), one.operand.assign(rows_ * hidden, kNaN);
+            one.made.assign(two_products<Cell> ? rows_ * hidden : 0, kNaN);
             one.product.assign(layer.batch * hidden, std::numeric_limits<float>::quiet_NaN());
             for (int k = 0; k < G::states; ++k) one.carried[k] = carried[k];
         }
@@ -63,24 +66,38 @@ public:
             last = first;
         }
     }
-    // The second one. sum(gradient, column): of a row's gate gradients (hiddens, H) and a column of weight_hh.
+    // The second one. sum(gradient, first, count, column): of a row's gate gradients (count, H) and a column of
+    // weight_hh, of a product with so many gates from the first-th on.
     template <class Sum>
     void run_plainly(Sum sum) {
-        const Index hidden = layer_.hidden;
         for (Index t = layer_.steps - 1; t >= 0; --t) {
-            const BackwardArrays<float> a = step_arrays(results_[1], t);
-            const auto* const gradient = static_cast<const std::uint16_t*>(a.gradient);
-            for (Index row = 0; row < layer_.count(t); ++row)
-                for (Index unit = 0; unit < hidden; ++unit) BackwardBody<Cell, float>{a}(row, unit);
-            for (Index row = 0; row < layer_.count(t); ++row)
-                for (Index unit = 0; unit < hidden; ++unit)
-                    results_[1].product[row * hidden + unit] =
-                        sum(gradient + (row * columns + layout.hidden) * hidden, unit);
+            BackwardArrays<float> a = step_arrays(results_[1], t);
+            each(t, BackwardBody<Cell, float>{a});
+            const auto* const gradient = static_cast<const Word*>(a.gradient);
+            const auto product = [&](std::vector<float>& to, int first, int count, int column) {
+                each(t, [&](Index row, Index unit) {
+                    to[row * layer_.hidden + unit] =
+                        sum(gradient + (row * columns + column) * layer_.hidden, first, count, unit);
+                });
+            };
+            if constexpr (two_products<Cell>) {
+                std::vector<float> gated(layer_.batch * layer_.hidden);
+                product(gated, G::hiddens, G::gateds, layout.gated);
+                a.gated_part = gated.data();
+                each(t, BackwardGatesBody<Cell, float>{a});
+            }
+            product(results_[1].product, 0, G::hiddens, layout.hidden);
         }
     }
-    // Of a gate, from a unit to a column.
+    // Of a gate, from a unit to a column, as it is multiplied; and a number that stands in memory.
     float weight(Index gate, Index unit, Index column) const {
-        return Stored::number(weight_[(gate * layer_.hidden + unit) * layer_.hidden + column]);
+        return operand(weight_[(gate * layer_.hidden + unit) * layer_.hidden + column]);
+    }
+    static float operand(Word word) {
+        if constexpr (is_half<Stored>)
+            return Stored::number(word);
+        else
+            return Stored::number(Stored::bits(Full::number(word)));
     }
 
     // expect(holds, what) for each kind of results: whether both have the same bits.
@@ -92,15 +109,16 @@ public:
         const Results &found = results_[0], &wanted = results_[1];
         expect(same(found.gradient, wanted.gradient), "gate gradients");
         expect(same(found.operand, wanted.operand), "h before");
+        expect(same(found.made, wanted.made), "the gated state");
         for (int k = 0; k < G::states; ++k) expect(same(found.carried[k], wanted.carried[k]), "states");
         if (layer_.steps > 0) expect(same(found.product, wanted.product), "what the products give");
-        for (const std::uint16_t bits : found.gradient)
-            expect(std::isfinite(Stored::number(bits)), "not all is finite");
+        for (const Word bits : found.gradient) expect(std::isfinite(Stored::number(bits)), "not all is finite");
     }
 
 private:
+    static constexpr auto kNaN = static_cast<Word>(0x7fffffff);
     struct Results {
-        std::vector<std::uint16_t> gradient, operand;
+        std::vector<Word> gradient, operand, made;
         std::vector<float> carried[kMaxStates], product;
     };
     Index kept_row() const { return (G::saved + G::states - 1) * layer_.hidden; }
@@ -108,15 +126,26 @@ private:
     void fill(std::vector<float>& array, Index count) {
         for (Index i = 0; i < count; ++i) array.push_back(0.5F + draw() / 4);
     }
-    void fill_halves(std::vector<std::uint16_t>& array, Index count, float scale) {
-        for (Index i = 0; i < count; ++i) array.push_back(Stored::bits(draw() * scale));
+    // As they stand in memory: of float32 not rounded.
+    void fill_words(std::vector<Word>& array, Index count, float scale) {
+        for (Index i = 0; i < count; ++i) {
+            const float value = draw() * scale;
+            array.push_back(is_half<Stored> ? Stored::bits(value) : static_cast<Word>(float_bits(value)));
+        }
+    }
+    // use(row, unit) for all of a step.
+    template <class Use>
+    void each(Index t, Use use) const {
+        for (Index row = 0; row < layer_.count(t); ++row)
+            for (Index unit = 0; unit < layer_.hidden; ++unit) use(row, unit);
     }
     // What does not depend on the step; rows from this one on.
     BackwardArrays<float> arrays(Results& to, Index row) const {
         const Index hidden = layer_.hidden;
         BackwardArrays<float> a{};
         a.first = row, a.hidden = a.width = hidden;
-        a.storage = Stored::kBfloat16 ? Dtype::bfloat16 : Dtype::float16;
+        a.storage = Dtype::float32;
+        if constexpr (is_half<Stored>) a.storage = Stored::kBfloat16 ? Dtype::bfloat16 : Dtype::float16;
         a.places = layer_.plain ? nullptr : places_.data();
         a.diagonal = diagonal_.data();
         for (float& setting : a.settings) setting = 0.75F;
@@ -128,6 +157,7 @@ private:
         for (int k = 1; k < G::states; ++k) a.after[k] = a.saved + (G::saved + k - 1) * hidden;
         a.gradient = to.gradient.data() + row * columns * hidden;
         a.operand = layer_.plain ? nullptr : to.operand.data() + row * hidden;
+        if (two_products<Cell>) a.made = to.made.data() + row * hidden, a.made_dtype = a.storage;
         return a;
     }
     void set_begin(BackwardArrays<float>& a) const {
@@ -140,8 +170,8 @@ private:
         call.a = arrays(to, layer_.first(first));
         set_begin(call.a);
         call.to_step_before = to.product.data();
-        call.weight = weight_.data();
-        for (int i = 0; i < G::hiddens; ++i) call.gate_row[i] = i;
+        call.weight = static_cast<const std::uint16_t*>(static_cast<const void*>(weight_.data()));
+        for (int i = 0; i < gates; ++i) call.gate_row[i] = i;
         call.batch = layer_.batch, call.steps = last - first;
         call.starts = layer_.starts.empty() ? nullptr : layer_.starts.data();
         call.first_step = first, call.behind = layer_.count(last);
@@ -164,7 +194,7 @@ private:
     const Index rows_;
     std::mt19937 random_;
     std::vector<float> kept_, first_states_, diagonal_;
-    std::vector<std::uint16_t> output_, d_output_, h_, weight_;
+    std::vector<Word> output_, d_output_, h_, weight_;
     std::vector<Index> places_;
     Results results_[2];
 };

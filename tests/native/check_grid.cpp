@@ -98,7 +98,7 @@ void check_maps(const Grid& of, int processors, int capability, Index batch) {
            "buffers", of);
 }
 
-// Both products of a step: the maps of each, and one place of h, of the gated state, of a unit and of a sum for both.
+// Both products of a step: the maps of each, and one place of what is exchanged, of a unit and of a sum for both.
 void check_two(const Grid& of, int processors, int capability, Index batch) {
     const Grid second = of.second();
     check_maps(of, processors, capability, batch);
@@ -107,7 +107,7 @@ void check_two(const Grid& of, int processors, int capability, Index batch) {
            "the products' units differ", of);
     expect(second.row() == of.row() && second.rows() == of.rows() && second.sums() == of.sums(),
            "the products' memory differs", of);
-    expect(of.held() + second.held() <= kMostHeld, "registers of both products' weights", of);
+    expect((of.held() + second.held()) * of.warp_tiles <= kMostHeld, "registers of both products' weights", of);
     expect(of.sums_begin() == of.kept_words() + second.kept_words() && of.sums_begin() % 4 == 0, "kept weights", of);
 }
 
@@ -202,9 +202,10 @@ int main() {
             for (int gated = 1; gates + gated <= kMostGates; gated += gated < 3 ? 1 : 3)
                 for (const Index batch : {1, 64, 1000})
                     for (const Index hidden : {1, 7, 33, 100, 511, 512, 1000, 1601, 2100})
-                        if (const Grid of = divide_grid(gates, gated, hidden, batch, card.processors, card.capability);
-                            of.blocks > 0)
-                            check_two(of, card.processors, card.capability, batch);
+                        for (const Grid& of :
+                             {divide_grid(gates, gated, hidden, batch, card.processors, card.capability),
+                              divide_grid_backward(gates, gated, hidden, batch, card.processors, card.capability)})
+                            if (of.blocks > 0) check_two(of, card.processors, card.capability, batch);
     expect(divide_grid(2, 0, 300, 9, 132, 90) == divide_grid(2, 300, 9, 132, 90), "no second product", {});
     expect(divide_grid(2, 1, 2048, 16, 132, 90).blocks == 128, "a GRU of H = 2048 does not fit an H200", {});
     expect(divide_grid(4, 2048, 16, 132, 90).blocks == 128, "bfloat16 of H = 2048 does not fit an H200", {});
@@ -213,6 +214,12 @@ int main() {
     expect(divide_grid_backward(4, 768, 16, 132, 90).blocks == 24,
            "a backward of H = 768 has more blocks than it takes", {});
     expect(divide_grid_backward(4, 2048, 16, 132, 90).blocks == 128, "a backward of H = 2048 does not fit", {});
+    expect(divide_grid_backward(2, 0, 300, 9, 132, 90) == divide_grid_backward(2, 300, 9, 132, 90),
+           "a backward has no second product", {});
+    expect(divide_grid_backward(2, 1, 2048, 16, 132, 90).blocks == 128, "a GRU's backward of H = 2048 does not fit",
+           {});
+    expect(divide_grid_backward(2, 1, 768, 16, 132, 90).blocks == 24,
+           "a GRU's backward of H = 768 has more blocks than it takes", {});
     const Layer layers[] = {{3, 2, 1, {}},   {4, 9, 5, {}},  {3, 17, 33, {}}, {5, 1, 40, {}},
                             {2, 8, 100, {}}, {1, 3, 64, {}}, {0, 4, 16, {}},  {4, 5, 70, {0, 5, 9, 12, 13}}};
     unsigned seed = 1;

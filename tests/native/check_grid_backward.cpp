@@ -1,13 +1,14 @@
 // Grid backwards (csrc/cuda/grid/backward_*.h) on the host: a layer's backward, block by block in random orders, with
 // flags that come late and buffers that are poisoned, against the engine's own bodies step by step with the same sums
-// taken plainly, bit for bit. Sizes off every tile, several groups, tiles and teams, sequences of different lengths and
-// in any order, steps in two runs. The maps are check_grid.cpp's.
+// taken plainly, bit for bit. Cells of one product in a step and of two. Sizes off every tile, several groups, tiles
+// and teams, sequences of different lengths and in any order, steps in two runs. The maps are check_grid.cpp's.
 #include "cells/all.h"
 #include "math/functions.h"
 
 #include "backward_layer_call.h"
 #include "grid_machine.h"
 #include "resident_cells.h"
+#include "resident_two_products.h"
 
 using namespace rnnkernels;
 using namespace rnnkernels::cuda;
@@ -18,8 +19,8 @@ int faults = 0;
 void expect(bool holds, const char* what, const Grid& of) {
     if (holds) return;
     if (++faults < 20)
-        std::fprintf(stderr, "backward: %s: numbers %d hidden %d row tiles %d blocks %d teams %d groups %d\n", what,
-                     of.numbers, of.hidden, of.row_tiles, of.blocks, of.teams, of.groups);
+        std::fprintf(stderr, "backward: %s: numbers %d, %d hidden %d row tiles %d blocks %d teams %d groups %d\n", what,
+                     of.numbers, of.other_numbers, of.hidden, of.row_tiles, of.blocks, of.teams, of.groups);
 }
 
 // What comes to a unit from a row's gate gradients, (gates, H): each part of k by itself, in it even products and odd
@@ -49,19 +50,20 @@ float plain_sum(const Grid& of, const std::uint16_t* gradient, Weight weight) {
 template <template <class> class OneCell, class Stored>
 void check_layer(const BackwardLayer& layer, int processors, int capability, unsigned seed) {
     using Cell = OneCell<Vec<float>>;
-    const Grid shape = divide_grid_backward(Geometry<Cell>::hiddens, layer.hidden, layer.batch, processors, capability);
+    using G = Geometry<Cell>;
+    const Grid shape = divide_grid_backward(G::hiddens, G::gateds, layer.hidden, layer.batch, processors, capability);
     if (shape.blocks == 0) return expect(false, "does not fit", shape);
     BackwardLayerCall<Cell, Stored> layer_call(layer, seed);
     const Index tiles = grid_tiles(shape, layer.batch);
     layer_call.run([&](const ResidentBackwardCall& call) {
         std::vector<std::uint16_t> numbers(exchange_numbers(shape, tiles));
         std::vector<unsigned> flags(exchange_flags(shape, tiles));
-        run_emulated_grid<ResidentCellBackward<Cell>, Stored>(
+        run_emulated_grid<ResidentBackwardMathsOf<Cell>, Stored>(
             shape, GridBackwardCall{call, {numbers.data(), flags.data(), tiles}}, seed);
     });
-    layer_call.run_plainly([&](const std::uint16_t* gradient, Index column) {
-        return plain_sum<Stored>(shape, gradient,
-                                 [&](int gate, int unit) { return layer_call.weight(gate, unit, column); });
+    layer_call.run_plainly([&](const std::uint16_t* gradient, int first, int, Index column) {
+        return plain_sum<Stored>(first == 0 ? shape : shape.second(), gradient,
+                                 [&](int gate, int unit) { return layer_call.weight(first + gate, unit, column); });
     });
     layer_call.compare([&](bool same, const char* what) { expect(same, what, shape); });
 }
@@ -94,9 +96,18 @@ int check_grid_backward() {
             check_cell<LstmPeephole>(layer, processors, 90, seed += 31);
             check_cell<Slstm>(layer, processors, 90, seed += 31);
             check_cell<SixGates>(layer, processors, 90, seed += 31);
+            check_cell<Mgu>(layer, processors, 90, seed += 31);
+            check_cell<GruResetBefore>(layer, processors, 90, seed += 31);
+            check_cell<Mut1>(layer, processors, 90, seed += 31);
+            check_cell<Mut2Projected>(layer, processors, 90, seed += 31);
+            check_cell<FiveGates>(layer, processors, 90, seed += 31);
         }
     check_cell<Lstm>({3, 40, 70, 2, {}}, 10, 80, 5);      // several groups, tiles and parts
     check_cell<Lstm>({2, 1, 900, 9, {}}, 60, 90, 6);      // weights in shared memory
     check_cell<RnnTanh>({2, 3, 1100, 1, {}}, 40, 90, 7);  // several tiles of rows
+    check_cell<GruResetBefore>({3, 40, 70, 2, {}}, 10, 80, 8);
+    check_cell<GruResetBefore>({2, 1, 900, 9, {}}, 60, 90, 9);
+    check_cell<Mgu>({2, 3, 800, 1, {}}, 30, 90, 10);
+    check_cell<FiveGates>({2, 9, 300, 1, {}}, 40, 75, 11);
     return faults;
 }

@@ -1,14 +1,12 @@
 // Resident backwards (csrc/cuda/resident/backward_*.h) on the host: maps of every shape; and a layer's backward, warp
 // by warp in random orders, against the engine's own bodies step by step with the same sums taken plainly, bit for bit.
 // Sizes off every tile, more rows than a group, sequences of different lengths and in any order, steps in two runs.
-#include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <numeric>
 
 #include "cells/all.h"
 #include "cuda/resident/two_products_backward_cell_maths.h"
 
+#include "backward_layer_call.h"
 #include "resident_backward_machine.h"
 #include "resident_cells.h"
 #include "resident_two_products.h"
@@ -151,208 +149,31 @@ void check_two_products(const ResidentBackward& shape) {
         }
 }
 
-struct BackwardLayer {
-    Index steps, batch, hidden;
-    Index split;                // steps of the first run from the end
-    std::vector<Index> starts;  // ragged
-    bool plain = false;         // each row in its own place, no initial h, no gradient of outputs
-
-    Index first(Index t) const { return starts.empty() ? t * batch : starts[t]; }
-    Index count(Index t) const { return t < 0 ? batch : t >= steps ? 0 : first(t + 1) - first(t); }
-};
-
-template <class Word>
-struct Results {
-    std::vector<Word> gradient, operand, made;
-    std::vector<float> carried[kMaxStates], product;
-};
-
-template <class Cell, class Stored>
-class Problem {
-    using Word = WordOf<Stored>;
-    using Results = ::Results<Word>;
-    using G = Geometry<Cell>;
-    static constexpr Layout layout = layout_of(table_of<Cell>());
-    static constexpr int columns = layout.columns.count, kGates = G::hiddens + G::gateds;
-
-public:
-    Problem(const BackwardLayer& layer, const ResidentBackward& shape, unsigned seed)
-        : layer_(layer), shape_(shape), rows_(layer.first(layer.steps)), random_(seed) {
-        const Index hidden = layer.hidden;
-        fill(kept_, rows_ * kept_row());
-        fill(first_states_, layer.batch * (G::states - 1) * hidden);
-        fill(diagonal_, G::diagonals * hidden);
-        fill_words(output_, rows_ * hidden, 1);
-        fill_words(d_output_, rows_ * hidden, 1);
-        fill_words(h_, layer.batch * hidden, 1);
-        fill_words(weight_, kGates * hidden * hidden, 1 / std::sqrt(static_cast<float>(hidden)));
-        places_.resize(rows_);
-        std::iota(places_.begin(), places_.end(), 0);
-        std::shuffle(places_.begin(), places_.end(), random_);
-        for (std::vector<float>& carried : carried_) fill(carried, layer.batch * hidden);
+// What comes to a column from a row's gradients of `count` gates, the first-th and following. Block by block even tiles
+// along k, odd ones, then both; in full eight chains, added by halves.
+template <class Call, class Word>
+float block_sum(const Call& call, const ResidentBackward& shape, Index hidden, const Word* gradient, int first,
+                int count, Index column, Index block) {
+    const Index units = shape.of.block_units(), depth = shape.of.tile_depth();
+    const auto pair = [&](Index k) {
+        const Index gate = k / units, unit = block * units + k % units;
+        if (unit >= hidden) return std::pair(0.0F, 0.0F);
+        return std::pair(call.weight(first + gate, unit, column), Call::operand(gradient[gate * hidden + unit]));
+    };
+    if (shape.of.operands == Operands::full) {
+        float chain[8] = {};
+        for (Index k = 0; k < count * units; ++k)
+            chain[k / 4 % 8] = std::fma(pair(k).first, pair(k).second, chain[k / 4 % 8]);
+        return ((chain[0] + chain[4]) + (chain[1] + chain[5])) + ((chain[2] + chain[6]) + (chain[3] + chain[7]));
     }
-
-    void check(unsigned seed) {
-        Results found = begin(), wanted = begin();
-        for (Index last = layer_.steps; last > 0;) {
-            const Index first = last == layer_.steps && layer_.split < last ? last - layer_.split : 0;
-            run_emulated_backward<ResidentBackwardMathsOf<Cell>, Stored>(shape_, call_of(found, first, last), seed);
-            last = first;
-        }
-        for (Index t = layer_.steps - 1; t >= 0; --t) plain_step(wanted, t);
-        // Of rows that have no first step nothing is said.
-        const auto same = [](const auto& a, const auto& b) {
-            return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof a[0]) == 0);
-        };
-        expect(same(found.gradient, wanted.gradient), "gate gradients", shape_);
-        expect(same(found.operand, wanted.operand), "h before", shape_);
-        expect(same(found.made, wanted.made), "the gated state", shape_);
-        for (int k = 0; k < G::states; ++k) expect(same(found.carried[k], wanted.carried[k]), "states", shape_);
-        if (layer_.steps > 0) expect(same(found.product, wanted.product), "what the products give", shape_);
-        for (const Word bits : found.gradient) expect(std::isfinite(Stored::number(bits)), "not all is finite", shape_);
+    float sum[2] = {};
+    for (Index k = 0; k < count * units; k += depth) {
+        double products = 0;
+        for (Index i = k; i < k + depth; ++i) products += double{pair(i).first} * pair(i).second;
+        sum[k / depth % 2] = static_cast<float>(sum[k / depth % 2] + products);
     }
-
-private:
-    static constexpr Index kept_of(Index hidden) { return (G::saved + G::states - 1) * hidden; }
-    Index kept_row() const { return kept_of(layer_.hidden); }
-    float draw() { return static_cast<float>(static_cast<int>(random_() % 2001) - 1000) / 1000; }
-    void fill(std::vector<float>& array, Index count) {
-        for (Index i = 0; i < count; ++i) array.push_back(0.5F + draw() / 4);
-    }
-    // As they stand in memory: of float32 not rounded.
-    void fill_words(std::vector<Word>& array, Index count, float scale) {
-        for (Index i = 0; i < count; ++i) {
-            const float value = draw() * scale;
-            array.push_back(is_half<Stored> ? Stored::bits(value) : static_cast<Word>(float_bits(value)));
-        }
-    }
-    Results begin() const {
-        Results one;
-        constexpr auto nan = static_cast<Word>(0x7fffffff);
-        one.gradient.assign(rows_ * columns * layer_.hidden, nan), one.operand.assign(rows_ * layer_.hidden, nan);
-        one.product.assign(layer_.batch * layer_.hidden, std::numeric_limits<float>::quiet_NaN());
-        one.made.assign(two_products<Cell> ? rows_ * layer_.hidden : 0, nan);
-        for (int k = 0; k < G::states; ++k) one.carried[k] = carried_[k];
-        return one;
-    }
-    // What does not depend on the step; rows from this one on.
-    BackwardArrays<float> arrays(Results& to, Index row) const {
-        const Index hidden = layer_.hidden;
-        BackwardArrays<float> a{};
-        a.first = row, a.hidden = a.width = hidden;
-        a.storage = Dtype::float32;
-        if constexpr (is_half<Stored>) a.storage = Stored::kBfloat16 ? Dtype::bfloat16 : Dtype::float16;
-        a.places = layer_.plain ? nullptr : places_.data();
-        a.diagonal = diagonal_.data();
-        for (float& setting : a.settings) setting = 0.75F;
-        for (int k = 0; k < G::states; ++k) a.carried[k] = to.carried[k].data();
-        a.product = to.product.data();
-        a.d_output = layer_.plain ? nullptr : d_output_.data();
-        a.output = output_.data();
-        a.saved = kept_.data() + row * kept_row(), a.kept_row = kept_row();
-        for (int k = 1; k < G::states; ++k) a.after[k] = a.saved + (G::saved + k - 1) * hidden;
-        a.gradient = to.gradient.data() + row * columns * hidden;
-        a.operand = layer_.plain ? nullptr : to.operand.data() + row * hidden;
-        if (two_products<Cell>) a.made = to.made.data() + row * hidden, a.made_dtype = a.storage;
-        return a;
-    }
-    void set_begin(BackwardArrays<float>& a) const {
-        a.h = layer_.plain ? nullptr : h_.data(), a.h_places = nullptr, a.h_first = 0;
-        a.before_row = layer_.hidden;
-        for (int k = 1; k < G::states; ++k) a.before[k] = first_states_.data() + (k - 1) * layer_.batch * layer_.hidden;
-    }
-    ResidentBackwardCall call_of(Results& to, Index first, Index last) const {
-        ResidentBackwardCall call{};
-        call.a = arrays(to, layer_.first(first));
-        set_begin(call.a);
-        call.to_step_before = to.product.data();
-        call.weight = static_cast<const std::uint16_t*>(static_cast<const void*>(weight_.data()));
-        for (int i = 0; i < kGates; ++i) call.gate_row[i] = i;
-        call.batch = layer_.batch, call.steps = last - first;
-        call.starts = layer_.starts.empty() ? nullptr : layer_.starts.data();
-        call.first_step = first, call.behind = layer_.count(last);
-        return call;
-    }
-    // As the engine has them (cuda/backward.h).
-    void plain_step(Results& to, Index t) const {
-        const Index hidden = layer_.hidden;
-        BackwardArrays<float> a = arrays(to, layer_.first(t));
-        a.next = layer_.count(t + 1);
-        if (t > 0) {
-            const Index before = layer_.first(t - 1);
-            a.h = output_.data(), a.h_places = a.places, a.h_first = before, a.before_row = kept_row();
-            for (int k = 1; k < G::states; ++k)
-                a.before[k] = kept_.data() + before * kept_row() + (G::saved + k - 1) * hidden;
-        } else {
-            set_begin(a);
-        }
-        const auto* const gradient = static_cast<const Word*>(a.gradient);
-        const auto each = [&](auto use) {
-            for (Index row = 0; row < layer_.count(t); ++row)
-                for (Index unit = 0; unit < hidden; ++unit) use(row, unit);
-        };
-        const auto sum = [&](int first, int count, int column) {
-            return [=, this](Index row, Index unit) {
-                return plain_sum(gradient + (row * columns + column) * hidden, first, count, unit);
-            };
-        };
-        each(BackwardBody<Cell, float>{a});
-        if constexpr (two_products<Cell>) {
-            std::vector<float> gated(layer_.batch * hidden);
-            const auto of_gated = sum(G::hiddens, G::gateds, layout.gated);
-            each([&](Index row, Index unit) { gated[row * hidden + unit] = of_gated(row, unit); });
-            a.gated_part = gated.data();
-            each(BackwardGatesBody<Cell, float>{a});
-        }
-        const auto of_hidden = sum(0, G::hiddens, layout.hidden);
-        each([&](Index row, Index unit) { to.product[row * hidden + unit] = of_hidden(row, unit); });
-    }
-    // What is multiplied of a number as it stands in memory.
-    static float operand(Word word) {
-        if constexpr (is_half<Stored>)
-            return Stored::number(word);
-        else
-            return Stored::number(Stored::bits(Full::number(word)));
-    }
-    // Of the gradients of gates, and of their rows of the weight from a gate on. Block by block even tiles along k, odd
-    // ones, then both; in full eight chains, added by halves.
-    float plain_sum(const Word* gradient, int first, int count, Index column) const {
-        float all = 0;
-        for (Index block = 0; block < shape_.of.blocks; ++block)
-            all += block_sum(gradient, first, count, column, block);
-        return all;
-    }
-    float block_sum(const Word* gradient, int first, int count, Index column, Index block) const {
-        const Index hidden = layer_.hidden, units = shape_.of.block_units(), depth = shape_.of.tile_depth();
-        const auto pair = [&](Index k) {
-            const Index gate = k / units, unit = block * units + k % units;
-            if (unit >= hidden) return std::pair(0.0F, 0.0F);
-            return std::pair(operand(weight_[((first + gate) * hidden + unit) * hidden + column]),
-                             operand(gradient[gate * hidden + unit]));
-        };
-        if (shape_.of.operands == Operands::full) {
-            float chain[8] = {};
-            for (Index k = 0; k < count * units; ++k)
-                chain[k / 4 % 8] = std::fma(pair(k).first, pair(k).second, chain[k / 4 % 8]);
-            return ((chain[0] + chain[4]) + (chain[1] + chain[5])) + ((chain[2] + chain[6]) + (chain[3] + chain[7]));
-        }
-        float sum[2] = {};
-        for (Index k = 0; k < count * units; k += depth) {
-            double products = 0;
-            for (Index i = k; i < k + depth; ++i) products += double{pair(i).first} * pair(i).second;
-            sum[k / depth % 2] = static_cast<float>(sum[k / depth % 2] + products);
-        }
-        return sum[0] + sum[1];
-    }
-
-    const BackwardLayer& layer_;
-    const ResidentBackward shape_;
-    const Index rows_;
-    std::mt19937 random_;
-    std::vector<float> kept_, first_states_, diagonal_, carried_[G::states];
-    std::vector<Word> output_, d_output_, h_, weight_;
-    std::vector<Index> places_;
-};
+    return sum[0] + sum[1];
+}
 
 template <template <class> class OneCell, class Stored>
 void check_layer(const BackwardLayer& layer, int processors, Operands operands, unsigned seed) {
@@ -363,7 +184,17 @@ void check_layer(const BackwardLayer& layer, int processors, Operands operands, 
     if (operands == Operands::full && layer.batch > most_rows(gates, layer.hidden, processors, shared))
         return expect(shape.of.blocks == 0, "more rows than there may be", shape);
     if (shape.of.blocks == 0) return expect(false, "does not fit", shape);
-    Problem<Cell, Stored>(layer, shape, seed).check(seed + 3);
+    BackwardLayerCall<Cell, Stored> layer_call(layer, seed);
+    layer_call.run([&](const ResidentBackwardCall& call) {
+        run_emulated_backward<ResidentBackwardMathsOf<Cell>, Stored>(shape, call, seed + 3);
+    });
+    layer_call.run_plainly([&](const WordOf<Stored>* gradient, int first, int count, Index column) {
+        float all = 0;
+        for (Index block = 0; block < shape.of.blocks; ++block)
+            all += block_sum(layer_call, shape, layer.hidden, gradient, first, count, column, block);
+        return all;
+    });
+    layer_call.compare([&](bool same, const char* what) { expect(same, what, shape); });
 }
 
 template <template <class> class OneCell>

@@ -20,14 +20,16 @@ sys.path.append(str(ROOT / "tests/support"))
 
 from hand_programs import CELLS
 
-# A card of each architecture: its processors, and the most units of an LSTM that its blocks keep in both directions,
-# and of a GRU of two products.
-CARDS = {"75": (40, 640, 704), "80": (108, 1728, 1728), "86": (84, 1344, 1344), "89": (128, 1344, 1792)}
-CARDS |= {"90": (132, 2112, 2112), "100": (148, 2368, 2368), "120": (170, 1344, 1792)}
+# A card of each architecture: its processors, and the most units that its blocks keep: of an LSTM in both directions,
+# of a GRU of two products forwards, and backwards.
+CARDS = {"75": (40, 640, 704, 640), "80": (108, 1728, 1728, 1728), "86": (84, 1344, 1344, 1344)}
+CARDS |= {"89": (128, 1344, 1792, 1536), "90": (132, 2112, 2112, 2112), "100": (148, 2368, 2368, 2368)}
+CARDS |= {"120": (170, 1344, 1792, 1536)}
 LAYERS = [("lstm", 0, 16), ("gru", 256, 64), ("rnn_tanh", 511, 600), ("slstm", 100, 3), ("lstm_program", 40, 9)]
 # Of two products in a step.
 TWO_PRODUCTS = [("gru_reset_before", 0, 16), ("mut1", 256, 64), ("mgu", 511, 600), ("gru_reset_before_program", 40, 9)]
 BACKWARDS = [*LAYERS, ("lstm", 768, 16), ("janet", 300, 64)]
+TWO_PRODUCTS_BACK = [("gru_reset_before", 0, 16), ("mut1", 300, 64), ("gru_reset_before_program", 40, 9)]
 # How often what begins with a name stands in a step's loop for each product, and outside of it. A release is a fence
 # (MEMBAR, ERRBAR) and a count (RED); a forward begins with one, too. An acquire is a load, behind which a cache is
 # emptied: CCTL.
@@ -59,16 +61,17 @@ def main(file: str, folder: str) -> None:
         if f"{name}_program" not in module.cells():
             module.add_program(**{"name": f"{name}_program", **CELLS[name]})
     tool = disassembler()
-    layers = [(*layer, False) for layer in LAYERS + TWO_PRODUCTS] + [(*layer, True) for layer in BACKWARDS]
+    layers = [(*layer, False, 1) for layer in LAYERS] + [(*layer, False, 2) for layer in TWO_PRODUCTS]
+    layers += [(*layer, True, 1) for layer in BACKWARDS] + [(*layer, True, 2) for layer in TWO_PRODUCTS_BACK]
     for architecture in release_architectures():
         processors, *most = CARDS[architecture]
-        for cell, given, batch, backward in layers:
-            products = 1 + ((cell, given, batch) in TWO_PRODUCTS)
-            hidden = given or most[products - 1]
+        for cell, given, batch, backward, products in layers:
+            largest_hidden = most[0 if products == 1 else 1 + backward]
+            hidden = given or largest_hidden
             dtype = "float16" if architecture == "75" else "bfloat16"
             what = f"{cell}, H {hidden}, B {batch}, sm_{architecture}" + ", backward" * backward
             to = Path(folder, f"grid_{cell}_{hidden}_{backward:d}.cu")
-            if hidden > most[products - 1]:
+            if hidden > largest_hidden:
                 continue
             source = module.grid_source(cell, dtype, hidden, batch, processors, int(architecture), backward)
             to.write_text("\n".join(source), encoding="utf-8")

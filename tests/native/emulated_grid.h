@@ -3,7 +3,7 @@
 
 #include "cuda/grid/launch.h"
 #include "cuda/queue.h"
-#include "cuda/resident/backward_cell_maths.h"
+#include "cuda/resident/two_products_backward_cell_maths.h"
 #include "cuda/resident/two_products_cell_maths.h"
 #include "grid_machine.h"
 
@@ -29,7 +29,7 @@ void put_grid_cell(int, const Queue& queue, const Grid& shape, const GridCall& c
 }
 template <class Cell>
 void put_grid_cell(int, const Queue& queue, const Grid& shape, const GridBackwardCall& call) {
-    put_grid_emulated<ResidentCellBackward<Cell>>(queue, shape, call);
+    put_grid_emulated<ResidentBackwardMathsOf<Cell>>(queue, shape, call);
 }
 
 }  // namespace rnnkernels::cuda

@@ -288,7 +288,10 @@ void launch_grid(const Queue& queue, const Grid& shape, const GridCall& given, c
 void launch_grid_backward(const Queue& queue, const Grid& shape, const GridBackwardCall& given, const void* program) {
     GridBackwardCall call = given;
     call.call.program = program;
-    put_grid_emulated<ResidentProgramBackward<InterpretedBackward>>(queue, shape, call);
+    if (InterpretedBackward::program(call.call).table().form == Form::two_products)
+        put_grid_emulated<TwoProductsProgramBackward<InterpretedBackward>>(queue, shape, call);
+    else
+        put_grid_emulated<ResidentProgramBackward<InterpretedBackward>>(queue, shape, call);
 }
 
 // Of each program one, for ever.

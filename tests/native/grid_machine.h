@@ -20,7 +20,7 @@
 #include <random>
 #include <vector>
 
-#include "cuda/grid/backward_warp.h"
+#include "cuda/grid/two_products_backward_warp.h"
 #include "cuda/grid/two_products_warp.h"
 #include "emulated_lanes.h"
 
@@ -54,29 +54,32 @@ public:
             if (flag(tile, awaited_block(product, warp / kGridWarps, warp % kGridWarps, i)) < value) return false;
         return true;
     }
-    void acquire(int warp, Index tile) { warps_[warp].seen.assign(memory(tile), memory(tile) + 2 * buffer_size()); }
+    void acquire(int warp, Index tile, unsigned value) {
+        if (value < flag_of(warps_[warp].reads)) grid_fault("a warp awaits less than it reads");
+        warps_[warp].seen.assign(memory(tile), memory(tile) + 2 * buffer_size());
+    }
     std::uint16_t seen(int warp, int buffer, int row, int k) const {
         return warps_[warp].seen[h_at(shape, 0, buffer, row, k)];
     }
-    void store(int warp, Index tile, int buffer, int row, int unit, const std::uint16_t* bits) {
+    void store(const Grid& product, int warp, Index tile, int buffer, int row, int unit, const std::uint16_t* bits) {
         // What is for the next exchange takes the place of what the one before this one was.
         const Index now = warps_[warp].reads, needed = buffer == buffer_of(now) ? now - 1 : now;
         for (const Warp& other : warps_)
             if (reads_of(other, tile) < needed) grid_fault("something is stored where not all have read");
-        for (int i = 0; i < shape.numbers; ++i)
-            warps_[warp].stored.push_back({h_at(shape, tile, buffer, row, unit * shape.numbers + i), bits[i]});
+        for (int i = 0; i < product.numbers; ++i)
+            warps_[warp].stored.push_back({h_at(product, tile, buffer, row, unit * product.numbers + i), bits[i]});
     }
     void publish(int warp, Index tile) {
         warps_[warp].counts.push_back({tile, std::move(warps_[warp].stored)});
         warps_[warp].stored.clear();
     }
     // A warp has multiplied what it got: it reads that buffer no more.
-    void was_read(int warp, Index tile) {
+    void was_read(const Grid& product, int warp, Index tile) {
         const Index read = ++warps_[warp].reads;
         for (const Warp& other : warps_)
             if (reads_of(other, tile) < read) return;
         std::uint16_t* const h = memory(tile) + buffer_of(read - 1) * buffer_size();
-        for (int row = 0; row < shape.rows(); ++row) std::fill_n(h + row * shape.row(), shape.depth(), kNoHalf);
+        for (int row = 0; row < shape.rows(); ++row) std::fill_n(h + row * product.row(), product.depth(), kNoHalf);
     }
     // Something that is on its way arrives; false: nothing is.
     bool deliver() {
@@ -187,7 +190,7 @@ struct EmulatedGridMachine {
     void barrier() const { shared.arrive(warp); }
     void wait(Index tile, unsigned value) const {
         if (!reached(tile, value)) grid_fault("a step begins before what it waits for");
-        team.acquire(number(), tile);
+        team.acquire(number(), tile, value);
     }
     bool reached(Index tile, unsigned value) const { return team.reached(product, number(), tile, value); }
     void publish(Index tile) const { team.publish(number(), tile); }
@@ -200,7 +203,7 @@ struct EmulatedGridMachine {
             }
     }
     void store(Index tile, int buffer, int row, int unit, const std::uint16_t* bits) const {
-        team.store(number(), tile, buffer, row, unit, bits);
+        team.store(product, number(), tile, buffer, row, unit, bits);
     }
     void keep(int lane, int pair, int word, unsigned bits) const { shared.weights[kept_at(lane, pair, word)] = bits; }
     void kept(OwnValue<unsigned> (&a)[2][4], int pair, int of_warp) const {
@@ -262,7 +265,7 @@ private:
     TwoProductsGridWarp<Maths, Stored, EmulatedGridMachine, EmulatedGridMachine> warp_;
 };
 
-template <class Maths, class Stored>
+template <class Maths, class Stored, int exchanges = Maths::exchanges>
 class EmulatedGridBackwardWarp {
 public:
     EmulatedGridBackwardWarp(EmulatedTeam& team, EmulatedGridBlock& shared, int block, int warp,
@@ -285,6 +288,36 @@ public:
 
 private:
     GridBackwardWarp<Maths, Stored, EmulatedGridMachine> warp_;
+    const Index steps_;
+};
+
+template <class Maths, class Stored>
+class EmulatedGridBackwardWarp<Maths, Stored, 2> {
+public:
+    EmulatedGridBackwardWarp(EmulatedTeam& team, EmulatedGridBlock& shared, int block, int warp,
+                             const ResidentBackwardCall& call)
+        : machine{team, shared, team.shape, 0, block, warp},
+          second{team, shared, team.shape.second(), team.shape.kept_words(), block, warp},
+          warp_(machine, second, call),
+          steps_(call.steps) {}
+
+    const EmulatedGridMachine machine, second;
+
+    const EmulatedGridMachine& machine_of(Index exchange) const { return exchange & 1 ? machine : second; }
+    void begin(Index tile) {
+        warp_.begin(tile);
+        if (steps_ > 0) warp_.state(0);
+    }
+    void multiply(Index exchange) { exchange & 1 ? warp_.multiply(exchange / 2) : warp_.multiply_gated(exchange / 2); }
+    void finish(Index exchange) {
+        if (exchange % 2 == 0) return warp_.gates(exchange / 2);
+        warp_.sum();
+        if (exchange / 2 + 1 < steps_) warp_.state(exchange / 2 + 1);
+    }
+    void end() { warp_.end(); }
+
+private:
+    TwoProductsGridBackwardWarp<Maths, Stored, EmulatedGridMachine, EmulatedGridMachine> warp_;
     const Index steps_;
 };
 
@@ -328,7 +361,7 @@ void run_emulated_teams(const Grid& shape, const Call& call, Index exchanges, un
                 if (!warp.machine_of(runner.exchange).reached(runner.tile, flag_of(runner.exchange)))
                     return Turn::waits;
                 warp.multiply(runner.exchange);
-                team.was_read(machine.number(), runner.tile);
+                team.was_read(warp.machine_of(runner.exchange).product, machine.number(), runner.tile);
                 runner.multiplied = true;
             }
             return Turn::went_on;
@@ -345,7 +378,7 @@ void run_emulated_grid(const Grid& shape, const GridCall& call, unsigned seed) {
 }
 template <class Maths, class Stored>
 void run_emulated_grid(const Grid& shape, const GridBackwardCall& call, unsigned seed) {
-    run_emulated_teams<EmulatedGridBackwardWarp<Maths, Stored>>(shape, call, call.call.steps, seed);
+    run_emulated_teams<EmulatedGridBackwardWarp<Maths, Stored>>(shape, call, Maths::exchanges * call.call.steps, seed);
 }
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

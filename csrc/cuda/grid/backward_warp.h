@@ -19,8 +19,8 @@
 //     and who counted these has read e - 2, whose buffer this is.
 //   - The last exchange is read, too: what the first step's products give goes to the step before the chunk.
 //
-// Not here: where things are (geometry.h); the product (product.h); the maths (../resident/backward_maths.h); who
-// begins a kernel (backward_kernel.h).
+// Not here: where things are (geometry.h); the product (product.h); the maths (../resident/backward_maths.h); a step of
+// two products (two_products_backward_warp.h); who begins a kernel (backward_kernel.h).
 #pragma once
 
 #include "../resident/backward_maths.h"
@@ -51,21 +51,39 @@ struct GridStep {
     Index first, before;  // its first row among those of the chunk, and that of the step before it
 };
 
+// Two numbers of a row of weight_hh transposed, or zeros: of a lane's weights (geometry.h) of the product whose gates
+// begin with this one.
+template <class Machine>
+RNNKERNELS_INLINE unsigned grid_weight(const Machine& m, const ResidentBackwardCall& call, int first_gate, int lane,
+                                       int pair, int word) {
+    const int row = row_tile(m.shape(), m.warp) * kTileRows + word_row(lane, word), hidden = m.shape().hidden;
+    const int unit = m.block * m.shape().block_units() + row, k = word_k(m.shape(), m.warp, lane, pair, word);
+    const auto number = [&](int at) RNNKERNELS_INLINED {
+        if (at >= m.shape().depth()) return 0U;
+        const int from = at / m.shape().numbers, gate = first_gate + at % m.shape().numbers;
+        return unsigned{call.weight[(static_cast<Index>(call.gate_row[gate]) * hidden + from) * hidden + unit]};
+    };
+    return unit < hidden ? number(k) | number(k + 1) << 16 : 0U;
+}
+
 template <class Maths, class Stored, class Machine>
-class GridBackwardWarp : GridProduct<Stored, Machine> {
+class GridBackwardWarp : protected GridProduct<Stored, Machine> {
     using V = Vec<float>;
     using Base = GridProduct<Stored, Machine>;
-    using Base::each_value, Base::hidden, Base::m_;
     template <class Value>
     using Own = typename Machine::template Own<Value>;
     template <int count>
     using Values = typename Machine::template Values<count>;
     static constexpr int kValues = Machine::kValues;
 
+protected:
+    using Base::each_value, Base::hidden, Base::m_;
+
 public:
     RNNKERNELS_INLINE GridBackwardWarp(const Machine& machine, const ResidentBackwardCall& call)
         : Base(machine), call_(call) {
-        Base::keep_weights([&](int lane, int pair, int word) RNNKERNELS_INLINED { return weight(lane, pair, word); });
+        Base::keep_weights([&](int lane, int pair, int word)
+                               RNNKERNELS_INLINED { return grid_weight(m_, call_, 0, lane, pair, word); });
     }
 
     // What comes to a tile from the steps behind the chunk.
@@ -92,9 +110,7 @@ public:
         const Index t = call_.steps - 1 - e;
         step_values(t, buffer_of(e));
         m_.publish(tile_);
-        if (t == 0) return;
-        now_ = {now_.first - now_.before, now_.count, now_.before, first_before(t - 1)};
-        fetch(t - 1, true);
+        go_back(t);
     }
 
     // The warp's sums of exchange e.
@@ -126,7 +142,7 @@ public:
         });
     }
 
-private:
+protected:
     RNNKERNELS_INLINE Index row_of(int row) const { return tile_ * m_.shape().rows() + row; }
     RNNKERNELS_INLINE bool begins(Index t) const { return call_.first_step + t == 0; }
     RNNKERNELS_INLINE Index first_before(Index t) const { return begins(t) ? 0 : call_.first(t - 1); }
@@ -135,17 +151,11 @@ private:
         return {now_.first + row, row, now_.before + row, begins(t), hidden(), unit};
     }
 
-    // Two numbers of a row of weight_hh transposed, or zeros.
-    RNNKERNELS_INLINE unsigned weight(int lane, int pair, int word) const {
-        const int row = row_tile(m_.shape(), m_.warp) * kTileRows + word_row(lane, word);
-        const int unit = Base::first_unit() + row, k = word_k(m_.shape(), m_.warp, lane, pair, word);
-        if (unit >= hidden()) return 0;
-        return weight_at(unit, k) | weight_at(unit, k + 1) << 16;
-    }
-    RNNKERNELS_INLINE unsigned weight_at(int unit, int k) const {
-        if (k >= m_.shape().depth()) return 0;
-        const int from = k / m_.shape().numbers, gate = k % m_.shape().numbers;
-        return call_.weight[(static_cast<Index>(call_.gate_row[gate]) * hidden() + from) * hidden() + unit];
+    // From step t to the one before it.
+    RNNKERNELS_INLINE void go_back(Index t) {
+        if (t == 0) return;
+        now_ = {now_.first - now_.before, now_.count, now_.before, first_before(t - 1)};
+        fetch(t - 1, true);
     }
 
     // What of a step does not wait for the step behind. `later`: that one was fetched before.
@@ -181,19 +191,29 @@ private:
                 if (of_batch < now_.count) {
                     V kept[Maths::kept], carried[Maths::states];
                     numbers_of(kept_[v].of(lane), kept);
-                    RNNKERNELS_IN_REGISTERS
-                    for (int k = 0; k < Maths::state_count(call_); ++k) carried[k] = V(carried_[v][k][lane]);
+                    get_carried(v, lane, carried);
                     Maths::template step<Stored>(call_, place_of(t, of_batch, unit), kept, V(product_[v][lane]),
                                                  of_batch < now_.next, carried, du);
-                    RNNKERNELS_IN_REGISTERS
-                    for (int k = 0; k < Maths::state_count(call_); ++k) carried_[v][k][lane] = carried[k].raw;
+                    set_carried(v, lane, carried);
                 }
                 std::uint16_t bits[Maths::hiddens];
-                RNNKERNELS_IN_REGISTERS
-                for (int i = 0; i < Maths::hidden_count(call_); ++i) bits[i] = Stored::bits(du[i].raw);
+                bits_of(du, Maths::hidden_count(call_), bits);
                 m_.store(tile_, buffer, row, unit, bits);
             });
         });
+    }
+
+    RNNKERNELS_INLINE void get_carried(int v, int lane, V* carried) const {
+        RNNKERNELS_IN_REGISTERS
+        for (int k = 0; k < Maths::state_count(call_); ++k) carried[k] = V(carried_[v][k][lane]);
+    }
+    RNNKERNELS_INLINE void set_carried(int v, int lane, const V* carried) {
+        RNNKERNELS_IN_REGISTERS
+        for (int k = 0; k < Maths::state_count(call_); ++k) carried_[v][k][lane] = carried[k].raw;
+    }
+    RNNKERNELS_INLINE static void bits_of(const V* du, int count, std::uint16_t* bits) {
+        RNNKERNELS_IN_REGISTERS
+        for (int i = 0; i < count; ++i) bits[i] = Stored::bits(du[i].raw);
     }
 
     const ResidentBackwardCall& call_;

@@ -44,7 +44,6 @@ std::string not_grid(const CellTable& table, const ForwardCall& call, Dtype dtyp
 
 std::string not_grid(const CellTable& table, const BackwardCall& call, Dtype dtype, const Card& card) {
     if (const std::string why = not_grid(table, call.in, dtype, card); !why.empty()) return why;
-    if (table.form != Form::one_product) return std::string("expected a cell of one product, got ") + table.info.name;
     for (int k = 0; k < table.states; ++k)
         if ((k > 0 && call.d_sequence[k]) || call.norms[k])
             return "expected no gradients of states after h and no readings, got some";

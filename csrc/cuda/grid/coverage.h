@@ -21,7 +21,8 @@ inline Grid divide_grid(const CellTable& table, const Shape& shape, const Card& 
                        card.capability);
 }
 inline Grid divide_grid_backward(const CellTable& table, const Shape& shape, const Card& card) {
-    return divide_grid_backward(table.hidden.count, shape.hidden, shape.batch, card.processors, card.capability);
+    return divide_grid_backward(table.hidden.count, table.gated.count, shape.hidden, shape.batch, card.processors,
+                                card.capability);
 }
 
 }  // namespace rnnkernels::cuda

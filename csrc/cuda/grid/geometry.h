@@ -12,7 +12,8 @@
 // numbers side by side. k goes through the units, and of each through its numbers: a part of k is of few blocks.
 //
 // A cell with two products in a step (two_products_warp.h) has tiles of each, which all warps share likewise: second()
-// is the Grid of the second product by itself, of the same units, and every map below is one product's.
+// is the Grid of the second product by itself, of the same units, and every map below is one product's. Of a backward
+// both have a row for each unit, and each has numbers of its own.
 #pragma once
 
 #include "../resident/geometry.h"
@@ -40,12 +41,17 @@ struct Grid {
     int warp_tiles = 1;         // row_tiles at most
     int units = 0;              // of a block, where both products' tiles hold more; 0: as many as the tiles hold
     int most_held = kMostHeld;  // tiles of pairs whose weights are registers, at most
-    int gated = 0;              // gates that the second product feeds; 0: there is none
+    int gated = 0;              // gates that the second product feeds, of a backward 1; 0: there is none
     int gated_row_tiles = 0;    // of it
+    int other_numbers = 0;      // numbers of a unit for the step's other product
 
     // The second product by itself; registers that the first leaves are its own.
     RNNKERNELS_DEVICE constexpr Grid second() const {
-        return {gated, hidden, gated_row_tiles, blocks, teams, groups, 1, 1, units, most_held - held()};
+        Grid of{gated, hidden, gated_row_tiles, blocks, teams, groups};
+        of.numbers = other_numbers, of.other_numbers = numbers;
+        of.warp_tiles = warp_tiles, of.units = units;
+        of.most_held = most_held - held() * warp_tiles;
+        return of;
     }
     // Numbers along k.
     RNNKERNELS_DEVICE constexpr int depth() const { return numbers * hidden; }
@@ -59,14 +65,17 @@ struct Grid {
         return (depth() + step - 1) / step;
     }
     RNNKERNELS_DEVICE constexpr int held() const {
-        const int most = (numbers > 1 && warp_tiles > 1 ? kMostHeldBack : most_held) / warp_tiles;
+        const bool many = numbers > 1 && warp_tiles > 1 && most_held > kMostHeldBack;
+        const int most = (many ? kMostHeldBack : most_held) / warp_tiles;
         return pairs() < most ? pairs() : most;
     }
     RNNKERNELS_DEVICE constexpr int kept() const { return pairs() - held(); }
-    // Numbers of a row as it is exchanged, whatever the splits: those from depth() on stay zero.
+    // Numbers of a row as it is exchanged, whatever the splits, for both of a step's products: those from depth() on
+    // stay zero.
     RNNKERNELS_DEVICE constexpr int row() const {
         constexpr int step = kGridWarps * kPair;
-        return (depth() + step - 1) / step * step;
+        const int most = (numbers > other_numbers ? numbers : other_numbers) * hidden;
+        return (most + step - 1) / step * step;
     }
     // Units of rows that a thread finishes.
     RNNKERNELS_DEVICE constexpr int values() const {
@@ -129,7 +138,7 @@ RNNKERNELS_DEVICE constexpr GridValue value_of(const Grid& of, int thread, int v
 }
 
 // The exchange, in global memory, cleared before a launch: for each tile of the batch two buffers, (rows(), row())
-// numbers of two bytes; and a flag for each block. With two products one buffer is of h, the other of the gated state.
+// numbers of two bytes; and a flag for each block. With two products each buffer is one's.
 RNNKERNELS_DEVICE constexpr long long h_at(const Grid& of, long long tile, int buffer, int row, int k) {
     return ((tile * 2 + buffer) * of.rows() + row) * of.row() + k;
 }
@@ -190,7 +199,7 @@ constexpr bool fits_grid(const Grid& of, int blocks, int processors, int capabil
 
 // The most tiles of a warp with which a block of so many has room. No blocks: none, or too few processors.
 constexpr Grid with_tiles(Grid of, int row_tiles, int processors, int capability) {
-    of.row_tiles = row_tiles, of.blocks = 0;
+    of.row_tiles = row_tiles, of.gated_row_tiles = of.gated > 0 ? row_tiles : 0, of.blocks = 0;
     const int units = of.block_units(), blocks = (of.hidden + units - 1) / units;
     for (of.warp_tiles = row_tiles < kMostTiles ? row_tiles : kMostTiles; of.warp_tiles > 0; of.warp_tiles /= 2)
         if (fits_grid(of, blocks, processors, capability)) {
@@ -233,12 +242,16 @@ constexpr Grid divide_grid(int gates, long long hidden, long long batch, int pro
 // The same of a backward. Each block reads the same, all gate gradients: so few blocks read less than many, where the
 // cache and not a block's own port is what they wait for.
 inline constexpr int kFewBlocks = 32;
+constexpr Grid with_few_blocks(Grid of, int processors, int capability) {
+    for (int tiles = 1; tiles <= kGridWarps && (of.blocks == 0 || of.blocks > kFewBlocks); tiles *= 2)
+        if (const Grid next = with_tiles(of, tiles, processors, capability); next.blocks > 0) of = next;
+    return of;
+}
 constexpr Grid divide_grid_backward(int gates, long long hidden, long long batch, int processors, int capability) {
     Grid of{1, static_cast<int>(hidden), 1, 0, 0, 1};
     if (!has_grid_size(gates, hidden)) return of;
     of.numbers = gates;
-    for (int tiles = 1; tiles <= kGridWarps && (of.blocks == 0 || of.blocks > kFewBlocks); tiles *= 2)
-        if (const Grid next = with_tiles(of, tiles, processors, capability); next.blocks > 0) of = next;
+    of = with_few_blocks(of, processors, capability);
     // With less for a value a GRU went to memory in a step: four of them, of 520 units on 14 processors.
     return with_teams(of, 10, batch, processors, capability);
 }

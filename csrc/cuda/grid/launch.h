@@ -15,10 +15,6 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 template <class Cell>
 inline constexpr bool has_grid = has_resident<Cell> && feedback_count<Cell> == 0;
 
-// Likewise grid backwards.
-template <class Cell>
-inline constexpr bool has_grid_backward = has_grid<Cell> && !two_products<Cell>;
-
 // Of the number-th built-in cell.
 #if defined(RNNKERNELS_EMULATED)
 template <class Cell>

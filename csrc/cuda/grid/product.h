@@ -113,4 +113,20 @@ private:
     Own<unsigned> weight_[kHeld][kTiles][2][4];
 };
 
+// A step's second product by itself; grid_weight() is one for each direction's calls (warp.h, backward_warp.h).
+template <class Stored, class Machine>
+class GatedProduct : public GridProduct<Stored, Machine> {
+    using Base = GridProduct<Stored, Machine>;
+
+public:
+    // `first_gate`: of the call's gates.
+    template <class Call>
+    RNNKERNELS_INLINE GatedProduct(const Machine& machine, const Call& call, int first_gate) : Base(machine) {
+        Base::keep_weights([&](int lane, int pair, int word) RNNKERNELS_INLINED {
+            return grid_weight(Base::m_, call, first_gate, lane, pair, word);
+        });
+    }
+    using Base::multiply_part, Base::total;
+};
+
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -10,8 +10,9 @@ namespace {
 // All behind the cell's maths.
 std::string kernel_of(const Grid& shape, const char* name, const char* call, const char* runs, Dtype storage) {
     std::string text = "constexpr Grid kShape{" + std::to_string(shape.gates);
-    for (const int part : {shape.hidden, shape.row_tiles, shape.blocks, shape.teams, shape.groups, shape.numbers,
-                           shape.warp_tiles, shape.units, shape.most_held, shape.gated, shape.gated_row_tiles})
+    for (const int part :
+         {shape.hidden, shape.row_tiles, shape.blocks, shape.teams, shape.groups, shape.numbers, shape.warp_tiles,
+          shape.units, shape.most_held, shape.gated, shape.gated_row_tiles, shape.other_numbers})
         text += ", " + std::to_string(part);
     return text + "};\n}  // namespace\n}  // namespace rnnkernels::cuda\n\n" +
            "extern \"C\" __global__ void __launch_bounds__(" + std::to_string(kGridThreads) + ", 1) " + name +

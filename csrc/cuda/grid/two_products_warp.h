@@ -26,21 +26,6 @@
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-// The second product by itself.
-template <class Stored, class Machine>
-class GatedProduct : public GridProduct<Stored, Machine> {
-    using Base = GridProduct<Stored, Machine>;
-
-public:
-    // `first_gate`: of the call's gates.
-    RNNKERNELS_INLINE GatedProduct(const Machine& machine, const ResidentCall& call, int first_gate) : Base(machine) {
-        Base::keep_weights([&](int lane, int pair, int word) RNNKERNELS_INLINED {
-            return grid_weight(Base::m_, call, first_gate, lane, pair, word);
-        });
-    }
-    using Base::multiply_part, Base::total;
-};
-
 // Maths (../resident/maths.h) has two halves in place of step(), with `saved` numbers of a unit between them
 // (../resident/two_products_warp.h). First, Second: the machine with the shape of either product.
 template <class Maths, class Stored, class First, class Second>
