@@ -168,10 +168,10 @@ void make_kernels(int cell, const Call& call, Dtype dtype, const cuda::Queue& qu
             cuda::make_resident_backward_ready(
                 cell, program, cuda::divide_backward(table, shape, queue.resident, queue.shared), dtype);
         else
-            cuda::make_resident_ready(
-                cell, program,
-                cuda::divide(table, shape, cuda::operands_of(dtype, call.in.where.tf32), queue.resident, queue.shared),
-                dtype, pair);
+            cuda::make_resident_ready(cell, program,
+                                      cuda::divide(table, call.in, cuda::operands_of(dtype, call.in.where.tf32),
+                                                   queue.resident, queue.shared),
+                                      dtype, pair);
     }
     if (queue.grid > 0 && call.in.shape.hidden > 0) {
         const cuda::Grid shape = cuda::divide_grid(*at(cell).table, call.in.shape, {queue.capability, queue.grid});

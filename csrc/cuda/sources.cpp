@@ -46,8 +46,7 @@ ProgramSource resident_source(const ResidentLayer& layer) {
         const ResidentBackward shape = divide_backward(table, call.in.shape, processors, most_shared(90));
         return {kResidentBackwardPrelude, resident_backward_source(layer.cell, program, shape, layer.dtype)};
     }
-    const Resident shape =
-        divide(table, call.in.shape, operands_of(layer.dtype, layer.tf32), processors, most_shared(90));
+    const Resident shape = divide(table, call.in, operands_of(layer.dtype, layer.tf32), processors, most_shared(90));
     return {kResidentPrelude, resident_source(layer.cell, program, shape, layer.dtype, layer.pair)};
 }
 

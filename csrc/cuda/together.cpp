@@ -105,6 +105,7 @@ bool are_directions(const ReadyCall& a, const ReadyCall& b) {
         return false;
     // Of float32 in full half of a card's processors may have too few rows in flight (resident/coverage.h).
     if (a.dtype == Dtype::float32 && !one.where.tf32) return false;
+    if (masks_of(one.noise) != masks_of(other.noise)) return false;
     if (one.x == b.forward->output || other.x == a.forward->output) return false;
     // Chunks begin at the same steps: both have the same rows in each.
     for (Index t = 0; t <= s.steps; ++t)

@@ -7,6 +7,7 @@
 #include "../plan.h"
 #include "backward_geometry.h"
 #include "operands.h"
+#include "unit_masks.h"
 
 namespace rnnkernels::cuda {
 
@@ -20,8 +21,8 @@ std::string not_resident(const CellTable& table, const BackwardCall& call, Dtype
 inline ResidentBackward divide_backward(const CellTable& table, const Shape& shape, int processors, int shared) {
     return divide_backward(table.hidden.count, shape.hidden, shape.batch, processors, shared);
 }
-inline Resident divide(const CellTable& table, const Shape& shape, Operands operands, int processors, int shared) {
-    return divide(tile_gates(table), shape.hidden, shape.batch, processors, operands, shared);
+inline Resident divide(const CellTable& table, const Inputs& in, Operands operands, int processors, int shared) {
+    return divide(tile_gates(table), in.shape.hidden, in.shape.batch, processors, operands, shared, masks_of(in.noise));
 }
 
 // Likewise why no kernel that runs all steps serves a forward with these options.
