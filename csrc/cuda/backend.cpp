@@ -162,8 +162,8 @@ void make_kernels(int cell, const Call& call, Dtype dtype, const cuda::Queue& qu
             cuda::make_grid_backward_ready(cell, program, cuda::divide_grid_backward(table, shape, card), dtype);
     } else {
         if (queue.resident > 0)
-            cuda::make_resident_ready(cell, program, cuda::divide(table, shape, operands, queue.resident, queue.shared),
-                                      dtype, pair);
+            cuda::make_resident_ready(
+                cell, program, cuda::divide(table, call.in, operands, queue.resident, queue.shared), dtype, pair);
         if (queue.grid > 0) cuda::make_grid_ready(cell, program, cuda::divide_grid(table, shape, card), dtype);
     }
 }

@@ -130,7 +130,11 @@ public:
         if constexpr (sizeof(T) == 4) call.a = arrays({chunk_row_, 0, 0, 0});
         call.weight = static_cast<const std::uint16_t*>(in_.weight_hh);
         if (!reserve_) call.a.to_save = nullptr;  // what goes from one half to the other stays where it is
-        if (!reserve_) call.a.fed = nullptr;      // likewise what is fed back
+        // Likewise what is fed back, and what the cell made where that is not what is next.
+        call.a.fed = reserve_ ? offset(fed_, storage_, chunk_row_ * table_.vectors * shape_.hidden) : nullptr;
+        call.a.fed_dtype = storage_;
+        if (!reserve_) call.a.made_states = nullptr;
+        call.masks = unit_masks(in_.noise, rows_.of_rows);
         if (table_.own_feedback_weight)
             call.fed_weight = static_cast<const std::uint16_t*>(Base::weight_of(table_.feedback, 0));
         int tile_gate = 0;
@@ -148,7 +152,7 @@ public:
             return true;
         }
         const Resident shape =
-            divide(table_, shape_, operands_of(storage_, queue_.products->tf32), queue_.resident, queue_.shared);
+            divide(table_, in_, operands_of(storage_, queue_.products->tf32), queue_.resident, queue_.shared);
         launches_.resident(queue_, shape, call, launches_.program);
         return true;
     }

@@ -50,7 +50,7 @@ ProgramSource resident_source(const ResidentLayer& layer) {
         return {kResidentBackwardPrelude,
                 resident_backward_source(layer.cell, program, shape, layer.dtype, layer.pair)};
     }
-    const Resident shape = divide(table, call.in.shape, operands, processors, most_shared(90));
+    const Resident shape = divide(table, call.in, operands, processors, most_shared(90));
     return {kResidentPrelude, resident_source(layer.cell, program, shape, layer.dtype, layer.pair)};
 }
 

@@ -12,7 +12,7 @@ using uint16_t = unsigned short;
 using uint32_t = unsigned int;
 using uint64_t = unsigned long long;
 using size_t = decltype(sizeof(0));
-
+using ::memcpy;
 template <bool, class Yes, class>
 struct conditional {
     using type = Yes;

@@ -120,6 +120,7 @@ bool are_directions(const ReadyCall& a, const ReadyCall& b) {
         const int half = half_of(a.queue.resident), shared = a.queue.shared;
         if (!backwards || divide_backward(*a.cell->table, s, operands, half, shared).of.blocks == 0) return false;
     }
+    if (masks_of(one.noise) != masks_of(other.noise)) return false;
     if (backwards ? a.backward->d_output == b.backward->dx || b.backward->d_output == a.backward->dx
                   : one.x == b.forward->output || other.x == a.forward->output)
         return false;

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from one_kernel import OPTIONS, SHAPES, check_rows, compare, given, problem
-from problems import make, on_device
+from problems import make, on_device, zoneout_of
 
 import rnnkernels as rk
 from rnnkernels import cuda
@@ -83,6 +83,8 @@ def test_which_backwards_are_one_kernel(tensors: Any, emulated: Any, cell: str) 
     assert [served(), served(torch.float16), served(torch.float32)] == [one, one, one]
     assert served(norms=True) == 0
     assert served(noise=rk.Noise(1, weight_dropout=0.3)) == one
+    assert served(noise=rk.Noise(1, zoneout=zoneout_of(cell, 0.3))) == 0
+    assert served(noise=rk.Noise(1, recurrent_dropout=0.3)) == 0
     assert served(kernel="products") == served(kernel="auto") == 0
     if states > 1:
         assert served(all_states=True) == one
@@ -188,6 +190,56 @@ def test_options(tensors: Any, cell: str, options: str, memory: str) -> None:
     compare(tensors, p, "resident", "bfloat16", memory=memory, **given(p, options))
 
 
+NOISES: dict[str, dict[str, Any]] = {
+    "zoneout": {"zoneout": 0.3},
+    "dropout": {"recurrent_dropout": 0.3},
+    "both": {"zoneout": 0.2, "recurrent_dropout": 0.3, "per_step": True, "layer": 2, "first_step": 3},
+    "expected": {"zoneout": 0.2, "recurrent_dropout": 0.3, "expected": True},
+}
+
+
+def noise_of(cell: str, kind: str) -> rk.Noise:
+    given = NOISES[kind]
+    return rk.Noise(5, **{**given, "zoneout": zoneout_of(cell, given.get("zoneout", 0.0))})
+
+
+@pytest.mark.parametrize("options", ["dense", "lengths", "resets"])
+@pytest.mark.parametrize("kind", NOISES)
+@pytest.mark.parametrize("cell", ["lstm", "gru", "slstm", "gru_reset_before", *FED_BACK])
+def test_masks(tensors: Any, cell: str, kind: str, options: str) -> None:
+    """They come from the seed: those of `products`; what is kept of them too, which its backward reads."""
+    p = problem(cell, (5, 6, 4, 17))
+    more = {} if options == "dense" else given(p, options)
+    for memory in ("all", "states") if options == "dense" else ("all",):
+        compare(tensors, p, "resident", "bfloat16", memory=memory, noise=noise_of(cell, kind), **more)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before", "mut3"])
+def test_masks_of_float32(tensors: Any, tf32: bool, cell: str) -> None:
+    compare(tensors, problem(cell, (4, 3, 5, 18)), "resident", "float32", noise=noise_of(cell, "both"))
+
+
+def test_masks_in_chunks(tensors: Any) -> None:
+    compare(tensors, make("lstm", (300, 5, 2, 24)), "resident", "float16", noise=noise_of("lstm", "both"))
+
+
+@pytest.mark.parametrize("kind", NOISES)
+@pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before", *FED_BACK])
+def test_masks_against_float64(tensors: Any, cell: str, kind: str) -> None:
+    """The CPU's masks, bit for bit: a unit that has another is another by far more than rounding."""
+    torch = tensors
+    p = make(cell, (4, 10, 5, 33))
+    for array in (p.x, *p.params.values(), *p.state):
+        array[...] = torch.from_numpy(array).bfloat16().double().numpy()
+    options: dict[str, Any] = {"lengths": [4, 0, 2, 4, 1, 3, 4, 4, 4, 1], "noise": noise_of(cell, kind)}
+    wanted = p.forward(**options)
+    x, params, state = on_device(torch, p, torch.bfloat16)
+    cuda.set_kernel("resident")
+    run = rk.forward(cell, x, params, state, **options)
+    for a, b in ((run.output, wanted.output), *zip(run.state, wanted.state, strict=True)):
+        assert np.abs(a.double().numpy() - b).max() < 0.05 * max(1.0, np.abs(b).max())
+
+
 @pytest.fixture(params=[False, True], ids=["full", "tf32"])
 def tf32(request: pytest.FixtureRequest, _tf32_off: None) -> Any:
     cuda.allow_tf32(request.param)
@@ -278,8 +330,6 @@ def test_a_row_depends_on_itself_alone(tensors: Any) -> None:
             {"cell": "indrnn"},
             "expected a cell whose products are of all of h and, it may be, of a gated h, got indrnn",
         ),
-        ({"noise": rk.Noise(1, zoneout=0.1)}, "expected no zoneout, got a rate"),
-        ({"noise": rk.Noise(1, recurrent_dropout=0.1)}, "expected no recurrent dropout, got a rate"),
         ({"cell": "mgu", "hidden": 520}, "expected sizes whose weights .*, got 2 gates of H = 520"),
         ({"hidden": 700}, "expected sizes whose weights stay in registers .*, got 4 gates of H = 700"),
     ],
@@ -294,5 +344,4 @@ def test_what_it_does_not_serve_is_said(tensors: Any, change: dict[str, Any], me
             cell,
             tensors.zeros((2, 3, 4), dtype=kind),
             {n: tensors.from_numpy(w).to(kind) for n, w in params.items()},
-            noise=change.get("noise"),
         )

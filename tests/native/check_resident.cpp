@@ -173,17 +173,23 @@ float plain_sum(const std::vector<Pair<Stored>>& pairs, Index hidden) {
 }
 
 template <template <class> class OneCell, class Stored>
-void check_layer(const Layer& layer, int processors, unsigned seed) {
+void check_layer(const Layer& layer, int processors, unsigned seed, const Noise* noise = nullptr) {
     using Cell = OneCell<Vec<float>>;
     using Maths = ResidentMathsOf<Cell>;
     const Index hidden = layer.hidden, batch = layer.batch;
     using G = Geometry<Cell>;
     constexpr TileGates gates{Maths::hiddens, G::vectors, G::feedbacks};
-    const Resident shape = divide(gates, hidden, batch, processors, operands_with<Stored>());
+    const Resident shape = divide(gates, hidden, batch, processors, operands_with<Stored>(), most_shared(90),
+                                  noise ? masks_of(*noise) : 0);
     if (shape.operands == Operands::full && batch > most_rows(gates, hidden, processors, most_shared(90)))
         return expect(shape.blocks == 0, "more rows than there may be", shape);
     if (shape.blocks == 0) return expect(false, "does not fit", shape);
-    LayerCall<Cell, Stored, Maths::hiddens> layer_call(layer, seed);
+    LayerCall<Cell, Stored, Maths::hiddens> layer_call(layer, seed, noise);
+    Inputs in{};
+    in.shape.steps = layer.steps, in.shape.batch = batch;
+    in.starts = layer.starts.empty() ? nullptr : layer.starts.data();
+    const Masks<float> masks(noise ? *noise : in.noise, Rows(in));
+    const PlainMasks plain = noise ? &masks : nullptr;
     run_emulated<Maths, Stored>(shape, layer_call.to(0), seed);
     const ResidentCall call = layer_call.to(1);
     const auto sum = [&](int gate, Index unit, const auto& vector) {
@@ -197,9 +203,9 @@ void check_layer(const Layer& layer, int processors, unsigned seed) {
         return plain_sum<Stored>(pairs, hidden);
     };
     if constexpr (two_products<Cell>)
-        plain_two_products<Cell, Stored>(call, hidden, sum);
+        plain_two_products<Cell, Stored>(call, hidden, sum, plain);
     else
-        plain_one_product<Cell, Stored>(call, hidden, sum);
+        plain_one_product<Cell, Stored>(call, hidden, sum, plain);
     layer_call.compare([&](bool same, const char* what) { expect(same, what, shape); });
 }
 
@@ -214,6 +220,22 @@ void check_cell(const Layer& layer, int processors, unsigned seed) {
     check_halves<OneCell>(layer, processors, seed);
     check_layer<OneCell, Tf32>(layer, processors, seed + 11);
     check_layer<OneCell, Full>(layer, processors, seed + 13);
+}
+
+// Zoneout and recurrent dropout: both, by step and by sequence; each alone; as in evaluation.
+void check_masks(const Layer& layer, unsigned seed) {
+    Noise noise{};
+    noise.seed = 0x1234567890abcdef, noise.layer = 3, noise.first_step = 2, noise.batch = layer.batch;
+    for (int kind = 0; kind < 5; ++kind) {
+        noise.zones = kind != 3, noise.recurrent = kind == 2 ? 0 : 0.25;
+        noise.per_step = kind != 1, noise.expected = kind == 4;
+        for (int k = 0; k < kMaxStates; ++k) noise.zoneout[k] = noise.zones ? 0.125 * (k + 1) : 0;
+        check_layer<Lstm, Bfloat16>(layer, 132, seed += 31, &noise);
+        check_layer<GruResetBefore, Tf32>(layer, 1, seed += 31, &noise);
+        check_layer<Mut3, Float16>(layer, 132, seed += 31, &noise);
+        check_layer<LstmFgr, Bfloat16>(layer, 132, seed += 31, &noise);
+        check_layer<FedGates, Full>(layer, 132, seed += 31, &noise);
+    }
 }
 
 }  // namespace
@@ -245,6 +267,7 @@ int main() {
     const Layer layers[] = {{3, 2, 1, {}},   {4, 9, 5, {}},  {3, 17, 33, {}}, {5, 1, 40, {}},
                             {2, 8, 100, {}}, {1, 3, 64, {}}, {0, 4, 16, {}},  {4, 5, 70, {0, 5, 9, 12, 13}}};
     unsigned seed = 1;
+    for (const Layer& layer : layers) check_masks(layer, seed += 31);
     for (const Layer& layer : layers)
         for (const int processors : {1, 132}) {
             check_cell<RnnTanh>(layer, processors, seed += 31);

@@ -26,8 +26,10 @@ class LayerCall {
     using Word = WordOf<Stored>;
 
 public:
-    LayerCall(const Layer& layer, unsigned seed)
+    // With masks, where some noise is given.
+    LayerCall(const Layer& layer, unsigned seed, const Noise* noise = nullptr)
         : layer_(layer),
+          noise_(noise),
           x_(rows() * G::inputs * layer.hidden),
           bias_(hiddens * layer.hidden),
           term_(layer.batch * G::inputs * layer.hidden),
@@ -50,6 +52,7 @@ public:
             }
         for (Results& one : results_) {
             one.kept.assign(rows() * kept_row(), std::numeric_limits<float>::quiet_NaN());
+            if (noise) one.made.assign(rows() * G::states * hidden, std::numeric_limits<float>::quiet_NaN());
             one.output.assign(rows() * hidden, static_cast<Word>(0x7fffffff));
             one.fed.assign(rows() * G::vectors * hidden, static_cast<Word>(0x7fffffff));
             std::mt19937 again(seed + 1);
@@ -71,6 +74,10 @@ public:
         a.bias_gated = bias_.data() + G::hiddens * layer_.hidden;
         if (!own_feedback_weight<Cell>) a.bias_fed = bias_.data() + first_fed * layer_.hidden;
         a.fed = results.fed.data(), a.fed_dtype = a.storage;
+        if (noise_) {
+            call.masks = unit_masks(*noise_, nullptr);
+            if (noise_->zones) a.made_states = results.made.data(), a.made_row = G::states * layer_.hidden;
+        }
         a.x = direct_.data(), a.x_row = layer_.hidden;
         for (float& setting : a.settings) setting = 0.75F;
         for (int k = 0; k < G::states; ++k) a.states[k] = results.states[k].data();
@@ -105,13 +112,14 @@ public:
         };
         expect(same(results_[0].output, results_[1].output), "output");
         expect(same(results_[0].kept, results_[1].kept), "what is kept");
+        expect(same(results_[0].made, results_[1].made), "what the cell made");
         expect(same(results_[0].fed, results_[1].fed), "what is fed back");
         for (int k = 0; k < G::states; ++k) expect(same(results_[0].states[k], results_[1].states[k]), "states");
     }
 
 private:
     struct Results {
-        std::vector<float> kept, states[kMaxStates];
+        std::vector<float> kept, made, states[kMaxStates];
         std::vector<Word> output, fed;
     };
     static constexpr int first_fed = G::hiddens + G::gateds;
@@ -119,14 +127,32 @@ private:
     Index kept_row() const { return (G::saved + G::states - 1) * layer_.hidden; }
 
     const Layer& layer_;
+    const Noise* noise_;
     std::vector<float> x_, bias_, term_, diagonal_;
     std::vector<Word> weight_, fed_weight_, direct_;
     Results results_[2];
 };
 
+// What masks do to a step of a plain forward, by recurrence/masks.h; null: nothing.
+using PlainMasks = const Masks<float>*;
+inline float plain_operand(PlainMasks masks, Index at, Index unit, float value) {
+    return masks && masks->drops ? (Vec<float>(value) * masks->factor(at, unit)).raw : value;
+}
+template <class Cell, class Maths>
+void plain_zone(PlainMasks masks, const ResidentCall& call, Index at, Index row, Index unit, const Vec<float>* now,
+                Vec<float>* next) {
+    using G = Geometry<Cell>;
+    if (!masks || !masks->zones) return;
+    for (int k = 0; k < G::states; ++k)
+        call.a.made_states[at * call.a.made_row + k * call.a.hidden + unit] = next[k].raw;
+    masks->zone(G::states, at, unit, now, next);
+    Maths::keep(call, at, row, unit, next);
+}
+
 // The vectors that are fed back to a row's step, as they are multiplied; kept for a backward.
 template <class Cell, class Stored, class Maths>
-std::vector<std::vector<WordOf<Stored>>> plain_vectors(const ResidentCall& call, Index hidden, Index at, Index row) {
+std::vector<std::vector<WordOf<Stored>>> plain_vectors(const ResidentCall& call, Index hidden, Index at, Index row,
+                                                       PlainMasks masks) {
     using G = Geometry<Cell>;
     std::vector<std::vector<WordOf<Stored>>> vectors(G::vectors);
     for (Index unit = 0; unit < hidden; ++unit) {
@@ -134,6 +160,7 @@ std::vector<std::vector<WordOf<Stored>>> plain_vectors(const ResidentCall& call,
         for (int k = 0; k < G::states; ++k) now[k] = call.a.states[k][row * hidden + unit];
         Maths::feed(call, at, row, unit, now, fed);
         for (int k = 0; k < G::vectors; ++k) {
+            fed[k] = Vec<float>(plain_operand(masks, at, unit, fed[k].raw));
             vectors[k].push_back(Stored::bits(fed[k].raw));
             call.a.store(call.a.fed, (at * G::vectors + k) * hidden + unit, fed[k]);
         }
@@ -144,15 +171,16 @@ std::vector<std::vector<WordOf<Stored>>> plain_vectors(const ResidentCall& call,
 // A forward of one product in a step, taken plainly; sum(gate, unit, vector): of the weight's row and a vector, or of
 // several.
 template <class Cell, class Stored, class Sum>
-void plain_one_product(const ResidentCall& call, Index hidden, Sum sum) {
+void plain_one_product(const ResidentCall& call, Index hidden, Sum sum, PlainMasks masks = nullptr) {
     using G = Geometry<Cell>;
     using Maths = ResidentCellMaths<Cell>;
     for (Index t = 0; t < call.steps; ++t)
         for (Index row = 0; row < call.count(t); ++row) {
             std::vector<WordOf<Stored>> h;
-            for (Index k = 0; k < hidden; ++k) h.push_back(Stored::bits(call.a.states[0][row * hidden + k]));
             const Index at = call.first(t) + row;
-            const auto vectors = plain_vectors<Cell, Stored, Maths>(call, hidden, at, row);
+            for (Index k = 0; k < hidden; ++k)
+                h.push_back(Stored::bits(plain_operand(masks, at, k, call.a.states[0][row * hidden + k])));
+            const auto vectors = plain_vectors<Cell, Stored, Maths>(call, hidden, at, row, masks);
             for (Index unit = 0; unit < hidden; ++unit) {
                 Vec<float> xs[G::gates], us[Maths::hiddens], biases[Maths::hiddens], now[G::states], next[G::states];
                 Maths::begin(call, unit, biases);
@@ -162,6 +190,7 @@ void plain_one_product(const ResidentCall& call, Index hidden, Sum sum) {
                     for (int i = G::hiddens; i < Maths::hiddens; ++i) us[i] = sum(i, unit, vectors);
                 for (int k = 0; k < G::states; ++k) now[k] = call.a.states[k][row * hidden + unit];
                 Maths::step(call, at, row, unit, xs, us, biases, now, next);
+                plain_zone<Cell, Maths>(masks, call, at, row, unit, now, next);
                 for (int k = 0; k < G::states; ++k) call.a.states[k][row * hidden + unit] = next[k].raw;
             }
         }

@@ -11,7 +11,7 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 
 // sum(gate, unit, vector): of the weight's row and a vector of H halves.
 template <class Cell, class Stored, class Sum>
-void plain_two_products(const ResidentCall& call, Index hidden, Sum sum) {
+void plain_two_products(const ResidentCall& call, Index hidden, Sum sum, PlainMasks masks = nullptr) {
     using G = Geometry<Cell>;
     using Maths = TwoProductsCellMaths<Cell>;
     constexpr int first_fed = G::hiddens + G::gateds;
@@ -24,8 +24,9 @@ void plain_two_products(const ResidentCall& call, Index hidden, Sum sum) {
             const Index at = call.first(t) + row;
             std::vector<Unit> units(hidden);
             std::vector<WordOf<Stored>> h, gated;
-            for (Index k = 0; k < hidden; ++k) h.push_back(Stored::bits(call.a.states[0][row * hidden + k]));
-            const auto vectors = plain_vectors<Cell, Stored, Maths>(call, hidden, at, row);
+            for (Index k = 0; k < hidden; ++k)
+                h.push_back(Stored::bits(plain_operand(masks, at, k, call.a.states[0][row * hidden + k])));
+            const auto vectors = plain_vectors<Cell, Stored, Maths>(call, hidden, at, row, masks);
             for (Index k = 0; k < hidden; ++k) {
                 Unit& unit = units[k];
                 Maths::begin(call, k, unit.bias);
@@ -36,12 +37,13 @@ void plain_two_products(const ResidentCall& call, Index hidden, Sum sum) {
                     for (int i = first_fed; i < Maths::hiddens; ++i) unit.u[i] = sum(i, k, vectors);
                 for (int s = 0; s < G::states; ++s) unit.now[s] = call.a.states[s][row * hidden + k];
                 Maths::gates(call, at, row, k, unit.x, unit.u, unit.bias, unit.now, unit.saved, unit.gated);
-                gated.push_back(Stored::bits(unit.gated.raw));
+                gated.push_back(Stored::bits(plain_operand(masks, at, k, unit.gated.raw)));
             }
             for (Index k = 0; k < hidden; ++k) {
                 Unit& unit = units[k];
                 for (int i = G::hiddens; i < first_fed; ++i) unit.u[i] = sum(i, k, gated);
                 Maths::state(call, at, row, k, unit.x, unit.u, unit.bias, unit.now, unit.saved, unit.next);
+                plain_zone<Cell, Maths>(masks, call, at, row, k, unit.now, unit.next);
                 for (int s = 0; s < G::states; ++s) call.a.states[s][row * hidden + k] = unit.next[s].raw;
             }
         }

@@ -50,10 +50,14 @@ def results(
         run, torch.from_numpy(p.d_output).to(dtype), tuple(torch.from_numpy(s).to(dtype) for s in p.d_state)
     )
     cuda.set_kernel(kernel)
+    evaluated = {}
     if options.get("memory", "all") == "all":
         inferred: Any = rk.forward(p.cell, x, params, state, **{**options, "training": False})
-        assert torch.equal(inferred.output, run.output)
-    named = {"output": run.output, "dx": found.x} | {f"d {name}": g for name, g in found.params.items()}
+        if "noise" in options:  # the masks' expectations
+            evaluated = {"output, evaluated": inferred.output}
+        else:
+            assert torch.equal(inferred.output, run.output)
+    named = evaluated | {"output": run.output, "dx": found.x} | {f"d {name}": g for name, g in found.params.items()}
     named |= {f"state {k}": s for k, s in enumerate(run.state)} | {f"d state {k}": s for k, s in enumerate(found.state)}
     return named
 

@@ -66,6 +66,9 @@ struct ResidentCellMaths {
         forward_step<(setting_count<Cell> > 0), Cell>(
             ResidentCellAt<Cell>{{call.a, row, unit, of_batch}, x, u, bias, now, next});
     }
+    RNNKERNELS_INLINE static void keep(const ResidentCall& call, Index row, Index of_batch, Index unit, const V* next) {
+        ForwardAt<Cell, float>{call.a, row, unit, of_batch}.store_kept(next);
+    }
     RNNKERNELS_INLINE static void feed(const ResidentCall&, Index, Index, Index, const V* now, V* fed) {
         if constexpr (vectors > 0) Cell::feedback(now, fed);
     }

@@ -22,12 +22,12 @@ std::string not_resident(const CellTable& table, const ForwardCall& call, Dtype 
     const bool two = table.form == Form::two_products;
     if ((!two && table.form != Form::one_product) || table.heads > 1 || table.hidden.count == 0)
         return wanted("a cell whose products are of all of h and, it may be, of a gated h", table.info.name);
-    if (const std::string why = not_in_one_kernel(in); !why.empty()) return why;
+    if (in.attention) return not_in_one_kernel(in);
     if (in.shape.hidden == 0) return {};  // nothing to do
     const Operands operands = operands_of(dtype, in.where.tf32);
     const TileGates gates = tile_gates(table);
     const int shared = most_shared(card.capability);
-    const Resident shape = divide(table, in.shape, operands, card.processors, shared);
+    const Resident shape = divide(table, in, operands, card.processors, shared);
     if (shape.blocks > 0) return {};
     const Index rows = operands == Operands::full ? most_rows(gates, in.shape.hidden, card.processors, shared) : 0;
     if (rows > 0)
@@ -40,6 +40,7 @@ std::string not_resident(const CellTable& table, const ForwardCall& call, Dtype 
 std::string not_resident(const CellTable& table, const BackwardCall& call, Dtype dtype, const Card& card) {
     if (table.vectors > 0)
         return std::string("expected a cell without vectors that are fed back, got ") + table.info.name;
+    if (const std::string why = not_in_one_kernel(call.in); !why.empty()) return why;
     ForwardCall forward{};
     forward.in = call.in;
     if (const std::string why = not_resident(table, forward, dtype, card); !why.empty()) return why;

@@ -7,6 +7,7 @@
 #include "../plan.h"
 #include "backward_geometry.h"
 #include "operands.h"
+#include "unit_masks.h"
 
 namespace rnnkernels::cuda {
 
@@ -22,8 +23,8 @@ inline ResidentBackward divide_backward(const CellTable& table, const Shape& sha
     return divide_backward(table.hidden.count + table.gated.count, shape.hidden, shape.batch, processors, shared,
                            operands);
 }
-inline Resident divide(const CellTable& table, const Shape& shape, Operands operands, int processors, int shared) {
-    return divide(tile_gates(table), shape.hidden, shape.batch, processors, operands, shared);
+inline Resident divide(const CellTable& table, const Inputs& in, Operands operands, int processors, int shared) {
+    return divide(tile_gates(table), in.shape.hidden, in.shape.batch, processors, operands, shared, masks_of(in.noise));
 }
 
 // Likewise why no kernel that runs all steps serves a forward with these options.

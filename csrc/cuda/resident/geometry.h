@@ -74,6 +74,7 @@ struct Resident {
     int rows = kGroup;  // of a group; in full 1, 2, 4 or 8
     int vectors = 0;    // that are fed back
     int fed = 0;        // the last gates, which multiply them
+    int masks = 0;      // that the kernel makes (unit_masks.h)
 
     // Whether each fed gate multiplies all vectors.
     RNNKERNELS_DEVICE constexpr bool apart() const { return vectors > 1; }
@@ -219,8 +220,9 @@ constexpr TileGates tile_gates(const Table& table) {
 // In full all rows have to be there at once: in a second wave of clusters they would wait for a whole sequence, and
 // with so many rows multiply-adds take longer than a product of TF32 or a library's.
 constexpr Resident divide(TileGates gates, long long hidden, long long batch, int processors,
-                          Operands operands = Operands::halves, int shared = most_shared(90)) {
-    Resident of{gates.all, static_cast<int>(hidden), kBlockWarps, 0, 1, operands, kGroup, gates.vectors, gates.fed};
+                          Operands operands = Operands::halves, int shared = most_shared(90), int masks = 0) {
+    Resident of{gates.all, static_cast<int>(hidden), kBlockWarps, 0, 1, operands, kGroup, gates.vectors, gates.fed,
+                masks};
     if (gates.all < 1 || gates.all > kMostGates || hidden < 1 || hidden > 16 * kTileDepth * kMostCluster) return of;
     if (of.apart() && (gates.fed > 4 || gates.all - gates.fed > 4)) return of;
     const int units = of.warps * of.warp_units();
@@ -240,7 +242,7 @@ constexpr Resident divide(TileGates gates, long long hidden, long long batch, in
     long long groups = ((batch + kGroup - 1) / kGroup + fitting - 1) / fitting;
     if (groups > kMostGroups) groups = kMostGroups;
     // The values of each group are registers, beside the weights, and what is fed back.
-    const int of_group = 16 * of.tiles() + 8 * of.vectors;
+    const int of_group = 16 * of.tiles() + 8 * of.vectors + (masks ? 8 : 0);
     while (groups > 1 && of.weights() + of_group * groups > 176) --groups;
     of.groups = groups > 1 ? static_cast<int>(groups) : 1;
     while (of.groups > 1 && of.shared_bytes() > shared) --of.groups;

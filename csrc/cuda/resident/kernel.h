@@ -30,6 +30,13 @@ RNNKERNELS_INLINE float first_fed(const ResidentCall& call, int which, Index row
     return found;
 }
 
+// A value as the first step multiplies it.
+RNNKERNELS_INLINE float first_operand(const Resident& shape, const ResidentCall& call, Index row, Index unit,
+                                      float value) {
+    if (!(shape.masks & kDrops)) return value;
+    return row < call.count(0) ? value * call.masks.factor(call.masks.drops(call.a.first + row, unit)) : 0.0F;
+}
+
 // h and the vectors before the first step in the first of a block's buffers, all else of both zero: columns that no
 // unit has are multiplied, by weights of 0.
 template <class Maths, class Stored, class Put>
@@ -43,12 +50,15 @@ RNNKERNELS_INLINE void fill_buffers(const Resident& shape, const ResidentCall& c
         if constexpr (Maths::vectors > 0) {
             if (section > 0) {
                 const bool fed = is && section <= shape.vectors && row < call.count(0);
-                put(at, fed ? Stored::bits(first_fed<Maths>(call, static_cast<int>(section) - 1, row, unit))
-                            : WordOf<Stored>{0});
+                put(at,
+                    fed ? Stored::bits(first_operand(shape, call, row, unit,
+                                                     first_fed<Maths>(call, static_cast<int>(section) - 1, row, unit)))
+                        : WordOf<Stored>{0});
                 continue;
             }
         }
-        put(at, is ? Stored::bits(call.a.states[0][row * shape.hidden + unit]) : WordOf<Stored>{0});
+        put(at, is ? Stored::bits(first_operand(shape, call, row, unit, call.a.states[0][row * shape.hidden + unit]))
+                   : WordOf<Stored>{0});
     }
 }
 

@@ -6,6 +6,7 @@
 //   begin(call, unit, bias)   what is added to u in every step
 //   fetch(call, row, of_batch, unit, x)                       what of a step does not wait for h
 //   step(call, row, of_batch, unit, x, u, bias, now, next)    the states after it; everything that is kept is stored
+//   keep(call, row, of_batch, unit, next)                     stores the states once more, where they are others
 //   vectors                   that are fed back to the next step's products, at most (geometry.h: Resident)
 //   feed(call, row, of_batch, unit, now, fed)                 those that the products of `row`'s step read
 //   exchanges                 of a step: 1; 2 with two products, whose maths has two halves (two_products_warp.h)
@@ -15,6 +16,7 @@
 
 #include "../arrays.h"
 #include "geometry.h"
+#include "unit_masks.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -27,6 +29,7 @@ struct ResidentCall {
     const Index* starts;         // of the chunk's steps: rows of the batch's before each; null: dense
     Index first_step;            // of the chunk
     void* sequence[kMaxStates];  // of the states after h, (T, B, H), the caller's; null: not wanted
+    UnitMasks masks;             // of a kernel that makes some (geometry.h: Resident)
     const void* program;         // of a cell that is one, where it is run instruction by instruction
 
     RNNKERNELS_INLINE Index first(Index t) const {

@@ -65,6 +65,11 @@ struct ResidentProgramMaths {
         Program::run(call,
                      ResidentProgramAt{{call.a, row, unit, of_batch}, x, u, bias, now, next, Program::first_fed(call)});
     }
+    RNNKERNELS_INLINE static void keep(const ResidentCall& call, Index row, Index of_batch, Index unit, const V* next) {
+        RNNKERNELS_IN_REGISTERS
+        for (int k = 0; k < Program::state_count(call); ++k)
+            ProgramForwardAt<float>{call.a, row, unit, of_batch}.store_kept(k, next[k]);
+    }
     RNNKERNELS_INLINE static void feed(const ResidentCall& call, Index row, Index of_batch, Index unit, const V* now,
                                        V* fed) {
         if constexpr (vectors > 0) Program::feed(call, ResidentProgramFedAt{{call.a, row, unit, of_batch}, now, fed});

@@ -72,7 +72,8 @@ std::string braced(const Resident& shape) {
     std::string text = "{" + std::to_string(shape.gates);
     for (const int part : {shape.hidden, shape.warps, shape.blocks, shape.groups}) text += ", " + std::to_string(part);
     return text + ", Operands{" + std::to_string(static_cast<int>(shape.operands)) + "}, " +
-           std::to_string(shape.rows) + ", " + std::to_string(shape.vectors) + ", " + std::to_string(shape.fed) + "}";
+           std::to_string(shape.rows) + ", " + std::to_string(shape.vectors) + ", " + std::to_string(shape.fed) + ", " +
+           std::to_string(shape.masks) + "}";
 }
 
 // The kernel behind its shape, whose namespaces are still open.

@@ -81,7 +81,7 @@ private:
                         Maths::gates(call_, first + row, row, unit, x_[g][s].of(lane), u_[g][s].of(lane),
                                      bias_[s].of(lane), now, saved_[g][s].of(lane), gated);
                     }
-                    half[s][lane] = Stored::bits(gated.raw);
+                    half[s][lane] = Stored::bits(Base::operand(g, s, lane, gated.raw, kDropped));
                 }
             });
             Base::send(half, g, 1);
@@ -103,9 +103,10 @@ private:
                         Base::get_states(g, s, lane, now);
                         Maths::state(call_, first + row, row, unit, x_[g][s].of(lane), u_[g][s].of(lane),
                                      bias_[s].of(lane), now, saved_[g][s].of(lane), next);
+                        Base::zone(g, s, lane, first + row, row, unit, now, next);
                         Base::set_states(g, s, lane, first + row, unit, next);
                     }
-                    half[s][lane] = Stored::bits(state_[g][s][0][lane]);
+                    half[s][lane] = Stored::bits(Base::operand(g, s, lane, state_[g][s][0][lane]));
                 }
             });
             if (!last) Base::send(half, g, 0);

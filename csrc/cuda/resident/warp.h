@@ -56,6 +56,7 @@ public:
             for (int s = 0; s < lane_units(); ++s) Maths::begin(call_, unit_in(unit_of(lane, s)), bias_[s].of(lane));
         });
         if (call_.steps == 0) return;
+        make_marks(-1);
         if constexpr (Maths::vectors > 0) {
             Own<unsigned> fed[Maths::vectors][kLaneUnits];
             RNNKERNELS_IN_REGISTERS
@@ -87,9 +88,10 @@ public:
                         get_states(g, s, lane, now);
                         Maths::step(call_, first + row, row, unit, x_[g][s].of(lane), u_[g][s].of(lane),
                                     bias_[s].of(lane), now, next);
+                        zone(g, s, lane, first + row, row, unit, now, next);
                         set_states(g, s, lane, first + row, unit, next);
                     }
-                    half[s][lane] = Stored::bits(state_[g][s][0][lane]);
+                    half[s][lane] = Stored::bits(operand(g, s, lane, state_[g][s][0][lane]));
                 }
             });
             if (!last) send(half, g, (t + 1) & 1);
@@ -143,6 +145,42 @@ protected:
         RNNKERNELS_IN_REGISTERS
         for (int k = 0; k < Maths::state_count(call_); ++k) now[k] = V(state_[g][s][k][lane]);
     }
+    // Zoneout of the states that the cell made, which are kept by themselves; `row` is the chunk's.
+    RNNKERNELS_INLINE void zone(int g, int s, int lane, Index row, Index of_batch, Index unit, const V* now, V* next) {
+        if (!(m_.shape().masks & kZones)) return;
+        const ForwardArrays<float>& a = call_.a;
+        RNNKERNELS_IN_REGISTERS
+        for (int k = 0; k < Maths::state_count(call_); ++k) {
+            if (a.made_states) a.made_states[row * a.made_row + k * hidden() + unit] = next[k].raw;
+            next[k] = call_.masks.zone(k, marks_[g][s][lane], now[k], next[k]);
+        }
+        Maths::keep(call_, row, of_batch, unit, next);
+    }
+    // A value as the next step multiplies it or, of `mark` kDropped, this one.
+    RNNKERNELS_INLINE float operand(int g, int s, int lane, float value, unsigned mark = kDroppedNext) const {
+        if (!(m_.shape().masks & kDrops)) return value;
+        return value * call_.masks.factor(marks_[g][s][lane] & mark);
+    }
+    // The masks of a step, and of what is multiplied in the next one; t = -1: of that alone.
+    RNNKERNELS_INLINE void make_marks(Index t) {
+        if (!m_.shape().masks) return;
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
+            each_value([&](int g, int s) RNNKERNELS_INLINED {
+                const Index row = row_of(lane, g), unit = unit_of(lane, s), all = call_.a.first + row;
+                const bool is = unit < hidden(), now = is && t >= 0 && row < call_.count(t);
+                unsigned marks = 0;
+                if ((m_.shape().masks & kZones) && now)
+                    marks = call_.masks.kept(Maths::state_count(call_), all + call_.first(t), unit);
+                if (m_.shape().masks & kDrops) {
+                    if (t >= 0 && (marks_[g][s][lane] & kDroppedNext)) marks |= kDropped;
+                    if (is && t + 1 < call_.steps && row < call_.count(t + 1) &&
+                        call_.masks.drops(all + call_.first(t + 1), unit))
+                        marks |= kDroppedNext;
+                }
+                marks_[g][s][lane] = marks;
+            });
+        });
+    }
     // For the next step, and those that the caller wants of every step; `row` is the chunk's.
     RNNKERNELS_INLINE void set_states(int g, int s, int lane, Index row, Index unit, const V* next) {
         RNNKERNELS_IN_REGISTERS
@@ -161,6 +199,7 @@ protected:
                 if (row < count && unit < hidden()) Maths::fetch(call_, first + row, row, unit, x_[g][s].of(lane));
             });
         });
+        make_marks(t);
     }
 
     // What the products of step t multiply beside h, of the states as they are; kept for a backward.
@@ -180,6 +219,7 @@ protected:
                 if (is) Maths::feed(call_, first + row, row, unit, now, made);
                 RNNKERNELS_IN_REGISTERS
                 for (int k = 0; k < m_.shape().vectors; ++k) {
+                    made[k] = V(operand(g, s, lane, made[k].raw));
                     fed[k][s][lane] = Stored::bits(made[k].raw);
                     if (is && call_.a.fed)
                         call_.a.store(call_.a.fed, ((first + row) * m_.shape().vectors + k) * hidden() + unit, made[k]);
@@ -268,6 +308,7 @@ protected:
 
     const Index first_row_;
     Own<float> state_[kGroups][kLaneUnits][Maths::states];
+    Own<unsigned> marks_[kGroups][kLaneUnits];
     Values<Maths::inputs> x_[kGroups][kLaneUnits];
     Values<Maths::hiddens> u_[kGroups][kLaneUnits];
     Values<Maths::hiddens> bias_[kLaneUnits];
