@@ -33,18 +33,6 @@ struct GridBackwardCall {
     GridExchange exchange;
 };
 
-// A half as it lies in memory, in a float's bits. Whoever fetches halves so does not wait for them: made a number in
-// the same place, each would hold its warp up for as long as memory takes, before it looks at a flag.
-template <class Stored>
-struct AsItLies {
-    RNNKERNELS_INLINE static float get(const void* array, Index at) {
-        return __builtin_bit_cast(float, std::uint32_t{static_cast<const std::uint16_t*>(array)[at]});
-    }
-    RNNKERNELS_INLINE static Vec<float> number(Vec<float> bits) {
-        return Vec<float>(Stored::number(static_cast<std::uint16_t>(__builtin_bit_cast(std::uint32_t, bits.raw))));
-    }
-};
-
 // The rows of a step. Those of the step before it are asked for one step ahead.
 struct GridStep {
     Index count, next;    // of it, and of the step behind
@@ -172,14 +160,6 @@ protected:
         });
     }
 
-    // h before the step and after it and the caller's gradient of h were fetched as they lie (backward_maths.h).
-    RNNKERNELS_INLINE void numbers_of(const V* fetched, V* kept) const {
-        const int states = Maths::state_count(call_);
-        RNNKERNELS_IN_REGISTERS
-        for (int k = 0; k < Maths::kept; ++k)
-            kept[k] = k == 0 || k == states || k == 2 * states ? AsItLies<Stored>::number(fetched[k]) : fetched[k];
-    }
-
     RNNKERNELS_INLINE void step_values(Index t, int buffer) {
         m_.lanes([&](int lane) RNNKERNELS_INLINED {
             each_value(lane, [&](int v, int unit, int row) RNNKERNELS_INLINED {
@@ -190,7 +170,7 @@ protected:
                 for (int i = 0; i < Maths::hidden_count(call_); ++i) du[i] = V(0.0F);
                 if (of_batch < now_.count) {
                     V kept[Maths::kept], carried[Maths::states];
-                    numbers_of(kept_[v].of(lane), kept);
+                    numbers_of<Maths, Stored>(call_, kept_[v].of(lane), kept);
                     get_carried(v, lane, carried);
                     Maths::template step<Stored>(call_, place_of(t, of_batch, unit), kept, V(product_[v][lane]),
                                                  of_batch < now_.next, carried, du);

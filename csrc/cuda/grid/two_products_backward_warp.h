@@ -70,7 +70,7 @@ private:
                 clear(Maths::gated_count(call_), du);
                 if (of_batch < now_.count) {
                     V kept[Maths::kept], carried[Maths::states];
-                    Base::numbers_of(kept_[v].of(lane), kept);
+                    numbers_of<Maths, Stored>(call_, kept_[v].of(lane), kept);
                     Base::get_carried(v, lane, carried);
                     Maths::template state<Stored>(call_, Base::place_of(t, of_batch, unit), kept, V(product_[v][lane]),
                                                   of_batch < now_.next, carried, between_[v].of(lane), du);
@@ -92,7 +92,7 @@ private:
                 clear(Maths::hidden_count(call_), du);
                 if (of_batch < now_.count) {
                     V kept[Maths::kept], carried[Maths::states];
-                    Base::numbers_of(kept_[v].of(lane), kept);
+                    numbers_of<Maths, Stored>(call_, kept_[v].of(lane), kept);
                     Base::get_carried(v, lane, carried);
                     const V d_gated(gated_.total(unit - Base::first_unit(), 0, row));
                     Maths::template gates<Stored>(call_, Base::place_of(t, of_batch, unit), kept, d_gated, carried,

@@ -6,16 +6,17 @@
 //   hiddens, states, kept       numbers of a unit, at most: gate gradients that are multiplied, states, and what of a
 //                               step does not wait for the step behind
 //   hidden_count(call), state_count(call)          how many there are
-//   fetch<Stored>(call, at, follows, kept)         the last of these; `follows`: kept has the step behind, whose states
-//                                                  before it are those after this one
+//   fetch<AsItLies>(call, at, follows, kept)       the last of these, halves as they lie; `follows`: kept has the step
+//                                                  behind, whose states before it are those after this one
 //   step<Stored>(call, at, kept, product, follows, carried, du)
-//                                                  a step: everything that is kept is stored, carried and du are new
+//                                                  a step, kept being numbers: everything that is kept is stored,
+//                                                  carried and du are new
 //
 // `product` is what comes to h through the products of the step behind, where that one has the row (`follows`).
 #pragma once
 
 #include "../arrays.h"
-#include "geometry.h"
+#include "operands.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -77,6 +78,34 @@ RNNKERNELS_INLINE void fetch_states(const ResidentBackwardCall& call, const Resi
             kept[k] = V(a.h ? Stored::get(a.h, first) : 0.0F);
     }
     if (a.d_output) kept[2 * states] = V(Stored::get(a.d_output, at.place * at.hidden + at.unit));
+}
+
+// A half as it lies in memory, in a float's bits. Whoever fetches halves so does not wait for them: made a number in
+// the same place, each would hold its warp up for as long as memory takes, before it looks at a flag or its mailbox.
+template <class Stored>
+struct AsItLies {
+    RNNKERNELS_INLINE static float get(const void* array, Index at) {
+        if constexpr (is_half<Stored>)
+            return __builtin_bit_cast(float, std::uint32_t{static_cast<const std::uint16_t*>(array)[at]});
+        else
+            return Stored::get(array, at);
+    }
+    RNNKERNELS_INLINE static Vec<float> number(Vec<float> bits) {
+        if constexpr (is_half<Stored>)
+            return Vec<float>(Stored::number(static_cast<std::uint16_t>(__builtin_bit_cast(std::uint32_t, bits.raw))));
+        else
+            return bits;
+    }
+};
+
+// What was fetched as it lies, as numbers: h before the step and after it, and the caller's gradient of h, are the
+// halves.
+template <class Maths, class Stored>
+RNNKERNELS_INLINE void numbers_of(const ResidentBackwardCall& call, const Vec<float>* fetched, Vec<float>* kept) {
+    const int states = Maths::state_count(call);
+    RNNKERNELS_IN_REGISTERS
+    for (int k = 0; k < Maths::kept; ++k)
+        kept[k] = k == 0 || k == states || k == 2 * states ? AsItLies<Stored>::number(fetched[k]) : fetched[k];
 }
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -83,11 +83,11 @@ public:
                     RNNKERNELS_IN_REGISTERS
                     for (int i = 0; i < Maths::hidden_count(call_); ++i) du[i] = V(0.0F);
                     if (row < count && at.unit < hidden()) {
-                        V carried[Maths::states];
+                        V kept[Maths::kept], carried[Maths::states];
+                        numbers_of<Maths, Stored>(call_, kept_[g][s].of(lane), kept);
                         RNNKERNELS_IN_REGISTERS
                         for (int k = 0; k < Maths::state_count(call_); ++k) carried[k] = V(carried_[g][s][k][lane]);
-                        Maths::template step<Stored>(call_, at, kept_[g][s].of(lane), V(product_[g][s][lane]),
-                                                     row < next, carried, du);
+                        Maths::template step<Stored>(call_, at, kept, V(product_[g][s][lane]), row < next, carried, du);
                         RNNKERNELS_IN_REGISTERS
                         for (int k = 0; k < Maths::state_count(call_); ++k) carried_[g][s][k][lane] = carried[k].raw;
                     }
@@ -175,7 +175,8 @@ protected:
                 if (!at.begins) at.place_before = call_.a.place(at.before);
                 each_unit([&](int s) RNNKERNELS_INLINED {
                     at.unit = unit_of(lane, s);
-                    if (at.unit < hidden()) Maths::template fetch<Stored>(call_, at, row < next, kept_[g][s].of(lane));
+                    if (at.unit < hidden())
+                        Maths::template fetch<AsItLies<Stored>>(call_, at, row < next, kept_[g][s].of(lane));
                 });
             });
         });

@@ -80,10 +80,11 @@ private:
                     V du[Maths::gateds];
                     clear(Maths::gated_count(call_), du);
                     if (row < count && at.unit < Base::hidden()) {
-                        V carried[Maths::states];
+                        V kept[Maths::kept], carried[Maths::states];
+                        numbers_of<Maths, Stored>(call_, kept_[g][s].of(lane), kept);
                         get_carried(g, s, lane, carried);
-                        Maths::template state<Stored>(call_, at, kept_[g][s].of(lane), V(product_[g][s][lane]),
-                                                      row < next, carried, between_[g][s].of(lane), du);
+                        Maths::template state<Stored>(call_, at, kept, V(product_[g][s][lane]), row < next, carried,
+                                                      between_[g][s].of(lane), du);
                         set_carried(g, s, lane, carried);
                     }
                     put(lane, buffer, g, s, first, Maths::gated_count(call_), du);
@@ -104,9 +105,10 @@ private:
                     V du[Maths::hiddens];
                     clear(Maths::hidden_count(call_), du);
                     if (row < count && at.unit < Base::hidden()) {
-                        V carried[Maths::states];
+                        V kept[Maths::kept], carried[Maths::states];
+                        numbers_of<Maths, Stored>(call_, kept_[g][s].of(lane), kept);
                         get_carried(g, s, lane, carried);
-                        Maths::template gates<Stored>(call_, at, kept_[g][s].of(lane), V(d_gated_[g][s][lane]), carried,
+                        Maths::template gates<Stored>(call_, at, kept, V(d_gated_[g][s][lane]), carried,
                                                       between_[g][s].of(lane), du);
                         set_carried(g, s, lane, carried);
                     }
