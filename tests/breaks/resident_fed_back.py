@@ -105,8 +105,8 @@ BREAKS = [
     Break(
         "resident, fed back: nothing is kept for a backward",
         "csrc/cuda/forward.h",
-        "if (!reserve_) call.a.fed = nullptr;",
-        "if (reserve_) call.a.fed = nullptr;",
+        "call.a.fed = reserve_ ? offset(",
+        "call.a.fed = !reserve_ ? offset(",
         EVERY_CELL,
         EMULATED,
     ),

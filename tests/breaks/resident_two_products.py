@@ -53,8 +53,8 @@ BREAKS = [
     Break(
         "resident, two products: h is sent in place of the gated state",
         WARP,
-        "half[s][lane] = Stored::bits(gated.raw);",
-        "half[s][lane] = Stored::bits(state_[g][s][0][lane] + 0 * gated.raw);",
+        "Stored::bits(Base::operand(g, s, lane, gated.raw, kDropped));",
+        "Stored::bits(state_[g][s][0][lane] + 0 * gated.raw);",
         "",
         RESIDENT,
     ),
