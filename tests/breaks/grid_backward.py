@@ -122,7 +122,7 @@ BREAKS = [
     ),
     Break(
         "grid backward: halves are not made numbers",
-        WARP,
+        "csrc/cuda/resident/backward_maths.h",
         "k == 0 || k == states || k == 2 * states ?",
         "k == 0 || k == states ?",
         "",

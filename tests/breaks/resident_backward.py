@@ -118,8 +118,8 @@ BREAKS = [
     Break(
         "resident backward: a row that ended sooner has the states of the step behind",
         WARP,
-        "Maths::template fetch<Stored>(call_, at, row < next,",
-        "Maths::template fetch<Stored>(call_, at, later && next >= 0,",
+        "Maths::template fetch<AsItLies<Stored>>(call_, at, row < next,",
+        "Maths::template fetch<AsItLies<Stored>>(call_, at, later && next >= 0,",
         "",
         RESIDENT,
     ),

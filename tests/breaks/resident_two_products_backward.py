@@ -121,7 +121,7 @@ BREAKS = [
     Break(
         "resident backward, two products: what the first half leaves in a slot is not rounded",
         CELL,
-        "d[i] = V(Stored::number(Stored::bits(from[i].raw)));",
+        "d[i] = V(as_kept<Stored>(from[i].raw));",
         "d[i] = from[i];",
         "",
         RESIDENT,
@@ -145,7 +145,7 @@ BREAKS = [
     Break(
         "resident backward, two products: what a program leaves in a slot is not rounded",
         PROGRAM,
-        "d[i] = V(Stored::number(Stored::bits(d[i].raw)));",
+        "d[i] = V(as_kept<Stored>(d[i].raw));",
         "d[i] = V(d[i].raw);",
         PROGRAMS,
         EMULATED,
