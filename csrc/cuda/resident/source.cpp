@@ -28,10 +28,10 @@ std::string maths_of(const OwnProgram& program) {
                        most("inputs", table.input.count) + number("input_count", call, table.input.count) +
                        most("hiddens", tile_gates(table).all) + number("hidden_count", call, table.hidden.count) +
                        most("states", table.states) + number("state_count", call, table.states) +
-                       most("vectors", table.vectors);
+                       most("vectors", table.vectors) +
+                       number("first_fed", call, table.hidden.count + table.gated.count);
     if (table.vectors > 0)
-        text += number("first_fed", call, table.hidden.count + table.gated.count) +
-                number("fed_count", call, table.feedback.count) + phase("feed", call, "ResidentProgramFedAt", feedback);
+        text += number("fed_count", call, table.feedback.count) + phase("feed", call, "ResidentProgramFedAt", feedback);
     if (table.form == Form::two_products)
         text += most("saved", table.saved) + number("gated_count", call, table.gated.count) +
                 phase("gates", call, "ResidentProgramGatesAt", forward) +
