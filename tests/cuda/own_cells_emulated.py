@@ -356,8 +356,9 @@ def test_nvrtc(emulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for cell in ("gru", name, "mut2", added("gru_reset_before"), "mut3", added("lstm_fgr")):
         code = emulated.compile_resident(cell, "bfloat16", 64, 9, 132, 90)
         assert b".text.resident_forward" in code
-        code = emulated.compile_resident(cell, "bfloat16", 64, 9, 132, 90, backward=True)
-        assert b".text.resident_backward" in code
+        if cell not in ("mut3", added("lstm_fgr")):  # vectors that are fed back
+            code = emulated.compile_resident(cell, "bfloat16", 64, 9, 132, 90, backward=True)
+            assert b".text.resident_backward" in code
     with pytest.raises(ValueError, match="kernel: resident: expected a cell without vectors that are fed back, got"):
         emulated.resident_source("mut3", "bfloat16", 64, 9, 132, backward=True)
     assert b".target sm_" in emulated.compile_program(name, "float32", backward=False, capability=9990), "PTX"
