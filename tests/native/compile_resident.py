@@ -97,9 +97,10 @@ def main(file: str, folder: str) -> None:
         product = "FFMA" if dtype == "float32" and not tf32 else "HMMA"
         for architecture in architectures():
             cubin, said = compiled(to, architecture)
-            if dtype == "float32" and largest(said, "stack frame") > MOST_SPILLED // 4:
+            spilled = largest(said, "spill stores")
+            if dtype == "float32" and largest(said, "stack frame") > spilled + MOST_SPILLED // 4:
                 raise SystemExit(f"compile_resident: {cell}, {dtype}, sm_{architecture}: sums are in local memory")
-            if (spilled := largest(said, "spill stores")) > MOST_SPILLED:
+            if spilled > MOST_SPILLED:
                 raise SystemExit(
                     f"compile_resident: {cell}, sm_{architecture}: {spilled} bytes of registers are spilled"
                 )
