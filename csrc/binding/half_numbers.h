@@ -9,6 +9,13 @@
 
 namespace rnnkernels::binding {
 
+// Whether calls have such arrays: a GPU's alone.
+#if defined(RNNKERNELS_DEVICE_ARRAYS)
+inline constexpr bool kHasHalves = true;
+#else
+inline constexpr bool kHasHalves = false;
+#endif
+
 constexpr bool is_half(Dtype dtype) { return dtype == Dtype::bfloat16 || dtype == Dtype::float16; }
 
 constexpr float number_of_half(Dtype dtype, std::uint16_t half) {

@@ -86,7 +86,7 @@ public:
             if (rows) copy(last_[row] >= 0 ? nullptr : ended, at, static_cast<char*>(rows) + row * bytes, bytes);
             if (reset) std::memset(static_cast<char*>(reset) + row * bytes, 0, bytes);
         }
-        if (is_half(dtype)) {
+        if (kHasHalves && is_half(dtype)) {
             add_halves(dtype, sequences, rows, false, bytes / sizeof(std::uint16_t));
             add_halves(dtype, sequences, reset, true, bytes / sizeof(std::uint16_t));
         } else if (dtype == Dtype::float32) {
