@@ -38,7 +38,10 @@ py::object make_stepper(const Place& place, const DeviceLayerHandle& layer, Inde
 
 // Alone until it is asked to step: in a stack it never is.
 View step(DeviceStepperHandle& of, const Place& place, const View& x) {
-    if (!of.steps) of.steps = std::make_unique<DeviceSteps>(place, std::vector{of.states});
+    // Made apart: to allocate is to run Python, and another thread may have made it meanwhile.
+    if (!of.steps)
+        if (auto made = std::make_unique<DeviceSteps>(place, std::vector{of.states}); !of.steps)
+            of.steps = std::move(made);
     return of.steps->step(place, x);
 }
 

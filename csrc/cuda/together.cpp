@@ -121,8 +121,9 @@ bool are_directions(const ReadyCall& a, const ReadyCall& b) {
         if (!backwards || divide_backward(*a.cell->table, s, operands, half, shared).of.blocks == 0) return false;
     }
     if (masks_of(one.noise) != masks_of(other.noise)) return false;
-    if (backwards ? a.backward->d_output == b.backward->dx || b.backward->d_output == a.backward->dx
-                  : one.x == b.forward->output || other.x == a.forward->output)
+    const auto same = [](const void* p, const void* q) { return p && p == q; };
+    if (backwards ? same(a.backward->d_output, b.backward->dx) || same(b.backward->d_output, a.backward->dx)
+                  : same(one.x, b.forward->output) || same(other.x, a.forward->output))
         return false;
     // Chunks begin at the same steps: both have the same rows in each.
     for (Index t = 0; t <= s.steps; ++t)

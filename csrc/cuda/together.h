@@ -23,8 +23,9 @@ struct ReadyCall {
     const Inputs& in() const { return forward ? forward->in : backward->in; }
 };
 
-// Whether both are served by one resident kernel: of one cell, one dtype and one shape, neither of which reads what the
-// other writes.
+// Whether both are served by one resident kernel: of one cell, one dtype and one shape, with the same masks and the
+// same rows in every step, neither of which reads what the other writes; of float32 in full backwards alone, which half
+// of a card has room for.
 bool are_directions(const ReadyCall& a, const ReadyCall& b);
 
 // Puts all of them into a stream, or what follows from it and comes back to it. `piece`: steps. `directions`: they are,

@@ -154,7 +154,10 @@ constexpr ResidentBackward divide_backward(int gates, long long hidden, long lon
     while (shape.of.groups > 1 &&
            (shape.weights() + of_group * shape.of.groups > most || shape.shared_bytes() > shared))
         --shape.of.groups;
-    if (shape.weights() > kMostWeights || shape.shared_bytes() > shared) shape.of.blocks = 0;
+    // In full for as many rows as there may be: else a row's sums would depend on how many there are.
+    ResidentBackward most_rows = shape;
+    if (operands == Operands::full) most_rows.of.rows = kGroup;
+    if (shape.weights() > kMostWeights || most_rows.shared_bytes() > shared) shape.of.blocks = 0;
     return shape;
 }
 

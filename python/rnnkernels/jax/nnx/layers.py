@@ -44,8 +44,8 @@ class RNN(nnx.RNN):  # type: ignore[misc]
     Notes
     -----
     Results have the dtype that flax's have: of inputs, parameters and carry together, or of the cell's ``dtype`` and
-    the carry. All of them are made that dtype before the first step; halves are computed in float32 and rounded once,
-    at the end.
+    the carry. All of them are made that dtype before the first step. On the CPU halves are computed in float32 and
+    rounded once, at the end; on a GPU what is multiplied is rounded in every step (docs/jax.md).
     """
 
     def __init__(
