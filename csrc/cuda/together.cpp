@@ -120,7 +120,7 @@ bool are_directions(const ReadyCall& a, const ReadyCall& b) {
         const int half = half_of(a.queue.resident), shared = a.queue.shared;
         if (!backwards || divide_backward(*a.cell->table, s, operands, half, shared).of.blocks == 0) return false;
     }
-    if (masks_of(one.noise) != masks_of(other.noise)) return false;
+    if (one.where.tf32 != other.where.tf32 || masks_of(one.noise) != masks_of(other.noise)) return false;
     const auto same = [](const void* p, const void* q) { return p && p == q; };
     if (backwards ? same(a.backward->d_output, b.backward->dx) || same(b.backward->d_output, a.backward->dx)
                   : same(one.x, b.forward->output) || same(other.x, a.forward->output))

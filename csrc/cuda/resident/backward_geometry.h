@@ -4,7 +4,7 @@
 // A block multiplies the gate gradients of its own units with their rows of weight_hh, transposed: the *part* of dL/dh
 // that comes through them, of all units of the cluster. Each part goes to the block that has the unit, which adds what
 // it gets of all blocks. The other way round, gate gradients to all and sums of the own units only, a block would get
-// 16 G bytes for each 32 that it gets so: as much at two gates, and more beyond.
+// of halves 16 G bytes for each 32 that it gets so: as much at two gates, and more beyond; of float32 twice that.
 //
 // A tile of a warp is 16 units of the cluster (M), N the group's rows, K the block's gate gradients. A warp has some
 // units of every block, so that what a block waits for says that all warps of all blocks have multiplied.

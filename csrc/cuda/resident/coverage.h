@@ -27,7 +27,7 @@ inline Resident divide(const CellTable& table, const Inputs& in, Operands operan
     return divide(tile_gates(table), in.shape.hidden, in.shape.batch, processors, operands, shared, masks_of(in.noise));
 }
 
-// Likewise why no kernel that runs all steps serves a forward with these options.
+// Likewise why neither a grid kernel nor a backward in one kernel serves a call with these options.
 std::string not_in_one_kernel(const Inputs& in);
 
 }  // namespace rnnkernels::cuda

@@ -2,8 +2,8 @@
 // block's memory.
 //
 // A lane has the four values of its units for every eighth four of k (geometry.h: weight_place), for all rows of its
-// group. One load of four numbers of h serves 16 multiply-adds or, with two tiles, 32: a processor's memory gives them
-// as fast as they are used. Then eight lanes' sums become one, and each lane has the values of one row.
+// group. One load of four numbers of h serves 16 multiply-adds: a processor's memory gives them about as fast as
+// they are used. Then eight lanes' sums become one, and each lane has the values of one row.
 //
 // A sum's order is fixed: eight chains of fma from zero in ascending k, added by halves. It is the same for any number
 // of rows, so a row's bits do not depend on the batch.

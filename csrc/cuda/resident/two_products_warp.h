@@ -1,5 +1,5 @@
 // A warp of a resident kernel whose cell has two products in a step, of h and of the gated state (cells/cell.h). A step
-// is two exchanges: even ones carry h, odd ones what the first half of the maths made of it, in the same 16 bits.
+// is two exchanges: even ones carry h, odd ones what the first half of the maths made of it, in words of the same size.
 //
 //   exchange 2t      h before step t       product with h      first half     the gated state is sent
 //   exchange 2t + 1  the gated state       product with it     second half    h is sent

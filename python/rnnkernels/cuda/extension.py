@@ -275,8 +275,8 @@ def overlap_layers(used: bool, *, steps: int = 64) -> None:
 
     A layer of a stack of one direction works on a piece of steps while the layer below it (in a backward: above it)
     works on the next piece, each in a stream beside the caller's. The two directions of a bidirectional layer run side
-    by side; by the kernel ``"resident"``, where it can, in one launch. The caller's stream waits for all of them. docs/cuda.md says
-    which calls that are, and which bits stay the same.
+    by side; by the kernel ``"resident"``, where it can, in one launch. The caller's stream waits for all of them.
+    docs/cuda.md says which calls that are, and which bits stay the same.
 
     Parameters
     ----------
