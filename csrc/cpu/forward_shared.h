@@ -26,8 +26,8 @@ struct ForwardScratch {
 inline Kept kept_by(const ForwardCall& call) {
     return call.in.products == Products::full ? Kept{} : kept_as(WeightStorage::full, call.in.products);
 }
-// How a forward multiplies its recurrent weight: one with heads as floats, which by geometry.h's words cost a
-// vanilla RNN's call five instructions more.
+// How a forward multiplies its recurrent weight: one with heads as floats. Not said by geometry.h's function, with
+// which a vanilla RNN's call took five instructions more.
 template <class T>
 Kept recurrent_kept(const CellTable& table, const ForwardCall& call) {
     if (call.prepared) return static_cast<const PreparedWeights<T>*>(call.prepared)->weights.hidden.panels.kept;
