@@ -214,6 +214,10 @@ void check_shape(int gates, Index hidden, Index batch, int processors, Operands 
         expect((shape.of.blocks > 0) == (forward.blocks > 0), "does not fit", shape);
     else if (gates == 4 && hidden <= 384 && capability == 90 && forward.blocks > 0)
         expect(shape.of.blocks > 0, "does not fit", shape);
+    // Else a row's gradients would be sums of another order among more rows.
+    if (operands == Operands::full && forward.blocks > 0)
+        expect((shape.of.blocks > 0) == (divide_backward(gates, hidden, 1, processors, shared, operands).of.blocks > 0),
+               "another kernel for more rows", shape);
     expect(shape.shared_bytes() <= shared || shape.of.blocks == 0, "shared memory", shape);
     if (shape.of.blocks > 0) check_maps(shape), check_two_products(shape);
 }
@@ -223,7 +227,7 @@ void check_shape(int gates, Index hidden, Index batch, int processors, Operands 
 int check_resident_backward() {
     for (int gates = 1; gates <= kMostGates; ++gates)
         for (const int processors : {1, 132})
-            for (const Index batch : {1, 8, 9, 64, 1000})
+            for (const Index batch : {1, 8, 9, 64, 200, 1000})
                 for (Index hidden = 1; hidden <= 600; hidden += hidden < 40 ? 1 : 13)
                     for (const Operands operands : {Operands::halves, Operands::tf32, Operands::full})
                         for (const int capability : {90, 120})
