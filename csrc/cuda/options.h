@@ -1,6 +1,6 @@
-// What most calls do not ask for, as bodies around a cell's own: dropout of what recurrent weights multiply, zoneout,
-// sequences of all states, readings. They know no cell, and a cell's bodies know nothing of them; a call that asks for
-// some has a launch or two more in every step.
+// What most calls do not ask for, as bodies around a cell's own: dropout of what recurrent weights multiply, states
+// that keep old values, sequences of all states, readings. They know no cell, and a cell's bodies know nothing of them;
+// a call that asks for some has a launch or two more in every step.
 //
 //   forward   Mask · the cell, which leaves its states in `made_states` · Zone · StoreSequences
 //   backward  TakeIn · Unzone · the cell, which adds `past` · after the products Mask, CarryDropped

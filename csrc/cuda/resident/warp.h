@@ -145,7 +145,8 @@ protected:
         RNNKERNELS_IN_REGISTERS
         for (int k = 0; k < Maths::state_count(call_); ++k) now[k] = V(state_[g][s][k][lane]);
     }
-    // Zoneout of the states that the cell made, which are kept by themselves; `row` is the chunk's.
+    // What masks keep of the states before, in place of those that the cell made, which are kept by themselves; `row`
+    // is the chunk's.
     RNNKERNELS_INLINE void zone(int g, int s, int lane, Index row, Index of_batch, Index unit, const V* now, V* next) {
         if (!(m_.shape().masks & kZones)) return;
         const ForwardArrays<float>& a = call_.a;
