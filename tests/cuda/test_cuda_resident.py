@@ -9,6 +9,7 @@ import ctypes
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import one_kernel
 import pytest
 from one_kernel import OPTIONS, SHAPES, check_rows, compare, given, problem
 from problems import make, on_device, zoneout_of
@@ -56,16 +57,9 @@ def test_every_cell(tensors: Any, cell: str, shape: tuple[int, int, int, int], d
     compare(tensors, problem(cell, shape), "resident", dtype)
 
 
-def differentiate(
-    torch: Any, p: Any, kind: Any, kernel: str = "resident", d_states: bool = False, norms: bool = False, **options: Any
-) -> Any:
-    """Gradients by a kernel, which is the one that has run forwards."""
-    x, params, state = on_device(torch, p, kind)
-    cuda.set_kernel(kernel)
-    run = rk.forward(p.cell, x, params, state, **options)
-    d = torch.from_numpy(p.d_output).to(kind)
-    ahead = [None, *(torch.ones_like(d) for _ in state[1:])] if d_states else None
-    return rk.backward(run, d, d_states=ahead, norms=norms)
+def differentiate(torch: Any, p: Any, kind: Any, kernel: str = "resident", **options: Any) -> Any:
+    """Gradients by this kernel, or by one to compare with."""
+    return one_kernel.differentiate(torch, p, kind, kernel, **options)
 
 
 @pytest.mark.parametrize("cell", SERVED)

@@ -62,6 +62,18 @@ def results(
     return named
 
 
+def differentiate(
+    torch: Any, p: Problem, kind: Any, kernel: str, *, d_states: bool = False, norms: bool = False, **options: Any
+) -> Any:
+    """Gradients by a kernel, which is the one that has run forwards."""
+    x, params, state = on_device(torch, p, kind)
+    cuda.set_kernel(kernel)
+    run = rk.forward(p.cell, x, params, state, **options)
+    d = torch.from_numpy(p.d_output).to(kind)
+    ahead = [None, *(torch.ones_like(d) for _ in state[1:])] if d_states else None
+    return rk.backward(run, d, d_states=ahead, norms=norms)
+
+
 def compare(torch: Any, p: Problem, kernel: str, dtype: str, **options: Any) -> None:
     """Hold a kernel's results to those of "products".
 
