@@ -4,24 +4,12 @@
 #pragma once
 
 #include "machine.h"
+#include "tiles.h"
 #include "two_products_backward_warp.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
 #if defined(__CUDACC__)
-
-// Every so many-th tile, by a team's warp; steps from the last one down.
-template <class Warp, class Steps>
-__device__ __forceinline__ void run_tiles(const GridBackwardCall& call, const Grid& shape, Warp& warp, Steps steps) {
-    for (Index tile = blockIdx.x / shape.blocks; tile < call.exchange.tiles; tile += shape.teams) {
-        warp.begin(tile);
-        for (Index e = 0; e < call.call.steps; ++e) {
-            steps(e);
-            warp.sum();
-        }
-        warp.end();
-    }
-}
 
 template <Grid shape, class Maths, class Stored>
 __device__ __forceinline__ void run_grid_backward(const GridBackwardCall& call) {
@@ -36,12 +24,14 @@ __device__ __forceinline__ void run_grid_backward(const GridBackwardCall& call) 
             warp.multiply_gated(e);
             warp.gates(e);
             warp.multiply(e);
+            warp.sum();
         });
     } else {
         GridBackwardWarp<Maths, Stored, GridMachine<shape>> warp(machine, call.call);
         run_tiles(call, shape, warp, [&](Index e) RNNKERNELS_INLINED {
             warp.step(e);
             warp.multiply(e);
+            warp.sum();
         });
     }
 }

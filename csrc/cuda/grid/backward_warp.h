@@ -39,6 +39,11 @@ struct GridStep {
     Index first, before;  // its first row among those of the chunk, and that of the step before it
 };
 
+// A number that a lane finishes: which of its own, and of which row of the tile.
+struct GridNumber {
+    int number, lane, row;
+};
+
 // Two numbers of a row of weight_hh transposed, or zeros: of a lane's weights (geometry.h) of the product whose gates
 // begin with this one.
 template <class Machine>
@@ -161,39 +166,41 @@ protected:
     }
 
     RNNKERNELS_INLINE void step_values(Index t, int buffer) {
+        put_gradients<Maths::hiddens>(m_, t, buffer, Maths::hidden_count(call_),
+                                      [&](const GridNumber& of, const ResidentPlace& at, const V* kept, bool follows,
+                                          V* carried, V* du) RNNKERNELS_INLINED {
+                                          Maths::template step<Stored>(call_, at, kept, V(product_[of.number][of.lane]),
+                                                                       follows, carried, du);
+                                      });
+    }
+
+    // The gate gradients of a product, `count` of them and `most` of any cell, into its machine's buffer: du of
+    // maths(value, at, kept, follows, carried, du), or zeros of what is no row of the step.
+    template <int most, class To, class Make>
+    RNNKERNELS_INLINE void put_gradients(const To& to, Index t, int buffer, int count, Make maths) {
         m_.lanes([&](int lane) RNNKERNELS_INLINED {
             each_value(lane, [&](int v, int unit, int row) RNNKERNELS_INLINED {
                 const Index of_batch = row_of(row);
                 if (unit >= hidden()) return;
-                V du[Maths::hiddens];
+                V du[most];
                 RNNKERNELS_IN_REGISTERS
-                for (int i = 0; i < Maths::hidden_count(call_); ++i) du[i] = V(0.0F);
+                for (int i = 0; i < count; ++i) du[i] = V(0.0F);
                 if (of_batch < now_.count) {
                     V kept[Maths::kept], carried[Maths::states];
                     numbers_of<Maths, Stored>(call_, kept_[v].of(lane), kept);
-                    get_carried(v, lane, carried);
-                    Maths::template step<Stored>(call_, place_of(t, of_batch, unit), kept, V(product_[v][lane]),
-                                                 of_batch < now_.next, carried, du);
-                    set_carried(v, lane, carried);
+                    RNNKERNELS_IN_REGISTERS
+                    for (int k = 0; k < Maths::state_count(call_); ++k) carried[k] = V(carried_[v][k][lane]);
+                    maths(GridNumber{v, lane, row}, place_of(t, of_batch, unit), kept, of_batch < now_.next, carried,
+                          du);
+                    RNNKERNELS_IN_REGISTERS
+                    for (int k = 0; k < Maths::state_count(call_); ++k) carried_[v][k][lane] = carried[k].raw;
                 }
-                std::uint16_t bits[Maths::hiddens];
-                bits_of(du, Maths::hidden_count(call_), bits);
-                m_.store(tile_, buffer, row, unit, bits);
+                std::uint16_t bits[most];
+                RNNKERNELS_IN_REGISTERS
+                for (int i = 0; i < count; ++i) bits[i] = Stored::bits(du[i].raw);
+                to.store(tile_, buffer, row, unit, bits);
             });
         });
-    }
-
-    RNNKERNELS_INLINE void get_carried(int v, int lane, V* carried) const {
-        RNNKERNELS_IN_REGISTERS
-        for (int k = 0; k < Maths::state_count(call_); ++k) carried[k] = V(carried_[v][k][lane]);
-    }
-    RNNKERNELS_INLINE void set_carried(int v, int lane, const V* carried) {
-        RNNKERNELS_IN_REGISTERS
-        for (int k = 0; k < Maths::state_count(call_); ++k) carried_[v][k][lane] = carried[k].raw;
-    }
-    RNNKERNELS_INLINE static void bits_of(const V* du, int count, std::uint16_t* bits) {
-        RNNKERNELS_IN_REGISTERS
-        for (int i = 0; i < count; ++i) bits[i] = Stored::bits(du[i].raw);
     }
 
     const ResidentBackwardCall& call_;

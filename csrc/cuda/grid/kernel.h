@@ -4,21 +4,12 @@
 #pragma once
 
 #include "machine.h"
+#include "tiles.h"
 #include "two_products_warp.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
 #if defined(__CUDACC__)
-
-// Every so many-th tile, by a team's warp.
-template <class Warp, class Steps>
-__device__ __forceinline__ void run_tiles(const GridCall& call, const Grid& shape, Warp& warp, Steps steps) {
-    for (Index tile = blockIdx.x / shape.blocks; tile < call.exchange.tiles; tile += shape.teams) {
-        warp.begin(tile);
-        for (Index t = 0; t < call.call.steps; ++t) steps(t);
-        warp.end();
-    }
-}
 
 template <Grid shape, class Maths, class Stored>
 __device__ __forceinline__ void run_grid(const GridCall& call) {

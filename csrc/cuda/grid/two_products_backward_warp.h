@@ -25,8 +25,7 @@ template <class Maths, class Stored, class First, class Second>
 class TwoProductsGridBackwardWarp : public GridBackwardWarp<Maths, Stored, First> {
     using Base = GridBackwardWarp<Maths, Stored, First>;
     using V = Vec<float>;
-    using Base::call_, Base::kept_, Base::m_, Base::now_, Base::product_, Base::tile_;
-    using Base::each_value, Base::hidden;
+    using Base::call_, Base::kept_, Base::m_, Base::product_, Base::tile_;
 
 public:
     RNNKERNELS_INLINE TwoProductsGridBackwardWarp(const First& first, const Second& second,
@@ -62,53 +61,23 @@ private:
     RNNKERNELS_INLINE Index step_of(Index e) const { return call_.steps - 1 - e; }
 
     RNNKERNELS_INLINE void state_values(Index t, int buffer) {
-        m_.lanes([&](int lane) RNNKERNELS_INLINED {
-            each_value(lane, [&](int v, int unit, int row) RNNKERNELS_INLINED {
-                const Index of_batch = Base::row_of(row);
-                if (unit >= hidden()) return;
-                V du[Maths::gateds];
-                clear(Maths::gated_count(call_), du);
-                if (of_batch < now_.count) {
-                    V kept[Maths::kept], carried[Maths::states];
-                    numbers_of<Maths, Stored>(call_, kept_[v].of(lane), kept);
-                    Base::get_carried(v, lane, carried);
-                    Maths::template state<Stored>(call_, Base::place_of(t, of_batch, unit), kept, V(product_[v][lane]),
-                                                  of_batch < now_.next, carried, between_[v].of(lane), du);
-                    Base::set_carried(v, lane, carried);
-                }
-                std::uint16_t bits[Maths::gateds];
-                Base::bits_of(du, Maths::gated_count(call_), bits);
-                second_.store(tile_, buffer, row, unit, bits);
-            });
-        });
+        Base::template put_gradients<Maths::gateds>(
+            second_, t, buffer, Maths::gated_count(call_),
+            [&](const GridNumber& of, const ResidentPlace& at, const V* kept, bool follows, V* carried, V* du)
+                RNNKERNELS_INLINED {
+                    Maths::template state<Stored>(call_, at, kept, V(product_[of.number][of.lane]), follows, carried,
+                                                  between_[of.number].of(of.lane), du);
+                });
     }
 
     RNNKERNELS_INLINE void gate_values(Index t, int buffer) {
-        m_.lanes([&](int lane) RNNKERNELS_INLINED {
-            each_value(lane, [&](int v, int unit, int row) RNNKERNELS_INLINED {
-                const Index of_batch = Base::row_of(row);
-                if (unit >= hidden()) return;
-                V du[Maths::hiddens];
-                clear(Maths::hidden_count(call_), du);
-                if (of_batch < now_.count) {
-                    V kept[Maths::kept], carried[Maths::states];
-                    numbers_of<Maths, Stored>(call_, kept_[v].of(lane), kept);
-                    Base::get_carried(v, lane, carried);
-                    const V d_gated(gated_.total(unit - Base::first_unit(), 0, row));
-                    Maths::template gates<Stored>(call_, Base::place_of(t, of_batch, unit), kept, d_gated, carried,
-                                                  between_[v].of(lane), du);
-                    Base::set_carried(v, lane, carried);
-                }
-                std::uint16_t bits[Maths::hiddens];
-                Base::bits_of(du, Maths::hidden_count(call_), bits);
-                m_.store(tile_, buffer, row, unit, bits);
+        Base::template put_gradients<Maths::hiddens>(
+            m_, t, buffer, Maths::hidden_count(call_),
+            [&](const GridNumber& of, const ResidentPlace& at, const V* kept, bool, V* carried,
+                V* du) RNNKERNELS_INLINED {
+                const V d_gated(gated_.total(at.unit - Base::first_unit(), 0, of.row));
+                Maths::template gates<Stored>(call_, at, kept, d_gated, carried, between_[of.number].of(of.lane), du);
             });
-        });
-    }
-
-    RNNKERNELS_INLINE static void clear(int count, V* du) {
-        RNNKERNELS_IN_REGISTERS
-        for (int i = 0; i < count; ++i) du[i] = V(0.0F);
     }
 
     const Second& second_;
