@@ -1,10 +1,12 @@
 """Compile grid kernels by nvcc for every release architecture, and look at their machine code.
 
-    python compile_grid.py _cuda*.so FOLDER
+    python compile_grid.py _cuda*.so FOLDER [--fewer]
 
-No GPU is needed. A register that is spilled, or an array in local memory, is an error. A step has what the algorithm
-needs (csrc/cuda/grid/warp.h, backward_warp.h) and nothing else: of each product one barrier of the block, one release
-and one acquire of a warp, and no wait beside them. That is counted where there is a disassembler (machine_code.py).
+No GPU is needed. --fewer: all of them for the architectures in WHOLE; for others those of the most units alone.
+
+A register that is spilled, or an array in local memory, is an error. A step has what the algorithm needs
+(csrc/cuda/grid/warp.h, backward_warp.h) and nothing else: of each product one barrier of the block, one release and one
+acquire of a warp, and no wait beside them. That is counted where there is a disassembler (machine_code.py).
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ COUNTS = {"BAR": (1, 0), "UCGABAR": (0, 0), "MEMBAR": (1, 1), "ERRBAR": (1, 1), 
 COUNTS |= {"ATOM": (0, 0), "LDL": (0, 0), "STL": (0, 0)}
 BACKWARD_COUNTS = COUNTS | {"MEMBAR": (1, 0), "ERRBAR": (1, 0), "RED": (1, 0)}
 PRODUCT = "HMMA"
+# Architectures that have every kernel compiled: 75 multiplies by other instructions than those from 80 on.
+WHOLE = ("75", "90", "120")
 
 
 def look(cubin: Path, tool: str, what: str, counts: dict[str, tuple[int, int]], products: int) -> None:
@@ -54,7 +58,7 @@ def look(cubin: Path, tool: str, what: str, counts: dict[str, tuple[int, int]], 
     print(f"{what}: a step is {len(step)} instructions, {step.count(PRODUCT)} of them products")
 
 
-def main(file: str, folder: str) -> None:
+def main(file: str, folder: str, *options: str) -> None:
     """Compile each, and look at what came out."""
     module = load(file)
     for name in ("lstm", "gru_reset_before"):
@@ -65,7 +69,10 @@ def main(file: str, folder: str) -> None:
     layers += [(*layer, True, 1) for layer in BACKWARDS] + [(*layer, True, 2) for layer in TWO_PRODUCTS_BACK]
     for architecture in release_architectures():
         processors, *most = CARDS[architecture]
+        is_whole = architecture in WHOLE or "--fewer" not in options
         for cell, given, batch, backward, products in layers:
+            if not is_whole and given:
+                continue
             largest_hidden = most[0 if products == 1 else 1 + backward]
             hidden = given or largest_hidden
             dtype = "float16" if architecture == "75" else "bfloat16"

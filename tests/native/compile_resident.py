@@ -1,10 +1,13 @@
 """Compile resident kernels by nvcc for every release architecture that has them, and look at their machine code.
 
-    python compile_resident.py _cuda*.so FOLDER
+    python compile_resident.py _cuda*.so FOLDER [--fewer]
 
-No GPU is needed. In a step's loop nothing may stand but what the algorithm needs: no local memory, no barrier of a
-block, no fence, no invalidation of a cache (they cost more than the step). That is looked for where there is a
-disassembler (machine_code.py).
+No GPU is needed. --fewer: all of them for the first and the last architecture, whose blocks have less memory; for those
+between one of each kind.
+
+In a step's loop nothing may stand but what the algorithm needs: no local memory, no barrier of a block, no fence, no
+invalidation of a cache (they cost more than the step). That is looked for where there is a disassembler
+(machine_code.py).
 """
 
 from __future__ import annotations
@@ -72,12 +75,14 @@ def look(cubin: Path, tool: str, product: str, what: str) -> None:
         print(f"{what}: a step is {len(step)} instructions, {step.count(product)} of them products", flush=True)
 
 
-def main(file: str, folder: str) -> None:
+def main(file: str, folder: str, *options: str) -> None:
     """Compile each, and look at what came out."""
+    first, *between, last = architectures()
     module = load(file)
     for name in ("lstm", "gru_reset_before", "mgu", "lstm_fgr"):
         module.add_program(**{"name": f"{name}_program", **CELLS[name]})
     tool = disassembler()
+    seen: set[tuple[str, bool, bool, bool]] = set()
     layers = [(*layer, "bfloat16", False, False, False) for layer in LAYERS]
     layers += [(*layer, "bfloat16", False, True, False) for layer in PAIRS]
     layers += [(*layer, "bfloat16", False, False, True) for layer in BACKWARDS]
@@ -95,7 +100,10 @@ def main(file: str, folder: str) -> None:
         source = module.resident_source(cell, dtype, hidden, batch, PROCESSORS, tf32, pair, backward)
         to.write_text("\n".join(source), encoding="utf-8")
         product = "FFMA" if dtype == "float32" and not tf32 else "HMMA"
-        for architecture in architectures():
+        kind = (dtype, tf32, pair, backward)
+        is_new = kind not in seen
+        seen.add(kind)
+        for architecture in (first, *(between if is_new or "--fewer" not in options else []), last):
             cubin, said = compiled(to, architecture)
             spilled = largest(said, "spill stores")
             if dtype == "float32" and largest(said, "stack frame") > spilled + MOST_SPILLED // 4:
@@ -107,8 +115,9 @@ def main(file: str, folder: str) -> None:
             if tool is not None:
                 look(cubin, tool, product, f"{what}, sm_{architecture}")
         if (cell, hidden) == ("lstm", 512):
-            look_at_bounds(to, architectures()[0], tool)
-    print(f"{len(layers)} resident kernels compiled for {', '.join(architectures())}")
+            look_at_bounds(to, first, tool)
+    of_some = f"some of them for {', '.join(between)}" if "--fewer" in options else f"and {', '.join(between)}"
+    print(f"{len(layers)} resident kernels compiled for {first} and {last}, {of_some}")
     if tool is None:
         print("their machine code is NOT looked at: there is no nvdisasm here")
 
