@@ -111,14 +111,6 @@ BREAKS = [
         RESIDENT,
     ),
     Break(
-        "resident backward, masks: a row takes the product of a first step that it does not have",
-        f"{D}/backward_warp.h",
-        "if ((masks() & kDrops) && row < call_.count(0))",
-        "if (masks() & kDrops)",
-        "",
-        RESIDENT,
-    ),
-    Break(
         "resident backward, masks: after a launch's first step nobody asks for its masks",
         f"{D}/backward_warp.h",
         "        make_marks(t - 1, true);",
