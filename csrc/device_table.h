@@ -107,6 +107,7 @@ struct ResidentLayer {
     bool tf32;  // float32 may be rounded to TF32
     bool pair;  // both directions in one kernel (resident/pair.h), each on half of the processors
     bool backward = false;
+    int masks = 0;  // that the kernel makes (resident/unit_masks.h)
 };
 ProgramSource resident_source(const ResidentLayer& layer);
 std::string compile_resident(const ResidentLayer& layer, int capability);

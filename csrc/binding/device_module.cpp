@@ -150,24 +150,25 @@ py::tuple program_source(const std::string& cell, const std::string& dtype, cons
 }
 
 cuda::ResidentLayer resident_layer(const std::string& cell, const std::string& dtype, Index hidden, Index batch,
-                                   int processors, bool tf32, bool pair, bool backward) {
-    return {find_cell(cell), read_dtype(dtype), hidden, batch, processors, tf32, pair, backward};
+                                   int processors, bool tf32, bool pair, bool backward, int masks) {
+    return {find_cell(cell), read_dtype(dtype), hidden, batch, processors, tf32, pair, backward, masks};
 }
 py::tuple resident_source(const std::string& cell, const std::string& dtype, Index hidden, Index batch, int processors,
-                          bool tf32, bool pair, bool backward) {
+                          bool tf32, bool pair, bool backward, int masks) {
     const cuda::ProgramSource source =
-        cuda::resident_source(resident_layer(cell, dtype, hidden, batch, processors, tf32, pair, backward));
+        cuda::resident_source(resident_layer(cell, dtype, hidden, batch, processors, tf32, pair, backward, masks));
     return py::make_tuple(source.prelude, source.text);
 }
 py::tuple grid_source(const std::string& cell, const std::string& dtype, Index hidden, Index batch, int processors,
                       int capability, bool backward) {
-    const cuda::ProgramSource source =
-        cuda::grid_source(resident_layer(cell, dtype, hidden, batch, processors, false, false, backward), capability);
+    const cuda::ProgramSource source = cuda::grid_source(
+        resident_layer(cell, dtype, hidden, batch, processors, false, false, backward, 0), capability);
     return py::make_tuple(source.prelude, source.text);
 }
 py::bytes compile_resident(const std::string& cell, const std::string& dtype, Index hidden, Index batch, int processors,
-                           int capability, bool tf32, bool pair, bool backward) {
-    const cuda::ResidentLayer layer = resident_layer(cell, dtype, hidden, batch, processors, tf32, pair, backward);
+                           int capability, bool tf32, bool pair, bool backward, int masks) {
+    const cuda::ResidentLayer layer =
+        resident_layer(cell, dtype, hidden, batch, processors, tf32, pair, backward, masks);
     std::string code;
     {
         const Released released;
@@ -263,12 +264,13 @@ PYBIND11_MODULE(RNNKERNELS_MODULE, m) {
     m.def("compile_program", &compile_program, py::arg("cell"), py::arg("dtype"), py::arg("backward"),
           py::arg("capability"));
     m.def("resident_source", &resident_source, py::arg("cell"), py::arg("dtype"), py::arg("hidden"), py::arg("batch"),
-          py::arg("processors"), py::arg("tf32") = false, py::arg("pair") = false, py::arg("backward") = false);
+          py::arg("processors"), py::arg("tf32") = false, py::arg("pair") = false, py::arg("backward") = false,
+          py::arg("masks") = 0);
     m.def("grid_source", &grid_source, py::arg("cell"), py::arg("dtype"), py::arg("hidden"), py::arg("batch"),
           py::arg("processors"), py::arg("capability"), py::arg("backward") = false);
     m.def("compile_resident", &compile_resident, py::arg("cell"), py::arg("dtype"), py::arg("hidden"), py::arg("batch"),
           py::arg("processors"), py::arg("capability"), py::arg("tf32") = false, py::arg("pair") = false,
-          py::arg("backward") = false);
+          py::arg("backward") = false, py::arg("masks") = 0);
     m.def("nvrtc", &nvrtc);
     m.def("kernels", &set_names);
     m.def("kernel", [] { return backend().set_name(backend().current_set()); });

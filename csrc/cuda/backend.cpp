@@ -156,7 +156,7 @@ void make_kernels(int cell, const Call& call, Dtype dtype, const cuda::Queue& qu
     if constexpr (std::is_same_v<Call, BackwardCall>) {
         if (queue.resident > 0)
             cuda::make_resident_backward_ready(
-                cell, program, cuda::divide_backward(table, shape, operands, queue.resident, queue.shared), dtype,
+                cell, program, cuda::divide_backward(table, call.in, operands, queue.resident, queue.shared), dtype,
                 pair);
         if (queue.grid > 0)
             cuda::make_grid_backward_ready(cell, program, cuda::divide_grid_backward(table, shape, card), dtype);

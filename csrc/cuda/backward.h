@@ -131,6 +131,7 @@ public:
             for (int k = 1; k < table_.states; ++k)
                 call.a.before[k] = first_states_ + (k - 1) * shape_.batch * shape_.hidden;
             call.to_step_before = h_part_;
+            if (masks_.zones) call.set_made(table_.states, table_.saved);
         }
         call.weight = static_cast<const std::uint16_t*>(in_.weight_hh);
         int gate = 0;
@@ -138,6 +139,12 @@ public:
             for (int i = 0; i < product->count; ++i) call.gate_row[gate++] = product->row[i];
         call.batch = shape_.batch, call.steps = last - first;
         call.starts = starts_, call.first_step = first, call.behind = rows_.count(last);
+        call.masks = unit_masks(in_.noise, rows_.of_rows);
+        if (masks_.drops) {
+            call.behind = 0;  // its product was added to what is carried
+            call.a.made = offset(Base::gated_, storage_, at_step(first).in_chunk * shape_.hidden);
+            call.a.made_dtype = storage_;
+        }
         if (queue_.grid > 0) {
             launches_.grid_backward(queue_, grid_, {call, Base::cleared_exchange()}, launches_.program);
             return true;
@@ -146,8 +153,8 @@ public:
             queue_.backward_pair->call[0] = call, queue_.backward_pair->has_first = true;
             return true;
         }
-        const ResidentBackward shape = divide_backward(table_, shape_, operands_of(storage_, queue_.products->tf32),
-                                                       queue_.resident, queue_.shared);
+        const ResidentBackward shape =
+            divide_backward(table_, in_, operands_of(storage_, queue_.products->tf32), queue_.resident, queue_.shared);
         launches_.resident_backward(queue_, shape, call, launches_.program);
         return true;
     }

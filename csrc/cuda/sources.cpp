@@ -34,6 +34,8 @@ ProgramSource resident_source(const ResidentLayer& layer) {
     ForwardCall call{};
     call.in.shape = {1, layer.batch, layer.hidden, layer.hidden, layer.hidden};
     call.in.where.tf32 = layer.tf32;
+    call.in.noise.zones = layer.masks & kZones;
+    call.in.noise.recurrent = layer.masks & kDrops ? 0.5 : 0;
     BackwardCall backward{};
     backward.in = call.in;
     const Card card{90, layer.processors};
@@ -44,7 +46,7 @@ ProgramSource resident_source(const ResidentLayer& layer) {
     const OwnProgram* program = layer.cell < kBuiltIn ? nullptr : &program_of(layer.cell - kBuiltIn);
     const Operands operands = operands_of(layer.dtype, layer.tf32);
     if (layer.backward) {
-        const ResidentBackward shape = divide_backward(table, call.in.shape, operands, processors, most_shared(90));
+        const ResidentBackward shape = divide_backward(table, call.in, operands, processors, most_shared(90));
         if (shape.of.blocks == 0)
             throw std::invalid_argument("kernel: resident: expected rows that half of the card has room for, got more");
         return {kResidentBackwardPrelude,

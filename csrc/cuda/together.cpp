@@ -118,7 +118,7 @@ bool are_directions(const ReadyCall& a, const ReadyCall& b) {
     const Operands operands = operands_of(a.dtype, one.where.tf32);
     if (operands == Operands::full) {
         const int half = half_of(a.queue.resident), shared = a.queue.shared;
-        if (!backwards || divide_backward(*a.cell->table, s, operands, half, shared).of.blocks == 0) return false;
+        if (!backwards || divide_backward(*a.cell->table, one, operands, half, shared).of.blocks == 0) return false;
     }
     if (one.where.tf32 != other.where.tf32 || masks_of(one.noise) != masks_of(other.noise)) return false;
     const auto same = [](const void* p, const void* q) { return p && p == q; };

@@ -116,6 +116,7 @@ def resident_source(
     tf32: bool = False,
     pair: bool = False,
     backward: bool = False,
+    masks: int = 0,
 ) -> tuple[str, str]: ...
 def compile_resident(
     cell: str,
@@ -127,6 +128,7 @@ def compile_resident(
     tf32: bool = False,
     pair: bool = False,
     backward: bool = False,
+    masks: int = 0,
 ) -> bytes: ...  # by NVRTC
 def nvrtc() -> tuple[str, int, int]: ...  # file, version
 def kernels() -> list[str]: ...

@@ -123,8 +123,8 @@ BREAKS = [
     Break(
         "grid backward: halves are not made numbers",
         "csrc/cuda/resident/backward_maths.h",
-        "k == 0 || k == states || k == 2 * states ?",
-        "k == 0 || k == states ?",
+        "|| k == 2 * states ?",
+        "?",
         "",
         GRID,
     ),

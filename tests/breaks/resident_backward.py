@@ -246,8 +246,8 @@ BREAKS = [
     Break(
         "resident backward: whether TF32 is allowed is not asked",
         f"{D}/coverage.cpp",
-        "divide_backward(table, shape, operands_of(dtype, call.in.where.tf32),",
-        "divide_backward(table, shape, operands_of(dtype, false),",
+        "divide_backward(table, call.in, operands_of(dtype, call.in.where.tf32),",
+        "divide_backward(table, call.in, operands_of(dtype, false),",
         f"{TESTS} tf32_takes_more",
         EMULATED,
     ),

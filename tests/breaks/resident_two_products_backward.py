@@ -105,8 +105,8 @@ BREAKS = [
     Break(
         "resident backward, two products: dL/d(the gated state) is that of the step behind",
         WARP,
-        "V(d_gated_[g][s][lane]), carried,",
-        "V(product_[g][s][lane]), carried,",
+        "V(d_gated_[g][s][lane] * at.factor), carried,",
+        "V(product_[g][s][lane] * at.factor), carried,",
         "",
         RESIDENT,
     ),
@@ -129,7 +129,7 @@ BREAKS = [
     Break(
         "resident backward, two products: the gated state is not kept for the weight's gradient",
         CELL,
-        "Stored::set(Base::a.made, Base::row * Base::hidden + Base::unit, made.raw);",
+        "Stored::set(Base::a.made, Base::row * Base::hidden + Base::unit, made.raw * factor);",
         "(void)made;",
         "",
         RESIDENT,

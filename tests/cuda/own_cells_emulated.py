@@ -147,6 +147,24 @@ def test_all_steps_in_one_kernel(tensors: Any, kernel: str, name: str) -> None:
         assert torch.equal(one, two)
 
 
+@pytest.mark.parametrize("name", RESIDENT)
+def test_masks_in_one_kernel(tensors: Any, name: str) -> None:
+    """The built-in cell's; of two products what goes past the cell is added in another order."""
+    import torch
+
+    p = make(name, (4, 8, 35, 35), "float32")
+    x, params, state = on_device(torch, p, torch.float32)
+    noise = rk.Noise(7, zoneout=zoneout_of(name, 0.3), recurrent_dropout=0.2)
+    found = []
+    cuda.set_kernel("resident")
+    for of in (name, added(name)):
+        run = rk.forward(of, x, params, state, lengths=[4, 0, 2, 4, 1, 3, 4, 4], noise=noise)
+        gradients = rk.backward(run, torch.from_numpy(p.d_output).to(x.dtype))
+        found.append([run.output, *run.state, gradients.x, *(gradients.params[key] for key in params)])
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-5)
+
+
 def more_gated(x: Any, h: Any, c: Any) -> Any:
     """Its second product has more gates than its first."""
     v = rk.product(rk.sigmoid(x.r + rk.product(h).r) * h)
@@ -358,6 +376,8 @@ def test_nvrtc(emulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         assert b".text.resident_forward" in code
         if cell not in ("mut3", added("lstm_fgr")):  # vectors that are fed back
             code = emulated.compile_resident(cell, "bfloat16", 64, 9, 132, 90, backward=True)
+            assert b".text.resident_backward" in code
+            code = emulated.compile_resident(cell, "bfloat16", 64, 9, 132, 90, backward=True, masks=3)
             assert b".text.resident_backward" in code
     with pytest.raises(ValueError, match="kernel: resident: expected a cell without vectors that are fed back, got"):
         emulated.resident_source("mut3", "bfloat16", 64, 9, 132, backward=True)

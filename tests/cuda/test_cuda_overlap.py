@@ -160,6 +160,16 @@ def test_resident_kernels_overlap_to_the_same_bits(tensors: Any, cell: str, leng
 
 
 @pytest.mark.usefixtures("_overlap")
+@pytest.mark.parametrize("way", ["layers", "directions"])
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
+def test_masks_in_resident_kernels_overlap_to_the_same_bits(tensors: Any, cell: str, way: str) -> None:
+    cuda.set_kernel("resident")
+    masks = {"zoneout": zoneout_of(cell, 0.3), "recurrent_dropout": 0.2}
+    stack = make(tensors, cell, 2, "bfloat16", inputs=8, bidirectional=way == "directions", **masks)
+    Problem(tensors, stack, 7, 5).compare(3)
+
+
+@pytest.mark.usefixtures("_overlap")
 @pytest.mark.parametrize("dtype", ["bfloat16", "tf32", "float32"])
 @pytest.mark.parametrize("steps", [7, 300])
 def test_both_directions_backwards_are_one_launch(tensors: Any, emulated: Any, steps: int, dtype: str) -> None:

@@ -77,12 +77,27 @@ def test_which_backwards_are_one_kernel(tensors: Any, emulated: Any, cell: str) 
     assert [served(), served(torch.float16), served(torch.float32)] == [one, one, one]
     assert served(norms=True) == 0
     assert served(noise=rk.Noise(1, weight_dropout=0.3)) == one
-    assert served(noise=rk.Noise(1, zoneout=zoneout_of(cell, 0.3))) == 0
-    assert served(noise=rk.Noise(1, recurrent_dropout=0.3)) == 0
+    assert served(noise=rk.Noise(1, zoneout=zoneout_of(cell, 0.3))) == one
+    assert served(noise=rk.Noise(1, recurrent_dropout=0.3)) == one
     assert served(kernel="products") == served(kernel="auto") == 0
     if states > 1:
         assert served(all_states=True) == one
         assert served(all_states=True, d_states=True) == 0
+
+
+def rounded(torch: Any, p: Any, kind: Any) -> None:
+    """Make a problem's numbers those of a dtype."""
+    for array in (p.x, p.d_output, *p.params.values(), *p.state, *p.d_state):
+        array[...] = torch.from_numpy(array).to(kind).double().numpy()
+
+
+def check_gradients(found: Any, wanted: Any, bound: float) -> None:
+    """Hold gradients to those of the CPU in float64."""
+    pairs: list[Any] = [(found.params[name], value) for name, value in wanted.params.items()]
+    pairs += [(found.x, wanted.x), *zip(found.state, wanted.state, strict=True)]
+    for a, b in pairs:
+        error = np.abs(a.double().numpy() - b).max() / np.abs(b).max()
+        assert error < bound, float(error)
 
 
 UNITS = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "tf32": 2.0**-11, "float32": 2.0**-23}
@@ -107,20 +122,14 @@ def test_gradients_against_float64(tensors: Any, emulated: Any, cell: str, hidde
     rows = 8 if dtype == "float32" else 10  # in full the emulated card has room for eight
     cuda.allow_tf32(dtype == "tf32")
     p = make(cell, (4, rows, 5, min(hidden, 128) if cell == "lstm_fgr" else hidden))
-    for array in (p.x, p.d_output, *p.params.values(), *p.state, *p.d_state):
-        array[...] = torch.from_numpy(array).to(kind).double().numpy()
+    rounded(torch, p, kind)
     lengths = [4, 0, 2, 4, 1, 3, 4, 4, 4, 1][:rows]
     wanted_run = p.forward(lengths=lengths)
     wanted = rk.backward(wanted_run, p.d_output)
     before = backwards(emulated)
     found = differentiate(torch, p, kind, lengths=lengths)
     assert backwards(emulated) == before + (cell not in FED_BACK)
-    unit = UNITS[dtype]
-    pairs: list[Any] = [(found.params[name], value) for name, value in wanted.params.items()]
-    pairs += [(found.x, wanted.x), *zip(found.state, wanted.state, strict=True)]
-    for a, b in pairs:
-        error = np.abs(a.double().numpy() - b).max() / np.abs(b).max()
-        assert error < 30 * unit, float(error)
+    check_gradients(found, wanted, 30 * UNITS[dtype])
 
 
 @pytest.mark.usefixtures("_tf32_off")
@@ -194,24 +203,47 @@ def noise_of(cell: str, kind: str) -> rk.Noise:
     return rk.Noise(5, **{**given, "zoneout": zoneout_of(cell, given.get("zoneout", 0.0))})
 
 
-@pytest.mark.parametrize("options", ["dense", "lengths", "resets"])
+@pytest.mark.parametrize("options", ["dense", *OPTIONS])
 @pytest.mark.parametrize("kind", NOISES)
-@pytest.mark.parametrize("cell", ["lstm", "gru", "slstm", "gru_reset_before", *FED_BACK])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "slstm", "gru_reset_before", "mut2", *FED_BACK])
 def test_masks(tensors: Any, cell: str, kind: str, options: str) -> None:
-    """They come from the seed: those of `products`; what is kept of them too, which its backward reads."""
+    """They come from the seed: those of `products`; what is kept of them too, which a backward reads."""
     p = problem(cell, (5, 6, 4, 17))
     more = {} if options == "dense" else given(p, options)
-    for memory in ("all", "states") if options == "dense" else ("all",):
+    for memory in ("all", "states", "replay") if options == "dense" else ("all",):
         compare(tensors, p, "resident", "bfloat16", memory=memory, noise=noise_of(cell, kind), **more)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before", "mut3"])
+@pytest.mark.parametrize("cell", ["rnn_tanh", "lstm", "gru_reset_before", "mut3"])
 def test_masks_of_float32(tensors: Any, tf32: bool, cell: str) -> None:
     compare(tensors, problem(cell, (4, 3, 5, 18)), "resident", "float32", noise=noise_of(cell, "both"))
 
 
-def test_masks_in_chunks(tensors: Any) -> None:
-    compare(tensors, make("lstm", (300, 5, 2, 24)), "resident", "float16", noise=noise_of("lstm", "both"))
+@pytest.mark.parametrize("kind", ["zoneout", "both"])
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
+def test_masks_in_chunks(tensors: Any, emulated: Any, cell: str, kind: str) -> None:
+    """A backward's first step of a chunk needs what the step behind it multiplied."""
+    p, before = make(cell, (300, 5, 2, 24)), backwards(emulated)
+    compare(tensors, p, "resident", "float16", noise=noise_of(cell, kind))
+    assert backwards(emulated) > before + 1
+
+
+@pytest.mark.usefixtures("_tf32_off")
+@pytest.mark.parametrize("dtype", UNITS)
+@pytest.mark.parametrize("kind", NOISES)
+@pytest.mark.parametrize("cell", ["rnn_tanh", "lstm", "gru", "slstm", "gru_reset_before", "mut1", "mut2", *FED_BACK])
+def test_gradients_of_masks_against_float64(tensors: Any, emulated: Any, cell: str, kind: str, dtype: str) -> None:
+    torch, of = tensors, getattr(tensors, "float32" if dtype == "tf32" else dtype)
+    rows = 8 if dtype == "float32" else 10  # in full the emulated card has room for eight
+    cuda.allow_tf32(dtype == "tf32")
+    p = make(cell, (4, rows, 5, 33))
+    rounded(torch, p, of)
+    options: dict[str, Any] = {"lengths": [4, 0, 2, 4, 1, 3, 4, 4, 4, 1][:rows], "noise": noise_of(cell, kind)}
+    wanted = rk.backward(p.forward(**options), p.d_output)
+    before = backwards(emulated)
+    found = differentiate(torch, p, of, **options)
+    assert backwards(emulated) == before + (cell not in FED_BACK)
+    check_gradients(found, wanted, 30 * UNITS[dtype])
 
 
 @pytest.mark.parametrize("kind", NOISES)

@@ -12,6 +12,7 @@
 #include <random>
 #include <vector>
 
+#include "cuda/options.h"
 #include "cuda/resident/two_products_backward_cell_maths.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
@@ -34,8 +35,9 @@ class BackwardLayerCall {
     static constexpr int columns = layout.columns.count, gates = G::hiddens + G::gateds;
 
 public:
-    BackwardLayerCall(const BackwardLayer& layer, unsigned seed)
-        : layer_(layer), rows_(layer.first(layer.steps)), random_(seed) {
+    // With masks, where some noise is given.
+    BackwardLayerCall(const BackwardLayer& layer, unsigned seed, const Noise* noise = nullptr)
+        : layer_(layer), rows_(layer.first(layer.steps)), noise_(noise ? *noise : Noise{}), random_(seed) {
         const Index hidden = layer.hidden;
         fill(kept_, rows_ * kept_row());
         fill(first_states_, layer.batch * (G::states - 1) * hidden);
@@ -70,8 +72,15 @@ public:
     // weight_hh, of a product with so many gates from the first-th on.
     template <class Sum>
     void run_plainly(Sum sum) {
+        const Masks<float> masks = plain_masks();
+        std::vector<float> past(layer_.batch * G::states * layer_.hidden), made(layer_.batch * layer_.hidden);
         for (Index t = layer_.steps - 1; t >= 0; --t) {
             BackwardArrays<float> a = step_arrays(results_[1], t);
+            if (masks.zones) {
+                each(t, TakeIn<float>{a, 0, G::states, {a.d_output}, {}});
+                a.product = nullptr, a.d_output = nullptr, a.past = past.data();
+                each(t, Unzone<float>{a, 0, G::states, masks});
+            }
             each(t, BackwardBody<Cell, float>{a});
             const auto* const gradient = static_cast<const Word*>(a.gradient);
             const auto product = [&](std::vector<float>& to, int first, int count, int column) {
@@ -83,10 +92,25 @@ public:
             if constexpr (two_products<Cell>) {
                 std::vector<float> gated(layer_.batch * layer_.hidden);
                 product(gated, G::hiddens, G::gateds, layout.gated);
-                a.gated_part = gated.data();
+                a.gated_part = gated.data(), a.past = nullptr;  // what went past the cell is added
+                void* const to_multiply = a.made;
+                if (masks.drops) {
+                    each(t, Mask<float>{gated.data(), Dtype::float32, gated.data(), Dtype::float32, a.first,
+                                        layer_.hidden, layer_.hidden, masks});
+                    a.made = made.data(), a.made_dtype = Dtype::float32;
+                }
                 each(t, BackwardGatesBody<Cell, float>{a});
+                if (masks.drops)
+                    each(t, Mask<float>{made.data(), Dtype::float32, to_multiply, a.storage, a.first, layer_.hidden,
+                                        layer_.hidden, masks});
             }
-            product(results_[1].product, 0, G::hiddens, layout.hidden);
+            if (!masks.drops) {
+                product(results_[1].product, 0, G::hiddens, layout.hidden);
+                continue;
+            }
+            std::vector<float> through(layer_.batch * layer_.hidden);
+            product(through, 0, G::hiddens, layout.hidden);
+            each(t, CarryDropped<float>{through.data(), a.carried[0], a.first, layer_.hidden, masks});
         }
     }
     // Of a gate, from a unit to a column, as it is multiplied; and a number that stands in memory.
@@ -111,6 +135,7 @@ public:
         expect(same(found.operand, wanted.operand), "h before");
         expect(same(found.made, wanted.made), "the gated state");
         for (int k = 0; k < G::states; ++k) expect(same(found.carried[k], wanted.carried[k]), "states");
+        // With recurrent dropout it is added to the states' gradients, and stays NaN.
         if (layer_.steps > 0) expect(same(found.product, wanted.product), "what the products give");
         for (const Word bits : found.gradient) expect(std::isfinite(Stored::number(bits)), "not all is finite");
     }
@@ -121,7 +146,16 @@ private:
         std::vector<Word> gradient, operand, made;
         std::vector<float> carried[kMaxStates], product;
     };
-    Index kept_row() const { return (G::saved + G::states - 1) * layer_.hidden; }
+    Masks<float> plain_masks() const {
+        Inputs in{};
+        in.shape.steps = layer_.steps, in.shape.batch = layer_.batch;
+        in.starts = layer_.starts.empty() ? nullptr : layer_.starts.data();
+        in.places = layer_.plain ? nullptr : places_.data();
+        return Masks<float>(noise_, Rows(in));
+    }
+    bool drops() const { return noise_.recurrent > 0 && !noise_.expected; }
+    // The maths' own, the states after h and, where masks keep others, all states as the cell made them.
+    Index kept_row() const { return (G::saved + G::states - 1 + (noise_.zones ? G::states : 0)) * layer_.hidden; }
     float draw() { return static_cast<float>(static_cast<int>(random_() % 2001) - 1000) / 1000; }
     void fill(std::vector<float>& array, Index count) {
         for (Index i = 0; i < count; ++i) array.push_back(0.5F + draw() / 4);
@@ -150,11 +184,13 @@ private:
         a.diagonal = diagonal_.data();
         for (float& setting : a.settings) setting = 0.75F;
         for (int k = 0; k < G::states; ++k) a.carried[k] = to.carried[k].data();
-        a.product = to.product.data();
+        a.product = drops() ? nullptr : to.product.data();
         a.d_output = layer_.plain ? nullptr : d_output_.data();
         a.output = output_.data();
         a.saved = kept_.data() + row * kept_row(), a.kept_row = kept_row();
         for (int k = 1; k < G::states; ++k) a.after[k] = a.saved + (G::saved + k - 1) * hidden;
+        if (noise_.zones)
+            for (int k = 0; k < G::states; ++k) a.after[k] = a.saved + (G::saved + G::states - 1 + k) * hidden;
         a.gradient = to.gradient.data() + row * columns * hidden;
         a.operand = layer_.plain ? nullptr : to.operand.data() + row * hidden;
         if (two_products<Cell>) a.made = to.made.data() + row * hidden, a.made_dtype = a.storage;
@@ -174,7 +210,9 @@ private:
         for (int i = 0; i < gates; ++i) call.gate_row[i] = i;
         call.batch = layer_.batch, call.steps = last - first;
         call.starts = layer_.starts.empty() ? nullptr : layer_.starts.data();
-        call.first_step = first, call.behind = layer_.count(last);
+        call.first_step = first, call.behind = drops() ? 0 : layer_.count(last);
+        call.masks = unit_masks(noise_, call.a.places);
+        if (noise_.zones) call.set_made(G::states, G::saved);
         return call;
     }
     // As the engine has them (cuda/backward.h).
@@ -192,6 +230,7 @@ private:
 
     const BackwardLayer& layer_;
     const Index rows_;
+    const Noise noise_;
     std::mt19937 random_;
     std::vector<float> kept_, first_states_, diagonal_;
     std::vector<Word> output_, d_output_, h_, weight_;

@@ -2,6 +2,8 @@
 // by warp in random orders, against the engine's own bodies step by step with the same sums taken plainly, bit for bit.
 // Sizes off every tile, more rows than a group, sequences of different lengths and in any order, steps in two runs.
 #include <cmath>
+#include <numeric>
+#include <vector>
 
 #include "cells/all.h"
 #include "cuda/resident/two_products_backward_cell_maths.h"
@@ -176,15 +178,17 @@ float block_sum(const Call& call, const ResidentBackward& shape, Index hidden, c
 }
 
 template <template <class> class OneCell, class Stored>
-void check_layer(const BackwardLayer& layer, int processors, Operands operands, unsigned seed) {
+void check_layer(const BackwardLayer& layer, int processors, Operands operands, unsigned seed,
+                 const Noise* noise = nullptr) {
     using Cell = OneCell<Vec<float>>;
     constexpr int gates = Geometry<Cell>::hiddens + Geometry<Cell>::gateds;
     const int shared = most_shared(90);
-    const ResidentBackward shape = divide_backward(gates, layer.hidden, layer.batch, processors, shared, operands);
+    const ResidentBackward shape =
+        divide_backward(gates, layer.hidden, layer.batch, processors, shared, operands, noise ? masks_of(*noise) : 0);
     if (operands == Operands::full && layer.batch > most_rows(gates, layer.hidden, processors, shared))
         return expect(shape.of.blocks == 0, "more rows than there may be", shape);
     if (shape.of.blocks == 0) return expect(false, "does not fit", shape);
-    BackwardLayerCall<Cell, Stored> layer_call(layer, seed);
+    BackwardLayerCall<Cell, Stored> layer_call(layer, seed, noise);
     layer_call.run([&](const ResidentBackwardCall& call) {
         run_emulated_backward<ResidentBackwardMathsOf<Cell>, Stored>(shape, call, seed + 3);
     });
@@ -203,6 +207,29 @@ void check_cell(const BackwardLayer& layer, int processors, unsigned seed) {
     check_layer<OneCell, Float16>(layer, processors, Operands::halves, seed + 7);
     check_layer<OneCell, Tf32>(layer, processors, Operands::tf32, seed + 11);
     check_layer<OneCell, Full>(layer, processors, Operands::full, seed + 13);
+}
+
+// Zoneout and recurrent dropout: both, by step and by sequence; each alone; as in evaluation; masks that stand where
+// the rows do not.
+void check_masks(const BackwardLayer& layer, unsigned seed) {
+    std::vector<Index> places(static_cast<std::size_t>(layer.first(layer.steps)));
+    std::iota(places.rbegin(), places.rend(), 5);
+    Noise noise{};
+    noise.seed = 0x1234567890abcdef, noise.layer = 3, noise.first_step = 2, noise.batch = layer.batch;
+    for (int kind = 0; kind < 6; ++kind) {
+        noise.zones = kind != 3, noise.recurrent = kind == 2 ? 0 : 0.25;
+        noise.per_step = kind != 1, noise.expected = kind == 4;
+        noise.places = kind == 5 ? places.data() : nullptr;
+        for (int k = 0; k < kMaxStates; ++k) noise.zoneout[k] = noise.zones ? 0.125 * (k + 1) : 0;
+        check_layer<RnnTanh, Bfloat16>(layer, 132, Operands::halves, seed += 31, &noise);
+        check_layer<Lstm, Bfloat16>(layer, 1, Operands::halves, seed += 31, &noise);
+        check_layer<Gru, Full>(layer, 132, Operands::full, seed += 31, &noise);
+        check_layer<Slstm, Tf32>(layer, 132, Operands::tf32, seed += 31, &noise);
+        check_layer<SixGates, Float16>(layer, 1, Operands::halves, seed += 31, &noise);
+        check_layer<GruResetBefore, Tf32>(layer, 1, Operands::tf32, seed += 31, &noise);
+        check_layer<FiveGates, Float16>(layer, 132, Operands::halves, seed += 31, &noise);
+        check_layer<FiveGates, Full>(layer, 132, Operands::full, seed += 31, &noise);
+    }
 }
 
 void check_shape(int gates, Index hidden, Index batch, int processors, Operands operands, int capability) {
@@ -242,6 +269,7 @@ int check_resident_backward() {
                                     {4, 5, 70, 9, {0, 5, 9, 12, 13}},
                                     {4, 5, 70, 2, {0, 5, 9, 12, 13}}};
     unsigned seed = 100;
+    for (const BackwardLayer& layer : layers) check_masks(layer, seed += 31);
     for (const BackwardLayer& layer : layers)
         for (const int processors : {1, 132}) {
             check_cell<RnnTanh>(layer, processors, seed += 31);

@@ -33,6 +33,10 @@ PAIRS = [("lstm", 512, 16), ("gru", 256, 64), ("lstm_program", 40, 9)]
 # Backwards.
 BACKWARDS = [*LAYERS[:10], ("lstm_peephole", 512, 64), ("slstm", 512, 64), ("janet", 512, 40)]
 BACKWARDS += [("gru_reset_before", 512, 600), ("mgu", 512, 40), ("mut2_projected", 200, 600), ("mgu_program", 200, 33)]
+# With zoneout, recurrent dropout, or both (csrc/cuda/resident/unit_masks.h).
+MASKED = [("lstm", 512, 16, 3), ("gru_reset_before", 512, 16, 3), ("gru", 256, 64, 2), ("slstm", 100, 3, 1)]
+MASKED_BACKWARDS = [*MASKED, ("rnn_tanh", 511, 600, 3), ("gru", 200, 600, 3), ("mgu", 512, 40, 3)]
+MASKED_BACKWARDS += [("lstm_program", 40, 9, 3), ("mgu_program", 200, 33, 3)]
 # Both directions of a backward.
 BACKWARD_PAIRS = [("lstm", 512, 16), ("lstm_program", 40, 9)]
 # Of float32, in TF32 or not.
@@ -52,6 +56,7 @@ FLOAT_BACKWARDS = [
     ("lstm_program", 40, 9, False),
 ]
 FLOAT_BACKWARD_PAIRS = [("lstm", 256, 16, True), ("gru", 256, 64, False)]
+MASKED_FLOAT_BACKWARDS = [("lstm", 384, 16, 3, True), ("gru_reset_before", 384, 8, 3, False)]
 PROCESSORS = 132
 WANTED = ("STAS",)  # and a product
 FORBIDDEN = ("LDL", "STL", "BAR", "MEMBAR", "CCTL", "ERRBAR", "UCGABAR")
@@ -82,25 +87,28 @@ def main(file: str, folder: str, *options: str) -> None:
     for name in ("lstm", "gru_reset_before", "mgu", "lstm_fgr"):
         module.add_program(**{"name": f"{name}_program", **CELLS[name]})
     tool = disassembler()
-    seen: set[tuple[str, bool, bool, bool]] = set()
-    layers = [(*layer, "bfloat16", False, False, False) for layer in LAYERS]
-    layers += [(*layer, "bfloat16", False, True, False) for layer in PAIRS]
-    layers += [(*layer, "bfloat16", False, False, True) for layer in BACKWARDS]
-    layers += [(*layer, "bfloat16", False, True, True) for layer in BACKWARD_PAIRS]
+    seen: set[tuple[str, bool, bool, bool, bool]] = set()
+    layers = [(*layer, "bfloat16", False, False, False, 0) for layer in LAYERS]
+    layers += [(*layer, "bfloat16", False, True, False, 0) for layer in PAIRS]
+    layers += [(*layer, "bfloat16", False, False, True, 0) for layer in BACKWARDS]
+    layers += [(*layer, "bfloat16", False, True, True, 0) for layer in BACKWARD_PAIRS]
+    layers += [(*layer, "bfloat16", False, False, False, masks) for *layer, masks in MASKED]
+    layers += [(*layer, "bfloat16", False, False, True, masks) for *layer, masks in MASKED_BACKWARDS]
+    layers += [(*layer, "float32", tf32, False, True, masks) for *layer, masks, tf32 in MASKED_FLOAT_BACKWARDS]
     for given, pair, backward in (
         (FLOAT_LAYERS, False, False),
         (FLOAT_BACKWARDS, False, True),
         (FLOAT_BACKWARD_PAIRS, True, True),
     ):
-        layers += [(cell, hidden, batch, "float32", tf32, pair, backward) for cell, hidden, batch, tf32 in given]
-    for cell, hidden, batch, dtype, tf32, pair, backward in layers:
+        layers += [(cell, hidden, batch, "float32", tf32, pair, backward, 0) for cell, hidden, batch, tf32 in given]
+    for cell, hidden, batch, dtype, tf32, pair, backward, masks in layers:
         what = f"{cell}, {dtype}, H {hidden}, B {batch}" + ", TF32" * tf32 + ", both directions" * pair
-        what += ", backward" * backward
-        to = Path(folder, f"resident_{cell}_{hidden}_{batch}_{dtype}{tf32:d}{pair:d}{backward:d}.cu")
-        source = module.resident_source(cell, dtype, hidden, batch, PROCESSORS, tf32, pair, backward)
+        what += ", backward" * backward + f", masks {masks}" * (masks > 0)
+        to = Path(folder, f"resident_{cell}_{hidden}_{batch}_{dtype}{tf32:d}{pair:d}{backward:d}{masks}.cu")
+        source = module.resident_source(cell, dtype, hidden, batch, PROCESSORS, tf32, pair, backward, masks)
         to.write_text("\n".join(source), encoding="utf-8")
         product = "FFMA" if dtype == "float32" and not tf32 else "HMMA"
-        kind = (dtype, tf32, pair, backward)
+        kind = (dtype, tf32, pair, backward, masks > 0)
         is_new = kind not in seen
         seen.add(kind)
         for architecture in (first, *(between if is_new or "--fewer" not in options else []), last):

@@ -17,6 +17,7 @@
 
 #include "../arrays.h"
 #include "operands.h"
+#include "unit_masks.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
@@ -30,7 +31,10 @@ struct ResidentBackwardCall {
     Index batch, steps;
     const Index* starts;  // of all steps: rows of the batch's before each; null: dense
     Index first_step;     // of these
-    Index behind;         // rows of the step behind the last
+    Index behind;         // rows of the step behind the last whose product is still to be added
+    UnitMasks masks;      // of a kernel that makes some (geometry.h: Resident)
+    // (rows, H), `kept_row` apart: the states as the cell made them, where masks keep others, which `after` has then.
+    const float* made[kMaxStates];
     const void* program;  // of a cell that is one, where it is run instruction by instruction
 
     RNNKERNELS_INLINE Index first(Index t) const {
@@ -38,6 +42,13 @@ struct ResidentBackwardCall {
     }
     RNNKERNELS_INLINE Index count(Index t) const {
         return starts ? starts[first_step + t + 1] - starts[first_step + t] : batch;
+    }
+    // With the states as the cell made them in `after`, as a call of single steps has them.
+    void set_made(int states, int saved) {
+        for (int k = 0; k < states; ++k) {
+            made[k] = a.after[k];
+            a.after[k] = k > 0 ? a.saved + (saved + k - 1) * a.hidden : nullptr;
+        }
     }
     // Rows of the step behind step t.
     RNNKERNELS_INLINE Index next(Index t) const { return t + 1 < steps ? count(t + 1) : behind; }
@@ -53,6 +64,8 @@ struct ResidentPlace {
     Index unit = 0;
     // Of row and, where there is one, of before in the caller's arrays; to fetch alone.
     Index place = 0, place_before = 0;
+    bool made = false;  // the states after the step are the call's `made`
+    float factor = 1;   // of the gated state, as it is multiplied
 };
 
 // The first of what a unit keeps: its states before the step, those after it, the caller's gradient of h.
@@ -66,7 +79,12 @@ RNNKERNELS_INLINE void fetch_states(const ResidentBackwardCall& call, const Resi
                       : V(a.after[k][row * a.kept_row + at.unit]);
     };
     RNNKERNELS_IN_REGISTERS
-    for (int k = 0; k < states; ++k) kept[states + k] = follows ? kept[k] : state(k, at.row, at.place);
+    for (int k = 0; k < states; ++k) {
+        if (at.made)
+            kept[states + k] = V(call.made[k][at.row * a.kept_row + at.unit]);
+        else
+            kept[states + k] = follows ? kept[k] : state(k, at.row, at.place);
+    }
     const Index first = at.of_batch * at.hidden + at.unit;
     RNNKERNELS_IN_REGISTERS
     for (int k = 0; k < states; ++k) {
@@ -99,13 +117,15 @@ struct AsItLies {
 };
 
 // What was fetched as it lies, as numbers: h before the step and after it, and the caller's gradient of h, are the
-// halves.
+// halves. `made`: not h after the step (ResidentPlace).
 template <class Maths, class Stored>
-RNNKERNELS_INLINE void numbers_of(const ResidentBackwardCall& call, const Vec<float>* fetched, Vec<float>* kept) {
+RNNKERNELS_INLINE void numbers_of(const ResidentBackwardCall& call, const Vec<float>* fetched, Vec<float>* kept,
+                                  bool made = false) {
     const int states = Maths::state_count(call);
     RNNKERNELS_IN_REGISTERS
     for (int k = 0; k < Maths::kept; ++k)
-        kept[k] = k == 0 || k == states || k == 2 * states ? AsItLies<Stored>::number(fetched[k]) : fetched[k];
+        kept[k] =
+            k == 0 || (k == states && !made) || k == 2 * states ? AsItLies<Stored>::number(fetched[k]) : fetched[k];
 }
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -22,7 +22,7 @@
 #pragma once
 
 #include "backward_geometry.h"
-#include "backward_maths.h"
+#include "backward_masks.h"
 #include "full_product.h"
 #include "operands.h"
 
@@ -53,6 +53,7 @@ public:
             });
         });
         fetch(call_.steps - 1, false);
+        make_marks(call_.steps - 1, false);
     }
 
     // What came to h through the products of the step behind.
@@ -84,10 +85,13 @@ public:
                     for (int i = 0; i < Maths::hidden_count(call_); ++i) du[i] = V(0.0F);
                     if (row < count && at.unit < hidden()) {
                         V kept[Maths::kept], carried[Maths::states];
-                        numbers_of<Maths, Stored>(call_, kept_[g][s].of(lane), kept);
+                        const V product(product_[g][s][lane]);
+                        numbers_of<Maths, Stored>(call_, kept_[g][s].of(lane), kept, at.made);
                         RNNKERNELS_IN_REGISTERS
                         for (int k = 0; k < Maths::state_count(call_); ++k) carried[k] = V(carried_[g][s][k][lane]);
-                        Maths::template step<Stored>(call_, at, kept, V(product_[g][s][lane]), row < next, carried, du);
+                        const bool adds = masks_.begin(call_, masks(), g, s, lane, product, row < next, kept, carried);
+                        Maths::template step<Stored>(call_, at, kept, product, adds, carried, du);
+                        masks_.add_past(call_, masks(), g, s, lane, carried);
                         RNNKERNELS_IN_REGISTERS
                         for (int k = 0; k < Maths::state_count(call_); ++k) carried_[g][s][k][lane] = carried[k].raw;
                     }
@@ -102,6 +106,7 @@ public:
         });
         m_.arrive();
         if (t > 0) fetch(t - 1, true);
+        make_marks(t - 1, true);
     }
 
     // The parts of dL/dh before that step.
@@ -122,9 +127,12 @@ public:
             each_value([&](int g, int s) RNNKERNELS_INLINED {
                 const Index row = row_of(lane, g), unit = unit_of(lane, s), at = row * hidden() + unit;
                 if (row >= call_.batch || unit >= hidden()) return;
+                const V product(product_[g][s][lane]), carried(carried_[g][s][0][lane]);
+                if ((masks() & kDrops) && row < call_.count(0))
+                    carried_[g][s][0][lane] = masks_.with_product(call_, masks(), g, s, lane, product, carried).raw;
                 RNNKERNELS_IN_REGISTERS
                 for (int k = 0; k < Maths::state_count(call_); ++k) call_.a.carried[k][at] = carried_[g][s][k][lane];
-                call_.to_step_before[at] = product_[g][s][lane];
+                if (!(masks() & kDrops)) call_.to_step_before[at] = product_[g][s][lane];
             });
         });
     }
@@ -150,6 +158,7 @@ protected:
         each_group([&](int g) RNNKERNELS_INLINED { each_unit([&](int s) RNNKERNELS_INLINED { use(g, s); }); });
     }
     RNNKERNELS_INLINE Index hidden() const { return m_.shape().of.hidden; }
+    RNNKERNELS_INLINE int masks() const { return m_.shape().of.masks; }
     // A lane that has no row gets one behind all.
     RNNKERNELS_INLINE Index row_of(int lane, int g) const {
         if (!finishes(m_.shape(), m_.warp)) return call_.batch;
@@ -160,7 +169,9 @@ protected:
     }
     RNNKERNELS_INLINE ResidentPlace place_of(Index t, Index row) const {
         const bool begins = call_.first_step + t == 0;
-        return {call_.first(t) + row, row, begins ? 0 : call_.first(t - 1) + row, begins, hidden()};
+        ResidentPlace at{call_.first(t) + row, row, begins ? 0 : call_.first(t - 1) + row, begins, hidden()};
+        at.made = masks() & kZones;
+        return at;
     }
 
     // What of a step does not wait for the step behind. `later`: that one was fetched before.
@@ -178,6 +189,20 @@ protected:
                     if (at.unit < hidden())
                         Maths::template fetch<AsItLies<Stored>>(call_, at, row < next, kept_[g][s].of(lane));
                 });
+            });
+        });
+    }
+
+    // The masks of a step; t = -1: there is none, and those of the step behind it are still asked for. `later` as
+    // above.
+    RNNKERNELS_INLINE void make_marks(Index t, bool later) {
+        if (!masks()) return;
+        m_.lanes([&](int lane) RNNKERNELS_INLINED {
+            each_value([&](int g, int s) RNNKERNELS_INLINED {
+                const Index row = row_of(lane, g), unit = unit_of(lane, s);
+                const bool is = t >= 0 && row < call_.count(t) && unit < hidden();
+                masks_.make(call_, masks(), g, s, lane, is, later, call_.a.first + (is ? call_.first(t) : 0) + row,
+                            unit);
             });
         });
     }
@@ -349,6 +374,7 @@ protected:
     Own<unsigned> weight_[kTiles][kDepth][kLaneValues];
     Own<float> carried_[kGroups][kLaneUnits][Maths::states];
     Own<float> product_[kGroups][kLaneUnits];
+    BackwardMasks<Maths, Machine> masks_;
     Values<Maths::kept> kept_[kGroups][kLaneUnits];
 };
 

@@ -40,16 +40,14 @@ std::string not_resident(const CellTable& table, const ForwardCall& call, Dtype 
 std::string not_resident(const CellTable& table, const BackwardCall& call, Dtype dtype, const Card& card) {
     if (table.vectors > 0)
         return std::string("expected a cell without vectors that are fed back, got ") + table.info.name;
-    if (const std::string why = not_in_one_kernel(call.in); !why.empty()) return why;
     ForwardCall forward{};
     forward.in = call.in;
     if (const std::string why = not_resident(table, forward, dtype, card); !why.empty()) return why;
     for (int k = 0; k < table.states; ++k)
         if ((k > 0 && call.d_sequence[k]) || call.norms[k])
             return "expected no gradients of states after h and no readings, got some";
-    const Shape& shape = call.in.shape;
-    if (shape.hidden == 0) return {};
-    const ResidentBackward divided = divide_backward(table, shape, operands_of(dtype, call.in.where.tf32),
+    if (call.in.shape.hidden == 0) return {};
+    const ResidentBackward divided = divide_backward(table, call.in, operands_of(dtype, call.in.where.tf32),
                                                      card.processors, most_shared(card.capability));
     return divided.of.blocks > 0 ? std::string() : "expected sizes that fit a block's shared memory, got others";
 }

@@ -18,16 +18,16 @@ std::string not_resident(const CellTable& table, const ForwardCall& call, Dtype 
 std::string not_resident(const CellTable& table, const BackwardCall& call, Dtype dtype, const Card& card);
 
 // How a layer is divided on so many processors, whose blocks have so many bytes of shared memory.
-inline ResidentBackward divide_backward(const CellTable& table, const Shape& shape, Operands operands, int processors,
+inline ResidentBackward divide_backward(const CellTable& table, const Inputs& in, Operands operands, int processors,
                                         int shared) {
-    return divide_backward(table.hidden.count + table.gated.count, shape.hidden, shape.batch, processors, shared,
-                           operands);
+    return divide_backward(table.hidden.count + table.gated.count, in.shape.hidden, in.shape.batch, processors, shared,
+                           operands, masks_of(in.noise));
 }
 inline Resident divide(const CellTable& table, const Inputs& in, Operands operands, int processors, int shared) {
     return divide(tile_gates(table), in.shape.hidden, in.shape.batch, processors, operands, shared, masks_of(in.noise));
 }
 
-// Likewise why neither a grid kernel nor a backward in one kernel serves a call with these options.
+// Likewise why a grid kernel does not serve a call with these options.
 std::string not_in_one_kernel(const Inputs& in);
 
 }  // namespace rnnkernels::cuda

@@ -31,7 +31,8 @@ struct ResidentGatesBackwardAt : ResidentCellBackwardAt<Cell, Stored> {
     using typename Base::G;
     using typename Base::V;
 
-    const V* d;  // the first half's
+    const V* d;    // the first half's
+    float factor;  // of the gated state
 
     RNNKERNELS_INLINE void load_s(V* s) const {
         RNNKERNELS_UNROLL(8)
@@ -47,7 +48,7 @@ struct ResidentGatesBackwardAt : ResidentCellBackwardAt<Cell, Stored> {
     }
     RNNKERNELS_INLINE V load_d_gated() const { return Base::product; }
     RNNKERNELS_INLINE void store_made(V made) const {
-        Stored::set(Base::a.made, Base::row * Base::hidden + Base::unit, made.raw);
+        Stored::set(Base::a.made, Base::row * Base::hidden + Base::unit, made.raw * factor);
     }
     RNNKERNELS_INLINE void store_d_of_gates(const V* from) const { Base::store_d(from); }
 };
@@ -57,6 +58,7 @@ struct TwoProductsCellBackward : ResidentCellBackward<Cell> {
     using V = Vec<float>;
     using G = Geometry<Cell>;
     static constexpr int exchanges = 2, gateds = G::gateds, between = G::slots;
+    static constexpr bool past_is_late = false;
     RNNKERNELS_INLINE static constexpr int gated_count(const ResidentBackwardCall&) { return gateds; }
 
     template <class Stored>
@@ -69,7 +71,7 @@ struct TwoProductsCellBackward : ResidentCellBackward<Cell> {
     RNNKERNELS_INLINE static void gates(const ResidentBackwardCall& call, const ResidentPlace& at, const V* kept,
                                         V d_gated, V* carried, const V* d, V* du) {
         backward_gates<Cell>(ResidentGatesBackwardAt<Cell, Stored>{
-            {{call.a, at.row, at.unit}, at.hidden, kept, d_gated, false, carried, du}, d});
+            {{call.a, at.row, at.unit}, at.hidden, kept, d_gated, false, carried, du}, d, at.factor});
     }
 };
 

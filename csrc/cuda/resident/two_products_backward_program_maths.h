@@ -19,11 +19,13 @@ struct ResidentProgramStateBackwardAt : ResidentProgramBackwardAt {
 
 // The second: `product` is dL/d(the gated state).
 struct ResidentProgramGatesBackwardAt : ResidentProgramBackwardAt {
-    const V* d;  // the first half's, rounded
+    const V* d;    // the first half's, rounded
+    float factor;  // of the gated state
 
     RNNKERNELS_INLINE V get_slot(int column, int) const { return d[column]; }
     RNNKERNELS_INLINE V get_d_state(int k) const { return carried[k]; }
     RNNKERNELS_INLINE V get_d_made() const { return product; }
+    RNNKERNELS_INLINE void set_made(V value) const { ResidentProgramBackwardAt::set_made(value * V(factor)); }
 };
 
 // Program::state(call, at), gates(call, at): the instructions of a half. gateds, columns: numbers of the gated product
@@ -32,6 +34,8 @@ template <class Program>
 struct TwoProductsProgramBackward : ResidentProgramBackward<Program> {
     using V = Vec<float>;
     static constexpr int exchanges = 2, gateds = Program::gateds, between = Program::columns;
+    // The first half may leave something else in the place of dL/ds.
+    static constexpr bool past_is_late = true;
     RNNKERNELS_INLINE static constexpr int gated_count(const ResidentBackwardCall& call) {
         return Program::gated_count(call);
     }
@@ -70,7 +74,8 @@ struct TwoProductsProgramBackward : ResidentProgramBackward<Program> {
                                                              Program::state_count(call),
                                                              first,
                                                              count},
-                                                            d});
+                                                            d,
+                                                            at.factor});
     }
 };
 

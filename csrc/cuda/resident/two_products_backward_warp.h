@@ -27,13 +27,14 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 // gates of either product; gateds, gated_count(call): those of the gated one.
 //   state<Stored>(call, at, kept, product, follows, carried, between, du)
 //   gates<Stored>(call, at, kept, d_gated, carried, between, du)
+//   past_is_late                whether what goes past the cell is added behind the second half, not the first
 template <class Maths, class Stored, class Machine>
 class TwoProductsBackwardWarp : public ResidentBackwardWarp<Maths, Stored, Machine> {
     using Base = ResidentBackwardWarp<Maths, Stored, Machine>;
     using V = Vec<float>;
     template <class Value>
     using Own = typename Machine::template Own<Value>;
-    using Base::call_, Base::carried_, Base::kept_, Base::m_, Base::product_;
+    using Base::call_, Base::carried_, Base::kept_, Base::m_, Base::masks_, Base::product_;
     static constexpr int kGroups = Machine::kGroups, kLaneUnits = Machine::kLaneUnits;
 
 public:
@@ -81,10 +82,14 @@ private:
                     clear(Maths::gated_count(call_), du);
                     if (row < count && at.unit < Base::hidden()) {
                         V kept[Maths::kept], carried[Maths::states];
-                        numbers_of<Maths, Stored>(call_, kept_[g][s].of(lane), kept);
+                        const V product(product_[g][s][lane]);
+                        numbers_of<Maths, Stored>(call_, kept_[g][s].of(lane), kept, at.made);
                         get_carried(g, s, lane, carried);
-                        Maths::template state<Stored>(call_, at, kept, V(product_[g][s][lane]), row < next, carried,
-                                                      between_[g][s].of(lane), du);
+                        const bool adds =
+                            masks_.begin(call_, Base::masks(), g, s, lane, product, row < next, kept, carried);
+                        Maths::template state<Stored>(call_, at, kept, product, adds, carried, between_[g][s].of(lane),
+                                                      du);
+                        if (!Maths::past_is_late) masks_.add_past(call_, Base::masks(), g, s, lane, carried);
                         set_carried(g, s, lane, carried);
                     }
                     put(lane, buffer, g, s, first, Maths::gated_count(call_), du);
@@ -106,10 +111,12 @@ private:
                     clear(Maths::hidden_count(call_), du);
                     if (row < count && at.unit < Base::hidden()) {
                         V kept[Maths::kept], carried[Maths::states];
-                        numbers_of<Maths, Stored>(call_, kept_[g][s].of(lane), kept);
+                        numbers_of<Maths, Stored>(call_, kept_[g][s].of(lane), kept, at.made);
                         get_carried(g, s, lane, carried);
-                        Maths::template gates<Stored>(call_, at, kept, V(d_gated_[g][s][lane]), carried,
+                        at.factor = masks_.factor(call_, Base::masks(), g, s, lane);
+                        Maths::template gates<Stored>(call_, at, kept, V(d_gated_[g][s][lane] * at.factor), carried,
                                                       between_[g][s].of(lane), du);
+                        if (Maths::past_is_late) masks_.add_past(call_, Base::masks(), g, s, lane, carried);
                         set_carried(g, s, lane, carried);
                     }
                     put(lane, buffer, g, s, 0, Maths::hidden_count(call_), du);
@@ -118,6 +125,7 @@ private:
         });
         m_.arrive();
         if (t > 0) Base::fetch(t - 1, true);
+        Base::make_marks(t - 1, true);
     }
 
     RNNKERNELS_INLINE static void clear(int count, V* du) {

@@ -52,6 +52,18 @@ struct UnitMasks {
         if (expected) return fma(Vec<float>(rate[k]), old - made, made);
         return bits >> k & 1U ? old : made;
     }
+    // Its backward: dL/d(the k-th state after a step) is divided into what goes to the cell, and what goes past it to
+    // the state before.
+    RNNKERNELS_INLINE void unzone(int k, unsigned bits, Vec<float>& to_cell, Vec<float>& past) const {
+        if (expected) {
+            past = Vec<float>(rate[k]) * to_cell;
+            to_cell = to_cell - past;
+            return;
+        }
+        const bool keeps = bits >> k & 1U;
+        past = keeps ? to_cell : Vec<float>(0.0F);
+        to_cell = keeps ? Vec<float>(0.0F) : to_cell;
+    }
     RNNKERNELS_INLINE float factor(bool is_dropped) const { return is_dropped ? 0.0F : scale; }
 
     // Of a row and a unit.
