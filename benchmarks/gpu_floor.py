@@ -50,15 +50,21 @@ class Card:
     chain_cycles: int = 400  # a product's latency, a barrier, a cell's maths
     cluster_cycles: int = 230  # one way between blocks of a cluster
     card_cycles: int = 750  # one way through the L2 cache
+    groups: tuple[int, ...] = ()  # processors of each of its GPCs, within which a cluster lies; none: all in one
 
     def tflops(self, precision: str) -> float:
         """Return the peak of products in a precision."""
         return {"tf32": self.tf32_tflops, "float32": self.float32_tflops}.get(precision, self.half_tflops)
 
+    def clusters(self, blocks: int) -> int:
+        """Return how many clusters of so many blocks there are at once."""
+        return sum(size // blocks for size in self.groups or (self.processors,))
 
+
+HOPPER_GROUPS = (18, 18, 18, 16, 16, 16, 16, 14)  # an estimate, that of csrc/cuda/resident/occupancy.h
 CARDS = {
-    "h100": Card("H100", 132, 1.755, 989, 494, 67, 3.35, 50e6, True),
-    "h200": Card("H200", 132, 1.755, 989, 494, 67, 4.8, 50e6, True),
+    "h100": Card("H100", 132, 1.755, 989, 494, 67, 3.35, 50e6, True, groups=HOPPER_GROUPS),
+    "h200": Card("H200", 132, 1.755, 989, 494, 67, 4.8, 50e6, True, groups=HOPPER_GROUPS),
     "a100": Card("A100", 108, 1.41, 312, 156, 19.5, 2.0, 40e6, False, cache_tbs=4.0, kept_bytes=240 * 1024),
 }
 
@@ -113,8 +119,10 @@ def kept(
     if whole and backward:
         return gathered(card, work, batch, hidden, precision)
     tile = TILE_ROWS[precision]
-    groups = 1 if whole else card.processors // blocks
-    rows = math.ceil(math.ceil(batch / groups) / tile) * tile
+    clusters = 1 if whole else card.clusters(blocks)
+    if clusters == 0:
+        return None
+    rows = math.ceil(math.ceil(batch / clusters) / tile) * tile
     per_cycle = card.tflops(precision) * 1e3 / 2 / card.processors / card.clock_ghz
     streamed = max(0.0, share * BYTES[precision] - card.register_bytes) / card.shared_bytes_per_cycle
     cycles = max(share * rows / per_cycle, streamed) + work.phases * card.chain_cycles

@@ -24,7 +24,6 @@ import torch
 
 import rnnkernels as rk
 from rnnkernels import cuda
-from rnnkernels.cuda import extension
 
 from . import gpu_floor, machine, results
 from .peers import torch_loops
@@ -82,17 +81,14 @@ def ours(cell: str, x: Any, params: dict[str, Any], d: Any) -> tuple[Call, Call]
 
 
 def serves(kernel: str, cell: str, x: Any, params: dict[str, Any]) -> bool:
-    """Whether one of KERNELS serves a layer on the card at hand."""
-    dtype, hidden = str(x.dtype).removeprefix("torch."), params["weight_hh"].shape[1]
-    card, module = cuda.devices()[0], extension.load()
+    """Whether one of KERNELS serves a layer on the card at hand: asked with a step."""
+    cuda.set_kernel(kernel)
     try:
-        if kernel == "grid":
-            major, minor = card.capability
-            module.grid_source(cell, dtype, hidden, x.shape[1], card.processors, 10 * major + minor)
-        else:
-            module.resident_source(cell, dtype, hidden, x.shape[1], card.processors, cuda.tf32_allowed())
+        rk.forward(cell, x[:1], params, training=False)
     except ValueError:
         return False
+    finally:
+        cuda.set_kernel("auto")
     return True
 
 

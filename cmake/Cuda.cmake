@@ -109,7 +109,7 @@ if(rnnkernels_build_cuda)
     csrc/cuda/backend.cpp csrc/cuda/cards.cpp csrc/cuda/check.cpp csrc/cuda/compiled_programs.cu csrc/cuda/cublas.cpp csrc/cuda/device.cpp csrc/cuda/drop.cu
     csrc/cuda/engines.cu csrc/cuda/graph.cpp csrc/cuda/graph_cache.cpp csrc/cuda/loaded.cpp csrc/cuda/plan.cpp csrc/cuda/reference.cu
     csrc/cuda/overlap.cpp csrc/cuda/sides.cpp csrc/cuda/sources.cpp csrc/cuda/together.cpp
-    csrc/cuda/grid/launch.cu csrc/cuda/resident/launch.cu
+    csrc/cuda/grid/launch.cu csrc/cuda/resident/launch.cu csrc/cuda/resident/occupancy.cu
     ${rnnkernels_cuda_programs})
   target_link_libraries(rnnkernels_cuda PRIVATE rnnkernels_cuda_options)
   set(rnnkernels_cuda_libraries rnnkernels_cuda)

@@ -60,6 +60,16 @@ def emulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.fixture
+def clusters(emulated: Any) -> Iterator[Any]:
+    """Gives the emulated card clusters: those of so many processors, of at most so many blocks."""
+    import ctypes
+
+    given = ctypes.CDLL(emulated.__file__).emulated_clusters
+    yield given
+    given(2, 16)
+
+
+@pytest.fixture
 def tensors(emulated: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     torch = pytest.importorskip("torch")
     from rnnkernels.torch import kernels

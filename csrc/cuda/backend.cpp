@@ -68,7 +68,7 @@ cuda::Queue queue_of(void* stream, const cuda::Products& products, Kernel kernel
     const cuda::Card card = cuda::card_of(call.in.where.device);
     queue.shared = cuda::most_shared(card.capability), queue.capability = card.capability;
     if (std::is_same_v<Call, BackwardCall> && !not_served(kernel, cell, call, dtype, card).empty()) return queue;
-    if (kernel == Kernel::resident) queue.resident = card.processors;
+    if (kernel == Kernel::resident) queue.resident = card.room;
     if (kernel == Kernel::grid) queue.grid = card.processors;
     return queue;
 }
@@ -154,16 +154,14 @@ void make_kernels(int cell, const Call& call, Dtype dtype, const cuda::Queue& qu
     const cuda::Operands operands = cuda::operands_of(dtype, call.in.where.tf32);
     const cuda::Card card{queue.capability, queue.grid};
     if constexpr (std::is_same_v<Call, BackwardCall>) {
-        if (queue.resident > 0)
-            cuda::make_resident_backward_ready(
-                cell, program, cuda::divide_backward(table, call.in, operands, queue.resident, queue.shared), dtype,
-                pair);
+        if (queue.is_resident())
+            cuda::make_resident_backward_ready(cell, program, cuda::divide_backward(table, call.in, operands, queue),
+                                               dtype, pair);
         if (queue.grid > 0)
             cuda::make_grid_backward_ready(cell, program, cuda::divide_grid_backward(table, shape, card), dtype);
     } else {
-        if (queue.resident > 0)
-            cuda::make_resident_ready(
-                cell, program, cuda::divide(table, call.in, operands, queue.resident, queue.shared), dtype, pair);
+        if (queue.is_resident())
+            cuda::make_resident_ready(cell, program, cuda::divide(table, call.in, operands, queue), dtype, pair);
         if (queue.grid > 0) cuda::make_grid_ready(cell, program, cuda::divide_grid(table, shape, card), dtype);
     }
 }
@@ -318,9 +316,9 @@ void put_together(const GatheredCall* calls, int count, Index piece) {
     const Where& where = all[0].in().where;
     const OnDevice device(where.device);
     const bool pair = count == 2 && are_directions(all[0], all[1]);
+    if (pair) make_directions(all[0], all[1]);
     for (int i = 0; i < count; ++i) {
-        ReadyCall& call = all[static_cast<std::size_t>(i)];
-        if (pair) call.queue.resident = half_of(call.queue.resident);
+        const ReadyCall& call = all[static_cast<std::size_t>(i)];
         if (call.forward)
             make_kernels(of[static_cast<std::size_t>(i)].cell, *call.forward, call.dtype, call.queue, pair);
         else

@@ -72,7 +72,7 @@ public:
             a_.product = h_part_;
         if (queue.grid > 0 && hidden > 0)
             Base::take_exchange(divide_grid_backward(table_, shape_, {queue.capability, queue.grid}), arena);
-        if (queue.resident > 0 || queue.grid > 0) Base::take_starts(arena);
+        if (queue.is_resident() || queue.grid > 0) Base::take_starts(arena);
         if (Base::attending()) take_attending(arena);
     }
 
@@ -123,7 +123,7 @@ public:
 
     // Steps of a chunk in one kernel, where the queue wants that.
     bool steps(Index first, Index last) {
-        if ((queue_.resident == 0 && queue_.grid == 0) || shape_.hidden == 0) return false;
+        if ((!queue_.is_resident() && queue_.grid == 0) || shape_.hidden == 0) return false;
         ResidentBackwardCall call{};
         if constexpr (sizeof(T) == 4) {
             call.a = arrays(first);
@@ -149,12 +149,9 @@ public:
             launches_.grid_backward(queue_, grid_, {call, Base::cleared_exchange()}, launches_.program);
             return true;
         }
-        if (queue_.backward_pair && !queue_.backward_pair->has_first) {
-            queue_.backward_pair->call[0] = call, queue_.backward_pair->has_first = true;
-            return true;
-        }
+        if (queue_.backward_pair && queue_.backward_pair->keeps(call)) return true;
         const ResidentBackward shape =
-            divide_backward(table_, in_, operands_of(storage_, queue_.products->tf32), queue_.resident, queue_.shared);
+            divide_backward(table_, in_, operands_of(storage_, queue_.products->tf32), queue_);
         launches_.resident_backward(queue_, shape, call, launches_.program);
         return true;
     }

@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "../device_table.h"
+#include "resident/occupancy.h"
 
 namespace rnnkernels::cuda {
 
@@ -12,13 +13,16 @@ Card card_of(int device) {
     static std::mutex guard;
     static auto* cards = new std::map<int, Card>;
     const std::lock_guard<std::mutex> lock(guard);
-    if (const auto known = cards->find(device); known != cards->end()) return known->second;
-    try {
-        const DeviceInfo info = device_info(device);
-        return (*cards)[device] = {info.capability, info.processors};
-    } catch (const Unavailable&) {
-        return {};  // call_bytes may be asked where there is no GPU
-    }
+    auto known = cards->find(device);
+    if (known == cards->end()) try {
+            const DeviceInfo info = device_info(device);
+            known = cards->insert({device, {info.capability, info.processors}}).first;
+        } catch (const Unavailable&) {
+            return {};  // call_bytes may be asked where there is no GPU
+        }
+    Card card = known->second;
+    card.room = asked_room(device, card.capability, card.processors);
+    return card;
 }
 
 }  // namespace rnnkernels::cuda

@@ -71,7 +71,7 @@ public:
         if (Base::projected()) projection_part_ = arena.take<T>(batch * width);
         if (queue.grid > 0 && hidden > 0)
             Base::take_exchange(divide_grid(table_, shape_, {queue.capability, queue.grid}), arena);
-        if (queue.resident > 0 || queue.grid > 0) Base::take_starts(arena);
+        if (queue.is_resident() || queue.grid > 0) Base::take_starts(arena);
         a_.output = call.output;
     }
 
@@ -125,7 +125,7 @@ public:
 
     // All steps of a chunk in one kernel, where the queue wants that.
     bool steps(Index first, Index last) {
-        if ((queue_.resident == 0 && queue_.grid == 0) || shape_.hidden == 0) return false;
+        if ((!queue_.is_resident() && queue_.grid == 0) || shape_.hidden == 0) return false;
         ResidentCall call{};
         if constexpr (sizeof(T) == 4) call.a = arrays({chunk_row_, 0, 0, 0});
         call.weight = static_cast<const std::uint16_t*>(in_.weight_hh);
@@ -147,12 +147,8 @@ public:
             launches_.grid(queue_, grid_, {call, Base::cleared_exchange()}, launches_.program);
             return true;
         }
-        if (queue_.pair && !queue_.pair->has_first) {
-            queue_.pair->call[0] = call, queue_.pair->has_first = true;
-            return true;
-        }
-        const Resident shape =
-            divide(table_, in_, operands_of(storage_, queue_.products->tf32), queue_.resident, queue_.shared);
+        if (queue_.pair && queue_.pair->keeps(call)) return true;
+        const Resident shape = divide(table_, in_, operands_of(storage_, queue_.products->tf32), queue_);
         launches_.resident(queue_, shape, call, launches_.program);
         return true;
     }

@@ -3,6 +3,7 @@
 
 #include "../device_table.h"
 #include "../recurrence/problem.h"
+#include "resident/clusters.h"
 
 namespace rnnkernels::cuda {
 
@@ -20,6 +21,7 @@ const char* name_of(Kernel kernel);
 struct Card {
     int capability;  // major * 10 + minor
     int processors;
+    ClusterRoom room{};  // for clusters of a resident kernel
 };
 
 // Which kernel is best for a forward and its backward. It does not look whether cuBLAS is there: a call without it is

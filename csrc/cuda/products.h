@@ -1,24 +1,30 @@
 // Products of matrices, whoever makes them: cuBLAS (cublas.h), or a plain kernel that any card can run (reference.cu).
 #pragma once
 
+#include "resident/clusters.h"
 #include "storage.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
 struct Products;
-struct ResidentPair;
-struct ResidentBackwardPair;
+struct ResidentCall;
+struct ResidentBackwardCall;
+template <class Call>
+struct PairOf;
 
 // Where work is put: into a stream, one piece after the other (queue.h).
 struct Queue {
-    void* stream;                  // a cudaStream_t
-    const Products* products;      // who multiplies matrices
-    int resident = 0;              // processors that a resident kernel may fill (resident/); 0: none runs
-    int shared = 0;                // bytes of shared memory that a block of it may have
-    ResidentPair* pair = nullptr;  // both directions' steps go into one kernel: what it is called with
-    ResidentBackwardPair* backward_pair = nullptr;  // likewise of a backward
-    int grid = 0;                                   // processors that a grid kernel may fill (grid/); 0: none runs
-    int capability = 0;                             // of the card, for that
+    void* stream;                          // a cudaStream_t
+    const Products* products;              // who multiplies matrices
+    ClusterRoom resident{};                // clusters of a resident kernel (resident/); none: none runs
+    int shared = 0;                        // bytes of shared memory that a block of it may have
+    Index rows = 0;                        // of the batch that it is made for, where those are more than the call's
+    PairOf<ResidentCall>* pair = nullptr;  // both directions' steps go into one kernel: what it is called with
+    PairOf<ResidentBackwardCall>* backward_pair = nullptr;  // likewise of a backward
+    int grid = 0;        // processors that a grid kernel may fill (grid/); 0: none runs
+    int capability = 0;  // of the card, for that
+
+    bool is_resident() const { return resident.largest() > 0; }
 };
 
 // c (m, n) = a (m, k) b (k, n), or c + a b. Rows of a matrix as it lies in memory are `stride` elements apart; of a

@@ -11,6 +11,7 @@
 #include "program_cells.h"
 #include "program_source.h"
 #include "resident/coverage.h"
+#include "resident/occupancy.h"
 #include "resident/pair.h"
 #include "resident/source.h"
 
@@ -38,21 +39,22 @@ ProgramSource resident_source(const ResidentLayer& layer) {
     call.in.noise.recurrent = layer.masks & kDrops ? 0.5 : 0;
     BackwardCall backward{};
     backward.in = call.in;
-    const Card card{90, layer.processors};
+    const Card card{90, layer.processors, modelled_room(90, layer.processors)};
     const std::string why = layer.backward ? not_resident(table, backward, layer.dtype, card)
                                            : not_resident(table, call, layer.dtype, card);
     if (!why.empty()) throw std::invalid_argument("kernel: resident: " + why);
-    const int processors = layer.pair ? half_of(layer.processors) : layer.processors;
+    const ClusterRoom room = layer.pair ? half_of(card.room) : card.room;
     const OwnProgram* program = layer.cell < kBuiltIn ? nullptr : &program_of(layer.cell - kBuiltIn);
     const Operands operands = operands_of(layer.dtype, layer.tf32);
+    const char* const too_many = "kernel: resident: expected rows that half of the card has room for, got more";
     if (layer.backward) {
-        const ResidentBackward shape = divide_backward(table, call.in, operands, processors, most_shared(90));
-        if (shape.of.blocks == 0)
-            throw std::invalid_argument("kernel: resident: expected rows that half of the card has room for, got more");
+        const ResidentBackward shape = divide_backward(table, call.in, operands, room, most_shared(90));
+        if (shape.of.blocks == 0) throw std::invalid_argument(too_many);
         return {kResidentBackwardPrelude,
                 resident_backward_source(layer.cell, program, shape, layer.dtype, layer.pair)};
     }
-    const Resident shape = divide(table, call.in, operands, processors, most_shared(90));
+    const Resident shape = divide(table, call.in, operands, room, most_shared(90));
+    if (shape.blocks == 0) throw std::invalid_argument(too_many);
     return {kResidentPrelude, resident_source(layer.cell, program, shape, layer.dtype, layer.pair)};
 }
 

@@ -1,6 +1,7 @@
 // What together.h says.
 #include "together.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "cublas.h"
@@ -64,19 +65,29 @@ LinkedCall link_of(const std::vector<ReadyCall>& calls, std::size_t number) {
     return found;
 }
 
-// Both directions' steps, chunk by chunk: the first deposits its part of each kernel, the second puts both.
+// Both directions' steps, chunk by chunk of each: the first brings its part of a launch, the second puts both. Where
+// one has more chunks than the other, the rest of them are launched by themselves.
 void put_directions(const std::vector<ReadyCall>& calls, void* stream) {
     Pairs pairs{};
     Running first(calls[0], stream, &pairs), second(calls[1], stream, &pairs);
     first->begin();
     second->begin();
     const bool down = calls[0].backward != nullptr;
-    const Index steps = calls[0].in().shape.steps, end = down ? 0 : steps;
-    for (Index at = down ? steps : 0; at != end;) {
-        const Index next = first->next(at), from = down ? next : at, to = down ? at : next;
-        first->take(from, to);
-        second->take(from, to);
-        at = next;
+    struct Steps {
+        Running& call;
+        Index at, end;
+        bool left() const { return at != end; }
+    };
+    const auto all = [&](Running& call, Index steps) { return Steps{call, down ? steps : 0, down ? 0 : steps}; };
+    Steps one = all(first, calls[0].in().shape.steps), other = all(second, calls[1].in().shape.steps);
+    while (one.left() || other.left()) {
+        pairs.forward.waits = pairs.backward.waits = one.left() && other.left();
+        for (Steps* of : {&one, &other}) {
+            if (!of->left()) continue;
+            const Index next = of->call->next(of->at);
+            of->call->take(down ? next : of->at, down ? of->at : next);
+            of->at = next;
+        }
     }
     first->finish();
     second->finish();
@@ -106,29 +117,29 @@ private:
 }  // namespace
 
 bool are_directions(const ReadyCall& a, const ReadyCall& b) {
-    if (a.queue.resident == 0 || a.queue.resident != b.queue.resident) return false;
+    if (!a.queue.is_resident() || a.queue.resident != b.queue.resident) return false;
     const bool backwards = a.backward != nullptr;
     if (backwards != (b.backward != nullptr)) return false;
     const Inputs &one = a.in(), &other = b.in();
     const Shape &s = one.shape, &o = other.shape;
-    if (a.cell != b.cell || a.dtype != b.dtype || s.steps != o.steps || s.batch != o.batch || s.hidden != o.hidden ||
-        s.input != o.input || s.hidden == 0)
+    if (a.cell != b.cell || a.dtype != b.dtype || s.hidden != o.hidden || s.input != o.input || s.hidden == 0)
         return false;
-    // Of float32 in full half of a card's processors may have too few rows in flight (resident/coverage.h).
-    const Operands operands = operands_of(a.dtype, one.where.tf32);
-    if (operands == Operands::full) {
-        const int half = half_of(a.queue.resident), shared = a.queue.shared;
-        if (!backwards || divide_backward(*a.cell->table, one, operands, half, shared).of.blocks == 0) return false;
-    }
     if (one.where.tf32 != other.where.tf32 || masks_of(one.noise) != masks_of(other.noise)) return false;
     const auto same = [](const void* p, const void* q) { return p && p == q; };
     if (backwards ? same(a.backward->d_output, b.backward->dx) || same(b.backward->d_output, a.backward->dx)
                   : same(one.x, b.forward->output) || same(other.x, a.forward->output))
         return false;
-    // Chunks begin at the same steps: both have the same rows in each.
-    for (Index t = 0; t <= s.steps; ++t)
-        if ((one.starts ? one.starts[t] : t * s.batch) != (other.starts ? other.starts[t] : t * o.batch)) return false;
-    return true;
+    ReadyCall half = a, rest = b;
+    make_directions(half, rest);
+    const CellTable& table = *a.cell->table;
+    const Operands operands = operands_of(a.dtype, one.where.tf32);
+    return (backwards ? divide_backward(table, one, operands, half.queue).of : divide(table, one, operands, half.queue))
+               .blocks > 0;
+}
+
+void make_directions(ReadyCall& a, ReadyCall& b) {
+    const Index rows = std::max(a.in().shape.batch, b.in().shape.batch);
+    for (ReadyCall* call : {&a, &b}) call->queue.resident = half_of(call->queue.resident), call->queue.rows = rows;
 }
 
 void put_together(const std::vector<ReadyCall>& calls, bool directions, Index piece, void* stream) {

@@ -23,13 +23,15 @@ struct ReadyCall {
     const Inputs& in() const { return forward ? forward->in : backward->in; }
 };
 
-// Whether both are served by one resident kernel: of one cell, one dtype and one shape, with the same masks and the
-// same rows in every step, neither of which reads what the other writes; of float32 in full backwards alone, which half
-// of a card has room for.
+// Whether both are served by one resident kernel: of one cell, one dtype, one H and I, with the same kinds of masks,
+// neither of which reads what the other writes. Their numbers of rows and steps may differ, as those of resets do. Half
+// of the card has room for a cluster; of float32 in full for clusters of all rows.
 bool are_directions(const ReadyCall& a, const ReadyCall& b);
+// Gives both queues half of the card, and a kernel for the rows of either.
+void make_directions(ReadyCall& a, ReadyCall& b);
 
-// Puts all of them into a stream, or what follows from it and comes back to it. `piece`: steps. `directions`: they are,
-// and each queue has half of the card's processors.
+// Puts all of them into a stream, or what follows from it and comes back to it. `piece`: steps. `directions`: they have
+// been made such.
 void put_together(const std::vector<ReadyCall>& calls, bool directions, Index piece, void* stream);
 
 }  // namespace rnnkernels::cuda

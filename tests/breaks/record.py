@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from pathlib import Path
 
-# What is built with the break in it. NATIVE: check_sets; RESIDENT: check_resident; GRID: check_grid; STRESS and TSAN: stress_threads, threads held up at random,
-# TSAN under ThreadSanitizer.
+# What is built with the break in it. NATIVE: check_sets; RESIDENT: check_resident; GRID: check_grid; OVERLAP:
+# check_overlap; STRESS and TSAN: stress_threads, threads held up at random, TSAN under ThreadSanitizer.
 NOTHING, CPU, EMULATED, NATIVE, RESIDENT = "nothing", "cpu", "emulated", "native", "resident"
-GRID, STRESS, TSAN = "grid", "stress", "tsan"
+GRID, OVERLAP, STRESS, TSAN = "grid", "overlap", "stress", "tsan"
 
 
 class Break(NamedTuple):
@@ -20,7 +20,7 @@ class Break(NamedTuple):
     file: str  # from the root of the repository
     old: str  # stands there exactly once
     new: str
-    tests: str  # pytest's arguments; of `NATIVE`, `RESIDENT` and `GRID` none; of `STRESS` and `TSAN` stress_threads'
+    tests: str  # pytest's arguments; of `NATIVE`, `RESIDENT`, `GRID` and `OVERLAP` none; of `STRESS` and `TSAN` stress_threads'
     builds: str = NOTHING
 
     def fault(self, root: Path) -> str | None:

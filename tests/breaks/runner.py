@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .record import CPU, EMULATED, GRID, NATIVE, NOTHING, RESIDENT, STRESS, TSAN, Break
+from .record import CPU, EMULATED, GRID, NATIVE, NOTHING, OVERLAP, RESIDENT, STRESS, TSAN, Break
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,10 +25,11 @@ CONFIGURE = {
     NATIVE: ("check_sets", ["-DRNNKERNELS_NATIVE=ON"]),
     RESIDENT: ("check_resident", ["-DRNNKERNELS_NATIVE=ON"]),
     GRID: ("check_grid", ["-DRNNKERNELS_NATIVE=ON"]),
+    OVERLAP: ("check_overlap", ["-DRNNKERNELS_NATIVE=ON"]),
     STRESS: ("stress_threads", ["-DRNNKERNELS_NATIVE=ON", "-DRNNKERNELS_STRESS=ON"]),
     TSAN: ("stress_threads", ["-DRNNKERNELS_NATIVE=ON", "-DRNNKERNELS_STRESS=ON", "-DRNNKERNELS_SANITIZE=thread"]),
 }
-PROGRAMS = {NATIVE, RESIDENT, GRID, STRESS, TSAN}
+PROGRAMS = {NATIVE, RESIDENT, GRID, OVERLAP, STRESS, TSAN}
 # An allocator that gives large blocks back to the system takes most of an emulated run's time (check, `emulated`).
 KEEPS_BLOCKS = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 

@@ -16,7 +16,7 @@ from same_memory import SameMemory
 
 import rnnkernels as rk
 from rnnkernels import cuda
-from rnnkernels.cuda import arrays, extension
+from rnnkernels.cuda import arrays, calls, extension
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -159,6 +159,23 @@ def test_resident_kernels_overlap_to_the_same_bits(tensors: Any, cell: str, leng
     Problem(tensors, stack, 7, 5).compare(3, lengths=lengths)
 
 
+class Launches:
+    """How many resident kernels there were: forwards, backwards."""
+
+    def __init__(self, emulated: Any) -> None:
+        library = ctypes.CDLL(emulated.__file__)
+        self.counts = (library.emulated_resident_forwards, library.emulated_resident_backwards)
+        self.before = [0, 0]
+        self.since()
+
+    def since(self) -> list[int]:
+        """Since the last time."""
+        now = [count() for count in self.counts]
+        since = [a - b for a, b in zip(now, self.before, strict=True)]
+        self.before = now
+        return since
+
+
 @pytest.mark.usefixtures("_overlap")
 @pytest.mark.parametrize("way", ["layers", "directions"])
 @pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
@@ -171,22 +188,93 @@ def test_masks_in_resident_kernels_overlap_to_the_same_bits(tensors: Any, cell: 
 
 @pytest.mark.usefixtures("_overlap")
 @pytest.mark.parametrize("dtype", ["bfloat16", "tf32", "float32"])
-@pytest.mark.parametrize("steps", [7, 300])
-def test_both_directions_backwards_are_one_launch(tensors: Any, emulated: Any, steps: int, dtype: str) -> None:
-    """For each chunk; of several the last one first."""
+@pytest.mark.parametrize("options", ["dense", "chunks", "lengths", "resets"])
+@pytest.mark.parametrize("cell", ["gru", "mgu"])
+def test_both_directions_are_one_launch(
+    tensors: Any, emulated: Any, clusters: Any, cell: str, options: str, dtype: str
+) -> None:
+    """For each chunk; of a backward's several the last one first. With resets directions have other rows in a step."""
+    clusters(40, 16)
     cuda.set_kernel("resident")
     cuda.allow_tf32(dtype == "tf32")
-    launches = ctypes.CDLL(emulated.__file__).emulated_resident_backwards
-    stack = make(tensors, "gru", 1, "bfloat16" if dtype == "bfloat16" else "float32", inputs=8, bidirectional=True)
+    launches = Launches(emulated)
+    stack = make(tensors, cell, 1, "bfloat16" if dtype == "bfloat16" else "float32", inputs=8, bidirectional=True)
+    steps = 300 if options == "chunks" else 7
     p = Problem(tensors, stack, steps, 5)
-    begin = launches()
+    given: dict[str, Any] = {"lengths": [7, 0, 3, 5, 7]} if options == "lengths" else {}
+    if options == "resets":  # so many in the reversed direction's first step
+        given["resets"] = np.arange(steps)[:, None] < np.array([1, 0, 3, 1, 1])
+    cuda.overlap_layers(False)
+    wanted = p.results(**given)
+    apart = launches.since()
+    cuda.overlap_layers(True, steps=3)
+    found = p.results(**given)
+    assert apart == [2 * count for count in launches.since()]
+    assert (max(apart) > 2) == (options == "chunks")
+    for a, b in zip(found, wanted, strict=True):
+        assert tensors.equal(a, b)
+
+
+@pytest.mark.usefixtures("_overlap")
+@pytest.mark.parametrize("first", [7, 300])
+@pytest.mark.parametrize(
+    ("dtype", "processors", "saved"), [("bfloat16", 2, 1), ("float32", 40, 1), ("float32", 4, 1), ("float32", 2, 0)]
+)
+def test_calls_of_other_sizes_are_one_launch(
+    tensors: Any, emulated: Any, clusters: Any, first: int, dtype: str, processors: int, saved: int
+) -> None:
+    """A kernel for the rows of either; the rest of the longer one is launched by itself."""
+    clusters(processors, 16)
+    cuda.set_kernel("resident")
+    stack = make(tensors, "lstm", 1, dtype, inputs=8, bidirectional=True)
+    rng = np.random.default_rng(0)
+    xs, ds = [], []
+    for steps, batch in ((first, 5), (307 - first, 9)):
+        for to, width in ((xs, 8), (ds, H)):
+            values = rng.standard_normal((steps, batch, width))
+            to.append(tensors.from_numpy(values).to(stack.params["weight_ih_l0"].dtype))
+    params = [{n.removesuffix(f"_l0{end}"): w for n, w in stack.params.items() if n.endswith(f"_l0{end}")}
+              for end in ("", "_reverse")]  # fmt: skip
+    launches = Launches(emulated)
+
+    def results() -> list[Any]:
+        with calls.together(xs[0]):
+            runs = [rk.forward("lstm", x, of) for x, of in zip(xs, params, strict=True)]
+        with calls.together(xs[0]):
+            back = [rk.backward(run, d) for run, d in zip(runs, ds, strict=True)]
+        return flat([(run.output, run.state, d.x, d.params, d.state) for run, d in zip(runs, back, strict=True)])
+
+    cuda.overlap_layers(False)
+    wanted = results()
+    apart = launches.since()
+    cuda.overlap_layers(True, steps=1000)
+    found = results()
+    assert [a - b for a, b in zip(apart, launches.since(), strict=True)] == [saved, saved]
+    assert min(apart) > 2
+    for a, b in zip(found, wanted, strict=True):
+        assert tensors.equal(a, b)
+
+
+@pytest.mark.usefixtures("_overlap")
+@pytest.mark.parametrize(
+    ("processors", "dtype", "launched"), [(1, "bfloat16", 2), (2, "float32", 2), (4, "float32", 1)]
+)
+def test_directions_that_half_of_the_card_has_no_room_for(
+    tensors: Any, emulated: Any, clusters: Any, processors: int, dtype: str, launched: int
+) -> None:
+    """Those run side by side: of float32 in full each cluster has up to eight rows."""
+    clusters(processors, 16)
+    cuda.set_kernel("resident")
+    p = Problem(
+        tensors, make(tensors, "gru", 1, dtype, inputs=8, bidirectional=True), 7, 16 if dtype == "float32" else 5
+    )
+    launches = Launches(emulated)
     cuda.overlap_layers(False)
     wanted = p.results()
-    apart = launches() - begin
-    cuda.overlap_layers(True, steps=3)
+    assert launches.since() == [2, 2]
+    cuda.overlap_layers(True, steps=7)
     found = p.results()
-    assert apart == 2 * (launches() - begin - apart) == (2 if steps == 7 else apart)
-    assert (apart > 2) == (steps == 300)
+    assert launches.since() == [launched, launched]
     for a, b in zip(found, wanted, strict=True):
         assert tensors.equal(a, b)
 

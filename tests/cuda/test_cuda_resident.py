@@ -296,6 +296,55 @@ def test_float32_of_rows(tensors: Any, tf32: bool, cell: str) -> None:
     assert not torch.equal(alone, rk.forward(cell, x[:, 3:4].contiguous(), params, tuple(s[3:4] for s in state)).output)
 
 
+@pytest.mark.usefixtures("_tf32_off")
+@pytest.mark.parametrize("dtype", ["bfloat16", "tf32", "float32"])
+def test_clusters_that_a_card_does_not_have(tensors: Any, clusters: Any, dtype: str) -> None:
+    """A block has 32 units of an LSTM; of two gates twice as many."""
+    clusters(16, 8)
+    cuda.set_kernel("resident")
+    cuda.allow_tf32(dtype == "tf32")
+    kind = tensors.bfloat16 if dtype == "bfloat16" else tensors.float32
+    message = "resident: expected a GPU with clusters of 9 blocks, for 4 gates of H = 257, got one .* of at most 8"
+    for cell, hidden in (("lstm", 257), ("lstm", 256), ("janet", 257)):
+        params = {n: tensors.from_numpy(w).to(kind) for n, w in rk.init_params(cell, 4, hidden, rng=0).items()}
+        if (cell, hidden) == ("lstm", 257):
+            with pytest.raises(ValueError, match=message):
+                rk.forward(cell, tensors.zeros((1, 2, 4), dtype=kind), params)
+            clusters(16, 9)
+        rk.forward(cell, tensors.zeros((1, 2, 4), dtype=kind), params)
+        clusters(16, 8)
+
+
+@pytest.mark.parametrize(("hidden", "most", "half"), [(32, 1056, 528), (256, 120, 56), (384, 64, 32)])
+def test_rows_of_float32_on_a_card_that_is_not_here(emulated: Any, hidden: int, most: int, half: int) -> None:
+    """Eight for each cluster, of as many blocks as hold H, that its groups of processors have room for."""
+    for backward in (False, True):
+        asked = ("lstm", "float32", hidden)
+        emulated.resident_source(*asked, most, 132, backward=backward)
+        with pytest.raises(ValueError, match=f"expected at most {most} rows of float32 .*, got {most + 1}"):
+            emulated.resident_source(*asked, most + 1, 132, backward=backward)
+        emulated.resident_source(*asked, half, 132, pair=True, backward=backward)
+        with pytest.raises(ValueError, match="expected rows that half of the card has room for"):
+            emulated.resident_source(*asked, half + 1, 132, pair=True, backward=backward)
+
+
+@pytest.mark.usefixtures("_tf32_off")
+@pytest.mark.parametrize("dtype", ["bfloat16", "tf32", "float32"])
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
+def test_bits_do_not_depend_on_the_cards_room(tensors: Any, clusters: Any, cell: str, dtype: str) -> None:
+    """Which rows share a cluster does; of float32 in full how many."""
+    cuda.allow_tf32(dtype == "tf32")
+    kind = "bfloat16" if dtype == "bfloat16" else "float32"
+    p = make(cell, (4, 70 if dtype != "float32" else 15, 5, 40))
+    found = []
+    for processors in (4, 7, 40):  # a cluster has two blocks
+        clusters(processors, 16)
+        found.append(one_kernel.results(tensors, p, "resident", getattr(tensors, kind)))
+    for other in found[1:]:
+        for name, value in found[0].items():
+            assert tensors.equal(value, other[name]), name
+
+
 def test_rows_that_are_too_many_for_float32(tensors: Any) -> None:
     params = {n: tensors.from_numpy(w) for n, w in rk.init_params("lstm", 4, 256, rng=0).items()}
     cuda.set_kernel("resident")

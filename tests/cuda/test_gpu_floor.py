@@ -98,6 +98,20 @@ def test_what_cannot_be_kept() -> None:
     assert kept(without, Work(4, 1), 8, 20, "bfloat16", 1) is not None
 
 
+def test_a_cluster_lies_within_a_group() -> None:
+    groups = Card(**{**ROUND.__dict__, "groups": (3, 3, 4)})
+    assert [groups.clusters(blocks) for blocks in (1, 2, 3, 4, 5)] == [10, 4, 3, 1, 0]
+    # 20 rows: 4 clusters have 8 each, where 5 have 4, in tiles of 8 as well; 40 rows: 16 and 8.
+    fits, waits = (kept(groups, Work(4, 1), batch, 20, "bfloat16", 2) for batch in (20, 40))
+    assert fits == kept(ROUND, Work(4, 1), 20, 20, "bfloat16", 2)
+    assert waits == near(pytest.approx((128 + 100 + 200 + 80) / 1e3), "cluster of 2")
+    assert kept(groups, Work(4, 1), 8, 20, "bfloat16", 8) is None
+    for name in ("h100", "h200"):
+        card = CARDS[name]
+        assert sum(card.groups) == card.processors
+        assert [card.clusters(blocks) for blocks in (1, 2, 4, 8, 16)] == [132, 66, 31, 15, 7]
+
+
 def test_the_least_is_taken() -> None:
     assert step(ROUND, Work(4, 1), 3, 10, "bfloat16").way == "cluster of 1"
     assert step(ROUND, Work(4, 1), 3, 1000, "bfloat16").way == "launches"

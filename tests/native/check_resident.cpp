@@ -6,6 +6,7 @@
 
 #include "cells/all.h"
 
+#include "cuda/resident/occupancy.h"
 #include "layer_call.h"
 #include "resident_cells.h"
 #include "resident_machine.h"
@@ -173,15 +174,15 @@ float plain_sum(const std::vector<Pair<Stored>>& pairs, Index hidden) {
 }
 
 template <template <class> class OneCell, class Stored>
-void check_layer(const Layer& layer, int processors, unsigned seed, const Noise* noise = nullptr) {
+void check_layer(const Layer& layer, const ClusterRoom& room, unsigned seed, const Noise* noise = nullptr) {
     using Cell = OneCell<Vec<float>>;
     using Maths = ResidentMathsOf<Cell>;
     const Index hidden = layer.hidden, batch = layer.batch;
     using G = Geometry<Cell>;
     constexpr TileGates gates{Maths::hiddens, G::vectors, G::feedbacks};
-    const Resident shape = divide(gates, hidden, batch, processors, operands_with<Stored>(), most_shared(90),
-                                  noise ? masks_of(*noise) : 0);
-    if (shape.operands == Operands::full && batch > most_rows(gates, hidden, processors, most_shared(90)))
+    const Resident shape =
+        divide(gates, hidden, batch, room, operands_with<Stored>(), most_shared(90), noise ? masks_of(*noise) : 0);
+    if (shape.operands == Operands::full && batch > most_rows(gates, hidden, room, most_shared(90)))
         return expect(shape.blocks == 0, "more rows than there may be", shape);
     if (shape.blocks == 0) return expect(false, "does not fit", shape);
     LayerCall<Cell, Stored, Maths::hiddens> layer_call(layer, seed, noise);
@@ -287,6 +288,12 @@ int main() {
             check_cell<FedGates>(layer, processors, seed += 31);
             check_cell<FedSixGates>(layer, processors, seed += 31);
         }
+    // The same sums whatever the card has room for.
+    for (const ClusterRoom& room : {modelled_room(90, 132), half_of(modelled_room(90, 132)), modelled_room(120, 20)}) {
+        check_layer<Lstm, Bfloat16>({2, 70, 40, {}}, room, 15);
+        check_layer<GruResetBefore, Tf32>({2, 70, 40, {}}, room, 16);
+        check_layer<Gru, Full>({2, 70, 40, {}}, room, 17);
+    }
     check_cell<Lstm>({2, 3, 512, {}}, 132, 5);
     check_cell<Lstm>({2, 40, 200, {}}, 1, 6);
     check_halves<GruResetBefore>({2, 3, 512, {}}, 132, 7);

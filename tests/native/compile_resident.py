@@ -30,6 +30,7 @@ LAYERS += [("gru_reset_before", 512, 16), ("mut1", 256, 64), ("mgu", 511, 600), 
 LAYERS += [("mut3", 512, 16), ("lstm_fgr", 128, 16), ("lstm_fgr", 100, 600), ("lstm_fgr_program", 40, 9)]
 # Both directions in one kernel.
 PAIRS = [("lstm", 512, 16), ("gru", 256, 64), ("lstm_program", 40, 9)]
+FLOAT_PAIRS = [("lstm", 256, 56, False), ("gru", 256, 64, True)]
 # Backwards.
 BACKWARDS = [*LAYERS[:10], ("lstm_peephole", 512, 64), ("slstm", 512, 64), ("janet", 512, 40)]
 BACKWARDS += [("gru_reset_before", 512, 600), ("mgu", 512, 40), ("mut2_projected", 200, 600), ("mgu_program", 200, 33)]
@@ -40,7 +41,7 @@ MASKED_BACKWARDS += [("lstm_program", 40, 9, 3), ("mgu_program", 200, 33, 3)]
 # Both directions of a backward.
 BACKWARD_PAIRS = [("lstm", 512, 16), ("lstm_program", 40, 9)]
 # Of float32, in TF32 or not.
-FLOAT_LAYERS = [("lstm", 384, 16, True), ("lstm", 384, 8, False), ("gru", 256, 128, False), ("slstm", 100, 3, True)]
+FLOAT_LAYERS = [("lstm", 384, 16, True), ("lstm", 384, 8, False), ("gru", 256, 120, False), ("slstm", 100, 3, True)]
 FLOAT_LAYERS += [("gru_reset_before", 384, 16, True), ("gru_reset_before", 384, 8, False), ("mgu", 256, 128, False)]
 FLOAT_LAYERS += [("mut3", 384, 16, True), ("mut3", 256, 8, False), ("lstm_fgr", 144, 16, True)]
 FLOAT_LAYERS += [("lstm_fgr", 128, 8, False)]
@@ -50,12 +51,12 @@ FLOAT_BACKWARDS = [
     ("lstm", 256, 600, True),
     ("gru", 256, 600, True),
     ("rnn_tanh", 511, 16, True),
-    ("lstm", 384, 88, False),
+    ("lstm", 384, 64, False),
     ("rnn_tanh", 200, 300, False),
     ("lstm_program", 40, 9, True),
     ("lstm_program", 40, 9, False),
 ]
-FLOAT_BACKWARD_PAIRS = [("lstm", 256, 16, True), ("gru", 256, 64, False)]
+FLOAT_BACKWARD_PAIRS = [("lstm", 256, 16, True), ("gru", 256, 56, False)]
 MASKED_FLOAT_BACKWARDS = [("lstm", 384, 16, 3, True), ("gru_reset_before", 384, 8, 3, False)]
 PROCESSORS = 132
 WANTED = ("STAS",)  # and a product
@@ -97,6 +98,7 @@ def main(file: str, folder: str, *options: str) -> None:
     layers += [(*layer, "float32", tf32, False, True, masks) for *layer, masks, tf32 in MASKED_FLOAT_BACKWARDS]
     for given, pair, backward in (
         (FLOAT_LAYERS, False, False),
+        (FLOAT_PAIRS, True, False),
         (FLOAT_BACKWARDS, False, True),
         (FLOAT_BACKWARD_PAIRS, True, True),
     ):

@@ -11,6 +11,7 @@
 #include "cuda/graph.h"
 #include "cuda/on_device.h"
 #include "cuda/reference.cu"
+#include "cuda/resident/occupancy.h"
 #include "device_table.h"
 #include "emulated_sides.h"
 
@@ -18,8 +19,10 @@ namespace rnnkernels::cuda {
 namespace {
 
 constexpr int kDevices = 2;  // so that arrays can be on the wrong one
+constexpr int kProcessors = 2;
 int current = 0;
 int copies = 0;
+ClusterRoom room = kProcessors;
 
 void check_device(int device) {
     if (device < 0 || device >= kDevices)
@@ -51,8 +54,9 @@ bool is_recorded(void* stream) { return stream != nullptr; }
 int device_count() { return kDevices; }
 DeviceInfo device_info(int device) {
     check_device(device);
-    return {"the host", 90, 2, std::size_t{1} << 30};
+    return {"the host", 90, kProcessors, std::size_t{1} << 30};
 }
+ClusterRoom asked_room(int, int, int) { return room; }
 Versions versions() { return {13000, 13000}; }
 
 void* take_memory(int device, Index bytes) {
@@ -87,8 +91,14 @@ CublasInfo cublas_info() { throw Unavailable("cuBLAS 13 was not found (emulated)
 
 }  // namespace rnnkernels::cuda
 
-// A stream that its owner records, and how many copies have been put into streams, for tests (by ctypes).
+// A stream that its owner records, how many copies have been put into streams, and clusters for the card from now on:
+// those of so many processors, of at most so many blocks. For tests (by ctypes).
 extern "C" {
+__attribute__((visibility("default"))) void emulated_clusters(int processors, int most_blocks) {
+    rnnkernels::cuda::room = processors;
+    for (int blocks = most_blocks + 1; blocks <= rnnkernels::cuda::kMostCluster; ++blocks)
+        rnnkernels::cuda::room.count[blocks] = 0;
+}
 __attribute__((visibility("default"))) int emulated_copies() { return rnnkernels::cuda::copies; }
 __attribute__((visibility("default"))) void* emulated_recording() { return new rnnkernels::cuda::Recording; }
 __attribute__((visibility("default"))) void emulated_replay(void* stream) {

@@ -336,7 +336,10 @@ void make_grid_backward_ready(int, const OwnProgram*, const Grid&, Dtype) {}
 
 }  // namespace rnnkernels::cuda
 
-// How many resident backwards have run.
+// How many resident kernels have run.
+extern "C" __attribute__((visibility("default"))) int emulated_resident_forwards() {
+    return rnnkernels::cuda::resident_forwards;
+}
 extern "C" __attribute__((visibility("default"))) int emulated_resident_backwards() {
     return rnnkernels::cuda::resident_backwards;
 }

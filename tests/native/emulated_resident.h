@@ -11,16 +11,18 @@
 
 namespace rnnkernels::cuda {
 
+// How many there were; tests ask whether a call was served by one (emulated_programs.cpp).
+inline int resident_forwards = 0, resident_backwards = 0;
+
 template <class Maths>
 void put_emulated(const Queue& queue, const Resident& shape, const ResidentCall& call) {
-    ResidentPair pair{{call, call}, 0, false};
-    if (queue.pair) {
-        pair.call[0] = queue.pair->call[0], queue.pair->has_first = false;
-        pair.call[0].program = call.program;
-        pair.clusters = clusters_of(shape, pair.call[0].batch);
-    }
+    ResidentPair pair{{call, call}, 0, false, false};
+    if (queue.pair) pair = queue.pair->with(shape, call);
+    pair.call[0].program = call.program;
     const int clusters = pair.clusters + clusters_of(shape, call.batch);
     put(queue, [=] {
+        if (call.steps == 0) return;
+        ++resident_forwards;
         for (int cluster = clusters - 1; cluster >= 0; --cluster) {
             const PairPlace at = pair_place(cluster, pair.clusters);
             const ResidentCall& of = pair.call[at.call];
@@ -42,17 +44,11 @@ void put_resident_cell(int, const Queue& queue, const Resident& shape, const Res
     put_emulated<ResidentMathsOf<Cell>>(queue, shape, call);
 }
 
-// How many there were; tests ask whether a call was served by one (emulated_programs.cpp).
-inline int resident_backwards = 0;
-
 template <class Maths>
 void put_backward_emulated(const Queue& queue, const ResidentBackward& shape, const ResidentBackwardCall& call) {
-    ResidentBackwardPair pair{{call, call}, 0, false};
-    if (queue.backward_pair) {
-        pair.call[0] = queue.backward_pair->call[0], queue.backward_pair->has_first = false;
-        pair.call[0].program = call.program;
-        pair.clusters = clusters_of(shape.of, pair.call[0].batch);
-    }
+    ResidentBackwardPair pair{{call, call}, 0, false, false};
+    if (queue.backward_pair) pair = queue.backward_pair->with(shape.of, call);
+    pair.call[0].program = call.program;
     const int clusters = pair.clusters + clusters_of(shape.of, call.batch);
     put(queue, [=] {
         if (call.steps == 0) return;

@@ -142,10 +142,10 @@ RNNKERNELS_DEVICE constexpr int finished_place(const ResidentBackward& shape, in
 }
 
 // How a layer is divided; no blocks: it does not fit. In full all rows have to be there at once, as in a forward.
-constexpr ResidentBackward divide_backward(int gates, long long hidden, long long batch, int processors,
+constexpr ResidentBackward divide_backward(int gates, long long hidden, long long batch, const ClusterRoom& room,
                                            int shared = most_shared(90), Operands operands = Operands::halves,
                                            int masks = 0) {
-    ResidentBackward shape{divide(gates, hidden, batch, processors, operands, shared, masks)};
+    ResidentBackward shape{divide(gates, hidden, batch, room, operands, shared, masks)};
     if (shape.of.blocks == 0) return shape;
     // What a lane keeps of each group's units is registers, beside the weights: some ten of a unit. More of them than
     // this went to memory in a step for sm_120 (a vanilla RNN of 511 units, two groups). TF32 has the sums of all tiles

@@ -27,14 +27,19 @@ std::string not_resident(const CellTable& table, const ForwardCall& call, Dtype 
     const Operands operands = operands_of(dtype, in.where.tf32);
     const TileGates gates = tile_gates(table);
     const int shared = most_shared(card.capability);
-    const Resident shape = divide(table, in, operands, card.processors, shared);
+    const Resident shape = divide(table, in, operands, card.room, shared);
     if (shape.blocks > 0) return {};
-    const Index rows = operands == Operands::full ? most_rows(gates, in.shape.hidden, card.processors, shared) : 0;
+    const std::string sizes = std::to_string(gates.all) + " gates of H = " + std::to_string(in.shape.hidden);
+    // A row on a card with room for any cluster.
+    if (const int blocks = divide(gates, in.shape.hidden, 1, ClusterRoom(kMostCluster), operands, shared).blocks;
+        blocks > 0 && card.room.at_once(blocks) == 0)
+        return wanted("a GPU with clusters of " + std::to_string(blocks) + " blocks, for " + sizes,
+                      "one with clusters of at most " + std::to_string(card.room.largest()));
+    const Index rows = operands == Operands::full ? most_rows(gates, in.shape.hidden, card.room, shared) : 0;
     if (rows > 0)
         return wanted("at most " + std::to_string(rows) + " rows of float32 (more with allow_tf32)",
                       std::to_string(in.shape.batch));
-    return wanted("sizes whose weights stay in registers (docs/cuda.md)",
-                  std::to_string(gates.all) + " gates of H = " + std::to_string(in.shape.hidden));
+    return wanted("sizes whose weights stay in registers (docs/cuda.md)", sizes);
 }
 
 std::string not_resident(const CellTable& table, const BackwardCall& call, Dtype dtype, const Card& card) {
@@ -47,8 +52,8 @@ std::string not_resident(const CellTable& table, const BackwardCall& call, Dtype
         if ((k > 0 && call.d_sequence[k]) || call.norms[k])
             return "expected no gradients of states after h and no readings, got some";
     if (call.in.shape.hidden == 0) return {};
-    const ResidentBackward divided = divide_backward(table, call.in, operands_of(dtype, call.in.where.tf32),
-                                                     card.processors, most_shared(card.capability));
+    const ResidentBackward divided = divide_backward(table, call.in, operands_of(dtype, call.in.where.tf32), card.room,
+                                                     most_shared(card.capability));
     return divided.of.blocks > 0 ? std::string() : "expected sizes that fit a block's shared memory, got others";
 }
 

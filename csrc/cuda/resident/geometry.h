@@ -19,6 +19,7 @@
 #include "../standard.h"
 
 #include "../../math/target.h"
+#include "clusters.h"
 
 // Before a loop over values of a lane, which are registers only where every index is a constant. On the host they are
 // not.
@@ -40,7 +41,6 @@ inline constexpr int kWarpLanes = 32;
 
 inline constexpr int kMostGates = 8;      // of a unit
 inline constexpr int kMostWeights = 128;  // registers of a lane: with the rest they stay below 255
-inline constexpr int kMostCluster = 16;   // blocks; more than 8 need leave of the card
 inline constexpr int kBlockWarps = 8;
 inline constexpr int kMostGroups = 4;
 
@@ -216,10 +216,11 @@ constexpr TileGates tile_gates(const Table& table) {
     return {table.hidden.count + table.gated.count + table.feedback.count, table.vectors, table.feedback.count};
 }
 
-// How a layer is divided: `fitting` clusters are there at once for each number of blocks. No blocks: it does not fit.
+// How a layer is divided on a card, so that clusters for all rows are there at once if that can be. No blocks: it does
+// not fit, or the card has no such clusters. A row's sums are the same whatever the card has room for.
 // In full all rows have to be there at once: in a second wave of clusters they would wait for a whole sequence, and
 // with so many rows multiply-adds take longer than a product of TF32 or a library's.
-constexpr Resident divide(TileGates gates, long long hidden, long long batch, int processors,
+constexpr Resident divide(TileGates gates, long long hidden, long long batch, const ClusterRoom& room,
                           Operands operands = Operands::halves, int shared = most_shared(90), int masks = 0) {
     Resident of{gates.all, static_cast<int>(hidden), kBlockWarps, 0, 1, operands, kGroup, gates.vectors, gates.fed,
                 masks};
@@ -228,8 +229,9 @@ constexpr Resident divide(TileGates gates, long long hidden, long long batch, in
     const int units = of.warps * of.warp_units();
     const int blocks = static_cast<int>((hidden + units - 1) / units);
     if (blocks > kMostCluster || of.weights() > kMostWeights) return of;
+    const long long fitting = room.at_once(blocks);
+    if (fitting == 0) return of;
     of.blocks = blocks;
-    const long long fitting = processors > blocks ? processors / blocks : 1;
     if (operands == Operands::full) {
         of.rows = 1;
         while (of.rows < kGroup && of.rows * fitting < batch) of.rows *= 2;
@@ -250,12 +252,12 @@ constexpr Resident divide(TileGates gates, long long hidden, long long batch, in
     return of;
 }
 // The most rows of a batch in full; 0: none, whatever their number.
-constexpr long long most_rows(TileGates gates, long long hidden, int processors, int shared) {
+constexpr long long most_rows(TileGates gates, long long hidden, const ClusterRoom& room, int shared) {
     long long most = 0;
     for (int rows = 1; rows <= kGroup; rows *= 2) {
-        const Resident one = divide(gates, hidden, 1, processors, Operands::full, shared);
-        const long long fitting = one.blocks > 0 ? (processors > one.blocks ? processors / one.blocks : 1) : 0;
-        if (fitting > 0 && divide(gates, hidden, rows * fitting, processors, Operands::full, shared).blocks > 0)
+        const Resident one = divide(gates, hidden, 1, room, Operands::full, shared);
+        const long long fitting = room.at_once(one.blocks);
+        if (fitting > 0 && divide(gates, hidden, rows * fitting, room, Operands::full, shared).blocks > 0)
             most = rows * fitting;
     }
     return most;

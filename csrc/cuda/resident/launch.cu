@@ -58,14 +58,9 @@ void launch(const Queue& queue, cudaKernel_t kernel, int clusters, const Residen
 }
 
 void put(int number, const OwnProgram* program, const Queue& queue, const Resident& shape, const ResidentCall& call) {
-    int clusters = clusters_of(shape, call.batch);
     ResidentPair pair{};
-    if (queue.pair) {
-        pair = *queue.pair, queue.pair->has_first = false;
-        pair.call[1] = call;
-        pair.clusters = clusters_of(shape, pair.call[0].batch);
-        clusters += pair.clusters;
-    }
+    if (queue.pair) pair = queue.pair->with(shape, call);
+    const int clusters = pair.clusters + clusters_of(shape, call.batch);
     if (clusters == 0 || call.steps == 0) return;
     launch(queue, forward_of(number, program, shape, call.a.storage, queue.pair != nullptr), clusters, shape,
            shape.shared_bytes(), queue.pair ? static_cast<const void*>(&pair) : &call);
@@ -73,14 +68,9 @@ void put(int number, const OwnProgram* program, const Queue& queue, const Reside
 
 void put(int number, const OwnProgram* program, const Queue& queue, const ResidentBackward& shape,
          const ResidentBackwardCall& call) {
-    int clusters = clusters_of(shape.of, call.batch);
     ResidentBackwardPair pair{};
-    if (queue.backward_pair) {
-        pair = *queue.backward_pair, queue.backward_pair->has_first = false;
-        pair.call[1] = call;
-        pair.clusters = clusters_of(shape.of, pair.call[0].batch);
-        clusters += pair.clusters;
-    }
+    if (queue.backward_pair) pair = queue.backward_pair->with(shape.of, call);
+    const int clusters = pair.clusters + clusters_of(shape.of, call.batch);
     if (clusters == 0 || call.steps == 0) return;
     launch(queue, backward_of(number, program, shape, call.a.storage, queue.backward_pair != nullptr), clusters,
            shape.of, shape.shared_bytes(), queue.backward_pair ? static_cast<const void*>(&pair) : &call);

@@ -1,5 +1,6 @@
 // Both directions of a layer in one resident kernel: the grid holds the clusters of the one, then those of the other.
-// Nothing goes between them; they may have other numbers of rows and steps, and have one shape.
+// Nothing goes between them; they may have other numbers of rows and steps, and have one shape. On the host the first
+// brings its call of a launch, and the second puts both.
 #pragma once
 
 #include "backward_maths.h"
@@ -7,18 +8,37 @@
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
+// Clusters for so many rows of the batch.
+RNNKERNELS_DEVICE constexpr int clusters_of(const Resident& shape, Index batch) {
+    const Index rows = shape.cluster_rows();
+    return static_cast<int>((batch + rows - 1) / rows);
+}
+
 // One kernel's argument.
-struct ResidentPair {
-    ResidentCall call[2];
+template <class Call>
+struct PairOf {
+    Call call[2];
     int clusters;    // of the first; the others are the second's
-    bool has_first;  // on the host: the second is still to come
+    bool waits;      // on the host: the second has steps for a launch, too
+    bool has_first;  // on the host: the first's are there
+
+    // Whether the first's steps are kept until the second brings its own; else they are launched by themselves.
+    constexpr bool keeps(const Call& brought) {
+        if (!waits || has_first) return false;
+        call[0] = brought, has_first = true;
+        return true;
+    }
+    // The argument of the launch that this call is the last of.
+    constexpr PairOf with(const Resident& shape, const Call& brought) {
+        PairOf both = *this;
+        both.call[1] = brought;
+        both.clusters = has_first ? clusters_of(shape, call[0].batch) : 0;
+        has_first = false;
+        return both;
+    }
 };
-// Likewise of a backward.
-struct ResidentBackwardPair {
-    ResidentBackwardCall call[2];
-    int clusters;
-    bool has_first;
-};
+using ResidentPair = PairOf<ResidentCall>;
+using ResidentBackwardPair = PairOf<ResidentBackwardCall>;
 
 // What a cluster of the grid works on: whose rows, and which of them.
 struct PairPlace {
@@ -28,15 +48,6 @@ struct PairPlace {
 RNNKERNELS_DEVICE constexpr PairPlace pair_place(int cluster, int clusters_of_first) {
     if (cluster < clusters_of_first) return {0, cluster};
     return {1, cluster - clusters_of_first};
-}
-
-// Of a card's processors, so that two calls have room at once.
-constexpr int half_of(int processors) { return processors > 1 ? processors / 2 : 1; }
-
-// Clusters for so many rows of the batch.
-RNNKERNELS_DEVICE constexpr int clusters_of(const Resident& shape, Index batch) {
-    const Index rows = shape.cluster_rows();
-    return static_cast<int>((batch + rows - 1) / rows);
 }
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -1,0 +1,138 @@
+"""Breaks of how many clusters a card holds at once (tests/native/check_overlap.cpp), and of who is told."""
+
+from .record import EMULATED, OVERLAP, Break
+
+D = "csrc/cuda/resident"
+TESTS = "tests/cuda/test_cuda_resident.py -k"
+DIRECTIONS = "tests/cuda/test_cuda_overlap.py -k"
+
+BREAKS = [
+    Break(
+        "clusters: a card is one group of processors",
+        f"{D}/occupancy.h",
+        "for (int blocks = 1; blocks <= most; ++blocks) room.count[blocks] += size / blocks;",
+        "for (int blocks = 1; blocks <= most; ++blocks) room.count[blocks] = processors / blocks + 0 * size;",
+        "",
+        OVERLAP,
+    ),
+    Break(
+        "clusters: every card has clusters of 16 blocks",
+        f"{D}/occupancy.h",
+        "capability / 10 <= 10 ? kMostCluster : kPortableCluster",
+        "capability / 10 <= 99 ? kMostCluster : kPortableCluster",
+        "",
+        OVERLAP,
+    ),
+    Break(
+        "clusters: an odd processor is lost",
+        f"{D}/occupancy.h",
+        "even + (group + 1 == groups ? processors % 2 : 0);",
+        "even;",
+        "",
+        OVERLAP,
+    ),
+    Break(
+        "clusters: of more than 8 blocks there are what the model says where the card says nothing",
+        f"{D}/occupancy.h",
+        "room.count[blocks] = blocks <= kPortableCluster ? model.count[blocks] : 0;",
+        "room.count[blocks] = model.count[blocks];",
+        "",
+        OVERLAP,
+    ),
+    Break(
+        "clusters: what a card says is not heard",
+        f"{D}/occupancy.h",
+        "room.count[blocks] = said[blocks];",
+        "room.count[blocks] = model.count[blocks];",
+        "",
+        OVERLAP,
+    ),
+    Break(
+        "clusters: half of the card is all of it",
+        f"{D}/clusters.h",
+        "for (int& count : room.count) count /= 2;",
+        "for (int& count : room.count) count /= 1;",
+        "",
+        OVERLAP,
+    ),
+    Break(
+        "clusters: a layer is divided for clusters that the card cannot have",
+        f"{D}/geometry.h",
+        "const long long fitting = room.at_once(blocks);\n    if (fitting == 0) return of;",
+        "const long long fitting = room.at_once(blocks) > 0 ? room.at_once(blocks) : 1;",
+        "",
+        OVERLAP,
+    ),
+    Break(
+        "clusters: in full float32 a second wave of them is taken",
+        f"{D}/geometry.h",
+        "if (of.rows * fitting < batch || !fits) of.blocks = 0;",
+        "if (of.rows * fitting * 2 < batch || !fits) of.blocks = 0;",
+        "",
+        OVERLAP,
+    ),
+    Break(
+        "clusters: a pair's launch has the first's rows of the launch before",
+        f"{D}/pair.h",
+        "both.clusters = has_first ? clusters_of(shape, call[0].batch) : 0;",
+        "both.clusters = clusters_of(shape, call[0].batch);",
+        "",
+        OVERLAP,
+    ),
+    Break(
+        "clusters: the first of a pair is kept though the second has no steps left",
+        f"{D}/pair.h",
+        "if (!waits || has_first) return false;",
+        "if (has_first) return false;",
+        "",
+        OVERLAP,
+    ),
+    Break(
+        "clusters: nobody says which a card does not have",
+        f"{D}/coverage.cpp",
+        "blocks > 0 && card.room.at_once(blocks) == 0)",
+        "blocks > 0 && card.room.at_once(blocks) < 0)",
+        f"{TESTS} clusters_that",
+        EMULATED,
+    ),
+    Break(
+        "clusters: processors are divided by blocks, whatever the card says",
+        "csrc/cuda/cards.cpp",
+        "card.room = asked_room(device, card.capability, card.processors);",
+        "card.room = asked_room(device, card.capability, card.processors), card.room = card.processors;",
+        f"{TESTS} clusters_that",
+        EMULATED,
+    ),
+    Break(
+        "clusters: each direction has the whole card",
+        "csrc/cuda/together.cpp",
+        "call->queue.resident = half_of(call->queue.resident), call->queue.rows = rows;",
+        "call->queue.rows = rows;",
+        f"{DIRECTIONS} half_of_the_card",
+        EMULATED,
+    ),
+    Break(
+        "clusters: both directions' kernel is for the rows of the first",
+        "csrc/cuda/together.cpp",
+        "std::max(a.in().shape.batch, b.in().shape.batch)",
+        "std::max(a.in().shape.batch, a.in().shape.batch)",
+        f"{DIRECTIONS} other_sizes",
+        EMULATED,
+    ),
+    Break(
+        "clusters: directions with other rows in a step are two launches",
+        "csrc/cuda/together.cpp",
+        "if (one.where.tf32 != other.where.tf32 ||",
+        "if (s.batch != o.batch || one.where.tf32 != other.where.tf32 ||",
+        f"{DIRECTIONS} are_one_launch",
+        EMULATED,
+    ),
+    Break(
+        "clusters: the rest of the longer call is kept for nobody",
+        "csrc/cuda/together.cpp",
+        "pairs.backward.waits = one.left() && other.left();",
+        "pairs.backward.waits = one.left() || other.left();",
+        f"{DIRECTIONS} other_sizes",
+        EMULATED,
+    ),
+]
