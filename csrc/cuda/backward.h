@@ -134,10 +134,11 @@ public:
         }
         call.weight = static_cast<const std::uint16_t*>(in_.weight_hh);
         int gate = 0;
-        for (const ProductGates* product : {&table_.hidden, &table_.gated})
+        for (const ProductGates* product : {&table_.hidden, &table_.gated, &table_.feedback})
             for (int i = 0; i < product->count; ++i) call.gate_row[gate++] = product->row[i];
+        call.fed_weight = static_cast<const std::uint16_t*>(in_.weight_gg);
         call.batch = shape_.batch, call.steps = last - first;
-        call.starts = starts_, call.first_step = first, call.behind = rows_.count(last);
+        call.starts = starts_, call.first_step = first, call.behind = table_.vectors > 0 ? 0 : rows_.count(last);
         if (queue_.grid > 0) {
             launches_.grid_backward(queue_, grid_, {call, Base::cleared_exchange()}, launches_.program);
             return true;

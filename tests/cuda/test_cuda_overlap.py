@@ -149,7 +149,7 @@ def test_directions_overlap_to_the_same_bits(tensors: Any, cell: str, options: s
 @pytest.mark.parametrize("dtype", ["bfloat16", "tf32", "float32"])
 @pytest.mark.parametrize("way", ["layers", "directions"])
 @pytest.mark.parametrize("lengths", [None, [7, 0, 3, 5, 7]])
-@pytest.mark.parametrize("cell", ["lstm", "gru", "janet"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "janet", "mut3"])
 def test_resident_kernels_overlap_to_the_same_bits(tensors: Any, cell: str, lengths: Any, way: str, dtype: str) -> None:
     """Both directions' steps in one launch."""
     cuda.set_kernel("resident")
@@ -162,12 +162,15 @@ def test_resident_kernels_overlap_to_the_same_bits(tensors: Any, cell: str, leng
 @pytest.mark.usefixtures("_overlap")
 @pytest.mark.parametrize("dtype", ["bfloat16", "tf32", "float32"])
 @pytest.mark.parametrize("steps", [7, 300])
-def test_both_directions_backwards_are_one_launch(tensors: Any, emulated: Any, steps: int, dtype: str) -> None:
+@pytest.mark.parametrize("cell", ["gru", "mut3"])
+def test_both_directions_backwards_are_one_launch(
+    tensors: Any, emulated: Any, cell: str, steps: int, dtype: str
+) -> None:
     """For each chunk; of several the last one first."""
     cuda.set_kernel("resident")
     cuda.allow_tf32(dtype == "tf32")
     launches = ctypes.CDLL(emulated.__file__).emulated_resident_backwards
-    stack = make(tensors, "gru", 1, "bfloat16" if dtype == "bfloat16" else "float32", inputs=8, bidirectional=True)
+    stack = make(tensors, cell, 1, "bfloat16" if dtype == "bfloat16" else "float32", inputs=8, bidirectional=True)
     p = Problem(tensors, stack, steps, 5)
     begin = launches()
     cuda.overlap_layers(False)

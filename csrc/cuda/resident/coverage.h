@@ -20,8 +20,7 @@ std::string not_resident(const CellTable& table, const BackwardCall& call, Dtype
 // How a layer is divided on so many processors, whose blocks have so many bytes of shared memory.
 inline ResidentBackward divide_backward(const CellTable& table, const Shape& shape, Operands operands, int processors,
                                         int shared) {
-    return divide_backward(table.hidden.count + table.gated.count, shape.hidden, shape.batch, processors, shared,
-                           operands);
+    return divide_backward(tile_gates(table), shape.hidden, shape.batch, processors, shared, operands);
 }
 inline Resident divide(const CellTable& table, const Inputs& in, Operands operands, int processors, int shared) {
     return divide(tile_gates(table), in.shape.hidden, in.shape.batch, processors, operands, shared, masks_of(in.noise));
