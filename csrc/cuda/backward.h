@@ -135,13 +135,15 @@ public:
         }
         call.weight = static_cast<const std::uint16_t*>(in_.weight_hh);
         int gate = 0;
-        for (const ProductGates* product : {&table_.hidden, &table_.gated})
+        for (const ProductGates* product : {&table_.hidden, &table_.gated, &table_.feedback})
             for (int i = 0; i < product->count; ++i) call.gate_row[gate++] = product->row[i];
+        call.fed_weight = static_cast<const std::uint16_t*>(in_.weight_gg);
         call.batch = shape_.batch, call.steps = last - first;
-        call.starts = starts_, call.first_step = first, call.behind = rows_.count(last);
+        // Of a cell with vectors, and with dropped operands, what is carried has the product of the step behind.
+        call.starts = starts_, call.first_step = first;
+        call.behind = table_.vectors > 0 || masks_.drops ? 0 : rows_.count(last);
         call.masks = unit_masks(in_.noise, rows_.of_rows);
         if (masks_.drops) {
-            call.behind = 0;  // its product was added to what is carried
             call.a.made = offset(Base::gated_, storage_, at_step(first).in_chunk * shape_.hidden);
             call.a.made_dtype = storage_;
         }

@@ -47,9 +47,10 @@ constexpr CellLaunches<T> make_launches() {
         launches.feedback = launch<FeedbackBody<Cell, T>, ForwardArrays<T>>;
         launches.feedback_backward = launch<FeedbackBackwardBody<Cell, T>, BackwardArrays<T>>;
     }
-    if constexpr (sizeof(T) == 4 && has_resident<Cell>) launches.resident = launch_resident<Cell, number>;
-    if constexpr (sizeof(T) == 4 && has_resident_backward<Cell>)
+    if constexpr (sizeof(T) == 4 && has_resident<Cell>) {
+        launches.resident = launch_resident<Cell, number>;
         launches.resident_backward = launch_resident_backward<Cell, number>;
+    }
     if constexpr (sizeof(T) == 4 && has_grid<Cell>) {
         launches.grid = launch_grid<Cell, number, GridCall>;
         launches.grid_backward = launch_grid<Cell, number, GridBackwardCall>;

@@ -5,6 +5,7 @@ from .record import EMULATED, RESIDENT, Break
 D = "csrc/cuda/resident"
 GEOMETRY = f"{D}/backward_geometry.h"
 WARP = f"{D}/backward_warp.h"
+WEIGHTS = f"{D}/backward_weights.h"
 CELL = f"{D}/backward_cell_maths.h"
 MATHS = f"{D}/backward_maths.h"
 KERNEL = f"{D}/backward_kernel.h"
@@ -69,17 +70,17 @@ BREAKS = [
     ),
     Break(
         "resident backward: the weight is not transposed",
-        WARP,
-        "(call_.gate_row[from.gate] * hidden() + unit) * hidden() + column;",
-        "(call_.gate_row[from.gate] * hidden() + column) * hidden() + unit;",
+        WEIGHTS,
+        "return weight_in(call_.weight, row * hidden() + column);",
+        "return weight_in(call_.weight, (row - unit + column) * hidden() + unit);",
         "",
         RESIDENT,
     ),
     Break(
         "resident backward: units behind H have no gate gradients of 0",
         WARP,
-        "for (int i = 0; i < Maths::hidden_count(call_); ++i) du[i] = V(0.0F);",
-        'for (int i = 0; i < Maths::hidden_count(call_); ++i) du[i] = V(__builtin_nanf(""));',
+        "for (int i = 0; i < multiplied(); ++i) du[i] = V(0.0F);",
+        'for (int i = 0; i < multiplied(); ++i) du[i] = V(__builtin_nanf(""));',
         "",
         RESIDENT,
     ),
@@ -110,8 +111,8 @@ BREAKS = [
     Break(
         "resident backward: gradients of states stay where they are",
         WARP,
-        "call_.a.carried[k][at] = carried_[g][s][k][lane];",
-        "(void)carried_[g][s][k][lane];",
+        "call_.a.carried[k][at] = carried[k].raw;",
+        "(void)carried[k].raw;",
         "",
         RESIDENT,
     ),
@@ -142,7 +143,7 @@ BREAKS = [
     Break(
         "resident backward: the engine says of no row that a step stands behind",
         "csrc/cuda/backward.h",
-        "call.behind = rows_.count(last);",
+        "call.behind = table_.vectors > 0 ? 0 : rows_.count(last);",
         "call.behind = 0;",
         f"{TESTS} backward_in_chunks",
         EMULATED,
@@ -166,16 +167,16 @@ BREAKS = [
     Break(
         "resident backward: spare weights of all tiles in one place",
         GEOMETRY,
-        "return tile * depth() - held_before(tile) + k - held(tile);",
+        "return tile * weight_depth() - held_before(tile) + k - held(tile);",
         "return 0 * tile + k - held(tile);",
         "",
         RESIDENT,
     ),
     Break(
         "resident backward: spare weights in the other order",
-        WARP,
+        WEIGHTS,
         "m_.put_spare(lane, m_.shape().spare_of(tile, k), words);",
-        "m_.put_spare(lane, m_.shape().spare_of(tile, m_.shape().depth() - 1 - k + m_.shape().held(tile)), words);",
+        "m_.put_spare(lane, m_.shape().spare_of(tile, m_.shape().weight_depth() - 1 - k + m_.shape().held(tile)), words);",
         "",
         RESIDENT,
     ),
@@ -189,9 +190,9 @@ BREAKS = [
     ),
     Break(
         "resident backward: parts of float32 are those of another row",
-        WARP,
-        "full_part_place(m_.shape(), m_.block, group_row(lane), at.unit), parts);",
-        "full_part_place(m_.shape(), m_.block, m_.shape().of.rows - 1 - group_row(lane), at.unit), parts);",
+        WEIGHTS,
+        "full_part_place(m_.shape(), m_.block, group_row(lane), at.unit);",
+        "full_part_place(m_.shape(), m_.block, m_.shape().of.rows - 1 - group_row(lane), at.unit);",
         "",
         RESIDENT,
     ),
@@ -205,7 +206,7 @@ BREAKS = [
     ),
     Break(
         "resident backward: a lane without a row of float32 sends one",
-        WARP,
+        WEIGHTS,
         "if (at.block >= m_.shape().of.blocks || group_row(lane) >= m_.shape().of.rows) return;",
         "if (at.block >= m_.shape().of.blocks) return;",
         "",
@@ -237,7 +238,7 @@ BREAKS = [
     ),
     Break(
         "resident backward: only the even tiles of TF32",
-        WARP,
+        WEIGHTS,
         "m_.template multiply<Stored>(sum[tile][i], weight_[tile][k + i], b[2 * i], b[2 * i + 1]);",
         "m_.template multiply<Stored>(sum[tile][i], weight_[tile][k + i], b[0], b[1]);",
         "",

@@ -1,8 +1,12 @@
-"""Breaks of resident kernels whose products read vectors that are fed back, emulated warp by warp."""
+"""Breaks of resident kernels whose products read vectors that are fed back, and of their backwards: emulated."""
 
 from .record import EMULATED, RESIDENT, Break
 
 D = "csrc/cuda/resident"
+BACKWARD_GEOMETRY = f"{D}/backward_geometry.h"
+BACKWARD_WARP = f"{D}/backward_warp.h"
+BACKWARD_WEIGHTS = f"{D}/backward_weights.h"
+PROGRAMS = "tests/cuda/test_cuda_own_cells.py -k test_own_cells"
 EVERY_CELL = "tests/cuda/test_cuda_resident.py -k 'every_cell and (mut3 or fgr)'"
 
 BREAKS = [
@@ -115,7 +119,135 @@ BREAKS = [
         f"{D}/program_maths.h",
         "RNNKERNELS_INLINE void set_vector(int k, int, V value) const { fed[k] = value; }",
         "RNNKERNELS_INLINE void set_vector(int k, int, V value) const { fed[0 * k] = value; }",
-        "tests/cuda/test_cuda_own_cells.py -k test_own_cells",
+        PROGRAMS,
+        EMULATED,
+    ),
+    Break(
+        "resident backward, fed back: parts of a vector go to the section of the first",
+        BACKWARD_GEOMETRY,
+        "return {first, first + fed, 1 + vector, vector * fed};",
+        "return {first, first + fed, 1, vector * fed};",
+        "",
+        RESIDENT,
+    ),
+    Break(
+        "resident backward, fed back: a vector's weights are the first's",
+        BACKWARD_WEIGHTS,
+        "(row * m_.shape().of.vectors + vector) * hidden() + column",
+        "(row * m_.shape().of.vectors + 0 * vector) * hidden() + column",
+        "",
+        RESIDENT,
+    ),
+    Break(
+        "resident backward, fed back: parts of another section are taken",
+        BACKWARD_WARP,
+        "sum(buffer, fed_[k], 1 + k);",
+        "sum(buffer, fed_[k], k);",
+        "",
+        RESIDENT,
+    ),
+    Break(
+        "resident backward, fed back: what comes to h is not there for the vectors' maths",
+        BACKWARD_WARP,
+        "carried[0] = V(product_[g][s][lane]) + carried[0];",
+        "",
+        "",
+        RESIDENT,
+    ),
+    Break(
+        "resident backward, fed back: vectors are made of the states a step earlier",
+        BACKWARD_WARP,
+        "join(g, s, lane, at, t + 1, kept + Maths::state_count(call_), row < next, carried);",
+        "join(g, s, lane, at, t + 1, kept, row < next, carried);",
+        "",
+        RESIDENT,
+    ),
+    Break(
+        "resident backward, fed back: the same with two products",
+        f"{D}/two_products_backward_warp.h",
+        "lane, at, t + 1, kept + Maths::state_count(call_), row < next,",
+        "lane, at, t + 1, kept, row < next,",
+        "",
+        RESIDENT,
+    ),
+    Break(
+        "resident backward, fed back: what the first step's products give is left out",
+        BACKWARD_WARP,
+        "join(g, s, lane, at, 0, kept, true, carried);",
+        "(void)kept;",
+        "",
+        RESIDENT,
+    ),
+    Break(
+        "resident backward, fed back: rows that the first step has not get something, too",
+        BACKWARD_WARP,
+        "if (row >= call_.count(0)) return true;",
+        "if (row >= call_.batch) return true;",
+        "",
+        RESIDENT,
+    ),
+    Break(
+        "resident backward, fed back: the gated state's exchange waits for vectors",
+        f"{D}/two_products_backward_geometry.h",
+        "exchanges == 2 && parts_are_gated(buffer) ? shape.bytes()",
+        "exchanges == 3 && parts_are_gated(buffer) ? shape.bytes()",
+        "",
+        RESIDENT,
+    ),
+    Break(
+        "resident backward, fed back: gate gradients of vectors are the first of h",
+        f"{D}/backward_cell_maths.h",
+        "d[slot(Base::layout.feedback + i)]",
+        "d[slot(Base::layout.hidden + 0 * i)]",
+        "",
+        RESIDENT,
+    ),
+    Break(
+        "resident backward, fed back: with two products those of vectors are not put",
+        f"{D}/two_products_backward_warp.h",
+        "put(lane, buffer, g, s, m_.shape().of.first_fed(), Maths::fed_count(call_),",
+        "put(lane, buffer, g, s, m_.shape().of.first_fed(), 0 * Maths::fed_count(call_),",
+        "",
+        RESIDENT,
+    ),
+    Break(
+        "resident backward, fed back: rows of the weight are the first product's",
+        "csrc/cuda/backward.h",
+        "{&table_.hidden, &table_.gated, &table_.feedback})\n            for (int i = 0;",
+        "{&table_.hidden, &table_.gated, &table_.hidden})\n            for (int i = 0;",
+        EVERY_CELL,
+        EMULATED,
+    ),
+    Break(
+        "resident backward, fed back: vectors' own weight is that of h",
+        "csrc/cuda/backward.h",
+        "call.fed_weight = static_cast<const std::uint16_t*>(in_.weight_gg);",
+        "call.fed_weight = call.weight;",
+        EVERY_CELL,
+        EMULATED,
+    ),
+    Break(
+        "resident backward, fed back: a program's gate gradients of vectors are not multiplied",
+        f"{D}/backward_program_maths.h",
+        "du[hiddens + column - first_fed] = value;",
+        "du[hiddens + column - first_fed] = V(0.0F * value.raw);",
+        PROGRAMS,
+        EMULATED,
+    ),
+    Break(
+        "resident backward, fed back: nor are those of a program of two products",
+        f"{D}/two_products_backward_program_maths.h",
+        "du[count + i] = d[first_fed + i];",
+        "du[count + i] = V(0.0F * d[first_fed + i].raw);",
+        PROGRAMS,
+        EMULATED,
+    ),
+    Break(
+        "resident backward, fed back: vectors read an input of the step before",
+        BACKWARD_WARP,
+        "at.row = call_.first(t) + at.of_batch;",
+        "at.row = call_.first(t > 0 ? t - 1 : t) + at.of_batch;",
+        PROGRAMS,
         EMULATED,
     ),
 ]

@@ -41,7 +41,7 @@ BREAKS = [
     Break(
         "resident backward, two products: the gated product has the gates of both",
         GEOMETRY,
-        "DepthRange{between, shape.depth()}",
+        "DepthRange{between, shape.first_fed()}",
         "DepthRange{0, shape.depth()}",
         "",
         RESIDENT,
@@ -161,8 +161,8 @@ BREAKS = [
     Break(
         "resident backward, two products: rows of the weight are the first product's",
         "csrc/cuda/backward.h",
-        "for (const ProductGates* product : {&table_.hidden, &table_.gated})\n            for (int i = 0;",
-        "for (const ProductGates* product : {&table_.hidden, &table_.hidden})\n            for (int i = 0;",
+        "{&table_.hidden, &table_.gated, &table_.feedback})\n            for (int i = 0;",
+        "{&table_.hidden, &table_.hidden, &table_.feedback})\n            for (int i = 0;",
         EVERY_CELL,
         EMULATED,
     ),

@@ -149,7 +149,7 @@ def test_directions_overlap_to_the_same_bits(tensors: Any, cell: str, options: s
 @pytest.mark.parametrize("dtype", ["bfloat16", "tf32", "float32"])
 @pytest.mark.parametrize("way", ["layers", "directions"])
 @pytest.mark.parametrize("lengths", [None, [7, 0, 3, 5, 7]])
-@pytest.mark.parametrize("cell", ["lstm", "gru", "janet"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "janet", "mut3"])
 def test_resident_kernels_overlap_to_the_same_bits(tensors: Any, cell: str, lengths: Any, way: str, dtype: str) -> None:
     """Both directions' steps in one launch."""
     cuda.set_kernel("resident")
@@ -189,7 +189,7 @@ def test_masks_in_resident_kernels_overlap_to_the_same_bits(tensors: Any, cell: 
 @pytest.mark.usefixtures("_overlap")
 @pytest.mark.parametrize("dtype", ["bfloat16", "tf32", "float32"])
 @pytest.mark.parametrize("options", ["dense", "chunks", "lengths", "resets"])
-@pytest.mark.parametrize("cell", ["gru", "mgu"])
+@pytest.mark.parametrize("cell", ["gru", "mgu", "mut3"])
 def test_both_directions_are_one_launch(
     tensors: Any, emulated: Any, clusters: Any, cell: str, options: str, dtype: str
 ) -> None:

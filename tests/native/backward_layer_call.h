@@ -32,7 +32,8 @@ class BackwardLayerCall {
     using Word = WordOf<Stored>;
     using G = Geometry<Cell>;
     static constexpr Layout layout = layout_of(table_of<Cell>());
-    static constexpr int columns = layout.columns.count, gates = G::hiddens + G::gateds;
+    static constexpr int columns = layout.columns.count, gates = G::hiddens + G::gateds + G::feedbacks;
+    static constexpr bool apart = own_feedback_weight<Cell>;
 
 public:
     // With masks, where some noise is given.
@@ -45,7 +46,9 @@ public:
         fill_words(output_, rows_ * hidden, 1);
         fill_words(d_output_, rows_ * hidden, 1);
         fill_words(h_, layer.batch * hidden, 1);
-        fill_words(weight_, gates * hidden * hidden, 1 / std::sqrt(static_cast<float>(hidden)));
+        const float scale = 1 / std::sqrt(static_cast<float>(hidden));
+        fill_words(weight_, gates * hidden * hidden, scale);
+        if (apart) fill_words(fed_weight_, G::feedbacks * G::vectors * hidden * hidden, scale);
         places_.resize(rows_);
         std::iota(places_.begin(), places_.end(), 0);
         std::shuffle(places_.begin(), places_.end(), random_);
@@ -68,8 +71,8 @@ public:
             last = first;
         }
     }
-    // The second one. sum(gradient, first, count, column): of a row's gate gradients (count, H) and a column of
-    // weight_hh, of a product with so many gates from the first-th on.
+    // The second one. sum(gradient, first, count, column, vector): of a row's gate gradients (count, H) and a column of
+    // weight_hh, of a product with so many gates from the first-th on; of fed gates a vector's.
     template <class Sum>
     void run_plainly(Sum sum) {
         const Masks<float> masks = plain_masks();
@@ -86,7 +89,7 @@ public:
             const auto product = [&](std::vector<float>& to, int first, int count, int column) {
                 each(t, [&](Index row, Index unit) {
                     to[row * layer_.hidden + unit] =
-                        sum(gradient + (row * columns + column) * layer_.hidden, first, count, unit);
+                        sum(gradient + (row * columns + column) * layer_.hidden, first, count, unit, 0);
                 });
             };
             if constexpr (two_products<Cell>) {
@@ -106,15 +109,31 @@ public:
             }
             if (!masks.drops) {
                 product(results_[1].product, 0, G::hiddens, layout.hidden);
-                continue;
+            } else {
+                std::vector<float> through(layer_.batch * layer_.hidden);
+                product(through, 0, G::hiddens, layout.hidden);
+                each(t, CarryDropped<float>{through.data(), a.carried[0], a.first, layer_.hidden, masks});
             }
-            std::vector<float> through(layer_.batch * layer_.hidden);
-            product(through, 0, G::hiddens, layout.hidden);
-            each(t, CarryDropped<float>{through.data(), a.carried[0], a.first, layer_.hidden, masks});
+            if constexpr (G::vectors > 0) {
+                std::vector<float> fed(layer_.batch * G::vectors * layer_.hidden);
+                each(t, [&](Index row, Index unit) {
+                    for (int k = 0; k < G::vectors; ++k)
+                        fed[(row * G::vectors + k) * layer_.hidden + unit] =
+                            sum(gradient + (row * columns + layout.feedback) * layer_.hidden, first_fed, G::feedbacks,
+                                unit, k);
+                });
+                a.fed_part = fed.data(), a.product = results_[1].product.data();
+                each(t, FeedbackBackwardBody<Cell, float>{a});
+            }
         }
     }
-    // Of a gate, from a unit to a column, as it is multiplied; and a number that stands in memory.
-    float weight(Index gate, Index unit, Index column) const {
+    // Of a gate, from a unit to a column, as it is multiplied, of a fed gate a vector's; and a number that stands in
+    // memory.
+    float weight(Index gate, Index unit, Index column, int vector) const {
+        if (apart && gate >= first_fed)
+            return operand(
+                fed_weight_[(((gate - first_fed) * layer_.hidden + unit) * G::vectors + vector) * layer_.hidden +
+                            column]);
         return operand(weight_[(gate * layer_.hidden + unit) * layer_.hidden + column]);
     }
     static float operand(Word word) {
@@ -135,12 +154,13 @@ public:
         expect(same(found.operand, wanted.operand), "h before");
         expect(same(found.made, wanted.made), "the gated state");
         for (int k = 0; k < G::states; ++k) expect(same(found.carried[k], wanted.carried[k]), "states");
-        // With recurrent dropout it is added to the states' gradients, and stays NaN.
-        if (layer_.steps > 0) expect(same(found.product, wanted.product), "what the products give");
+        // Of vectors, and with recurrent dropout, it is added to the states' gradients, and stays NaN.
+        if (layer_.steps > 0 && G::vectors == 0) expect(same(found.product, wanted.product), "what the products give");
         for (const Word bits : found.gradient) expect(std::isfinite(Stored::number(bits)), "not all is finite");
     }
 
 private:
+    static constexpr int first_fed = G::hiddens + G::gateds;
     static constexpr auto kNaN = static_cast<Word>(0x7fffffff);
     struct Results {
         std::vector<Word> gradient, operand, made;
@@ -184,7 +204,7 @@ private:
         a.diagonal = diagonal_.data();
         for (float& setting : a.settings) setting = 0.75F;
         for (int k = 0; k < G::states; ++k) a.carried[k] = to.carried[k].data();
-        a.product = drops() ? nullptr : to.product.data();
+        a.product = drops() || G::vectors > 0 ? nullptr : to.product.data();
         a.d_output = layer_.plain ? nullptr : d_output_.data();
         a.output = output_.data();
         a.saved = kept_.data() + row * kept_row(), a.kept_row = kept_row();
@@ -207,10 +227,11 @@ private:
         set_begin(call.a);
         call.to_step_before = to.product.data();
         call.weight = static_cast<const std::uint16_t*>(static_cast<const void*>(weight_.data()));
-        for (int i = 0; i < gates; ++i) call.gate_row[i] = i;
+        call.fed_weight = static_cast<const std::uint16_t*>(static_cast<const void*>(fed_weight_.data()));
+        for (int i = 0; i < gates; ++i) call.gate_row[i] = apart && i >= first_fed ? i - first_fed : i;
         call.batch = layer_.batch, call.steps = last - first;
         call.starts = layer_.starts.empty() ? nullptr : layer_.starts.data();
-        call.first_step = first, call.behind = drops() ? 0 : layer_.count(last);
+        call.first_step = first, call.behind = drops() || G::vectors > 0 ? 0 : layer_.count(last);
         call.masks = unit_masks(noise_, call.a.places);
         if (noise_.zones) call.set_made(G::states, G::saved);
         return call;
@@ -233,7 +254,7 @@ private:
     const Noise noise_;
     std::mt19937 random_;
     std::vector<float> kept_, first_states_, diagonal_;
-    std::vector<Word> output_, d_output_, h_, weight_;
+    std::vector<Word> output_, d_output_, h_, weight_, fed_weight_;
     std::vector<Index> places_;
     Results results_[2];
 };

@@ -61,6 +61,41 @@ void each_sent(const ResidentBackward& shape, int warp, int lane, int tile, int 
     }
 }
 
+// Each section multiplies all gate gradients of its gates, whole multiples of what is multiplied at once: h those of
+// gates that are not fed, a vector those of its own or, where vectors have weights of their own, all that are. Every
+// weight is of one section.
+void check_sections(const ResidentBackward& shape) {
+    const Resident& of = shape.of;
+    const int step = of.depth_step(), units = of.block_units();
+    std::vector<int> seen(shape.weight_depth());
+    expect(shape.sections() == 1 + of.vectors, "a section for h, and one for each vector", shape);
+    expect(shape.buffer_bytes() == shape.sections() * shape.parts() * 4, "bytes of a buffer", shape);
+    for (int section = 0; section < shape.sections(); ++section) {
+        const DepthRange range = section == 0 ? DepthRange{0, shape.first_fed()} : shape.fed_depth(section - 1);
+        std::vector<int> multiplied(shape.numbers());
+        expect(range.section == section, "another's section", shape);
+        expect(range.first % step == 0 && range.last % step == 0 && range.skipped % step == 0,
+               "a section's k is no whole tiles", shape);
+        for (int k = range.first; k < range.last; ++k) {
+            ++seen.at(k);
+            expect(shape.vector_of(k) == (section > 1 ? section - 1 : 0), "another vector's weight", shape);
+            expect(shape.gradients_of(k) == k - range.skipped, "other gate gradients", shape);
+            for (int i = 0; i < of.tile_depth(); ++i) ++multiplied.at((k - range.skipped) * of.tile_depth() + i);
+        }
+        for (int k = 0; k < shape.numbers(); ++k) {
+            const bool fed = k / units >= of.first_fed();
+            expect(multiplied[k] == (fed == (section > 0)), "a section has another's gates, or lacks some", shape);
+        }
+    }
+    expect_once(seen, "a weight is of no section, or of two", shape);
+    for (const int exchanges : {1, 2})
+        for (const int buffer : {0, 1}) {
+            const bool gated = exchanges == 2 && parts_are_gated(buffer);
+            expect(bytes_in(shape, exchanges, buffer) == (gated ? 1 : shape.sections()) * shape.bytes(),
+                   "bytes that come", shape);
+        }
+}
+
 // Every unit of the cluster is a row of one tile of one warp; every number of a block's buffers is written once and
 // read once; every gate gradient of every unit is multiplied.
 void check_maps(const ResidentBackward& shape) {
@@ -112,12 +147,13 @@ void check_maps(const ResidentBackward& shape) {
     expect_once(put, "a gate gradient is put not once", shape);
     for (const int count : from_warp) expect(count > 0, "a block gets nothing of a warp", shape);
     if (of.operands != Operands::halves) check_numbers(shape);
+    check_sections(shape);
     expect(shape.depth() % of.depth_step() == 0 && shape.depth() * of.tile_depth() == shape.numbers(),
            "k is no whole tiles", shape);
     std::vector<int> spare(shape.spare());
     for (int tile = 0; tile < shape.tiles(); ++tile) {
         expect(shape.held(tile) % of.depth_step() == 0 && shape.held(tile) <= shape.held(), "held", shape);
-        for (int k = shape.held(tile); k < shape.depth(); ++k) ++spare.at(shape.spare_of(tile, k));
+        for (int k = shape.held(tile); k < shape.weight_depth(); ++k) ++spare.at(shape.spare_of(tile, k));
     }
     expect_once(spare, "a spare weight has not one place", shape);
     expect(shape.row() * of.number_bytes() % 32 == 16, "rows of gate gradients share banks", shape);
@@ -132,14 +168,16 @@ void check_maps(const ResidentBackward& shape) {
 // once; an exchange
 // puts them where it multiplies them, and the next one takes the parts.
 void check_two_products(const ResidentBackward& shape) {
-    for (int hiddens = 1; hiddens < shape.of.gates; ++hiddens)
+    for (int hiddens = 1; hiddens < shape.of.first_fed(); ++hiddens)
         for (const bool gated : {false, true}) {
             const DepthRange range = depth_of(shape, hiddens, gated);
             const int step = shape.of.depth_step(), depth = shape.of.tile_depth();
             expect(range.first % step == 0 && range.last % step == 0, "a product's k is no whole tiles", shape);
             for (int k = 0; k < shape.numbers(); ++k) {
                 const bool in = k / depth >= range.first && k / depth < range.last;
-                expect(in == ((gradient_place(shape, k).gate >= hiddens) == gated), "another product's gates", shape);
+                const int gate = gradient_place(shape, k).gate;
+                expect(in == (gate < shape.of.first_fed() && (gate >= hiddens) == gated), "another product's gates",
+                       shape);
             }
         }
     for (Index steps = 1; steps < 4; ++steps)
@@ -155,12 +193,13 @@ void check_two_products(const ResidentBackward& shape) {
 // along k, odd ones, then both; in full eight chains, added by halves.
 template <class Call, class Word>
 float block_sum(const Call& call, const ResidentBackward& shape, Index hidden, const Word* gradient, int first,
-                int count, Index column, Index block) {
+                int count, Index column, int vector, Index block) {
     const Index units = shape.of.block_units(), depth = shape.of.tile_depth();
     const auto pair = [&](Index k) {
         const Index gate = k / units, unit = block * units + k % units;
         if (unit >= hidden) return std::pair(0.0F, 0.0F);
-        return std::pair(call.weight(first + gate, unit, column), Call::operand(gradient[gate * hidden + unit]));
+        return std::pair(call.weight(first + gate, unit, column, vector),
+                         Call::operand(gradient[gate * hidden + unit]));
     };
     if (shape.of.operands == Operands::full) {
         float chain[8] = {};
@@ -181,7 +220,8 @@ template <template <class> class OneCell, class Stored>
 void check_layer(const BackwardLayer& layer, int processors, Operands operands, unsigned seed,
                  const Noise* noise = nullptr) {
     using Cell = OneCell<Vec<float>>;
-    constexpr int gates = Geometry<Cell>::hiddens + Geometry<Cell>::gateds;
+    using G = Geometry<Cell>;
+    constexpr TileGates gates{G::hiddens + G::gateds + G::feedbacks, G::vectors, G::feedbacks};
     const int shared = most_shared(90);
     const ResidentBackward shape =
         divide_backward(gates, layer.hidden, layer.batch, processors, shared, operands, noise ? masks_of(*noise) : 0);
@@ -192,10 +232,10 @@ void check_layer(const BackwardLayer& layer, int processors, Operands operands, 
     layer_call.run([&](const ResidentBackwardCall& call) {
         run_emulated_backward<ResidentBackwardMathsOf<Cell>, Stored>(shape, call, seed + 3);
     });
-    layer_call.run_plainly([&](const WordOf<Stored>* gradient, int first, int count, Index column) {
+    layer_call.run_plainly([&](const WordOf<Stored>* gradient, int first, int count, Index column, int vector) {
         float all = 0;
         for (Index block = 0; block < shape.of.blocks; ++block)
-            all += block_sum(layer_call, shape, layer.hidden, gradient, first, count, column, block);
+            all += block_sum(layer_call, shape, layer.hidden, gradient, first, count, column, vector, block);
         return all;
     });
     layer_call.compare([&](bool same, const char* what) { expect(same, what, shape); });
@@ -232,14 +272,15 @@ void check_masks(const BackwardLayer& layer, unsigned seed) {
     }
 }
 
-void check_shape(int gates, Index hidden, Index batch, int processors, Operands operands, int capability) {
+void check_shape(const TileGates& gates, Index hidden, Index batch, int processors, Operands operands, int capability) {
     const int shared = most_shared(capability);
     const ResidentBackward shape = divide_backward(gates, hidden, batch, processors, shared, operands);
     const Resident forward = divide(gates, hidden, batch, processors, operands, shared);
-    // Of halves whatever a forward serves; float32 has gate gradients in memory beside its spare weights.
-    if (operands == Operands::halves)
+    // Of halves whatever a forward serves, but that vectors' own weights may be too many; float32 has gate gradients in
+    // memory beside its spare weights.
+    if (operands == Operands::halves && gates.vectors < 2)
         expect((shape.of.blocks > 0) == (forward.blocks > 0), "does not fit", shape);
-    else if (gates == 4 && hidden <= 384 && capability == 90 && forward.blocks > 0)
+    else if (gates.all == 4 && gates.vectors < 2 && hidden <= 384 && capability == 90 && forward.blocks > 0)
         expect(shape.of.blocks > 0, "does not fit", shape);
     // Else a row's gradients would be sums of another order among more rows.
     if (operands == Operands::full && forward.blocks > 0)
@@ -252,7 +293,13 @@ void check_shape(int gates, Index hidden, Index batch, int processors, Operands 
 }  // namespace
 
 int check_resident_backward() {
-    for (int gates = 1; gates <= kMostGates; ++gates)
+    std::vector<TileGates> all_gates;
+    for (int gates = 1; gates <= kMostGates; ++gates) {
+        all_gates.push_back(gates);
+        for (const int vectors : {1, 2, 3})
+            for (int fed = 1; fed < gates && fed <= 4; ++fed) all_gates.push_back({gates, vectors, fed});
+    }
+    for (const TileGates& gates : all_gates)
         for (const int processors : {1, 132})
             for (const Index batch : {1, 8, 9, 64, 200, 1000})
                 for (Index hidden = 1; hidden <= 600; hidden += hidden < 40 ? 1 : 13)
@@ -284,12 +331,19 @@ int check_resident_backward() {
             check_cell<Mut1>(layer, processors, seed += 31);
             check_cell<Mut2Projected>(layer, processors, seed += 31);
             check_cell<FiveGates>(layer, processors, seed += 31);
+            check_cell<Mut3>(layer, processors, seed += 31);
+            check_cell<LstmFgr>(layer, processors, seed += 31);
+            check_cell<FedGates>(layer, processors, seed += 31);
+            check_cell<FedSixGates>(layer, processors, seed += 31);
         }
     check_cell<Lstm>({3, 3, 512, 9, {}}, 132, 5);
     check_cell<Lstm>({2, 40, 200, 9, {}}, 1, 6);
     check_cell<Gru>({2, 5, 301, 9, {}}, 132, 7);
     check_cell<GruResetBefore>({3, 3, 512, 9, {}}, 132, 8);
     check_cell<Mgu>({2, 40, 200, 9, {}}, 1, 9);
+    check_layer<Mut3, Bfloat16>({3, 3, 512, 9, {}}, 132, Operands::halves, 10);
+    check_cell<Mut3>({3, 9, 256, 2, {}}, 132, 11);
+    check_cell<LstmFgr>({3, 9, 128, 2, {}}, 132, 12);
     check_layer<SixGates, Tf32>({2, 9, 250, 9, {}}, 132, Operands::tf32, 8);
     check_layer<SixGates, Full>({2, 70, 150, 9, {}}, 132, Operands::full, 9);
     for (const Index batch : {1, 2, 3, 4, 5, 8}) check_layer<Lstm, Full>({3, batch, 33, 2, {}}, 1, Operands::full, 10);

@@ -34,12 +34,13 @@ FLOAT_PAIRS = [("lstm", 256, 56, False), ("gru", 256, 64, True)]
 # Backwards.
 BACKWARDS = [*LAYERS[:10], ("lstm_peephole", 512, 64), ("slstm", 512, 64), ("janet", 512, 40)]
 BACKWARDS += [("gru_reset_before", 512, 600), ("mgu", 512, 40), ("mut2_projected", 200, 600), ("mgu_program", 200, 33)]
+BACKWARDS += [("mut3", 512, 16), ("mut3", 200, 600), ("lstm_fgr", 128, 16), ("lstm_fgr_program", 40, 9)]
 # With zoneout, recurrent dropout, or both (csrc/cuda/resident/unit_masks.h).
 MASKED = [("lstm", 512, 16, 3), ("gru_reset_before", 512, 16, 3), ("gru", 256, 64, 2), ("slstm", 100, 3, 1)]
 MASKED_BACKWARDS = [*MASKED, ("rnn_tanh", 511, 600, 3), ("gru", 200, 600, 3), ("mgu", 512, 40, 3)]
 MASKED_BACKWARDS += [("lstm_program", 40, 9, 3), ("mgu_program", 200, 33, 3)]
 # Both directions of a backward.
-BACKWARD_PAIRS = [("lstm", 512, 16), ("lstm_program", 40, 9)]
+BACKWARD_PAIRS = [("lstm", 512, 16), ("lstm_program", 40, 9), ("mut3", 256, 16)]
 # Of float32, in TF32 or not.
 FLOAT_LAYERS = [("lstm", 384, 16, True), ("lstm", 384, 8, False), ("gru", 256, 120, False), ("slstm", 100, 3, True)]
 FLOAT_LAYERS += [("gru_reset_before", 384, 16, True), ("gru_reset_before", 384, 8, False), ("mgu", 256, 128, False)]
@@ -55,6 +56,10 @@ FLOAT_BACKWARDS = [
     ("rnn_tanh", 200, 300, False),
     ("lstm_program", 40, 9, True),
     ("lstm_program", 40, 9, False),
+    ("mut3", 384, 16, True),
+    ("mut3", 256, 8, False),
+    ("lstm_fgr", 128, 16, True),
+    ("lstm_fgr", 128, 8, False),
 ]
 FLOAT_BACKWARD_PAIRS = [("lstm", 256, 16, True), ("gru", 256, 56, False)]
 MASKED_FLOAT_BACKWARDS = [("lstm", 384, 16, 3, True), ("gru_reset_before", 384, 8, 3, False)]

@@ -246,7 +246,7 @@ void launch_resident(const Queue& queue, const Resident& shape, const ResidentCa
 // Likewise a backward.
 struct InterpretedBackward {
     static constexpr int hiddens = kMostGates, gateds = kMostGates, states = kMaxStates, saved = kMostSaved;
-    static constexpr int columns = kMostColumns;
+    static constexpr int columns = kMostColumns, vectors = kMaxStates, feds = kMostGates;
     static const OwnProgram& program(const ResidentBackwardCall& call) {
         return static_cast<const Interpreted*>(call.program)->program;
     }
@@ -257,6 +257,11 @@ struct InterpretedBackward {
     static int gated_count(const ResidentBackwardCall& call) { return program(call).table().gated.count; }
     static int first_gated(const ResidentBackwardCall& call) { return program(call).layout.gated; }
     static int column_count(const ResidentBackwardCall& call) { return program(call).layout.columns.count; }
+    static int fed_count(const ResidentBackwardCall& call) { return program(call).table().feedback.count; }
+    static int first_fed(const ResidentBackwardCall& call) { return program(call).layout.feedback; }
+    static void feed(const ResidentBackwardCall& call, const ResidentProgramFedBackwardAt& at) {
+        cuda::run(at, *static_cast<const Interpreted*>(call.program), ProgramPhase::feedback_backward);
+    }
     static void run(const ResidentBackwardCall& call, const ResidentProgramBackwardAt& at) {
         cuda::run(at, *static_cast<const Interpreted*>(call.program), ProgramPhase::backward);
     }

@@ -12,12 +12,13 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 // The blocks of a cluster, and what is on its way between them.
 class EmulatedBackwardCluster {
 public:
-    EmulatedBackwardCluster(const ResidentBackward& shape, unsigned seed)
-        : shape(shape), random_(seed), blocks_(shape.of.blocks) {
+    // `exchanges`: of a step.
+    EmulatedBackwardCluster(const ResidentBackward& shape, int exchanges, unsigned seed)
+        : shape(shape), exchanges_(exchanges), random_(seed), blocks_(shape.of.blocks) {
         for (Block& block : blocks_)
             for (int buffer = 0; buffer < 2; ++buffer) {
-                block.parts[buffer].number.assign(shape.parts(), kNan);
-                block.parts[buffer].missing = shape.bytes();
+                block.parts[buffer].number.assign(shape.sections() * shape.parts(), kNan);
+                block.parts[buffer].missing = bytes_in(buffer);
                 block.gradients[buffer].number.assign(shape.buffer(), nan());
             }
     }
@@ -78,18 +79,21 @@ public:
         flying_[which] = flying_.back();
         flying_.pop_back();
         Parts& to = blocks_[message.block].parts[message.buffer];
-        if (!to.free && to.missing == shape.bytes()) resident_fault("a part is sent to a buffer that was not read yet");
+        if (!to.free && to.missing == bytes_in(message.buffer))
+            resident_fault("a part is sent to a buffer that was not read yet");
         const int size = static_cast<int>(message.number.size());
-        if (message.place % size != 0 || message.place + size > shape.parts()) resident_fault("a part has no place");
+        if (message.place % size != 0 || message.place + size > shape.sections() * shape.parts())
+            resident_fault("a part has no place");
         to.free = false;
         for (int i = 0; i < size; ++i) to.number[message.place + i] = message.number[i];
         to.missing -= 4 * size;
         if (to.missing > 0) return;
         ++to.phase;
-        to.missing = shape.bytes();
+        to.missing = bytes_in(message.buffer);
     }
 
 private:
+    int bytes_in(int buffer) const { return cuda::bytes_in(shape, exchanges_, buffer); }
     static constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
     std::uint32_t nan() const { return shape.of.operands == Operands::halves ? 0x7fff : 0x7fffffff; }
     struct Parts {
@@ -113,6 +117,7 @@ private:
         int block, buffer, place;
         std::vector<float> number;
     };
+    const int exchanges_;
     std::mt19937 random_;
     std::vector<Block> blocks_;
     std::vector<Message> flying_;
@@ -202,7 +207,7 @@ void run_emulated_backward_cluster(const ResidentBackward& shape, const Resident
         Index e = 0;
         Next next = Next::sum;
     };
-    EmulatedBackwardCluster cluster(shape, seed);
+    EmulatedBackwardCluster cluster(shape, Maths::exchanges, seed);
     std::vector<std::unique_ptr<Runner>> runners;
     std::vector<Runner*> at_work;
     for (int i = 0; i < shape.of.blocks * shape.of.warps; ++i) {

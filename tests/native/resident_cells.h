@@ -30,16 +30,21 @@ struct SixGates {
     }
 };
 
-// One product of h and one of a vector, six gates: two tiles, each multiplied with both.
+// One product of h and one of a vector, six gates: two tiles, each multiplied with both. What comes to the vector goes
+// to both states.
 template <class V>
 struct FedSixGates : SixGates<V> {
     static constexpr const char* name = "fed_six_gates";
     static constexpr Gate gates[] = {
-        {"a", Input::projected, Operand::hidden, 0, 0},   {"b", Input::projected, Operand::feedback, 1, 1},
+        {"a", Input::projected, Operand::hidden, 0, 0},   {"b", Input::projected, Operand::hidden, 1, 1},
         {"c", Input::none, Operand::hidden, 2, 2},        {"d", Input::projected, Operand::hidden, 3, 3},
-        {"e", Input::projected, Operand::feedback, 4, 4}, {"f", Input::projected, Operand::hidden, 5, 5}};
+        {"e", Input::projected, Operand::feedback, 4, 4}, {"f", Input::projected, Operand::feedback, 5, 5}};
     static constexpr int feedback_count = 1;
     RNNKERNELS_INLINE static void feedback(const V* n, V* vectors) { vectors[0] = tanh(n[0] - n[1]); }
+    RNNKERNELS_INLINE static void feedback_backward(const V* n, const V* d_vectors, V* dn) {
+        const V t = tanh(n[0] - n[1]), d = d_vectors[0] * fma(-t, t, V(1.0F));
+        dn[0] = dn[0] + d, dn[1] = dn[1] - d;
+    }
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -103,6 +103,22 @@ struct FedGates {
         n[0] = tanh(n[1] + s[0]);
     }
     static void feedback(const V* n, V* vectors) { vectors[0] = n[1] * n[0], vectors[1] = sigmoid(n[1]); }
+    // As of FiveGates: the second half completes slots of fed gates, too.
+    static void backward_state(const V* saved, const V* s, const V* n, const V* dn, V* d, V* ds) {
+        d[0] = fma(-saved[2], saved[2], V(1.0F)) * dn[1], d[1] = dn[0] * n[0] * V(0.25F);
+        d[2] = dn[1] * s[1] * V(0.5F), d[3] = dn[0] * n[1];
+        ds[0] = dn[0] * saved[0], ds[1] = dn[1] * saved[1];
+    }
+    static void backward_gates(const V* saved, const V* s, V d_gated, V* d, V* ds, V& gated) {
+        d[1] = fma(d_gated, s[0], d[1]), d[3] = d_gated * d[3];
+        ds[0] = fma(d_gated, saved[0], ds[0]), ds[1] = fma(d_gated, saved[1], ds[1]);
+        gated = fma(saved[0], s[0], saved[1] * s[1]);
+    }
+    static void feedback_backward(const V* n, const V* d_vectors, V* dn) {
+        const V f = sigmoid(n[1]);
+        dn[0] = fma(d_vectors[0], n[1], dn[0]);
+        dn[1] = fma(d_vectors[0], n[0], fma(d_vectors[1], f * (V(1.0F) - f), dn[1]));
+    }
 };
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

@@ -42,6 +42,8 @@ struct ResidentCellBackwardAt : BackwardAt<Cell, float, true> {
             if (slot(i) < Base::slots) Stored::set(a.gradient, at + i * hidden, d[slot(i)].raw);
         RNNKERNELS_UNROLL(8)
         for (int i = 0; i < G::hiddens; ++i) du[i] = d[slot(Base::layout.hidden + i)];
+        RNNKERNELS_UNROLL(8)
+        for (int i = 0; i < G::feedbacks; ++i) du[G::hiddens + i] = d[slot(Base::layout.feedback + i)];
     }
     RNNKERNELS_INLINE void store_ds(const V* ds) const {
         RNNKERNELS_UNROLL(8)
@@ -61,10 +63,12 @@ struct ResidentCellBackward {
     using V = Vec<float>;
     using G = Geometry<Cell>;
     static constexpr int exchanges = 1, hiddens = G::hiddens, states = G::states;
+    static constexpr int vectors = G::vectors, feds = G::feedbacks;
     // States before the step, states after it, the caller's gradient of h, the maths' own.
     static constexpr int kept = 2 * G::states + 1 + G::saved;
     RNNKERNELS_INLINE static constexpr int hidden_count(const ResidentBackwardCall&) { return hiddens; }
     RNNKERNELS_INLINE static constexpr int state_count(const ResidentBackwardCall&) { return states; }
+    RNNKERNELS_INLINE static constexpr int fed_count(const ResidentBackwardCall&) { return feds; }
 
     template <class Stored>
     RNNKERNELS_INLINE static void fetch(const ResidentBackwardCall& call, const ResidentPlace& at, bool follows,
@@ -80,6 +84,10 @@ struct ResidentCellBackward {
                                        V product, bool follows, V* carried, V* du) {
         backward_step<(setting_count<Cell> > 0), Cell>(ResidentCellBackwardAt<Cell, Stored>{
             {call.a, at.row, at.unit}, at.hidden, kept, product, follows, carried, du});
+    }
+    RNNKERNELS_INLINE static void join(const ResidentBackwardCall&, const ResidentPlace&, const V* before,
+                                       const V* d_fed, V* carried) {
+        if constexpr (vectors > 0) Cell::feedback_backward(before, d_fed, carried);
     }
 };
 

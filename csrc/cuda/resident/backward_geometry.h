@@ -9,6 +9,10 @@
 // A tile of a warp is 16 units of the cluster (M), N the group's rows, K the block's gate gradients. A warp has some
 // units of every block, so that what a block waits for says that all warps of all blocks have multiplied.
 //
+// Of a cell with vectors that are fed back (geometry.h) parts are of several *sections*: of dL/dh, by the gates of h,
+// and of each vector's gradient, by the fed gates. A fed gate that multiplies all vectors has weights for each of them,
+// and its gate gradients are multiplied once for each.
+//
 // float32 is multiplied as in a forward: in TF32, or in full by a lane's own multiply-adds. Weights that registers do
 // not hold are spare ones, in the block's shared memory.
 #pragma once
@@ -17,6 +21,17 @@
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
+// Some of a tile's weights along k, in tiles; the tiles of gate gradients that they multiply are numbered `skipped`
+// less; where those end whose weights are registers, and spare ones begin; and whose part the product is: 0: of h or of
+// the gated state, from 1 on of a vector.
+struct DepthRange {
+    int first, last;
+    int section = 0, skipped = 0;
+
+    RNNKERNELS_DEVICE constexpr int held(int all) const { return last < all ? last : all; }
+    RNNKERNELS_DEVICE constexpr int spare(int all) const { return first > all ? first : all; }
+};
+
 struct ResidentBackward {
     Resident of;
 
@@ -24,14 +39,31 @@ struct ResidentBackward {
     RNNKERNELS_DEVICE constexpr int numbers() const { return of.gates * of.block_units(); }
     // Tiles along k: whole multiples of what is multiplied at once.
     RNNKERNELS_DEVICE constexpr int depth() const { return numbers() / of.tile_depth(); }
+    // Those before the fed gates', which come last.
+    RNNKERNELS_DEVICE constexpr int first_fed() const { return of.first_fed() * of.block_units() / of.tile_depth(); }
+    // Tiles along k of a tile's weights: those of fed gates once for each vector.
+    RNNKERNELS_DEVICE constexpr int weight_depth() const {
+        return first_fed() + (of.vectors > 1 ? of.vectors : 1) * (depth() - first_fed());
+    }
+    // The weights of a vector's part.
+    RNNKERNELS_DEVICE constexpr DepthRange fed_depth(int vector) const {
+        const int fed = depth() - first_fed(), first = first_fed() + vector * fed;
+        return {first, first + fed, 1 + vector, vector * fed};
+    }
+    // Which vector's weights one is among: of those before the fed gates' the first.
+    RNNKERNELS_DEVICE constexpr int vector_of(int k) const {
+        return k < depth() ? 0 : (k - first_fed()) / (depth() - first_fed());
+    }
+    // Which tile of gate gradients it multiplies.
+    RNNKERNELS_DEVICE constexpr int gradients_of(int k) const { return k - fed_depth(vector_of(k)).skipped; }
     // Tiles of a warp.
     RNNKERNELS_DEVICE constexpr int tiles() const { return (of.blocks * of.warp_units() + kTileRows - 1) / kTileRows; }
     // Tiles along k whose weights are registers, of a tile; of halves all. The first tiles may have more than others.
     RNNKERNELS_DEVICE constexpr int held(int tile = 0) const {
-        if (of.operands == Operands::halves || tiles() == 0) return depth();
+        if (of.operands == Operands::halves || tiles() == 0) return weight_depth();
         const int steps = kMostWeights / (kLaneValues * of.depth_step());
         const int most = (steps / tiles() + (tile < steps % tiles() ? 1 : 0)) * of.depth_step();
-        return depth() < most ? depth() : most;
+        return weight_depth() < most ? weight_depth() : most;
     }
     // Of all tiles before one.
     RNNKERNELS_DEVICE constexpr int held_before(int tile) const {
@@ -42,25 +74,27 @@ struct ResidentBackward {
     // Registers of a lane for weights.
     RNNKERNELS_DEVICE constexpr int weights() const { return held_before(tiles()) * kLaneValues; }
     // Spare weights of a lane, in fours of 16 bytes: those of a tile along k from the held ones on follow each other.
-    RNNKERNELS_DEVICE constexpr int spare() const { return tiles() * depth() - held_before(tiles()); }
+    RNNKERNELS_DEVICE constexpr int spare() const { return tiles() * weight_depth() - held_before(tiles()); }
     RNNKERNELS_DEVICE constexpr int spare_of(int tile, int k) const {
-        return tile * depth() - held_before(tile) + k - held(tile);
+        return tile * weight_depth() - held_before(tile) + k - held(tile);
     }
 
     // Gate gradients of a block: two buffers, each (cluster_rows(), row()) numbers. A row's last 16 bytes are never
     // used: with them eight rows lie in different banks.
     RNNKERNELS_DEVICE constexpr int row() const { return numbers() + 16 / of.number_bytes(); }
     RNNKERNELS_DEVICE constexpr int buffer() const { return of.cluster_rows() * row(); }
-    // Parts that come to a block: two buffers, each (blocks, groups, 4 pairs of rows, units of the block, 2) float32;
-    // in full (blocks, rows, units of the block).
+    // Parts that come to a block: two buffers of sections, each (blocks, groups, 4 pairs of rows, units of the block,
+    // 2) float32; in full (blocks, rows, units of the block).
     RNNKERNELS_DEVICE constexpr int parts() const { return of.blocks * of.cluster_rows() * of.block_units(); }
-    // What comes in a step.
+    RNNKERNELS_DEVICE constexpr int sections() const { return 1 + of.vectors; }
+    // What comes in a step of one section; of all of them, which is as much as a buffer holds.
     RNNKERNELS_DEVICE constexpr int bytes() const { return parts() * 4; }
+    RNNKERNELS_DEVICE constexpr int buffer_bytes() const { return sections() * bytes(); }
 
     // A block's shared memory: barriers, gate gradients, parts, spare weights. Each begins at a multiple of 16 bytes.
     RNNKERNELS_DEVICE constexpr int gradients_begin() const { return 32; }
     RNNKERNELS_DEVICE constexpr int parts_begin() const { return gradients_begin() + 2 * buffer() * of.number_bytes(); }
-    RNNKERNELS_DEVICE constexpr int spare_begins() const { return parts_begin() + 2 * bytes(); }
+    RNNKERNELS_DEVICE constexpr int spare_begins() const { return parts_begin() + 2 * buffer_bytes(); }
     RNNKERNELS_DEVICE constexpr int shared_bytes() const {
         return spare_begins() + spare() * of.warps * kWarpLanes * 16;
     }
@@ -84,13 +118,6 @@ RNNKERNELS_DEVICE constexpr PartUnit part_unit(const ResidentBackward& shape, in
     const int at = shape.of.operands == Operands::full ? (row & 7) / 2 * 4 + row / 8 * 2 + (row & 1) : row;
     return {tile * (kTileRows / units) + at / units, warp * units + at % units};
 }
-// Some tiles along k, and where those end whose weights are registers, and spare ones begin.
-struct DepthRange {
-    int first, last;
-
-    RNNKERNELS_DEVICE constexpr int held(int all) const { return last < all ? last : all; }
-    RNNKERNELS_DEVICE constexpr int spare(int all) const { return first > all ? first : all; }
-};
 // Which gate of which unit of the block the k-th number is.
 struct GradientPlace {
     int gate, unit;
@@ -142,7 +169,7 @@ RNNKERNELS_DEVICE constexpr int finished_place(const ResidentBackward& shape, in
 }
 
 // How a layer is divided; no blocks: it does not fit. In full all rows have to be there at once, as in a forward.
-constexpr ResidentBackward divide_backward(int gates, long long hidden, long long batch, const ClusterRoom& room,
+constexpr ResidentBackward divide_backward(TileGates gates, long long hidden, long long batch, const ClusterRoom& room,
                                            int shared = most_shared(90), Operands operands = Operands::halves,
                                            int masks = 0) {
     ResidentBackward shape{divide(gates, hidden, batch, room, operands, shared, masks)};
@@ -150,7 +177,8 @@ constexpr ResidentBackward divide_backward(int gates, long long hidden, long lon
     // What a lane keeps of each group's units is registers, beside the weights: some ten of a unit. More of them than
     // this went to memory in a step for sm_120 (a vanilla RNN of 511 units, two groups). TF32 has the sums of all tiles
     // of a group beside them.
-    const int of_group = 8 + 10 * shape.of.lane_units() < 32 ? 32 : 8 + 10 * shape.of.lane_units();
+    const int of_units = 8 + (10 + shape.of.vectors) * shape.of.lane_units();
+    const int of_group = of_units < 32 ? 32 : of_units;
     const int most = operands == Operands::tf32 ? 208 - 2 * kLaneValues * shape.tiles() : 192;
     while (shape.of.groups > 1 &&
            (shape.weights() + of_group * shape.of.groups > most || shape.shared_bytes() > shared))

@@ -20,7 +20,8 @@ __device__ __forceinline__ void run_resident_backward(const ResidentBackwardCall
     extern __shared__ __align__(16) unsigned char memory[];
     const BackwardMailbox mailbox{{shared_address(memory + shape.parts_begin()), shared_address(memory)},
                                   shared_address(memory + shape.gradients_begin())};
-    if (threadIdx.x == 0) mailbox.begin(shape.bytes(), shape.of.warps);
+    if (threadIdx.x == 0)
+        mailbox.begin(bytes_in(shape, Maths::exchanges, 0), bytes_in(shape, Maths::exchanges, 1), shape.of.warps);
     const BackwardMachine<shape> machine{mailbox, static_cast<int>(blockIdx.x % shape.of.blocks),
                                          static_cast<int>(threadIdx.x / 32), static_cast<int>(threadIdx.x % 32)};
     BackwardWarpOf<Maths, Stored, BackwardMachine<shape>> warp(machine, call, tile);
@@ -31,7 +32,7 @@ __device__ __forceinline__ void run_resident_backward(const ResidentBackwardCall
         const int buffer = backward_buffer(e);
         if (waits_for(e)) {
             mailbox.parts.wait(buffer, parity_of(e));
-            if (threadIdx.x == 0) mailbox.parts.expect(buffer, shape.bytes());
+            if (threadIdx.x == 0) mailbox.parts.expect(buffer, bytes_in(shape, Maths::exchanges, buffer));
             warp.sum(buffer);
         }
         if (e == exchanges) break;

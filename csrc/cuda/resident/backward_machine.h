@@ -16,10 +16,10 @@ struct BackwardMailbox {
     unsigned gradients;  // of two buffers
 
     // By one thread, before others know of it.
-    __device__ void begin(unsigned bytes, unsigned warps) const {
+    __device__ void begin(unsigned bytes, unsigned of_second, unsigned warps) const {
         asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(parts.barriers + 8 * kGradientsBarrier), "r"(warps)
                      : "memory");
-        parts.begin(bytes);
+        parts.begin(bytes, of_second);
     }
     __device__ __forceinline__ void arrive() const {
         asm volatile(
@@ -115,7 +115,7 @@ private:
         return mailbox.parts.barriers + static_cast<unsigned>(given.spare_begins() + at * 16);
     }
     __device__ __forceinline__ unsigned part(int buffer, int place) const {
-        return mailbox.parts.h + static_cast<unsigned>(buffer * given.bytes() + place * 4);
+        return mailbox.parts.h + static_cast<unsigned>(buffer * given.buffer_bytes() + place * 4);
     }
 };
 

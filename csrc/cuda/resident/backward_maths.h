@@ -11,6 +11,10 @@
 //   step<Stored>(call, at, kept, product, follows, carried, du)
 //                                                  a step, kept being numbers: everything that is kept is stored,
 //                                                  carried and du are new
+//   vectors, feds, fed_count(call)                 that are fed back, and gates that multiply them, at most; their
+//                                                  gate gradients stand in du behind the others
+//   join(call, at, before, d_fed, carried)         carried gets what comes to vectors that step `at` read, made of the
+//                                                  states before it
 //
 // `product` is what comes to h through the products of the step behind, where that one has the row (`follows`).
 #pragma once
@@ -27,15 +31,18 @@ struct ResidentBackwardCall {
     BackwardArrays<float> a;
     float* to_step_before;        // (B, H): what the first step's products give; may be a.product
     const std::uint16_t* weight;  // weight_hh, as the halves' bits; of float32 a pointer to these (operands.h)
-    int gate_row[kMostGates];     // of weight_hh, in units of H; those of a gated product behind the first's
+    int gate_row[kMostGates];     // of weight_hh or fed_weight, in units of H: of h, of a second product, of vectors
     Index batch, steps;
     const Index* starts;  // of all steps: rows of the batch's before each; null: dense
     Index first_step;     // of these
-    Index behind;         // rows of the step behind the last whose product is still to be added
-    UnitMasks masks;      // of a kernel that makes some (geometry.h: Resident)
+    // Rows of the step behind the last whose product is still to be added: 0 where what is carried has it, of a cell
+    // with vectors or dropped operands.
+    Index behind;
+    UnitMasks masks;  // of a kernel that makes some (geometry.h: Resident)
     // (rows, H), `kept_row` apart: the states as the cell made them, where masks keep others, which `after` has then.
     const float* made[kMaxStates];
-    const void* program;  // of a cell that is one, where it is run instruction by instruction
+    const void* program;              // of a cell that is one, where it is run instruction by instruction
+    const std::uint16_t* fed_weight;  // weight_gg, (fed*H, vectors*H), likewise; null: the cell has none
 
     RNNKERNELS_INLINE Index first(Index t) const {
         return starts ? starts[first_step + t] - starts[first_step] : t * batch;

@@ -7,13 +7,14 @@
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-// `states`: as many as kept has, before the step and after it. Columns from `first_hidden` on are what is multiplied.
+// `states`: as many as kept has, before the step and after it. Columns from `first_hidden` on are what is multiplied,
+// and those from `first_fed` on, of gates that multiply vectors.
 struct ResidentProgramBackwardAt : ProgramBackwardAt<float, false> {
     const V* kept;
     V product;
     bool follows;
     V *carried, *du;
-    int states, first_hidden, hiddens;
+    int states, first_hidden, hiddens, first_fed = 0, feds = 0;
 
     RNNKERNELS_INLINE V get_state(int k) const { return kept[k]; }
     RNNKERNELS_INLINE V get_new(int k) const { return kept[states + k]; }
@@ -26,22 +27,40 @@ struct ResidentProgramBackwardAt : ProgramBackwardAt<float, false> {
     RNNKERNELS_INLINE void set_slot(int column, int columns, V value) const {
         ProgramBackwardAt<float, false>::set_slot(column, columns, value);
         if (column >= first_hidden && column < first_hidden + hiddens) du[column - first_hidden] = value;
+        if (column >= first_fed && column < first_fed + feds) du[hiddens + column - first_fed] = value;
     }
     RNNKERNELS_INLINE void set_d_state(int k, V value) const { carried[k] = value; }
 };
 
+// What comes to vectors that a step read; the row is that step's.
+struct ResidentProgramFedBackwardAt : ProgramBackwardAt<float, true> {
+    const V *before, *d_fed;
+    V* carried;
+
+    RNNKERNELS_INLINE V get_state(int k) const { return before[k]; }
+    RNNKERNELS_INLINE V get_new(int k) const { return before[k]; }
+    RNNKERNELS_INLINE V get_d_new(int k, int) const { return carried[k]; }
+    RNNKERNELS_INLINE V get_d_vector(int k, int) const { return d_fed[k]; }
+    RNNKERNELS_INLINE void set_d_new(int k, V value) const { carried[k] = value; }
+};
+
 // Program::run(call, at): its instructions. Program::hidden_count(call), state_count(call), saved_count(call),
-// first_hidden(call): the program's; hiddens, states, saved: those or, where programs are interpreted, the most.
+// first_hidden(call): the program's; hiddens, states, saved: those or, where programs are interpreted, the most. Of
+// vectors that are fed back: Program::feed(call, at), vectors, feds, fed_count(call), first_fed(call): a column.
 template <class Program>
 struct ResidentProgramBackward {
     using V = Vec<float>;
     static constexpr int exchanges = 1, hiddens = Program::hiddens, states = Program::states;
+    static constexpr int vectors = Program::vectors, feds = Program::feds;
     static constexpr int kept = 2 * states + 1 + Program::saved;
     RNNKERNELS_INLINE static constexpr int hidden_count(const ResidentBackwardCall& call) {
         return Program::hidden_count(call);
     }
     RNNKERNELS_INLINE static constexpr int state_count(const ResidentBackwardCall& call) {
         return Program::state_count(call);
+    }
+    RNNKERNELS_INLINE static constexpr int fed_count(const ResidentBackwardCall& call) {
+        return Program::fed_count(call);
     }
 
     template <class Stored>
@@ -67,7 +86,14 @@ struct ResidentProgramBackward {
                                                      du,
                                                      state_count(call),
                                                      Program::first_hidden(call),
-                                                     hidden_count(call)});
+                                                     hidden_count(call),
+                                                     Program::first_fed(call),
+                                                     fed_count(call)});
+    }
+    RNNKERNELS_INLINE static void join(const ResidentBackwardCall& call, const ResidentPlace& at, const V* before,
+                                       const V* d_fed, V* carried) {
+        if constexpr (vectors > 0)
+            Program::feed(call, ResidentProgramFedBackwardAt{{call.a, at.row, at.unit}, before, d_fed, carried});
     }
 };
 

@@ -43,8 +43,8 @@ std::string not_resident(const CellTable& table, const ForwardCall& call, Dtype 
 }
 
 std::string not_resident(const CellTable& table, const BackwardCall& call, Dtype dtype, const Card& card) {
-    if (table.vectors > 0)
-        return std::string("expected a cell without vectors that are fed back, got ") + table.info.name;
+    if (table.vectors > 0 && masks_of(call.in.noise))
+        return "expected no masks of a cell with vectors that are fed back, got some";
     ForwardCall forward{};
     forward.in = call.in;
     if (const std::string why = not_resident(table, forward, dtype, card); !why.empty()) return why;

@@ -21,8 +21,8 @@ std::string not_resident(const CellTable& table, const BackwardCall& call, Dtype
 // How a layer is divided where there is room for so many clusters, whose blocks have so many bytes of shared memory.
 inline ResidentBackward divide_backward(const CellTable& table, const Inputs& in, Operands operands,
                                         const ClusterRoom& room, int shared) {
-    return divide_backward(table.hidden.count + table.gated.count, in.shape.hidden, in.shape.batch, room, shared,
-                           operands, masks_of(in.noise));
+    return divide_backward(tile_gates(table), in.shape.hidden, in.shape.batch, room, shared, operands,
+                           masks_of(in.noise));
 }
 inline Resident divide(const CellTable& table, const Inputs& in, Operands operands, const ClusterRoom& room,
                        int shared) {

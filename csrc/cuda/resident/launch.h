@@ -15,10 +15,6 @@ namespace rnnkernels::RNNKERNELS_TARGET {
 template <class Cell>
 inline constexpr bool has_resident = !projected<Cell> && !normalised<Cell> && hidden_gates<Cell>.count > 0;
 
-// Likewise resident backwards.
-template <class Cell>
-inline constexpr bool has_resident_backward = has_resident<Cell> && feedback_count<Cell> == 0;
-
 // Of the number-th built-in cell.
 #if defined(RNNKERNELS_EMULATED)
 template <class Cell>

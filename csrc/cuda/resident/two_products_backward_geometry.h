@@ -3,7 +3,7 @@
 // host.
 //
 // Gates of both products are a shape's gates: those of h first, then those of the gated state. The shape and a block's
-// memory are those of one product with so many gates.
+// memory are those of one product with so many gates. Vectors that are fed back go with h.
 #pragma once
 
 #include "backward_geometry.h"
@@ -21,7 +21,12 @@ RNNKERNELS_DEVICE constexpr bool parts_are_gated(int buffer) { return buffer == 
 // The tiles along k of a product whose shape has so many gates of h.
 RNNKERNELS_DEVICE constexpr DepthRange depth_of(const ResidentBackward& shape, int hiddens, bool gated) {
     const int between = hiddens * shape.of.block_units() / shape.of.tile_depth();
-    return gated ? DepthRange{between, shape.depth()} : DepthRange{0, between};
+    return gated ? DepthRange{between, shape.first_fed()} : DepthRange{0, between};
+}
+
+// What comes into a buffer, of a step with so many exchanges.
+RNNKERNELS_DEVICE constexpr int bytes_in(const ResidentBackward& shape, int exchanges, int buffer) {
+    return exchanges == 2 && parts_are_gated(buffer) ? shape.bytes() : shape.buffer_bytes();
 }
 
 }  // namespace rnnkernels::RNNKERNELS_TARGET

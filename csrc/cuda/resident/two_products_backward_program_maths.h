@@ -65,6 +65,9 @@ struct TwoProductsProgramBackward : ResidentProgramBackward<Program> {
         const int first = Program::first_hidden(call), count = Program::hidden_count(call);
         RNNKERNELS_IN_REGISTERS
         for (int i = 0; i < count; ++i) du[i] = d[first + i];
+        const int first_fed = Program::first_fed(call), feds = Program::fed_count(call);
+        RNNKERNELS_IN_REGISTERS
+        for (int i = 0; i < feds; ++i) du[count + i] = d[first_fed + i];
         Program::gates(call, ResidentProgramGatesBackwardAt{{{call.a, at.row, at.unit},
                                                              kept,
                                                              d_gated,
@@ -73,7 +76,9 @@ struct TwoProductsProgramBackward : ResidentProgramBackward<Program> {
                                                              du,
                                                              Program::state_count(call),
                                                              first,
-                                                             count},
+                                                             count,
+                                                             first_fed,
+                                                             feds},
                                                             d,
                                                             at.factor});
     }

@@ -2,7 +2,7 @@
 // step is two exchanges, each as a step of one product is one (backward_warp.h):
 //
 //   exchange 2t + 1  first half     gate gradients of the gated product    parts of dL/d(the gated state)
-//   exchange 2t      second half    gate gradients of the product of h     parts of dL/dh before step t
+//   exchange 2t      second half    gate gradients of the product of h     parts of dL/dh before step t; and of vectors
 //
 // They go from the last one down and take the two buffers by turns, so that each product has its own: of gate
 // gradients, and of parts. One of each is enough, and there is no other barrier:
@@ -45,7 +45,7 @@ public:
         if (parts_are_gated(buffer))
             Base::sum(buffer, d_gated_);
         else
-            Base::sum(buffer, product_);
+            Base::sum(buffer);
     }
 
     // What stands before the product of an exchange.
@@ -67,6 +67,7 @@ public:
 private:
     RNNKERNELS_INLINE void multiply(int buffer, int to, bool gated) {
         Base::multiply(buffer, to, depth_of(m_.shape(), Maths::hidden_count(call_), gated));
+        if (!gated) Base::multiply_fed(buffer, to);
     }
 
     RNNKERNELS_INLINE void state(Index t, int buffer) {
@@ -85,8 +86,10 @@ private:
                         const V product(product_[g][s][lane]);
                         numbers_of<Maths, Stored>(call_, kept_[g][s].of(lane), kept, at.made);
                         get_carried(g, s, lane, carried);
+                        const bool follows =
+                            Base::join(g, s, lane, at, t + 1, kept + Maths::state_count(call_), row < next, carried);
                         const bool adds =
-                            masks_.begin(call_, Base::masks(), g, s, lane, product, row < next, kept, carried);
+                            masks_.begin(call_, Base::masks(), g, s, lane, product, follows, kept, carried);
                         Maths::template state<Stored>(call_, at, kept, product, adds, carried, between_[g][s].of(lane),
                                                       du);
                         if (!Maths::past_is_late) masks_.add_past(call_, Base::masks(), g, s, lane, carried);
@@ -107,8 +110,8 @@ private:
                 ResidentPlace at = Base::place_of(t, row);
                 Base::each_unit([&](int s) RNNKERNELS_INLINED {
                     at.unit = Base::unit_of(lane, s);
-                    V du[Maths::hiddens];
-                    clear(Maths::hidden_count(call_), du);
+                    V du[Maths::hiddens + Maths::feds];
+                    clear(Base::multiplied(), du);
                     if (row < count && at.unit < Base::hidden()) {
                         V kept[Maths::kept], carried[Maths::states];
                         numbers_of<Maths, Stored>(call_, kept_[g][s].of(lane), kept, at.made);
@@ -120,6 +123,8 @@ private:
                         set_carried(g, s, lane, carried);
                     }
                     put(lane, buffer, g, s, 0, Maths::hidden_count(call_), du);
+                    put(lane, buffer, g, s, m_.shape().of.first_fed(), Maths::fed_count(call_),
+                        du + Maths::hidden_count(call_));
                 });
             });
         });
