@@ -80,18 +80,6 @@ def ours(cell: str, x: Any, params: dict[str, Any], d: Any) -> tuple[Call, Call]
     return infer, train
 
 
-def serves(kernel: str, cell: str, x: Any, params: dict[str, Any]) -> bool:
-    """Whether one of KERNELS serves a layer on the card at hand: asked with a step."""
-    cuda.set_kernel(kernel)
-    try:
-        rk.forward(cell, x[:1], params, training=False)
-    except ValueError:
-        return False
-    finally:
-        cuda.set_kernel("auto")
-    return True
-
-
 def by_name(kernel: str, calls: tuple[Call, Call]) -> tuple[Call, Call]:
     """The same calls by a kernel."""
 
@@ -106,6 +94,15 @@ def by_name(kernel: str, calls: tuple[Call, Call]) -> tuple[Call, Call]:
         return run
 
     return by(calls[0]), by(calls[1])
+
+
+def serves(kernel: str, calls: tuple[Call, Call]) -> bool:
+    """Whether one of KERNELS serves a layer on the card at hand: it is asked."""
+    try:
+        by_name(kernel, calls)[0]()
+    except ValueError:
+        return False
+    return True
 
 
 def fused(cell: str, x: Any, params: dict[str, Any], d: Any) -> tuple[Call, Call]:
@@ -201,7 +198,7 @@ def measure(cell: str, shape: tuple[int, int, int, int], dtype: str, peers: Sequ
     d = torch.randn(steps, batch, hidden, device="cuda").to(kind)
     calls = {"ours": ours(cell, x, params, d)}
     for kernel in KERNELS:
-        if serves(kernel, cell, x, params):
+        if serves(kernel, calls["ours"]):
             calls[kernel] = by_name(kernel, calls["ours"])
     for peer in peers:
         if peer == "cudnn":
@@ -236,7 +233,6 @@ def measure_stack(cell: str, shape: tuple[int, int, int, int], dtype: str, name:
     stack.params = {n: torch.from_numpy(w).cuda().to(kind) for n, w in stack.params.items()}
     x = torch.randn(steps, batch, inputs, device="cuda").to(kind)
     d = torch.randn(steps, batch, hidden * stack.num_directions, device="cuda").to(kind)
-    layer = {"weight_hh": stack.params["weight_hh_l0"]}
 
     def infer() -> Any:
         return stack.forward(x, training=False).output
@@ -255,7 +251,7 @@ def measure_stack(cell: str, shape: tuple[int, int, int, int], dtype: str, name:
         return run
 
     calls = {"ours": (infer, train)}
-    calls |= {kernel: by_name(kernel, (infer, train)) for kernel in KERNELS if serves(kernel, cell, x, layer)}
+    calls |= {kernel: by_name(kernel, (infer, train)) for kernel in KERNELS if serves(kernel, (infer, train))}
     for way, (one, other) in list(calls.items()):
         calls["overlap" if way == "ours" else f"{way}, overlap"] = overlapped(one), overlapped(other)
     line: dict[str, Any] = {"kind": "gpu", "cell": cell, "class": name, "shape": list(shape), "what": dtype, "ms": {}}
