@@ -49,6 +49,14 @@ BREAKS = [
         GRID,
     ),
     Break(
+        "grid backward: what a step carries is lost",
+        WARP,
+        "carried_[v][k][lane] = carried[k].raw;",
+        "(void)carried;",
+        "",
+        GRID,
+    ),
+    Break(
         "grid backward: a warp awaits the blocks that have its units of h",
         GEOMETRY,
         "each = of.block_units() * of.numbers;",

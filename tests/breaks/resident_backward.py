@@ -103,7 +103,7 @@ BREAKS = [
     Break(
         "resident backward: what the first step's products give is lost",
         WARP,
-        "call_.to_step_before[at] = product_[g][s][lane];",
+        "call_.to_step_before[at] = product;",
         "call_.to_step_before[at] = 0;",
         "",
         RESIDENT,
@@ -143,7 +143,7 @@ BREAKS = [
     Break(
         "resident backward: the engine says of no row that a step stands behind",
         "csrc/cuda/backward.h",
-        "call.behind = table_.vectors > 0 ? 0 : rows_.count(last);",
+        "call.behind = table_.vectors > 0 || masks_.drops ? 0 : rows_.count(last);",
         "call.behind = 0;",
         f"{TESTS} backward_in_chunks",
         EMULATED,

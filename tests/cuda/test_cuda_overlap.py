@@ -199,7 +199,7 @@ def test_both_directions_are_one_launch(
     cuda.allow_tf32(dtype == "tf32")
     launches = Launches(emulated)
     stack = make(tensors, cell, 1, "bfloat16" if dtype == "bfloat16" else "float32", inputs=8, bidirectional=True)
-    steps = 300 if options == "chunks" else 7
+    steps = 500 if options == "chunks" else 7
     p = Problem(tensors, stack, steps, 5)
     given: dict[str, Any] = {"lengths": [7, 0, 3, 5, 7]} if options == "lengths" else {}
     if options == "resets":  # so many in the reversed direction's first step

@@ -19,7 +19,7 @@ BATCH = 19  # off every group of rows; more than two of eight, more than one of 
 SHAPE = (5, BATCH, 4, 34)
 ONE_KERNEL = [("resident", "bfloat16"), ("resident", "float16"), ("grid", "bfloat16"), ("grid", "float16")]
 SERVED = {
-    "resident": ["lstm", "gru", "slstm", "rnn_tanh", "gru_reset_before", "mut2", "mgu", "mut3"],
+    "resident": ["lstm", "gru", "slstm", "rnn_tanh", "gru_reset_before", "mut2", "mgu"],
     "grid": ["lstm", "gru", "slstm"],
 }
 CALLS = [(kernel, dtype, cell) for kernel, dtype in ONE_KERNEL for cell in SERVED[kernel]]
