@@ -98,9 +98,9 @@ def main(file: str, folder: str, *options: str) -> None:
     layers += [(*layer, "bfloat16", False, True, False, 0) for layer in PAIRS]
     layers += [(*layer, "bfloat16", False, False, True, 0) for layer in BACKWARDS]
     layers += [(*layer, "bfloat16", False, True, True, 0) for layer in BACKWARD_PAIRS]
-    layers += [(*layer, "bfloat16", False, False, False, masks) for *layer, masks in MASKED]
-    layers += [(*layer, "bfloat16", False, False, True, masks) for *layer, masks in MASKED_BACKWARDS]
-    layers += [(*layer, "float32", tf32, False, True, masks) for *layer, masks, tf32 in MASKED_FLOAT_BACKWARDS]
+    layers += [(*layer[:3], "bfloat16", False, False, False, layer[3]) for layer in MASKED]
+    layers += [(*layer[:3], "bfloat16", False, False, True, layer[3]) for layer in MASKED_BACKWARDS]
+    layers += [(*layer[:3], "float32", layer[4], False, True, layer[3]) for layer in MASKED_FLOAT_BACKWARDS]
     for given, pair, backward in (
         (FLOAT_LAYERS, False, False),
         (FLOAT_PAIRS, True, False),
