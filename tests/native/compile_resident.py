@@ -2,8 +2,7 @@
 
     python compile_resident.py _cuda*.so FOLDER [--fewer]
 
-No GPU is needed. --fewer: all of them for the first and the last architecture, whose blocks have less memory; for those
-between one of each kind.
+No GPU is needed. --fewer: all of them for the first architecture; for the others one of each kind.
 
 In a step's loop nothing may stand but what the algorithm needs: no local memory, no barrier of a block, no fence, no
 invalidation of a cache (they cost more than the step). That is looked for where there is a disassembler
@@ -88,7 +87,7 @@ def look(cubin: Path, tool: str, product: str, what: str) -> None:
 
 def main(file: str, folder: str, *options: str) -> None:
     """Compile each, and look at what came out."""
-    first, *between, last = architectures()
+    first, *others = architectures()
     module = load(file)
     for name in ("lstm", "gru_reset_before", "mgu", "lstm_fgr"):
         module.add_program(**{"name": f"{name}_program", **CELLS[name]})
@@ -118,7 +117,7 @@ def main(file: str, folder: str, *options: str) -> None:
         kind = (dtype, tf32, pair, backward, masks > 0)
         is_new = kind not in seen
         seen.add(kind)
-        for architecture in (first, *(between if is_new or "--fewer" not in options else []), last):
+        for architecture in (first, *(others if is_new or "--fewer" not in options else [])):
             cubin, said = compiled(to, architecture)
             spilled = largest(said, "spill stores")
             if dtype == "float32" and largest(said, "stack frame") > spilled + MOST_SPILLED // 4:
@@ -131,8 +130,8 @@ def main(file: str, folder: str, *options: str) -> None:
                 look(cubin, tool, product, f"{what}, sm_{architecture}")
         if (cell, hidden) == ("lstm", 512):
             look_at_bounds(to, first, tool)
-    of_some = f"some of them for {', '.join(between)}" if "--fewer" in options else f"and {', '.join(between)}"
-    print(f"{len(layers)} resident kernels compiled for {first} and {last}, {of_some}")
+    of_which = "some of them for" if "--fewer" in options else "and"
+    print(f"{len(layers)} resident kernels compiled for {first}, {of_which} {', '.join(others)}")
     if tool is None:
         print("their machine code is NOT looked at: there is no nvdisasm here")
 
