@@ -105,7 +105,7 @@ struct ResidentLayer {
     Index hidden, batch;
     int processors;
     bool tf32;  // float32 may be rounded to TF32
-    bool pair;  // both directions in one kernel (resident/pair.h), each on half of the processors
+    bool pair;  // both directions in one kernel (resident/pair.h), each on half of the clusters
     bool backward = false;
     int masks = 0;  // that the kernel makes (resident/unit_masks.h)
 };

@@ -117,4 +117,20 @@ BREAKS = [
         f"{TESTS} -k one_launch",
         EMULATED,
     ),
+    Break(
+        "overlap: calls of other masks are one launch",
+        "csrc/cuda/together.cpp",
+        " || masks_of(one.noise) != masks_of(other.noise)) return false;",
+        ") return false;",
+        f"{TESTS} -k other_masks",
+        EMULATED,
+    ),
+    Break(
+        "overlap: directions with masks are two launches",
+        "csrc/cuda/together.cpp",
+        "masks_of(one.noise) != masks_of(other.noise)) return false;",
+        "masks_of(one.noise) != 0 || masks_of(other.noise) != 0) return false;",
+        f"{TESTS} -k same_bits",
+        EMULATED,
+    ),
 ]

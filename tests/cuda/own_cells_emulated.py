@@ -152,6 +152,8 @@ def test_masks_in_one_kernel(tensors: Any, name: str) -> None:
     """The built-in cell's; of two products what goes past the cell is added in another order."""
     import torch
 
+    count = ctypes.CDLL(extension.load().__file__).emulated_resident_backwards
+    before = count()
     p = make(name, (4, 8, 35, 35), "float32")
     x, params, state = on_device(torch, p, torch.float32)
     noise = rk.Noise(7, zoneout=zoneout_of(name, 0.3), recurrent_dropout=0.2)
@@ -163,6 +165,7 @@ def test_masks_in_one_kernel(tensors: Any, name: str) -> None:
         found.append([run.output, *run.state, gradients.x, *(gradients.params[key] for key in params)])
     for one, two in zip(*found, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-5)
+    assert count() - before == (0 if name in ("mut3", "lstm_fgr") else 2), "with vectors a masked backward is no kernel"
 
 
 def more_gated(x: Any, h: Any, c: Any) -> Any:
@@ -390,7 +393,9 @@ def test_nvrtc(emulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         if cell not in ("mut3", added("lstm_fgr")):  # vectors that are fed back
             code = emulated.compile_resident(cell, "bfloat16", 64, 9, 132, 90, backward=True, masks=3)
             assert b".text.resident_backward" in code
-    with pytest.raises(ValueError, match="kernel: resident: expected sizes that fit a block's shared memory, got"):
+    with pytest.raises(
+        ValueError, match="kernel: resident: expected sizes that fit a block's registers and shared memory, got"
+    ):
         emulated.resident_source("lstm_fgr", "float32", 144, 8, 132, tf32=True, backward=True)
     assert b".target sm_" in emulated.compile_program(name, "float32", backward=False, capability=9990), "PTX"
     with pytest.raises(cuda.CudaUnavailableError, match=r"compiles for no GPU of capability 1\.1"):

@@ -179,11 +179,53 @@ class Launches:
 @pytest.mark.usefixtures("_overlap")
 @pytest.mark.parametrize("way", ["layers", "directions"])
 @pytest.mark.parametrize("cell", ["lstm", "gru_reset_before"])
-def test_masks_in_resident_kernels_overlap_to_the_same_bits(tensors: Any, cell: str, way: str) -> None:
+def test_masks_in_resident_kernels_overlap_to_the_same_bits(
+    tensors: Any, emulated: Any, clusters: Any, cell: str, way: str
+) -> None:
+    """Both directions of a layer in one launch."""
+    clusters(40, 16)
     cuda.set_kernel("resident")
     masks = {"zoneout": zoneout_of(cell, 0.3), "recurrent_dropout": 0.2}
     stack = make(tensors, cell, 2, "bfloat16", inputs=8, bidirectional=way == "directions", **masks)
-    Problem(tensors, stack, 7, 5).compare(3)
+    p, launches = Problem(tensors, stack, 7, 5), Launches(emulated)
+    cuda.overlap_layers(False)
+    wanted = p.results()
+    apart = launches.since()
+    cuda.overlap_layers(True, steps=3)
+    found = p.results()
+    assert way == "layers" or apart == [2 * count for count in launches.since()]
+    for a, b in zip(found, wanted, strict=True):
+        assert tensors.equal(a, b)
+
+
+@pytest.mark.usefixtures("_overlap")
+def test_calls_of_other_masks_are_two_launches(tensors: Any, emulated: Any, clusters: Any) -> None:
+    """A kernel has the code of what its call asks for alone."""
+    clusters(40, 16)
+    cuda.set_kernel("resident")
+    stack = make(tensors, "lstm", 1, "bfloat16", inputs=8, bidirectional=True)
+    rng = np.random.default_rng(0)
+    x, d = (tensors.from_numpy(rng.standard_normal((7, 5, width))).to(tensors.bfloat16) for width in (8, H))
+    params = [{n.removesuffix(f"_l0{end}"): w for n, w in stack.params.items() if n.endswith(f"_l0{end}")}
+              for end in ("", "_reverse")]  # fmt: skip
+    noises = [rk.Noise(1, zoneout=(0.3, 0.3)), None]
+    launches = Launches(emulated)
+
+    def results() -> list[Any]:
+        with calls.together(x):
+            runs = [rk.forward("lstm", x, of, noise=noise) for of, noise in zip(params, noises, strict=True)]
+        with calls.together(x):
+            back = [rk.backward(run, d) for run in runs]
+        return flat([(run.output, run.state, b.x, b.params, b.state) for run, b in zip(runs, back, strict=True)])
+
+    cuda.overlap_layers(False)
+    wanted = results()
+    assert launches.since() == [2, 2]
+    cuda.overlap_layers(True, steps=7)
+    found = results()
+    assert launches.since() == [2, 2]
+    for a, b in zip(found, wanted, strict=True):
+        assert tensors.equal(a, b)
 
 
 @pytest.mark.usefixtures("_overlap")

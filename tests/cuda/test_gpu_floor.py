@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +22,13 @@ ROUND = Card(
 def near(microseconds: Any, way: str) -> Any:
     """What a step is to be equal to."""
     return (microseconds, way)
+
+
+def test_groups_of_processors_are_the_kernels() -> None:
+    text = (Path(__file__).parents[2] / "csrc/cuda/resident/occupancy.h").read_text(encoding="utf-8")
+    found = re.search(r"h100\[\] = \{([\d, ]+)\}", text)
+    assert found is not None
+    assert tuple(int(size) for size in found[1].split(",")) == gpu_floor.HOPPER_GROUPS
 
 
 def test_a_step_of_launches() -> None:

@@ -92,7 +92,9 @@ def main(file: str, folder: str, *options: str) -> None:
                 look(cubin, tool, what, BACKWARD_COUNTS if backward else COUNTS, products)
             if cell == LAYERS[0][0]:
                 look_at_bounds(to, architecture, tool)
-    print(f"{len(layers)} grid kernels compiled for {', '.join(release_architectures())}")
+    which = "the largest of " if "--fewer" in options else ""
+    others = ", ".join(one for one in release_architectures() if one not in WHOLE)
+    print(f"{len(layers)} grid kernels compiled for {', '.join(WHOLE)}, {which}them for {others}")
     if tool is None:
         print("their machine code is NOT looked at: there is no nvdisasm here")
 

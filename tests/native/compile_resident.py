@@ -63,6 +63,7 @@ FLOAT_BACKWARDS = [
 FLOAT_BACKWARD_PAIRS = [("lstm", 256, 16, True), ("gru", 256, 56, False)]
 MASKED_FLOAT_BACKWARDS = [("lstm", 384, 16, 3, True), ("gru_reset_before", 384, 8, 3, False)]
 PROCESSORS = 132
+MANY = 500  # rows, for which a cluster has several groups of eight
 WANTED = ("STAS",)  # and a product
 FORBIDDEN = ("LDL", "STL", "BAR", "MEMBAR", "CCTL", "ERRBAR", "UCGABAR")
 # Bytes. Some registers go to memory and back once, when a layer's weights are loaded; more would be of a step.
@@ -92,7 +93,9 @@ def main(file: str, folder: str, *options: str) -> None:
     for name in ("lstm", "gru_reset_before", "mgu", "lstm_fgr"):
         module.add_program(**{"name": f"{name}_program", **CELLS[name]})
     tool = disassembler()
-    seen: set[tuple[str, bool, bool, bool, bool]] = set()
+    forms = {"mut3": "vectors", "lstm_fgr": "vectors"}
+    forms |= {cell: "two products" for cell in ("gru_reset_before", "mut1", "mut2_projected", "mgu")}
+    seen: set[tuple[object, ...]] = set()
     layers = [(*layer, "bfloat16", False, False, False, 0) for layer in LAYERS]
     layers += [(*layer, "bfloat16", False, True, False, 0) for layer in PAIRS]
     layers += [(*layer, "bfloat16", False, False, True, 0) for layer in BACKWARDS]
@@ -114,7 +117,7 @@ def main(file: str, folder: str, *options: str) -> None:
         source = module.resident_source(cell, dtype, hidden, batch, PROCESSORS, tf32, pair, backward, masks)
         to.write_text("\n".join(source), encoding="utf-8")
         product = "FFMA" if dtype == "float32" and not tf32 else "HMMA"
-        kind = (dtype, tf32, pair, backward, masks > 0)
+        kind = (dtype, tf32, pair, backward, masks > 0, forms.get(cell.removesuffix("_program")), batch > MANY)
         is_new = kind not in seen
         seen.add(kind)
         for architecture in (first, *(others if is_new or "--fewer" not in options else [])):

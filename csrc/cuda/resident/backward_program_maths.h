@@ -46,12 +46,24 @@ struct ResidentProgramFedBackwardAt : ProgramBackwardAt<float, true> {
 
 // Program::run(call, at): its instructions. Program::hidden_count(call), state_count(call), saved_count(call),
 // first_hidden(call): the program's; hiddens, states, saved: those or, where programs are interpreted, the most. Of
-// vectors that are fed back: Program::feed(call, at), vectors, feds, fed_count(call), first_fed(call): a column.
+// vectors that are fed back: fed_count(call), first_fed(call): a column; where there are some Program::feed(call, at),
+// vectors, feds.
+template <class Program>
+inline constexpr int vectors_of = 0;
+template <class Program>
+    requires requires { Program::vectors; }
+inline constexpr int vectors_of<Program> = Program::vectors;
+template <class Program>
+inline constexpr int feds_of = 0;
+template <class Program>
+    requires requires { Program::feds; }
+inline constexpr int feds_of<Program> = Program::feds;
+
 template <class Program>
 struct ResidentProgramBackward {
     using V = Vec<float>;
     static constexpr int exchanges = 1, hiddens = Program::hiddens, states = Program::states;
-    static constexpr int vectors = Program::vectors, feds = Program::feds;
+    static constexpr int vectors = vectors_of<Program>, feds = feds_of<Program>;
     static constexpr int kept = 2 * states + 1 + Program::saved;
     RNNKERNELS_INLINE static constexpr int hidden_count(const ResidentBackwardCall& call) {
         return Program::hidden_count(call);

@@ -34,7 +34,7 @@ std::string not_resident(const CellTable& table, const ForwardCall& call, Dtype 
     if (const int blocks = divide(gates, in.shape.hidden, 1, ClusterRoom(kMostCluster), operands, shared).blocks;
         blocks > 0 && card.room.at_once(blocks) == 0)
         return wanted("a GPU with clusters of " + std::to_string(blocks) + " blocks, for " + sizes,
-                      "one with clusters of at most " + std::to_string(card.room.largest()));
+                      "one without (its largest has " + std::to_string(card.room.largest()) + ")");
     const Index rows = operands == Operands::full ? most_rows(gates, in.shape.hidden, card.room, shared) : 0;
     if (rows > 0)
         return wanted("at most " + std::to_string(rows) + " rows of float32 (more with allow_tf32)",
@@ -54,7 +54,8 @@ std::string not_resident(const CellTable& table, const BackwardCall& call, Dtype
     if (call.in.shape.hidden == 0) return {};
     const ResidentBackward divided = divide_backward(table, call.in, operands_of(dtype, call.in.where.tf32), card.room,
                                                      most_shared(card.capability));
-    return divided.of.blocks > 0 ? std::string() : "expected sizes that fit a block's shared memory, got others";
+    return divided.of.blocks > 0 ? std::string()
+                                 : "expected sizes that fit a block's registers and shared memory, got others";
 }
 
 }  // namespace rnnkernels::cuda

@@ -28,7 +28,9 @@ int ask(const void* kernel, int blocks, int shared) {
     config.dynamicSmemBytes = static_cast<std::size_t>(shared);
     config.attrs = &cluster, config.numAttrs = 1;
     int count = 0;
-    return cudaOccupancyMaxActiveClusters(&count, kernel, &config) == cudaSuccess ? count : kUnsaid;
+    const cudaError_t found = cudaOccupancyMaxActiveClusters(&count, kernel, &config);
+    if (found == cudaErrorInvalidClusterSize) return 0;
+    return found == cudaSuccess ? count : kUnsaid;
 }
 
 }  // namespace
@@ -44,12 +46,16 @@ ClusterRoom asked_room(int device, int capability, int processors) {
     const int shared = most_shared(capability);
     const bool fills = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared) == cudaSuccess;
     const bool leave = cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1) == cudaSuccess;
-    int said[kMostCluster + 1];
-    for (int blocks = 0; blocks <= kMostCluster; ++blocks)
-        said[blocks] =
-            blocks > 0 && fills && (leave || blocks <= kPortableCluster) ? ask(kernel, blocks, shared) : kUnsaid;
+    int said[kMostCluster + 1] = {};
+    bool all_said = true;
+    for (int blocks = 1; blocks <= kMostCluster; ++blocks) {
+        if (blocks <= kPortableCluster || leave) said[blocks] = fills ? ask(kernel, blocks, shared) : kUnsaid;
+        if (said[blocks] == kUnsaid) all_said = false;
+    }
     cudaGetLastError();  // a refusal was an answer, and no error of the next call
-    return (*kept)[device] = room_of(said, modelled_room(capability, processors));
+    const ClusterRoom room = room_of(said, modelled_room(capability, processors));
+    if (all_said) (*kept)[device] = room;  // else it is asked again
+    return room;
 }
 
 }  // namespace rnnkernels::cuda

@@ -6,7 +6,8 @@
 
 namespace rnnkernels::RNNKERNELS_TARGET {
 
-// Asked once of each device, since that takes milliseconds. Throws nothing but what makes the device current.
+// Asked of each device until it has answered, since that takes milliseconds. Throws nothing but what makes the device
+// current.
 ClusterRoom asked_room(int device, int capability, int processors);
 
 // Processors of a group of the whole chip, by capability: those of GH100 and GB202 by NVIDIA's papers on the chips, of
