@@ -46,7 +46,8 @@ ProgramSource resident_source(const ResidentLayer& layer) {
     const ClusterRoom room = layer.pair ? half_of(card.room) : card.room;
     const OwnProgram* program = layer.cell < kBuiltIn ? nullptr : &program_of(layer.cell - kBuiltIn);
     const Operands operands = operands_of(layer.dtype, layer.tf32);
-    const char* const too_many = "kernel: resident: expected a layer that half of the card has room for, got a larger one or more rows";
+    const char* const too_many =
+        "kernel: resident: expected a layer that half of the card has room for, got a larger one or more rows";
     if (layer.backward) {
         const ResidentBackward shape = divide_backward(table, call.in, operands, room, most_shared(90));
         if (shape.of.blocks == 0) throw std::invalid_argument(too_many);

@@ -270,7 +270,8 @@ def test_calls_of_other_sizes_are_one_launch(
     cuda.set_kernel("resident")
     stack = make(tensors, "lstm", 1, dtype, inputs=8, bidirectional=True)
     rng = np.random.default_rng(0)
-    xs, ds = [], []
+    xs: list[Any] = []
+    ds: list[Any] = []
     for steps, batch in ((first, 5), (307 - first, 9)):
         for to, width in ((xs, 8), (ds, H)):
             values = rng.standard_normal((steps, batch, width))

@@ -94,7 +94,7 @@ def main(file: str, folder: str, *options: str) -> None:
         module.add_program(**{"name": f"{name}_program", **CELLS[name]})
     tool = disassembler()
     forms = {"mut3": "vectors", "lstm_fgr": "vectors"}
-    forms |= {cell: "two products" for cell in ("gru_reset_before", "mut1", "mut2_projected", "mgu")}
+    forms |= dict.fromkeys(("gru_reset_before", "mut1", "mut2_projected", "mgu"), "two products")
     seen: set[tuple[object, ...]] = set()
     layers = [(*layer, "bfloat16", False, False, False, 0) for layer in LAYERS]
     layers += [(*layer, "bfloat16", False, True, False, 0) for layer in PAIRS]
