@@ -326,7 +326,7 @@ def test_rows_of_float32_on_a_card_that_is_not_here(emulated: Any, hidden: int, 
         with pytest.raises(ValueError, match=f"expected at most {most} rows of float32 .*, got {most + 1}"):
             emulated.resident_source(*asked, most + 1, 132, backward=backward)
         emulated.resident_source(*asked, half, 132, pair=True, backward=backward)
-        with pytest.raises(ValueError, match="expected rows that half of the card has room for"):
+        with pytest.raises(ValueError, match="expected a layer that half of the card has room for"):
             emulated.resident_source(*asked, half + 1, 132, pair=True, backward=backward)
 
 
