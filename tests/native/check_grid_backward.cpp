@@ -61,9 +61,10 @@ void check_layer(const BackwardLayer& layer, int processors, int capability, uns
         run_emulated_grid<ResidentBackwardMathsOf<Cell>, Stored>(
             shape, GridBackwardCall{call, {numbers.data(), flags.data(), tiles}}, seed);
     });
-    layer_call.run_plainly([&](const std::uint16_t* gradient, int first, int, Index column) {
-        return plain_sum<Stored>(first == 0 ? shape : shape.second(), gradient,
-                                 [&](int gate, int unit) { return layer_call.weight(first + gate, unit, column); });
+    layer_call.run_plainly([&](const std::uint16_t* gradient, int first, int, Index column, int vector) {
+        return plain_sum<Stored>(first == 0 ? shape : shape.second(), gradient, [&](int gate, int unit) {
+            return layer_call.weight(first + gate, unit, column, vector);
+        });
     });
     layer_call.compare([&](bool same, const char* what) { expect(same, what, shape); });
 }
