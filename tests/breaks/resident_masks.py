@@ -200,14 +200,6 @@ BREAKS = [
         RESIDENT,
     ),
     Break(
-        "resident backward, masks: of a program with two products it is added before the second half",
-        f"{D}/two_products_backward_program_maths.h",
-        "static constexpr bool past_is_late = true;",
-        "static constexpr bool past_is_late = false;",
-        "tests/cuda/test_cuda_own_cells.py",
-        EMULATED,
-    ),
-    Break(
         "resident backward, masks: a program's gated state is not dropped for the weight's gradient",
         f"{D}/two_products_backward_program_maths.h",
         "set_made(value * V(factor));",
