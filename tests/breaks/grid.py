@@ -1,6 +1,6 @@
 """Breaks of grid kernels, emulated warp by warp (tests/native/check_grid.cpp)."""
 
-from .record import GRID, Break
+from .record import EMULATED, GRID, Break
 
 D = "csrc/cuda/grid"
 
@@ -148,5 +148,18 @@ BREAKS = [
         "                if (of_batch < call_.batch) {\n",
         "",
         GRID,
+    ),
+    Break(
+        "grid: a row's sums are others in a tile's second group",
+        "csrc/cuda/grid/product.h",
+        "multiply(sum[g][of_warp], weight_[i][of_warp], b);",
+        "if (g == 0) {\n"
+        "                    multiply(sum[g][of_warp], weight_[i][of_warp], b);\n"
+        "                } else {\n"
+        "                    m_.template multiply<Stored>(sum[g][of_warp][0], weight_[i][of_warp][0], b[0], b[1]);\n"
+        "                    m_.template multiply<Stored>(sum[g][of_warp][0], weight_[i][of_warp][1], b[2], b[3]);\n"
+        "                }",
+        "tests/cuda/test_cuda_reproducible.py -k 'dense and grid'",
+        EMULATED,
     ),
 ]

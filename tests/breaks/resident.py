@@ -1,6 +1,6 @@
 """Breaks of resident kernels, emulated warp by warp (tests/native/check_resident.cpp)."""
 
-from .record import RESIDENT, Break
+from .record import EMULATED, RESIDENT, Break
 
 D = "csrc/cuda/resident"
 
@@ -140,5 +140,13 @@ BREAKS = [
         "word[count + i][lane] = other[lane];",
         "",
         RESIDENT,
+    ),
+    Break(
+        "resident: a row's sums are others in a cluster's second group",
+        "csrc/cuda/resident/weights.h",
+        "m_.template multiply<Stored>(sum[tile][g][1], weight_[tile][k + 1], b[2], b[3]);",
+        "m_.template multiply<Stored>(sum[tile][g][g == 0 ? 1 : 0], weight_[tile][k + 1], b[2], b[3]);",
+        "tests/cuda/test_cuda_reproducible.py -k 'dense and resident'",
+        EMULATED,
     ),
 ]
