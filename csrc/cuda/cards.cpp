@@ -14,12 +14,14 @@ Card card_of(int device) {
     static auto* cards = new std::map<int, Card>;
     const std::lock_guard<std::mutex> lock(guard);
     auto known = cards->find(device);
-    if (known == cards->end()) try {
+    if (known == cards->end()) {
+        try {
             const DeviceInfo info = device_info(device);
             known = cards->insert({device, {info.capability, info.processors}}).first;
         } catch (const Unavailable&) {
             return {};  // call_bytes may be asked where there is no GPU
         }
+    }
     Card card = known->second;
     card.room = asked_room(device, card.capability, card.processors);
     return card;

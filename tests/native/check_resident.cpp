@@ -244,13 +244,7 @@ void check_masks(const Layer& layer, unsigned seed) {
 int check_resident_backward();  // check_resident_backward.cpp
 
 int main() {
-    std::vector<TileGates> all_gates;
-    for (int gates = 1; gates <= kMostGates; ++gates) {
-        all_gates.push_back(gates);
-        for (const int vectors : {1, 2, 3})
-            for (int fed = 1; fed < gates && fed <= 4; ++fed) all_gates.push_back({gates, vectors, fed});
-    }
-    for (const TileGates& gates : all_gates)
+    for (const TileGates& gates : every_gates())
         for (const int processors : {1, 132})
             for (const Index batch : {1, 8, 9, 64, 1000})
                 for (Index hidden = 1; hidden <= 600; hidden += hidden < 40 ? 1 : 13)

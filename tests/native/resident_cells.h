@@ -1,10 +1,23 @@
-// Cells that only the checks of resident kernels have.
+// What only the checks of resident kernels have: cells, and every number of gates that shapes are made for.
 #pragma once
 
+#include <vector>
+
 #include "cells/cell.h"
+#include "cuda/resident/geometry.h"
 #include "math/functions.h"
 
 namespace rnnkernels::RNNKERNELS_TARGET {
+
+inline std::vector<TileGates> every_gates() {
+    std::vector<TileGates> all;
+    for (int gates = 1; gates <= kMostGates; ++gates) {
+        all.push_back(gates);
+        for (const int vectors : {1, 2, 3})
+            for (int fed = 1; fed < gates && fed <= 4; ++fed) all.push_back({gates, vectors, fed});
+    }
+    return all;
+}
 
 // Six gates: two tiles for a unit. Its backward is none of its forward: numbers that depend on all that it reads.
 template <class V>
